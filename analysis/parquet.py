@@ -1,0 +1,69 @@
+"""Parquet files that are either whole or not there."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.errors import RecordsError
+
+
+def write(path: Path, table: pa.Table) -> Path:
+    """Write `table` to `path`, replacing what is there; at no moment is a part of it visible.
+
+    A crash leaves at most a dot-file that readers pass over. `OSError` (disk full, read-only) propagates.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename is atomic only within one file system; not ending in
+    # .parquet, so that no glob finds it.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(draft, "wb") as file:
+            pq.write_table(table, file, write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return path
+
+
+def read(path: Path, *, columns: Sequence[str] | None = None, remedy: str) -> pa.Table:
+    """The file's table, or those of `columns` it has.
+
+    A file that is cut off or no Parquet raises `RecordsError`, which ends with `remedy`; one that the system
+    will not hand out raises its `OSError`.
+    """
+    # Read by Python first: pyarrow raises OSError for a damaged file too, which has another remedy.
+    data = path.read_bytes()
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        return file.read(columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RecordsError(f"{path} cannot be read ({reason}): {remedy}") from error
+
+
+def files(folder: Path) -> list[Path]:
+    """The Parquet files below `folder`, sorted, hidden ones passed over; [] where it is absent."""
+    found = (path for path in folder.rglob("*.parquet") if path.is_file())
+    return sorted(path for path in found if not _hidden(path.relative_to(folder)))
+
+
+def _hidden(path: Path) -> bool:
+    # The names that pandas and pyarrow pass over too.
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _sync_folder(folder: Path) -> None:
+    # The file's own fsync does not make its name durable. Windows cannot open a folder.
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

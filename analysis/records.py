@@ -1,0 +1,229 @@
+"""The records of a sweep: one row a cell, one Parquet file a row.
+
+A sweep's folder holds `records/dataset=<d>/objective=<o>/<key>.parquet`, `curves/<key>.parquet` and
+`summary.parquet` (all records in one table). Each is plain Parquet and can be read without this project.
+The columns are in `analysis.columns`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis import parquet
+from analysis.columns import COLUMNS, PARTITIONS, SCHEMA, Column, class_columns, record_table, schema
+from analysis.errors import RecordsError
+
+__all__ = [
+    "COLUMNS",
+    "CURVES",
+    "ORDER",
+    "SCHEMA",
+    "STAGES",
+    "Column",
+    "Recorded",
+    "compact",
+    "read_curves",
+    "read_records",
+    "recorded_keys",
+    "schema",
+    "write_curves",
+    "write_record",
+]
+
+#: What records are sorted by: the cell's coordinates.
+ORDER = ("dataset", "objective", "rho", "nu", "pairing", "seed")
+
+#: A curve file's columns; `step` counts optimiser steps of its stage, `value` has the unit of its `name`.
+CURVES = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),
+    ]
+)
+
+#: The stages of a curve: training steps, noise-free validation during pretraining, the probe's training.
+STAGES = ("pretrain", "validate", "probe")
+
+_RERUN = "delete it and run the same command again, the cell is then run anew"
+_RECOMPACT = "make it again with `python -m analysis.summary DIR`"
+_HOW_TO_MAKE = "run a sweep into it with `python -m sweep.run`, or name another folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a sweep's folder holds: key -> 'done' or 'failed', and the files that could not be read."""
+
+    status: Mapping[str, str]
+    unreadable: tuple[Path, ...]
+
+
+def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: Sequence[str]) -> Path:
+    """Write one cell's record and return its path; a record of the same key is replaced.
+
+    `row` maps every column of `schema(classes)` to its value (`schema` itself may be left out). Raises
+    `RecordsError` for missing or unknown columns, a null in a required one and values of another type;
+    `OSError` when the disk is full or read-only, and then no part of the file is visible.
+    """
+    table = record_table(row, classes)
+    place = Path(folder, "records", *(f"{name}={row[name]}" for name in PARTITIONS))
+    return parquet.write(place / f"{row['key']}.parquet", _encode_partitions(table))
+
+
+def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
+    """The records of a sweep's folder, or of a summary.parquet, a row per cell, sorted by `ORDER`.
+
+    Columns as in `schema`, with a `test_f1_<class>` for every class met, null where a data set lacks it.
+    Raises `RecordsError` where there are no records, a file cannot be read or is no record, a record is of
+    a newer schema, or a key occurs twice.
+    """
+    path = Path(folder)
+    if path.is_file():
+        frame = _load([path], remedy=_RECOMPACT).to_pandas()
+    else:
+        frame = _load(_record_files(path), remedy=_RERUN).to_pandas()
+    # With a null they would turn to floats: a column's type shall not depend on its content.
+    steps = {c.name: "Int64" for c in COLUMNS if c.type == pa.int64() and c.required != "always"}
+    return frame.astype(steps)
+
+
+def recorded_keys(folder: str | PathLike[str]) -> Recorded:
+    """Which cells are recorded, read quickly; an absent folder has none.
+
+    A file that is cut off or no record is not counted, so that its cell runs again, and is listed in
+    `unreadable`. Raises `RecordsError` for a record of a newer schema or a key that occurs twice.
+    """
+    status: dict[str, str] = {}
+    origin: dict[str, Path] = {}
+    unreadable = []
+    for path in parquet.files(Path(folder, "records")):
+        try:
+            table = parquet.read(path, columns=("key", "status", "schema"), remedy=_RERUN)
+        except RecordsError:
+            unreadable.append(path)
+            continue
+        if table.num_columns < 3:
+            unreadable.append(path)
+            continue
+        _check_version(path, table)
+        _note_keys(origin, path, table)
+        status.update(zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True))
+    return Recorded(status=status, unreadable=tuple(unreadable))
+
+
+def compact(folder: str | PathLike[str]) -> Path:
+    """Put all records into `<folder>/summary.parquet`, one row a cell, sorted by `ORDER`; return its path.
+
+    Raises what `read_records` raises, and `OSError` when the file cannot be written.
+    """
+    table = _load(_record_files(Path(folder)), remedy=_RERUN)
+    return parquet.write(Path(folder, "summary.parquet"), table)
+
+
+def write_curves(
+    folder: str | PathLike[str], key: str, points: Iterable[tuple[str, int, str, float | None]]
+) -> Path:
+    """Write a cell's curves, points of (stage, step, name, value), and return the path; replaces older ones.
+
+    Raises `RecordsError` for an unknown stage or a point of other types, `OSError` as `write_record`.
+    """
+    try:
+        rows = [dict(zip(CURVES.names, (key, *point), strict=True)) for point in points]
+        table = pa.Table.from_pylist(rows, schema=CURVES)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise RecordsError(f"curves of {key}: {error}; a point is (stage, step, name, value)") from error
+    strange = sorted(set(table["stage"].to_pylist()) - set(STAGES))
+    if strange:
+        raise RecordsError(f"curves of {key}: unknown stages {strange}, use {', '.join(STAGES)}")
+    return parquet.write(Path(folder, "curves", f"{key}.parquet"), table)
+
+
+def read_curves(folder: str | PathLike[str]) -> pd.DataFrame:
+    """The curves of a sweep's folder in long format, columns as in `CURVES`, cells sorted by key.
+
+    Raises `RecordsError` where there are none or a file cannot be read.
+    """
+    place = Path(folder, "curves")
+    paths = parquet.files(place)
+    if not paths:
+        raise RecordsError(f"no curves in {place}: {_HOW_TO_MAKE}")
+    tables = []
+    for path in paths:
+        table = parquet.read(path, remedy="delete it to do without this cell's curves")
+        if table.schema != CURVES:
+            raise RecordsError(f"{path} holds no curves: move it elsewhere")
+        tables.append(table)
+    return pa.concat_tables(tables).to_pandas()
+
+
+def _record_files(folder: Path) -> list[Path]:
+    paths = parquet.files(folder / "records")
+    if not paths:
+        raise RecordsError(f"no records in {folder / 'records'}: {_HOW_TO_MAKE}")
+    return paths
+
+
+def _load(paths: Sequence[Path], *, remedy: str) -> pa.Table:
+    """One sorted table of the schema of all classes met; keys checked to be distinct."""
+    tables = []
+    origin: dict[str, Path] = {}
+    for path in paths:
+        table = parquet.read(path, remedy=remedy)
+        absent = [c.name for c in COLUMNS if c.required == "always" and c.name not in table.column_names]
+        if absent:
+            raise RecordsError(f"{path} is not a record, it lacks {', '.join(absent)}: move it elsewhere")
+        _check_version(path, table)
+        _note_keys(origin, path, table)
+        tables.append(_conform(path, table))
+    whole = pa.concat_tables(tables, promote_options="default")
+    whole = whole.select(schema(class_columns(whole.column_names)).names)
+    return whole.sort_by([(name, "ascending") for name in (*ORDER, "key")])
+
+
+def _conform(path: Path, table: pa.Table) -> pa.Table:
+    """The table in the schema's types and order; a column it lacks is null, a foreign one is left out."""
+    target = schema(class_columns(table.column_names))
+    columns = []
+    for field in target:
+        column = table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)
+        try:
+            # Most have the type already, and a cast takes more time than reading the file.
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        except pa.ArrowException as error:
+            raise RecordsError(
+                f"{path} is not a record: {field.name} is {column.type}: move it elsewhere"
+            ) from error
+    return pa.Table.from_arrays(columns, schema=target)
+
+
+def _encode_partitions(table: pa.Table) -> pa.Table:
+    # pandas and `pyarrow.parquet.read_table` take partition folders for dictionary columns, and refuse the
+    # folder when the files hold plain strings of the same name.
+    for name in PARTITIONS:
+        index = table.schema.get_field_index(name)
+        field = pa.field(name, pa.dictionary(pa.int32(), pa.string()), nullable=False)
+        table = table.set_column(index, field, table[name].dictionary_encode())
+    return table
+
+
+def _check_version(path: Path, table: pa.Table) -> None:
+    newest = pc.max(table["schema"]).as_py()
+    if newest is not None and newest > SCHEMA:
+        raise RecordsError(
+            f"{path} has schema {newest}, newer than this version's {SCHEMA}: install a newer noisy-pairs"
+        )
+
+
+def _note_keys(origin: dict[str, Path], path: Path, table: pa.Table) -> None:
+    for key in table["key"].to_pylist():
+        if key in origin:
+            raise RecordsError(f"the key {key} occurs twice, in {origin[key]} and {path}: delete one of them")
+        origin[key] = path

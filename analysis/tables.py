@@ -1,0 +1,159 @@
+"""The sweep's results as tables: as a frame, and as text for the end of a sweep on the terminal."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.differences import (
+    BASELINES,
+    against_random,
+    comparable,
+    difference_by_objective,
+    noisy_minus_exposure,
+)
+
+#: Order of the rows: baselines first, then the paper's losses.
+OBJECTIVES = (*BASELINES, "moco", "within_image", "cross_image")
+
+#: No line of `render` is longer.
+WIDTH = 100
+
+_FAILURES_SHOWN = 5
+_PAIRINGS = ["none", "noisy", "exposure"]
+_POINT = ["dataset", "objective", "rho", "nu"]
+
+
+def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
+    """Mean over seeds of each grid point, in the metric's unit.
+
+    A row per dataset, objective (in the paper's order), rho and nu; columns those and, for each pairing p of
+    `none` (where rho is 0), `noisy`, `exposure`: `p` the mean, `p_std` the sample standard deviation (null
+    for one seed), `p_n` the number of seeds, 0 where no cell is done. Raises `RecordsError` as
+    `analysis.differences.comparable`.
+    """
+    by_pairing = comparable(records, metric).groupby([*_POINT, "pairing"])[metric]
+    columns = {}
+    for name, values in {"": by_pairing.mean(), "_std": by_pairing.std(), "_n": by_pairing.count()}.items():
+        wide = values.reset_index().pivot(index=_POINT, columns="pairing", values=metric)
+        for pairing in _PAIRINGS:
+            columns[pairing + name] = wide.reindex(columns=_PAIRINGS)[pairing]
+    table = pd.DataFrame(
+        {f"{p}{name}": columns[f"{p}{name}"] for p in _PAIRINGS for name in ("", "_std", "_n")}
+    )
+    table = table.fillna({f"{pairing}_n": 0 for pairing in _PAIRINGS})
+    table = table.astype({f"{pairing}_n": "int64" for pairing in _PAIRINGS})
+    return _in_paper_order(table.reset_index())
+
+
+def render(records: pd.DataFrame) -> str:
+    """The tables as plain text of at most `WIDTH` columns, a section per dataset and recipe.
+
+    Test macro F1 in %, noisy minus exposure and pretrained minus random in points, and the failed cells.
+    `records` as from `read_records`.
+    """
+    several = records["recipe"].nunique() > 1
+    sections = []
+    for (dataset, recipe), part in records.groupby(["dataset", "recipe"]):
+        title = f"{dataset}, recipe {recipe}" if several else str(dataset)
+        blocks = [_f1_block(part, title), _difference_block(part), _random_block(part), _failure_block(part)]
+        sections += [block for block in blocks if block]
+    # Error texts come from anywhere: keep escape codes out of the terminal and lines within the width.
+    lines = "\n\n".join(sections).split("\n")
+    return "\n".join("".join(c if c.isprintable() else " " for c in line)[:WIDTH].rstrip() for line in lines)
+
+
+def _f1_block(records: pd.DataFrame, title: str) -> str:
+    table = f1_table(records)
+    seeds = int(table[[f"{pairing}_n" for pairing in _PAIRINGS]].to_numpy().max())
+    rows = [["loss", "rho", "nu", "noisy", "exposure"]]
+    before = None
+    for point in table.to_dict("records"):
+        none, noisy, exposure = (_percent(point, pairing, seeds) for pairing in _PAIRINGS)
+        rho, nu = f"{point['rho']:g}", f"{point['nu']:g}"
+        if point["objective"] != before:
+            rows.append([])
+        name = "" if point["objective"] == before else point["objective"]
+        before = point["objective"]
+        if before in BASELINES:
+            rows.append([name, "-", "-", none, "-"])
+        elif point["rho"] == 0:
+            rows.append([name, rho, "-", none, "same"])
+        else:
+            rows.append([name, rho, nu, noisy, exposure])
+    spread = f" (mean ± std over {seeds} seeds)" if seeds > 1 else ""
+    short = any(text.endswith("*") for row in rows for text in row)
+    notes = [f"  * fewer than {seeds} seeds"] if short else []
+    return "\n".join([f"{title}: macro F1 on test, %{spread}", *_aligned(rows), *notes])
+
+
+def _difference_block(records: pd.DataFrame) -> str:
+    differences = noisy_minus_exposure(records)
+    if differences.empty:
+        return ""
+    rows = [["loss", "mean", "std", "grid points", "pairs", "incomplete pairs"], []]
+    for row in _in_paper_order(difference_by_objective(differences)).to_dict("records"):
+        rows.append([row["objective"], _points(row["mean"], "+"), _points(row["std"]), str(row["cells"])])
+        rows[-1] += [str(row["n"]), str(row["missing"])]
+    return "\n".join(["Noisy minus exposure, points (std over grid points)", *_aligned(rows)])
+
+
+def _random_block(records: pd.DataFrame) -> str:
+    if "random" not in set(records["objective"]):
+        return ""
+    gains = against_random(records)
+    rows = [["loss", "mean", "std", "seeds", "incomplete"], []]
+    table = gains.groupby(["dataset", "objective"])["difference"].agg(["mean", "std", "count", "size"])
+    for row in _in_paper_order(table.reset_index()).to_dict("records"):
+        rows.append([row["objective"], _points(row["mean"], "+"), _points(row["std"]), str(row["count"])])
+        rows[-1].append(str(row["size"] - row["count"]))
+    return "\n".join(["Pretrained (rho 0) minus random encoder, points (std over seeds)", *_aligned(rows)])
+
+
+def _failure_block(records: pd.DataFrame) -> str:
+    failed = records[records["status"] == "failed"]
+    if failed.empty:
+        return ""
+    lines = [f"{len(failed)} of {len(records)} cells failed and are not in the tables:"]
+    for row in failed.head(_FAILURES_SHOWN).to_dict("records"):
+        point = f"rho {row['rho']:g} nu {row['nu']:g} {row['pairing']} seed {row['seed']}"
+        lines.append(f"  {row['objective']} {point}: " + " ".join(str(row["error"]).split()))
+    if len(failed) > _FAILURES_SHOWN:
+        lines.append(f"  and {len(failed) - _FAILURES_SHOWN} more: column `error` of the records")
+    return "\n".join(lines)
+
+
+def _percent(point: Mapping[Hashable, Any], pairing: str, seeds: int) -> str:
+    n = point[f"{pairing}_n"]
+    if n == 0:
+        return "missing"
+    spread = f" ± {100 * point[f'{pairing}_std']:.1f}" if n > 1 else ""
+    return f"{100 * point[pairing]:.1f}{spread}" + ("*" if n < seeds else "")
+
+
+def _points(fraction: float, sign: str = "") -> str:
+    return "-" if pd.isna(fraction) else f"{100 * fraction:{sign}.2f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right; an empty row is a rule."""
+    cells = [row for row in rows if row]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    rule = "  " + "-" * (sum(widths) + 3 * (len(widths) - 1))
+    lines = []
+    for row in rows:
+        rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=False)]
+        lines.append("  " + "   ".join([row[0].ljust(widths[0]), *rest]) if row else rule)
+    return lines
+
+
+def _in_paper_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Sorted by dataset and `OBJECTIVES`, others behind by name; within an objective as before."""
+    others = sorted(set(table["objective"]) - set(OBJECTIVES))
+    place = {name: index for index, name in enumerate([*OBJECTIVES, *others])}
+    return table.sort_values(
+        ["dataset", "objective"],
+        key=lambda column: column.map(place) if column.name == "objective" else column,
+        kind="stable",
+        ignore_index=True,
+    )

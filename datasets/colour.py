@@ -1,0 +1,116 @@
+"""Colour changes of a batch, each image with a factor of its own.
+
+The formulas are those of `torchvision.transforms.v2.functional`, which has one factor for a whole call.
+Images are RGB in [0, 1], and results are clamped to it. Every function returns a new tensor of the images'
+dtype; factors lie on the images' device.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+_LUMA = (0.2989, 0.587, 0.114)
+
+
+def luma(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
+    """Brightness of each pixel by ITU-R 601-2, with torchvision's rounded weights."""
+    red, green, blue = images.split(1, dim=1)
+    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+
+
+def brightness(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
+    """`adjust_brightness`: images x factor, factor >= 0."""
+    return (images * factor[:, None, None, None]).clamp_(0, 1)
+
+
+def contrast(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
+    """`adjust_contrast`: from the image's mean luma (factor 0) to the image (1) and beyond; factor >= 0."""
+    # The mean of the luma is the luma of the channels' means, which spares a pass over the pixels.
+    mean = luma(images.mean(dim=(2, 3), keepdim=True))
+    return torch.lerp(mean, images, factor[:, None, None, None]).clamp_(0, 1)
+
+
+def saturation(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
+    """`adjust_saturation`: from each pixel's luma (factor 0) to its colour (1) and beyond; factor >= 0."""
+    return torch.lerp(luma(images), images, factor[:, None, None, None]).clamp_(0, 1)
+
+
+def hue(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
+    """`adjust_hue`: turn HSV's hue by `factor` of the colour circle, -0.5 to 0.5; value and saturation stay.
+
+    With chroma = high - low, the highest and lowest of a pixel's channels, and hue t in sixths of the circle:
+
+        red = low + chroma clamp(|t - 3| - 1, 0, 1)
+        green = low + chroma clamp(2 - |t - 2|, 0, 1)
+        blue = low + chroma clamp(2 - |t - 4|, 0, 1)
+    """
+    red, green, blue = images.unbind(dim=1)
+    high = torch.maximum(torch.maximum(red, green), blue)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    chroma = high - low
+    # Chroma x angle from red, 0 to 3 sixths: HSV's three cases (which channel is highest) in one formula, and
+    # which way round is the sign of green - blue. Telling the cases by torch.where would double the time.
+    angle = (high - red).add_(green).add_(blue).sub_(low, alpha=2)
+    sixths = angle.div_(chroma.clamp(min=torch.finfo(images.dtype).tiny)).copysign_(green - blue)
+    # At least -3 / 6 - 1/2, so that a full turn added makes all positive and the fraction a turn in [0, 1).
+    sixths = sixths.div_(6).add_(factor[:, None, None] + 1).frac_().mul_(6)
+    waves = (
+        (sixths - 3).abs_().sub_(1),
+        (sixths - 2).abs_().neg_().add_(2),
+        (sixths - 4).abs_().neg_().add_(2),
+    )
+    return torch.stack([torch.addcmul(low, chroma, wave.clamp_(0, 1)) for wave in waves], dim=1)
+
+
+def jitter(
+    images: Float[Tensor, "n 3 h w"],
+    brightness_factor: Float[Tensor, " n"],
+    contrast_factor: Float[Tensor, " n"],
+    saturation_factor: Float[Tensor, " n"],
+    hue_factor: Float[Tensor, " n"],
+) -> Float[Tensor, "n 3 h w"]:
+    """Brightness, contrast, saturation, hue, always in this order (torchvision's ColorJitter shuffles it)."""
+    images = brightness(images, brightness_factor)
+    images = contrast(images, contrast_factor)
+    images = saturation(images, saturation_factor)
+    return hue(images, hue_factor)
+
+
+def grey(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """`rgb_to_grayscale` with three equal channels."""
+    return luma(images).expand_as(images).contiguous()
+
+
+def blur(
+    images: Float[Tensor, "n 3 h w"], sigma: Float[Tensor, " n"], *, radius: int
+) -> Float[Tensor, "n 3 h w"]:
+    """`gaussian_blur` with kernel size 2 radius + 1 and reflected borders.
+
+    Args:
+        images: (n, 3, h, w), both sides larger than `radius`.
+        sigma: standard deviation of each image's kernel in px, above 0.
+        radius: reach of the kernel in px, the same for all images.
+    """
+    distance = torch.arange(radius + 1, device=images.device, dtype=images.dtype)
+    taps = (-0.5 * (distance / sigma[:, None]) ** 2).exp_()
+    taps = taps / (2 * taps.sum(dim=1, keepdim=True) - taps[:, :1])
+    padded = F.pad(images, (radius, radius, radius, radius), mode="reflect")
+    return _smooth(_smooth(padded, taps, dim=2), taps, dim=3)
+
+
+def _smooth(
+    padded: Float[Tensor, "n 3 h w"], taps: Float[Tensor, "n reach"], *, dim: int
+) -> Float[Tensor, "n 3 h2 w2"]:
+    """Convolve one axis with symmetric kernels, given from their middle outwards.
+
+    A sum of shifted images: a grouped convolution with n x 3 groups takes twice as long on a CPU.
+    """
+    radius = taps.shape[1] - 1
+    size = padded.shape[dim] - 2 * radius
+    weight = taps.T[:, :, None, None, None]
+    total = padded.narrow(dim, radius, size) * weight[0]
+    for reach in range(1, radius + 1):
+        both = padded.narrow(dim, radius - reach, size) + padded.narrow(dim, radius + reach, size)
+        total.addcmul_(both, weight[reach])
+    return total

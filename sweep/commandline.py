@@ -1,0 +1,120 @@
+"""The command line of `sweep.run`: preset or YAML, overridden by flags; every mistake is one line and exit code 2."""
+
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro import _errors  # pinned; the only way to say a parse failure in one line of our own
+
+from analysis.errors import RecordsError
+from datasets.errors import InputError
+from sweep.config import Sweep, from_yaml
+from sweep.presets import described, preset
+
+DEFAULT = "vts-smoke"
+
+USAGE = """Run a sweep over loss x rho x nu x pairing, or what is missing of it, and show what it found.
+
+usage: python -m sweep.run [PRESET] [--config sweep.yaml] [--flags ...]
+
+Presets (default: vts-quick):
+
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A sweep and what to do with it."""
+
+    config: Path | None = None
+    """A sweep.yaml to run again, instead of a preset; flags override it too."""
+    dry_run: bool = False
+    """Only say which cells would be run."""
+    sweep: Annotated[Sweep, tyro.conf.arg(name="")]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command and return its exit code: 0 complete, 1 cells are missing, 2 a mistake in what was given."""
+    try:
+        command = parse(argv)
+        from sweep.execute import describe, execute
+
+        return describe(command.sweep) if command.dry_run else execute(command.sweep)
+    except (InputError, RecordsError) as error:
+        print(f"sweep.run: {error}", file=sys.stderr)
+        return 2
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """Read the command line.
+
+    Raises:
+        InputError: an unknown preset or flag, or a value that does not fit.
+        SystemExit: after --help.
+    """
+    rest = list(argv)
+    named = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
+    config = _value_of("--config", rest)
+    if named and config:
+        raise InputError(f"both the preset {named[0]!r} and --config {config} were given: choose one")
+    base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
+    with _errors.on_parse_error(_one_line):
+        command, unknown = tyro.cli(
+            Command,
+            prog="python -m sweep.run",
+            description=USAGE + described(),
+            args=rest,
+            default=Command(sweep=base),
+            return_unknown_args=True,
+        )
+    if unknown:
+        raise InputError(_unknown(unknown[0]))
+    return command
+
+
+def _value_of(flag: str, argv: Sequence[str]) -> str | None:
+    """The value of a flag that must be known before the others are read."""
+    for position, word in enumerate(argv):
+        if word == flag:
+            if position + 1 == len(argv):
+                raise InputError(f"{flag}: name the file")
+            return argv[position + 1]
+        if word.startswith(flag + "="):
+            return word.removeprefix(flag + "=")
+    return None
+
+
+def _unknown(word: str) -> str:
+    if not word.startswith("-"):
+        return f"unexpected {word!r}: the preset comes first, values follow their flag; see --help"
+    near = difflib.get_close_matches(word.split("=")[0], flags(), n=5, cutoff=0.5)
+    return f"unknown flag {word}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
+
+
+def flags() -> list[str]:
+    """All flags, as --help shows them."""
+    shown = tyro.extras.get_parser(Command, default=Command(sweep=Sweep())).format_help()
+    return sorted(set(re.findall(r"--[a-z][a-z0-9.-]+", shown)))
+
+
+def _one_line(event: _errors.ParseErrorEvent) -> None:
+    """Turn tyro's boxed message into one line.
+
+    Raises:
+        InputError: always.
+    """
+    match event:
+        case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
+            raise InputError(f"{argument.lowered.name_or_flags[-1]} {value}: choose from {', '.join(choices)}")
+        case _errors.UnrecognizedArgs(tokens=tokens):
+            raise InputError(_unknown(tokens[0]))
+        case _errors.InstantiationFailure(message=message, argument=argument):
+            flag = f"{argument.lowered.name_or_flags[-1]}: " if argument else ""
+            raise InputError(flag + " ".join(message.split()))
+        case _errors.BadValue(argument=argument):
+            raise InputError(f"{argument.lowered.name_or_flags[-1]}: a value is missing or cannot be given")

@@ -1,0 +1,141 @@
+"""What one command runs: the grid's axes, the recipe and the machine's share, as one typed value and as YAML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from datasets.errors import InputError
+from datasets.settings import noisy_regions
+from sweep.grid import Axes, expand
+from trainables.cell import Cell
+from trainables.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep: a grid of cells under one recipe, where its results go, and how the machine is shared."""
+
+    preset: Annotated[str, tyro.conf.Suppress] = "custom"
+    """The preset it began as."""
+    dataset: Literal["vts"] = "vts"
+    """Data set."""
+    objectives: Annotated[
+        tuple[Literal["moco", "within_image", "cross_image", "random"], ...], tyro.conf.arg(aliases=("--losses",))
+    ] = ("moco", "within_image", "cross_image", "random")
+    """Contrastive losses, and the baseline `random`: the frozen random encoder."""
+    rho: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    """Noisy-pairs rates, shares in [0, 1]."""
+    nu: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """Per-image noise, shares in [0, 1], multiples of 1/regions."""
+    pairings: tuple[Literal["noisy", "exposure"], ...] = ("noisy", "exposure")
+    """How noisy pairs are formed: clean with noisy, or the noisy image twice (mere exposure)."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds, one replicate of the grid each."""
+    out: Path = Path("results/custom")
+    """Folder of records, summary, logs and the MLflow database."""
+    data_root: Annotated[Path | None, tyro.conf.arg(aliases=("--texture-root",))] = None
+    """Folder of texture images, for --vts.textures folder or dtd."""
+    download: bool = False
+    """Let torchvision download DTD into --data-root."""
+    workers: int = 0
+    """Cells run at the same time; 0: as many as the cores (and GPUs) hold."""
+    threads: int = 1
+    """Cores of a cell. On a CPU the same number gives the same results bit for bit, whatever the workers."""
+    gpu_share: float = 0.25
+    """Share of a GPU that a cell takes, where there is one."""
+    retry_failed: bool = False
+    """Run cells again that are recorded as failed (a loss that was not finite)."""
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
+    """Everything held fixed over the grid."""
+
+    def __post_init__(self) -> None:
+        """Refuse axes that make no grid, and shares that no machine has."""
+        for name in ("objectives", "rho", "nu", "pairings", "seeds"):
+            if not getattr(self, name):
+                raise InputError(f"--{name} is empty: give at least one value")
+        for rate in self.rho:
+            if not 0 <= rate <= 1:
+                raise InputError(f"--rho {rate:g}: a noisy-pairs rate is a share in [0, 1]")
+        for noise in self.nu:
+            if not 0 <= noise <= 1:
+                raise InputError(f"--nu {noise:g}: per-image noise is a share in [0, 1]")
+            noisy_regions(noise, self.recipe.vts.regions)
+        for seed in self.seeds:
+            if seed < 0:
+                raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ...")
+        if self.workers < 0 or self.threads < 1:
+            raise InputError(f"--workers {self.workers} --threads {self.threads}: at least 0 workers and 1 thread")
+        if not 0 < self.gpu_share <= 1:
+            raise InputError(f"--gpu-share {self.gpu_share:g}: must be in (0, 1]")
+
+    @property
+    def axes(self) -> Axes:
+        """The grid's axes."""
+        return Axes(self.objectives, self.rho, self.nu, self.pairings, self.seeds)
+
+    def cells(self) -> tuple[Cell, ...]:
+        """The distinct cells of the grid."""
+        return expand(self.axes, dataset=self.dataset, recipe=self.recipe.fingerprint)
+
+
+_ADAPTER = TypeAdapter(Sweep)
+
+
+def to_yaml(sweep: Sweep) -> str:
+    """Everything resolved, as YAML that `from_yaml` and `--config` take."""
+    return yaml.safe_dump(_ADAPTER.dump_python(sweep, mode="json"), sort_keys=False)
+
+
+def from_yaml(path: Path) -> Sweep:
+    """Read a sweep; what it leaves out keeps its default.
+
+    Raises:
+        InputError: no such file, no YAML, or a name or value that a sweep does not have (named).
+    """
+    try:
+        given = yaml.safe_load(path.read_text())
+        if not isinstance(given, dict):
+            raise InputError(f"--config {path}: not a sweep.yaml, which is a mapping of settings")
+        sweep = _ADAPTER.validate_python(given)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"--config {path}: no valid YAML ({' '.join(str(error).split())})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "sweep"
+        raise InputError(f"--config {path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+    _refuse_unknown(given, _ADAPTER.dump_python(sweep, mode="json"), str(path))
+    return sweep
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    """Raise InputError for a name in `given` that no setting has: it would silently do nothing."""
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(f"--config {where}: unknown setting {name!r}; valid: {', '.join(known)}")
+        if isinstance(known[name], dict) and isinstance(value, dict):
+            _refuse_unknown(value, known[name], f"{where}: {name}")
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Where two dumped values differ: `probe.steps 300 there, 200 here`."""
+    found = []
+    for name in {**there, **here}:
+        left, right = there.get(name), here.get(name)
+        if isinstance(left, dict) and isinstance(right, dict):
+            found += differences(left, right, f"{prefix}{name}.")
+        elif left != right:
+            found.append(f"{prefix}{name} {left} there, {right} here")
+    return found
+
+
+def recipe_differences(there: Sweep, here: Sweep) -> list[str]:
+    """Where the recipes of two sweeps differ."""
+    left, right = (_ADAPTER.dump_python(sweep, mode="json")["recipe"] for sweep in (there, here))
+    return differences(left, right)

@@ -1,0 +1,81 @@
+"""A sweep's folder: it belongs to one recipe on one data set, and is where everything ends up."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import InputError
+from sweep.config import Sweep, from_yaml, recipe_differences, to_yaml
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Names in a sweep's folder."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Everything resolved; `--config` takes it."""
+        return self.root / "sweep.yaml"
+
+    @property
+    def data(self) -> Path:
+        """Fingerprint of the data that the records were made on."""
+        return self.root / "data.txt"
+
+    @property
+    def logs(self) -> Path:
+        """Log files."""
+        return self.root / "logs"
+
+    @property
+    def log(self) -> Path:
+        """What happened, and what libraries had to say about it."""
+        return self.logs / "sweep.log"
+
+    @property
+    def tables(self) -> Path:
+        """The tables that the end of a sweep prints."""
+        return self.root / "tables.txt"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The MLflow database, unless MLFLOW_TRACKING_URI names another."""
+        return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
+
+    def claim(self, sweep: Sweep, data: str) -> None:
+        """Make the folder, or make sure that it is this recipe's and this data's, and write `sweep.yaml`.
+
+        Raises:
+            InputError: it belongs to another recipe (says what differs), to other data, or cannot be written.
+        """
+        if self.config.exists():
+            if changed := recipe_differences(from_yaml(self.config), sweep):
+                raise InputError(
+                    f"--out {self.root} holds the records of another recipe: {'; '.join(changed)}; choose another "
+                    f"--out, or repeat its recipe with --config {self.config}"
+                )
+            if self.data.exists() and self.data.read_text().strip() != data:
+                raise InputError(
+                    f"--out {self.root} holds records made on other texture images (fingerprint "
+                    f"{self.data.read_text().strip()} there, {data} here): choose another --out"
+                )
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            replace_text(self.data, data + "\n")
+            replace_text(self.config, to_yaml(sweep))
+        except OSError as error:
+            raise InputError(
+                f"--out {self.root} cannot be written ({error.strerror or error}): free space or choose another folder"
+            ) from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

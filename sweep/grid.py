@@ -1,0 +1,48 @@
+"""Axes -> the distinct cells of a grid."""
+
+from collections.abc import Iterable
+from itertools import product
+from typing import NamedTuple
+
+from datasets.settings import Pairing
+from trainables.cell import Cell
+
+
+class Axes(NamedTuple):
+    """The values that a grid spans."""
+
+    objectives: tuple[str, ...]
+    rho: tuple[float, ...]
+    nu: tuple[float, ...]
+    pairings: tuple[Pairing, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def points(self) -> int:
+        """Combinations of values, equivalent ones counted each."""
+        return len(self.objectives) * len(self.rho) * len(self.nu) * len(self.pairings) * len(self.seeds)
+
+
+def expand(axes: Axes, *, dataset: str, recipe: str) -> tuple[Cell, ...]:
+    """All distinct cells, one seed after the other, so that a sweep that is cut off has whole seeds.
+
+    Combinations that mean the same (at rho = 0 there is no nu and no pairing) are one cell.
+
+    Args:
+        axes: the values.
+        dataset: name of the data set.
+        recipe: fingerprint of the recipe, part of each cell's key.
+
+    Raises:
+        InputError: a value is outside its range.
+    """
+    combinations = product(axes.seeds, axes.rho, axes.nu, axes.pairings, axes.objectives)
+    return distinct(
+        Cell(dataset=dataset, objective=objective, rho=rho, nu=nu, pairing=pairing, seed=seed, recipe=recipe)
+        for seed, rho, nu, pairing, objective in combinations
+    )
+
+
+def distinct(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """Each cell once, where it stood first."""
+    return tuple(dict.fromkeys(cells))

@@ -1,0 +1,21 @@
+"""Where log messages go: all into the sweep's log file, for the terminal shows the status alone."""
+
+import logging
+from pathlib import Path
+
+
+def to_file(path: Path) -> None:
+    """Send everything that is logged, at INFO and above, to `path` as well."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def redirect(*names: str) -> None:
+    """Take away the handlers by which these libraries print on their own; call it after importing them."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True

@@ -1,0 +1,35 @@
+"""`python -m sweep.run [PRESET] [--flags]`: run a sweep, or what is missing of it, and show what it found."""
+
+import sys
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def right_datasets() -> None:
+    """Make sure that `import datasets` finds ours and not Hugging Face's package of that name.
+
+    Exits with code 2 and one line otherwise: nothing else here could be imported.
+    """
+    import datasets
+
+    found = Path(datasets.__file__ or "").resolve().parent
+    if found != _ROOT / "datasets":
+        print(
+            f"sweep.run: the package 'datasets' was imported from {found}, not from {_ROOT}: run `python -m "
+            "sweep.run` in the project's folder, or uninstall the other package",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+
+
+def main() -> None:
+    """Entry of the command line."""
+    right_datasets()
+    from sweep.commandline import main as run
+
+    raise SystemExit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

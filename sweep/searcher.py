@@ -1,0 +1,38 @@
+"""A Ray Tune searcher that hands out an explicit list of cells, each once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from trainables.cell import Cell
+
+
+class GridSearcher(Searcher):
+    """Hands out exactly the given cells, in their order, then says that it is finished.
+
+    Use it with `num_samples=-1`: with Ray's default of 1 a searcher runs one cell and says nothing.
+    A suggestion is `{"cell": {...}}`, the cell's coordinates.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        super().__init__()
+        self._waiting = [asdict(cell) for cell in cells]
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next cell, or `Searcher.FINISHED`."""
+        return {"cell": self._waiting.pop(0)} if self._waiting else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Nothing to learn: what a cell gave does not change which cells are run."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the cells not yet handed out."""
+        Path(checkpoint_path).write_text(json.dumps(self._waiting))
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Take up the cells that `save` wrote."""
+        self._waiting = json.loads(Path(checkpoint_path).read_text())

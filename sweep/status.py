@@ -1,0 +1,51 @@
+"""What is seen while a sweep runs: a live status line on a terminal, a line for each cell that ends."""
+
+import sys
+
+from tqdm import tqdm
+
+from trainables.cell import Cell
+
+
+class Status:
+    """One live line (a terminal only) and one line a cell. Into a pipe or file go the cells' lines alone."""
+
+    def __init__(self, total: int, done: int) -> None:
+        """`done` of the `total` cells are recorded already."""
+        self._running: set[str] = set()
+        self._failed = 0
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            disable=not sys.stdout.isatty(),
+            file=sys.stdout,
+            bar_format="{n_fmt}/{total_fmt} cells done, {postfix}, {elapsed} so far, {remaining} left",
+            postfix="0 running, 0 failed",
+            mininterval=0.5,
+            leave=False,
+        )
+
+    def start(self, cell: Cell) -> None:
+        """A cell has begun."""
+        self._running.add(cell.key)
+        self.refresh()
+
+    def end(self, cell: Cell, f1: float | None, seconds: float | None, failure: str | None = None) -> None:
+        """A cell has ended, with its test macro F1 or the reason why it failed."""
+        self._running.discard(cell.key)
+        if failure is None:
+            tqdm.write(f"{cell!s:<46} test F1 {100 * (f1 or 0):5.1f} %   {seconds or 0:5.0f} s", file=sys.stdout)
+            self._bar.update()
+        else:
+            self._failed += 1
+            tqdm.write(f"{cell!s:<46} failed: {failure}", file=sys.stdout)
+        sys.stdout.flush()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Draw the status line again."""
+        self._bar.set_postfix_str(f"{len(self._running)} running, {self._failed} failed")
+
+    def close(self) -> None:
+        """Take the status line away."""
+        self._bar.close()

@@ -1,0 +1,141 @@
+"""MLflow, written by the driver alone: a parent run for the sweep, a child for each cell, found again by tag."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.tracking import MlflowClient
+
+from sweep.config import Sweep
+from trainables.cell import Cell
+
+SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
+"""Tags by which a run is found again, so that no command makes it twice."""
+AXES = ("dataset", "objective", "rho", "nu", "pairing", "seed")
+
+
+class Tracking:
+    """The sweep's runs in MLflow."""
+
+    def __init__(self, uri: str, sweep: Sweep) -> None:
+        """Connect, and find or make the experiment and the parent run.
+
+        Args:
+            uri: tracking server or `sqlite:///` database.
+            sweep: names the experiment by its data set, the parent run by its folder.
+        """
+        self.uri = uri
+        self._client = MlflowClient(uri)
+        root = sweep.out.resolve()
+        name = f"noisy-pairs {sweep.dataset}"
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            # A path relative to wherever the command was run would lose the artifacts to the UI.
+            place = (root / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
+            self.experiment = self._client.create_experiment(name, artifact_location=place)
+        else:
+            self.experiment = found.experiment_id
+        self._name = f"{root}:{sweep.recipe.fingerprint}"
+        self.parent = self._find_or_make(SWEEP, self._name, root.name, {"kind": "sweep"})
+        self._log(self.parent, params=_flat(asdict(sweep.recipe)))
+        self._runs: dict[str, str] = {}
+        self._logged: dict[tuple[str, str], int] = {}
+
+    def start(self, cell: Cell) -> None:
+        """Find or make the cell's run and mark it as running."""
+        run = self._find_or_make(
+            KEY,
+            cell.key,
+            str(cell),
+            {"mlflow.parentRunId": self.parent, "kind": "cell", **{axis: str(getattr(cell, axis)) for axis in AXES}},
+        )
+        self._runs[cell.key] = run
+        # rho and nu are metrics too: the UI plots metrics against metrics, and parameters only in some charts.
+        self._log(run, params={axis: getattr(cell, axis) for axis in AXES}, metrics={"rho": cell.rho, "nu": cell.nu})
+        self._client.update_run(run, status="RUNNING")
+
+    def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
+        """Log points (stage, step, name, value) of the learning curves, but for those an earlier attempt logged."""
+        run = self._runs[cell.key]
+        now = int(time.time() * 1000)
+        named = [Metric(f"{stage}/{name}", value, now, step) for stage, step, name, value in points]
+        fresh = [metric for metric in named if metric.step > self._last_step(run, metric.key)]
+        self._logged |= {(run, metric.key): metric.step for metric in fresh}
+        if fresh:
+            self._client.log_batch(run, metrics=fresh)
+
+    def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
+        """Log a recorded cell's metrics and provenance and end its run."""
+        run = self._runs[cell.key]
+        numbers = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v is not None}
+        texts = {k: str(v) for k, v in row.items() if isinstance(v, str) and k not in AXES}
+        self._log(run, metrics=numbers, tags=texts)
+        self._client.set_terminated(run, "FINISHED" if row["status"] == "done" else "FAILED")
+
+    def abandon(self, cell: Cell) -> None:
+        """End the run of a cell that gave no record."""
+        if run := self._runs.get(cell.key):
+            self._client.set_terminated(run, "FAILED")
+
+    def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Iterable[Path]) -> None:
+        """Log what the sweep found to the parent run and end it."""
+        self._log(self.parent, metrics=metrics)
+        for path in artifacts:
+            self._client.log_artifact(self.parent, str(path))
+        self._client.set_terminated(self.parent, "FINISHED" if complete else "FAILED")
+
+    def ended(self) -> set[str]:
+        """Keys of the cells whose runs have ended."""
+        query = f"tags.`mlflow.parentRunId` = '{self.parent}' and attributes.status != 'RUNNING'"
+        keys: set[str] = set()
+        token = None
+        while True:
+            page = self._client.search_runs([self.experiment], query, max_results=1000, page_token=token)
+            keys |= {run.data.tags[KEY] for run in page}
+            token = page.token
+            if not token:
+                return keys
+
+    def _last_step(self, run: str, metric: str) -> int:
+        """The last step logged of a metric, asked of MLflow once in case an earlier driver logged some."""
+        if (run, metric) not in self._logged:
+            history = self._client.get_metric_history(run, metric)
+            self._logged[run, metric] = max((point.step for point in history), default=-1)
+        return self._logged[run, metric]
+
+    def _find_or_make(self, tag: str, value: str, name: str, tags: Mapping[str, str]) -> str:
+        query = f"tags.`{tag}` = '{value}'"
+        if tag == KEY:  # a cell of another sweep's folder has its own run there
+            query += f" and tags.`mlflow.parentRunId` = '{self.parent}'"
+        found: list[Run] = self._client.search_runs([self.experiment], query, max_results=1)
+        if found:
+            return found[0].info.run_id
+        run = self._client.create_run(self.experiment, run_name=name, tags={**tags, tag: value})
+        return run.info.run_id
+
+    def _log(
+        self,
+        run: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            run,
+            metrics=[Metric(k, float(v), now, 0) for k, v in (metrics or {}).items()],
+            params=[Param(k, str(v)) for k, v in (params or {}).items()],
+            tags=[RunTag(k, v) for k, v in (tags or {}).items()],
+        )
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat |= _flat(item, f"{prefix}{name}.") if isinstance(item, Mapping) else {f"{prefix}{name}": item}
+    return flat

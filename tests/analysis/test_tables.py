@@ -1,0 +1,87 @@
+import pytest
+
+from analysis.tables import WIDTH, f1_table, render
+
+
+def line_of(text, *words):
+    """The first line that holds all words."""
+    return next(line for line in text.split("\n") if all(word in line for word in words))
+
+
+def test_f1_table_averages_over_seeds(frame, rows):
+    table = f1_table(frame(rows)).set_index(["objective", "rho", "nu"])
+    assert len(table) == 1 + 3 * 5
+    point = table.loc[("moco", 1.0, 0.25)]
+    # .55 + .02 rho - .03 nu (+ .01 noisy), + 0, .01, .02 for the three seeds
+    assert point["noisy"] == pytest.approx(0.55 + 0.02 - 0.0075 + 0.01 + 0.01)
+    assert point["exposure"] == pytest.approx(point["noisy"] - 0.01)
+    assert point["noisy_std"] == pytest.approx(0.01)
+    assert (point["none_n"], point["noisy_n"], point["exposure_n"]) == (0, 3, 3)
+    assert table.loc[("moco", 0.0, 0.0), "none"] == pytest.approx(0.56)
+
+
+def test_f1_table_is_in_the_papers_order(frame, rows):
+    assert list(dict.fromkeys(f1_table(frame(rows[::-1]))["objective"])) == [
+        *("random", "moco"),
+        *("within_image", "cross_image"),
+    ]
+
+
+def test_failed_cells_do_not_count(row, frame):
+    (point,) = f1_table(frame([row(seed=0), row(seed=1, status="failed")])).to_dict("records")
+    assert (point["noisy"], point["noisy_n"], point["exposure_n"]) == (0.6, 1, 0)
+
+
+def test_render_shows_numbers_in_percent_and_points(frame, rows):
+    text = render(frame(rows))
+    assert line_of(text, "random ").split() == ["random", "-", "-", "42.0", "±", "1.0", "-"]
+    assert line_of(text, "moco", "same").split() == ["moco", "0", "-", "56.0", "±", "1.0", "same"]
+    assert sum("same" in line for line in text.split("\n")) == 3
+    assert line_of(text, "cross_image", "+1.00").split() == ["cross_image", "+1.00", "0.00", "4", "12", "0"]
+    assert line_of(text, "moco", "+14.00").split() == ["moco", "+14.00", "0.00", "3", "0"]
+    assert "failed" not in text
+    assert "*" not in text
+
+
+def test_columns_are_aligned(frame, rows):
+    for block in render(frame(rows)).split("\n\n"):
+        table = [line for line in block.split("\n") if line.startswith("  ")]
+        assert len({len(line) for line in table}) == 1
+
+
+def test_one_seed_shows_no_spread(frame, rows):
+    text = render(frame([row for row in rows if row["seed"] == 0]))
+    assert "±" not in text.split("\n\n")[0]
+
+
+def test_absence_is_reported(frame, rows):
+    dropped = [
+        row for row in rows if (row["objective"], row["rho"], row["pairing"]) != ("moco", 1.0, "noisy")
+    ]
+    del dropped[-1]
+    text = render(frame(dropped))
+    assert line_of(text, "missing").split()[:3] == ["1", "0.25", "missing"]
+    assert "* fewer than 3 seeds" in text
+    assert line_of(text, "cross_image", "+1.00").split()[-1] == "1"
+
+
+def test_failed_cells_are_counted_and_harmless_on_a_terminal(row, frame):
+    error = "RuntimeError: \x1b[31mCUDA\nout of memory " + "x" * 300
+    rows = [row(seed=seed, status="failed", error=error) for seed in range(7)] + [row(seed=9)]
+    text = render(frame(rows))
+    assert "7 of 8 cells failed" in text
+    assert "and 2 more" in text
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert max(map(len, text.split("\n"))) <= WIDTH
+
+
+def test_a_sweep_that_failed_altogether_is_rendered(row, frame):
+    text = render(frame([row(status="failed"), row(pairing="exposure", status="failed")]))
+    assert "missing" in text
+    assert "2 of 2 cells failed" in text
+
+
+def test_data_sets_and_recipes_have_sections_of_their_own(row, frame):
+    text = render(frame([row(recipe="aa"), row(recipe="bb"), row(dataset="xbd", recipe="aa")]))
+    titles = [line for line in text.split("\n") if "macro F1" in line]
+    assert [title.split(":")[0] for title in titles] == ["vts, recipe aa", "vts, recipe bb", "xbd, recipe aa"]

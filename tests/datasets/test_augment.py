@@ -1,0 +1,346 @@
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as reference
+
+from datasets.errors import InputError
+from datasets import augment, colour
+from datasets.settings import MOCO_V2, XVIEW2, Augment
+
+PROBABILITIES = ("flip", "vertical", "rot90", "shift", "rotate", "crop", "jitter", "grey", "blur")
+OFF = Augment(**dict.fromkeys(PROBABILITIES, 0.0))
+EVERYTHING = replace(MOCO_V2, **dict.fromkeys(PROBABILITIES, 1.0))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth(count=4, size=48):
+    """Photographs without fine detail, so that half a pixel changes little."""
+    noise = torch.rand(count, 3, size, size, generator=seeded())
+    return colour.blur(noise, torch.full((count,), 2.0), radius=6)
+
+
+def labelled(count=4, size=48):
+    """Two classes in large patches, and images that show the label: value / 255 in every channel."""
+    patches = torch.randint(0, 2, (count, size // 12, size // 12), generator=seeded()) * 255
+    labels = patches.repeat_interleave(12, 1).repeat_interleave(12, 2)
+    return (labels / 255)[:, None].expand(-1, 3, -1, -1).contiguous(), labels
+
+
+def geometry(count=4, **changed):
+    """The affine maps of `changed`, the same for every image, and nothing else."""
+    still = {
+        "flip": False,
+        "vertical": False,
+        "quarters": 0,
+        "shift": [0.0, 0.0],
+        "degrees": 0.0,
+        "scale": 1.0,
+        "crop_centre": [0.0, 0.0],
+        "crop_sides": [1.0, 1.0],
+    }
+    return augment.geometry(
+        **{name: torch.tensor([value] * count) for name, value in (still | changed).items()}
+    )
+
+
+def inside(images, border):
+    return images[..., border:-border, border:-border]
+
+
+@pytest.mark.parametrize("size", [48, 33, 64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_nothing_to_do_gives_back_every_bit(size, dtype):
+    images = torch.rand(5, 3, size, size, generator=seeded())
+    labels = torch.randint(0, 256, (5, size, size), generator=seeded()).to(dtype)
+    warped, picked = augment.apply(images, labels, augment.draw(OFF, 5, size, seeded()))
+    assert torch.equal(warped, images)
+    assert torch.equal(picked, labels)
+    assert picked.dtype == dtype
+    assert warped.data_ptr() != images.data_ptr()
+
+
+@pytest.mark.parametrize("size", [48, 33])
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"flip": True}, lambda x: x.flip(-1)),
+        ({"vertical": True}, lambda x: x.flip(-2)),
+        ({"quarters": 1}, lambda x: x.rot90(1, (-2, -1))),
+        ({"quarters": 2}, lambda x: x.rot90(2, (-2, -1))),
+        ({"quarters": 3}, lambda x: x.rot90(3, (-2, -1))),
+        ({"flip": True, "quarters": 1}, lambda x: x.flip(-1).rot90(1, (-2, -1))),
+    ],
+)
+def test_flips_and_quarter_turns_are_exact(size, changed, expected):
+    images = torch.rand(2, 3, size, size, generator=seeded())
+    labels = torch.randint(0, 256, (2, size, size), generator=seeded(), dtype=torch.uint8)
+    warped, picked = augment.warp(images, labels, geometry(2, **changed))
+    torch.testing.assert_close(warped, expected(images), atol=1e-5, rtol=0)
+    assert torch.equal(picked, expected(labels))
+
+
+def test_shift_moves_right_and_down():
+    images, labels = labelled()
+    warped, picked = augment.warp(images, labels, geometry(shift=[6 / 48, 12 / 48]))
+    rolled = images.roll((12, 6), dims=(2, 3))
+    torch.testing.assert_close(warped[:, :, 12:, 6:], rolled[:, :, 12:, 6:], atol=1e-5, rtol=0)
+    assert torch.equal(picked[:, 12:, 6:], labels.roll((12, 6), dims=(1, 2))[:, 12:, 6:])
+
+
+def test_what_comes_in_from_beyond_the_border_is_the_image_reflected():
+    images, labels = labelled()
+    warped, picked = augment.warp(images, labels, geometry(shift=[0.25, 0.0]))
+    torch.testing.assert_close(warped[..., :12], images[..., :12].flip(-1), atol=1e-5, rtol=0)
+    assert torch.equal(picked[..., :12], labels[..., :12].flip(-1))
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(10.0, 1.0), (-7.0, 1.1), (0.0, 0.9), (30.0, 1.0)])
+def test_rotation_and_zoom_agree_with_torchvision(degrees, scale):
+    images = smooth()
+    warped, _ = augment.warp(images, None, geometry(degrees=degrees, scale=scale))
+    # torchvision's affine turns clockwise
+    expected = reference.affine(
+        images, -degrees, [0, 0], scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
+    )
+    torch.testing.assert_close(inside(warped, 12), inside(expected, 12), atol=1e-4, rtol=0)
+    if scale == 1:
+        expected = reference.rotate(images, degrees, interpolation=InterpolationMode.BILINEAR)
+        torch.testing.assert_close(inside(warped, 12), inside(expected, 12), atol=1e-4, rtol=0)
+
+
+def test_crop_agrees_with_torchvision():
+    images = smooth()
+    left, top, width, height = 6, 3, 30, 24
+    middle = [(left + width / 2) / 48 - 0.5, (top + height / 2) / 48 - 0.5]
+    sides = [width / 48, height / 48]
+    warped, _ = augment.warp(images, None, geometry(crop_centre=middle, crop_sides=sides))
+    expected = reference.resized_crop(images, top, left, height, width, [48, 48], antialias=False)
+    torch.testing.assert_close(inside(warped, 2), inside(expected, 2), atol=1e-4, rtol=0)
+
+
+def test_combined_geometry_is_one_step_after_the_other():
+    images = smooth()
+    steps = (
+        {"flip": True},
+        {"quarters": 1},
+        {"shift": [0.05, -0.1]},
+        {"degrees": 8.0, "scale": 1.05},
+        {"crop_centre": [0.05, 0.02], "crop_sides": [0.8, 0.9]},
+    )
+    expected, together = images, {}
+    for step in steps:
+        expected, _ = augment.warp(expected, None, geometry(**step))
+        together |= step
+    warped, _ = augment.warp(images, None, geometry(**together))
+    # what differs is the blur of five interpolations instead of one
+    torch.testing.assert_close(inside(warped, 12), inside(expected, 12), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("recipe", [XVIEW2, replace(MOCO_V2, jitter=0.0, grey=0.0, blur=0.0), EVERYTHING])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_labels_follow_the_image_and_take_no_new_values(recipe, dtype):
+    images, labels = labelled(count=32)
+    parameters = augment.draw(recipe, 32, 48, seeded())
+    warped, _ = augment.warp(images, None, parameters.affine)
+    _, picked = augment.apply(images, labels.to(dtype), parameters)
+    assert picked.dtype == dtype
+    assert set(picked.unique().tolist()) <= {0, 255}
+    certain = (warped[:, 0] < 0.01) | (warped[:, 0] > 0.99)
+    assert certain.float().mean() > 0.5
+    assert torch.equal(picked[certain].float() / 255, warped[:, 0][certain].round())
+
+
+def test_labels_do_not_alter_the_image():
+    images, labels = labelled()
+    parameters = augment.draw(EVERYTHING, 4, 48, seeded())
+    with_labels, _ = augment.apply(images, labels, parameters)
+    alone, none = augment.apply(images, None, parameters)
+    assert none is None
+    assert torch.equal(with_labels, alone)
+
+
+@pytest.mark.parametrize("recipe", [XVIEW2, MOCO_V2])
+def test_equal_images_become_different_views(recipe):
+    images = smooth(1).expand(8, -1, -1, -1).contiguous()
+    before = images.clone()
+    views, _ = augment.apply(images, None, augment.draw(recipe, 8, 48, seeded()))
+    distance = torch.cdist(views.flatten(1), views.flatten(1))
+    assert (distance + torch.eye(8) > 1e-3).all()
+    assert torch.equal(images, before)
+
+
+def test_an_image_is_augmented_alike_in_any_batch():
+    """No parameter leaks from one image to the next, and blocks of a batch do not show."""
+    images = smooth(8, 160)
+    parameters = augment.draw(EVERYTHING, 8, 160, seeded())
+    views, _ = augment.apply(images, None, parameters)
+    for i in (0, 3, 7):
+        values = {field.name: getattr(parameters, field.name) for field in fields(parameters)}
+        one = {name: value if name == "radius" else value[i : i + 1] for name, value in values.items()}
+        alone, _ = augment.apply(images[i : i + 1], None, augment.Parameters(**one))
+        torch.testing.assert_close(views[i : i + 1], alone, atol=1e-5, rtol=0)
+
+
+def test_colour_changes_the_chosen_images_only():
+    images = smooth(64)
+    recipe = replace(OFF, jitter=0.5, grey=0.2, blur=0.3, brightness=0.4, sigma_high=20.0)
+    parameters = augment.draw(recipe, 64, 48, seeded())
+    views, _ = augment.apply(images, None, parameters)
+    changed = (views != images).flatten(1).any(dim=1)
+    assert torch.equal(changed, parameters.jitter | parameters.grey | parameters.blur)
+    assert 0 < changed.sum() < 64
+
+
+@pytest.mark.parametrize("recipe", [XVIEW2, MOCO_V2, EVERYTHING])
+def test_views_stay_in_range_and_in_their_dtype(recipe):
+    images = (torch.rand(16, 3, 40, 40, generator=seeded()) > 0.5).float()
+    views, _ = augment.apply(images, None, augment.draw(recipe, 16, 40, seeded()))
+    assert views.dtype == images.dtype
+    assert views.min() >= -1e-6
+    assert views.max() <= 1 + 1e-6
+
+
+def test_one_seed_gives_one_result():
+    images, labels = labelled()
+    views = [augment.apply(images, labels, augment.draw(MOCO_V2, 4, 48, seeded(3))) for _ in range(2)]
+    assert torch.equal(views[0][0], views[1][0])
+    assert torch.equal(views[0][1], views[1][1])
+    other, _ = augment.apply(images, labels, augment.draw(MOCO_V2, 4, 48, seeded(4)))
+    assert not torch.equal(other, views[0][0])
+
+
+@pytest.mark.parametrize("recipe", [OFF, EVERYTHING, XVIEW2, MOCO_V2])
+def test_every_recipe_leaves_the_generator_in_the_same_state(recipe):
+    used, expected = seeded(), seeded()
+    augment.draw(recipe, 7, 32, used)
+    augment.draw(Augment(), 7, 256, expected)
+    assert torch.equal(used.get_state(), expected.get_state())
+
+
+def test_switching_one_change_on_leaves_the_others_as_they_were():
+    with_blur, without = (augment.draw(replace(XVIEW2, blur=b), 50, 32, seeded()) for b in (1.0, 0.0))
+    assert with_blur.blur.all()
+    assert not without.blur.any()
+    for name in ("affine", "jitter", "brightness", "contrast", "saturation", "hue", "grey", "sigma"):
+        assert torch.equal(getattr(with_blur, name), getattr(without, name))
+
+
+def within_five_deviations(share, probability, count):
+    return abs(share - probability) <= 5 * (probability * (1 - probability) / count) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["jitter", "grey", "blur"])
+def test_colour_probabilities_are_met(name):
+    count, probability = 20_000, 0.3
+    parameters = augment.draw(replace(OFF, **{name: probability}), count, 32, seeded())
+    share = getattr(parameters, name).float().mean().item()
+    assert within_five_deviations(share, probability, count)
+
+
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [("flip", 1.0), ("vertical", 1.0), ("rot90", 0.75), ("shift", 1.0), ("rotate", 1.0), ("crop", 1.0)],
+)
+def test_geometry_probabilities_are_met(name, moved):
+    """A rotation by a multiple of 90 degrees moves the image in three of four cases."""
+    count, probability = 20_000, 0.3
+    affine = augment.draw(replace(OFF, **{name: probability}), count, 32, seeded()).affine
+    share = (affine != torch.eye(2, 3)).flatten(1).any(dim=1).float().mean().item()
+    assert within_five_deviations(share, probability * moved, count)
+
+
+def test_quarter_turns_are_equally_frequent():
+    affine = augment.draw(replace(OFF, rot90=1.0), 20_000, 32, seeded()).affine
+    kinds, counts = affine.flatten(1).unique(dim=0, return_counts=True)
+    assert len(kinds) == 4
+    assert all(within_five_deviations(count / 20_000, 0.25, 20_000) for count in counts.tolist())
+
+
+def test_crops_have_uniform_area_and_lie_within_the_image():
+    affine = augment.draw(
+        replace(OFF, crop=1.0, crop_low=0.2**0.5, crop_high=1.0), 20_000, 32, seeded()
+    ).affine
+    area, offset = affine[:, 0, 0] * affine[:, 1, 1], affine[:, :, 2]
+    assert area.min() >= 0.2 - 1e-6
+    assert area.max() <= 1 + 1e-6
+    assert area.mean().item() == pytest.approx(0.6, abs=0.01)
+    assert area.std().item() == pytest.approx(0.8 / 12**0.5, abs=0.01)
+    reach = torch.stack([affine[:, 0, 0], affine[:, 1, 1]], dim=1) + offset.abs()
+    assert reach.max() <= 1 + 1e-6
+
+
+def test_aspect_stays_within_its_bounds_both_ways():
+    affine = augment.draw(replace(MOCO_V2, flip=0.0), 20_000, 32, seeded()).affine
+    ratio = affine[:, 0, 0] / affine[:, 1, 1]
+    assert 3 / 4 - 1e-4 <= ratio.min() < 0.76
+    assert 1.32 < ratio.max() <= 4 / 3 + 1e-4
+    assert affine[:, [0, 1], [0, 1]].max() <= 1 + 1e-6
+
+
+def test_factors_cover_their_ranges():
+    parameters = augment.draw(replace(MOCO_V2, brightness=1.5), 20_000, 224, seeded())
+    for values, low, high in (
+        (parameters.brightness, 0.0, 2.5),
+        (parameters.contrast, 0.6, 1.4),
+        (parameters.saturation, 0.6, 1.4),
+        (parameters.hue, -0.1, 0.1),
+        (parameters.sigma, 0.1, 2.0),
+    ):
+        margin = (high - low) / 500
+        assert low - 1e-6 <= values.min() < low + margin
+        assert high - margin < values.max() <= high + 1e-6
+
+
+def test_blur_scales_with_the_image():
+    small, large = (augment.draw(MOCO_V2, 9, size, seeded()) for size in (56, 224))
+    torch.testing.assert_close(4 * small.sigma, large.sigma)
+    assert (small.radius, large.radius) == (2, 6)
+
+
+def test_the_presets_differ_in_what_they_name():
+    assert Augment() == XVIEW2
+    assert MOCO_V2.crop_low**2 == pytest.approx(0.2)
+    assert (MOCO_V2.brightness, MOCO_V2.contrast, MOCO_V2.saturation, MOCO_V2.hue) == (0.4, 0.4, 0.4, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"flip": 1.5}, "--augment.flip 1.5: must be from 0 to 1"),
+        ({"blur": -0.1}, "--augment.blur -0.1: must be from 0 to 1"),
+        ({"grey": float("nan")}, "--augment.grey nan: must be from 0 to 1"),
+        ({"max_shift": 2.0}, "--augment.max-shift 2: must be from 0 to 1"),
+        ({"degrees": 200.0}, "--augment.degrees 200: must be from 0 to 180"),
+        ({"zoom": 1.0}, "--augment.zoom 1: must be from 0 to 0.9"),
+        ({"crop_low": 0.0}, "--augment.crop-low 0: must be from 0.01 to 2"),
+        ({"crop_high": 0.5}, "--augment.crop-high 0.5: must be from 0.85 to 2"),
+        ({"aspect": 0.75}, "--augment.aspect 0.75: must be from 1 to 10"),
+        ({"contrast": -1.0}, "--augment.contrast -1: must be from 0 to 10"),
+        ({"hue": 0.6}, "--augment.hue 0.6: must be from 0 to 0.5"),
+        ({"sigma_low": 0.0}, "--augment.sigma-low 0: must be from 0.001 to 100"),
+        ({"sigma_high": 0.05}, "--augment.sigma-high 0.05: must be from 0.1 to 100"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_one_line(wrong, message):
+    with pytest.raises(InputError) as refused:
+        Augment(**wrong)
+    assert str(refused.value) == message
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_a_cpu_gives():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    images, labels = labelled(count=16)
+    parameters = augment.draw(MOCO_V2, 16, 48, seeded())
+    expected, expected_labels = augment.apply(images, labels, parameters)
+    views, picked = augment.apply(images.cuda(), labels.cuda(), parameters)
+    assert views.is_cuda
+    torch.testing.assert_close(views.cpu(), expected, atol=1e-4, rtol=0)
+    # a place that rounding puts on either side of two pixels' middle may fall to the other
+    assert (picked.cpu() == expected_labels).float().mean() > 0.999

@@ -1,0 +1,171 @@
+"""VTS as METHOD.md has it: regions, classes, nested noise, windows, splits, what is shown downstream."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from datasets import textures, voronoi
+from datasets.errors import InputError
+from datasets.settings import VtsSettings
+from datasets.vts import Vts, load_textures
+from datasets.seeding import stream
+
+CPU = torch.device("cpu")
+SETTINGS = VtsSettings(size=24, train=40, val=10, test=10)
+
+
+def plain_bank(sides=(30, 40)):
+    """Textures whose colour tells category (red), image (green) and column (blue)."""
+    images = []
+    for category in range(3):
+        images.append([])
+        for number in range(20):
+            side = sides[number % len(sides)]
+            image = np.zeros((side, side + 5, 3), np.uint8)
+            image[..., 0], image[..., 1] = 100 * category, number
+            image[..., 2] = np.arange(side + 5)
+            images[-1].append(image)
+    return textures.pack("folder", ("a", "b", "c"), images)
+
+
+@pytest.fixture(scope="module")
+def vts():
+    return Vts(SETTINGS, plain_bank(), partial(stream, 3), CPU)
+
+
+def every(vts, split="train"):
+    return torch.arange(vts.count(split))
+
+
+def test_half_of_the_regions_go_to_each_class(vts):
+    scenes = vts.scenes["train"]
+    assert scenes.classes.shape == (40, 20)
+    assert (scenes.classes.sum(dim=1) == 10).all()
+    assert (scenes.rank.sort(dim=1).values == torch.arange(20)).all()
+
+
+def test_a_pixel_belongs_to_its_nearest_site(vts):
+    sites = vts.scenes["train"].sites[:3]
+    regions = voronoi.region_map(sites, 24)
+    for n in range(3):
+        for row in range(0, 24, 5):
+            for column in range(0, 24, 7):
+                pixel = torch.tensor([(row + 0.5) / 24, (column + 0.5) / 24])
+                assert regions[n, row, column] == ((sites[n] - pixel) ** 2).sum(dim=1).argmin()
+
+
+def test_a_class_is_filled_with_one_window_of_one_texture_of_its_category(vts):
+    clean = torch.zeros(40, dtype=torch.bool)
+    pair = vts.pairs("train", every(vts), clean, clean, 0.0)
+    pixels = (pair.first * 255).round().long()
+    assert (pixels[:, 0] == 100 * pair.first_labels).all()
+    for image, labels in zip(pixels, pair.first_labels, strict=True):
+        for category in (0, 1):
+            inside = labels == category
+            assert len(image[1][inside].unique()) == 1
+            # The window is copied in place: blue counts columns, so blue minus column is the window's left edge.
+            left = image[2] - torch.arange(24)
+            assert len(left[inside].unique()) == 1
+            assert 0 <= int(left[inside][0]) <= 21
+
+
+def test_noise_is_exact_in_regions_nested_over_nu_and_blind_to_class(vts):
+    true = torch.ones(40, dtype=torch.bool)
+    scenes = vts.scenes["train"]
+    before = torch.zeros(40, 24, 24, dtype=torch.bool)
+    for nu, count in ((0.25, 5), (0.5, 10), (1.0, 20)):
+        pair = vts.pairs("train", every(vts), ~true, true, nu)
+        noise = (pair.second * 255).round()[:, 0] == 200
+        regions = voronoi.region_map(scenes.sites, 24)
+        assert (noise == (scenes.rank.gather(1, regions.flatten(1)) < count).view_as(noise)).all()
+        assert not (before & ~noise).any()
+        assert torch.equal(pair.second.where(~noise[:, None], 0), pair.first.where(~noise[:, None], 0))
+        assert float(noise.double().mean()) == pytest.approx(vts.noise_pixels(nu), abs=1e-12)
+        before = noise
+    assert before.all()
+    replaced = scenes.classes[scenes.rank < 5].double().mean()
+    assert float(replaced) == pytest.approx(0.5, abs=0.15)
+
+
+def test_dense_labels_are_noise_free_in_both_pairings(vts):
+    true = torch.ones(40, dtype=torch.bool)
+    clean = vts.pairs("train", every(vts), ~true, ~true, 0.0)
+    for first in (true, ~true):
+        pair = vts.pairs("train", every(vts), first, true, 0.5)
+        assert torch.equal(pair.first_labels, clean.first_labels)
+        assert torch.equal(pair.second_labels, clean.first_labels)
+
+
+def test_exposure_shows_the_same_noisy_partner_twice(vts):
+    true = torch.ones(40, dtype=torch.bool)
+    pair = vts.pairs("train", every(vts), true, true, 0.5)
+    assert torch.equal(pair.first, pair.second)
+    assert torch.equal(pair.second, vts.pairs("train", every(vts), ~true, true, 0.5).second)
+
+
+def test_downstream_images_carry_the_true_three_classes(vts):
+    images, labels = vts.downstream("test", every(vts, "test"))
+    assert labels.unique().tolist() == [0, 1, 2]
+    assert ((images * 255).round()[:, 0] == 100 * labels).all()
+    regions = voronoi.region_map(vts.scenes["test"].sites, 24)
+    for number in range(10):
+        noisy = regions[number][labels[number] == 2].unique()
+        assert len(noisy) <= 7  # a region that is hidden behind its neighbours has no pixel
+
+
+def test_texture_images_are_split_before_any_scene_is_made(vts):
+    used = {split: set(scenes.image.flatten().tolist()) for split, scenes in vts.scenes.items()}
+    assert not used["train"] & used["val"]
+    assert not used["train"] & used["test"]
+    assert not used["val"] & used["test"]
+    assert [len(used[split]) <= 3 * n for split, n in (("train", 10), ("val", 6), ("test", 4))] == [True] * 3
+
+
+def test_scenes_depend_on_the_seed_alone():
+    bank = plain_bank()
+    one, same, other = (Vts(SETTINGS, bank, partial(stream, seed), CPU) for seed in (3, 3, 4))
+    index = torch.arange(10)
+    assert torch.equal(one.downstream("val", index)[0], same.downstream("val", index)[0])
+    assert not torch.equal(one.downstream("val", index)[0], other.downstream("val", index)[0])
+
+
+def test_more_scenes_leave_the_other_splits_as_they_are():
+    bank = plain_bank()
+    more = Vts(VtsSettings(size=24, train=80, val=10, test=10), bank, partial(stream, 3), CPU)
+    fewer = Vts(SETTINGS, bank, partial(stream, 3), CPU)
+    index = torch.arange(10)
+    assert torch.equal(more.downstream("test", index)[0], fewer.downstream("test", index)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"regions": 7}, "even number"),
+        ({"train": 1}, "--vts.train 1"),
+        ({"downstream_noise": 20}, "1 to 19"),
+        ({"texture_scale": 0.0}, "--vts.texture-scale"),
+        ({"categories": ("a", "b")}, "three are needed"),
+        ({"categories": ("a", "b", "c")}, "--vts.textures folder"),
+        ({"size": 4}, "8 px"),
+    ],
+)
+def test_settings_that_make_no_scene_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        VtsSettings(**change)
+
+
+def test_a_source_that_needs_a_folder_says_so():
+    with pytest.raises(InputError, match="--data-root"):
+        load_textures(VtsSettings(textures="dtd"), None)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_renders_the_same_scenes():
+    bank = plain_bank()
+    sides = [Vts(SETTINGS, bank, partial(stream, 3), device) for device in (CPU, torch.device("cuda"))]
+    here, there = (side.downstream("test", torch.arange(10)) for side in sides)
+    assert torch.equal(here[1], there[1].cpu())
+    assert torch.equal(here[0], there[0].cpu())

@@ -1,0 +1,62 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from datasets.errors import InputError
+from trainables.cell import OBJECTIVES, Cell
+from trainables.objectives import REGISTRY
+from trainables.recipe import Recipe
+
+
+def test_registry_and_names_agree():
+    assert tuple(REGISTRY) == OBJECTIVES
+
+
+def test_coordinates_that_mean_the_same_are_one_cell_with_one_key():
+    clean = Cell(objective="moco", rho=0, nu=0.5, pairing="noisy", seed=1)
+    for other in (
+        Cell(objective="moco", rho=0.0, nu=1, pairing="exposure", seed=1),
+        Cell(objective="moco", rho=1, nu=0, pairing="noisy", seed=1),
+    ):
+        assert other == clean
+        assert other.key == clean.key
+    assert Cell(objective="random", rho=1, nu=1, pairing="noisy") == Cell(objective="random")
+    assert Cell(objective="moco", rho=1, nu=1).key == Cell(objective="moco", rho=1.0, nu=1.0).key
+
+
+def test_each_coordinate_and_the_recipe_change_the_key():
+    base = {"objective": "moco", "rho": 0.5, "nu": 0.5, "pairing": "noisy", "seed": 0, "recipe": "a"}
+    changes = {"objective": "within_image", "rho": 1.0, "nu": 1.0, "pairing": "exposure", "seed": 1, "recipe": "b"}
+    keys = {Cell(**base).key} | {Cell(**{**base, name: value}).key for name, value in changes.items()}
+    assert len(keys) == 7
+
+
+def test_a_key_is_the_same_in_another_process():
+    code = (
+        "from trainables.cell import Cell; from trainables.recipe import Recipe; import json;"
+        "print(json.dumps([Cell(objective='moco', rho=.5, nu=.5, recipe='r').key, Recipe().fingerprint]))"
+    )
+    found = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert found == [Cell(objective="moco", rho=0.5, nu=0.5, recipe="r").key, Recipe().fingerprint]
+
+
+def test_the_command_line_reads_cells_and_recipes_without_torch():
+    code = "import trainables.recipe, trainables.cell, sys; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": "byol"}, "moco, within_image, cross_image"),
+        ({"rho": 1.5}, r"rho = 1.5 is outside \[0, 1\]"),
+        ({"nu": -0.1}, "nu = -0.1"),
+        ({"rho": float("nan")}, "rho = nan"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_bad_coordinates_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        Cell(**{"objective": "moco", "rho": 0.5, "nu": 0.5, **change})

@@ -1,0 +1,73 @@
+"""A whole cell: what it returns, and that the same cell gives the same bits."""
+
+import pytest
+import torch
+
+from trainables.cell import OBJECTIVES, Cell
+from trainables.contrastive_probe import run_cell
+
+TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
+
+
+def run(cell, recipe, bank, points=None):
+    def report(stage, step, values):
+        if points is not None:
+            points.append((stage, step, values))
+
+    return run_cell(cell, recipe, bank, device=torch.device("cpu"), report=report)
+
+
+def results(metrics):
+    return {name: value for name, value in metrics.items() if name not in TIMES}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_same_cell_gives_the_same_bits_whatever_ran_before_it(recipe, bank, objective):
+    cell = Cell(objective=objective, rho=0.5, nu=0.5, pairing="noisy", seed=1)
+    first = results(run(cell, recipe, bank))
+    torch.rand(7)  # the global stream must not matter
+    run(Cell(objective="random"), recipe, bank)
+    assert results(run(cell, recipe, bank)) == first
+    assert results(run(Cell(objective=objective, rho=0.5, nu=0.5, pairing="noisy", seed=2), recipe, bank)) != first
+
+
+def test_metrics_and_curves_of_a_cell(recipe, bank):
+    points = []
+    found = run(Cell(objective="within_image", rho=1.0, nu=0.5), recipe, bank, points)
+    assert found["noisy_pairs"] == 1
+    assert found["noise_pixels"] == pytest.approx(0.5, abs=0.15)
+    assert found["pretrain_steps"] == 4
+    assert 0 < found["test_f1_macro"] < 1
+    assert [(stage, step) for stage, step, _ in points] == [
+        ("pretrain", 2),
+        ("pretrain", 4),
+        ("probe", 2),
+        ("probe", 4),
+    ]
+    assert found["pretrain_val_loss"] == min(values["val_loss"] for _, _, values in points[:2])
+    assert found["val_f1_macro"] == points[-1][2]["val_f1_macro"]
+
+
+def test_random_is_not_pretrained(recipe, bank):
+    found = run(Cell(objective="random"), recipe, bank)
+    assert not any(name.startswith("pretrain_") and name != "pretrain_seconds" for name in found)
+    assert "test_f1_texture_a" in found
+
+
+def test_downstream_task_is_the_same_in_every_cell(recipe, bank, monkeypatch):
+    from datasets.vts import Vts
+
+    shown = {}
+    original = Vts.downstream
+    for rho, pairing in ((0.0, "none"), (1.0, "noisy"), (1.0, "exposure")):
+        seen = shown[rho, pairing] = []
+
+        def downstream(self, split, index, seen=seen):
+            images, labels = original(self, split, index)
+            seen.append((split, float(images.double().sum()), int(labels.sum())))
+            return images, labels
+
+        monkeypatch.setattr(Vts, "downstream", downstream)
+        run(Cell(objective="moco", rho=rho, nu=0.5, pairing=pairing), recipe, bank)
+    first, *others = shown.values()
+    assert all(other == first for other in others)

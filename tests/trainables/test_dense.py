@@ -1,0 +1,79 @@
+"""The dense objectives: what goes into the losses, and which image is J."""
+
+import collections
+import math
+
+import pytest
+import torch
+
+from datasets.seeding import stream
+from trainables.cell import Cell
+from trainables.dense import cross_image_objective, derangement, within_image_objective
+from trainables.encoders import channels, make_encoder
+from trainables.heads import map_labels
+from trainables.views import training_views, validation_views
+
+CELL = Cell(objective="within_image", rho=0.5, nu=0.5)
+
+
+def objective(make, recipe):
+    torch.manual_seed(0)
+    encoder = make_encoder(recipe.encoder)
+    return make(encoder, channels(encoder, recipe.encoder), recipe, stream(0))
+
+
+@pytest.mark.parametrize("make", [within_image_objective, cross_image_objective])
+def test_both_images_get_gradients_and_features_are_unit_vectors(make, recipe, data):
+    model = objective(make, recipe)
+    views = training_views(data, CELL, recipe, 0)[0]
+    features, partner, labels, partner_labels = model._embed(views)
+    assert features.shape == partner.shape == (8, 16, 256)
+    assert torch.allclose(features.norm(dim=2), torch.ones(8, 16), atol=1e-5)
+    assert set(labels.unique().tolist()) <= {0, 1}
+    features.retain_grad()
+    partner.retain_grad()
+    model.compare(features, partner, labels, partner_labels, stream(0)).backward()
+    assert (features.grad != 0).any()
+    assert (partner.grad != 0).any()
+
+
+def test_within_image_plateau_is_log_of_positions(recipe, data):
+    model = objective(within_image_objective, recipe).eval()
+    loss, plateau = model.validate(validation_views(data, CELL, recipe), stream(0))
+    # An anchor whose class is missing from the partner adds nothing, so a few may lower it.
+    assert plateau == pytest.approx(math.log(16), rel=0.05)
+    assert loss <= plateau * 1.2
+
+
+def test_cross_image_plateau_lies_between_one_and_two_images(recipe, data):
+    model = objective(cross_image_objective, recipe).eval()
+    _, plateau = model.validate(validation_views(data, CELL, recipe), stream(0))
+    assert math.log(16) * 0.95 < plateau < math.log(32)
+
+
+def test_map_labels_take_the_pixel_at_the_centre_of_each_position():
+    labels = torch.arange(64).view(1, 8, 8)
+    assert map_labels(labels, 2, 2).tolist() == [[18, 22, 50, 54]]
+    assert map_labels(labels, 8, 8).tolist() == [list(range(64))]
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_j_is_never_the_image_itself(count):
+    generator = stream(0)
+    for _ in range(50):
+        order = derangement(count, generator)
+        assert sorted(order.tolist()) == list(range(count))
+        assert not (order == torch.arange(count)).any()
+
+
+def test_all_derangements_are_equally_likely():
+    generator = stream(1)
+    seen = collections.Counter(tuple(derangement(4, generator).tolist()) for _ in range(4500))
+    assert len(seen) == 9
+    assert min(seen.values()) > 400
+    assert max(seen.values()) < 600
+
+
+def test_one_image_has_no_other():
+    with pytest.raises(ValueError, match="no other image J"):
+        derangement(1, stream(0))

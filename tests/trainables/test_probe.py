@@ -1,0 +1,117 @@
+"""The probe: frozen encoder, FCN head, the same task for every cell."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from datasets.seeding import stream
+from trainables.cell import Cell
+from trainables.encoders import make_encoder
+from trainables.heads import segmentation_head
+from trainables.probe import cached_features, class_weights, dihedral, probe, training_batches
+from trainables.recipe import Probe
+
+CELL = Cell(objective="random")
+
+
+@pytest.fixture
+def encoder(recipe):
+    torch.manual_seed(0)
+    return make_encoder(recipe.encoder)
+
+
+def silent(stage, step, values):
+    pass
+
+
+def replace(recipe, **probe):
+    from dataclasses import asdict
+    from dataclasses import replace as change
+
+    return change(recipe, probe=Probe(**{**asdict(recipe.probe), **probe}))
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_the_encoder_is_bit_identical_before_and_after(encoder, data, recipe, views):
+    before = copy.deepcopy(encoder.train().state_dict())
+    probed = probe(encoder, data, CELL, replace(recipe, cached_views=views), silent)
+    after = encoder.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)  # BatchNorm's buffers too
+    assert not encoder.training
+    assert set(probed.test) == {
+        "test_f1_macro",
+        *(f"test_f1_{name}" for name in data.classes),
+        "test_miou",
+        "test_accuracy",
+    }
+
+
+def test_test_images_are_rendered_once_after_training(encoder, data, recipe):
+    calls = []
+    original = data.downstream
+
+    def counted(split, index):
+        calls.append((split, index.tolist()))
+        return original(split, index)
+
+    data.downstream = counted
+    probe(encoder, data, CELL, recipe, silent)
+    where = [n for n, (split, _) in enumerate(calls) if split == "test"]
+    assert sorted(i for n in where for i in calls[n][1]) == list(range(10))
+    assert where == list(range(len(calls) - len(where), len(calls)))
+
+
+def test_the_head_is_torchvisions_fcn():
+    head = segmentation_head(512, 3)
+    assert [type(layer) for layer in head] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Conv2d]
+    assert head[0].out_channels == 128
+    assert head[0].bias is None
+    assert head[3].p == 0.1
+
+
+def test_the_eight_views_are_the_flips_and_rotations():
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    found = dihedral(image.expand(8, 1, 3, 3), torch.arange(8))
+    turned = [torch.rot90(side, k, (-2, -1)) for k in range(4) for side in (image, image.flip(-1))]
+    assert {tuple(view.flatten().tolist()) for view in found} == {tuple(t.flatten().tolist()) for t in turned}
+    assert torch.equal(found[:1], image)
+
+
+def test_labels_turn_with_their_image():
+    labels = torch.arange(9).view(1, 3, 3).expand(8, 3, 3)
+    images = labels[:, None].expand(8, 3, 3, 3)
+    which = torch.arange(8)
+    assert torch.equal(dihedral(images, which)[:, 0], dihedral(labels, which))
+
+
+def test_cached_features_are_those_of_the_views(encoder, data, recipe):
+    encoder.eval()
+    features, labels = cached_features(encoder, data, replace(recipe, cached_views=2))
+    images, truth = data.downstream("train", torch.arange(24))
+    flipped = encoder.forward_features(((images.flip(-1) - 0.5) * 4))
+    assert torch.allclose(features[24:], flipped, atol=1e-4)
+    assert torch.equal(labels[:24], truth)
+    assert torch.equal(labels[24:], truth.flip(-1))
+
+
+def test_fresh_batches_show_all_views(encoder, data, recipe):
+    encoder.eval()
+    load = training_batches(encoder, data, replace(recipe, cached_views=0))
+    index = torch.zeros(200, dtype=torch.long)
+    labels = load(index, stream(0))[1]
+    assert len({tuple(view.flatten().tolist()) for view in labels}) == 8
+
+
+def test_class_weights_are_inverse_frequencies(data, recipe):
+    labels = data.downstream("train", torch.arange(24))[1]
+    for number, weight in enumerate(class_weights(data, recipe).tolist()):
+        assert weight == pytest.approx(1 / float((labels == number).double().mean()), rel=1e-5)
+
+
+def test_weights_change_the_probe(encoder, data, recipe):
+    plain = probe(copy.deepcopy(encoder), data, CELL, recipe, silent)
+    weighted = probe(copy.deepcopy(encoder), data, CELL, replace(recipe, class_weights=True), silent)
+    assert not torch.equal(plain.head[4].weight, weighted.head[4].weight)

@@ -1,0 +1,71 @@
+"""A cell: one point of the sweep's grid, and the key that names its record."""
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+
+from datasets.errors import InputError
+from datasets.settings import Pairing
+
+OBJECTIVES = ("moco", "within_image", "cross_image")
+"""Contrastive losses, in the paper's order."""
+BASELINES = ("random",)
+"""What an encoder can be instead of pretrained; rho, nu and pairing mean nothing to it."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Cell:
+    """The coordinates of one point of the grid. Coordinates that mean the same make equal cells.
+
+    Without noisy pairs (rho = 0, nu = 0 or a baseline) neither rho, nu nor pairing matters: such a cell has
+    rho = nu = 0 and pairing `none`, whatever it was asked for with.
+
+    Raises:
+        InputError: a coordinate is outside its range or unknown.
+    """
+
+    dataset: str = "vts"
+    objective: str
+    rho: float = 0.0
+    """Noisy-pairs rate: share of positive pairs that are noisy."""
+    nu: float = 0.0
+    """Per-image noise: share of a noisy image whose content differs."""
+    pairing: Pairing = "noisy"
+    seed: int = 0
+    recipe: str = ""
+    """Fingerprint of everything that is held fixed over the grid (`Recipe.fingerprint`)."""
+
+    def __post_init__(self) -> None:
+        """Check the coordinates and bring them to their one canonical form."""
+        if self.objective not in OBJECTIVES + BASELINES:
+            raise InputError(
+                f"unknown objective {self.objective!r}: choose from {', '.join(OBJECTIVES + BASELINES)}"
+            )
+        for name in ("rho", "nu"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} = {getattr(self, name):g} is outside [0, 1]")
+        if self.seed < 0:
+            raise InputError(f"seed = {self.seed}: seeds are 0, 1, 2, ...")
+        if self.objective in BASELINES or self.rho == 0 or self.nu == 0 or self.pairing == "none":
+            canonical: dict[str, object] = {"rho": 0.0, "nu": 0.0, "pairing": "none"}
+        else:
+            # 1 and 1.0 are one coordinate, and so must be one key.
+            canonical = {"rho": float(self.rho), "nu": float(self.nu)}
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that name this cell's record, under this recipe, for ever and on every machine."""
+        return digest(asdict(self))
+
+    def __str__(self) -> str:
+        if self.pairing == "none":
+            return f"{self.objective} rho 0 seed {self.seed}"
+        return f"{self.objective} rho {self.rho:g} nu {self.nu:g} {self.pairing} seed {self.seed}"
+
+
+def digest(value: object) -> str:
+    """16 hex digits of a value's canonical JSON: no spaces, sorted names, so that field order plays no part."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode(), digest_size=8).hexdigest()

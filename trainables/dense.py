@@ -1,0 +1,110 @@
+"""The supervised dense objectives (paper, III-B; Zhao et al. 2021): positions are compared, not images."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor, nn
+
+from trainables.encoders import feature_map
+from trainables.heads import dense_head, map_labels, unit_positions
+from trainables.losses import cross_image, within_image
+from trainables.recipe import Recipe
+from trainables.views import Views
+
+Compare = Callable[[Tensor, Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""(features, partner, labels, partner labels, generator) -> scalar loss."""
+
+
+class Dense(nn.Module):
+    """An encoder with a dense projection head, and the loss that compares positions."""
+
+    def __init__(self, encoder: nn.Module, channels: int, recipe: Recipe, lr: float, compare: Compare) -> None:
+        """`compare` takes unit features and labels of all positions of both images."""
+        super().__init__()
+        self.lr, self.clip, self.precision, self.compare = lr, recipe.dense.clip, recipe.precision, compare
+        self.encoder = encoder
+        self.head = dense_head(channels, recipe.dense.features)
+
+    def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
+        """The loss of a batch; `generator` draws what the loss leaves to chance."""
+        return self.compare(*self._embed(views), generator)
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
+        """The loss over all validation pairs and its plateau, each a mean over images."""
+        loss = plateau = 0.0
+        count = 0
+        for views in batches:
+            features, partner, labels, partner_labels = self._embed(views)
+            state = generator.get_state()
+            loss += len(features) * float(self.compare(features, partner, labels, partner_labels, generator))
+            # Equal features and the same draws: what the loss would be if nothing had been learnt.
+            generator.set_state(state)
+            equal = torch.zeros_like(features)
+            plateau += len(features) * float(self.compare(equal, equal, labels, partner_labels, generator))
+            count += len(features)
+        return loss / count, plateau / count
+
+    def _embed(
+        self, views: Views
+    ) -> tuple[Float[Tensor, "n p d"], Float[Tensor, "n p d"], Integer[Tensor, "n p"], Integer[Tensor, "n p"]]:
+        """Features and labels of each position of both images, encoded in one batch of 2 n."""
+        both = torch.cat([views.first, views.second])
+        projected = self.head(feature_map(self.encoder, both, self.precision))
+        features, partner = unit_positions(projected).chunk(2)
+        height, width = projected.shape[2:]
+        return (
+            features,
+            partner,
+            map_labels(views.first_labels, height, width),
+            map_labels(views.second_labels, height, width),
+        )
+
+
+def within_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> Dense:
+    """Positions of an image against those of its partner (paper, Eq. 2)."""
+
+    def compare(
+        features: Tensor, partner: Tensor, labels: Tensor, partner_labels: Tensor, draws: torch.Generator
+    ) -> Tensor:
+        return within_image(features, partner, labels, partner_labels, temperature=recipe.dense.temperature)
+
+    return Dense(encoder, channels, recipe, recipe.dense.within_lr, compare)
+
+
+def cross_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> Dense:
+    """As within-image, with positives from another image J of the batch, drawn anew each time (paper, Eq. 3)."""
+
+    def compare(
+        features: Tensor, partner: Tensor, labels: Tensor, partner_labels: Tensor, draws: torch.Generator
+    ) -> Tensor:
+        j = derangement(len(features), draws).to(features.device)
+        other, other_labels = features[j], labels[j]
+        return cross_image(
+            features,
+            partner,
+            other,
+            labels,
+            partner_labels,
+            other_labels,
+            temperature=recipe.dense.temperature,
+        )
+
+    return Dense(encoder, channels, recipe, recipe.dense.cross_lr, compare)
+
+
+def derangement(count: int, generator: torch.Generator) -> Integer[Tensor, " count"]:
+    """A uniformly random permutation without fixed points: which other image of the batch is J.
+
+    About e permutations are tried on average.
+
+    Raises:
+        ValueError: a single image has no other.
+    """
+    if count < 2:
+        raise ValueError("a batch of one image has no other image J")
+    while True:
+        order = torch.randperm(count, generator=generator)
+        if not (order == torch.arange(count)).any():
+            return order

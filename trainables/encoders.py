@@ -1,0 +1,73 @@
+"""Encoders from timm: ResNet-18, its slim low-stride variants for a CPU, or any model with a feature map."""
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from datasets.errors import InputError
+from trainables.recipe import Encoder
+
+
+def make_encoder(recipe: Encoder) -> nn.Module:
+    """Build the encoder with random weights from torch's current global stream.
+
+    Weights are initialised as torchvision's ResNet does it, whose residual branches start at full strength: timm's
+    own start at zero would make the `random` baseline a nearly linear network.
+
+    Raises:
+        InputError: timm has no such model, or it cannot be built so (slim, stride).
+    """
+    if not timm.is_model(recipe.name):
+        near = ", ".join(timm.list_models(f"*{recipe.name[:6]}*")[:8]) or ", ".join(timm.list_models("resnet*")[:8])
+        raise InputError(f"--encoder.name {recipe.name}: timm has no such model; near it: {near}")
+    options: dict[str, object] = {}
+    # timm counts the max-pool in its stride; without it the rest must make up for it.
+    stride = recipe.output_stride if recipe.stem_pool else 2 * recipe.output_stride
+    if stride != 32:
+        options["output_stride"] = stride
+    if recipe.name.startswith("resnet"):
+        options["zero_init_last"] = False
+    if recipe.slim != 1:
+        # timm fixes the plain stem at 64 channels; three 3x3 convolutions can be as slim as the rest.
+        options["channels"] = tuple(round(width * recipe.slim) for width in (64, 128, 256, 512))
+        options |= {"stem_type": "deep", "stem_width": round(32 * recipe.slim)}
+    try:
+        encoder = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
+    except (TypeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g} and output stride "
+            f"{recipe.output_stride}: leave them at 1 and 32 for models that are no ResNet ({error})"
+        ) from error
+    if not recipe.stem_pool:
+        encoder.maxpool = nn.Identity()
+    return encoder.to(memory_format=torch.channels_last)
+
+
+def feature_map(encoder: nn.Module, images: Float[Tensor, "n 3 H W"], precision: str) -> Float[Tensor, "n c h w"]:
+    """The last feature map before the global average pool, (n, c, h, w), in float32.
+
+    Args:
+        encoder: from `make_encoder`.
+        images: in [0, 1]; brought to zero mean and unit spread, roughly, by fixed numbers.
+        precision: `fp32` or `bf16`.
+    """
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        scaled = ((images - 0.5) * 4).contiguous(memory_format=torch.channels_last)
+        return encoder.forward_features(scaled).float()
+
+
+def channels(encoder: nn.Module, recipe: Encoder) -> int:
+    """Channels of the feature map.
+
+    Raises:
+        InputError: the model's features are no map.
+    """
+    with torch.no_grad():
+        training = encoder.training
+        blank = torch.zeros(1, 3, 64, 64, device=next(encoder.parameters()).device)
+        shape = encoder.eval().forward_features(blank).shape
+        encoder.train(training)
+    if len(shape) != 4:
+        raise InputError(f"--encoder.name {recipe.name}: its features are no map (shape {tuple(shape)}); take a CNN")
+    return shape[1]

@@ -1,0 +1,88 @@
+"""MoCo v2 (Chen et al. 2020; He et al. 2020): momentum encoder, queue, MLP head, InfoNCE."""
+
+from collections.abc import Iterable
+from copy import deepcopy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.encoders import feature_map
+from trainables.heads import image_head, unit_vectors
+from trainables.losses import info_nce
+from trainables.recipe import Recipe
+from trainables.views import Views
+
+
+class MocoV2(nn.Module):
+    """Instance discrimination on features of whole images (paper, III-A and Eq. 1)."""
+
+    queue: Tensor
+
+    def __init__(self, encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> None:
+        """Wrap the encoder; the queue starts with random unit vectors drawn from `generator`."""
+        super().__init__()
+        self.settings, self.precision, self.lr, self.clip = recipe.moco, recipe.precision, recipe.moco.lr, 0.0
+        self.encoder = encoder
+        self.head = image_head(channels, recipe.moco.features)
+        self.key_encoder = deepcopy(self.encoder).requires_grad_(False)
+        self.key_head = deepcopy(self.head).requires_grad_(False)
+        start = torch.randn(recipe.moco.queue, recipe.moco.features, generator=generator)
+        self.register_buffer("queue", functional.normalize(start, dim=1))
+        self.oldest = 0
+
+    def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Query, momentum update, key without gradient, loss, enqueue: in this order, as in MoCo's algorithm 1."""
+        query = self._embed(self.encoder, self.head, views.first)
+        self._update_key_encoder()
+        with torch.no_grad():
+            key = self._embed(self.key_encoder, self.key_head, views.second)
+        # The queue is written below, and the gradient still needs what it held: a copy goes into the loss.
+        loss = info_nce(query, key, self.queue.clone(), temperature=self.settings.temperature)
+        self._enqueue(key)
+        return loss
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
+        """InfoNCE with the keys of all other validation images as negatives.
+
+        Not the queue: it starts random, and random negatives are so easy that the first weights would look best.
+        """
+        parts = [
+            (
+                self._embed(self.encoder, self.head, views.first),
+                self._embed(self.key_encoder, self.key_head, views.second),
+            )
+            for views in batches
+        ]
+        query, key = (torch.cat(side) for side in zip(*parts, strict=True))
+        return (
+            _all_pairs(query, key, self.settings.temperature),
+            _all_pairs(torch.zeros_like(query), key, self.settings.temperature),
+        )
+
+    def _embed(self, encoder: nn.Module, head: nn.Module, images: Tensor) -> Float[Tensor, "n d"]:
+        return unit_vectors(head(feature_map(encoder, images, self.precision).mean(dim=(2, 3))))
+
+    @torch.no_grad()
+    def _update_key_encoder(self) -> None:
+        """Exponential moving average of the weights; batch-norm statistics are the key encoder's own, as in MoCo."""
+        keys = [*self.key_encoder.parameters(), *self.key_head.parameters()]
+        queries = [*self.encoder.parameters(), *self.head.parameters()]
+        torch._foreach_lerp_(keys, [weight.detach() for weight in queries], 1 - self.settings.momentum)
+
+    @torch.no_grad()
+    def _enqueue(self, key: Float[Tensor, "n d"]) -> None:
+        """Replace the oldest features."""
+        slots = torch.arange(self.oldest, self.oldest + len(key), device=key.device) % len(self.queue)
+        self.queue[slots] = key
+        self.oldest = (self.oldest + len(key)) % len(self.queue)
+
+
+def _all_pairs(query: Float[Tensor, "n d"], key: Float[Tensor, "n d"], temperature: float) -> float:
+    """InfoNCE where each query's own key is the positive and all other keys are its negatives."""
+    total = 0.0
+    for index in torch.arange(len(query), device=query.device).split(512):
+        total += float(functional.cross_entropy(query[index] @ key.T / temperature, index, reduction="sum"))
+    return total / len(query)

@@ -1,0 +1,175 @@
+"""The recipe: everything that is held fixed over a grid. No torch here: the command line reads it at once."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from datasets.errors import InputError
+from datasets.settings import Augment, VtsSettings
+from trainables.cell import digest
+
+
+def positive(section: str, **values: float) -> None:
+    """Refuse settings that must be above zero.
+
+    Raises:
+        InputError: names the first that is not, as the flag it came from.
+    """
+    for name, value in values.items():
+        if not value > 0:
+            raise InputError(f"--{section}.{name.replace('_', '-')} {value:g}: must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """The network that is pretrained, then frozen."""
+
+    name: str = "resnet18"
+    """Any timm model whose last feature map is (channels, height, width)."""
+    slim: float = 1.0
+    """Width of a ResNet relative to its own (1/4: 16, 32, 64, 128 channels); 1 for models that are no ResNet."""
+    output_stride: Literal[8, 16, 32] = 32
+    """Pixels of the image a position of the last feature map; below 32 the last stages are dilated instead."""
+    stem_pool: bool = True
+    """Keep a ResNet's max-pool after the stem; without it small images keep twice the detail."""
+
+    def __post_init__(self) -> None:
+        """Refuse what timm would not build."""
+        positive("encoder", slim=self.slim)
+        if not self.stem_pool and self.output_stride == 32:
+            raise InputError("--encoder.no-stem-pool halves the stride: give --encoder.output-stride 8 or 16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moco:
+    """MoCo v2 (Chen et al. 2020)."""
+
+    lr: float = 0.03
+    """Learning rate of SGD, for the recipe's batch."""
+    temperature: float = 0.2
+    """Softmax temperature T."""
+    momentum: float = 0.999
+    """Share of the momentum encoder that a step keeps."""
+    queue: int = 4096
+    """Negative features kept from earlier batches."""
+    features: int = 128
+    """Length of a projected feature."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        positive("moco", lr=self.lr, temperature=self.temperature, queue=self.queue, features=self.features)
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"--moco.momentum {self.momentum:g}: must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """The dense contrastive losses (Zhao et al. 2021)."""
+
+    within_lr: float = 0.1
+    """Learning rate of SGD for the within-image loss."""
+    cross_lr: float = 0.1
+    """Learning rate of SGD for the cross-image loss."""
+    temperature: float = 0.07
+    """Softmax temperature T."""
+    features: int = 256
+    """Channels of the dense projection head."""
+    clip: float = 0.0
+    """Largest norm of the gradient, longer ones are shortened to it; 0: no limit. At a low temperature the first
+    gradients are so long that all features end up equal, a state in which they then stay."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        positive(
+            "dense",
+            within_lr=self.within_lr,
+            cross_lr=self.cross_lr,
+            temperature=self.temperature,
+            features=self.features,
+        )
+        if not self.clip >= 0:
+            raise InputError(f"--dense.clip {self.clip:g}: must be 0 (no limit) or above")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """The pretraining stage."""
+
+    steps: int = 4688
+    """Optimiser steps, the same for every cell."""
+    batch: int = 256
+    """Pairs a step."""
+    warmup: int = 0
+    """Steps over which the learning rate first rises linearly."""
+    weight_decay: float = 1e-4
+    """Weight decay of SGD."""
+    evaluations: int = 20
+    """How often, evenly over the steps, the noise-free validation loss is taken; the best encoder is kept."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        positive("pretrain", steps=self.steps, evaluations=self.evaluations)
+        if self.batch < 2:
+            raise InputError(f"--pretrain.batch {self.batch}: contrastive losses need at least 2 pairs")
+        if not 0 <= self.warmup <= self.steps:
+            raise InputError(f"--pretrain.warmup {self.warmup}: must be from 0 to the {self.steps} steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """The segmentation probe on the frozen encoder."""
+
+    steps: int = 2000
+    """Optimiser steps of the head."""
+    batch: int = 64
+    """Images a step."""
+    lr: float = 1e-3
+    """Learning rate of AdamW, decayed to zero by a cosine."""
+    weight_decay: float = 1e-4
+    """Weight decay of AdamW."""
+    cached_views: int = 0
+    """Fixed flips and rotations by 90 degrees of each image, whose features are computed once and kept in memory;
+    0: a fresh one every time an image is seen, encoded anew."""
+    class_weights: bool = False
+    """Weigh classes by their inverse frequency in the training images."""
+    evaluations: int = 5
+    """How often the probe's loss and validation F1 are reported."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        positive("probe", steps=self.steps, lr=self.lr, evaluations=self.evaluations)
+        if self.batch < 2:
+            raise InputError(f"--probe.batch {self.batch}: the head's batch norm needs at least 2 images")
+        if not 0 <= self.cached_views <= 8:
+            raise InputError(f"--probe.cached-views {self.cached_views}: an image has 8 flips and rotations, so 0 to 8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything held fixed over the grid. Two recipes with one fingerprint give the same results."""
+
+    vts: VtsSettings = field(default_factory=VtsSettings)
+    augment: Augment = field(default_factory=Augment)
+    encoder: Encoder = field(default_factory=Encoder)
+    moco: Moco = field(default_factory=Moco)
+    dense: Dense = field(default_factory=Dense)
+    pretrain: Pretrain = field(default_factory=Pretrain)
+    probe: Probe = field(default_factory=Probe)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the encoder: fp32, or bf16 by autocast (weights and losses stay fp32)."""
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit each other."""
+        if self.pretrain.batch > self.vts.train or self.probe.batch > self.vts.train:
+            raise InputError(
+                f"--pretrain.batch {self.pretrain.batch} and --probe.batch {self.probe.batch} must not exceed the "
+                f"{self.vts.train} training scenes (--vts.train)"
+            )
+        if self.moco.queue < self.pretrain.batch:
+            raise InputError(
+                f"--moco.queue {self.moco.queue} cannot hold one batch of {self.pretrain.batch}: make it larger"
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of all settings; part of every cell's key."""
+        return digest(asdict(self))
