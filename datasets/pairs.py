@@ -6,6 +6,7 @@ from torch import Tensor
 
 from datasets.settings import Pairing
 
+
 def choose_noisy(uniform: Float[Tensor, " n"], rho: float) -> Bool[Tensor, " n"]:
     """Which pairs of a batch are noisy, given one uniform draw in [0, 1) a pair.
 

@@ -24,7 +24,9 @@ from datasets.settings import MOCO_V2, XVIEW2, VtsSettings
 from datasets.textures import TextureBank
 from datasets.vts import CLASSES, Vts, load_textures
 
-PALETTE = np.array([[0.90, 0.62, 0.0], [0.0, 0.45, 0.70], [0.25, 0.25, 0.25]])  # Okabe-Ito: safe for the colour-blind
+PALETTE = np.array(
+    [[0.90, 0.62, 0.0], [0.0, 0.45, 0.70], [0.25, 0.25, 0.25]]
+)  # Okabe-Ito: safe for the colour-blind
 NUS = (0.25, 0.5, 0.75, 1.0)
 AUGMENTATIONS = {"xview2": XVIEW2, "moco": MOCO_V2}
 
@@ -56,7 +58,10 @@ def panels(
     for row, pairing in ((2, "noisy"), (3, "exposure")):
         sides = shown(yes, pairing)
         pair = data.pairs("train", index, *sides, NUS[1])
-        for number, image, label in ((1, pair.first, pair.first_labels), (2, pair.second, pair.second_labels)):
+        for number, image, label in (
+            (1, pair.first, pair.first_labels),
+            (2, pair.second, pair.second_labels),
+        ):
             drawn = augment.draw(settings_drawn, 1, settings.size, stream(seed, "preview", number))
             view, warped = augment.apply(image, label, drawn)
             yield row, f"{pairing}, nu = .5: image {number}", picture(image)
@@ -71,7 +76,9 @@ def picture(images: Tensor) -> np.ndarray:
 
 def draw(path: Path, shown_panels: Sequence[tuple[int, str, np.ndarray]], caption: str) -> None:
     """Lay the panels out in their rows and write the figure."""
-    rows = [[panel for panel in shown_panels if panel[0] == row] for row in sorted({p[0] for p in shown_panels})]
+    rows = [
+        [panel for panel in shown_panels if panel[0] == row] for row in sorted({p[0] for p in shown_panels})
+    ]
     width = max(map(len, rows))
     figure, axes = plt.subplots(len(rows), width, figsize=(1.7 * width, 2.0 * len(rows)), squeeze=False)
     for line, row in zip(axes, rows, strict=True):
@@ -96,17 +103,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--preview", type=Path, required=True, metavar="FILE.png", help="picture to write")
     parser.add_argument("--size", type=int, default=256, help="side of the scene, px (256)")
     parser.add_argument("--textures", choices=("procedural", "folder", "dtd"), default="procedural")
-    parser.add_argument("--data-root", type=Path, help="folder of texture images, for --textures folder or dtd")
-    parser.add_argument("--texture-scale", type=float, default=1.0, help="shrink texture images from files first")
+    parser.add_argument(
+        "--data-root", type=Path, help="folder of texture images, for --textures folder or dtd"
+    )
+    parser.add_argument(
+        "--texture-scale", type=float, default=1.0, help="shrink texture images from files first"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
-    parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="xview2")
+    parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="moco")
     given = parser.parse_args(argv)
     try:
         settings = VtsSettings(size=given.size, textures=given.textures, texture_scale=given.texture_scale)
         bank = load_textures(settings, given.data_root)
         caption = f"VTS, {given.size} px, {bank.source} textures, seed {given.seed}, scene {given.scene}"
-        drawn = list(panels(settings, bank, seed=given.seed, scene=given.scene, augmentation=given.augmentation))
+        drawn = list(
+            panels(settings, bank, seed=given.seed, scene=given.scene, augmentation=given.augmentation)
+        )
         draw(given.preview, drawn, caption)
     except (InputError, OSError) as error:
         print(f"datasets.vts: {error}", file=sys.stderr)

@@ -245,6 +245,6 @@ def _draw_fibres(
     return canvas
 
 
-# The factor on the wavelength: veins are coarse, layers finer, fibres finest, as in DTD. With one common scale a region
+# The factor on the wavelength: layers are coarse, veins finer, fibres finest, as in DTD. With one common scale a region
 # of a 64-px scene holds too little of a pattern to be told apart, by a supervised encoder too.
-_PATTERNS = {"stratified": (_stratified, 0.8), "veined": (_veined, 2.0), "matted": (_matted, 0.5)}
+_PATTERNS = {"stratified": (_stratified, 1.6), "veined": (_veined, 1.0), "matted": (_matted, 0.4)}

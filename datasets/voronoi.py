@@ -41,9 +41,7 @@ class Scenes:
         return Scenes(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def draw(
-    count: int, regions: int, images: Sequence[np.ndarray], generator: torch.Generator
-) -> Scenes:
+def draw(count: int, regions: int, images: Sequence[np.ndarray], generator: torch.Generator) -> Scenes:
     """Describe `count` scenes.
 
     Args:

@@ -45,7 +45,9 @@ def load_textures(settings: VtsSettings, root: Path | None, *, download: bool = 
     if settings.textures == "procedural":
         return textures.procedural(settings.size)
     if root is None:
-        raise InputError(f"--vts.textures {settings.textures}: say where the images lie with --data-root FOLDER")
+        raise InputError(
+            f"--vts.textures {settings.textures}: say where the images lie with --data-root FOLDER"
+        )
     if settings.textures == "dtd":
         return textures.dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
     return textures.folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)

@@ -25,7 +25,8 @@ class Sweep:
     dataset: Literal["vts"] = "vts"
     """Data set."""
     objectives: Annotated[
-        tuple[Literal["moco", "within_image", "cross_image", "random"], ...], tyro.conf.arg(aliases=("--losses",))
+        tuple[Literal["moco", "within_image", "cross_image", "random"], ...],
+        tyro.conf.arg(aliases=("--losses",)),
     ] = ("moco", "within_image", "cross_image", "random")
     """Contrastive losses, and the baseline `random`: the frozen random encoder."""
     rho: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -69,7 +70,9 @@ class Sweep:
             if seed < 0:
                 raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ...")
         if self.workers < 0 or self.threads < 1:
-            raise InputError(f"--workers {self.workers} --threads {self.threads}: at least 0 workers and 1 thread")
+            raise InputError(
+                f"--workers {self.workers} --threads {self.threads}: at least 0 workers and 1 thread"
+            )
         if not 0 < self.gpu_share <= 1:
             raise InputError(f"--gpu-share {self.gpu_share:g}: must be in (0, 1]")
 

@@ -27,7 +27,9 @@ def describe(sweep: Sweep) -> int:
     for cell in cells:
         print(f"{cell.key}  {cell}")
     dropped = sweep.axes.points - len(cells)
-    print(f"{len(cells)} distinct cells; {dropped} of {sweep.axes.points} combinations equal one of them and are dropped")
+    print(
+        f"{len(cells)} distinct cells; {dropped} of {sweep.axes.points} combinations equal one of them and are dropped"
+    )
     return 0
 
 
@@ -58,7 +60,10 @@ def execute(sweep: Sweep) -> int:
         from sweep.launch import launch
         from sweep.recorder import Recorder
 
-        print(f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}", flush=True)
+        print(
+            f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}",
+            flush=True,
+        )
         status = Status(len(cells), len(cells) - len(missing))
         origin = {"commit": commit(), "version": project_version(), "data": bank.fingerprint}
         recorder = Recorder(sweep, CLASSES, origin, tracking, status)
@@ -122,7 +127,11 @@ def _show(
 def _headline(records: pd.DataFrame) -> dict[str, float]:
     """Noisy minus exposure a loss, for the parent run in MLflow."""
     rows = difference_by_objective(noisy_minus_exposure(records)).to_dict("records")
-    return {f"noisy_minus_exposure/{row['objective']}/{name}": row[name] for row in rows for name in ("mean", "std")}
+    return {
+        f"noisy_minus_exposure/{row['objective']}/{name}": row[name]
+        for row in rows
+        for name in ("mean", "std")
+    }
 
 
 def _python() -> str:

@@ -20,7 +20,12 @@ class Recorder(Callback):
     """Writes a record as soon as a cell is done. Idempotent by cell: a cell that runs again overwrites itself."""
 
     def __init__(
-        self, sweep: Sweep, classes: tuple[str, ...], origin: Mapping[str, Any], tracking: Tracking, status: Status
+        self,
+        sweep: Sweep,
+        classes: tuple[str, ...],
+        origin: Mapping[str, Any],
+        tracking: Tracking,
+        status: Status,
     ) -> None:
         """`origin` is the provenance that all cells share: commit, version, data fingerprint."""
         self._sweep, self._classes, self._origin = sweep, classes, origin
@@ -58,7 +63,11 @@ class Recorder(Callback):
 
     def _record(self, cell: Cell, row: Mapping[str, Any], curves: list) -> None:
         # What a baseline or a failed cell does not have is null.
-        row = {**dict.fromkeys(name for name in schema(self._classes).names if name != "schema"), **row, **self._origin}
+        row = {
+            **dict.fromkeys(name for name in schema(self._classes).names if name != "schema"),
+            **row,
+            **self._origin,
+        }
         try:
             write_curves(self._sweep.out, cell.key, curves)
             write_record(self._sweep.out, row, self._classes)

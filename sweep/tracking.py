@@ -50,11 +50,17 @@ class Tracking:
             KEY,
             cell.key,
             str(cell),
-            {"mlflow.parentRunId": self.parent, "kind": "cell", **{axis: str(getattr(cell, axis)) for axis in AXES}},
+            {
+                "mlflow.parentRunId": self.parent,
+                "kind": "cell",
+                **{axis: str(getattr(cell, axis)) for axis in AXES},
+            },
         )
         self._runs[cell.key] = run
         # rho and nu are metrics too: the UI plots metrics against metrics, and parameters only in some charts.
-        self._log(run, params={axis: getattr(cell, axis) for axis in AXES}, metrics={"rho": cell.rho, "nu": cell.nu})
+        self._log(
+            run, params={axis: getattr(cell, axis) for axis in AXES}, metrics={"rho": cell.rho, "nu": cell.nu}
+        )
         self._client.update_run(run, status="RUNNING")
 
     def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
@@ -70,7 +76,9 @@ class Tracking:
     def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
         """Log a recorded cell's metrics and provenance and end its run."""
         run = self._runs[cell.key]
-        numbers = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v is not None}
+        numbers = {
+            k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v is not None
+        }
         texts = {k: str(v) for k, v in row.items() if isinstance(v, str) and k not in AXES}
         self._log(run, metrics=numbers, tags=texts)
         self._client.set_terminated(run, "FINISHED" if row["status"] == "done" else "FAILED")

@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from datasets.seeding import seeded, stream
 from datasets.textures import TextureBank
 from datasets.vts import Vts
 from trainables.cell import BASELINES, Cell
@@ -11,7 +12,6 @@ from trainables.encoders import make_encoder
 from trainables.pretrain import Report, pretrain
 from trainables.probe import probe
 from trainables.recipe import Recipe
-from datasets.seeding import seeded, stream
 
 
 def run_cell(

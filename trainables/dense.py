@@ -19,7 +19,9 @@ Compare = Callable[[Tensor, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 class Dense(nn.Module):
     """An encoder with a dense projection head, and the loss that compares positions."""
 
-    def __init__(self, encoder: nn.Module, channels: int, recipe: Recipe, lr: float, compare: Compare) -> None:
+    def __init__(
+        self, encoder: nn.Module, channels: int, recipe: Recipe, lr: float, compare: Compare
+    ) -> None:
         """`compare` takes unit features and labels of all positions of both images."""
         super().__init__()
         self.lr, self.clip, self.precision, self.compare = lr, recipe.dense.clip, recipe.precision, compare
@@ -48,7 +50,9 @@ class Dense(nn.Module):
 
     def _embed(
         self, views: Views
-    ) -> tuple[Float[Tensor, "n p d"], Float[Tensor, "n p d"], Integer[Tensor, "n p"], Integer[Tensor, "n p"]]:
+    ) -> tuple[
+        Float[Tensor, "n p d"], Float[Tensor, "n p d"], Integer[Tensor, "n p"], Integer[Tensor, "n p"]
+    ]:
         """Features and labels of each position of both images, encoded in one batch of 2 n."""
         both = torch.cat([views.first, views.second])
         projected = self.head(feature_map(self.encoder, both, self.precision))
@@ -62,7 +66,9 @@ class Dense(nn.Module):
         )
 
 
-def within_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> Dense:
+def within_image_objective(
+    encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator
+) -> Dense:
     """Positions of an image against those of its partner (paper, Eq. 2)."""
 
     def compare(
@@ -73,7 +79,9 @@ def within_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, ge
     return Dense(encoder, channels, recipe, recipe.dense.within_lr, compare)
 
 
-def cross_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> Dense:
+def cross_image_objective(
+    encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator
+) -> Dense:
     """As within-image, with positives from another image J of the batch, drawn anew each time (paper, Eq. 3)."""
 
     def compare(

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from datasets.seeding import seeded, stream
 from datasets.vts import Vts
 from trainables.cell import Cell
 from trainables.encoders import channels
 from trainables.objectives import REGISTRY
 from trainables.recipe import Pretrain, Recipe
-from datasets.seeding import seeded, stream
 from trainables.views import training_views, validation_views
 
 Report = Callable[[str, int, dict[str, float]], None]
@@ -53,7 +53,9 @@ def pretrain(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: 
         objective = REGISTRY[cell.objective](encoder, width, recipe, stream(cell.seed, "queue"))
     objective.to(data.device, memory_format=torch.channels_last).train()
     weights = [weight for weight in objective.parameters() if weight.requires_grad]
-    optimiser = torch.optim.SGD(weights, objective.lr, momentum=0.9, weight_decay=recipe.pretrain.weight_decay)
+    optimiser = torch.optim.SGD(
+        weights, objective.lr, momentum=0.9, weight_decay=recipe.pretrain.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: rate(done, recipe.pretrain))
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
 

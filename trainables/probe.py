@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datasets.seeding import batch_indices, seeded, stream
 from datasets.vts import Vts
 from trainables.cell import Cell
 from trainables.encoders import channels, feature_map
@@ -15,7 +16,6 @@ from trainables.heads import segmentation_head, upsample
 from trainables.metrics import confusion, segmentation_metrics
 from trainables.pretrain import Report, evaluation_steps, mean_finite
 from trainables.recipe import Recipe
-from datasets.seeding import batch_indices, seeded, stream
 from trainables.views import parts
 
 Batch = Callable[[Int[Tensor, " n"], torch.Generator], tuple[Tensor, Tensor]]
@@ -51,7 +51,9 @@ def probe(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: Rep
 
     losses: list[Tensor] = []
     for step in range(1, settings.steps + 1):
-        index = batch_indices(cell.seed, "probe order", step - 1, count=data.count("train"), batch=settings.batch)
+        index = batch_indices(
+            cell.seed, "probe order", step - 1, count=data.count("train"), batch=settings.batch
+        )
         features, labels = load(index, stream(cell.seed, "probe views", step))
         with seeded(cell.seed, "dropout", step):
             logits = upsample(head.train()(features), *labels.shape[1:])
@@ -63,7 +65,11 @@ def probe(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: Rep
         losses.append(loss.detach())
         if step in evaluations:
             val = evaluate(encoder, head, data, "val", recipe)
-            report("probe", step, {"probe_loss": mean_finite(losses, step, cell), "val_f1_macro": val["val_f1_macro"]})
+            report(
+                "probe",
+                step,
+                {"probe_loss": mean_finite(losses, step, cell), "val_f1_macro": val["val_f1_macro"]},
+            )
             losses.clear()
     return Probed(head=head, val=val, test=evaluate(encoder, head, data, "test", recipe))
 
@@ -127,7 +133,11 @@ def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
     Bit 0 flips the columns, bit 1 the rows, bit 2 swaps rows and columns.
     """
     shape = (-1,) + (1,) * (images.ndim - 1)
-    for bit, turned in ((1, lambda x: x.flip(-1)), (2, lambda x: x.flip(-2)), (4, lambda x: x.transpose(-1, -2))):
+    for bit, turned in (
+        (1, lambda x: x.flip(-1)),
+        (2, lambda x: x.flip(-2)),
+        (4, lambda x: x.transpose(-1, -2)),
+    ):
         images = torch.where((which & bit).bool().view(shape), turned(images), images)
     return images
 

@@ -7,12 +7,11 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
-from datasets import pairs
+from datasets import augment, pairs
+from datasets.seeding import batch_indices, stream
 from datasets.vts import PairBatch, Vts
-from datasets import augment
 from trainables.cell import Cell
 from trainables.recipe import Recipe
-from datasets.seeding import batch_indices, stream
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,8 +5,8 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from datasets.errors import InputError
 from datasets import augment, colour
+from datasets.errors import InputError
 from datasets.settings import MOCO_V2, XVIEW2, Augment
 
 PROBABILITIES = ("flip", "vertical", "rot90", "shift", "rotate", "crop", "jitter", "grey", "blur")

@@ -28,7 +28,14 @@ def test_coordinates_that_mean_the_same_are_one_cell_with_one_key():
 
 def test_each_coordinate_and_the_recipe_change_the_key():
     base = {"objective": "moco", "rho": 0.5, "nu": 0.5, "pairing": "noisy", "seed": 0, "recipe": "a"}
-    changes = {"objective": "within_image", "rho": 1.0, "nu": 1.0, "pairing": "exposure", "seed": 1, "recipe": "b"}
+    changes = {
+        "objective": "within_image",
+        "rho": 1.0,
+        "nu": 1.0,
+        "pairing": "exposure",
+        "seed": 1,
+        "recipe": "b",
+    }
     keys = {Cell(**base).key} | {Cell(**{**base, name: value}).key for name, value in changes.items()}
     assert len(keys) == 7
 
