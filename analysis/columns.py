@@ -53,6 +53,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("noise_pixels", _real, "0-1", "realised pixel share of noise in a noisy image"),
     Column("recipe", _text, "fingerprint", "everything held fixed over the grid", "always"),
     Column("data", _text, "fingerprint", "the data as they were read"),
+    Column("source", _text, "", "what the data were made from, such as folder textures (wool, ...)"),
     Column("commit", _text, "git hash", "source code that ran"),
     Column("version", _text, "", "version of noisy-pairs", "always"),
     Column("versions", _text, "JSON", "versions of the libraries: name -> version"),

@@ -92,9 +92,7 @@ def comparable(records: pd.DataFrame, metric: str) -> pd.DataFrame:
     return records.assign(**{metric: records[metric].where(records["status"] == "done")})
 
 
-def _minus(
-    cells: pd.DataFrame, reference: pd.DataFrame, by: Sequence[str], metric: str, name: str
-) -> pd.DataFrame:
+def _minus(cells: pd.DataFrame, reference: pd.DataFrame, by: Sequence[str], metric: str, name: str) -> pd.DataFrame:
     reference = reference[[*by, metric]].rename(columns={metric: name})
     cells = cells[[*_POINT, "pairing", "seed", metric]].rename(columns={metric: "value"})
     table = cells.merge(reference, on=list(by), how="left", validate="many_to_one")

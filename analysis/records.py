@@ -128,9 +128,7 @@ def compact(folder: str | PathLike[str]) -> Path:
     return parquet.write(Path(folder, "summary.parquet"), table)
 
 
-def write_curves(
-    folder: str | PathLike[str], key: str, points: Iterable[tuple[str, int, str, float | None]]
-) -> Path:
+def write_curves(folder: str | PathLike[str], key: str, points: Iterable[tuple[str, int, str, float | None]]) -> Path:
     """Write a cell's curves, points of (stage, step, name, value), and return the path; replaces older ones.
 
     Raises `RecordsError` for an unknown stage or a point of other types, `OSError` as `write_record`.
@@ -198,9 +196,7 @@ def _conform(path: Path, table: pa.Table) -> pa.Table:
             # Most have the type already, and a cast takes more time than reading the file.
             columns.append(column if column.type == field.type else column.cast(field.type))
         except pa.ArrowException as error:
-            raise RecordsError(
-                f"{path} is not a record: {field.name} is {column.type}: move it elsewhere"
-            ) from error
+            raise RecordsError(f"{path} is not a record: {field.name} is {column.type}: move it elsewhere") from error
     return pa.Table.from_arrays(columns, schema=target)
 
 

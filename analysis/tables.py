@@ -19,6 +19,9 @@ OBJECTIVES = (*BASELINES, "moco", "within_image", "cross_image")
 #: No line of `render` is longer.
 WIDTH = 100
 
+#: A loss less than this share below its plateau has not left it.
+STUCK = 0.005
+
 _FAILURES_SHOWN = 5
 _PAIRINGS = ["none", "noisy", "exposure"]
 _POINT = ["dataset", "objective", "rho", "nu"]
@@ -38,9 +41,7 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
         wide = values.reset_index().pivot(index=_POINT, columns="pairing", values=metric)
         for pairing in _PAIRINGS:
             columns[pairing + name] = wide.reindex(columns=_PAIRINGS)[pairing]
-    table = pd.DataFrame(
-        {f"{p}{name}": columns[f"{p}{name}"] for p in _PAIRINGS for name in ("", "_std", "_n")}
-    )
+    table = pd.DataFrame({f"{p}{name}": columns[f"{p}{name}"] for p in _PAIRINGS for name in ("", "_std", "_n")})
     table = table.fillna({f"{pairing}_n": 0 for pairing in _PAIRINGS})
     table = table.astype({f"{pairing}_n": "int64" for pairing in _PAIRINGS})
     return _in_paper_order(table.reset_index())
@@ -56,7 +57,9 @@ def render(records: pd.DataFrame) -> str:
     sections = []
     for (dataset, recipe), part in records.groupby(["dataset", "recipe"]):
         title = f"{dataset}, recipe {recipe}" if several else str(dataset)
-        blocks = [_f1_block(part, title), _difference_block(part), _random_block(part), _failure_block(part)]
+        if sources := sorted(set(part["source"].dropna())):
+            title += f" on {'; '.join(sources)}"
+        blocks = (_f1_block(part, title), *(make(part) for make in _BLOCKS))
         sections += [block for block in blocks if block]
     # Error texts come from anywhere: keep escape codes out of the terminal and lines within the width.
     lines = "\n\n".join(sections).split("\n")
@@ -110,6 +113,36 @@ def _random_block(records: pd.DataFrame) -> str:
     return "\n".join(["Pretrained (rho 0) minus random encoder, points (std over seeds)", *_aligned(rows)])
 
 
+def plateaus(records: pd.DataFrame) -> pd.DataFrame:
+    """How far below its plateau each loss ended, mean over the cells that are done.
+
+    A row per objective: `plateau` (the loss with all features equal) and `loss` (best validation loss) in nats,
+    `below` = 1 - loss/plateau, `cells`, and `stuck`, the cells less than `STUCK` below: these learnt nothing.
+    """
+    done = records[(records["status"] == "done") & records["pretrain_plateau"].notna()]
+    below = 1 - done["pretrain_val_loss"] / done["pretrain_plateau"]
+    columns = {"plateau": done["pretrain_plateau"], "loss": done["pretrain_val_loss"], "below": below}
+    table = pd.DataFrame(
+        {**columns, "stuck": below < STUCK, "dataset": done["dataset"], "objective": done["objective"]}
+    )
+    grouped = table.groupby(["dataset", "objective"])
+    means = grouped[["plateau", "loss", "below"]].mean().assign(cells=grouped.size(), stuck=grouped["stuck"].sum())
+    return _in_paper_order(means.reset_index())
+
+
+def _plateau_block(records: pd.DataFrame) -> str:
+    rows = [["loss", "plateau", "best", "below, %", "cells", "at the plateau"], []]
+    for row in plateaus(records).to_dict("records"):
+        numbers = [f"{row['plateau']:.3f}", f"{row['loss']:.3f}", f"{100 * row['below']:.1f}"]
+        rows.append([row["objective"], *numbers, str(row["cells"]), str(row["stuck"])])
+    if len(rows) == 2:
+        return ""
+    lines = ["Noise-free validation loss, nats, and its plateau (all features equal)", *_aligned(rows)]
+    if any(row[-1] != "0" for row in rows[2:]):
+        lines.append("  cells at the plateau have pretrained nothing: change learning rate, warm-up, clipping or steps")
+    return "\n".join(lines)
+
+
 def _failure_block(records: pd.DataFrame) -> str:
     failed = records[records["status"] == "failed"]
     if failed.empty:
@@ -157,3 +190,7 @@ def _in_paper_order(table: pd.DataFrame) -> pd.DataFrame:
         kind="stable",
         ignore_index=True,
     )
+
+
+#: The tables under the one of F1, in their order.
+_BLOCKS = (_difference_block, _random_block, _plateau_block, _failure_block)

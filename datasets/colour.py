@@ -82,9 +82,7 @@ def grey(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
     return luma(images).expand_as(images).contiguous()
 
 
-def blur(
-    images: Float[Tensor, "n 3 h w"], sigma: Float[Tensor, " n"], *, radius: int
-) -> Float[Tensor, "n 3 h w"]:
+def blur(images: Float[Tensor, "n 3 h w"], sigma: Float[Tensor, " n"], *, radius: int) -> Float[Tensor, "n 3 h w"]:
     """`gaussian_blur` with kernel size 2 radius + 1 and reflected borders.
 
     Args:

@@ -20,13 +20,11 @@ from datasets import augment
 from datasets.errors import InputError
 from datasets.pairs import shown
 from datasets.seeding import stream
-from datasets.settings import MOCO_V2, XVIEW2, VtsSettings
+from datasets.settings import MOCO_V2, XVIEW2, Pairing, VtsSettings
 from datasets.textures import TextureBank
 from datasets.vts import CLASSES, Vts, load_textures
 
-PALETTE = np.array(
-    [[0.90, 0.62, 0.0], [0.0, 0.45, 0.70], [0.25, 0.25, 0.25]]
-)  # Okabe-Ito: safe for the colour-blind
+PALETTE = np.array([[0.90, 0.62, 0.0], [0.0, 0.45, 0.70], [0.25, 0.25, 0.25]])  # Okabe-Ito: safe for the colour-blind
 NUS = (0.25, 0.5, 0.75, 1.0)
 AUGMENTATIONS = {"xview2": XVIEW2, "moco": MOCO_V2}
 
@@ -55,7 +53,8 @@ def panels(
     for nu in NUS:
         yield 1, f"noisy partner, nu = {nu:g}", picture(data.pairs("train", index, no, yes, nu).second)
     settings_drawn = AUGMENTATIONS[augmentation]
-    for row, pairing in ((2, "noisy"), (3, "exposure")):
+    pairings: tuple[tuple[int, Pairing], ...] = ((2, "noisy"), (3, "exposure"))
+    for row, pairing in pairings:
         sides = shown(yes, pairing)
         pair = data.pairs("train", index, *sides, NUS[1])
         for number, image, label in (
@@ -76,9 +75,7 @@ def picture(images: Tensor) -> np.ndarray:
 
 def draw(path: Path, shown_panels: Sequence[tuple[int, str, np.ndarray]], caption: str) -> None:
     """Lay the panels out in their rows and write the figure."""
-    rows = [
-        [panel for panel in shown_panels if panel[0] == row] for row in sorted({p[0] for p in shown_panels})
-    ]
+    rows = [[panel for panel in shown_panels if panel[0] == row] for row in sorted({p[0] for p in shown_panels})]
     width = max(map(len, rows))
     figure, axes = plt.subplots(len(rows), width, figsize=(1.7 * width, 2.0 * len(rows)), squeeze=False)
     for line, row in zip(axes, rows, strict=True):
@@ -103,12 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--preview", type=Path, required=True, metavar="FILE.png", help="picture to write")
     parser.add_argument("--size", type=int, default=256, help="side of the scene, px (256)")
     parser.add_argument("--textures", choices=("procedural", "folder", "dtd"), default="procedural")
-    parser.add_argument(
-        "--data-root", type=Path, help="folder of texture images, for --textures folder or dtd"
-    )
-    parser.add_argument(
-        "--texture-scale", type=float, default=1.0, help="shrink texture images from files first"
-    )
+    parser.add_argument("--data-root", type=Path, help="folder of texture images, for --textures folder or dtd")
+    parser.add_argument("--texture-scale", type=float, default=1.0, help="shrink texture images from files first")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
     parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="moco")
@@ -117,9 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = VtsSettings(size=given.size, textures=given.textures, texture_scale=given.texture_scale)
         bank = load_textures(settings, given.data_root)
         caption = f"VTS, {given.size} px, {bank.source} textures, seed {given.seed}, scene {given.scene}"
-        drawn = list(
-            panels(settings, bank, seed=given.seed, scene=given.scene, augmentation=given.augmentation)
-        )
+        drawn = list(panels(settings, bank, seed=given.seed, scene=given.scene, augmentation=given.augmentation))
         draw(given.preview, drawn, caption)
     except (InputError, OSError) as error:
         print(f"datasets.vts: {error}", file=sys.stderr)

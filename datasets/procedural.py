@@ -6,8 +6,8 @@ Each grey pattern is replaced by its ranks, so that its values are uniform whate
 curve, palette, light and grain are then drawn from one distribution for all. An image's colour histogram is
 hence independent of its family by construction.
 
-Lengths are in pixels and follow the scene's side: wavelengths run from size/14 to size/9 before each family's own factor, so that a Voronoi
-region (about size/4.5 across, 20 regions) shows more than one period.
+Lengths are in pixels and follow the scene's side: wavelengths run from size/14 to size/9 before each family's own
+factor, so that a Voronoi region (about size/4.5 across, 20 regions) shows one period and more.
 """
 
 from collections.abc import Callable
@@ -36,9 +36,7 @@ def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "si
     if category not in CATEGORIES:
         raise InputError(f"procedural texture {category!r} is unknown; choose one of {', '.join(CATEGORIES)}")
     if size < SMALLEST_SIZE:
-        raise InputError(
-            f"procedural textures need scenes of {SMALLEST_SIZE} pixels or more, not {size}; raise it"
-        )
+        raise InputError(f"procedural textures need scenes of {SMALLEST_SIZE} pixels or more, not {size}; raise it")
     if count < 1:
         raise InputError(f"procedural textures need a count of 1 or more, not {count}; raise it")
     seeds = np.random.SeedSequence([SEED, CATEGORIES.index(category)]).spawn(count)
@@ -80,15 +78,11 @@ def _colour(ranks: Grey, generator: np.random.Generator) -> UInt8[np.ndarray, "s
     hue = generator.uniform() + np.array([0, 1, 2]) * generator.normal(0, 0.08)
     saturation = generator.uniform(0.05, 0.4) * generator.uniform(0.6, 1, 3)
     palette = hsv_to_rgb(hue, saturation, value).astype(np.float32)
-    image = np.stack([np.interp(tone, [0, 0.5, 1], palette[:, c]) for c in range(3)], axis=2).astype(
-        np.float32
-    )
+    image = np.stack([np.interp(tone, [0, 0.5, 1], palette[:, c]) for c in range(3)], axis=2).astype(np.float32)
     angle, slope = generator.uniform(0, 2 * np.pi), generator.uniform(0, 0.15)
     grit = np.float32(generator.uniform(0.01, 0.04))
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
-    light = 1 + np.float32(slope) * (
-        np.float32(np.cos(angle)) * ramp[:, None] + np.float32(np.sin(angle)) * ramp
-    )
+    light = 1 + np.float32(slope) * (np.float32(np.cos(angle)) * ramp[:, None] + np.float32(np.sin(angle)) * ramp)
     # Grain last: it takes as many draws as there are pixels.
     grain = generator.standard_normal((side, side), dtype=np.float32) * grit
     return np.clip(255 * (image * light[..., None] + grain[..., None]) + 0.5, 0, 255).astype(np.uint8)
@@ -128,9 +122,7 @@ def _stratified(generator: np.random.Generator, side: int, wavelength: float) ->
     depth += smooth_noise(generator, side, wavelength * 2) * (wavelength * generator.uniform(0.02, 0.14))
     for _ in range(generator.integers(0, 4)):
         tilt, place = generator.uniform(-0.6, 0.6), generator.uniform(-0.4, 0.4) * side
-        depth += np.where(along + tilt * across > place, wavelength * generator.uniform(-1, 1), 0).astype(
-            np.float32
-        )
+        depth += np.where(along + tilt * across > place, wavelength * generator.uniform(-1, 1), 0).astype(np.float32)
     # Layers alternate between light and dark with scatter, so that thin and thick, faint and strong ones mix.
     reach = float(np.abs(depth).max()) + wavelength
     number = int(6 * reach / wavelength) + 4
@@ -161,9 +153,7 @@ def _veined(generator: np.random.Generator, side: int, wavelength: float) -> Gre
         cell = wavelength * scale
         if cell < 5:  # finer cells would be specks, not veins
             continue
-        gap = np.float32(cell) * _worley_gap(
-            generator, along / np.float32(cell * stretch), across / np.float32(cell)
-        )
+        gap = np.float32(cell) * _worley_gap(generator, along / np.float32(cell * stretch), across / np.float32(cell))
         fade = np.clip(0.75 + 0.35 * smooth_noise(generator, side, 4 * wavelength), 0.1, 1)
         thin = np.float32(wavelength * width * generator.uniform(0.8, 1.4))
         veins = np.maximum(veins, np.float32(strength) * fade * np.exp(-gap / thin))
@@ -202,9 +192,7 @@ def _matted(generator: np.random.Generator, side: int, wavelength: float) -> Gre
     # The field gives neighbouring fibres a common trend; the spread makes them cross.
     pixel = np.clip(start, 0, side - 1).astype(np.int64)
     field = smooth_noise(generator, side, side / generator.uniform(1, 3.5))[pixel[1], pixel[0]]
-    heading = (
-        generator.uniform(0, 2 * np.pi) + field + generator.normal(0, generator.uniform(0.25, 0.8), number)
-    )
+    heading = generator.uniform(0, 2 * np.pi) + field + generator.normal(0, generator.uniform(0.25, 0.8), number)
     turn = generator.normal(0, 0.2, number) / wavelength
     # Later fibres are brighter on average: the depth of the felt.
     shade = generator.uniform(0.15, 0.7, number) + np.linspace(0, 0.3, number)
@@ -235,9 +223,7 @@ def _draw_fibres(
     across = np.linspace(-0.5, 0.5, int(np.ceil(width / step)) + 1, dtype=np.float32)
     column = np.rint(x[..., None] - sin[..., None] * (across * np.float32(width))).astype(np.int32)
     row = np.rint(y[..., None] + cos[..., None] * (across * np.float32(width))).astype(np.int32)
-    tone = shade.astype(np.float32)[:, None, None] * (
-        1 - 3 * across**2
-    )  # a round fibre, brightest along its middle
+    tone = shade.astype(np.float32)[:, None, None] * (1 - 3 * across**2)  # a round fibre, brightest along its middle
     seen = (column >= 0) & (column < side) & (row >= 0) & (row < side)
     canvas = np.zeros((side, side), np.float32)
     # NumPy keeps the last of several values given to one pixel: the later fibre lies on top.
@@ -245,6 +231,6 @@ def _draw_fibres(
     return canvas
 
 
-# The factor on the wavelength: layers are coarse, veins finer, fibres finest, as in DTD. With one common scale a region
-# of a 64-px scene holds too little of a pattern to be told apart, by a supervised encoder too.
+# The factor on the wavelength: layers are coarse, veins finer, fibres finest, as in DTD. With one common scale a
+# region of a 64-px scene holds too little of a pattern to be told apart, even by a supervised encoder.
 _PATTERNS = {"stratified": (_stratified, 1.6), "veined": (_veined, 1.0), "matted": (_matted, 0.4)}

@@ -45,9 +45,7 @@ class VtsSettings:
     """Validation scenes."""
     test: int = 2400
     """Test scenes."""
-    textures: Annotated[Literal["procedural", "folder", "dtd"], tyro.conf.arg(aliases=("--textures",))] = (
-        "procedural"
-    )
+    textures: Annotated[Literal["procedural", "folder", "dtd"], tyro.conf.arg(aliases=("--textures",))] = "procedural"
     """Where texture images come from: made in memory, a folder's <category>/*.jpg|png, or DTD."""
     categories: tuple[str, ...] = ()
     """Texture categories of the first class, the second class and the noise; empty: the source's own three."""
@@ -79,9 +77,7 @@ class VtsSettings:
                 f"--vts.categories: three are needed (first class, second class, noise), {len(self.categories)} given"
             )
         if self.categories and self.textures != "folder":
-            raise InputError(
-                "--vts.categories: only a folder's categories can be chosen; add --vts.textures folder"
-            )
+            raise InputError("--vts.categories: only a folder's categories can be chosen; add --vts.textures folder")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,9 +53,7 @@ class TextureBank:
         if len(set(self.categories)) != 3:
             raise InputError(f"texture categories {self.categories} repeat a name; give three different ones")
         if int((self.height * self.width).sum()) != len(self.pixels):
-            raise ValueError(
-                f"{len(self.pixels)} rows of pixels do not make up the images' heights and widths"
-            )
+            raise ValueError(f"{len(self.pixels)} rows of pixels do not make up the images' heights and widths")
 
     def image(self, m: int) -> Pixels:
         """Return image number m, a view of `pixels`."""
@@ -111,9 +109,7 @@ def procedural(size: int, count: int = 120) -> TextureBank:
     return pack("procedural", generated.CATEGORIES, images)
 
 
-def folder(
-    root: str | Path, categories: tuple[str, str, str] | tuple[()], *, min_side: int, scale: float = 1.0
-) -> TextureBank:
+def folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scale: float = 1.0) -> TextureBank:
     """Load `<root>/<category>/*.{jpg,jpeg,png}` (any case), sorted by name.
 
     Grey, palette and 16-bit images become 8-bit RGB, transparency is dropped, EXIF rotation applied. Each
@@ -161,9 +157,7 @@ def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool =
     return _load("dtd", images, DTD_CATEGORIES, min_side=min_side, scale=scale)
 
 
-def split_images(
-    bank: TextureBank, generator: np.random.Generator
-) -> dict[str, tuple[Numbers, Numbers, Numbers]]:
+def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str, tuple[Numbers, Numbers, Numbers]]:
     """Split each category's images .5/.3/.2 after a random permutation: 60/36/24 of 120.
 
     Returns:
@@ -213,30 +207,21 @@ def _load(source: str, root: Path, categories: Sequence[str], *, min_side: int, 
             enlarged += grew
     if broken:
         path, reason = broken[0]
-        number = (
-            f"{len(broken)} texture images cannot be read, the first"
-            if len(broken) > 1
-            else "cannot read texture"
-        )
+        number = f"{len(broken)} texture images cannot be read, the first" if len(broken) > 1 else "cannot read texture"
         raise InputError(f"{number} {path} ({_line(reason)}); replace or remove it")
     return pack(source, (first, second, noise), images, enlarged)
 
 
 def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, str, str]:
     if not root.is_dir():
-        raise InputError(
-            f"texture folder {root} {'is a file' if root.exists() else 'does not exist'}; name a folder"
-        )
+        raise InputError(f"texture folder {root} {'is a file' if root.exists() else 'does not exist'}; name a folder")
     there = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     listing = f"it has {', '.join(there)}" if there else "it has no subfolders"
     names = tuple(categories) or tuple(there)
     if len(names) != 3:
-        given = (
-            f"{len(names)} texture categories are named" if categories else "no texture categories are named"
-        )
+        given = f"{len(names)} texture categories are named" if categories else "no texture categories are named"
         raise InputError(
-            f"{given} for folder {root}, and {listing}; "
-            "name three of its subfolders: first class, second class, noise"
+            f"{given} for folder {root}, and {listing}; name three of its subfolders: first class, second class, noise"
         )
     missing = [name for name in names if name not in there]
     if missing:
@@ -269,9 +254,7 @@ def _read(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
         return np.array(image), False
     width, height = (max(min_side, round(side * min_side / short)) for side in image.size)
     if width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
-        raise ValueError(
-            f"{image.width}x{image.height} pixels are too narrow to be resized to {min_side} a side"
-        )
+        raise ValueError(f"{image.width}x{image.height} pixels are too narrow to be resized to {min_side} a side")
     return np.array(image.resize((width, height), Image.Resampling.BICUBIC)), True
 
 
@@ -279,9 +262,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     elif image.mode == "P":
-        image = image.convert(
-            "RGBA"
-        )  # the way that Pillow does not warn about when the palette is transparent
+        image = image.convert("RGBA")  # the way that Pillow does not warn about when the palette is transparent
     return image.convert("RGB")
 
 

@@ -92,9 +92,7 @@ class Canvas:
             # Ray hands arrays out read-only, and torch warns of it; nothing here ever writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             pixels = torch.from_numpy(bank.pixels).to(device)
-        offset, height, width = (
-            torch.tensor(array, device=device) for array in (bank.offset, bank.height, bank.width)
-        )
+        offset, height, width = (torch.tensor(array, device=device) for array in (bank.offset, bank.height, bank.width))
         return Canvas(pixels=pixels, offset=offset, height=height, width=width)
 
 

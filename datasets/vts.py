@@ -45,9 +45,7 @@ def load_textures(settings: VtsSettings, root: Path | None, *, download: bool = 
     if settings.textures == "procedural":
         return textures.procedural(settings.size)
     if root is None:
-        raise InputError(
-            f"--vts.textures {settings.textures}: say where the images lie with --data-root FOLDER"
-        )
+        raise InputError(f"--vts.textures {settings.textures}: say where the images lie with --data-root FOLDER")
     if settings.textures == "dtd":
         return textures.dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
     return textures.folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)
@@ -79,9 +77,9 @@ class Vts:
         entropy = int(torch.randint(2**62, (), generator=stream("texture split")))
         split = textures.split_images(bank, np.random.default_rng(entropy))
         self.scenes = {
-            name: voronoi.draw(
-                getattr(settings, name), settings.regions, split[name], stream(f"scenes {name}")
-            ).to(device)
+            name: voronoi.draw(getattr(settings, name), settings.regions, split[name], stream(f"scenes {name}")).to(
+                device
+            )
             for name in SPLITS
         }
 

@@ -93,9 +93,7 @@ def _unknown(word: str) -> str:
     if not word.startswith("-"):
         return f"unexpected {word!r}: the preset comes first, values follow their flag; see --help"
     near = difflib.get_close_matches(word.split("=")[0], flags(), n=5, cutoff=0.5)
-    return f"unknown flag {word}: " + (
-        f"did you mean {', '.join(near)}?" if near else "see --help for all flags"
-    )
+    return f"unknown flag {word}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
 
 
 def flags() -> list[str]:
@@ -112,9 +110,7 @@ def _one_line(event: _errors.ParseErrorEvent) -> None:
     """
     match event:
         case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
-            raise InputError(
-                f"{argument.lowered.name_or_flags[-1]} {value}: choose from {', '.join(choices)}"
-            )
+            raise InputError(f"{argument.lowered.name_or_flags[-1]} {value}: choose from {', '.join(choices)}")
         case _errors.UnrecognizedArgs(tokens=tokens):
             raise InputError(_unknown(tokens[0]))
         case _errors.InstantiationFailure(message=message, argument=argument):

@@ -70,9 +70,7 @@ class Sweep:
             if seed < 0:
                 raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ...")
         if self.workers < 0 or self.threads < 1:
-            raise InputError(
-                f"--workers {self.workers} --threads {self.threads}: at least 0 workers and 1 thread"
-            )
+            raise InputError(f"--workers {self.workers} --threads {self.threads}: at least 0 workers and 1 thread")
         if not 0 < self.gpu_share <= 1:
             raise InputError(f"--gpu-share {self.gpu_share:g}: must be in (0, 1]")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 from analysis import tables
 from analysis.differences import difference_by_objective, noisy_minus_exposure
@@ -17,8 +18,9 @@ from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.provenance import commit, project_version
 from sweep.status import Status
-from sweep.tracking import Tracking
+from sweep.tracking import Tracking, connect
 from trainables.cell import Cell
+from trainables.encoders import check_encoder
 
 
 def describe(sweep: Sweep) -> int:
@@ -44,39 +46,52 @@ def execute(sweep: Sweep) -> int:
         InputError: the data or the folder do not fit.
     """
     bank = load_textures(sweep.recipe.vts, sweep.data_root, download=sweep.download)
+    cells = sweep.cells()
+    missing = _pending(sweep, cells)
+    if missing:
+        check_encoder(sweep.recipe.encoder)
     folder = Folder(sweep.out)
     folder.claim(sweep, bank.fingerprint)
     logs.to_file(folder.log)
     logs.redirect("mlflow", "alembic")
     _announce(sweep, bank)
-    cells = sweep.cells()
-    missing = _pending(sweep, cells)
-    tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or folder.mlflow_uri, sweep)
+    tracking = connect(os.environ.get("MLFLOW_TRACKING_URI") or folder.mlflow_uri, sweep)
     _fill_tracking(tracking, sweep, cells)
-    failures: dict[str, str] = {}
-    interrupted = False
-    if missing:
-        # Ray takes seconds to import and is not needed to show results.
-        from sweep.launch import launch
-        from sweep.recorder import Recorder
-
-        print(
-            f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}",
-            flush=True,
-        )
-        status = Status(len(cells), len(cells) - len(missing))
-        origin = {"commit": commit(), "version": project_version(), "data": bank.fingerprint}
-        recorder = Recorder(sweep, CLASSES, origin, tracking, status)
-        try:
-            launch(sweep, missing, bank, recorder, folder.logs)
-        except KeyboardInterrupt:
-            interrupted = True
-        status.close()
-        failures = recorder.failures
-    else:
+    if not missing:
         print(f"all {len(cells)} cells are recorded already; nothing is run")
+        return 1 if _show(sweep, cells, {}, folder, tracking) else 0
+    print(f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}", flush=True)
+    failures, interrupted = _run(sweep, missing, len(cells), bank, folder, tracking)
     left = _show(sweep, cells, failures, folder, tracking)
     return 130 if interrupted else 1 if left else 0
+
+
+def _run(
+    sweep: Sweep, missing: Sequence[Cell], total: int, bank: TextureBank, folder: Folder, tracking: Tracking
+) -> tuple[dict[str, str], bool]:
+    """Run the missing cells; returns why some gave no result, by key, and whether the user stopped the sweep."""
+    # Ray takes seconds to import and is not needed to show results.
+    from sweep.launch import launch
+    from sweep.recorder import Recorder
+
+    status = Status(total, total - len(missing))
+    origin = {
+        "commit": commit(),
+        "version": project_version(),
+        "data": bank.fingerprint,
+        "source": f"{bank.source} textures ({', '.join(bank.categories)})",
+    }
+    recorder = Recorder(sweep, CLASSES, origin, tracking, status)
+    interrupted = False
+    try:
+        launch(sweep, missing, bank, recorder, folder.logs)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        status.close()
+    if recorder.untracked:
+        print(f"MLflow could not be written ({recorder.untracked}); the same command fills in what it lacks")
+    return recorder.failures, interrupted
 
 
 def _pending(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:
@@ -112,7 +127,10 @@ def _show(
         text = tables.render(records)
         folder.tables.write_text(text + "\n")
         print(f"\n{text}\n")
-        tracking.end(not left, _headline(records), [summary, folder.tables, folder.config])
+        try:
+            tracking.end(not left, _headline(records), [summary, folder.tables, folder.config])
+        except MlflowException as error:
+            print(f"MLflow could not be written ({error}); the same command fills in what it lacks")
         print(f"records   {sweep.out / 'records'}\nsummary   {summary}")
     print(f"logs      {folder.log}")
     print(f"MLflow    {_python()} -m mlflow ui --backend-store-uri {tracking.uri}")
@@ -127,11 +145,7 @@ def _show(
 def _headline(records: pd.DataFrame) -> dict[str, float]:
     """Noisy minus exposure a loss, for the parent run in MLflow."""
     rows = difference_by_objective(noisy_minus_exposure(records)).to_dict("records")
-    return {
-        f"noisy_minus_exposure/{row['objective']}/{name}": row[name]
-        for row in rows
-        for name in ("mean", "std")
-    }
+    return {f"noisy_minus_exposure/{row['objective']}/{name}": row[name] for row in rows for name in ("mean", "std")}
 
 
 def _python() -> str:

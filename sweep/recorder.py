@@ -1,9 +1,10 @@
 """Driver-side Ray Tune callback: what workers report becomes records, curves and MLflow runs."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from ray.tune import Callback
 
 from analysis.columns import schema
@@ -34,6 +35,8 @@ class Recorder(Callback):
         """Keys recorded by this command."""
         self.failures: dict[str, str] = {}
         """Why a cell has failed or gave no record, by key."""
+        self.untracked: str | None = None
+        """What MLflow last said when it could not be written; records do not depend on it."""
         self.stopped: str | None = None
         """Why the sweep cannot go on (records cannot be written), if so."""
 
@@ -41,13 +44,13 @@ class Recorder(Callback):
         """A cell begins, or begins again after its worker was lost."""
         cell = _cell(trial)
         self._status.start(cell)
-        self._tracking.start(cell)
+        self._track(self._tracking.start, cell)
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         """A worker reports points of the curves, a finished cell, or what went wrong."""
         cell = _cell(trial)
         if points := result.get("points"):
-            self._tracking.curves(cell, points)
+            self._track(self._tracking.curves, cell, points)
         if error := result.get("error"):
             self._failed(cell, error, result.get("traceback", ""))
         elif row := result.get("row"):
@@ -76,7 +79,7 @@ class Recorder(Callback):
             self._failed(cell, f"not recorded: {self.stopped}", "")
             return
         self.recorded.add(cell.key)
-        self._tracking.finish(cell, row)
+        self._track(self._tracking.finish, cell, row)
         if row["status"] == "failed":
             self.failures[cell.key] = str(row["error"])
             log.error("%s: %s", cell, row["error"])
@@ -86,10 +89,18 @@ class Recorder(Callback):
             log.info("%s: test F1 %.4f in %.1f s", cell, row["test_f1_macro"], row["seconds"])
             self._status.end(cell, row["test_f1_macro"], row["seconds"])
 
+    def _track(self, write: Callable[..., None], *what: Any) -> None:
+        """Write to MLflow; that it cannot be written is remembered and stops nothing."""
+        try:
+            write(*what)
+        except MlflowException as error:
+            self.untracked = " ".join(str(error).split())[:200]
+            log.exception("MLflow could not be written")
+
     def _failed(self, cell: Cell, reason: str, traceback: str) -> None:
         self.failures[cell.key] = reason
         log.error("%s: %s\n%s", cell, reason, traceback)
-        self._tracking.abandon(cell)
+        self._track(self._tracking.abandon, cell)
         self._status.end(cell, None, None, reason)
 
 

@@ -22,7 +22,7 @@ class GridSearcher(Searcher):
         super().__init__()
         self._waiting = [asdict(cell) for cell in cells]
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         """The next cell, or `Searcher.FINISHED`."""
         return {"cell": self._waiting.pop(0)} if self._waiting else Searcher.FINISHED
 

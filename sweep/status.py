@@ -34,9 +34,7 @@ class Status:
         """A cell has ended, with its test macro F1 or the reason why it failed."""
         self._running.discard(cell.key)
         if failure is None:
-            tqdm.write(
-                f"{cell!s:<46} test F1 {100 * (f1 or 0):5.1f} %   {seconds or 0:5.0f} s", file=sys.stdout
-            )
+            tqdm.write(f"{cell!s:<46} test F1 {100 * (f1 or 0):5.1f} %   {seconds or 0:5.0f} s", file=sys.stdout)
             self._bar.update()
         else:
             self._failed += 1

@@ -1,5 +1,6 @@
 """MLflow, written by the driver alone: a parent run for the sweep, a child for each cell, found again by tag."""
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -7,14 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from datasets.errors import InputError
 from sweep.config import Sweep
 from trainables.cell import Cell
 
 SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
 """Tags by which a run is found again, so that no command makes it twice."""
 AXES = ("dataset", "objective", "rho", "nu", "pairing", "seed")
+
+
+def connect(uri: str, sweep: Sweep) -> "Tracking":
+    """The sweep's runs in the MLflow at `uri`.
+
+    Raises:
+        InputError: there is no MLflow there.
+    """
+    # MLflow's own patience with a server that does not answer is several minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    try:
+        return Tracking(uri, sweep)
+    except MlflowException as error:
+        raise InputError(
+            f"MLflow at {uri} cannot be used ({' '.join(str(error).split())[:200]}): start the server, or unset "
+            "MLFLOW_TRACKING_URI to use a database in --out"
+        ) from error
 
 
 class Tracking:
@@ -58,14 +78,12 @@ class Tracking:
         )
         self._runs[cell.key] = run
         # rho and nu are metrics too: the UI plots metrics against metrics, and parameters only in some charts.
-        self._log(
-            run, params={axis: getattr(cell, axis) for axis in AXES}, metrics={"rho": cell.rho, "nu": cell.nu}
-        )
+        self._log(run, params={axis: getattr(cell, axis) for axis in AXES}, metrics={"rho": cell.rho, "nu": cell.nu})
         self._client.update_run(run, status="RUNNING")
 
     def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
         """Log points (stage, step, name, value) of the learning curves, but for those an earlier attempt logged."""
-        run = self._runs[cell.key]
+        run = self._run(cell)
         now = int(time.time() * 1000)
         named = [Metric(f"{stage}/{name}", value, now, step) for stage, step, name, value in points]
         fresh = [metric for metric in named if metric.step > self._last_step(run, metric.key)]
@@ -75,18 +93,15 @@ class Tracking:
 
     def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
         """Log a recorded cell's metrics and provenance and end its run."""
-        run = self._runs[cell.key]
-        numbers = {
-            k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v is not None
-        }
+        run = self._run(cell)
+        numbers = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v is not None}
         texts = {k: str(v) for k, v in row.items() if isinstance(v, str) and k not in AXES}
         self._log(run, metrics=numbers, tags=texts)
         self._client.set_terminated(run, "FINISHED" if row["status"] == "done" else "FAILED")
 
     def abandon(self, cell: Cell) -> None:
         """End the run of a cell that gave no record."""
-        if run := self._runs.get(cell.key):
-            self._client.set_terminated(run, "FAILED")
+        self._client.set_terminated(self._run(cell), "FAILED")
 
     def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Iterable[Path]) -> None:
         """Log what the sweep found to the parent run and end it."""
@@ -106,6 +121,12 @@ class Tracking:
             token = page.token
             if not token:
                 return keys
+
+    def _run(self, cell: Cell) -> str:
+        """The cell's run, begun if it could not be begun when the cell was."""
+        if cell.key not in self._runs:
+            self.start(cell)
+        return self._runs[cell.key]
 
     def _last_step(self, run: str, metric: str) -> int:
         """The last step logged of a metric, asked of MLflow once in case an earlier driver logged some."""

@@ -38,9 +38,7 @@ class Cell:
     def __post_init__(self) -> None:
         """Check the coordinates and bring them to their one canonical form."""
         if self.objective not in OBJECTIVES + BASELINES:
-            raise InputError(
-                f"unknown objective {self.objective!r}: choose from {', '.join(OBJECTIVES + BASELINES)}"
-            )
+            raise InputError(f"unknown objective {self.objective!r}: choose from {', '.join(OBJECTIVES + BASELINES)}")
         for name in ("rho", "nu"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} = {getattr(self, name):g} is outside [0, 1]")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from trainables.encoders import feature_map
 from trainables.heads import dense_head, map_labels, unit_positions
 from trainables.losses import cross_image, within_image
+from trainables.objective import Objective
 from trainables.recipe import Recipe
 from trainables.views import Views
 
@@ -16,16 +17,13 @@ Compare = Callable[[Tensor, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 """(features, partner, labels, partner labels, generator) -> scalar loss."""
 
 
-class Dense(nn.Module):
+class Dense(Objective):
     """An encoder with a dense projection head, and the loss that compares positions."""
 
-    def __init__(
-        self, encoder: nn.Module, channels: int, recipe: Recipe, lr: float, compare: Compare
-    ) -> None:
+    def __init__(self, encoder: nn.Module, channels: int, recipe: Recipe, lr: float, compare: Compare) -> None:
         """`compare` takes unit features and labels of all positions of both images."""
-        super().__init__()
-        self.lr, self.clip, self.precision, self.compare = lr, recipe.dense.clip, recipe.precision, compare
-        self.encoder = encoder
+        super().__init__(encoder, lr=lr, clip=recipe.dense.clip)
+        self.precision, self.compare = recipe.precision, compare
         self.head = dense_head(channels, recipe.dense.features)
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
@@ -50,9 +48,7 @@ class Dense(nn.Module):
 
     def _embed(
         self, views: Views
-    ) -> tuple[
-        Float[Tensor, "n p d"], Float[Tensor, "n p d"], Integer[Tensor, "n p"], Integer[Tensor, "n p"]
-    ]:
+    ) -> tuple[Float[Tensor, "n p d"], Float[Tensor, "n p d"], Integer[Tensor, "n p"], Integer[Tensor, "n p"]]:
         """Features and labels of each position of both images, encoded in one batch of 2 n."""
         both = torch.cat([views.first, views.second])
         projected = self.head(feature_map(self.encoder, both, self.precision))
@@ -66,9 +62,7 @@ class Dense(nn.Module):
         )
 
 
-def within_image_objective(
-    encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator
-) -> Dense:
+def within_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> Dense:
     """Positions of an image against those of its partner (paper, Eq. 2)."""
 
     def compare(
@@ -79,9 +73,7 @@ def within_image_objective(
     return Dense(encoder, channels, recipe, recipe.dense.within_lr, compare)
 
 
-def cross_image_objective(
-    encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator
-) -> Dense:
+def cross_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> Dense:
     """As within-image, with positives from another image J of the batch, drawn anew each time (paper, Eq. 3)."""
 
     def compare(

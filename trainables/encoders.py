@@ -1,11 +1,15 @@
 """Encoders from timm: ResNet-18, its slim low-stride variants for a CPU, or any model with a feature map."""
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from datasets.errors import InputError
+from datasets.seeding import seeded
 from trainables.recipe import Encoder
 
 
@@ -20,11 +24,9 @@ def make_encoder(recipe: Encoder) -> nn.Module:
         InputError: timm has no such model, or it cannot be built so (slim, stride).
     """
     if not timm.is_model(recipe.name):
-        near = ", ".join(timm.list_models(f"*{recipe.name[:6]}*")[:8]) or ", ".join(
-            timm.list_models("resnet*")[:8]
-        )
+        near = ", ".join(timm.list_models(f"*{recipe.name[:6]}*")[:8]) or ", ".join(timm.list_models("resnet*")[:8])
         raise InputError(f"--encoder.name {recipe.name}: timm has no such model; near it: {near}")
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     # timm counts the max-pool in its stride; without it the rest must make up for it.
     stride = recipe.output_stride if recipe.stem_pool else 2 * recipe.output_stride
     if stride != 32:
@@ -45,9 +47,17 @@ def make_encoder(recipe: Encoder) -> nn.Module:
     return encoder.to(memory_format=torch.channels_last)
 
 
-def feature_map(
-    encoder: nn.Module, images: Float[Tensor, "n 3 H W"], precision: str
-) -> Float[Tensor, "n c h w"]:
+def check_encoder(recipe: Encoder) -> None:
+    """Make sure, before anything is run, that the encoder can be built and gives a feature map.
+
+    Raises:
+        InputError: as `make_encoder` and `channels`.
+    """
+    with seeded(0, "check"):
+        channels(make_encoder(recipe), recipe)
+
+
+def feature_map(encoder: nn.Module, images: Float[Tensor, "n 3 H W"], precision: str) -> Float[Tensor, "n c h w"]:
     """The last feature map before the global average pool, (n, c, h, w), in float32.
 
     Args:
@@ -57,7 +67,12 @@ def feature_map(
     """
     with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         scaled = ((images - 0.5) * 4).contiguous(memory_format=torch.channels_last)
-        return encoder.forward_features(scaled).float()
+        return features_of(encoder)(scaled).float()
+
+
+def features_of(encoder: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A timm model's method that stops before pooling; torch's types do not know it."""
+    return cast(Callable[[Tensor], Tensor], encoder.forward_features)
 
 
 def channels(encoder: nn.Module, recipe: Encoder) -> int:
@@ -69,10 +84,8 @@ def channels(encoder: nn.Module, recipe: Encoder) -> int:
     with torch.no_grad():
         training = encoder.training
         blank = torch.zeros(1, 3, 64, 64, device=next(encoder.parameters()).device)
-        shape = encoder.eval().forward_features(blank).shape
+        shape = features_of(encoder.eval())(blank).shape
         encoder.train(training)
     if len(shape) != 4:
-        raise InputError(
-            f"--encoder.name {recipe.name}: its features are no map (shape {tuple(shape)}); take a CNN"
-        )
+        raise InputError(f"--encoder.name {recipe.name}: its features are no map (shape {tuple(shape)}); take a CNN")
     return shape[1]

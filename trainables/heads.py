@@ -39,11 +39,7 @@ def unit_positions(projected: Float[Tensor, "n d h w"]) -> Float[Tensor, "n p d"
 
 def map_labels(labels: Integer[Tensor, "n H W"], height: int, width: int) -> Integer[Tensor, "n p"]:
     """Labels of each position of a (height, width) map: the label of the pixel nearest to its centre."""
-    return (
-        functional.interpolate(labels[:, None].float(), (height, width), mode="nearest-exact")
-        .flatten(1)
-        .long()
-    )
+    return functional.interpolate(labels[:, None].float(), (height, width), mode="nearest-exact").flatten(1).long()
 
 
 def upsample(logits: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Tensor, "n c H W"]:

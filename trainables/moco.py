@@ -11,20 +11,20 @@ from torch.nn import functional
 from trainables.encoders import feature_map
 from trainables.heads import image_head, unit_vectors
 from trainables.losses import info_nce
+from trainables.objective import Objective
 from trainables.recipe import Recipe
 from trainables.views import Views
 
 
-class MocoV2(nn.Module):
+class MocoV2(Objective):
     """Instance discrimination on features of whole images (paper, III-A and Eq. 1)."""
 
     queue: Tensor
 
     def __init__(self, encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> None:
         """Wrap the encoder; the queue starts with random unit vectors drawn from `generator`."""
-        super().__init__()
-        self.settings, self.precision, self.lr, self.clip = recipe.moco, recipe.precision, recipe.moco.lr, 0.0
-        self.encoder = encoder
+        super().__init__(encoder, lr=recipe.moco.lr)
+        self.settings, self.precision = recipe.moco, recipe.precision
         self.head = image_head(channels, recipe.moco.features)
         self.key_encoder = deepcopy(self.encoder).requires_grad_(False)
         self.key_head = deepcopy(self.head).requires_grad_(False)
@@ -68,9 +68,9 @@ class MocoV2(nn.Module):
     @torch.no_grad()
     def _update_key_encoder(self) -> None:
         """Exponential moving average of the weights; batch-norm statistics are the key encoder's own, as in MoCo."""
-        keys = [*self.key_encoder.parameters(), *self.key_head.parameters()]
-        queries = [*self.encoder.parameters(), *self.head.parameters()]
-        torch._foreach_lerp_(keys, [weight.detach() for weight in queries], 1 - self.settings.momentum)
+        keys: list[Tensor] = [*self.key_encoder.parameters(), *self.key_head.parameters()]
+        queries: list[Tensor] = [*self.encoder.parameters(), *self.head.parameters()]
+        torch._foreach_lerp_(keys, queries, 1 - self.settings.momentum)
 
     @torch.no_grad()
     def _enqueue(self, key: Float[Tensor, "n d"]) -> None:

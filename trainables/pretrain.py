@@ -1,4 +1,4 @@
-"""Contrastive pretraining: SGD with a cosine over steps; the encoder with the best noise-free validation loss is kept."""
+"""Contrastive pretraining: SGD, cosine over steps, the encoder of the best noise-free validation loss kept."""
 
 import math
 import time
@@ -13,6 +13,7 @@ from datasets.seeding import seeded, stream
 from datasets.vts import Vts
 from trainables.cell import Cell
 from trainables.encoders import channels
+from trainables.objective import Objective
 from trainables.objectives import REGISTRY
 from trainables.recipe import Pretrain, Recipe
 from trainables.views import training_views, validation_views
@@ -51,11 +52,9 @@ def pretrain(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: 
     with seeded(cell.seed, "projection head"):
         width = channels(encoder, recipe.encoder)
         objective = REGISTRY[cell.objective](encoder, width, recipe, stream(cell.seed, "queue"))
-    objective.to(data.device, memory_format=torch.channels_last).train()
+    objective.to(data.device).train()
     weights = [weight for weight in objective.parameters() if weight.requires_grad]
-    optimiser = torch.optim.SGD(
-        weights, objective.lr, momentum=0.9, weight_decay=recipe.pretrain.weight_decay
-    )
+    optimiser = torch.optim.SGD(weights, objective.lr, momentum=0.9, weight_decay=recipe.pretrain.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: rate(done, recipe.pretrain))
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
 
@@ -93,7 +92,7 @@ def pretrain(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: 
     )
 
 
-def validate(objective: nn.Module, data: Vts, cell: Cell, recipe: Recipe) -> tuple[float, float]:
+def validate(objective: Objective, data: Vts, cell: Cell, recipe: Recipe) -> tuple[float, float]:
     """Noise-free validation loss in eval mode, and its plateau.
 
     Raises:

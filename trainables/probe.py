@@ -51,9 +51,7 @@ def probe(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: Rep
 
     losses: list[Tensor] = []
     for step in range(1, settings.steps + 1):
-        index = batch_indices(
-            cell.seed, "probe order", step - 1, count=data.count("train"), batch=settings.batch
-        )
+        index = batch_indices(cell.seed, "probe order", step - 1, count=data.count("train"), batch=settings.batch)
         features, labels = load(index, stream(cell.seed, "probe views", step))
         with seeded(cell.seed, "dropout", step):
             logits = upsample(head.train()(features), *labels.shape[1:])

@@ -140,9 +140,7 @@ class Probe:
         if self.batch < 2:
             raise InputError(f"--probe.batch {self.batch}: the head's batch norm needs at least 2 images")
         if not 0 <= self.cached_views <= 8:
-            raise InputError(
-                f"--probe.cached-views {self.cached_views}: an image has 8 flips and rotations, so 0 to 8"
-            )
+            raise InputError(f"--probe.cached-views {self.cached_views}: an image has 8 flips and rotations, so 0 to 8")
 
 
 @dataclass(frozen=True, kw_only=True)

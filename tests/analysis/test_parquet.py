@@ -29,9 +29,7 @@ def _refuse(*arguments):
     raise OSError(errno.EROFS, "Read-only file system")
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "failure"), [(pq, "write_table", _half_written), (os, "replace", _refuse)]
-)
+@pytest.mark.parametrize(("module", "name", "failure"), [(pq, "write_table", _half_written), (os, "replace", _refuse)])
 @pytest.mark.parametrize("before", [None, OLD])
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, module, name, failure, before):
     path = tmp_path / "x.parquet"

@@ -249,9 +249,7 @@ def test_curves_round_trip(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "curves"), frame)
 
 
-@pytest.mark.parametrize(
-    "point", [("rest", 0, "loss", 1.0), ("pretrain", "now", "loss", 1.0), ("pretrain", 0)]
-)
+@pytest.mark.parametrize("point", [("rest", 0, "loss", 1.0), ("pretrain", "now", "loss", 1.0), ("pretrain", 0)])
 def test_strange_points_are_refused(tmp_path, point):
     with pytest.raises(RecordsError, match="curves of"):
         write_curves(tmp_path, "b" * 16, [point])

@@ -55,9 +55,7 @@ def test_one_seed_shows_no_spread(frame, rows):
 
 
 def test_absence_is_reported(frame, rows):
-    dropped = [
-        row for row in rows if (row["objective"], row["rho"], row["pairing"]) != ("moco", 1.0, "noisy")
-    ]
+    dropped = [row for row in rows if (row["objective"], row["rho"], row["pairing"]) != ("moco", 1.0, "noisy")]
     del dropped[-1]
     text = render(frame(dropped))
     assert line_of(text, "missing").split()[:3] == ["1", "0.25", "missing"]

@@ -43,9 +43,7 @@ def geometry(count=4, **changed):
         "crop_centre": [0.0, 0.0],
         "crop_sides": [1.0, 1.0],
     }
-    return augment.geometry(
-        **{name: torch.tensor([value] * count) for name, value in (still | changed).items()}
-    )
+    return augment.geometry(**{name: torch.tensor([value] * count) for name, value in (still | changed).items()})
 
 
 def inside(images, border):
@@ -104,9 +102,7 @@ def test_rotation_and_zoom_agree_with_torchvision(degrees, scale):
     images = smooth()
     warped, _ = augment.warp(images, None, geometry(degrees=degrees, scale=scale))
     # torchvision's affine turns clockwise
-    expected = reference.affine(
-        images, -degrees, [0, 0], scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
-    )
+    expected = reference.affine(images, -degrees, [0, 0], scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR)
     torch.testing.assert_close(inside(warped, 12), inside(expected, 12), atol=1e-4, rtol=0)
     if scale == 1:
         expected = reference.rotate(images, degrees, interpolation=InterpolationMode.BILINEAR)
@@ -262,9 +258,7 @@ def test_quarter_turns_are_equally_frequent():
 
 
 def test_crops_have_uniform_area_and_lie_within_the_image():
-    affine = augment.draw(
-        replace(OFF, crop=1.0, crop_low=0.2**0.5, crop_high=1.0), 20_000, 32, seeded()
-    ).affine
+    affine = augment.draw(replace(OFF, crop=1.0, crop_low=0.2**0.5, crop_high=1.0), 20_000, 32, seeded()).affine
     area, offset = affine[:, 0, 0] * affine[:, 1, 1], affine[:, :, 2]
     assert area.min() >= 0.2 - 1e-6
     assert area.max() <= 1 + 1e-6

@@ -44,9 +44,7 @@ def test_hue_turned_by_whole_sectors_agrees_with_torchvision(factor):
 
 def test_a_third_of_a_turn_moves_red_to_green_to_blue():
     images = photographs()
-    torch.testing.assert_close(
-        colour.hue(images, torch.full((6,), 1 / 3)), images.roll(1, dims=1), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(colour.hue(images, torch.full((6,), 1 / 3)), images.roll(1, dims=1), atol=1e-5, rtol=0)
 
 
 def test_hue_keeps_greys_grey_even_when_rounding_tints_them():

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ def draws(count=20_000):
 
 def test_noisy_sets_are_nested_in_rho_and_of_the_right_size():
     sets = [choose_noisy(draws(), rho) for rho in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    for smaller, larger in zip(sets, sets[1:], strict=False):
+    for smaller, larger in pairwise(sets):
         assert not (smaller & ~larger).any()
     shares = [float(chosen.float().mean()) for chosen in sets]
     assert shares == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.02)

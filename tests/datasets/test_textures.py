@@ -160,9 +160,7 @@ def test_colour_tells_nothing_of_the_family_but_structure_does(bank: textures.Te
     assert abs(centroid_accuracy(colour, bank.category) - 1 / 3) < 0.075
     # Coherence of the gradients' direction (structure tensor), and energy of the gradient: no colour in it.
     grey = images.mean(3)
-    down, right = np.gradient(
-        (grey - grey.mean((1, 2), keepdims=True)) / grey.std((1, 2), keepdims=True), axis=(1, 2)
-    )
+    down, right = np.gradient((grey - grey.mean((1, 2), keepdims=True)) / grey.std((1, 2), keepdims=True), axis=(1, 2))
     xx, yy, xy = (right**2).mean((1, 2)), (down**2).mean((1, 2)), (right * down).mean((1, 2))
     structure = np.stack([np.hypot(xx - yy, 2 * xy) / (xx + yy), np.log(xx + yy)], 1)
     assert centroid_accuracy(structure, bank.category) > 0.55
@@ -298,9 +296,7 @@ def test_folder_names_what_is_wrong(root: Path, damage) -> None:
     assert expected in message(error)
 
 
-@pytest.mark.parametrize(
-    "limit", [150, 400], ids=["error", "warning"]
-)  # Pillow warns at once, raises at twice
+@pytest.mark.parametrize("limit", [150, 400], ids=["error", "warning"])  # Pillow warns at once, raises at twice
 def test_decompression_bombs_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(InputError, match=r"0\.png \(DecompressionBomb") as error:
@@ -308,9 +304,7 @@ def test_decompression_bombs_are_refused(root: Path, monkeypatch: pytest.MonkeyP
     message(error)
 
 
-@pytest.mark.parametrize(
-    "options", [{"min_side": 0}, {"min_side": 8, "scale": 0.0}, {"min_side": 8, "scale": 1.5}]
-)
+@pytest.mark.parametrize("options", [{"min_side": 0}, {"min_side": 8, "scale": 0.0}, {"min_side": 8, "scale": 1.5}])
 def test_folder_refuses_settings_out_of_range(root: Path, options: dict) -> None:
     with pytest.raises(InputError, match=r"min_side|scale"):
         textures.folder(root, NAMES, **options)

@@ -28,10 +28,7 @@ def test_the_same_cell_gives_the_same_bits_whatever_ran_before_it(recipe, bank, 
     torch.rand(7)  # the global stream must not matter
     run(Cell(objective="random"), recipe, bank)
     assert results(run(cell, recipe, bank)) == first
-    assert (
-        results(run(Cell(objective=objective, rho=0.5, nu=0.5, pairing="noisy", seed=2), recipe, bank))
-        != first
-    )
+    assert results(run(Cell(objective=objective, rho=0.5, nu=0.5, pairing="noisy", seed=2), recipe, bank)) != first
 
 
 def test_metrics_and_curves_of_a_cell(recipe, bank):

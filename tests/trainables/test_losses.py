@@ -88,9 +88,7 @@ def test_within_image_is_the_formula(seed, count):
 def test_cross_image_is_the_formula(seed, count):
     sides = [units(4, 7, 5, seed=seed + 10 * k) for k in range(3)]
     labels = [classes(4, 7, seed=seed + k, count=count) for k in range(3)]
-    assert cross_image(*sides, *labels, temperature=T).item() == pytest.approx(
-        slow_cross(*sides, *labels), abs=1e-9
-    )
+    assert cross_image(*sides, *labels, temperature=T).item() == pytest.approx(slow_cross(*sides, *labels), abs=1e-9)
 
 
 def test_absent_classes_are_really_met_by_the_random_inputs():
@@ -112,9 +110,9 @@ def test_cross_image_without_common_class_in_j_is_within_image():
     features, partner, other = (units(2, 6, 4, seed=k) for k in range(3))
     labels, partner_labels = classes(2, 6, seed=3, count=2), classes(2, 6, seed=4, count=2)
     absent = torch.full_like(labels, 7)
-    assert cross_image(
-        features, partner, other, labels, partner_labels, absent, temperature=T
-    ).item() == pytest.approx(within_image(features, partner, labels, partner_labels, temperature=T).item())
+    assert cross_image(features, partner, other, labels, partner_labels, absent, temperature=T).item() == pytest.approx(
+        within_image(features, partner, labels, partner_labels, temperature=T).item()
+    )
 
 
 def test_anchors_without_partner_class_add_nothing_and_have_no_gradient():

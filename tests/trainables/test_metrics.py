@@ -28,9 +28,7 @@ def test_metrics_agree_with_scikit_learn(seed):
 def test_a_class_never_met_scores_zero_as_in_scikit_learn():
     truth = torch.tensor([0, 0, 1])
     found = segmentation_metrics(confusion(truth, truth, 3), NAMES, "")
-    expected = f1_score(
-        truth.numpy(), truth.numpy(), labels=[0, 1, 2], average="macro", zero_division=np.float64(0)
-    )
+    expected = f1_score(truth.numpy(), truth.numpy(), labels=[0, 1, 2], average="macro", zero_division=np.float64(0))
     assert found["f1_macro"] == pytest.approx(expected)
     assert found["f1_c"] == 0
 

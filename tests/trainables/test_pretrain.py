@@ -69,9 +69,7 @@ def test_the_encoder_ends_with_the_weights_of_its_best_validation_loss(recipe, d
 def test_divergence_names_loss_step_and_cell(recipe, data):
     cell = Cell(objective="moco", rho=0.5, nu=0.5, seed=3)
     wild = replace(recipe, moco=Moco(lr=1e30, queue=20))
-    with pytest.raises(
-        NonFiniteLossError, match=r"loss became nan at step [234] in cell moco rho 0.5 nu 0.5"
-    ):
+    with pytest.raises(NonFiniteLossError, match=r"loss became nan at step [234] in cell moco rho 0.5 nu 0.5"):
         pretrain(encoder_of(recipe), data, cell, wild, silent)
 
 
@@ -95,8 +93,7 @@ def test_cells_of_one_seed_see_the_same_draws(recipe, data):
             assert torch.equal(getattr(views, side)[~noisy], getattr(clean, side)[~noisy])
         assert torch.equal(views.first_labels, clean.first_labels)
         changed = [
-            (a != b).flatten(1).any(dim=1)
-            for a, b in ((views.first, clean.first), (views.second, clean.second))
+            (a != b).flatten(1).any(dim=1) for a, b in ((views.first, clean.first), (views.second, clean.second))
         ]
         if rho:
             sides = changed[0].int() + changed[1].int()

@@ -1,0 +1,88 @@
+"""YAML out and in, and what is refused."""
+
+import pytest
+import yaml
+
+from datasets.errors import InputError
+from sweep.config import Sweep, from_yaml, recipe_differences, to_yaml
+from sweep.folder import Folder
+from sweep.presets import PRESETS, preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_yaml_holds_everything_and_gives_the_same_cells(name, tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(to_yaml(preset(name)))
+    assert from_yaml(path) == preset(name)
+    assert from_yaml(path).cells() == preset(name).cells()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rhos": [0]}, "unknown setting 'rhos'; valid: preset, dataset, objectives"),
+        ({"recipe": {"probe": {"step": 3}}}, "recipe: probe: unknown setting 'step'; valid: steps, batch"),
+        ({"rho": [2]}, "--rho 2"),
+        ({"rho": "many"}, "rho"),
+        ({"objectives": ["byol"]}, "'moco', 'within_image', 'cross_image' or 'random'"),
+        ({"recipe": {"moco": {"lr": -1}}}, "--moco.lr -1: must be above 0"),
+        ({"seeds": []}, "--seeds is empty"),
+    ],
+)
+def test_a_mistake_in_yaml_is_named(tmp_path, change, message):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(change))
+    with pytest.raises(InputError, match="--config") as error:
+        from_yaml(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "!!python/object/apply:os.system [ls]"])
+def test_what_is_no_mapping_is_refused_and_nothing_is_executed(tmp_path, text):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="--config"):
+        from_yaml(path)
+
+
+def test_a_folder_belongs_to_one_recipe_and_says_what_differs(tmp_path):
+    smoke = preset("vts-smoke")
+    folder = Folder(tmp_path / "out")
+    folder.claim(smoke, "data")
+    from dataclasses import replace
+
+    grown = replace(smoke, rho=(0.0, 0.5, 1.0), seeds=(0, 1), workers=1)
+    folder.claim(grown, "data")
+    assert from_yaml(folder.config) == grown
+    other = replace(smoke, recipe=replace(smoke.recipe, probe=replace(smoke.recipe.probe, steps=5)))
+    assert recipe_differences(smoke, other) == ["probe.steps 4 there, 5 here"]
+    with pytest.raises(InputError, match=r"another recipe: probe.steps 4 there, 5 here; choose another --out"):
+        folder.claim(other, "data")
+    with pytest.raises(InputError, match="other texture images"):
+        folder.claim(grown, "other data")
+    assert from_yaml(folder.config) == grown
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):
+        Folder(tmp_path / "file" / "out").claim(preset("vts-smoke"), "data")
+
+
+def test_settings_that_do_not_fit_each_other_are_refused():
+    from datasets.settings import VtsSettings
+    from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
+
+    for make, message in (
+        (lambda: Recipe(pretrain=Pretrain(batch=512), moco=Moco(queue=256)), "--moco.queue 256"),
+        (lambda: Recipe(vts=VtsSettings(train=10)), "training scenes"),
+        (lambda: Probe(cached_views=9), "0 to 8"),
+        (lambda: Pretrain(warmup=10_000), "--pretrain.warmup"),
+        (lambda: Moco(momentum=1.0), "--moco.momentum"),
+        (lambda: Encoder(stem_pool=False), "--encoder.output-stride"),
+        (lambda: Sweep(threads=0), "--threads"),
+        (lambda: Sweep(gpu_share=0.0), "--gpu-share"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make()

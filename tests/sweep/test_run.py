@@ -1,0 +1,226 @@
+"""The command itself, end to end at toy size: Ray, records, MLflow, a second run, failures, mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from analysis.records import read_curves, read_records
+from sweep.config import from_yaml
+from sweep.presets import preset
+
+ROOT = Path(__file__).parents[2]
+TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
+
+
+def run(*words, cwd=ROOT, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "sweep.run", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def results(folder):
+    return read_records(folder).drop(columns=TIMES)
+
+
+def runs(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow's own tables
+        client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+        found = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
+    return client, found
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke") / "out"
+    return folder, run("vts-smoke", "--out", folder, "--workers", 2)
+
+
+def test_a_sweep_records_every_planned_cell_and_says_so(smoke):
+    folder, done = smoke
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert "\r" not in done.stdout
+    cells = preset("vts-smoke").cells()
+    records = read_records(folder)
+    assert set(records.key) == {cell.key for cell in cells}
+    for cell in cells:
+        assert f"{cell} " in done.stdout
+    for place in ("records", "summary.parquet", "sweep.log", "mlflow ui --backend-store-uri sqlite:///"):
+        assert place in done.stdout
+    assert "Noisy minus exposure" in done.stdout
+    assert pd.read_parquet(folder / "summary.parquet").shape[0] == len(cells)
+    assert from_yaml(folder / "sweep.yaml").cells() == cells
+    assert not list(folder.rglob(".*.part*"))
+
+
+def test_records_carry_their_provenance_and_curves(smoke):
+    records = read_records(smoke[0])
+    assert set(json.loads(records.versions[0])) >= {"torch", "timm", "ray"}
+    assert (records.threads == 1).all()
+    assert (records.device == "cpu").all()
+    assert records.data.nunique() == records["commit"].nunique() == 1
+    assert records.recipe.unique().tolist() == [preset("vts-smoke").recipe.fingerprint]
+    pretrained = records[records.objective != "random"]
+    assert pretrained.pretrain_val_loss.notna().all()
+    curves = read_curves(smoke[0])
+    assert set(curves.key) == set(records.key)
+    best = curves[curves.name == "val_loss"].groupby("key").value.min()
+    assert (best[pretrained.key].to_numpy() == pretrained.pretrain_val_loss.to_numpy()).all()
+
+
+def test_mlflow_has_a_parent_and_a_child_for_each_cell_with_curves_and_metrics(smoke):
+    client, found = runs(smoke[0])
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    assert len(found) == 8
+    assert {run.info.status for run in found} == {"FINISHED"}
+    records = read_records(smoke[0]).set_index("key")
+    for child in found:
+        if child in parents:
+            continue
+        row = records.loc[child.data.tags["noisy_pairs.key"]]
+        assert child.data.metrics["test_f1_macro"] == row.test_f1_macro
+        assert child.data.params["objective"] == row.objective
+        history = client.get_metric_history(child.info.run_id, "probe/val_f1_macro")
+        assert [point.step for point in history] == [2, 4]
+    names = {artifact.path for artifact in client.list_artifacts(parents[0].info.run_id)}
+    assert names >= {"summary.parquet", "tables.txt", "sweep.yaml"}
+
+
+def test_one_worker_gives_the_same_bits_as_two_and_as_no_ray_at_all(smoke, tmp_path):
+    from datasets.vts import load_textures
+    from trainables.contrastive_probe import run_cell
+
+    folder = tmp_path / "one"
+    assert run("vts-smoke", "--out", folder, "--workers", 1).returncode == 0
+    pd.testing.assert_frame_equal(results(folder), results(smoke[0]), check_exact=True)
+    cell = preset("vts-smoke").cells()[-1]
+    recipe = preset("vts-smoke").recipe
+    torch.set_num_threads(1)
+    bank = load_textures(recipe.vts, None)
+    alone = run_cell(cell, recipe, bank, device=torch.device("cpu"), report=lambda *point: None)
+    row = read_records(folder).set_index("key").loc[cell.key]
+    assert row.test_f1_macro == alone["test_f1_macro"]
+    assert row.pretrain_loss == alone["pretrain_loss"]
+
+
+def test_the_same_command_runs_only_what_is_missing_and_duplicates_nothing(smoke):
+    folder, _ = smoke
+    before = read_records(folder)
+    again = run("vts-smoke", "--out", folder)
+    assert again.returncode == 0
+    assert "all 7 cells are recorded already; nothing is run" in again.stdout
+    files = sorted((folder / "records").rglob("*.parquet"))
+    files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:100])
+    third = run("--config", folder / "sweep.yaml")
+    assert third.returncode == 0, third.stderr
+    assert f"{files[1]} cannot be read" in third.stdout
+    assert "5 of 7 cells are recorded; running 2" in third.stdout
+    pd.testing.assert_frame_equal(read_records(folder).drop(columns=TIMES), before.drop(columns=TIMES))
+    client, found = runs(folder)
+    assert len(found) == 8
+    for child in found:
+        if "mlflow.parentRunId" in child.data.tags:
+            history = client.get_metric_history(child.info.run_id, "probe/val_f1_macro")
+            assert [point.step for point in history] == [2, 4]
+
+
+def test_mlflow_is_filled_from_records_where_it_was_lost(smoke):
+    folder, _ = smoke
+    (folder / "mlflow.db").unlink()
+    assert run("vts-smoke", "--out", folder).returncode == 0
+    _, found = runs(folder)
+    assert len(found) == 8
+    assert sum("test_f1_macro" in run.data.metrics for run in found) == 7
+
+
+def test_a_diverging_cell_is_recorded_as_failed_and_not_tried_for_ever(tmp_path):
+    words = ("vts-smoke", "--out", tmp_path / "out", "--losses", "moco", "random", "--rho", 0, "--moco.lr", "1e30")
+    first = run(*words)
+    assert first.returncode == 1
+    assert "1 of 2 cells are missing" in first.stdout
+    assert "the training loss became nan at step" in first.stdout
+    assert "Traceback" not in first.stdout + first.stderr
+    records = read_records(tmp_path / "out").set_index("objective")
+    assert records.status.to_dict() == {"moco": "failed", "random": "done"}
+    assert "became nan" in records.error["moco"]
+    second = run(*words)
+    assert second.returncode == 1
+    assert "nothing is run" in second.stdout
+    assert "running 1" in run(*words, "--retry-failed").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["vts-huge"], "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-gpu, vts-paper"),
+        (["--losses", "byol"], "choose from moco, within_image, cross_image, random"),
+        (["--dataset", "imagenet"], "choose from vts"),
+        (["--sedes", "1"], "unknown flag --sedes: did you mean --seeds"),
+        (["--rho", "1.5"], "--rho 1.5: a noisy-pairs rate is a share in [0, 1]"),
+        (["--nu", "0.33"], "nu = 0.33 is no multiple of 1/20"),
+        (["--rho"], "--rho is empty"),
+        (["--moco.lr", "fast"], "fast"),
+        (["vts-smoke", "--textures", "folder"], "--data-root"),
+        (["vts-smoke", "--textures", "dtd", "--data-root", "nowhere"], "nowhere"),
+        (["vts-smoke", "--config", "sweep.yaml"], "choose one"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["vts-smoke", "--encoder.name", "resnet81"], "resnet81"),
+        (["vts-smoke", "extra"], "unexpected 'extra'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(words, message, tmp_path):
+    done = run(*words, *(() if "--config" in words else ("--out", tmp_path / "out")))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_read_only_or_full_disk_is_one_line(tmp_path):
+    (tmp_path / "out").write_text("not a folder")
+    done = run("vts-smoke", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_wrong_datasets_package_is_named(tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("")
+    done = run(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 2
+    assert str(tmp_path / "datasets") in done.stderr
+    assert "uninstall" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_dry_run_counts_distinct_cells_and_writes_nothing(tmp_path):
+    done = run("vts-paper", "--seeds", 0, "--dry-run", "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert "99 distinct cells; 21 of 120 combinations" in done.stdout
+    assert len(done.stdout.splitlines()) == 100
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_tells_presets_and_every_flag():
+    done = run("--help")
+    assert done.returncode == 0
+    for name in ("vts-smoke", "vts-quick", "vts-gpu", "vts-paper", "--rho", "--moco.lr", "--vts.size", "--probe.steps"):
+        assert name in done.stdout
