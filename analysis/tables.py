@@ -139,7 +139,7 @@ def _plateau_block(records: pd.DataFrame) -> str:
         return ""
     lines = ["Noise-free validation loss, nats, and its plateau (all features equal)", *_aligned(rows)]
     if any(row[-1] != "0" for row in rows[2:]):
-        lines.append("  cells at the plateau have pretrained nothing: change learning rate, warm-up, clipping or steps")
+        lines.append("Cells at the plateau have pretrained nothing: change learning rate, warm-up, clipping or steps")
     return "\n".join(lines)
 
 

@@ -1,6 +1,8 @@
 """The command line of `sweep.run`: preset or YAML, overridden by flags; every mistake is one line and exit code 2."""
 
+import contextlib
 import difflib
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -98,8 +100,9 @@ def _unknown(word: str) -> str:
 
 def flags() -> list[str]:
     """All flags, as --help shows them."""
-    shown = tyro.extras.get_parser(Command, default=Command(sweep=Sweep())).format_help()
-    return sorted(set(re.findall(r"--[a-z][a-z0-9.-]+", shown)))
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        tyro.cli(Command, args=["--help"], default=Command(sweep=Sweep()))
+    return sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", shown.getvalue())))
 
 
 def _one_line(event: _errors.ParseErrorEvent) -> None:

@@ -134,6 +134,10 @@ def _show(
         print(f"records   {sweep.out / 'records'}\nsummary   {summary}")
     print(f"logs      {folder.log}")
     print(f"MLflow    {_python()} -m mlflow ui --backend-store-uri {tracking.uri}")
+    # MLflow's own first page is about language models.
+    print(
+        f"          then http://127.0.0.1:5000/#/experiments/{tracking.experiment}/runs?workflowType=machine_learning"
+    )
     if left:
         print(f"\n{len(left)} of {len(cells)} cells are missing:")
         for cell in left:
@@ -145,7 +149,7 @@ def _show(
 def _headline(records: pd.DataFrame) -> dict[str, float]:
     """Noisy minus exposure a loss, for the parent run in MLflow."""
     rows = difference_by_objective(noisy_minus_exposure(records)).to_dict("records")
-    return {f"noisy_minus_exposure/{row['objective']}/{name}": row[name] for row in rows for name in ("mean", "std")}
+    return {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in ("mean", "std")}
 
 
 def _python() -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.tables import WIDTH, f1_table, render
+from analysis.tables import WIDTH, f1_table, plateaus, render
 
 
 def line_of(text, *words):
@@ -83,3 +83,19 @@ def test_data_sets_and_recipes_have_sections_of_their_own(row, frame):
     text = render(frame([row(recipe="aa"), row(recipe="bb"), row(dataset="xbd", recipe="aa")]))
     titles = [line for line in text.split("\n") if "macro F1" in line]
     assert [title.split(":")[0] for title in titles] == ["vts, recipe aa", "vts, recipe bb", "xbd, recipe aa"]
+
+
+def test_a_loss_at_its_plateau_is_told(row, frame):
+    near = row("cross_image", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.99)
+    far = row("within_image", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.0)
+    table = plateaus(frame([near, far, row("random", 0.0, 0.0, "none")])).set_index("objective")
+    assert table.stuck.to_dict() == {"within_image": 0, "cross_image": 1}
+    assert table.below.to_dict() == pytest.approx({"within_image": 0.25, "cross_image": 0.0025})
+    assert "have pretrained nothing" in render(frame([near, far]))
+    assert "have pretrained nothing" not in render(frame([far]))
+    assert "plateau" not in render(frame([row("random", 0.0, 0.0, "none")]))
+
+
+def test_the_title_says_what_the_data_were_made_from(row, frame):
+    text = render(frame([row(source="folder textures (wool, foil, cord)")]))
+    assert text.splitlines()[0].startswith("vts on folder textures (wool, foil, cord): macro F1")

@@ -1,0 +1,36 @@
+"""What the documents say exists, and what must not be in the repository is not."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sweep.commandline import flags
+from sweep.presets import PRESETS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_preset_is_in_the_readme_and_says_what_it_is_not(name):
+    assert f"`{name}`" in README
+    said = " ".join((PRESETS[name].__doc__ or "").split())
+    assert "paper" in said
+    assert re.search(r"minute|GPU", said)
+
+
+def test_flags_in_the_readme_exist():
+    known = {*flags(), "--help", "--config", "--dry-run", "--preview", "--backend-store-uri"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README)) <= known
+
+
+def test_no_registry_and_no_path_of_a_machine_is_named():
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if files.returncode:
+        pytest.skip("not a git checkout")
+    forbidden = re.compile("pythonhosted|pypi" + r"\.org|registry\.npmjs|file" + "://")
+    for name in files.stdout.split():
+        text = (ROOT / name).read_text(errors="replace") if (ROOT / name).is_file() else ""
+        assert not forbidden.search(text), name
