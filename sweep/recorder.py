@@ -62,7 +62,7 @@ class Recorder(Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a turn of Ray's loop."""
-        self._status.refresh()
+        self._status.refresh(every=1.0)
 
     def _record(self, cell: Cell, row: Mapping[str, Any], curves: list) -> None:
         # What a baseline or a failed cell does not have is null.

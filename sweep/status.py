@@ -1,6 +1,7 @@
 """What is seen while a sweep runs: a live status line on a terminal, a line for each cell that ends."""
 
 import sys
+import time
 
 from tqdm import tqdm
 
@@ -14,14 +15,14 @@ class Status:
         """`done` of the `total` cells are recorded already."""
         self._running: set[str] = set()
         self._failed = 0
+        self._drawn = 0.0
         self._bar = tqdm(
             total=total,
             initial=done,
             disable=not sys.stdout.isatty(),
             file=sys.stdout,
-            bar_format="{n_fmt}/{total_fmt} cells done, {postfix}, {elapsed} so far, {remaining} left",
+            bar_format="{n_fmt}/{total_fmt} cells done{postfix}, {elapsed} so far, {remaining} left",
             postfix="0 running, 0 failed",
-            mininterval=0.5,
             leave=False,
         )
 
@@ -42,9 +43,11 @@ class Status:
         sys.stdout.flush()
         self.refresh()
 
-    def refresh(self) -> None:
-        """Draw the status line again."""
-        self._bar.set_postfix_str(f"{len(self._running)} running, {self._failed} failed")
+    def refresh(self, *, every: float = 0.0) -> None:
+        """Draw the status line again, unless it was drawn less than `every` seconds ago."""
+        if time.monotonic() - self._drawn >= every:
+            self._drawn = time.monotonic()
+            self._bar.set_postfix_str(f"{len(self._running)} running, {self._failed} failed")
 
     def close(self) -> None:
         """Take the status line away."""
