@@ -94,7 +94,8 @@ class Tracking:
     def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
         """Log a recorded cell's metrics and provenance and end its run."""
         run = self._run(cell)
-        numbers = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v is not None}
+        # Null where a cell has no such number; pandas reads that back as NaN.
+        numbers = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v == v}
         texts = {k: str(v) for k, v in row.items() if isinstance(v, str) and k not in AXES}
         self._log(run, metrics=numbers, tags=texts)
         self._client.set_terminated(run, "FINISHED" if row["status"] == "done" else "FAILED")
