@@ -65,7 +65,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("probe_seconds", _real, "s", "wall time of training and testing the probe"),
     Column("images_per_second", _real, "images/s", "source images a second in pretraining, data included"),
     Column("started", _text, "ISO 8601, UTC", "when the cell began", "always"),
-    Column("error", _text, "", "last line of the traceback; null where done", "failed"),
+    Column("error", _text, "", "why it failed; null where done", "failed"),
     Column("schema", _whole, "", f"version of these columns, now {SCHEMA}; filled in on writing", "always"),
 )
 

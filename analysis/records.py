@@ -51,7 +51,7 @@ CURVES = pa.schema(
 )
 
 #: The stages of a curve: training steps, noise-free validation during pretraining, the probe's training.
-STAGES = ("pretrain", "validate", "probe")
+STAGES = ("pretrain", "probe")
 
 _RERUN = "delete it and run the same command again, the cell is then run anew"
 _RECOMPACT = "make it again with `python -m analysis.summary DIR`"

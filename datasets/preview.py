@@ -101,13 +101,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="side of the scene, px (256)")
     parser.add_argument("--textures", choices=("procedural", "folder", "dtd"), default="procedural")
     parser.add_argument("--data-root", type=Path, help="folder of texture images, for --textures folder or dtd")
+    parser.add_argument("--categories", nargs=3, default=(), help="first class, second class, noise; of a folder")
     parser.add_argument("--texture-scale", type=float, default=1.0, help="shrink texture images from files first")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
     parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="moco")
     given = parser.parse_args(argv)
     try:
-        settings = VtsSettings(size=given.size, textures=given.textures, texture_scale=given.texture_scale)
+        settings = VtsSettings(
+            size=given.size,
+            textures=given.textures,
+            categories=tuple(given.categories),
+            texture_scale=given.texture_scale,
+        )
         bank = load_textures(settings, given.data_root)
         caption = f"VTS, {given.size} px, {bank.source} textures, seed {given.seed}, scene {given.scene}"
         drawn = list(panels(settings, bank, seed=given.seed, scene=given.scene, augmentation=given.augmentation))

@@ -151,7 +151,7 @@ def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool =
             ) from error
     if not images.is_dir():
         raise InputError(
-            f"DTD's images are not at {images}; either let them be downloaded with --vts.download, or fetch "
+            f"DTD's images are not at {images}; either let them be downloaded with --download, or fetch "
             f"{DTD_ARCHIVE} and unpack it in {images.parents[1]}"
         )
     return _load("dtd", images, DTD_CATEGORIES, min_side=min_side, scale=scale)

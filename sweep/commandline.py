@@ -50,6 +50,11 @@ def main(argv: Sequence[str]) -> int:
     except (InputError, RecordsError) as error:
         print(f"sweep.run: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a disk that is full or read-only, at any point
+        print(
+            f"sweep.run: {error}: free space or choose another --out, then run the same command again", file=sys.stderr
+        )
+        return 2
 
 
 def parse(argv: Sequence[str]) -> Command:

@@ -67,8 +67,8 @@ class Sweep:
                 raise InputError(f"--nu {noise:g}: per-image noise is a share in [0, 1]")
             noisy_regions(noise, self.recipe.vts.regions)
         for seed in self.seeds:
-            if seed < 0:
-                raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ...")
+            if not 0 <= seed < 2**63:
+                raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ... below 2^63")
         if self.workers < 0 or self.threads < 1:
             raise InputError(f"--workers {self.workers} --threads {self.threads}: at least 0 workers and 1 thread")
         if not 0 < self.gpu_share <= 1:

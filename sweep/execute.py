@@ -1,16 +1,17 @@
 """One command from beginning to end: what is missing is run, everything recorded is shown."""
 
 import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from mlflow.exceptions import MlflowException
 
 from analysis import tables
 from analysis.differences import difference_by_objective, noisy_minus_exposure
-from analysis.records import compact, read_records, recorded_keys
+from analysis.records import compact, read_curves, read_records, recorded_keys
+from datasets.errors import InputError
 from datasets.textures import TextureBank
 from datasets.vts import CLASSES, load_textures
 from sweep import logs
@@ -18,7 +19,7 @@ from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.provenance import commit, project_version
 from sweep.status import Status
-from sweep.tracking import Tracking, connect
+from sweep.tracking import TRACKING_ERRORS, Tracking, connect
 from trainables.cell import Cell
 from trainables.encoders import check_encoder
 
@@ -55,21 +56,28 @@ def execute(sweep: Sweep) -> int:
     logs.to_file(folder.log)
     logs.redirect("mlflow", "alembic")
     _announce(sweep, bank)
-    tracking = connect(os.environ.get("MLFLOW_TRACKING_URI") or folder.mlflow_uri, sweep)
-    _fill_tracking(tracking, sweep, cells)
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+    tracking = connect(elsewhere or folder.mlflow_uri, sweep, own=not elsewhere)
+    _try_tracking(lambda: _fill_tracking(tracking, sweep, cells))
     if not missing:
         print(f"all {len(cells)} cells are recorded already; nothing is run")
         return 1 if _show(sweep, cells, {}, folder, tracking) else 0
     print(f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}", flush=True)
-    failures, interrupted = _run(sweep, missing, len(cells), bank, folder, tracking)
+    failures, interrupted, unwritable = _run(sweep, missing, len(cells), bank, folder, tracking)
     left = _show(sweep, cells, failures, folder, tracking)
+    if unwritable:
+        raise InputError(f"{unwritable}: free space, then run the same command again; nothing recorded is lost")
     return 130 if interrupted else 1 if left else 0
 
 
 def _run(
     sweep: Sweep, missing: Sequence[Cell], total: int, bank: TextureBank, folder: Folder, tracking: Tracking
-) -> tuple[dict[str, str], bool]:
-    """Run the missing cells; returns why some gave no result, by key, and whether the user stopped the sweep."""
+) -> tuple[dict[str, str], bool, str | None]:
+    """Run the missing cells.
+
+    Returns:
+        Why some gave no result, by key; whether the user stopped the sweep; why records could not be written, if so.
+    """
     # Ray takes seconds to import and is not needed to show results.
     from sweep.launch import launch
     from sweep.recorder import Recorder
@@ -91,7 +99,7 @@ def _run(
         status.close()
     if recorder.untracked:
         print(f"MLflow could not be written ({recorder.untracked}); the same command fills in what it lacks")
-    return recorder.failures, interrupted
+    return recorder.failures, interrupted, recorder.stopped
 
 
 def _pending(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:
@@ -108,11 +116,22 @@ def _fill_tracking(tracking: Tracking, sweep: Sweep, cells: Sequence[Cell]) -> N
     recorded = recorded_keys(sweep.out).status
     ended = tracking.ended()
     lacking = {c.key: c for c in cells if c.key in recorded and c.key not in ended}
-    if lacking:
-        for row in read_records(sweep.out).to_dict("records"):
-            if cell := lacking.get(str(row["key"])):
-                tracking.start(cell)
-                tracking.finish(cell, {str(name): value for name, value in row.items()})
+    if not lacking:
+        return
+    curves = read_curves(sweep.out).groupby("key")[["stage", "step", "name", "value"]]
+    points = {key: list(part.itertuples(index=False, name=None)) for key, part in curves}
+    for row in read_records(sweep.out).to_dict("records"):
+        if cell := lacking.get(str(row["key"])):
+            tracking.curves(cell, points.get(cell.key, []))
+            tracking.finish(cell, {str(name): value for name, value in row.items()})
+
+
+def _try_tracking(write: Callable[[], None]) -> None:
+    """Write to MLflow; a fault there is told and loses nothing, for the records are complete."""
+    try:
+        write()
+    except TRACKING_ERRORS as error:
+        print(f"MLflow could not be written ({' '.join(str(error).split())[:200]}): the same command fills it")
 
 
 def _show(
@@ -127,13 +146,10 @@ def _show(
         text = tables.render(records)
         folder.tables.write_text(text + "\n")
         print(f"\n{text}\n")
-        try:
-            tracking.end(not left, _headline(records), [summary, folder.tables, folder.config])
-        except MlflowException as error:
-            print(f"MLflow could not be written ({error}); the same command fills in what it lacks")
+        _try_tracking(lambda: tracking.end(not left, _headline(records), [summary, folder.tables, folder.config]))
         print(f"records   {sweep.out / 'records'}\nsummary   {summary}")
     print(f"logs      {folder.log}")
-    print(f"MLflow    {_python()} -m mlflow ui --backend-store-uri {tracking.uri}")
+    print(f"MLflow    {_python()} -m mlflow ui --backend-store-uri {shlex.quote(tracking.uri)}")
     # MLflow's own first page is about language models.
     print(
         f"          then http://127.0.0.1:5000/#/experiments/{tracking.experiment}/runs?workflowType=machine_learning"
@@ -149,7 +165,8 @@ def _show(
 def _headline(records: pd.DataFrame) -> dict[str, float]:
     """Noisy minus exposure a loss, for the parent run in MLflow."""
     rows = difference_by_objective(noisy_minus_exposure(records)).to_dict("records")
-    return {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in ("mean", "std")}
+    found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in ("mean", "std")}
+    return {name: value for name, value in found.items() if pd.notna(value)}
 
 
 def _python() -> str:

@@ -51,7 +51,13 @@ class Folder:
             InputError: it belongs to another recipe (says what differs), to other data, or cannot be written.
         """
         if self.config.exists():
-            if changed := recipe_differences(from_yaml(self.config), sweep):
+            try:
+                before = from_yaml(self.config)
+            except InputError as error:
+                raise InputError(
+                    f"--out {self.root}: its sweep.yaml is damaged; delete it if the records are this recipe's"
+                ) from error
+            if changed := recipe_differences(before, sweep):
                 raise InputError(
                     f"--out {self.root} holds the records of another recipe: {'; '.join(changed)}; choose another "
                     f"--out, or repeat its recipe with --config {self.config}"

@@ -13,10 +13,13 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Ctrl-C shall raise KeyboardInterrupt here; Tune's own handler would end as if all were done.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 import ray
 from ray import tune
 
+from datasets.errors import InputError
 from datasets.textures import TextureBank
 from sweep import worker
 from sweep.recorder import Recorder
@@ -43,6 +46,10 @@ def launch(sweep: Sweep, cells: Sequence[Cell], bank: TextureBank, recorder: Rec
     )
     try:
         available = ray.cluster_resources()
+        if sweep.threads > available.get("CPU", 0):
+            raise InputError(
+                f"--threads {sweep.threads}: a cell cannot have more than the {available['CPU']:g} cores here"
+            )
         share = {"cpu": sweep.threads, "gpu": sweep.gpu_share if available.get("GPU") else 0}
         trainable = tune.with_resources(
             tune.with_parameters(worker.train, recipe=sweep.recipe, bank=bank, threads=sweep.threads), share

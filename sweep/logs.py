@@ -6,6 +6,7 @@ from pathlib import Path
 
 def to_file(path: Path) -> None:
     """Send everything that is logged, at INFO and above, to `path` as well."""
+    logging.raiseExceptions = False  # a full disk must not print a traceback for each message that is lost
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -30,7 +30,7 @@ def vts_smoke() -> Sweep:
             encoder=Encoder(slim=0.125, output_stride=8),
             moco=Moco(queue=64),
             pretrain=Pretrain(steps=4, batch=8, evaluations=2),
-            probe=Probe(steps=4, batch=8, cached_views=1, evaluations=2),
+            probe=Probe(steps=40, batch=8, lr=1e-2, cached_views=1, evaluations=2),
         ),
     )
 

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlflow.exceptions import MlflowException
 from ray.tune import Callback
 
 from analysis.columns import schema
+from analysis.errors import RecordsError
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
 from sweep.status import Status
-from sweep.tracking import Tracking
+from sweep.tracking import TRACKING_ERRORS, Tracking
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ class Recorder(Callback):
         self._status.refresh(every=1.0)
 
     def _record(self, cell: Cell, row: Mapping[str, Any], curves: list) -> None:
+        if cell.key in self.recorded:  # its worker was lost after it had reported: Ray ran it again
+            return
         # What a baseline or a failed cell does not have is null.
         row = {
             **dict.fromkeys(name for name in schema(self._classes).names if name != "schema"),
@@ -74,8 +76,8 @@ class Recorder(Callback):
         try:
             write_curves(self._sweep.out, cell.key, curves)
             write_record(self._sweep.out, row, self._classes)
-        except OSError as error:
-            self.stopped = f"{self._sweep.out} cannot be written ({error.strerror or error})"
+        except (OSError, RecordsError) as error:
+            self.stopped = f"{self._sweep.out} cannot be written ({error})"
             self._failed(cell, f"not recorded: {self.stopped}", "")
             return
         self.recorded.add(cell.key)
@@ -93,7 +95,7 @@ class Recorder(Callback):
         """Write to MLflow; that it cannot be written is remembered and stops nothing."""
         try:
             write(*what)
-        except MlflowException as error:
+        except TRACKING_ERRORS as error:
             self.untracked = " ".join(str(error).split())[:200]
             log.exception("MLflow could not be written")
 

@@ -10,18 +10,23 @@ from typing import Any
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.errors import InputError
 from sweep.config import Sweep
-from trainables.cell import Cell
+from trainables.cell import Cell, digest
 
 SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
 """Tags by which a run is found again, so that no command makes it twice."""
 AXES = ("dataset", "objective", "rho", "nu", "pairing", "seed")
 
 
-def connect(uri: str, sweep: Sweep) -> "Tracking":
-    """The sweep's runs in the MLflow at `uri`.
+TRACKING_ERRORS = (MlflowException, SQLAlchemyError)
+"""What writing to MLflow can raise: the server's word, or the database's."""
+
+
+def connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
+    """The sweep's runs in the MLflow at `uri`; `own` is whether that is the database in the sweep's folder.
 
     Raises:
         InputError: there is no MLflow there.
@@ -29,23 +34,24 @@ def connect(uri: str, sweep: Sweep) -> "Tracking":
     # MLflow's own patience with a server that does not answer is several minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
-        return Tracking(uri, sweep)
-    except MlflowException as error:
+        return Tracking(uri, sweep, own=own)
+    except TRACKING_ERRORS as error:
         raise InputError(
-            f"MLflow at {uri} cannot be used ({' '.join(str(error).split())[:200]}): start the server, or unset "
-            "MLFLOW_TRACKING_URI to use a database in --out"
+            f"MLflow at {uri} cannot be used ({' '.join(str(error).split())[:200]}): start the server, unset "
+            "MLFLOW_TRACKING_URI to use the database in --out, or delete that if it is damaged: records refill it"
         ) from error
 
 
 class Tracking:
     """The sweep's runs in MLflow."""
 
-    def __init__(self, uri: str, sweep: Sweep) -> None:
+    def __init__(self, uri: str, sweep: Sweep, *, own: bool) -> None:
         """Connect, and find or make the experiment and the parent run.
 
         Args:
             uri: tracking server or `sqlite:///` database.
             sweep: names the experiment by its data set, the parent run by its folder.
+            own: the database lies in the sweep's folder, and moves with it: the path does not tell sweeps apart.
         """
         self.uri = uri
         self._client = MlflowClient(uri)
@@ -58,8 +64,8 @@ class Tracking:
             self.experiment = self._client.create_experiment(name, artifact_location=place)
         else:
             self.experiment = found.experiment_id
-        self._name = f"{root}:{sweep.recipe.fingerprint}"
-        self.parent = self._find_or_make(SWEEP, self._name, root.name, {"kind": "sweep"})
+        identity = digest([sweep.recipe.fingerprint, "" if own else str(root)])
+        self.parent = self._find_or_make(SWEEP, identity, root.name, {"kind": "sweep", "folder": str(root)})
         self._log(self.parent, params=_flat(asdict(sweep.recipe)))
         self._runs: dict[str, str] = {}
         self._logged: dict[tuple[str, str], int] = {}

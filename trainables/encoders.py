@@ -37,24 +37,37 @@ def make_encoder(recipe: Encoder) -> nn.Module:
         options |= {"stem_type": "deep", "stem_width": round(32 * recipe.slim)}
     try:
         encoder = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
-    except (TypeError, AssertionError, ValueError) as error:
+    except (TypeError, AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise InputError(
             f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g} and output stride "
             f"{recipe.output_stride}: leave them at 1 and 32 for models that are no ResNet ({error})"
         ) from error
     if not recipe.stem_pool:
+        if not hasattr(encoder, "maxpool"):
+            raise InputError(f"--encoder.no-stem-pool: {recipe.name} has no max-pool to leave out")
         encoder.maxpool = nn.Identity()
     return encoder.to(memory_format=torch.channels_last)
 
 
 def check_encoder(recipe: Encoder) -> None:
-    """Make sure, before anything is run, that the encoder can be built and gives a feature map.
+    """Make sure, before anything is run, that the encoder can be built and gives a map at its output stride.
 
     Raises:
-        InputError: as `make_encoder` and `channels`.
+        InputError: as `make_encoder`, or the model's features are no such map.
     """
-    with seeded(0, "check"):
-        channels(make_encoder(recipe), recipe)
+    with seeded(0, "check"), torch.no_grad():
+        encoder = make_encoder(recipe).eval()
+    try:
+        shape = tuple(features_of(encoder)(torch.zeros(1, 3, 64, 64)).shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(f"--encoder.name {recipe.name} takes no images of 64 px ({error}); take a CNN") from error
+    side = 64 // recipe.output_stride
+    expected = (1, channels(encoder), side, side)
+    if shape != expected:
+        raise InputError(
+            f"--encoder.name {recipe.name}: its features have shape {shape}, not {expected} as expected at output "
+            f"stride {recipe.output_stride}; take a CNN, or another --encoder.output-stride"
+        )
 
 
 def feature_map(encoder: nn.Module, images: Float[Tensor, "n 3 H W"], precision: str) -> Float[Tensor, "n c h w"]:
@@ -75,17 +88,6 @@ def features_of(encoder: nn.Module) -> Callable[[Tensor], Tensor]:
     return cast(Callable[[Tensor], Tensor], encoder.forward_features)
 
 
-def channels(encoder: nn.Module, recipe: Encoder) -> int:
-    """Channels of the feature map.
-
-    Raises:
-        InputError: the model's features are no map.
-    """
-    with torch.no_grad():
-        training = encoder.training
-        blank = torch.zeros(1, 3, 64, 64, device=next(encoder.parameters()).device)
-        shape = features_of(encoder.eval())(blank).shape
-        encoder.train(training)
-    if len(shape) != 4:
-        raise InputError(f"--encoder.name {recipe.name}: its features are no map (shape {tuple(shape)}); take a CNN")
-    return shape[1]
+def channels(encoder: nn.Module) -> int:
+    """Channels of the feature map."""
+    return int(cast(int, encoder.num_features))

@@ -50,7 +50,7 @@ def pretrain(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: 
         NonFiniteLossError: training diverged.
     """
     with seeded(cell.seed, "projection head"):
-        width = channels(encoder, recipe.encoder)
+        width = channels(encoder)
         objective = REGISTRY[cell.objective](encoder, width, recipe, stream(cell.seed, "queue"))
     objective.to(data.device).train()
     weights = [weight for weight in objective.parameters() if weight.requires_grad]

@@ -41,7 +41,7 @@ def probe(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: Rep
     """
     encoder.eval().requires_grad_(False)
     with seeded(cell.seed, "segmentation head"):
-        head = segmentation_head(channels(encoder, recipe.encoder), len(data.classes)).to(data.device)
+        head = segmentation_head(channels(encoder), len(data.classes)).to(data.device)
     settings = recipe.probe
     load = training_batches(encoder, data, recipe)
     optimiser = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay)

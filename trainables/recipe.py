@@ -110,6 +110,8 @@ class Pretrain:
         positive("pretrain", steps=self.steps, evaluations=self.evaluations)
         if self.batch < 2:
             raise InputError(f"--pretrain.batch {self.batch}: contrastive losses need at least 2 pairs")
+        if not self.weight_decay >= 0:
+            raise InputError(f"--pretrain.weight-decay {self.weight_decay:g}: must be 0 or above")
         if not 0 <= self.warmup <= self.steps:
             raise InputError(f"--pretrain.warmup {self.warmup}: must be from 0 to the {self.steps} steps")
 
@@ -139,6 +141,8 @@ class Probe:
         positive("probe", steps=self.steps, lr=self.lr, evaluations=self.evaluations)
         if self.batch < 2:
             raise InputError(f"--probe.batch {self.batch}: the head's batch norm needs at least 2 images")
+        if not self.weight_decay >= 0:
+            raise InputError(f"--probe.weight-decay {self.weight_decay:g}: must be 0 or above")
         if not 0 <= self.cached_views <= 8:
             raise InputError(f"--probe.cached-views {self.cached_views}: an image has 8 flips and rotations, so 0 to 8")
 

@@ -237,7 +237,7 @@ def test_a_thousand_keys_are_read_quickly(tmp_path, row, classes):
 
 
 def test_curves_round_trip(tmp_path):
-    points = [("pretrain", 0, "loss", 4.2), ("pretrain", 10, "loss", 3.9), ("validate", 10, "loss", None)]
+    points = [("pretrain", 0, "loss", 4.2), ("pretrain", 10, "loss", 3.9), ("probe", 10, "loss", None)]
     path = write_curves(tmp_path, "b" * 16, points)
     write_curves(tmp_path, "a" * 16, iter([("probe", 5, "f1_macro", 0.5)]))
     write_curves(tmp_path, "c" * 16, [])

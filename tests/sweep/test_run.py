@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -47,6 +48,10 @@ def runs(folder):
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke") / "out"
     return folder, run("vts-smoke", "--out", folder, "--workers", 2)
+
+
+def test_smoke_scores_tell_cells_apart(smoke):
+    assert read_records(smoke[0]).test_f1_macro.nunique() == 7
 
 
 def test_a_sweep_records_every_planned_cell_and_says_so(smoke):
@@ -97,7 +102,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_cell_with_curves_and_metrics(s
         assert child.data.metrics["test_f1_macro"] == row.test_f1_macro
         assert child.data.params["objective"] == row.objective
         history = client.get_metric_history(child.info.run_id, "probe/val_f1_macro")
-        assert [point.step for point in history] == [2, 4]
+        assert [point.step for point in history] == [20, 40]
     names = {artifact.path for artifact in client.list_artifacts(parents[0].info.run_id)}
     assert names >= {"summary.parquet", "tables.txt", "sweep.yaml"}
 
@@ -138,16 +143,21 @@ def test_the_same_command_runs_only_what_is_missing_and_duplicates_nothing(smoke
     for child in found:
         if "mlflow.parentRunId" in child.data.tags:
             history = client.get_metric_history(child.info.run_id, "probe/val_f1_macro")
-            assert [point.step for point in history] == [2, 4]
+            assert [point.step for point in history] == [20, 40]
 
 
 def test_mlflow_is_filled_from_records_where_it_was_lost(smoke):
     folder, _ = smoke
     (folder / "mlflow.db").unlink()
     assert run("vts-smoke", "--out", folder).returncode == 0
-    _, found = runs(folder)
+    client, found = runs(folder)
     assert len(found) == 8
-    assert sum("test_f1_macro" in run.data.metrics for run in found) == 7
+    children = [run for run in found if "test_f1_macro" in run.data.metrics]
+    assert len(children) == 7
+    for child in children:
+        assert not [name for name, value in child.data.metrics.items() if value != value]
+        history = client.get_metric_history(child.info.run_id, "probe/val_f1_macro")
+        assert [point.step for point in history] == [20, 40]
 
 
 def test_a_diverging_cell_is_recorded_as_failed_and_not_tried_for_ever(tmp_path):
@@ -183,6 +193,8 @@ def test_a_diverging_cell_is_recorded_as_failed_and_not_tried_for_ever(tmp_path)
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["vts-smoke", "--encoder.name", "resnet81"], "resnet81"),
         (["vts-smoke", "extra"], "unexpected 'extra'"),
+        (["vts-smoke", "--encoder.slim", "0.001"], "--encoder.name resnet18 cannot be built"),
+        (["vts-smoke", "--encoder.slim", "1", "--encoder.name", "vit_tiny_patch16_224"], "take a CNN"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words, message, tmp_path):
@@ -224,3 +236,37 @@ def test_help_tells_presets_and_every_flag():
     assert done.returncode == 0
     for name in ("vts-smoke", "vts-quick", "vts-gpu", "vts-paper", "--rho", "--moco.lr", "--vts.size", "--probe.steps"):
         assert name in done.stdout
+
+
+def test_a_moved_folder_keeps_its_runs(smoke, tmp_path):
+    moved = tmp_path / "it's moved"
+    shutil.copytree(smoke[0], moved)
+    done = run("vts-smoke", "--out", moved)
+    assert done.returncode == 0, done.stderr
+    assert len(runs(moved)[1]) == 8
+
+
+def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(smoke, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(smoke[0], folder)
+    (folder / "summary.parquet").unlink()
+    (folder / "summary.parquet").mkdir()  # stands for a file that cannot be written, which root always can
+    done = run("vts-smoke", "--out", folder)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "summary.parquet" in done.stderr
+    assert len(read_records(folder)) == 7
+
+
+def test_more_threads_than_cores_are_refused(tmp_path):
+    done = run("vts-smoke", "--out", tmp_path / "out", "--threads", 640)
+    assert done.returncode == 2
+    assert "--threads 640" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_mlflow_that_does_not_answer_is_one_line(tmp_path):
+    done = run("vts-smoke", "--out", tmp_path / "out", env={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    assert done.returncode == 2
+    assert "MLflow at http://127.0.0.1:9 cannot be used" in done.stderr
+    assert done.stderr.count("\n") == 1

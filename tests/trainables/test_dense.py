@@ -19,7 +19,7 @@ CELL = Cell(objective="within_image", rho=0.5, nu=0.5)
 def objective(make, recipe):
     torch.manual_seed(0)
     encoder = make_encoder(recipe.encoder)
-    return make(encoder, channels(encoder, recipe.encoder), recipe, stream(0))
+    return make(encoder, channels(encoder), recipe, stream(0))
 
 
 @pytest.mark.parametrize("make", [within_image_objective, cross_image_objective])
