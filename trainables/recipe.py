@@ -34,7 +34,8 @@ class Encoder:
 
     def __post_init__(self) -> None:
         """Refuse what timm would not build."""
-        positive("encoder", slim=self.slim)
+        if not self.slim >= 1 / 32:
+            raise InputError(f"--encoder.slim {self.slim:g}: must be 1/32 or more, or a layer has no channel left")
         if not self.stem_pool and self.output_stride == 32:
             raise InputError("--encoder.no-stem-pool halves the stride: give --encoder.output-stride 8 or 16")
 

@@ -56,8 +56,8 @@ def test_a_folder_belongs_to_one_recipe_and_says_what_differs(tmp_path):
     folder.claim(grown, "data")
     assert from_yaml(folder.config) == grown
     other = replace(smoke, recipe=replace(smoke.recipe, probe=replace(smoke.recipe.probe, steps=5)))
-    assert recipe_differences(smoke, other) == ["probe.steps 4 there, 5 here"]
-    with pytest.raises(InputError, match=r"another recipe: probe.steps 4 there, 5 here; choose another --out"):
+    assert recipe_differences(smoke, other) == ["probe.steps 40 there, 5 here"]
+    with pytest.raises(InputError, match=r"another recipe: probe.steps 40 there, 5 here; choose another --out"):
         folder.claim(other, "data")
     with pytest.raises(InputError, match="other texture images"):
         folder.claim(grown, "other data")

@@ -193,8 +193,20 @@ def test_a_diverging_cell_is_recorded_as_failed_and_not_tried_for_ever(tmp_path)
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["vts-smoke", "--encoder.name", "resnet81"], "resnet81"),
         (["vts-smoke", "extra"], "unexpected 'extra'"),
-        (["vts-smoke", "--encoder.slim", "0.001"], "--encoder.name resnet18 cannot be built"),
-        (["vts-smoke", "--encoder.slim", "1", "--encoder.name", "vit_tiny_patch16_224"], "take a CNN"),
+        (["vts-smoke", "--encoder.slim", "0.001"], "--encoder.slim 0.001"),
+        (["vts-smoke", "--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", "1"], "models that are no ResNet"),
+        (
+            [
+                "vts-smoke",
+                "--encoder.name",
+                "vit_tiny_patch16_224",
+                "--encoder.slim",
+                "1",
+                "--encoder.output-stride",
+                "32",
+            ],
+            "a CNN",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words, message, tmp_path):
