@@ -114,32 +114,36 @@ def _random_block(records: pd.DataFrame) -> str:
 
 
 def plateaus(records: pd.DataFrame) -> pd.DataFrame:
-    """How far below its plateau each loss ended, mean over the cells that are done.
+    """How far below its plateau each loss ended on noise-free pairs, mean over the cells that are done.
 
     A row per objective: `plateau` (the loss with all features equal) and `loss` (best validation loss) in nats,
-    `below` = 1 - loss/plateau, `cells`, and `stuck`, the cells less than `STUCK` below: these learnt nothing.
+    `below` = 1 - loss/plateau, `cells`, `stuck`: the cells less than `STUCK` below, and `stuck_clean`: those of them
+    that were trained without noisy pairs. These have pretrained nothing; a cell trained on noisy pairs may have.
     """
     done = records[(records["status"] == "done") & records["pretrain_plateau"].notna()]
     below = 1 - done["pretrain_val_loss"] / done["pretrain_plateau"]
+    stuck = below < STUCK
     columns = {"plateau": done["pretrain_plateau"], "loss": done["pretrain_val_loss"], "below": below}
-    table = pd.DataFrame(
-        {**columns, "stuck": below < STUCK, "dataset": done["dataset"], "objective": done["objective"]}
-    )
+    flags = {"stuck": stuck, "stuck_clean": stuck & (done["rho"] == 0)}
+    table = pd.DataFrame({**columns, **flags, "dataset": done["dataset"], "objective": done["objective"]})
     grouped = table.groupby(["dataset", "objective"])
-    means = grouped[["plateau", "loss", "below"]].mean().assign(cells=grouped.size(), stuck=grouped["stuck"].sum())
-    return _in_paper_order(means.reset_index())
+    counts = grouped[[*flags]].sum().assign(cells=grouped.size())
+    return _in_paper_order(grouped[[*columns]].mean().join(counts).reset_index())
 
 
 def _plateau_block(records: pd.DataFrame) -> str:
-    rows = [["loss", "plateau", "best", "below, %", "cells", "at the plateau"], []]
-    for row in plateaus(records).to_dict("records"):
-        numbers = [f"{row['plateau']:.3f}", f"{row['loss']:.3f}", f"{100 * row['below']:.1f}"]
-        rows.append([row["objective"], *numbers, str(row["cells"]), str(row["stuck"])])
-    if len(rows) == 2:
+    table = plateaus(records)
+    if table.empty:
         return ""
+    rows = [["loss", "plateau", "best", "below, %", "cells", "at the plateau", "of these rho 0"], []]
+    for row in table.to_dict("records"):
+        numbers = [f"{row['plateau']:.3f}", f"{row['loss']:.3f}", f"{100 * row['below']:.1f}"]
+        rows.append([row["objective"], *numbers, *(str(row[n]) for n in ("cells", "stuck", "stuck_clean"))])
     lines = ["Noise-free validation loss, nats, and its plateau (all features equal)", *_aligned(rows)]
-    if any(row[-1] != "0" for row in rows[2:]):
-        lines.append("Cells at the plateau have pretrained nothing: change learning rate, warm-up, clipping or steps")
+    if table["stuck_clean"].any():
+        lines.append(
+            "At rho 0 a cell at its plateau has pretrained nothing: change learning rate, warm-up, clip or steps"
+        )
     return "\n".join(lines)
 
 

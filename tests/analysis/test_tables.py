@@ -86,13 +86,15 @@ def test_data_sets_and_recipes_have_sections_of_their_own(row, frame):
 
 
 def test_a_loss_at_its_plateau_is_told(row, frame):
-    near = row("cross_image", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.99)
+    clean = row("cross_image", 0.0, 0.0, "none", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.99)
+    noisy = row("cross_image", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.99)
     far = row("within_image", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.0)
-    table = plateaus(frame([near, far, row("random", 0.0, 0.0, "none")])).set_index("objective")
-    assert table.stuck.to_dict() == {"within_image": 0, "cross_image": 1}
+    table = plateaus(frame([clean, noisy, far, row("random", 0.0, 0.0, "none")])).set_index("objective")
+    assert table.stuck.to_dict() == {"within_image": 0, "cross_image": 2}
+    assert table.stuck_clean.to_dict() == {"within_image": 0, "cross_image": 1}
     assert table.below.to_dict() == pytest.approx({"within_image": 0.25, "cross_image": 0.0025})
-    assert "have pretrained nothing" in render(frame([near, far]))
-    assert "have pretrained nothing" not in render(frame([far]))
+    assert "has pretrained nothing" in render(frame([clean, far]))
+    assert "has pretrained nothing" not in render(frame([noisy, far]))
     assert "plateau" not in render(frame([row("random", 0.0, 0.0, "none")]))
 
 
