@@ -254,7 +254,7 @@ def test_a_category_named_twice_is_refused(root: Path) -> None:
 
 
 def test_absent_dtd_names_both_ways_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--vts\.download.*dtd-r1\.0\.1\.tar\.gz") as error:
+    with pytest.raises(InputError, match=r"--download.*dtd-r1\.0\.1\.tar\.gz") as error:
         textures.dtd(tmp_path, min_side=8)
     assert str(tmp_path / "dtd" / "dtd" / "images") in message(error)
     assert list(tmp_path.iterdir()) == []  # nothing is fetched unasked
