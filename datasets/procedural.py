@@ -231,6 +231,6 @@ def _draw_fibres(
     return canvas
 
 
-# The factor on the wavelength: layers are coarse, veins finer, fibres finest, as in DTD. With one common scale a
-# region of a 64-px scene holds too little of a pattern to be told apart, even by a supervised encoder.
+# The factor on the wavelength: layers are coarse, veins finer, fibres finest, as in DTD. With scales closer
+# together a slim random encoder's features hardly tell them apart at 64 px (macro F1 35 % against 43 %).
 _PATTERNS = {"stratified": (_stratified, 1.6), "veined": (_veined, 1.0), "matted": (_matted, 0.4)}

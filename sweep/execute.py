@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import tables
 from analysis.differences import difference_by_objective, noisy_minus_exposure
+from analysis.errors import RecordsError
 from analysis.records import compact, read_curves, read_records, recorded_keys
 from datasets.errors import InputError
 from datasets.textures import TextureBank
@@ -130,7 +131,7 @@ def _try_tracking(write: Callable[[], None]) -> None:
     """Write to MLflow; a fault there is told and loses nothing, for the records are complete."""
     try:
         write()
-    except TRACKING_ERRORS as error:
+    except (*TRACKING_ERRORS, RecordsError) as error:  # the latter: curves that are gone or damaged
         print(f"MLflow could not be written ({' '.join(str(error).split())[:200]}): the same command fills it")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -282,3 +283,22 @@ def test_mlflow_that_does_not_answer_is_one_line(tmp_path):
     assert done.returncode == 2
     assert "MLflow at http://127.0.0.1:9 cannot be used" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_ends_politely_and_keeps_what_is_recorded(tmp_path):
+    command = [sys.executable, "-m", "sweep.run", "vts-smoke", "--out", str(tmp_path / "out"), "--workers", "1"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        seen = ""
+        while "test F1" not in seen and (line := process.stdout.readline()):
+            seen += line
+        os.killpg(process.pid, signal.SIGINT)
+        seen += process.stdout.read()
+        code = process.wait(timeout=60)
+    assert code == 130, seen
+    assert "Traceback" not in seen
+    assert "not finished" in seen
+    assert "the same command runs what is missing" in seen
+    assert 1 <= len(read_records(tmp_path / "out")) < 7
