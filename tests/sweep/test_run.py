@@ -286,7 +286,9 @@ def test_mlflow_that_does_not_answer_is_one_line(tmp_path):
 
 
 def test_ctrl_c_ends_politely_and_keeps_what_is_recorded(tmp_path):
-    command = [sys.executable, "-m", "sweep.run", "vts-smoke", "--out", str(tmp_path / "out"), "--workers", "1"]
+    # Long enough cells that the sweep cannot be over before the signal comes.
+    words = ["vts-smoke", "--out", str(tmp_path / "out"), "--workers", "1", "--pretrain.steps", "600"]
+    command = [sys.executable, "-m", "sweep.run", *words]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as process:
