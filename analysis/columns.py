@@ -59,6 +59,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("versions", _text, "JSON", "versions of the libraries: name -> version"),
     Column("device", _text, "name", "processor or accelerator"),
     Column("precision", _text, "name", "arithmetic of the encoder, such as fp32, bf16"),
+    Column("layout", _text, "name", "order of the encoder's features in memory, such as channels_last"),
+    Column("compile", _text, "name", "torch.compile's mode for the encoder; no where it was not compiled"),
     Column("threads", _whole, "threads", "CPU threads the cell could use"),
     Column("seconds", _real, "s", "wall time of the whole cell"),
     Column("pretrain_seconds", _real, "s", "wall time of pretraining"),

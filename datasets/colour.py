@@ -63,18 +63,25 @@ def hue(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[
     return torch.stack([torch.addcmul(low, chroma, wave.clamp_(0, 1)) for wave in waves], dim=1)
 
 
+NEUTRAL = (1.0, 1.0, 1.0, 0.0)
+"""Factors of `jitter` that change nothing, in its order."""
+
+
 def jitter(
     images: Float[Tensor, "n 3 h w"],
-    brightness_factor: Float[Tensor, " n"],
-    contrast_factor: Float[Tensor, " n"],
-    saturation_factor: Float[Tensor, " n"],
-    hue_factor: Float[Tensor, " n"],
+    brightness_factor: Float[Tensor, " n"] | None,
+    contrast_factor: Float[Tensor, " n"] | None,
+    saturation_factor: Float[Tensor, " n"] | None,
+    hue_factor: Float[Tensor, " n"] | None,
 ) -> Float[Tensor, "n 3 h w"]:
-    """Brightness, contrast, saturation, hue, always in this order (torchvision's ColorJitter shuffles it)."""
-    images = brightness(images, brightness_factor)
-    images = contrast(images, contrast_factor)
-    images = saturation(images, saturation_factor)
-    return hue(images, hue_factor)
+    """Brightness, contrast, saturation, hue, always in this order (torchvision's ColorJitter shuffles it).
+
+    A change whose factor is None is left out.
+    """
+    factors = (brightness_factor, contrast_factor, saturation_factor, hue_factor)
+    for change, factor in zip((brightness, contrast, saturation, hue), factors, strict=True):
+        images = images if factor is None else change(images, factor)
+    return images
 
 
 def grey(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:

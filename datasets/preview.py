@@ -20,9 +20,9 @@ from datasets import augment
 from datasets.errors import InputError
 from datasets.pairs import shown
 from datasets.seeding import stream
-from datasets.settings import MOCO_V2, XVIEW2, Pairing, VtsSettings
-from datasets.textures import TextureBank
-from datasets.vts import CLASSES, Vts, load_textures
+from datasets.settings import CLASSES, MOCO_V2, XVIEW2, Pairing, VtsSettings
+from datasets.textures import TextureBank, load_textures
+from datasets.vts import Vts
 
 PALETTE = np.array([[0.90, 0.62, 0.0], [0.0, 0.45, 0.70], [0.25, 0.25, 0.25]])  # Okabe-Ito: safe for the colour-blind
 NUS = (0.25, 0.5, 0.75, 1.0)
@@ -49,7 +49,8 @@ def panels(
     yield 0, "downstream image", picture(images)
     yield 0, "downstream labels", PALETTE[labels[0].numpy()]
     yield 1, "scene", picture(clean.first)
-    yield 1, "noise-free labels", PALETTE[clean.first_labels[0].numpy()]
+    free = data.noise_free_labels("train", index)
+    yield 1, "noise-free labels", PALETTE[free[0].numpy()]
     for nu in NUS:
         yield 1, f"noisy partner, nu = {nu:g}", picture(data.pairs("train", index, no, yes, nu).second)
     settings_drawn = AUGMENTATIONS[augmentation]
@@ -57,12 +58,9 @@ def panels(
     for row, pairing in pairings:
         sides = shown(yes, pairing)
         pair = data.pairs("train", index, *sides, NUS[1])
-        for number, image, label in (
-            (1, pair.first, pair.first_labels),
-            (2, pair.second, pair.second_labels),
-        ):
+        for number, image in ((1, pair.first), (2, pair.second)):
             drawn = augment.draw(settings_drawn, 1, settings.size, stream(seed, "preview", number))
-            view, warped = augment.apply(image, label, drawn)
+            view, warped = augment.apply(image, free, drawn)
             yield row, f"{pairing}, nu = .5: image {number}", picture(image)
             yield row, f"view {number}", picture(view)
             yield row, f"its labels {number}", PALETTE[warped[0].numpy()]

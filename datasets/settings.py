@@ -10,6 +10,9 @@ from datasets.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
+CLASSES = ("texture_a", "texture_b", "noise")
+"""Downstream classes in label order. Named by their role, since the textures behind them are a setting."""
+
 Pairing = Literal["noisy", "exposure", "none"]
 """`noisy`: clean image with its noisy partner; `exposure`: two augmentations of the noisy partner (mere exposure);
 `none`: there are no noisy pairs, so the question does not arise."""

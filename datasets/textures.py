@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from datasets import procedural as generated
 from datasets.errors import InputError
+from datasets.settings import VtsSettings
 
 DTD_CATEGORIES = ("stratified", "veined", "matted")  # first class, second class, noise
 DTD_ARCHIVE = "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz"
@@ -95,6 +96,26 @@ def pack(
         enlarged=enlarged,
         fingerprint=digest.hexdigest(),
     )
+
+
+def load_textures(settings: VtsSettings, root: Path | None, *, download: bool = False) -> TextureBank:
+    """The texture images that the settings name, ready for scenes of the settings' size.
+
+    Args:
+        settings: which source, which categories, which scale.
+        root: folder of a `folder` or `dtd` source.
+        download: let torchvision download DTD into `root`; nothing is downloaded otherwise.
+
+    Raises:
+        InputError: no root was given where one is needed, or what lies there cannot be used.
+    """
+    if settings.textures == "procedural":
+        return procedural(settings.size)
+    if root is None:
+        raise InputError(f"--vts.textures {settings.textures}: say where the images lie with --data-root FOLDER")
+    if settings.textures == "dtd":
+        return dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
+    return folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)
 
 
 def procedural(size: int, count: int = 120) -> TextureBank:

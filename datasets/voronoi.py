@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from torch import Tensor
 
 from datasets.textures import TextureBank
@@ -96,30 +96,35 @@ class Canvas:
         return Canvas(pixels=pixels, offset=offset, height=height, width=width)
 
 
+def shown(scenes: Scenes, noisy_regions: Int[Tensor, " n"]) -> Int[Tensor, "n r"]:
+    """The category that each region shows if the first `noisy_regions` of each scene (by rank) turn noisy: 0, 1, 2."""
+    return scenes.classes.masked_fill(scenes.rank < noisy_regions[:, None], NOISE)
+
+
+def label_map(category: Int[Tensor, "n r"], regions: Integer[Tensor, "n s s"]) -> UInt8[Tensor, "n s s"]:
+    """The category of each pixel: the true labels of what `render` draws, and noise-free ones without noisy regions."""
+    return category.to(torch.uint8).gather(1, regions.flatten(1).long()).view_as(regions)
+
+
 def render(
-    scenes: Scenes, regions: Int[Tensor, "n s s"], canvas: Canvas, noisy_regions: Int[Tensor, " n"]
-) -> tuple[UInt8[Tensor, "n 3 s s"], UInt8[Tensor, "n s s"]]:
-    """Render each scene with its first `noisy_regions` regions (by rank) showing the noise texture.
+    scenes: Scenes, category: Int[Tensor, "n r"], regions: Integer[Tensor, "n s s"], canvas: Canvas
+) -> UInt8[Tensor, "n 3 s s"]:
+    """Draw each scene: every region shows the scene's window of its category's texture image.
 
     Args:
         scenes: n scenes.
+        category: what each region shows, from `shown`.
         regions: their `region_map`.
         canvas: the textures.
-        noisy_regions: for each scene, 0 to r.
-
-    Returns:
-        Images, and the true labels: 0 and 1 for the two classes, 2 for noise. With no noisy region the labels are
-        the noise-free ones.
     """
     size = regions.shape[-1]
-    category = scenes.classes.masked_fill(scenes.rank < noisy_regions[:, None], NOISE)
-    flat = category.gather(1, regions.flatten(1))
     height, width = canvas.height[scenes.image], canvas.width[scenes.image]
     top = (scenes.window[..., 0] * (height - size + 1)).long()
     left = (scenes.window[..., 1] * (width - size + 1)).long()
-    start = canvas.offset[scenes.image] + top * width + left
+    start = (canvas.offset[scenes.image] + top * width + left).gather(1, category)
+    stride = width.gather(1, category)
     # One gather for the whole batch: each pixel reads the window of the category that its region shows.
+    flat = regions.flatten(1).long()
     line = torch.arange(size, device=flat.device)
-    first = start.gather(1, flat).view_as(regions) + width.gather(1, flat).view_as(regions) * line[:, None]
-    images = canvas.pixels[first + line].permute(0, 3, 1, 2)
-    return images, flat.view_as(regions).to(torch.uint8)
+    first = start.gather(1, flat).view_as(regions) + stride.gather(1, flat).view_as(regions) * line[:, None]
+    return canvas.pixels[first + line].permute(0, 3, 1, 2)

@@ -5,50 +5,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor
 
 from datasets import textures, voronoi
-from datasets.errors import InputError
-from datasets.settings import SPLITS, VtsSettings, noisy_regions
+from datasets.settings import CLASSES, SPLITS, VtsSettings, noisy_regions
 from datasets.textures import TextureBank
 
-CLASSES = ("texture_a", "texture_b", "noise")
-"""Downstream classes in label order. Named by their role, since the textures behind them are a setting."""
+KEPT = 2**26
+"""Bytes of region maps that a split keeps, a byte a pixel; a larger split finds each pixel's region each time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairBatch:
-    """n positive pairs before augmentation: images in [0, 1] and noise-free labels."""
+    """n positive pairs before augmentation: images in [0, 1] and, where they are wanted, noise-free labels."""
 
     first: Float[Tensor, "n 3 h w"]
     second: Float[Tensor, "n 3 h w"]
-    first_labels: UInt8[Tensor, "n h w"]
-    second_labels: UInt8[Tensor, "n h w"]
-
-
-def load_textures(settings: VtsSettings, root: Path | None, *, download: bool = False) -> TextureBank:
-    """The texture images that the settings name, ready for scenes of the settings' size.
-
-    Args:
-        settings: which source, which categories, which scale.
-        root: folder of a `folder` or `dtd` source.
-        download: let torchvision download DTD into `root`; nothing is downloaded otherwise.
-
-    Raises:
-        InputError: no root was given where one is needed, or what lies there cannot be used.
-    """
-    if settings.textures == "procedural":
-        return textures.procedural(settings.size)
-    if root is None:
-        raise InputError(f"--vts.textures {settings.textures}: say where the images lie with --data-root FOLDER")
-    if settings.textures == "dtd":
-        return textures.dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
-    return textures.folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)
+    first_labels: UInt8[Tensor, "n h w"] | None
+    second_labels: UInt8[Tensor, "n h w"] | None
 
 
 class Vts:
@@ -83,6 +61,8 @@ class Vts:
             for name in SPLITS
         }
 
+        self._regions: dict[str, Tensor] = {}
+
     def count(self, split: str) -> int:
         """Scenes in a split."""
         return len(self.scenes[split])
@@ -94,47 +74,66 @@ class Vts:
         first_noisy: Bool[Tensor, " n"],
         second_noisy: Bool[Tensor, " n"],
         nu: float,
+        *,
+        labelled: bool = True,
     ) -> PairBatch:
-        """Two images of each indexed scene, each clean or noisy at per-image noise `nu`, with noise-free labels.
+        """Two images of each indexed scene, each clean or noisy at per-image noise `nu`; noise-free labels if wanted.
 
         "For the dense supervised losses, we use the noise-free label for both the noise-free and the noisy images"
         (paper, IV-B1); so do mere-exposure pairs.
         """
-        scenes = self.scenes[split][index.to(self.device)]
+        scenes, regions = self._scenes(split, index)
         count = noisy_regions(nu, self.settings.regions)
-        regions = voronoi.region_map(scenes.sites, self.settings.size)
-        first, second, labels = (
-            self._render(scenes, regions, noisy * count)
-            for noisy in (first_noisy, second_noisy, torch.zeros_like(second_noisy))
+        first, second = (
+            self._draw(scenes, regions, voronoi.shown(scenes, (noisy * count).to(self.device, non_blocking=True)))
+            for noisy in (first_noisy, second_noisy)
         )
-        return PairBatch(first=first[0], second=second[0], first_labels=labels[1], second_labels=labels[1])
+        labels = voronoi.label_map(scenes.classes, regions) if labelled else None
+        return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
+
+    def noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
+        """The class of each pixel before any region turns noisy."""
+        scenes, regions = self._scenes(split, index)
+        return voronoi.label_map(scenes.classes, regions)
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, "n h w"]]:
         """Images and true three-class labels of the downstream task: the same for every cell of the grid."""
-        scenes = self.scenes[split][index.to(self.device)]
-        noise = torch.full_like(index, self.settings.downstream_noise)
-        return self._render(scenes, voronoi.region_map(scenes.sites, self.settings.size), noise)
+        scenes, regions = self._scenes(split, index)
+        category = voronoi.shown(scenes, torch.full((len(index),), self.settings.downstream_noise, device=self.device))
+        return self._draw(scenes, regions, category), voronoi.label_map(category, regions)
 
     def noise_pixels(self, nu: float) -> float:
         """The realised mean share of pixels that noise covers in a noisy training image at per-image noise nu.
 
         nu is exact in regions and holds for pixels on average only, since regions differ in size.
         """
-        scenes, size = self.scenes["train"], self.settings.size
         count = noisy_regions(nu, self.settings.regions)
         covered = 0.0
-        for part in torch.arange(len(scenes), device=self.device).split(256):
-            regions = voronoi.region_map(scenes.sites[part], size).flatten(1)
-            covered += float((scenes.rank[part].gather(1, regions) < count).double().mean(dim=1).sum())
-        return covered / len(scenes)
+        for part in torch.arange(self.count("train")).split(256):
+            scenes, regions = self._scenes("train", part)
+            noisy = voronoi.label_map(voronoi.shown(scenes, torch.full_like(part, count, device=self.device)), regions)
+            covered += float((noisy == voronoi.NOISE).double().mean(dim=(1, 2)).sum())
+        return covered / self.count("train")
 
-    def _render(
-        self, scenes: voronoi.Scenes, regions: Int[Tensor, "n h w"], noise: Int[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, "n h w"]]:
-        images, labels = voronoi.render(scenes, regions, self.canvas, noise.to(self.device))
-        return images.float().div_(255), labels
+    def _scenes(self, split: str, index: Int[Tensor, " n"]) -> tuple[voronoi.Scenes, Integer[Tensor, "n h w"]]:
+        """The indexed scenes and their region maps."""
+        index = index.to(self.device, non_blocking=True)
+        scenes = self.scenes[split]
+        if split in self._regions:
+            return scenes[index], self._regions[split][index]
+        size = self.settings.size
+        if len(scenes) * size**2 > KEPT or self.settings.regions > 256:
+            return scenes[index], voronoi.region_map(scenes.sites[index], size)
+        maps = [voronoi.region_map(sites, size).to(torch.uint8) for sites in scenes.sites.split(64)]
+        self._regions[split] = torch.cat(maps)
+        return scenes[index], self._regions[split][index]
+
+    def _draw(
+        self, scenes: voronoi.Scenes, regions: Integer[Tensor, "n h w"], category: Int[Tensor, "n r"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        return voronoi.render(scenes, category, regions, self.canvas).float().div_(255)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from datasets.errors import InputError
 from datasets.settings import noisy_regions
 from sweep.grid import Axes, expand
 from trainables.cell import Cell
+from trainables.engine import Engine
 from trainables.recipe import Recipe
 
 
@@ -44,11 +45,13 @@ class Sweep:
     download: bool = False
     """Let torchvision download DTD into --data-root."""
     workers: int = 0
-    """Cells run at the same time; 0: as many as the cores (and GPUs) hold."""
-    threads: int = 1
-    """Cores of a cell. On a CPU the same number gives the same results bit for bit, whatever the workers."""
-    gpu_share: float = 0.25
-    """Share of a GPU that a cell takes, where there is one."""
+    """Cells run at the same time at most; 0: as many as the cores (and GPUs) hold."""
+    gpu_share: float = 0.0
+    """Share of a GPU that a cell takes, where there is one; 0: what measures fastest."""
+    cell_memory: float = 0.0
+    """Host memory in GB that is set aside for a cell, so that no more run at once than fit; 0: as measured."""
+    engine: Engine = field(default_factory=Engine)
+    """How cells are executed: rounding may depend on it, what is computed does not."""
     retry_failed: bool = False
     """Run cells again that are recorded as failed (a loss that was not finite)."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
@@ -69,10 +72,12 @@ class Sweep:
         for seed in self.seeds:
             if not 0 <= seed < 2**63:
                 raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ... below 2^63")
-        if self.workers < 0 or self.threads < 1:
-            raise InputError(f"--workers {self.workers} --threads {self.threads}: at least 0 workers and 1 thread")
-        if not 0 < self.gpu_share <= 1:
-            raise InputError(f"--gpu-share {self.gpu_share:g}: must be in (0, 1]")
+        if self.workers < 0:
+            raise InputError(f"--workers {self.workers}: at least 1, or 0 for as many as fit")
+        if not 0 <= self.gpu_share <= 1:
+            raise InputError(f"--gpu-share {self.gpu_share:g}: must be in (0, 1], or 0 for what measures fastest")
+        if not self.cell_memory >= 0:
+            raise InputError(f"--cell-memory {self.cell_memory:g}: must be above 0, or 0 for what is measured")
 
     @property
     def axes(self) -> Axes:

@@ -40,15 +40,27 @@ class Folder:
         return self.root / "tables.txt"
 
     @property
-    def mlflow_uri(self) -> str:
+    def mlflow(self) -> Path:
         """The MLflow database, unless MLFLOW_TRACKING_URI names another."""
-        return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
+        return self.root / "mlflow.db"
 
-    def claim(self, sweep: Sweep, data: str) -> None:
-        """Make the folder, or make sure that it is this recipe's and this data's, and write `sweep.yaml`.
+    @property
+    def mlflow_uri(self) -> str:
+        """Its address."""
+        return f"sqlite:///{self.mlflow.resolve()}"
+
+    def before(self) -> Sweep | None:
+        """The sweep that the folder was last used for; None for a new folder or one whose `sweep.yaml` is damaged."""
+        try:
+            return from_yaml(self.config) if self.config.exists() else None
+        except InputError:
+            return None
+
+    def check(self, sweep: Sweep) -> None:
+        """Make sure, before anything is started, that the folder is new or this recipe's.
 
         Raises:
-            InputError: it belongs to another recipe (says what differs), to other data, or cannot be written.
+            InputError: it belongs to another recipe or precision (says what differs), or is damaged.
         """
         if self.config.exists():
             try:
@@ -62,11 +74,25 @@ class Folder:
                     f"--out {self.root} holds the records of another recipe: {'; '.join(changed)}; choose another "
                     f"--out, or repeat its recipe with --config {self.config}"
                 )
-            if self.data.exists() and self.data.read_text().strip() != data:
+            there, here = before.engine.precision, sweep.engine.precision
+            if "auto" not in (there, here) and there != here:
                 raise InputError(
-                    f"--out {self.root} holds records made on other texture images (fingerprint "
-                    f"{self.data.read_text().strip()} there, {data} here): choose another --out"
+                    f"--out {self.root} holds records made in {there}: choose another --out for {here}, or leave "
+                    "--precision out"
                 )
+
+    def claim(self, sweep: Sweep, data: str) -> None:
+        """Make the folder, or make sure that it is this data's, and write `sweep.yaml`.
+
+        Raises:
+            InputError: as `check`, or it belongs to other data, or cannot be written.
+        """
+        self.check(sweep)
+        if self.data.exists() and self.data.read_text().strip() != data:
+            raise InputError(
+                f"--out {self.root} holds records made on other texture images (fingerprint "
+                f"{self.data.read_text().strip()} there, {data} here): choose another --out"
+            )
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
             replace_text(self.data, data + "\n")

@@ -8,6 +8,7 @@ from typing import Literal
 from datasets.errors import InputError
 from datasets.settings import Augment, VtsSettings
 from sweep.config import Sweep
+from trainables.engine import PLAIN, Engine
 from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
 
 LOSSES: tuple[Literal["moco", "within_image", "cross_image"], ...] = ("moco", "within_image", "cross_image")
@@ -32,6 +33,7 @@ def vts_smoke() -> Sweep:
             pretrain=Pretrain(steps=4, batch=8, evaluations=2),
             probe=Probe(steps=40, batch=8, lr=1e-2, cached_views=1, evaluations=2),
         ),
+        engine=PLAIN,
     )
 
 
@@ -93,8 +95,8 @@ def vts_gpu() -> Sweep:
             dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
             pretrain=Pretrain(steps=1500, batch=64, warmup=100, evaluations=10),
             probe=Probe(steps=1000, batch=64, cached_views=0),
-            precision="bf16",
         ),
+        engine=Engine(precision="bf16"),
     )
 
 
@@ -115,8 +117,8 @@ def vts_paper() -> Sweep:
             moco=Moco(lr=0.06),
             dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
             pretrain=Pretrain(warmup=240),
-            precision="bf16",
         ),
+        engine=Engine(precision="bf16"),
     )
 
 

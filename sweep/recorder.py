@@ -1,7 +1,7 @@
 """Driver-side Ray Tune callback: what workers report becomes records, curves and MLflow runs."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune import Callback
@@ -10,8 +10,8 @@ from analysis.columns import schema
 from analysis.errors import RecordsError
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
+from sweep.logbook import Logbook
 from sweep.status import Status
-from sweep.tracking import TRACKING_ERRORS, Tracking
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
@@ -25,40 +25,46 @@ class Recorder(Callback):
         sweep: Sweep,
         classes: tuple[str, ...],
         origin: Mapping[str, Any],
-        tracking: Tracking,
+        logbook: Logbook,
         status: Status,
     ) -> None:
         """`origin` is the provenance that all cells share: commit, version, data fingerprint."""
         self._sweep, self._classes, self._origin = sweep, classes, origin
-        self._tracking, self._status = tracking, status
+        self._logbook, self._status = logbook, status
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
         self.failures: dict[str, str] = {}
         """Why a cell has failed or gave no record, by key."""
-        self.untracked: str | None = None
-        """What MLflow last said when it could not be written; records do not depend on it."""
+        self.postponed: dict[str, Cell] = {}
+        """Cells that did not fit beside others, by key: they are to run again alone."""
+        self._alone = False
         self.stopped: str | None = None
         """Why the sweep cannot go on (records cannot be written), if so."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its callbacks down for a restore that is never asked for, and a thread cannot be."""
+        return {}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """A cell begins, or begins again after its worker was lost."""
         cell = _cell(trial)
         self._status.start(cell)
-        self._track(self._tracking.start, cell)
+        self._logbook.start(cell)
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         """A worker reports points of the curves, a finished cell, or what went wrong."""
         cell = _cell(trial)
         if points := result.get("points"):
-            self._track(self._tracking.curves, cell, points)
+            self._logbook.curves(cell, points)
         if error := result.get("error"):
-            self._failed(cell, error, result.get("traceback", ""))
+            self._failed(cell, error, result.get("traceback", ""), may_fit_alone=result["did_not_fit"])
         elif row := result.get("row"):
             self._record(cell, row, result["curves"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Ray gave the cell up: its worker was lost too often."""
-        self._failed(_cell(trial), f"its worker was lost; see {trial.error_file}", "")
+        # Whoever kills a process for want of memory does not say so.
+        self._failed(_cell(trial), f"its worker was lost; see {trial.error_file}", "", may_fit_alone=True)
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a turn of Ray's loop."""
@@ -81,7 +87,7 @@ class Recorder(Callback):
             self._failed(cell, f"not recorded: {self.stopped}", "")
             return
         self.recorded.add(cell.key)
-        self._track(self._tracking.finish, cell, row)
+        self._logbook.finish(cell, row, curves)
         if row["status"] == "failed":
             self.failures[cell.key] = str(row["error"])
             log.error("%s: %s", cell, row["error"])
@@ -91,19 +97,20 @@ class Recorder(Callback):
             log.info("%s: test F1 %.4f in %.1f s", cell, row["test_f1_macro"], row["seconds"])
             self._status.end(cell, row["test_f1_macro"], row["seconds"])
 
-    def _track(self, write: Callable[..., None], *what: Any) -> None:
-        """Write to MLflow; that it cannot be written is remembered and stops nothing."""
-        try:
-            write(*what)
-        except TRACKING_ERRORS as error:
-            self.untracked = " ".join(str(error).split())[:200]
-            log.exception("MLflow could not be written")
+    def take_postponed(self) -> tuple[Cell, ...]:
+        """The postponed cells, for their second and last try: what fails there has failed."""
+        cells, self.postponed, self._alone = tuple(self.postponed.values()), {}, True
+        return cells
 
-    def _failed(self, cell: Cell, reason: str, traceback: str) -> None:
+    def _failed(self, cell: Cell, reason: str, traceback: str, *, may_fit_alone: bool = False) -> None:
         self.failures[cell.key] = reason
         log.error("%s: %s\n%s", cell, reason, traceback)
-        self._track(self._tracking.abandon, cell)
-        self._status.end(cell, None, None, reason)
+        self._logbook.abandon(cell)
+        if may_fit_alone and not self._alone:
+            self.postponed[cell.key] = cell
+            self._status.postpone(cell, reason)
+        else:
+            self._status.end(cell, None, None, reason)
 
 
 def _cell(trial: Any) -> Cell:

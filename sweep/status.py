@@ -43,6 +43,13 @@ class Status:
         sys.stdout.flush()
         self.refresh()
 
+    def postpone(self, cell: Cell, reason: str) -> None:
+        """A cell has ended without a result and runs again later, alone."""
+        self._running.discard(cell.key)
+        tqdm.write(f"{cell!s:<46} runs again alone, at the end: {reason}", file=sys.stdout)
+        sys.stdout.flush()
+        self.refresh()
+
     def refresh(self, *, every: float = 0.0) -> None:
         """Draw the status line again, unless it was drawn less than `every` seconds ago."""
         if time.monotonic() - self._drawn >= every:

@@ -1,9 +1,7 @@
 """What a Ray worker does: run one cell after another and report; it writes nothing and knows no MLflow."""
 
 import gc
-import os
 import traceback
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -15,17 +13,20 @@ from datasets.textures import TextureBank
 from sweep.provenance import library_versions
 from trainables.cell import Cell
 from trainables.contrastive_probe import run_cell
+from trainables.engine import Engine
 from trainables.pretrain import NonFiniteLossError
 from trainables.recipe import Recipe
 
 
-def train(config: dict[str, Any], *, recipe: Recipe, bank: TextureBank, threads: int) -> None:
+def train(config: dict[str, Any], *, recipe: Recipe, bank: TextureBank, engine: Engine) -> None:
     """Ray Tune trainable: run the cell `config["cell"]`, report points of its curves, then its row.
 
     A failure of the cell is reported and not raised, so that Ray's own retries are left to lost workers.
     """
     cell = Cell(**config["cell"])
-    torch.set_num_threads(threads)
+    torch.set_num_threads(engine.threads)
+    torch.use_deterministic_algorithms(engine.deterministic)
+    torch.backends.cudnn.benchmark = not engine.deterministic
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     curves: list[tuple[str, int, str, float]] = []
 
@@ -38,20 +39,22 @@ def train(config: dict[str, Any], *, recipe: Recipe, bank: TextureBank, threads:
         **asdict(cell),
         "key": cell.key,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "precision": recipe.precision,
-        "threads": threads,
+        "precision": engine.precision,
+        "layout": engine.layout,
+        "compile": engine.compile,
+        "threads": engine.threads,
         "versions": library_versions(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     try:
-        metrics = run_cell(cell, recipe, bank, device=device, report=report)
+        metrics = run_cell(cell, recipe, bank, device=device, report=report, engine=engine)
         tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves})
     except NonFiniteLossError as error:
         # The same seed diverges again: recorded as failed, so that the same command does not try for ever.
         tune.report({"row": {**row, "status": "failed", "error": str(error)}, "curves": curves})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        tune.report({"error": reason, "traceback": traceback.format_exc()})
+        tune.report({"error": reason, "traceback": traceback.format_exc(), "did_not_fit": out_of_memory(error)})
     finally:
         # The worker is used again: what this cell held must not add to what the next one needs.
         gc.collect()
@@ -59,12 +62,7 @@ def train(config: dict[str, Any], *, recipe: Recipe, bank: TextureBank, threads:
             torch.cuda.empty_cache()
 
 
-def environment(threads: int) -> Mapping[str, str]:
-    """Variables a worker must start with: libraries size their thread pools when they are loaded."""
-    return {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(_import_roots())}
-
-
-def _import_roots() -> list[str]:
-    """Where our packages lie, first of all places: Hugging Face's `datasets` must not come before ours."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is a lack of memory, of the GPU or the host: such a cell may fit when it runs alone."""
+    # torch has no error class of its own for the host's memory.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -9,17 +9,24 @@ from datasets.textures import TextureBank
 from datasets.vts import Vts
 from trainables.cell import BASELINES, Cell
 from trainables.encoders import make_encoder
+from trainables.engine import PLAIN, Engine
 from trainables.pretrain import Report, pretrain
 from trainables.probe import probe
 from trainables.recipe import Recipe
 
 
 def run_cell(
-    cell: Cell, recipe: Recipe, bank: TextureBank, *, device: torch.device, report: Report
+    cell: Cell,
+    recipe: Recipe,
+    bank: TextureBank,
+    *,
+    device: torch.device,
+    report: Report,
+    engine: Engine = PLAIN,
 ) -> dict[str, float]:
     """Run one cell and return its metrics, flat, by the names of the record's columns.
 
-    The same cell, recipe and bank give the same metrics bit for bit on a CPU with the same number of threads.
+    The same cell, recipe, bank and engine give the same metrics bit for bit on a CPU.
 
     Args:
         cell: the coordinates.
@@ -27,6 +34,7 @@ def run_cell(
         bank: the texture images that the recipe names.
         device: where it all happens.
         report: takes the points of the learning curves as they come.
+        engine: how it is executed, with nothing left to be measured; its threads are for the caller to set.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -34,7 +42,7 @@ def run_cell(
     started = time.perf_counter()
     data = Vts(recipe.vts, bank, lambda purpose: stream(cell.seed, purpose), device)
     with seeded(cell.seed, "encoder"):
-        encoder = make_encoder(recipe.encoder).to(device)
+        encoder = make_encoder(recipe.encoder, engine).to(device)
     metrics: dict[str, float] = {}
     if cell.objective not in BASELINES:
         pretrained = pretrain(encoder, data, cell, recipe, report)

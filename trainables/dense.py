@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float, Integer
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainables.encoders import feature_map
+from trainables.encoders import Backbone
 from trainables.heads import dense_head, map_labels, unit_positions
 from trainables.losses import cross_image, within_image
 from trainables.objective import Objective
@@ -20,11 +20,13 @@ Compare = Callable[[Tensor, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 class Dense(Objective):
     """An encoder with a dense projection head, and the loss that compares positions."""
 
-    def __init__(self, encoder: nn.Module, channels: int, recipe: Recipe, lr: float, compare: Compare) -> None:
+    labelled = True
+
+    def __init__(self, encoder: Backbone, recipe: Recipe, lr: float, compare: Compare) -> None:
         """`compare` takes unit features and labels of all positions of both images."""
         super().__init__(encoder, lr=lr, clip=recipe.dense.clip)
-        self.precision, self.compare = recipe.precision, compare
-        self.head = dense_head(channels, recipe.dense.features)
+        self.compare = compare
+        self.head = dense_head(encoder.channels, recipe.dense.features)
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """The loss of a batch; `generator` draws what the loss leaves to chance."""
@@ -50,8 +52,9 @@ class Dense(Objective):
         self, views: Views
     ) -> tuple[Float[Tensor, "n p d"], Float[Tensor, "n p d"], Integer[Tensor, "n p"], Integer[Tensor, "n p"]]:
         """Features and labels of each position of both images, encoded in one batch of 2 n."""
+        assert views.first_labels is not None and views.second_labels is not None, "made without labels"  # noqa: PT018
         both = torch.cat([views.first, views.second])
-        projected = self.head(feature_map(self.encoder, both, self.precision))
+        projected = self.head(self.encoder(both))
         features, partner = unit_positions(projected).chunk(2)
         height, width = projected.shape[2:]
         return (
@@ -62,7 +65,7 @@ class Dense(Objective):
         )
 
 
-def within_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> Dense:
+def within_image_objective(encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> Dense:
     """Positions of an image against those of its partner (paper, Eq. 2)."""
 
     def compare(
@@ -70,10 +73,10 @@ def within_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, ge
     ) -> Tensor:
         return within_image(features, partner, labels, partner_labels, temperature=recipe.dense.temperature)
 
-    return Dense(encoder, channels, recipe, recipe.dense.within_lr, compare)
+    return Dense(encoder, recipe, recipe.dense.within_lr, compare)
 
 
-def cross_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> Dense:
+def cross_image_objective(encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> Dense:
     """As within-image, with positives from another image J of the batch, drawn anew each time (paper, Eq. 3)."""
 
     def compare(
@@ -91,7 +94,7 @@ def cross_image_objective(encoder: nn.Module, channels: int, recipe: Recipe, gen
             temperature=recipe.dense.temperature,
         )
 
-    return Dense(encoder, channels, recipe, recipe.dense.cross_lr, compare)
+    return Dense(encoder, recipe, recipe.dense.cross_lr, compare)
 
 
 def derangement(count: int, generator: torch.Generator) -> Integer[Tensor, " count"]:

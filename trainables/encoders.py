@@ -10,10 +10,46 @@ from torch import Tensor, nn
 
 from datasets.errors import InputError
 from datasets.seeding import seeded
+from trainables.engine import PLAIN, Engine
 from trainables.recipe import Encoder
 
 
-def make_encoder(recipe: Encoder) -> nn.Module:
+def features_of(network: nn.Module, images: Tensor) -> Tensor:
+    """A timm model's features before pooling; torch's types do not know the method."""
+    return cast(Callable[[Tensor], Tensor], network.forward_features)(images)
+
+
+class Backbone(nn.Module):
+    """A timm model up to its last feature map, executed as the engine says."""
+
+    def __init__(self, network: nn.Module, engine: Engine) -> None:
+        """Take the network over and bring its weights into the engine's layout."""
+        super().__init__()
+        self.layout = torch.channels_last if engine.layout == "channels_last" else torch.contiguous_format
+        self.precision = engine.precision
+        self.network = network.to(memory_format=self.layout)
+        # A function of the network, not a method of it: a copy of this module then runs its own network.
+        compiled = engine.compile != "no"
+        self.in_training = torch.compile(features_of, mode=engine.compile, dynamic=False) if compiled else features_of
+
+    @property
+    def channels(self) -> int:
+        """Channels of the feature map."""
+        return int(cast(int, self.network.num_features))
+
+    def forward(self, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
+        """The last feature map before the global average pool, (n, c, h, w), in float32.
+
+        Args:
+            images: in [0, 1]; brought to zero mean and unit spread, roughly, by fixed numbers.
+        """
+        # Batches differ in size outside training, and each size would be compiled anew.
+        run = self.in_training if self.training else features_of
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            return run(self.network, ((images - 0.5) * 4).contiguous(memory_format=self.layout)).float()
+
+
+def make_encoder(recipe: Encoder, engine: Engine = PLAIN) -> Backbone:
     """Build the encoder with random weights from torch's current global stream.
 
     A ResNet's residual branches start at zero (timm's default; Goyal et al. 2017), so that at first each position sees
@@ -36,17 +72,17 @@ def make_encoder(recipe: Encoder) -> nn.Module:
         options["channels"] = tuple(round(width * recipe.slim) for width in (64, 128, 256, 512))
         options |= {"stem_type": "deep", "stem_width": round(32 * recipe.slim)}
     try:
-        encoder = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
+        network = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
     except (TypeError, AssertionError, ValueError) as error:
         raise InputError(
             f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g} and output stride "
             f"{recipe.output_stride}: leave them at 1 and 32 for models that are no ResNet ({error})"
         ) from error
     if not recipe.stem_pool:
-        if not hasattr(encoder, "maxpool"):
+        if not hasattr(network, "maxpool"):
             raise InputError(f"--encoder.no-stem-pool: {recipe.name} has no max-pool to leave out")
-        encoder.maxpool = nn.Identity()
-    return encoder.to(memory_format=torch.channels_last)
+        network.maxpool = nn.Identity()
+    return Backbone(network, engine)
 
 
 def check_encoder(recipe: Encoder) -> None:
@@ -58,36 +94,13 @@ def check_encoder(recipe: Encoder) -> None:
     with seeded(0, "check"), torch.no_grad():
         encoder = make_encoder(recipe).eval()
     try:
-        shape = tuple(features_of(encoder)(torch.zeros(1, 3, 64, 64)).shape)
+        shape = tuple(encoder(torch.zeros(1, 3, 64, 64)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(f"--encoder.name {recipe.name} takes no images of 64 px ({error}); take a CNN") from error
     side = 64 // recipe.output_stride
-    expected = (1, channels(encoder), side, side)
+    expected = (1, encoder.channels, side, side)
     if shape != expected:
         raise InputError(
             f"--encoder.name {recipe.name}: its features have shape {shape}, not {expected} as expected at output "
             f"stride {recipe.output_stride}; take a CNN, or another --encoder.output-stride"
         )
-
-
-def feature_map(encoder: nn.Module, images: Float[Tensor, "n 3 H W"], precision: str) -> Float[Tensor, "n c h w"]:
-    """The last feature map before the global average pool, (n, c, h, w), in float32.
-
-    Args:
-        encoder: from `make_encoder`.
-        images: in [0, 1]; brought to zero mean and unit spread, roughly, by fixed numbers.
-        precision: `fp32` or `bf16`.
-    """
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-        scaled = ((images - 0.5) * 4).contiguous(memory_format=torch.channels_last)
-        return features_of(encoder)(scaled).float()
-
-
-def features_of(encoder: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A timm model's method that stops before pooling; torch's types do not know it."""
-    return cast(Callable[[Tensor], Tensor], encoder.forward_features)
-
-
-def channels(encoder: nn.Module) -> int:
-    """Channels of the feature map."""
-    return int(cast(int, encoder.num_features))

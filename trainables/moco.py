@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.encoders import feature_map
+from trainables.encoders import Backbone
 from trainables.heads import image_head, unit_vectors
 from trainables.losses import info_nce
 from trainables.objective import Objective
@@ -19,13 +19,14 @@ from trainables.views import Views
 class MocoV2(Objective):
     """Instance discrimination on features of whole images (paper, III-A and Eq. 1)."""
 
+    labelled = False
     queue: Tensor
 
-    def __init__(self, encoder: nn.Module, channels: int, recipe: Recipe, generator: torch.Generator) -> None:
+    def __init__(self, encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> None:
         """Wrap the encoder; the queue starts with random unit vectors drawn from `generator`."""
         super().__init__(encoder, lr=recipe.moco.lr)
-        self.settings, self.precision = recipe.moco, recipe.precision
-        self.head = image_head(channels, recipe.moco.features)
+        self.settings = recipe.moco
+        self.head = image_head(encoder.channels, recipe.moco.features)
         self.key_encoder = deepcopy(self.encoder).requires_grad_(False)
         self.key_head = deepcopy(self.head).requires_grad_(False)
         start = torch.randn(recipe.moco.queue, recipe.moco.features, generator=generator)
@@ -62,8 +63,8 @@ class MocoV2(Objective):
             _all_pairs(torch.zeros_like(query), key, self.settings.temperature),
         )
 
-    def _embed(self, encoder: nn.Module, head: nn.Module, images: Tensor) -> Float[Tensor, "n d"]:
-        return unit_vectors(head(feature_map(encoder, images, self.precision).mean(dim=(2, 3))))
+    def _embed(self, encoder: Backbone, head: nn.Module, images: Tensor) -> Float[Tensor, "n d"]:
+        return unit_vectors(head(encoder(images).mean(dim=(2, 3))))
 
     @torch.no_grad()
     def _update_key_encoder(self) -> None:

@@ -2,18 +2,23 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trainables.encoders import Backbone
 from trainables.views import Views
 
 
 class Objective(nn.Module):
     """A contrastive loss with the networks it needs; all its weights that require a gradient are trained."""
 
-    def __init__(self, encoder: nn.Module, *, lr: float, clip: float = 0.0) -> None:
+    labelled: ClassVar[bool]
+    """Whether it looks at labels; views for one that does not are made without."""
+
+    def __init__(self, encoder: Backbone, *, lr: float, clip: float = 0.0) -> None:
         """Take the encoder that is trained.
 
         Args:

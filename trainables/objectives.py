@@ -3,16 +3,16 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from trainables.dense import cross_image_objective, within_image_objective
+from trainables.encoders import Backbone
 from trainables.moco import MocoV2
 from trainables.objective import Objective
 from trainables.recipe import Recipe
 
-REGISTRY: dict[str, Callable[[nn.Module, int, Recipe, torch.Generator], Objective]] = {
+REGISTRY: dict[str, Callable[[Backbone, Recipe, torch.Generator], Objective]] = {
     "moco": MocoV2,
     "within_image": within_image_objective,
     "cross_image": cross_image_objective,
 }
-"""Made from (encoder, its channels, recipe, generator). The names are those of `cell.OBJECTIVES`."""
+"""Made from (encoder, recipe, generator). The names are those of `cell.OBJECTIVES`."""

@@ -7,16 +7,17 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from datasets.seeding import seeded, stream
 from datasets.vts import Vts
 from trainables.cell import Cell
-from trainables.encoders import channels
+from trainables.encoders import Backbone
 from trainables.objective import Objective
 from trainables.objectives import REGISTRY
 from trainables.recipe import Pretrain, Recipe
-from trainables.views import training_views, validation_views
+from trainables.views import Views, training_views, validation_views
 
 Report = Callable[[str, int, dict[str, float]], None]
 """(stage, step, name -> value): takes points of the learning curves as they come."""
@@ -43,34 +44,51 @@ class Pretrained:
     """Time in training steps, evaluations left out."""
 
 
-def pretrain(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: Report) -> Pretrained:
+class Training:
+    """An objective with its optimiser and schedule, and the step that changes them."""
+
+    def __init__(self, objective: Objective, settings: Pretrain, device: torch.device) -> None:
+        """Bring the objective to the device; all its weights that require a gradient are trained."""
+        self.objective = objective.to(device).train()
+        self.weights = [weight for weight in objective.parameters() if weight.requires_grad]
+        self.optimiser = torch.optim.SGD(
+            self.weights,
+            objective.lr,
+            momentum=0.9,
+            weight_decay=settings.weight_decay,
+            fused=True if device.type == "cuda" else None,  # one kernel for all weights; no gain on a CPU
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda done: rate(done, settings))
+
+    def step(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
+        """One optimiser step; its loss stays on the device, for looking at it would make a GPU wait."""
+        loss = self.objective.loss(views, generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.objective.clip:
+            nn.utils.clip_grad_norm_(self.weights, self.objective.clip)
+        self.optimiser.step()
+        self.schedule.step()
+        return loss.detach()
+
+
+def pretrain(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Report) -> Pretrained:
     """Train `encoder` in place by the cell's objective and leave it with its best weights.
 
     Raises:
         NonFiniteLossError: training diverged.
     """
     with seeded(cell.seed, "projection head"):
-        width = channels(encoder)
-        objective = REGISTRY[cell.objective](encoder, width, recipe, stream(cell.seed, "queue"))
-    objective.to(data.device).train()
-    weights = [weight for weight in objective.parameters() if weight.requires_grad]
-    optimiser = torch.optim.SGD(weights, objective.lr, momentum=0.9, weight_decay=recipe.pretrain.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: rate(done, recipe.pretrain))
+        objective = REGISTRY[cell.objective](encoder, recipe, stream(cell.seed, "queue"))
+    training = Training(objective, recipe.pretrain, data.device)
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
 
     best_loss, best_step, best_weights, plateau = float("inf"), 0, encoder.state_dict(), float("nan")
     losses: list[Tensor] = []
     shown, seconds, clock = 0.0, 0.0, time.perf_counter()
     for step in range(1, recipe.pretrain.steps + 1):
-        views, noisy = training_views(data, cell, recipe, step - 1)
-        loss = objective.loss(views, stream(cell.seed, "other image", step))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if objective.clip:
-            nn.utils.clip_grad_norm_(weights, objective.clip)
-        optimiser.step()
-        schedule.step()
-        losses.append(loss.detach())
+        views, noisy = training_views(data, cell, recipe, step - 1, labelled=objective.labelled)
+        losses.append(training.step(views, stream(cell.seed, "other image", step)))
         shown += float(noisy.float().mean())
         if step in evaluations:
             train_loss = mean_finite(losses, step, cell)
@@ -99,7 +117,9 @@ def validate(objective: Objective, data: Vts, cell: Cell, recipe: Recipe) -> tup
         NonFiniteLossError: the validation loss is no number.
     """
     objective.eval()
-    loss, plateau = objective.validate(validation_views(data, cell, recipe), stream(cell.seed, "validation"))
+    loss, plateau = objective.validate(
+        validation_views(data, cell, recipe, labelled=objective.labelled), stream(cell.seed, "validation")
+    )
     objective.train()
     if not math.isfinite(loss):
         raise NonFiniteLossError(f"the validation loss became {loss} in cell {cell}")

@@ -1,6 +1,6 @@
 """The segmentation probe: an FCN head on the frozen encoder, trained on the same images for every cell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional
 from datasets.seeding import batch_indices, seeded, stream
 from datasets.vts import Vts
 from trainables.cell import Cell
-from trainables.encoders import channels, feature_map
+from trainables.encoders import Backbone
 from trainables.heads import segmentation_head, upsample
 from trainables.metrics import confusion, segmentation_metrics
 from trainables.pretrain import Report, evaluation_steps, mean_finite
@@ -31,7 +31,7 @@ class Probed:
     test: dict[str, float]
 
 
-def probe(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: Report) -> Probed:
+def probe(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Report) -> Probed:
     """Train a head on the frozen encoder; score it on the validation and, once, on the test images.
 
     The encoder stays in eval mode throughout: neither weights nor batch-norm statistics move.
@@ -41,13 +41,14 @@ def probe(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: Rep
     """
     encoder.eval().requires_grad_(False)
     with seeded(cell.seed, "segmentation head"):
-        head = segmentation_head(channels(encoder), len(data.classes)).to(data.device)
+        head = segmentation_head(encoder.channels, len(data.classes)).to(data.device)
     settings = recipe.probe
     load = training_batches(encoder, data, recipe)
     optimiser = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     weights = class_weights(data, recipe) if settings.class_weights else None
     evaluations = evaluation_steps(settings.steps, settings.evaluations)
+    kept = list(encoded(encoder, data, "val", recipe)) if settings.cached_views else None
 
     losses: list[Tensor] = []
     for step in range(1, settings.steps + 1):
@@ -62,37 +63,47 @@ def probe(encoder: nn.Module, data: Vts, cell: Cell, recipe: Recipe, report: Rep
         schedule.step()
         losses.append(loss.detach())
         if step in evaluations:
-            val = evaluate(encoder, head, data, "val", recipe)
+            val = evaluate(head, kept or encoded(encoder, data, "val", recipe), data.classes, "val")
             report(
                 "probe",
                 step,
                 {"probe_loss": mean_finite(losses, step, cell), "val_f1_macro": val["val_f1_macro"]},
             )
             losses.clear()
-    return Probed(head=head, val=val, test=evaluate(encoder, head, data, "test", recipe))
+    test = evaluate(head, encoded(encoder, data, "test", recipe), data.classes, "test")
+    return Probed(head=head, val=val, test=test)
 
 
 @torch.no_grad()
-def evaluate(encoder: nn.Module, head: nn.Module, data: Vts, split: str, recipe: Recipe) -> dict[str, float]:
-    """Metrics of `split` from one confusion matrix over all its downstream images, named `<split>_...`."""
+def evaluate(
+    head: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str], split: str
+) -> dict[str, float]:
+    """Metrics from one confusion matrix over all batches of feature maps and labels, named `<split>_...`."""
     head.eval()
-    matrix = torch.zeros(len(data.classes), len(data.classes), dtype=torch.long, device=data.device)
+    matrix = sum(
+        confusion(labels, upsample(head(features), *labels.shape[1:]).argmax(dim=1), len(classes))
+        for features, labels in batches
+    )
+    assert isinstance(matrix, Tensor), "there was no batch"
+    return segmentation_metrics(matrix, classes, f"{split}_")
+
+
+def encoded(encoder: Backbone, data: Vts, split: str, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+    """Feature maps and labels of all downstream images of a split, in batches."""
     for index in parts(data.count(split), recipe.probe.batch):
         images, labels = data.downstream(split, index)
-        logits = upsample(head(feature_map(encoder, images, recipe.precision)), *labels.shape[1:])
-        matrix += confusion(labels, logits.argmax(dim=1), len(data.classes))
-    return segmentation_metrics(matrix, data.classes, f"{split}_")
+        yield encode(encoder, images), labels
 
 
-def training_batches(encoder: nn.Module, data: Vts, recipe: Recipe) -> Batch:
+def training_batches(encoder: Backbone, data: Vts, recipe: Recipe) -> Batch:
     """How a training batch is made: from features computed once, or with a fresh view of each image every time."""
     views = recipe.probe.cached_views
     if views == 0:
 
         def fresh(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             images, labels = data.downstream("train", index)
-            which = torch.randint(8, (len(index),), generator=generator).to(data.device)
-            return encode(encoder, dihedral(images, which), recipe.precision), dihedral(labels, which)
+            which = torch.randint(8, (len(index),), generator=generator).to(data.device, non_blocking=True)
+            return encode(encoder, dihedral(images, which)), dihedral(labels, which)
 
         return fresh
 
@@ -100,13 +111,14 @@ def training_batches(encoder: nn.Module, data: Vts, recipe: Recipe) -> Batch:
 
     def cached(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         row = torch.randint(views, (len(index),), generator=generator) * data.count("train") + index
-        return features[row.to(data.device)].float(), labels[row.to(data.device)]
+        row = row.to(data.device, non_blocking=True)
+        return features[row], labels[row]
 
     return cached
 
 
 def cached_features(
-    encoder: nn.Module, data: Vts, recipe: Recipe
+    encoder: Backbone, data: Vts, recipe: Recipe
 ) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views H W"]]:
     """Feature maps and labels of the fixed views of all training images, view after view; the first is the image."""
     maps, targets = [], []
@@ -114,15 +126,15 @@ def cached_features(
         for index in parts(data.count("train"), recipe.probe.batch):
             images, labels = data.downstream("train", index)
             which = torch.full_like(index, view).to(data.device)
-            maps.append(encode(encoder, dihedral(images, which), recipe.precision))
+            maps.append(encode(encoder, dihedral(images, which)))
             targets.append(dihedral(labels, which))
     return torch.cat(maps), torch.cat(targets)
 
 
 @torch.no_grad()
-def encode(encoder: nn.Module, images: Float[Tensor, "n 3 H W"], precision: str) -> Float[Tensor, "n c h w"]:
+def encode(encoder: Backbone, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
     """Feature maps of the frozen encoder, without gradient."""
-    return feature_map(encoder, images, precision)
+    return encoder(images)
 
 
 def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:

@@ -19,6 +19,10 @@ def positive(section: str, **values: float) -> None:
             raise InputError(f"--{section}.{name.replace('_', '-')} {value:g}: must be above 0")
 
 
+KNOWN = ("resnet18", "resnet34")
+"""Models that can be built by every valid `Encoder`, as tests show; others are tried before they are used."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
     """The network that is pretrained, then frozen."""
@@ -159,8 +163,6 @@ class Recipe:
     dense: Dense = field(default_factory=Dense)
     pretrain: Pretrain = field(default_factory=Pretrain)
     probe: Probe = field(default_factory=Probe)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the encoder: fp32, or bf16 by autocast (weights and losses stay fp32)."""
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other."""

@@ -16,16 +16,18 @@ from trainables.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Views:
-    """Augmented positive pairs, each with the noise-free labels warped as its image was."""
+    """Augmented positive pairs, each with the noise-free labels warped as its image was, where labels are wanted."""
 
     first: Float[Tensor, "n 3 h w"]
     second: Float[Tensor, "n 3 h w"]
-    first_labels: Integer[Tensor, "n h w"]
-    second_labels: Integer[Tensor, "n h w"]
+    first_labels: Integer[Tensor, "n h w"] | None
+    second_labels: Integer[Tensor, "n h w"] | None
 
 
-def training_views(data: Vts, cell: Cell, recipe: Recipe, step: int) -> tuple[Views, Bool[Tensor, " n"]]:
-    """The views of one training step, and which of its pairs were noisy.
+def training_views(
+    data: Vts, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True
+) -> tuple[Views, Bool[Tensor, " n"]]:
+    """The views of one training step, with labels if wanted, and which of its pairs were noisy.
 
     All draws come from (seed, purpose, step): cells of one seed differ in what rho, nu and pairing make of the same
     draws, and in nothing else.
@@ -35,16 +37,16 @@ def training_views(data: Vts, cell: Cell, recipe: Recipe, step: int) -> tuple[Vi
     draws = torch.rand(2, batch, generator=stream(cell.seed, "pairing", step))
     noisy = pairs.choose_noisy(draws[0], cell.rho)
     sides = pairs.swap(*pairs.shown(noisy, cell.pairing), draws[1])
-    loaded = data.pairs("train", index, *sides, cell.nu)
+    loaded = data.pairs("train", index, *sides, cell.nu, labelled=labelled)
     return _augmented(loaded, recipe, stream(cell.seed, "augmentation", step)), noisy
 
 
-def validation_views(data: Vts, cell: Cell, recipe: Recipe) -> Iterator[Views]:
+def validation_views(data: Vts, cell: Cell, recipe: Recipe, *, labelled: bool = True) -> Iterator[Views]:
     """All validation pairs in batches: free of noise, and augmented alike at each evaluation and in each cell."""
     generator = stream(cell.seed, "validation augmentation")
     for index in parts(data.count("val"), recipe.pretrain.batch):
         clean = torch.zeros(len(index), dtype=torch.bool)
-        yield _augmented(data.pairs("val", index, clean, clean, 0.0), recipe, generator)
+        yield _augmented(data.pairs("val", index, clean, clean, 0.0, labelled=labelled), recipe, generator)
 
 
 def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:

@@ -10,7 +10,8 @@ from datasets import textures, voronoi
 from datasets.errors import InputError
 from datasets.seeding import stream
 from datasets.settings import VtsSettings
-from datasets.vts import Vts, load_textures
+from datasets.textures import load_textures
+from datasets.vts import Vts
 
 CPU = torch.device("cpu")
 SETTINGS = VtsSettings(size=24, train=40, val=10, test=10)

@@ -72,6 +72,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_settings_that_do_not_fit_each_other_are_refused():
     from datasets.settings import VtsSettings
+    from trainables.engine import Engine
     from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 
     for make, message in (
@@ -81,8 +82,8 @@ def test_settings_that_do_not_fit_each_other_are_refused():
         (lambda: Pretrain(warmup=10_000), "--pretrain.warmup"),
         (lambda: Moco(momentum=1.0), "--moco.momentum"),
         (lambda: Encoder(stem_pool=False), "--encoder.output-stride"),
-        (lambda: Sweep(threads=0), "--threads"),
-        (lambda: Sweep(gpu_share=0.0), "--gpu-share"),
+        (lambda: Engine(threads=-1), "--engine.threads"),
+        (lambda: Sweep(gpu_share=1.5), "--gpu-share"),
     ):
         with pytest.raises(InputError, match=message):
             make()

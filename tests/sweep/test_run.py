@@ -109,7 +109,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_cell_with_curves_and_metrics(s
 
 
 def test_one_worker_gives_the_same_bits_as_two_and_as_no_ray_at_all(smoke, tmp_path):
-    from datasets.vts import load_textures
+    from datasets.textures import load_textures
     from trainables.contrastive_probe import run_cell
 
     folder = tmp_path / "one"

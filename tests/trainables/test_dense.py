@@ -9,7 +9,7 @@ import torch
 from datasets.seeding import stream
 from trainables.cell import Cell
 from trainables.dense import cross_image_objective, derangement, within_image_objective
-from trainables.encoders import channels, make_encoder
+from trainables.encoders import make_encoder
 from trainables.heads import map_labels
 from trainables.views import training_views, validation_views
 
@@ -19,7 +19,7 @@ CELL = Cell(objective="within_image", rho=0.5, nu=0.5)
 def objective(make, recipe):
     torch.manual_seed(0)
     encoder = make_encoder(recipe.encoder)
-    return make(encoder, channels(encoder), recipe, stream(0))
+    return make(encoder, recipe, stream(0))
 
 
 @pytest.mark.parametrize("make", [within_image_objective, cross_image_objective])

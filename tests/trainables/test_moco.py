@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from datasets.seeding import stream
 from trainables.cell import Cell
-from trainables.encoders import channels, make_encoder
+from trainables.encoders import make_encoder
 from trainables.losses import info_nce
 from trainables.moco import MocoV2
 from trainables.views import training_views, validation_views
@@ -20,7 +20,7 @@ CELL = Cell(objective="moco", rho=0.5, nu=0.5)
 def moco(recipe):
     torch.manual_seed(0)
     encoder = make_encoder(recipe.encoder)
-    return MocoV2(encoder, channels(encoder), recipe, stream(0, "queue")).train()
+    return MocoV2(encoder, recipe, stream(0, "queue")).train()
 
 
 def views(data, recipe, step=0):
@@ -28,7 +28,7 @@ def views(data, recipe, step=0):
 
 
 def reference_features(encoder, head, images):
-    return functional.normalize(head(encoder.forward_features((images - 0.5) * 4).mean(dim=(2, 3))), dim=1)
+    return functional.normalize(head(encoder.network.forward_features((images - 0.5) * 4).mean(dim=(2, 3))), dim=1)
 
 
 def test_a_step_is_query_momentum_update_key_loss_enqueue(moco, data, recipe):

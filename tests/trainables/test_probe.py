@@ -91,7 +91,7 @@ def test_cached_features_are_those_of_the_views(encoder, data, recipe):
     encoder.eval()
     features, labels = cached_features(encoder, data, replace(recipe, cached_views=2))
     images, truth = data.downstream("train", torch.arange(24))
-    flipped = encoder.forward_features((images.flip(-1) - 0.5) * 4)
+    flipped = encoder.network.forward_features((images.flip(-1) - 0.5) * 4)
     assert torch.allclose(features[24:], flipped, atol=1e-4)
     assert torch.equal(labels[:24], truth)
     assert torch.equal(labels[24:], truth.flip(-1))

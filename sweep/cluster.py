@@ -1,0 +1,63 @@
+"""Ray on this machine: started, looked at, and stopped."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+# Ray reads these when it is imported.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# The workers that Ray starts early lack the environment that Tune's have: they would be started in vain.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+# Ctrl-C shall raise KeyboardInterrupt here; Tune's own handler would end as if all were done.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+
+import ray
+
+from sweep.logs import redirect
+from sweep.machine import Machine, processor
+from trainables.engine import Engine
+
+
+@contextmanager
+def started(engine: Engine) -> Iterator[None]:
+    """Ray runs inside, with processes that can run cells by `engine`."""
+    os.environ.update(
+        environment(engine)
+    )  # and not a runtime_env, with which Ray would not use the workers it starts early
+    redirect("ray", "ray.tune")
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def environment(engine: Engine) -> dict[str, str]:
+    """Variables a worker must start with."""
+    variables = {"PYTHONPATH": os.pathsep.join(_import_roots())}
+    if engine.deterministic:
+        variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    return variables
+
+
+def _import_roots() -> list[str]:
+    """Where our packages lie, first of all places: Hugging Face's `datasets` must not come before ours."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+
+
+def machine() -> Machine:
+    """The machine that cells run on, as Ray sees it: told without torch, whose import takes seconds."""
+    resources = ray.cluster_resources()
+    gpu = next((name.split(":", 1)[1] for name in resources if name.startswith("accelerator_type:")), "GPU")
+    return Machine(
+        device="cuda" if resources.get("GPU") else "cpu",
+        processor=gpu if resources.get("GPU") else processor(),
+        cores=int(resources.get("CPU", 1)),
+        torch=version("torch"),
+    )

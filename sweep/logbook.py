@@ -1,0 +1,137 @@
+"""MLflow written beside the sweep: by one thread, in order, so that no cell waits for it."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from analysis.errors import RecordsError
+from analysis.records import read_curves, read_records, recorded_keys
+from datasets.errors import InputError
+from sweep.config import Sweep
+from sweep.folder import Folder
+from sweep.logs import redirect
+from trainables.cell import Cell
+
+if TYPE_CHECKING:
+    from sweep.tracking import Tracking
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""Seconds after a fault in which MLflow is left alone: a server that is gone must not hold up the end of a sweep."""
+
+
+class Logbook:
+    """The sweep's runs in MLflow. What cannot be written is told at the end and stops nothing: records are complete,
+    and the next command fills in what MLflow lacks."""
+
+    def __init__(self, sweep: Sweep, folder: Folder) -> None:
+        """Connect to the server that MLFLOW_TRACKING_URI names, or to the database in the folder.
+
+        A database that does not exist yet is made when there is something to write, for that takes seconds.
+
+        Raises:
+            InputError: there is no MLflow there.
+        """
+        elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+        self.uri = elsewhere or folder.mlflow_uri
+        self.fault: str | None = None
+        """What went wrong last."""
+        self._quiet_until = 0.0
+        self._thread = ThreadPoolExecutor(1, "mlflow")
+        self._connect = partial(_connect, self.uri, sweep, own=not elsewhere)
+        self._tracking: Tracking | None = None
+        if elsewhere or folder.mlflow.exists():
+            self._tracking = self._thread.submit(self._connect).result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Wait until everything is written."""
+        self._thread.shutdown()
+
+    @property
+    def runs(self) -> str:
+        """Where in MLflow's pages the runs are; its own first page is about language models."""
+        where = f"#/experiments/{self._tracking.experiment}/runs" if self._tracking else "#/experiments"
+        return f"{where}?workflowType=machine_learning"
+
+    def start(self, cell: Cell) -> None:
+        """A cell has begun. Before MLflow is connected it is told with the cell's first points, to begin the sooner."""
+        if self._tracking:
+            self._write(lambda tracking: tracking.start(cell))
+
+    def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
+        """Points of a cell's learning curves have come."""
+        self._write(lambda tracking: tracking.curves(cell, points))
+
+    def finish(self, cell: Cell, row: Mapping[str, Any], curves: Iterable[tuple[str, int, str, float]]) -> None:
+        """A cell is recorded. All its curves are given again, in case some could not be written."""
+
+        def write(tracking: "Tracking") -> None:
+            tracking.curves(cell, curves)
+            tracking.finish(cell, row)
+
+        self._write(write)
+
+    def abandon(self, cell: Cell) -> None:
+        """A cell has ended without a record."""
+        self._write(lambda tracking: tracking.abandon(cell))
+
+    def fill(self, folder: Path, cells: Sequence[Cell]) -> None:
+        """Give cells that were recorded, but never finished in MLflow, the run they lack."""
+        self._write(lambda tracking: _fill(tracking, folder, cells))
+
+    def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+        """The sweep has ended; wait until all is written."""
+        self._write(lambda tracking: tracking.end(complete, metrics, artifacts))
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait until all is written."""
+        self._thread.submit(lambda: None).result()
+
+    def _write(self, write: Callable[["Tracking"], None]) -> None:
+        self._thread.submit(self._try, write)
+
+    def _try(self, write: Callable[["Tracking"], None]) -> None:
+        """In the thread: write, unless MLflow has just failed."""
+        from sweep.tracking import TRACKING_ERRORS
+
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            self._tracking = self._tracking or self._connect()
+            write(self._tracking)
+        except (*TRACKING_ERRORS, InputError, RecordsError) as error:  # the last: curves that are gone or damaged
+            self.fault = " ".join(str(error).split())[:200]
+            self._quiet_until = time.monotonic() + PATIENCE
+            log.exception("MLflow could not be written")
+
+
+def _connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
+    from sweep.tracking import connect  # here, in the thread: importing MLflow takes seconds
+
+    redirect("mlflow", "alembic")
+    return connect(uri, sweep, own=own)
+
+
+def _fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell]) -> None:
+    recorded = recorded_keys(folder).status
+    ended = tracking.ended()
+    lacking = {c.key: c for c in cells if c.key in recorded and c.key not in ended}
+    if not lacking:
+        return
+    curves = read_curves(folder).groupby("key")[["stage", "step", "name", "value"]]
+    points = {key: list(part.itertuples(index=False, name=None)) for key, part in curves}
+    for row in read_records(folder).to_dict("records"):
+        if cell := lacking.get(str(row["key"])):
+            tracking.curves(cell, points.get(cell.key, []))
+            tracking.finish(cell, {str(name): value for name, value in row.items()})
