@@ -10,12 +10,17 @@ Lengths are in pixels and follow the scene's side: wavelengths run from size/14 
 factor, so that a Voronoi region (about size/4.5 across, 20 regions) shows one period and more.
 """
 
+import platform
 from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
+import scipy
 from jaxtyping import Float32, Float64, UInt8
 from scipy.ndimage import gaussian_filter
 
+from datasets.cache import keep, kept
 from datasets.errors import InputError
 
 SEED = 20221113  # any fixed number does; another one makes another data set
@@ -41,6 +46,22 @@ def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "si
         raise InputError(f"procedural textures need a count of 1 or more, not {count}; raise it")
     seeds = np.random.SeedSequence([SEED, CATEGORIES.index(category)]).spawn(count)
     return [_texture(*_PATTERNS[category], size, seed) for seed in seeds]
+
+
+def kept_or_made(size: int, count: int) -> UInt8[np.ndarray, "3 count side side 3"]:
+    """`count` textures of each family, by `generate`, or from the user's cache: making them takes seconds.
+
+    The cache knows them by this file's text and NumPy's and SciPy's versions besides size and count.
+    """
+    side = round(1.5 * size)
+    recipe = f"{Path(__file__).read_text()} {np.__version__} {scipy.__version__} {platform.machine()} {size} {count}"
+    name = f"procedural-{blake2b(recipe.encode(), digest_size=8).hexdigest()}"
+    shape = (len(CATEGORIES), count, side, side, 3)
+    if (content := kept(name)) is not None and len(content) == np.prod(shape):
+        return np.frombuffer(content, np.uint8).reshape(shape)
+    made = np.stack([np.stack(generate(category, size, count)) for category in CATEGORIES])
+    keep(name, made.tobytes())
+    return made
 
 
 def _texture(

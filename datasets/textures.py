@@ -126,8 +126,8 @@ def procedural(size: int, count: int = 120) -> TextureBank:
     """
     for name in generated.CATEGORIES:
         _enough(name, count)
-    images = [generated.generate(name, size, count) for name in generated.CATEGORIES]
-    return pack("procedural", generated.CATEGORIES, images)
+    pixels = generated.kept_or_made(size, count)
+    return pack("procedural", generated.CATEGORIES, [list(images) for images in pixels])
 
 
 def folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scale: float = 1.0) -> TextureBank:

@@ -6,14 +6,13 @@ caches and a GPU are shared. One that fails, or whose loss is not that of the pl
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from datasets.cache import keep, kept
 from sweep.measure import Ask, Measured, Task, processes
 from trainables.engine import PLAIN, Engine, Layout, Precision
 
@@ -44,16 +43,15 @@ class Choice:
         return f"{self.best.engine}, {self.best.cells} at a time: {self.best.rate:.0f} images/s a step, {gain}"
 
 
-def choose(task: Task, images: int, cache: Path) -> Choice:
-    """The choice for this task, remembered in the folder `cache` or measured now.
+def choose(task: Task, images: int) -> Choice:
+    """The choice for this task, remembered in the user's cache or measured now.
 
     Args:
         task: what is open, and on what machine.
         images: source images that the whole sweep trains on; tells whether compiling can pay.
-        cache: made if need be; one that cannot be written means measuring again next time.
     """
-    place = cache / f"engine-{task.key}.json"
-    known = _read(place)
+    name = f"engine-{task.key}.json"
+    known = _read(name)
     if known and (known.compiling or not _pays(task, images, known.best)):
         return known
     choice = measure(task, images)
@@ -65,13 +63,7 @@ def choose(task: Task, images: int, cache: Path) -> Choice:
             candidate.rate,
             candidate.fault,
         )
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(asdict(choice), indent=1))
-        part.replace(place)
-    except OSError as error:
-        log.info("the measurement is not remembered: %s", error)
+    keep(name, json.dumps(asdict(choice)).encode())
     return choice
 
 
@@ -141,9 +133,9 @@ def _pays(task: Task, images: int, best: Measured) -> bool:
     return best.rate > 0 and images / best.rate > COMPILING_PAYS
 
 
-def _read(path: Path) -> Choice | None:
-    """A choice from the cache; None where there is none that can be read."""
+def _read(name: str) -> Choice | None:
+    """A choice from the cache; None where there is none, or one of another version."""
     try:
-        return TypeAdapter(Choice).validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return TypeAdapter(Choice).validate_json(kept(name) or b"")
+    except ValidationError:
         return None

@@ -1,9 +1,7 @@
 """One command from beginning to end: what is missing is run, everything recorded is shown."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from importlib import import_module
 
 from analysis.records import recorded_keys
 from datasets.errors import InputError
@@ -47,12 +45,9 @@ def execute(sweep: Sweep) -> int:
     folder = Folder(sweep.out)
     folder.check(sweep)
     logs.hold()
+    # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
+    bank = load_textures(sweep.recipe.vts, sweep.data_root, download=sweep.download)
     with ExitStack() as stack:
-        # Ray takes seconds to start; meanwhile textures are read, and Tune is imported.
-        beside = stack.enter_context(ThreadPoolExecutor(1))
-        loading = beside.submit(load_textures, sweep.recipe.vts, sweep.data_root, download=sweep.download)
-        if missing:
-            beside.submit(import_module, "ray.tune")
         origin = "as before"
         if missing:
             from sweep.cluster import machine, started
@@ -61,7 +56,6 @@ def execute(sweep: Sweep) -> int:
             _check(sweep.recipe.encoder)
             stack.enter_context(started(sweep.engine))
             sweep, origin = settle(sweep, folder.before(), missing, machine())
-        bank = loading.result()
         folder.claim(sweep, bank.fingerprint)
         logs.to_file(folder.log)
         announce(sweep, bank)

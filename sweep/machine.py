@@ -1,4 +1,4 @@
-"""Facts about a machine that runs cells, and where measurements are remembered."""
+"""Facts about a machine that runs cells."""
 
 import os
 import platform
@@ -32,8 +32,3 @@ def processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def cache_folder() -> Path:
-    """Where measurements are remembered: the user's cache, as the XDG specification has it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noisy-pairs"

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from datasets.errors import InputError
 from sweep.calibrate import choose
 from sweep.config import Sweep
-from sweep.machine import Machine, cache_folder
+from sweep.machine import Machine
 from sweep.measure import Task
 from trainables.cell import BASELINES, Cell
 from trainables.engine import Engine
@@ -43,7 +43,7 @@ def settle(sweep: Sweep, before: Sweep | None, missing: Sequence[Cell], machine:
         return sweep, f"{sweep.engine} ({'as before' if before else 'as given'})"
     task = Task(objective=losses[0], recipe=sweep.recipe, engine=sweep.engine, cells=sweep.workers, machine=machine)
     images = len(losses) * sweep.recipe.pretrain.steps * sweep.recipe.pretrain.batch
-    choice = choose(task, images, cache_folder())
+    choice = choose(task, images)
     share, memory = SHARE, 0.0
     if gpu:
         share = max(1 / choice.best.cells, min(1.0, choice.best.memory / choice.best.room))

@@ -122,13 +122,12 @@ def cached_features(
 ) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views H W"]]:
     """Feature maps and labels of the fixed views of all training images, view after view; the first is the image."""
     maps, targets = [], []
-    for view in range(recipe.probe.cached_views):
-        for index in parts(data.count("train"), recipe.probe.batch):
-            images, labels = data.downstream("train", index)
-            which = torch.full_like(index, view).to(data.device)
-            maps.append(encode(encoder, dihedral(images, which)))
-            targets.append(dihedral(labels, which))
-    return torch.cat(maps), torch.cat(targets)
+    for index in parts(data.count("train"), recipe.probe.batch):
+        images, labels = data.downstream("train", index)
+        views = range(recipe.probe.cached_views)
+        maps.append(torch.stack([encode(encoder, turned(images, view)) for view in views]))
+        targets.append(torch.stack([turned(labels, view) for view in views]))
+    return torch.cat(maps, dim=1).flatten(0, 1), torch.cat(targets, dim=1).flatten(0, 1)
 
 
 @torch.no_grad()
@@ -137,18 +136,28 @@ def encode(encoder: Backbone, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor,
     return encoder(images)
 
 
-def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
-    """Turn each image (last two axes, square) into one of its 8 flips and rotations by 90 degrees; 0 leaves it.
+_TURNS: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda images: images.flip(-1),
+    lambda images: images.flip(-2),
+    lambda images: images.transpose(-1, -2),
+)
+
+
+def turned(images: Tensor, view: int) -> Tensor:
+    """All images (last two axes, square) in one of the 8 flips and rotations by 90 degrees; view 0 is the image.
 
     Bit 0 flips the columns, bit 1 the rows, bit 2 swaps rows and columns.
     """
+    for bit, turn in enumerate(_TURNS):
+        images = turn(images) if view >> bit & 1 else images
+    return images
+
+
+def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
+    """Each image in a view of its own, as `turned` numbers them."""
     shape = (-1,) + (1,) * (images.ndim - 1)
-    for bit, turned in (
-        (1, lambda x: x.flip(-1)),
-        (2, lambda x: x.flip(-2)),
-        (4, lambda x: x.transpose(-1, -2)),
-    ):
-        images = torch.where((which & bit).bool().view(shape), turned(images), images)
+    for bit, turn in enumerate(_TURNS):
+        images = torch.where((which >> bit & 1).bool().view(shape), turn(images), images)
     return images
 
 

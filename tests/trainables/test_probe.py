@@ -10,7 +10,7 @@ from datasets.seeding import stream
 from trainables.cell import Cell
 from trainables.encoders import make_encoder
 from trainables.heads import segmentation_head
-from trainables.probe import cached_features, class_weights, dihedral, probe, training_batches
+from trainables.probe import cached_features, class_weights, dihedral, probe, training_batches, turned
 from trainables.recipe import Probe
 
 CELL = Cell(objective="random")
@@ -78,6 +78,12 @@ def test_the_eight_views_are_the_flips_and_rotations():
     turned = [torch.rot90(side, k, (-2, -1)) for k in range(4) for side in (image, image.flip(-1))]
     assert {tuple(view.flatten().tolist()) for view in found} == {tuple(t.flatten().tolist()) for t in turned}
     assert torch.equal(found[:1], image)
+
+
+def test_one_view_for_all_images_is_that_view_of_each():
+    images = torch.rand(3, 3, 5, 5)
+    for view in range(8):
+        assert torch.equal(turned(images, view), dihedral(images, torch.full((3,), view)))
 
 
 def test_labels_turn_with_their_image():

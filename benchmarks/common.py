@@ -1,0 +1,150 @@
+"""What the benchmarks share: timing with its spread, tables, the machine in words, JSON."""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from datasets.seeding import stream
+from datasets.textures import TextureBank
+from datasets.vts import Vts
+from sweep.machine import processor
+from trainables.engine import Engine
+from trainables.recipe import Recipe
+from trainables.timing import seconds_of
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of repeated calls."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Slowest minus fastest, relative to the median."""
+        return (max(self.seconds) - min(self.seconds)) / self.median
+
+    def rate(self, count: int) -> str:
+        """Things a second, with the spread."""
+        return f"{count / self.median:.1f} ±{50 * self.spread:.0f}%"
+
+
+@dataclass
+class Table:
+    """A titled table; numbers stay numbers in JSON."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[object]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, *row: object) -> None:
+        """Append a row."""
+        self.rows.append(list(row))
+
+    def show(self) -> None:
+        """Print it."""
+        cells = [[_text(value) for value in row] for row in [list(self.columns), *self.rows]]
+        widths = [max(len(row[k]) for row in cells) for k in range(len(self.columns))]
+        print(f"\n{self.title}")
+        for number, row in enumerate(cells):
+            first, *rest = (
+                text.ljust(w) if k == 0 else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))
+            )
+            print("  " + "  ".join([first, *rest]))
+            if number == 0:
+                print("  " + "-" * (sum(widths) + 2 * len(widths) - 2))
+        for note in self.notes:
+            print(f"  {note}")
+
+
+def _text(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def time_it(
+    work: Callable[[], object], device: torch.device, *, warm: int = 1, least: int = 5, budget: float = 1.0
+) -> Timing:
+    """Time repeated calls after `warm` that do not count."""
+    for _ in range(warm):
+        work()
+    return Timing(tuple(seconds_of(work, device, least=least, budget=budget)))
+
+
+def in_turn(works: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 7) -> list[Timing]:
+    """Time several things one after the other, round after round: a machine that slows down slows all of them."""
+    for work in works:
+        work()
+    taken = [[seconds_of(work, device, least=1, budget=0.0)[0] for work in works] for _ in range(rounds)]
+    return [Timing(tuple(column)) for column in zip(*taken, strict=True)]
+
+
+def ratio(slow: Timing, fast: Timing) -> float:
+    """How many times the seconds of `fast` those of `slow` are: the median over rounds of `in_turn`."""
+    return median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def best_engine(precision: str = "bf16") -> Engine:
+    """The engine the benchmarks run with: all cores, one process."""
+    return Engine(precision=precision, layout="channels_last", compile="no", threads=cores())  # type: ignore[arg-type]
+
+
+def scenes(recipe: Recipe, bank: TextureBank) -> Vts:
+    """The scenes of seed 0."""
+    return Vts(recipe.vts, bank, partial(stream, 0), device())
+
+
+def header() -> dict[str, str]:
+    """The machine and the versions, in words."""
+    names = ("torch", "torchvision", "timm", "ray", "numpy", "lightly")
+    facts = {
+        "processor": processor(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "cores": str(cores()),
+        "threads": str(torch.get_num_threads()),
+        "load before": f"{os.getloadavg()[0]:.2f}",
+        "python": platform.python_version(),
+    }
+    for name in names:
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            facts[name] = "not installed"
+    return facts
+
+
+def main(module: str, run: Callable[[], list[Table]]) -> None:
+    """Command line of a benchmark: run it, print its tables, write them as JSON if asked."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=run.__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there, too")
+    given = parser.parse_args()
+    torch.set_num_threads(cores())
+    facts = header()
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    tables = run()
+    if given.json:
+        given.json.write_text(json.dumps({"machine": facts, "tables": [asdict(table) for table in tables]}, indent=1))

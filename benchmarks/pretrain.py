@@ -1,0 +1,237 @@
+"""Pretraining: source images a second, data included, against the bare step and against what a user would write."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import rivals
+from benchmarks.common import Table, best_engine, cores, device, in_turn, main, ratio, scenes, time_it
+from datasets.seeding import stream
+from datasets.settings import MOCO_V2
+from datasets.textures import TextureBank, load_textures
+from sweep.presets import preset
+from trainables.cell import OBJECTIVES, Cell
+from trainables.encoders import make_encoder
+from trainables.engine import Engine
+from trainables.objectives import REGISTRY
+from trainables.pretrain import Training
+from trainables.recipe import Encoder, Moco, Recipe
+from trainables.timing import bare_step
+from trainables.views import training_views
+
+CELL = {"rho": 0.5, "nu": 0.5}
+
+
+def settings(size: int, batch: int) -> Recipe:
+    """ResNet-18 with MoCo's own augmentation, at a size and batch."""
+    recipe = preset("vts-quick").recipe
+    return replace(
+        recipe,
+        vts=replace(recipe.vts, size=size, train=max(batch, 1000), val=2, test=2),
+        augment=MOCO_V2,
+        encoder=Encoder(),
+        moco=Moco(),
+        pretrain=replace(recipe.pretrain, batch=batch),
+    )
+
+
+def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> Callable[[], object]:
+    """A step as a sweep takes it: pairs, rendering, augmentation, and everything in `bare_step`."""
+    cell = Cell(objective=loss, **CELL)
+    data = scenes(recipe, bank)
+    objective = REGISTRY[loss](make_encoder(recipe.encoder, engine), recipe, stream(0, "queue"))
+    training = Training(objective, recipe.pretrain, device())
+    number = 0
+
+    def step() -> None:
+        nonlocal number
+        views, _ = training_views(data, cell, recipe, number, labelled=objective.labelled)
+        training.step(views, stream(0, "other image", number))
+        number += 1
+
+    return step
+
+
+def run() -> list[Table]:
+    """Rates of all losses and of a user's alternatives; engines; growth; memory; where a step's time goes."""
+    large = (256, 256) if torch.cuda.is_available() else (128, 64)
+    bank = load_textures(settings(*large).vts, None)
+    return [rates(*large, bank), engines(*large), growth(), memory(), parts(*large, bank)]
+
+
+def rates(size: int, batch: int, bank: TextureBank) -> Table:
+    """(a) bare step, (b) ours, (c) by hand, (d) lightly."""
+    table = Table(
+        "Source images/s, median ± half the spread: (a) bare step on resident random tensors, (b) ours with data",
+        ("what", "px", "batch", "(a) bare", "(b) ours", "(b)/(a)", "TFLOP/s", "of peak"),
+    )
+    peak = matrix_rate()
+    quick = preset("vts-quick").recipe
+    ours: list[Callable[[], object]] = []
+    for recipe, name, textures in (
+        (settings(size, batch), "ResNet-18", bank),
+        (quick, "vts-quick", load_textures(quick.vts, None)),
+    ):
+        for loss in OBJECTIVES:
+            count = recipe.pretrain.batch
+            ours.append(whole_step(loss, recipe, best_engine(), textures))
+            bare, whole = in_turn([bare_step(loss, recipe, best_engine(), device()), ours[-1]], device())
+            done = flops(loss, recipe) / bare.median
+            rates = (bare.rate(count), whole.rate(count), ratio(bare, whole))
+            table.add(f"{name}, {loss}", recipe.vts.size, count, *rates, done / 1e12, done / peak)
+    table.notes.append(f"peak: a bf16 matrix product of 4,096 measured at {peak / 1e12:.2f} TFLOP/s")
+    images = [np.ascontiguousarray(bank.image(m)[:size, :size]) for m in range(120)]
+    for name, make in (("(c) by hand", rivals.by_hand), ("(d) lightly", rivals.with_lightly)):
+        table.notes += versus(name, make, images, ours[0], size, batch)
+    table.show()
+    return table
+
+
+def versus(
+    name: str, make: Callable, images: list[np.ndarray], ours: Callable[[], object], size: int, batch: int
+) -> list[str]:
+    """A line for each number of loader workers: a user's alternative against (b)."""
+    try:
+        theirs, mine = in_turn([make(images, size, batch, 0, device()), ours], device())
+        lines = [(0, theirs, ratio(theirs, mine))]
+        # Loader workers go on between steps: such a loop is timed by itself, and ours right after it.
+        workers = min(16, cores())
+        loop = time_it(make(images, size, batch, workers, device()), device(), warm=2)
+        lines.append((workers, loop, loop.median / time_it(ours, device()).median))
+    except ImportError:
+        return [f"{name}: not installed, see the extra `bench`"]
+    return [
+        f"{name}, MoCo, fp32, {workers} loader workers: {timing.rate(batch)} images/s; (b) is {times:.2f} times that"
+        for workers, timing, times in lines
+    ]
+
+
+def engines(size: int, batch: int) -> Table:
+    """Which precision and layout help here."""
+    table = Table("Bare MoCo step by engine, images/s", ("engine", "images/s"))
+    for precision in ("fp32", "bf16"):
+        for layout in ("channels_last", "contiguous"):
+            engine = replace(best_engine(precision), layout=layout)
+            timing = time_it(bare_step("moco", settings(size, batch), engine, device()), device(), least=3)
+            table.add(f"{precision}, {layout}", timing.rate(batch))
+    table.show()
+    return table
+
+
+def growth() -> Table:
+    """Time against image size and batch: straight lines where they should be."""
+    table = Table("Growth of a whole step", ("loss", "px", "batch", "ms", "ns a pixel"))
+    for loss in ("moco", "cross_image"):
+        for size, batch in ((64, 16), (64, 32), (64, 64), (96, 16), (128, 16), (192, 16)):
+            recipe = settings(size, batch)
+            step = whole_step(
+                loss,
+                recipe,
+                best_engine(),
+                load_textures(replace(recipe.vts, size=64), None) if size == 64 else load_textures(recipe.vts, None),
+            )
+            seconds = time_it(step, device(), warm=2, budget=0.5).median
+            table.add(loss, size, batch, 1e3 * seconds, 1e9 * seconds / (batch * size**2))
+    table.show()
+    return table
+
+
+def memory() -> Table:
+    """Bytes that the dense losses keep for their gradient, beside the encoder's, against batch and map."""
+    table = Table("Kept for the gradient by a loss on its features, MB", ("loss", "map", "batch", "MB", "KB an image"))
+    for loss in ("within_image", "cross_image"):
+        for side, batch in ((8, 16), (8, 64), (16, 16), (16, 64)):
+            kept = kept_bytes(loss, side * side, batch)
+            table.add(loss, f"{side}x{side}", batch, kept / 2**20, kept / batch / 2**10)
+    table.show()
+    return table
+
+
+def kept_bytes(loss: str, positions: int, batch: int) -> int:
+    """Bytes of the distinct tensors that a dense loss saves for the backward pass."""
+    from trainables.losses import cross_image, within_image
+
+    features, partner = (
+        torch.nn.functional.normalize(torch.rand(batch, positions, 256), dim=2).requires_grad_() for _ in range(2)
+    )
+    labels = torch.randint(2, (batch, positions))
+    seen: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        if loss == "within_image":
+            held = within_image(features, partner, labels, labels, temperature=0.07)
+        else:
+            held = cross_image(
+                features,
+                partner,
+                features[torch.arange(batch).roll(1)],
+                labels,
+                labels,
+                labels.roll(1, 0),
+                temperature=0.07,
+            )
+    assert held.requires_grad
+    return sum(seen.values())
+
+
+def parts(size: int, batch: int, bank: TextureBank) -> Table:
+    """Where the time of a MoCo step goes, each part measured by itself."""
+    from datasets import augment
+
+    recipe, engine = settings(size, batch), best_engine()
+    data, cell = scenes(recipe, bank), Cell(objective="moco", **CELL)
+    index = torch.arange(batch)
+    noisy = index % 2 == 0
+    loaded = data.pairs("train", index, ~noisy, noisy, 0.5, labelled=False)
+    drawn = augment.draw(recipe.augment, batch, size, stream(0))
+    encoder = make_encoder(recipe.encoder, engine).to(device()).train()
+    objective = REGISTRY["moco"](encoder, recipe, stream(0)).to(device())
+    views = training_views(data, cell, recipe, 0, labelled=False)[0]
+    weights = [weight for weight in objective.parameters() if weight.requires_grad]
+    optimiser = torch.optim.SGD(weights, 0.0, momentum=0.9)
+
+    def forward() -> None:
+        with torch.no_grad():
+            encoder(views.first)
+
+    def forward_backward() -> None:
+        encoder(views.first).sum().backward()
+
+    table = Table(f"Parts of a MoCo step, {size} px, batch {batch}", ("part", "ms"))
+    for name, work in (
+        ("render both images", lambda: data.pairs("train", index, ~noisy, noisy, 0.5, labelled=False)),
+        ("augment both images", lambda: [augment.apply(loaded.first, None, drawn) for _ in range(2)]),
+        ("encoder forward, without gradient (keys)", forward),
+        ("encoder forward and backward (queries)", forward_backward),
+        ("optimiser", optimiser.step),
+        ("whole step", whole_step("moco", recipe, engine, bank)),
+    ):
+        table.add(name, 1e3 * time_it(work, device(), least=3, budget=0.5).median)
+    table.show()
+    return table
+
+
+def flops(loss: str, recipe: Recipe) -> float:
+    """Floating-point operations of a step's matrix products and convolutions, forward and backward."""
+    few = replace(recipe, pretrain=replace(recipe.pretrain, batch=2))
+    step = bare_step(loss, few, best_engine("fp32"), torch.device("cpu"))
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 2 * recipe.pretrain.batch
+
+
+def matrix_rate() -> float:
+    """Operations a second of a large bf16 matrix product: what the arithmetic allows."""
+    a, b = (torch.randn(4096, 4096, dtype=torch.bfloat16, device=device()) for _ in range(2))
+    return 2 * 4096**3 / time_it(lambda: a @ b, device(), budget=0.5).median
+
+
+if __name__ == "__main__":
+    main("benchmarks.pretrain", run)

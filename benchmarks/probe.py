@@ -1,0 +1,68 @@
+"""The probe: its share of a `vts-quick` cell, and what keeping features saves."""
+
+from dataclasses import replace
+
+import torch
+
+from benchmarks.common import Table, best_engine, device, main, time_it
+from datasets.textures import load_textures
+from sweep.presets import preset
+from trainables.cell import OBJECTIVES, Cell
+from trainables.contrastive_probe import run_cell
+
+
+def run() -> list[Table]:
+    """Whole cells of `vts-quick` with a third of its steps, scaled up; one thread, as its cells have on two cores."""
+    return [shares(), keeping()]
+
+
+def shares() -> Table:
+    """Seconds of pretraining and probe, each a third of what `vts-quick` takes."""
+    table = Table(
+        "A vts-quick cell, one thread: seconds, pretraining scaled up from a third of its steps",
+        ("loss", "pretraining", "probe", "probe's share"),
+    )
+    recipe = preset("vts-quick").recipe
+    third = replace(recipe, pretrain=replace(recipe.pretrain, steps=recipe.pretrain.steps // 3))
+    bank = load_textures(recipe.vts, None)
+    engine = replace(best_engine(), threads=1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for loss in OBJECTIVES:
+        cell = Cell(objective=loss, rho=0.5, nu=0.5)
+        found = run_cell(cell, third, bank, device=device(), report=lambda *point: None, engine=engine)
+        pretraining = 3 * found["pretrain_seconds"]
+        table.add(
+            loss, pretraining, found["probe_seconds"], found["probe_seconds"] / (pretraining + found["probe_seconds"])
+        )
+    torch.set_num_threads(before)
+    table.show()
+    return table
+
+
+def keeping() -> Table:
+    """The probe of a random encoder with features kept, and with fresh views encoded at every step."""
+    table = Table("The probe of vts-quick by cached_views, all cores: seconds", ("cached_views", "s"))
+    recipe = preset("vts-quick").recipe
+    bank = load_textures(recipe.vts, None)
+    for views in (0, 1, 4, 8):
+        changed = replace(recipe, probe=replace(recipe.probe, cached_views=views))
+
+        def probe(changed: object = changed) -> object:
+            cell = Cell(objective="random")
+            return run_cell(
+                cell,
+                changed,
+                bank,
+                device=device(),
+                report=lambda *point: None,
+                engine=best_engine(),  # type: ignore[arg-type]
+            )
+
+        table.add(views, time_it(probe, device(), warm=0, least=1, budget=0.0).median)
+    table.show()
+    return table
+
+
+if __name__ == "__main__":
+    main("benchmarks.probe", run)

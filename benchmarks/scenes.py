@@ -1,0 +1,64 @@
+"""Scenes: how fast they are described and rendered, against what the encoder can take."""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from benchmarks.common import Table, best_engine, device, in_turn, main, scenes, time_it
+from benchmarks.pretrain import settings
+from datasets.seeding import stream
+from datasets.settings import VtsSettings
+from datasets.textures import load_textures
+from datasets.vts import Vts
+from trainables.timing import bare_step
+
+
+def run() -> list[Table]:
+    """Describing against the number of scenes; rendering against the encoder at 64, 128 and 256 px."""
+    return [describing(), rendering()]
+
+
+def describing() -> Table:
+    """Seconds to describe a set of 256-px scenes, as each cell does when it begins."""
+    table = Table("Describing scenes at 256 px (6/12 to train, 3.6/12 to validate, 2.4/12 to test)", ("scenes", "s"))
+    bank = load_textures(VtsSettings(size=64), None)  # any textures do: nothing is rendered
+    for count in (1500, 3000, 6000, 12000):
+        counts = {"train": count // 2, "val": count * 3 // 10, "test": count // 5}
+        make = partial(Vts, VtsSettings(**counts), bank, partial(stream, 0), device())
+        table.add(count, time_it(make, device()).median)
+    table.show()
+    return table
+
+
+def rendering() -> Table:
+    """Rendering a batch of positive pairs, and how many times slower the encoder takes them in."""
+    table = Table(
+        "Rendering pairs (both images, without labels) and the bare MoCo step with ResNet-18 on them",
+        ("px", "batch", "regions", "pairs/s", "encoder, pairs/s", "times faster"),
+    )
+    for size, batch in ((64, 64), (128, 64), (256, 16)):
+        recipe = settings(size, batch)
+        recipe = replace(recipe, vts=replace(recipe.vts, train=1000, texture_scale=1.0))
+        bank = load_textures(recipe.vts, None)
+        step = bare_step("moco", recipe, best_engine(), device())
+        index = torch.arange(batch)
+        noisy = index % 2 == 0
+        for kept in (True, False):
+            data = scenes(recipe, bank)
+            if not kept:  # as for a set too large to keep its region maps
+                data = scenes(replace(recipe, vts=replace(recipe.vts, train=2**26 // size**2 + 1)), bank)
+
+            def render(data: Vts = data) -> object:
+                return data.pairs("train", index, ~noisy, noisy, 0.5, labelled=False)
+
+            rendered, encoded = in_turn([render, step], device(), rounds=5)
+            words = "kept" if kept and 1000 * size**2 <= 2**26 else "found each time"
+            times = encoded.median / rendered.median
+            table.add(size, batch, words, batch / rendered.median, batch / encoded.median, times)
+    table.show()
+    return table
+
+
+if __name__ == "__main__":
+    main("benchmarks.scenes", run)

@@ -1,0 +1,107 @@
+"""A sweep's own cost: time to the first step, slots kept busy, harness a cell, memory a worker."""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.records import read_records
+from benchmarks.common import Table, cores, main
+
+STEPS = ("--pretrain.steps", "80", "--pretrain.warmup", "20", "--probe.steps", "120")
+"""A third to a half of a `vts-quick` cell: the harness is the same, and the benchmark ends."""
+
+
+def run() -> list[Table]:
+    """Commands of `vts-quick` with shortened cells, from one seed's losses at rho 0 to all 28 cells."""
+    table = Table(
+        "vts-quick with shortened cells: the harness beside them",
+        (
+            "cells",
+            "wall, s",
+            "cells' own, s",
+            "start to first cell, s",
+            "busy",
+            "busy between",
+            "harness a cell, s",
+            "MB a worker",
+        ),
+        notes=[
+            "busy: cells' own seconds / (wall x slots); busy between: from the first cell's begin to the last one's end",
+            "harness a cell: idle slot seconds between a slot's cells, a cell",
+            "MB a worker: largest memory that is a worker's own (Linux's USS)",
+        ],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        command(Path(folder) / "warm", "--rho", "0", "--losses", "random")  # what has to be measured is measured here
+        for words in (("--rho", "0"), ("--rho", "0", "1", "--nu", "1"), ()):
+            table.add(*command(Path(folder) / str(len(words)), *words))
+    table.show()
+    return [table]
+
+
+def command(out: Path, *words: str) -> list[object]:
+    """Run the command, and a row of the table about it."""
+    begun = time.time()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sweep.run", "vts-quick", "--out", str(out), *STEPS, *words],
+        stdout=subprocess.DEVNULL,
+    )
+    largest: list[float] = [0.0]
+    watch = threading.Thread(target=_watch, args=(process, largest), daemon=True)
+    watch.start()
+    if process.wait():
+        raise SystemExit(f"the sweep in {out} ended with exit code {process.returncode}")
+    wall = time.time() - begun
+    watch.join()
+    records = read_records(out)
+    start = records.started.map(lambda text: datetime.fromisoformat(text).timestamp())
+    end = start + records.seconds
+    slots = min(len(records), cores() // int(records.threads[0]))
+    own = float(records.seconds.sum())
+    between = own / (slots * float(end.max() - start.min()))
+    return [
+        len(records),
+        wall,
+        own,
+        float(start.min()) - begun,
+        own / (wall * slots),
+        between,
+        gaps(start, end),
+        largest[0],
+    ]
+
+
+def gaps(start: pd.Series, end: pd.Series) -> float:
+    """Mean seconds from the end of a cell to the begin of the next in the same slot; 0 where no slot had two."""
+    found, free = [], []
+    for begin, finish in sorted(zip(start, end, strict=True)):
+        ready = [time for time in free if time <= begin]
+        if ready:
+            free.remove(max(ready))
+            found.append(begin - max(ready))
+        free.append(finish)
+    return sum(found) / len(found) if found else 0.0
+
+
+def _watch(process: subprocess.Popen, largest: list[float]) -> None:
+    """Look twice a second at what memory is a worker's own; what is shared through Ray's store is not in it."""
+    import psutil
+
+    while process.poll() is None:
+        try:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                if "ImplicitFunc" in " ".join(child.cmdline()):
+                    largest[0] = max(largest[0], child.memory_full_info().uss / 2**20)
+        except psutil.Error:
+            pass
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main("benchmarks.sweep", run)
