@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test test-all check clean
+.PHONY: sweep test test-all check bench clean
 
 sweep: $(VENV)/.installed ## run the default sweep, or what is missing of it
 	@$(BIN)/python -m sweep.run $(ARGS)
@@ -20,6 +20,9 @@ check: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev ## every test; NOISY_PAIRS_DATA=DIR adds those on real photographs
 	$(BIN)/python -m pytest
 
+bench: $(VENV)/.installed-bench ## speed against the bare step and against what a user would write; about 9 minutes on 2 cores
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +32,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
 clean: ## remove the environment and caches, never results

@@ -58,14 +58,12 @@ class Table:
 
     def show(self) -> None:
         """Print it."""
-        cells = [[_text(value) for value in row] for row in [list(self.columns), *self.rows]]
+        cells = [list(self.columns), *([_text(value) for value in row] for row in self.rows)]
         widths = [max(len(row[k]) for row in cells) for k in range(len(self.columns))]
         print(f"\n{self.title}")
         for number, row in enumerate(cells):
-            first, *rest = (
-                text.ljust(w) if k == 0 else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))
-            )
-            print("  " + "  ".join([first, *rest]))
+            rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+            print("  " + "  ".join([row[0].ljust(widths[0]), *rest]))
             if number == 0:
                 print("  " + "-" * (sum(widths) + 2 * len(widths) - 2))
         for note in self.notes:

@@ -22,8 +22,6 @@ from trainables.recipe import Encoder, Moco, Recipe
 from trainables.timing import bare_step
 from trainables.views import training_views
 
-CELL = {"rho": 0.5, "nu": 0.5}
-
 
 def settings(size: int, batch: int) -> Recipe:
     """ResNet-18 with MoCo's own augmentation, at a size and batch."""
@@ -40,7 +38,7 @@ def settings(size: int, batch: int) -> Recipe:
 
 def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> Callable[[], object]:
     """A step as a sweep takes it: pairs, rendering, augmentation, and everything in `bare_step`."""
-    cell = Cell(objective=loss, **CELL)
+    cell = Cell(objective=loss, rho=0.5, nu=0.5)
     data = scenes(recipe, bank)
     objective = REGISTRY[loss](make_encoder(recipe.encoder, engine), recipe, stream(0, "queue"))
     training = Training(objective, recipe.pretrain, device())
@@ -186,7 +184,7 @@ def parts(size: int, batch: int, bank: TextureBank) -> Table:
     from datasets import augment
 
     recipe, engine = settings(size, batch), best_engine()
-    data, cell = scenes(recipe, bank), Cell(objective="moco", **CELL)
+    data, cell = scenes(recipe, bank), Cell(objective="moco", rho=0.5, nu=0.5)
     index = torch.arange(batch)
     noisy = index % 2 == 0
     loaded = data.pairs("train", index, ~noisy, noisy, 0.5, labelled=False)

@@ -1,6 +1,7 @@
 """The probe: its share of a `vts-quick` cell, and what keeping features saves."""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -47,18 +48,15 @@ def keeping() -> Table:
     bank = load_textures(recipe.vts, None)
     for views in (0, 1, 4, 8):
         changed = replace(recipe, probe=replace(recipe.probe, cached_views=views))
-
-        def probe(changed: object = changed) -> object:
-            cell = Cell(objective="random")
-            return run_cell(
-                cell,
-                changed,
-                bank,
-                device=device(),
-                report=lambda *point: None,
-                engine=best_engine(),  # type: ignore[arg-type]
-            )
-
+        probe = partial(
+            run_cell,
+            Cell(objective="random"),
+            changed,
+            bank,
+            device=device(),
+            report=lambda *point: None,
+            engine=best_engine(),
+        )
         table.add(views, time_it(probe, device(), warm=0, least=1, budget=0.0).median)
     table.show()
     return table

@@ -24,8 +24,8 @@ def describing() -> Table:
     table = Table("Describing scenes at 256 px (6/12 to train, 3.6/12 to validate, 2.4/12 to test)", ("scenes", "s"))
     bank = load_textures(VtsSettings(size=64), None)  # any textures do: nothing is rendered
     for count in (1500, 3000, 6000, 12000):
-        counts = {"train": count // 2, "val": count * 3 // 10, "test": count // 5}
-        make = partial(Vts, VtsSettings(**counts), bank, partial(stream, 0), device())
+        counts = VtsSettings(train=count // 2, val=count * 3 // 10, test=count // 5)
+        make = partial(Vts, counts, bank, partial(stream, 0), device())
         table.add(count, time_it(make, device()).median)
     table.show()
     return table
@@ -48,10 +48,7 @@ def rendering() -> Table:
             data = scenes(recipe, bank)
             if not kept:  # as for a set too large to keep its region maps
                 data = scenes(replace(recipe, vts=replace(recipe.vts, train=2**26 // size**2 + 1)), bank)
-
-            def render(data: Vts = data) -> object:
-                return data.pairs("train", index, ~noisy, noisy, 0.5, labelled=False)
-
+            render = partial(data.pairs, "train", index, ~noisy, noisy, 0.5, labelled=False)
             rendered, encoded = in_turn([render, step], device(), rounds=5)
             words = "kept" if kept and 1000 * size**2 <= 2**26 else "found each time"
             times = encoded.median / rendered.median

@@ -21,18 +21,9 @@ def run() -> list[Table]:
     """Commands of `vts-quick` with shortened cells, from one seed's losses at rho 0 to all 28 cells."""
     table = Table(
         "vts-quick with shortened cells: the harness beside them",
-        (
-            "cells",
-            "wall, s",
-            "cells' own, s",
-            "start to first cell, s",
-            "busy",
-            "busy between",
-            "harness a cell, s",
-            "MB a worker",
-        ),
+        ("cells", "wall, s", "own, s", "to first cell, s", "busy", "busy between", "harness a cell, s", "MB a worker"),
         notes=[
-            "busy: cells' own seconds / (wall x slots); busy between: from the first cell's begin to the last one's end",
+            "own: the cells' seconds; busy: own / (wall x slots); busy between: from the first begin to the last end",
             "harness a cell: idle slot seconds between a slot's cells, a cell",
             "MB a worker: largest memory that is a worker's own (Linux's USS)",
         ],
@@ -79,7 +70,8 @@ def command(out: Path, *words: str) -> list[object]:
 
 def gaps(start: pd.Series, end: pd.Series) -> float:
     """Mean seconds from the end of a cell to the begin of the next in the same slot; 0 where no slot had two."""
-    found, free = [], []
+    found: list[float] = []
+    free: list[float] = []
     for begin, finish in sorted(zip(start, end, strict=True)):
         ready = [time for time in free if time <= begin]
         if ready:

@@ -95,3 +95,14 @@ def test_the_dtype_stays(dtype):
     images, factor = photographs().to(dtype), uniform(0.1, 0.5).to(dtype)
     assert colour.jitter(images, factor, factor, factor, factor).dtype == dtype
     assert colour.blur(images, factor, radius=2).dtype == dtype
+
+
+def test_a_change_that_is_left_out_or_neutral_leaves_the_bits_alone():
+    images = photographs()
+    assert torch.equal(colour.jitter(images, None, None, None, None), images)
+    factor = uniform(0.5, 1.5)
+    assert torch.equal(
+        colour.jitter(images, factor, None, factor, None), colour.saturation(colour.brightness(images, factor), factor)
+    )
+    neutral = [torch.full((6,), value) for value in colour.NEUTRAL[:3]]
+    assert torch.equal(colour.jitter(images, *neutral, None), images)

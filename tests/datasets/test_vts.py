@@ -170,3 +170,29 @@ def test_a_gpu_renders_the_same_scenes():
     here, there = (side.downstream("test", torch.arange(10)) for side in sides)
     assert torch.equal(here[1], there[1].cpu())
     assert torch.equal(here[0], there[0].cpu())
+
+
+def test_region_maps_that_are_kept_are_those_that_are_found_each_time(vts, monkeypatch):
+    index, noisy = torch.tensor([3, 1, 39, 3]), torch.tensor([True, False, True, False])
+    kept = vts.pairs("train", index, ~noisy, noisy, 0.5)
+    assert "train" in vts._regions
+    monkeypatch.setattr("datasets.vts.KEPT", 0)
+    fresh = Vts(SETTINGS, plain_bank(), partial(stream, 3), CPU)
+    found = fresh.pairs("train", index, ~noisy, noisy, 0.5)
+    assert not fresh._regions
+    assert torch.equal(kept.first, found.first)
+    assert torch.equal(kept.second, found.second)
+    assert torch.equal(kept.first_labels, found.first_labels)
+    for one, other in zip(vts.downstream("val", index % 10), fresh.downstream("val", index % 10), strict=True):
+        assert torch.equal(one, other)
+    assert vts.noise_pixels(0.5) == fresh.noise_pixels(0.5)
+
+
+def test_pairs_without_labels_are_the_same_pairs(vts):
+    noisy = torch.arange(40) % 2 == 0
+    pair = vts.pairs("train", every(vts), ~noisy, noisy, 0.5, labelled=False)
+    labelled = vts.pairs("train", every(vts), ~noisy, noisy, 0.5)
+    assert pair.first_labels is pair.second_labels is None
+    assert torch.equal(pair.first, labelled.first)
+    assert torch.equal(pair.second, labelled.second)
+    assert torch.equal(vts.noise_free_labels("train", every(vts)), labelled.second_labels)

@@ -87,3 +87,28 @@ def test_settings_that_do_not_fit_each_other_are_refused():
     ):
         with pytest.raises(InputError, match=message):
             make()
+
+
+def test_a_folder_belongs_to_one_precision(tmp_path):
+    from dataclasses import replace
+
+    from trainables.engine import PLAIN, Engine
+
+    smoke = preset("vts-smoke")
+    folder = Folder(tmp_path / "out")
+    assert folder.before() is None
+    folder.claim(smoke, "data")
+    assert folder.before() == smoke
+    folder.check(replace(smoke, engine=Engine()))
+    folder.check(replace(smoke, engine=replace(PLAIN, threads=2)))
+    with pytest.raises(InputError, match="records made in fp32: choose another --out for bf16"):
+        folder.check(replace(smoke, engine=replace(PLAIN, precision="bf16")))
+
+
+def test_how_a_cell_is_executed_is_no_part_of_its_key():
+    from dataclasses import replace
+
+    from trainables.engine import Engine
+
+    smoke = preset("vts-smoke")
+    assert replace(smoke, engine=Engine(precision="bf16", threads=2)).cells() == smoke.cells()

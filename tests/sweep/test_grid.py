@@ -6,7 +6,7 @@ import pytest
 
 from datasets.errors import InputError
 from sweep.config import Sweep
-from sweep.grid import Axes, expand
+from sweep.grid import Axes, cheapest_last, expand
 from sweep.presets import PRESETS, preset
 from trainables.cell import BASELINES, Cell
 
@@ -81,3 +81,14 @@ def test_the_searcher_hands_out_every_cell_once_then_finishes(tmp_path):
     assert tuple(first + rest) == cells
     assert again.suggest("one more") == Searcher.FINISHED
     assert again.suggest("another") == Searcher.FINISHED
+
+
+def test_the_cheapest_of_the_last_seed_come_last_and_none_is_lost():
+    cells = Sweep(seeds=(0, 1)).cells()
+    order = cheapest_last(cells, 5)
+    assert sorted(order) == sorted(cells)
+    assert order[: len(cells) // 2] == cells[: len(cells) // 2]  # the first seed is left as it is
+    assert [cell.objective for cell in order[-5:]] == ["moco"] * 4 + ["random"]
+    kept = [cell for cell in cells if cell not in order[-5:]]
+    assert list(order[:-5]) == kept
+    assert cheapest_last(cells[:1], 5) == cells[:1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,9 @@ def test_records_carry_their_provenance_and_curves(smoke):
     assert set(json.loads(records.versions[0])) >= {"torch", "timm", "ray"}
     assert (records.threads == 1).all()
     assert (records.device == "cpu").all()
+    assert set(zip(records.precision, records.layout, records.compile, strict=True)) == {
+        ("fp32", "channels_last", "no")
+    }
     assert records.data.nunique() == records["commit"].nunique() == 1
     assert records.recipe.unique().tolist() == [preset("vts-smoke").recipe.fingerprint]
     pretrained = records[records.objective != "random"]
@@ -159,6 +163,32 @@ def test_mlflow_is_filled_from_records_where_it_was_lost(smoke):
         assert not [name for name, value in child.data.metrics.items() if value != value]
         history = client.get_metric_history(child.info.run_id, "probe/val_f1_macro")
         assert [point.step for point in history] == [20, 40]
+
+
+def test_what_the_machine_does_best_is_measured_once_and_recorded(tmp_path):
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words = ("vts-smoke", "--precision", "auto", "--losses", "moco", "--rho", 0)
+    first = run(*words, "--out", tmp_path / "out", env=cache)
+    assert first.returncode == 0, first.stderr
+    chosen = next(line for line in first.stdout.splitlines() if line.startswith("engine: "))
+    assert re.fullmatch(
+        r"engine: (fp32|bf16), channels-last, 1 thread a cell, \d+ at a time: .* times the plain engine", chosen
+    )
+    row = read_records(tmp_path / "out").iloc[0]
+    assert row.precision == chosen.removeprefix("engine: ")[:4]
+    assert from_yaml(tmp_path / "out" / "sweep.yaml").engine.precision == row.precision
+    again = run(*words, "--out", tmp_path / "again", env=cache)
+    assert chosen in again.stdout  # to the digit: remembered
+    other = "fp32" if row.precision == "bf16" else "bf16"
+    refused = run(*words[:1], "--precision", other, "--out", tmp_path / "out", env=cache)
+    assert refused.returncode == 2
+    assert f"records made in {row.precision}: choose another --out for {other}" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_the_driver_does_without_torch():
+    code = "import sys, sweep.execute, sweep.settle, sweep.launch, sweep.logbook; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_a_diverging_cell_is_recorded_as_failed_and_not_tried_for_ever(tmp_path):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from trainables.losses import cross_image, info_nce, within_image
 
@@ -143,3 +144,37 @@ def test_losses_survive_a_low_temperature_in_float32():
         info_nce(features[0], -features[0], features[1], temperature=0.005),
     ):
         assert loss.isfinite()
+
+
+def kept_bytes(loss, images, positions=16):
+    """Bytes that a dense loss keeps for its gradient, each tensor counted once."""
+    generator = torch.Generator().manual_seed(0)
+    features, partner, other = (
+        functional.normalize(torch.rand(images, positions, 8, generator=generator), dim=2).requires_grad_()
+        for _ in range(3)
+    )
+    labels = torch.randint(2, (images, positions), generator=generator)
+    kept = {}
+
+    def note(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        held = loss(features, partner, other, labels)
+    assert held.requires_grad
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda f, p, o, y: within_image(f, p, y, y, temperature=0.1),
+        lambda f, p, o, y: cross_image(f, p, o, y, y, y.flip(1), temperature=0.1),
+    ],
+    ids=["within_image", "cross_image"],
+)
+def test_memory_of_a_dense_loss_is_linear_in_the_batch(loss):
+    one, two, three = (kept_bytes(loss, images) for images in (8, 16, 24))
+    assert two - one == three - two > 0
+    assert two == pytest.approx(2 * one, rel=0.01)

@@ -1,0 +1,79 @@
+"""Cells that did not fit beside others run again, alone, and fail only then."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.records import read_records
+from datasets.settings import CLASSES
+from sweep import cluster, launch
+from sweep.presets import preset
+from sweep.recorder import Recorder
+from sweep.status import Status
+from sweep.worker import out_of_memory
+from trainables.engine import PLAIN
+
+
+class Silent:
+    """Stands for the logbook."""
+
+    def __getattr__(self, name):
+        return lambda *what: None
+
+
+def test_lack_of_memory_is_known_by_its_errors():
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory(MemoryError())
+    assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path, monkeypatch, capsys):
+    sweep = preset("vts-smoke")
+    cells = sweep.cells()
+    crowded, hopeless = cells[1], cells[2]
+
+    def train(config, *, recipe, bank, engine):
+        # Nested, so that workers get it by value.
+        import time
+
+        from ray import tune
+
+        from trainables.cell import Cell
+
+        cell = Cell(**config["cell"])
+        tries = Path(bank, cell.key)
+        tries.write_text(json.dumps([*json.loads(tries.read_text() if tries.exists() else "[]"), time.time()]))
+        again = len(json.loads(tries.read_text())) > 1
+        if cell == hopeless or (cell == crowded and not again):
+            tune.report({"error": "OutOfMemoryError: too large", "traceback": "", "did_not_fit": True})
+            return
+        row = dict(config["cell"]) | {"key": cell.key, "status": "done", "versions": "{}", "started": "now"}
+        row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "seconds": 1.0}
+        tune.report({"row": row, "curves": []})
+
+    monkeypatch.setattr(launch, "train_cell", train)
+    tries = tmp_path / "tries"
+    tries.mkdir()
+    sweep = type(sweep)(**{**vars(sweep), "out": tmp_path / "out"})
+    origin = {"commit": "c", "version": "v", "data": "d", "source": "s"}
+    recorder = Recorder(sweep, CLASSES, origin, Silent(), Status(len(cells), 0))
+    with cluster.started(PLAIN):
+        launch.launch(sweep, cells, str(tries), recorder, tmp_path / "logs")
+    times = {cell: json.loads((tries / cell.key).read_text()) for cell in cells}
+    assert {cell for cell, found in times.items() if len(found) == 2} == {crowded, hopeless}
+    assert all(len(found) <= 2 for found in times.values())
+    first_round = max(found[0] for found in times.values())
+    assert all(found[1] > first_round for found in times.values() if len(found) == 2)
+    assert set(read_records(sweep.out).key) == {cell.key for cell in cells} - {hopeless.key}
+    assert recorder.failures == {hopeless.key: "OutOfMemoryError: too large"}
+    said = capsys.readouterr().out
+    assert said.count("runs again alone, at the end: OutOfMemoryError") == 2
+    assert said.count("failed: OutOfMemoryError") == 1
+
+
+@pytest.fixture(autouse=True)
+def root_on_the_path(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)

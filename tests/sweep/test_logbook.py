@@ -1,0 +1,100 @@
+"""MLflow beside the sweep: in order, and nothing stops or gets lost when it fails."""
+
+import logging
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from sweep import logbook as module
+from sweep import logs
+from sweep.folder import Folder
+from sweep.logbook import Logbook
+from sweep.presets import preset
+
+
+class Notes:
+    """Stands for `Tracking`: notes what it is told, and fails while `broken`."""
+
+    experiment = "1"
+
+    def __init__(self):
+        self.told, self.broken = [], False
+
+    def __getattr__(self, name):
+        def tell(*what):
+            if self.broken:
+                raise MlflowException("gone")
+            self.told.append((name, *what))
+
+        return tell
+
+
+@pytest.fixture
+def notes(monkeypatch):
+    made = Notes()
+    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own: made)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path / "out")
+
+
+SMOKE = preset("vts-smoke")
+ONE, TWO = SMOKE.cells()[:2]
+
+
+def test_what_is_told_is_written_in_order_and_curves_are_given_again_at_the_end(notes, folder):
+    with Logbook(SMOKE, folder) as book:
+        book.curves(ONE, [1])
+        book.finish(ONE, {"status": "done"}, [1, 2])
+        book.flush()
+        book.start(TWO)
+        book.end(True, {}, [])
+        assert notes.told == [
+            ("curves", ONE, [1]),
+            ("curves", ONE, [1, 2]),
+            ("finish", ONE, {"status": "done"}),
+            ("start", TWO),
+            ("end", True, {}, []),
+        ]
+        assert book.fault is None
+        assert book.runs == "#/experiments/1/runs?workflowType=machine_learning"
+
+
+def test_nothing_is_connected_before_there_is_something_to_write(notes, folder):
+    with Logbook(SMOKE, folder) as book:
+        book.start(ONE)
+        book.flush()
+        assert notes.told == []
+        assert book.runs == "#/experiments?workflowType=machine_learning"
+
+
+def test_a_fault_is_told_left_alone_for_a_while_and_tried_again(notes, folder, monkeypatch):
+    with Logbook(SMOKE, folder) as book:
+        notes.broken = True
+        book.curves(ONE, [1])
+        book.flush()
+        assert book.fault == "gone"
+        notes.broken = False
+        book.curves(ONE, [2])
+        book.flush()
+        assert notes.told == []
+        monkeypatch.setattr(book, "_quiet_until", 0.0)
+        book.finish(ONE, {}, [1, 2])
+    assert notes.told == [("curves", ONE, [1, 2]), ("finish", ONE, {})]
+
+
+def test_what_is_logged_before_the_folder_is_known_goes_into_its_log(tmp_path):
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    try:
+        logs.hold()
+        logging.getLogger("early").warning("first")
+        logs.to_file(tmp_path / "log")
+        logging.getLogger("late").info("second")
+        text = (tmp_path / "log").read_text()
+        assert text.index("early: first") < text.index("late: second")
+    finally:
+        root.handlers, root.level = before, level

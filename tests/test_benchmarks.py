@@ -1,0 +1,59 @@
+"""What the benchmarks count with; the speeds themselves are asserted nowhere."""
+
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks.common import Table, Timing, in_turn, ratio
+from benchmarks.pretrain import flops, settings
+from benchmarks.sweep import gaps
+
+CPU = torch.device("cpu")
+
+
+def test_things_timed_in_turn_are_each_called_once_a_round_after_one_that_does_not_count():
+    calls = []
+    first, second = in_turn([lambda: calls.append("a"), lambda: calls.append("b")], CPU, rounds=3)
+    assert calls == ["a", "b"] * 4
+    assert len(first.seconds) == len(second.seconds) == 3
+
+
+def test_a_ratio_is_that_of_the_rounds():
+    slow, fast = Timing((2.0, 4.0, 6.0)), Timing((1.0, 2.0, 3.0))
+    assert ratio(slow, fast) == 2
+    assert slow.median == 4
+    assert slow.spread == 1
+    assert slow.rate(8) == "2.0 ±50%"
+    a, b = in_turn([lambda: time.sleep(0.02), lambda: time.sleep(0.002)], CPU, rounds=3)
+    assert ratio(a, b) > 2
+
+
+@pytest.mark.parametrize(
+    ("times", "mean"),
+    [
+        ([(0, 5), (5.5, 9)], 0.5),  # one slot
+        ([(0, 5), (1, 4), (4.25, 9), (5.75, 9)], 0.5),  # two: the next takes the slot that became free last
+        ([(0, 5), (1, 4)], 0.0),
+    ],
+)
+def test_gaps_are_those_between_cells_of_a_slot(times, mean):
+    start, end = (pd.Series([float(pair[k]) for pair in times]) for k in (0, 1))
+    assert gaps(start, end) == mean
+
+
+def test_a_table_shows_every_row_and_note(capsys):
+    table = Table("Title", ("what", "value"), notes=["a note"])
+    table.add("one", 1234.5)
+    table.show()
+    said = capsys.readouterr().out
+    for word in ("Title", "what", "one", "1.23e+03", "a note"):
+        assert word in said
+
+
+def test_operations_of_a_step_are_those_of_three_and_one_passes():
+    # A forward pass of ResNet-18 at 224 px is 1.8e9 multiply-adds (He et al. 2016, Table 1); at 64 px its convolutions
+    # take (64 / 224)^2 of that. Queries: forward, and about twice that backward; keys: forward.
+    expected = 2 * 1.8e9 * (64 / 224) ** 2 * 4 * 16
+    assert flops("moco", settings(64, 16)) == pytest.approx(expected, rel=0.1)

@@ -1,0 +1,134 @@
+"""Engines: what they refuse, and that the fast ones compute what the plain one does."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from datasets.errors import InputError
+from datasets.seeding import stream
+from datasets.vts import Vts
+from trainables.cell import OBJECTIVES, Cell
+from trainables.encoders import check_encoder, make_encoder
+from trainables.engine import PLAIN, Engine
+from trainables.objectives import REGISTRY
+from trainables.pretrain import Training
+from trainables.recipe import KNOWN, Encoder
+from trainables.timing import bare_step, seconds_of
+from trainables.views import training_views
+
+CPU = torch.device("cpu")
+
+
+def losses(objective, recipe, engine, steps=3):
+    step = bare_step(objective, recipe, engine, CPU)
+    return torch.stack([step() for _ in range(steps)])
+
+
+def test_what_is_left_open_is_told_and_filled_by_the_plain_engine():
+    assert PLAIN.settled
+    assert not Engine().settled
+    assert not replace(PLAIN, threads=0).settled
+    assert Engine().plain() == PLAIN
+    assert Engine(precision="bf16", threads=3).plain() == replace(PLAIN, precision="bf16", threads=3)
+    assert Engine(deterministic=True).plain() == replace(PLAIN, deterministic=True)
+    assert str(PLAIN) == "fp32, channels-last, 1 thread a cell"
+    assert (
+        str(replace(PLAIN, compile="default", threads=2)) == "fp32, channels-last, compiled (default), 2 threads a cell"
+    )
+    with pytest.raises(InputError, match=r"--engine.threads -1"):
+        Engine(threads=-1)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_layout_changes_rounding_alone(recipe, objective):
+    other = losses(objective, recipe, replace(PLAIN, layout="contiguous"))
+    assert torch.allclose(other, losses(objective, recipe, PLAIN), rtol=1e-4)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_bf16_changes_rounding_alone_and_does_change_it(recipe, objective):
+    plain, fast = (losses(objective, recipe, replace(PLAIN, precision=p)) for p in ("fp32", "bf16"))
+    assert torch.allclose(fast, plain, rtol=0.02)
+    assert not torch.equal(fast, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of torch's own compiler
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_compiling_changes_rounding_alone(recipe, objective):
+    compiled = losses(objective, recipe, replace(PLAIN, compile="default"))
+    assert torch.allclose(compiled, losses(objective, recipe, PLAIN), rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_copy_of_a_compiled_encoder_runs_its_own_network(recipe):
+    encoder = make_encoder(recipe.encoder, replace(PLAIN, compile="default"))
+    twin = copy.deepcopy(encoder)
+    with torch.no_grad():
+        for weight in twin.parameters():
+            weight.mul_(3)
+    images = torch.rand(4, 3, 32, 32)
+    assert not torch.allclose(encoder(images), twin(images))
+    plain = make_encoder(recipe.encoder)
+    plain.load_state_dict(twin.state_dict())
+    assert torch.allclose(twin(images), plain(images), atol=1e-3)
+
+
+def test_features_are_float32_whatever_the_precision(recipe):
+    for precision in ("fp32", "bf16"):
+        encoder = make_encoder(recipe.encoder, replace(PLAIN, precision=precision))
+        assert encoder(torch.rand(2, 3, 32, 32)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("stride", [8, 16, 32])
+@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("slim", [1.0, 0.25, 1 / 32])
+def test_models_that_are_used_untried_can_be_built_by_every_recipe(name, stride, pool, slim):
+    if pool or stride < 32:
+        check_encoder(Encoder(name=name, output_stride=stride, stem_pool=pool, slim=slim))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_views_without_labels_are_the_same_views(data, recipe, objective):
+    cell = Cell(objective=objective, rho=0.5, nu=0.5)
+    with_labels, noisy = training_views(data, cell, recipe, 3)
+    without, as_noisy = training_views(data, cell, recipe, 3, labelled=False)
+    assert torch.equal(with_labels.first, without.first)
+    assert torch.equal(with_labels.second, without.second)
+    assert torch.equal(noisy, as_noisy)
+    assert without.first_labels is without.second_labels is None
+    loss = REGISTRY[objective](make_encoder(recipe.encoder), recipe, stream(0))
+    if loss.labelled:
+        with pytest.raises(AssertionError, match="made without labels"):
+            loss.loss(without, stream(0))
+
+
+def test_timing_takes_the_calls_and_seconds_it_is_told_to():
+    calls = []
+    assert len(seconds_of(lambda: calls.append(0), CPU, least=4, budget=0.0)) == 4 == len(calls)
+    assert sum(seconds_of(lambda: None, CPU, least=1, budget=0.01)) >= 0.01
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_step_makes_no_gpu_wait(bank, recipe, objective):
+    from functools import partial
+
+    device = torch.device("cuda")
+    data = Vts(recipe.vts, bank, partial(stream, 0), device)
+    loss = REGISTRY[objective](make_encoder(recipe.encoder, replace(PLAIN, precision="bf16")), recipe, stream(0))
+    training = Training(loss, recipe.pretrain, device)
+    cell = Cell(objective=objective, rho=0.5, nu=0.5)
+    for step in range(4):
+        if step == 2:  # what is made once has been made
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            views, _ = training_views(data, cell, recipe, step, labelled=loss.labelled)
+            training.step(views, stream(0, "other image", step))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
