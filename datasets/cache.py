@@ -1,6 +1,7 @@
 """What is dear to make and cheap to keep: files in the user's cache, trusted by their checksum alone."""
 
 import os
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def keep(name: str, content: bytes) -> None:
         part.write_bytes(blake2b(content).digest() + content)
         part.replace(folder / name)
     except OSError:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def kept(name: str) -> bytes | None:

@@ -97,4 +97,6 @@ def test_what_is_logged_before_the_folder_is_known_goes_into_its_log(tmp_path):
         text = (tmp_path / "log").read_text()
         assert text.index("early: first") < text.index("late: second")
     finally:
+        for handler in set(root.handlers) - set(before):
+            handler.close()
         root.handlers, root.level = before, level
