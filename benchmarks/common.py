@@ -83,7 +83,7 @@ def time_it(
     return Timing(tuple(seconds_of(work, device, least=least, budget=budget)))
 
 
-def in_turn(works: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 7) -> list[Timing]:
+def in_turn(works: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 5) -> list[Timing]:
     """Time several things one after the other, round after round: a machine that slows down slows all of them."""
     for work in works:
         work()

@@ -97,8 +97,8 @@ def versus(
         lines = [(0, theirs, ratio(theirs, mine))]
         # Loader workers go on between steps: such a loop is timed by itself, and ours right after it.
         workers = min(16, cores())
-        loop = time_it(make(images, size, batch, workers, device()), device(), warm=2)
-        lines.append((workers, loop, loop.median / time_it(ours, device()).median))
+        loop = time_it(make(images, size, batch, workers, device()), device(), warm=2, least=3)
+        lines.append((workers, loop, loop.median / time_it(ours, device(), least=3).median))
     except ImportError:
         return [f"{name}: not installed, see the extra `bench`"]
     return [

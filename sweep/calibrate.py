@@ -72,7 +72,7 @@ def measure(task: Task, images: int) -> Choice:
     (cells, threads), *other_splits = _splits(task)
     most = max(cells, *(count for count, _ in other_splits), 1)
     with processes(task, most) as ask:
-        fallback = replace(task.engine.plain(), threads=threads)
+        fallback = replace(task.engine.filled(PLAIN), threads=threads)
         race = _Race(ask, plain=ask(replace(PLAIN, threads=threads), cells), fallback=fallback)
         for engine in _eager(task, threads):
             race.enter(engine, cells)

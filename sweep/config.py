@@ -1,7 +1,7 @@
 """What one command runs: the grid's axes, the recipe and the machine's share, as one typed value and as YAML."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -83,6 +83,20 @@ class Sweep:
     def axes(self) -> Axes:
         """The grid's axes."""
         return Axes(self.objectives, self.rho, self.nu, self.pairings, self.seeds)
+
+    def going_on(self, before: "Sweep | None") -> "Sweep":
+        """This sweep in a folder that `before` was run in: what it leaves open is executed as before.
+
+        A folder's cells are to be compared with each other; what is given still wins.
+        """
+        if before is None:
+            return self
+        return replace(
+            self,
+            engine=self.engine.filled(before.engine),
+            gpu_share=self.gpu_share or before.gpu_share,
+            cell_memory=self.cell_memory or before.cell_memory,
+        )
 
     def cells(self) -> tuple[Cell, ...]:
         """The distinct cells of the grid."""

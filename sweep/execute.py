@@ -43,19 +43,18 @@ def execute(sweep: Sweep) -> int:
     cells = sweep.cells()
     missing = _pending(sweep, cells)
     folder = Folder(sweep.out)
-    folder.check(sweep)
+    sweep = sweep.going_on(folder.check(sweep))
     logs.hold()
     # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
     bank = load_textures(sweep.recipe.vts, sweep.data_root, download=sweep.download)
     with ExitStack() as stack:
-        origin = "as before"
         if missing:
             from sweep.cluster import machine, started
             from sweep.settle import settle
 
             _check(sweep.recipe.encoder)
             stack.enter_context(started(sweep.engine))
-            sweep, origin = settle(sweep, folder.before(), missing, machine())
+            sweep, engine = settle(sweep, missing, machine())
         folder.claim(sweep, bank.fingerprint)
         logs.to_file(folder.log)
         announce(sweep, bank)
@@ -65,7 +64,7 @@ def execute(sweep: Sweep) -> int:
         if not missing:
             print(f"all {len(cells)} cells are recorded already; nothing is run")
             return 1 if show(sweep, cells, {}, folder, logbook) else 0
-        print(f"engine: {origin}")
+        print(f"engine: {engine}")
         print(f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}", flush=True)
         failures, interrupted, unwritable = _run(sweep, missing, len(cells), bank, folder, logbook)
         left = show(sweep, cells, failures, folder, logbook)

@@ -49,37 +49,37 @@ class Folder:
         """Its address."""
         return f"sqlite:///{self.mlflow.resolve()}"
 
-    def before(self) -> Sweep | None:
-        """The sweep that the folder was last used for; None for a new folder or one whose `sweep.yaml` is damaged."""
-        try:
-            return from_yaml(self.config) if self.config.exists() else None
-        except InputError:
-            return None
-
-    def check(self, sweep: Sweep) -> None:
+    def check(self, sweep: Sweep) -> Sweep | None:
         """Make sure, before anything is started, that the folder is new or this recipe's.
+
+        Returns:
+            The sweep that it was last used for; None where it is new.
 
         Raises:
             InputError: it belongs to another recipe or precision (says what differs), or is damaged.
         """
-        if self.config.exists():
-            try:
-                before = from_yaml(self.config)
-            except InputError as error:
-                raise InputError(
-                    f"--out {self.root}: its sweep.yaml is damaged; delete it if the records are this recipe's"
-                ) from error
-            if changed := recipe_differences(before, sweep):
-                raise InputError(
-                    f"--out {self.root} holds the records of another recipe: {'; '.join(changed)}; choose another "
-                    f"--out, or repeat its recipe with --config {self.config}"
-                )
-            there, here = before.engine.precision, sweep.engine.precision
-            if "auto" not in (there, here) and there != here:
-                raise InputError(
-                    f"--out {self.root} holds records made in {there}: choose another --out for {here}, or leave "
-                    "--precision out"
-                )
+        if not self.config.exists():
+            return None
+        try:
+            before = from_yaml(self.config)
+        except InputError as error:
+            reason = str(error).removeprefix(f"--config {self.config}: ")
+            raise InputError(
+                f"--out {self.root}: its sweep.yaml is damaged or of another version ({reason}): choose another "
+                "--out, or delete that file if the records are this recipe's"
+            ) from error
+        if changed := recipe_differences(before, sweep):
+            raise InputError(
+                f"--out {self.root} holds the records of another recipe: {'; '.join(changed)}; choose another "
+                f"--out, or repeat its recipe with --config {self.config}"
+            )
+        there, here = before.engine.precision, sweep.engine.precision
+        if "auto" not in (there, here) and there != here:
+            raise InputError(
+                f"--out {self.root} holds records made in {there}: choose another --out for {here}, or leave "
+                "--precision out"
+            )
+        return before
 
     def claim(self, sweep: Sweep, data: str) -> None:
         """Make the folder, or make sure that it is this data's, and write `sweep.yaml`.

@@ -43,10 +43,10 @@ class Engine:
         cores = f"{self.threads} thread" + ("" if self.threads == 1 else "s")
         return f"{self.precision}, {self.layout.replace('_', '-')}{compiled}, {cores} a cell"
 
-    def plain(self) -> "Engine":
-        """This engine with `PLAIN`'s value wherever it says `auto` or 0: nothing is measured."""
+    def filled(self, other: "Engine") -> "Engine":
+        """This engine with the other's value wherever it says `auto` or 0."""
         auto = {"precision": "auto", "layout": "auto", "compile": "auto", "threads": 0}
-        return replace(self, **{name: getattr(PLAIN, name) for name, a in auto.items() if getattr(self, name) == a})
+        return replace(self, **{name: getattr(other, name) for name, a in auto.items() if getattr(self, name) == a})
 
 
 PLAIN = Engine(precision="fp32", layout="channels_last", compile="no", threads=1)

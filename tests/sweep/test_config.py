@@ -96,10 +96,9 @@ def test_a_folder_belongs_to_one_precision(tmp_path):
 
     smoke = preset("vts-smoke")
     folder = Folder(tmp_path / "out")
-    assert folder.before() is None
+    assert folder.check(smoke) is None
     folder.claim(smoke, "data")
-    assert folder.before() == smoke
-    folder.check(replace(smoke, engine=Engine()))
+    assert folder.check(replace(smoke, engine=Engine())) == smoke
     folder.check(replace(smoke, engine=replace(PLAIN, threads=2)))
     with pytest.raises(InputError, match="records made in fp32: choose another --out for bf16"):
         folder.check(replace(smoke, engine=replace(PLAIN, precision="bf16")))

@@ -177,6 +177,8 @@ def test_what_the_machine_does_best_is_measured_once_and_recorded(tmp_path):
     row = read_records(tmp_path / "out").iloc[0]
     assert row.precision == chosen.removeprefix("engine: ")[:4]
     assert from_yaml(tmp_path / "out" / "sweep.yaml").engine.precision == row.precision
+    assert "nothing is run" in run(*words, "--out", tmp_path / "out", env=cache).stdout
+    assert from_yaml(tmp_path / "out" / "sweep.yaml").engine.settled
     again = run(*words, "--out", tmp_path / "again", env=cache)
     assert chosen in again.stdout  # to the digit: remembered
     other = "fp32" if row.precision == "bf16" else "bf16"

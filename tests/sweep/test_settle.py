@@ -37,7 +37,7 @@ def measured(monkeypatch):
 
 
 def test_what_is_open_is_measured_for_the_images_that_are_missing(measured):
-    sweep, words = settle(asked(), None, asked().cells(), LAPTOP)
+    sweep, words = settle(asked(), asked().cells(), LAPTOP)
     assert sweep.engine == FAST
     assert sweep.cell_memory == 2.0
     assert "2.00 times the plain engine" in words
@@ -47,34 +47,39 @@ def test_what_is_open_is_measured_for_the_images_that_are_missing(measured):
 
 
 def test_a_gpu_is_shared_by_as_many_cells_as_measured_and_fit(measured):
-    assert settle(asked(), None, asked().cells(), GPU)[0].gpu_share == 0.5
-    assert settle(asked(engine=PLAIN, gpu_share=0.0), None, asked().cells(), GPU)[0].gpu_share == 0.5
-    assert settle(asked(gpu_share=1.0), None, asked().cells(), GPU)[0].gpu_share == 1.0
+    assert settle(asked(), asked().cells(), GPU)[0].gpu_share == 0.5
+    assert settle(asked(engine=PLAIN, gpu_share=0.0), asked().cells(), GPU)[0].gpu_share == 0.5
+    assert settle(asked(gpu_share=1.0), asked().cells(), GPU)[0].gpu_share == 1.0
 
 
 def test_nothing_is_measured_where_nothing_is_open(measured):
     for sweep, engine in (
         (asked(engine=PLAIN), PLAIN),
         (asked(engine=Engine(deterministic=True)), replace(PLAIN, deterministic=True)),
-        (asked(objectives=("random",)), PLAIN),
     ):
-        settled, _ = settle(sweep, None, sweep.cells(), LAPTOP)
+        settled, _ = settle(sweep, sweep.cells(), LAPTOP)
         assert settled.engine == engine
         assert settled.gpu_share == SHARE
     assert not measured
 
 
+def test_baselines_alone_are_measured_too_for_losses_may_follow(measured):
+    sweep = asked(objectives=("random",))
+    assert settle(sweep, sweep.cells(), LAPTOP)[0].engine == FAST
+    ((task, images),) = measured
+    assert (task.objective, images) == ("moco", 0)
+
+
 def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):
     before = asked(engine=FAST, cell_memory=1.5, gpu_share=0.5)
-    sweep, words = settle(asked(), before, asked().cells(), LAPTOP)
-    assert sweep.engine == FAST
-    assert sweep.cell_memory == 1.5
-    assert "as before" in words
-    told = settle(asked(engine=Engine(threads=1)), before, asked().cells(), LAPTOP)[0]
-    assert told.engine == replace(FAST, threads=1)
+    assert asked().going_on(None) == asked()
+    assert asked().going_on(before) == before
+    told = asked(engine=Engine(threads=1), gpu_share=1.0).going_on(before)
+    assert told == replace(before, engine=replace(FAST, threads=1), gpu_share=1.0)
+    assert settle(told, told.cells(), LAPTOP)[0] == told
     assert not measured
 
 
 def test_more_threads_than_cores_are_refused_with_what_there_is():
     with pytest.raises(InputError, match=r"--threads 9: a cell cannot have more than the 4 cores here"):
-        settle(asked(engine=replace(PLAIN, threads=9)), None, asked().cells(), LAPTOP)
+        settle(asked(engine=replace(PLAIN, threads=9)), asked().cells(), LAPTOP)

@@ -30,9 +30,9 @@ def test_what_is_left_open_is_told_and_filled_by_the_plain_engine():
     assert PLAIN.settled
     assert not Engine().settled
     assert not replace(PLAIN, threads=0).settled
-    assert Engine().plain() == PLAIN
-    assert Engine(precision="bf16", threads=3).plain() == replace(PLAIN, precision="bf16", threads=3)
-    assert Engine(deterministic=True).plain() == replace(PLAIN, deterministic=True)
+    assert Engine().filled(PLAIN) == PLAIN
+    assert Engine(precision="bf16", threads=3).filled(PLAIN) == replace(PLAIN, precision="bf16", threads=3)
+    assert Engine(deterministic=True).filled(PLAIN) == replace(PLAIN, deterministic=True)
     assert str(PLAIN) == "fp32, channels-last, 1 thread a cell"
     assert (
         str(replace(PLAIN, compile="default", threads=2)) == "fp32, channels-last, compiled (default), 2 threads a cell"
