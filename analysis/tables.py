@@ -17,7 +17,7 @@ from analysis.differences import (
 OBJECTIVES = (*BASELINES, "moco", "within_image", "cross_image")
 
 #: No line of `render` is longer.
-WIDTH = 100
+WIDTH = 120
 
 #: A loss less than this share below its plateau has not left it.
 STUCK = 0.005

@@ -141,6 +141,7 @@ def main(module: str, run: Callable[[], list[Table]]) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there, too")
     given = parser.parse_args()
     torch.set_num_threads(cores())
+    torch.backends.cudnn.benchmark = True  # as in a sweep's workers
     facts = header()
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     tables = run()

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 from pydantic import TypeAdapter, ValidationError
+from ray.exceptions import RayError
 
 from datasets.cache import keep, kept
 from sweep.measure import Ask, Measured, Task, processes
@@ -39,8 +40,11 @@ class Choice:
     tried: tuple[Measured, ...]
 
     def __str__(self) -> str:
-        gain = f"{self.best.rate / self.plain.rate:.2f} times the plain engine" if self.plain.rate else "alone possible"
-        return f"{self.best.engine}, {self.best.cells} at a time: {self.best.rate:.0f} images/s a step, {gain}"
+        if not self.best.rate:
+            return f"{self.best.engine} (nothing else could be measured; the log says why)"
+        gain = self.best.rate / self.plain.rate
+        rate = f"{self.best.rate:.0f} images/s in bare steps"
+        return f"{self.best.engine}, {self.best.cells} at a time: {rate}, {gain:.2f} times the plain engine"
 
 
 def choose(task: Task, images: int) -> Choice:
@@ -52,70 +56,83 @@ def choose(task: Task, images: int) -> Choice:
     """
     name = f"engine-{task.key}.json"
     known = _read(name)
-    if known and (known.compiling or not _pays(task, images, known.best)):
+    if known and (known.compiling or task.engine.compile != "auto" or not _pays(images, known.best)):
         return known
     choice = measure(task, images)
-    for candidate in choice.tried:
-        log.info(
-            "engine %s, %d at a time: %.1f images/s %s",
-            candidate.engine,
-            candidate.cells,
-            candidate.rate,
-            candidate.fault,
-        )
-    keep(name, json.dumps(asdict(choice)).encode())
+    for one in choice.tried:
+        log.info("engine %s, %d at a time: %.1f images/s %s", one.engine, one.cells, one.rate, one.fault)
+    if choice.best.rate:  # nothing is learnt from a machine that could do nothing
+        keep(name, json.dumps(asdict(choice)).encode())
     return choice
 
 
 def measure(task: Task, images: int) -> Choice:
     """Try the candidates, one question after the other: which engine, does compiling help, how many cells at once."""
-    (cells, threads), *other_splits = _splits(task)
-    most = max(cells, *(count for count, _ in other_splits), 1)
-    with processes(task, most) as ask:
-        fallback = replace(task.engine.filled(PLAIN), threads=threads)
-        race = _Race(ask, plain=ask(replace(PLAIN, threads=threads), cells), fallback=fallback)
-        for engine in _eager(task, threads):
-            race.enter(engine, cells)
-        compiling = task.engine.compile == "auto" and _pays(task, images, race.best)
-        if compiling:
-            eager = race.best.engine
-            for mode in ("default", "reduce-overhead") if task.machine.device == "cuda" else ("default",):
-                race.enter(replace(eager, compile=mode), cells)
-        for cells, threads in other_splits:
-            if cells * race.best.memory <= race.best.room:
-                race.enter(replace(race.best.engine, threads=threads), cells)
-    return Choice(best=race.best, plain=race.plain, compiling=compiling, tried=tuple(race.tried))
+    splits = _splits(task)
+    fallback = Measured(engine=replace(task.engine.filled(PLAIN), threads=splits[-1][1]), cells=1)
+    try:
+        with processes(task, max(cells for cells, _ in splits)) as ask:
+            race = _Race(ask, fallback)
+            while not race.best.rate and splits:  # on a small host fewer cells may fit where many do not
+                cells, threads = splits.pop(0)
+                race.enter(replace(PLAIN, threads=threads), cells, allowed=False)
+                for engine in _eager(task, threads):
+                    race.enter(engine, cells)
+            compiling = task.engine.compile == "auto" and _pays(images, race.best)
+            if compiling:
+                eager, cells = race.best.engine, race.best.cells
+                for mode in ("default", "reduce-overhead") if task.machine.gpus else ("default",):
+                    race.enter(replace(eager, compile=mode), cells)
+            for cells, threads in splits:
+                if cells * race.best.memory <= race.best.room:
+                    race.enter(replace(race.best.engine, threads=threads), cells)
+    except RayError as error:
+        log.warning("nothing could be measured: %s", error)
+        return Choice(best=fallback, plain=fallback, compiling=False, tried=())
+    return Choice(best=race.best, plain=race.plain, compiling=compiling, tried=tuple(race.tried.values()))
 
 
 class _Race:
     """The candidates so far and the best of them."""
 
-    def __init__(self, ask: Ask, *, plain: Measured, fallback: Engine) -> None:
+    def __init__(self, ask: Ask, fallback: Measured) -> None:
         """`fallback` is what is left where every candidate fails: the sweep then says why."""
-        self._ask, self.plain = ask, plain
-        self.best, self.tried = Measured(engine=fallback, cells=1), [plain]
+        self._ask, self.best, self.plain = ask, fallback, fallback
+        self.tried: dict[tuple[Engine, int], Measured] = {}
 
-    def enter(self, engine: Engine, cells: int) -> None:
-        """Measure a candidate, and check that it computes what the plain engine does."""
-        if (engine, cells) == (self.plain.engine, self.plain.cells):
-            found = self.plain
-        else:
-            found = self._ask(engine, cells)
-            if not found.fault and abs(found.loss - self.plain.loss) > CLOSE * self.plain.loss > 0:
-                found = replace(found, fault=f"its loss is {found.loss:.4f}, the plain engine's {self.plain.loss:.4f}")
-            self.tried.append(found)
-        if not found.fault and found.rate > MARGIN * self.best.rate:
+    def enter(self, engine: Engine, cells: int, *, allowed: bool = True) -> None:
+        """Measure a candidate, and check that it computes what the first one that could be measured does.
+
+        Args:
+            engine: how it trains.
+            cells: how many at once.
+            allowed: whether it may be chosen; else it is there to be compared with.
+        """
+        found = self.tried.get((engine, cells)) or self._ask(engine, cells)
+        if not found.fault and not self.plain.rate:
+            self.plain = found
+        if not found.fault and abs(found.loss - self.plain.loss) > CLOSE * self.plain.loss:
+            found = replace(found, fault=f"its loss is {found.loss:.4f}, the first engine's {self.plain.loss:.4f}")
+        self.tried[engine, cells] = found
+        if allowed and not found.fault and found.rate > MARGIN * self.best.rate:
             self.best = found
 
 
 def _splits(task: Task) -> list[tuple[int, int]]:
-    """The (cells at a time, threads a cell) that are tried: from many to one on a CPU, from one upwards on a GPU."""
-    cores, gpu = task.machine.cores, task.machine.device == "cuda"
-    counts = [task.cells] if task.cells else [2**k for k in range(5) if 2**k <= (8 if gpu else min(cores, MOST_CELLS))]
-    if task.engine.threads and not task.cells and not gpu:
-        counts = [max(1, min(cores // task.engine.threads, MOST_CELLS))]
-    splits = [(count, task.engine.threads or max(1, cores // count)) for count in counts]
-    return splits if gpu else splits[::-1]
+    """The (cells at a time, threads a cell) that are tried: from many to one on a CPU, from one upwards on a GPU.
+
+    Where there are several GPUs, one with its share of the cores stands for all.
+    """
+    gpus, threads = task.machine.gpus, task.engine.threads
+    cores = task.machine.cores // max(1, gpus)
+    most = task.cells or (8 if gpus else MOST_CELLS)
+    if gpus:
+        counts = [task.cells] if task.cells else [1, 2, 4, 8]
+        return [(count, threads or max(1, cores // count)) for count in counts]
+    options = [threads] if threads else sorted({2**k for k in range(cores.bit_length())} | {cores})
+    # The most threads with which so many cells fit, for the others leave cores idle.
+    splits = {max(1, min(cores // each, most)): each for each in options if each <= max(1, cores)}
+    return sorted(splits.items(), reverse=True)
 
 
 def _eager(task: Task, threads: int) -> Iterator[Engine]:
@@ -128,7 +145,7 @@ def _eager(task: Task, threads: int) -> Iterator[Engine]:
         yield Engine(precision=precision, layout=layout, compile=compiled, threads=threads)
 
 
-def _pays(task: Task, images: int, best: Measured) -> bool:
+def _pays(images: int, best: Measured) -> bool:
     """Whether pretraining takes long enough that compiling can be earned back."""
     return best.rate > 0 and images / best.rate > COMPILING_PAYS
 

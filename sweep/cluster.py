@@ -26,9 +26,7 @@ from trainables.engine import Engine
 @contextmanager
 def started(engine: Engine) -> Iterator[None]:
     """Ray runs inside, with processes that can run cells by `engine`."""
-    os.environ.update(
-        environment(engine)
-    )  # and not a runtime_env, with which Ray would not use the workers it starts early
+    os.environ.update(environment(engine))  # inherited by Ray's processes
     redirect("ray", "ray.tune")
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     try:
@@ -52,12 +50,18 @@ def _import_roots() -> list[str]:
 
 
 def machine() -> Machine:
-    """The machine that cells run on, as Ray sees it: told without torch, whose import takes seconds."""
-    resources = ray.cluster_resources()
-    gpu = next((name.split(":", 1)[1] for name in resources if name.startswith("accelerator_type:")), "GPU")
+    """The machine that cells run on, as Ray sees it: told without torch, whose import takes seconds.
+
+    Where there are several, the one with the most GPUs, then the most cores: cells go there first.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    here = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
+    name = next((word.split(":", 1)[1] for word in here if word.startswith("accelerator_type:")), "GPU")
+    gpus = int(here.get("GPU", 0))
     return Machine(
-        device="cuda" if resources.get("GPU") else "cpu",
-        processor=gpu if resources.get("GPU") else processor(),
-        cores=int(resources.get("CPU", 1)),
+        processor=name if gpus else processor(),
+        cores=int(here.get("CPU", 1)),
+        gpus=gpus,
+        memory=int(here.get("memory", 0)),
         torch=version("torch"),
     )

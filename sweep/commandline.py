@@ -41,7 +41,8 @@ class Command:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code: 0 complete, 1 cells are missing, 2 a mistake in what was given."""
+    """Run the command and return its exit code: 0 complete, 1 cells are missing, 2 a mistake in what was given,
+    130 Ctrl-C."""
     try:
         command = parse(argv)
         from sweep.execute import describe, execute
@@ -50,6 +51,9 @@ def main(argv: Sequence[str]) -> int:
     except (InputError, RecordsError) as error:
         print(f"sweep.run: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before the first cell or after the last; while cells run it is handled there
+        print("sweep.run: stopped; the same command runs what is missing", file=sys.stderr)
+        return 130
     except OSError as error:  # a disk that is full or read-only, at any point
         print(
             f"sweep.run: {error}: free space or choose another --out, then run the same command again", file=sys.stderr

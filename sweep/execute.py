@@ -44,7 +44,6 @@ def execute(sweep: Sweep) -> int:
     missing = _pending(sweep, cells)
     folder = Folder(sweep.out)
     sweep = sweep.going_on(folder.check(sweep))
-    logs.hold()
     # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
     bank = load_textures(sweep.recipe.vts, sweep.data_root, download=sweep.download)
     with ExitStack() as stack:
@@ -53,10 +52,12 @@ def execute(sweep: Sweep) -> int:
             from sweep.settle import settle
 
             _check(sweep.recipe.encoder)
-            stack.enter_context(started(sweep.engine))
-            sweep, engine = settle(sweep, missing, machine())
         folder.claim(sweep, bank.fingerprint)
         logs.to_file(folder.log)
+        if missing:
+            stack.enter_context(started(sweep.engine))
+            sweep, engine = settle(sweep, missing, machine())
+            folder.claim(sweep, bank.fingerprint)
         announce(sweep, bank)
         logbook = stack.enter_context(Logbook(sweep, folder))
         if len(missing) < len(cells):

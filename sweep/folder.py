@@ -1,11 +1,13 @@
 """A sweep's folder: it belongs to one recipe on one data set, and is where everything ends up."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from analysis.records import read_records, recorded_keys
 from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml, recipe_differences, to_yaml
+from trainables.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -53,33 +55,51 @@ class Folder:
         """Make sure, before anything is started, that the folder is new or this recipe's.
 
         Returns:
-            The sweep that it was last used for; None where it is new.
+            The sweep that it was last used for, by `sweep.yaml` or, where that is gone, by its records; None for a
+            new folder.
 
         Raises:
             InputError: it belongs to another recipe or precision (says what differs), or is damaged.
         """
-        if not self.config.exists():
+        before = self._before() if self.config.exists() else self._by_records(sweep)
+        if before is None:
             return None
+        if changed := recipe_differences(before, sweep):
+            raise InputError(
+                f"--out {self.root} holds the records of another recipe: {'; '.join(changed)}; choose another "
+                f"--out, or repeat its recipe with --config {self.config}"
+            )
+        for name, flag in (("precision", "--precision"), ("deterministic", "--engine.deterministic")):
+            there, here = getattr(before.engine, name), getattr(sweep.engine, name)
+            if "auto" not in (there, here) and there != here:
+                raise InputError(
+                    f"--out {self.root} holds records made with {name} {there}, not {here}: choose another --out, or "
+                    f"change {flag}"
+                )
+        return before
+
+    def _before(self) -> Sweep:
         try:
-            before = from_yaml(self.config)
+            return from_yaml(self.config)
         except InputError as error:
             reason = str(error).removeprefix(f"--config {self.config}: ")
             raise InputError(
                 f"--out {self.root}: its sweep.yaml is damaged or of another version ({reason}): choose another "
                 "--out, or delete that file if the records are this recipe's"
             ) from error
-        if changed := recipe_differences(before, sweep):
+
+    def _by_records(self, sweep: Sweep) -> Sweep | None:
+        """What the records tell of a folder without `sweep.yaml`."""
+        if not recorded_keys(self.root).status:
+            return None
+        records = read_records(self.root)
+        if set(records.recipe) != {sweep.recipe.fingerprint}:
             raise InputError(
-                f"--out {self.root} holds the records of another recipe: {'; '.join(changed)}; choose another "
-                f"--out, or repeat its recipe with --config {self.config}"
+                f"--out {self.root} holds records of another recipe and no sweep.yaml: choose another --out"
             )
-        there, here = before.engine.precision, sweep.engine.precision
-        if "auto" not in (there, here) and there != here:
-            raise InputError(
-                f"--out {self.root} holds records made in {there}: choose another --out for {here}, or leave "
-                "--precision out"
-            )
-        return before
+        row = records.iloc[-1]
+        engine = Engine(precision=row.precision, layout=row.layout, compile=row.compile, threads=int(row.threads))
+        return replace(sweep, engine=replace(engine, deterministic=sweep.engine.deterministic))
 
     def claim(self, sweep: Sweep, data: str) -> None:
         """Make the folder, or make sure that it is this data's, and write `sweep.yaml`.

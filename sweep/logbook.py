@@ -10,9 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from analysis.errors import RecordsError
 from analysis.records import read_curves, read_records, recorded_keys
-from datasets.errors import InputError
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.logs import redirect
@@ -103,15 +101,13 @@ class Logbook:
 
     def _try(self, write: Callable[["Tracking"], None]) -> None:
         """In the thread: write, unless MLflow has just failed."""
-        from sweep.tracking import TRACKING_ERRORS
-
         if time.monotonic() < self._quiet_until:
             return
         try:
             self._tracking = self._tracking or self._connect()
             write(self._tracking)
-        except (*TRACKING_ERRORS, InputError, RecordsError) as error:  # the last: curves that are gone or damaged
-            self.fault = " ".join(str(error).split())[:200]
+        except Exception as error:  # whatever it is: here nobody else would ever see it
+            self.fault = " ".join(str(error).split())[:200] or type(error).__name__
             self._quiet_until = time.monotonic() + PATIENCE
             log.exception("MLflow could not be written")
 

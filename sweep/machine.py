@@ -1,28 +1,22 @@
 """Facts about a machine that runs cells."""
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a cell finds where it runs."""
+    """What cells find where they run."""
 
-    device: Literal["cpu", "cuda"]
     processor: str
     """Name of the GPU, or of the processor where there is none."""
     cores: int
-    """Of the whole machine."""
+    gpus: int = 0
+    memory: int
+    """Bytes of the host that processes may use."""
     torch: str
     """Version."""
-
-
-def host_memory() -> int:
-    """The host's memory, bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def processor() -> str:

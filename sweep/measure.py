@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweep.machine import Machine, host_memory
+from sweep.machine import Machine
 from trainables.cell import digest
 from trainables.engine import Engine
 from trainables.recipe import Recipe
@@ -21,6 +21,10 @@ from trainables.recipe import Recipe
 PIXELS = 2**20
 """Pixels of a batch that a CPU measures with; a larger batch is cut: its time grows with them, its ranking does not."""
 
+CONTEXT = 600 * 2**20
+"""Bytes of a GPU that each process takes besides torch's tensors."""
+SAFE = 0.85
+"""Share of a GPU's memory that cells may fill: what they hold besides a step (scenes, features) is not measured."""
 PATIENCE = 600.0
 """Seconds after which a process that has not answered counts as failed."""
 
@@ -36,7 +40,7 @@ class Measured:
     memory: int = 0
     """Largest memory of one process, bytes: of the GPU where there is one, of the host otherwise."""
     room: int = 0
-    """Memory there is for all of them, bytes."""
+    """Memory that there is for all of them, bytes."""
     loss: float = 0.0
     """Training loss after some steps."""
     fault: str = ""
@@ -57,15 +61,16 @@ class Task:
 
     @property
     def key(self) -> str:
-        """16 hex digits. How long training goes on is left out."""
+        """16 hex digits. How long training goes on is left out, and what memory happens to be free."""
         pretrain = replace(self.recipe.pretrain, steps=1000, warmup=0, evaluations=1)
-        return digest(asdict(replace(self, recipe=replace(self.recipe, pretrain=pretrain))))
+        recipe, machine = replace(self.recipe, pretrain=pretrain), replace(self.machine, memory=0)
+        return digest(asdict(replace(self, recipe=recipe, machine=machine)))
 
     @property
     def batch(self) -> int:
         """Pairs a step that are measured with."""
         batch = self.recipe.pretrain.batch
-        return batch if self.machine.device == "cuda" else max(2, min(batch, PIXELS // self.recipe.vts.size**2))
+        return batch if self.machine.gpus else max(2, min(batch, PIXELS // self.recipe.vts.size**2))
 
 
 Ask = Callable[[Engine, int], Measured]
@@ -76,23 +81,38 @@ Ask = Callable[[Engine, int], Measured]
 def processes(task: Task, count: int) -> Iterator[Ask]:
     """Processes on one machine, which train at the same time when asked to; one that died is replaced."""
     # No cores are asked of Ray, so that no count is too large for a machine; threads are set by hand.
-    gpu = floor(1e4 / count) / 1e4 if task.machine.device == "cuda" else 0.0
+    gpu = floor(1e4 / count) / 1e4 if task.machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=gpu)(_Trainer)
     first = actor.remote(task)
     node = ray.get(first.node.remote(), timeout=PATIENCE)
     beside = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
     running = [first, *(beside.remote(task) for _ in range(count - 1))]
 
-    def ask(engine: Engine, cells: int) -> Measured:
-        answers = []
-        for number, answer in enumerate([one.train.remote(engine) for one in running[:cells]]):
+    def together(answers: Sequence[Any]) -> tuple[list[Any], str]:
+        """What all processes answer, and the first fault; the place of a process with a fault is taken by another."""
+        found: list[Any] = []
+        faults = []
+        for number, answer in enumerate(answers):
             try:
-                answers.append(ray.get(answer, timeout=PATIENCE))
+                found.append(ray.get(answer, timeout=PATIENCE))
             except RayError as error:  # whatever it is, this engine is not for this machine
-                answers.append({"fault": " ".join(str(getattr(error, "cause", error)).split())[:200]})
+                faults.append(" ".join(str(getattr(error, "cause", error)).split())[:200])
                 ray.kill(running[number])
                 running[number] = beside.remote(task)
-        return _together(engine, answers, task.batch)
+        return found, (faults or [""])[0]
+
+    def ask(engine: Engine, cells: int) -> Measured:
+        # All are ready before any is timed: else those that are would be timed alone.
+        losses, fault = together([one.prepare.remote(engine) for one in running[:cells]])
+        if not fault:
+            figures, fault = together([one.train.remote() for one in running[:cells]])
+        if fault:
+            return Measured(engine=engine, cells=cells, fault=fault)
+        rate = sum(task.batch / median(seconds) for seconds, _, _ in figures)
+        memory, room = max(memory for _, memory, _ in figures), figures[0][2]
+        if cells > 1 and cells * memory > room:
+            fault = f"{cells} x {memory / 1e9:.1f} GB are more than the {room / 1e9:.1f} GB there are"
+        return Measured(engine=engine, cells=cells, rate=rate, memory=memory, room=room, loss=losses[0], fault=fault)
 
     try:
         yield ask
@@ -101,47 +121,52 @@ def processes(task: Task, count: int) -> Iterator[Ask]:
             ray.kill(one)
 
 
-def _together(engine: Engine, answers: Sequence[dict], batch: int) -> Measured:
-    """Add up the rates of processes that trained at once."""
-    faults = [answer["fault"] for answer in answers if "fault" in answer]
-    if faults:
-        return Measured(engine=engine, cells=len(answers), fault=faults[0])
-    return Measured(
-        engine=engine,
-        cells=len(answers),
-        rate=sum(batch / median(answer["seconds"]) for answer in answers),
-        memory=max(answer["memory"] for answer in answers),
-        room=answers[0]["room"],
-        loss=answers[0]["loss"],
-    )
-
-
 class _Trainer:
     """A process that trains on random views."""
 
     def __init__(self, task: Task) -> None:
-        self.task = task
+        import torch  # here, because the driver does without it
+
+        self._task, self._device = task, torch.device("cuda" if task.machine.gpus else "cpu")
+        torch.backends.cudnn.benchmark = True
+        self._step: Any = None
+        self._without = _peak_memory()
 
     def node(self) -> str:
         """Ray's name of the node it runs on."""
         return ray.get_runtime_context().get_node_id()
 
-    def train(self, engine: Engine) -> dict:
-        """Steps with one engine: seconds of each, memory, and the loss after the first three."""
-        import torch  # here, because the driver does without it
+    def prepare(self, engine: Engine) -> float:
+        """Make a step with this engine, and the loss after three of them."""
+        import torch
 
-        from trainables.timing import bare_step, seconds_of
+        from trainables.timing import bare_step
 
-        task, device = self.task, torch.device(self.task.machine.device)
+        self._step = None
         torch.set_num_threads(engine.threads)
-        torch.backends.cudnn.benchmark = True
-        step = bare_step(task.objective, task.recipe, engine, device, batch=task.batch)
-        losses = [float(step()) for _ in range(3)]
-        seconds = seconds_of(step, device, least=3, budget=1.0)
-        if device.type == "cuda":
-            memory, room = torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(device).total_memory
-        else:
-            # macOS counts bytes, Linux KiB. A batch that was cut needs less; what a process needs in any case is small.
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-            memory, room = memory * task.recipe.pretrain.batch // task.batch, host_memory()
-        return {"seconds": seconds, "loss": losses[-1], "memory": memory, "room": room}
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        self._step = bare_step(self._task.objective, self._task.recipe, engine, self._device, batch=self._task.batch)
+        return [float(self._step()) for _ in range(3)][-1]
+
+    def train(self) -> tuple[list[float], int, int]:
+        """Seconds of steps, for a second or more; bytes that such a process takes, and that there are."""
+        import torch
+
+        from trainables.timing import seconds_of
+
+        seconds = seconds_of(self._step, self._device, least=3, budget=1.0)
+        if self._device.type == "cuda":
+            total = torch.cuda.get_device_properties(self._device).total_memory
+            return seconds, torch.cuda.max_memory_reserved() + CONTEXT, int(SAFE * total)
+        # What torch itself needs does not grow with the batch, the rest does.
+        grown = _peak_memory() - self._without
+        taken = self._without + grown * self._task.recipe.pretrain.batch // self._task.batch
+        return seconds, taken, self._task.machine.memory
+
+
+def _peak_memory() -> int:
+    """Largest memory of this process so far, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB

@@ -105,11 +105,11 @@ class Recorder(Callback):
     def _failed(self, cell: Cell, reason: str, traceback: str, *, may_fit_alone: bool = False) -> None:
         self.failures[cell.key] = reason
         log.error("%s: %s\n%s", cell, reason, traceback)
-        self._logbook.abandon(cell)
         if may_fit_alone and not self._alone:
             self.postponed[cell.key] = cell
             self._status.postpone(cell, reason)
         else:
+            self._logbook.abandon(cell)
             self._status.end(cell, None, None, reason)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import floor
 
 from datasets.errors import InputError
 from sweep.calibrate import choose
 from sweep.config import Sweep
+from sweep.grid import COST
 from sweep.machine import Machine
 from sweep.measure import Task
 from trainables.cell import BASELINES, OBJECTIVES, Cell
@@ -27,26 +29,30 @@ def settle(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tuple[Swe
         raise InputError(
             f"--threads {sweep.engine.threads}: a cell cannot have more than the {machine.cores} cores here"
         )
-    gpu = machine.device == "cuda"
-    settled = sweep.engine.settled and (sweep.gpu_share or not gpu)
-    if settled or sweep.engine.deterministic:
+    if (sweep.engine.settled and (sweep.gpu_share or not machine.gpus)) or sweep.engine.deterministic:
         sweep = replace(sweep, engine=sweep.engine.filled(PLAIN), gpu_share=sweep.gpu_share or SHARE)
         return sweep, str(sweep.engine)
     losses = [cell.objective for cell in missing if cell.objective not in BASELINES]
-    # Baselines alone are measured too: losses may follow in the same folder.
-    loss = losses[0] if losses else OBJECTIVES[0]
-    task = Task(objective=loss, recipe=sweep.recipe, engine=sweep.engine, cells=sweep.workers, machine=machine)
     images = len(losses) * sweep.recipe.pretrain.steps * sweep.recipe.pretrain.batch
-    choice = choose(task, images)
-    share, memory = SHARE, 0.0
-    if gpu:
-        share = max(1 / choice.best.cells, min(1.0, choice.best.memory / choice.best.room))
-    else:
-        memory = round(choice.best.memory / 1e9, 2)
+    choice = choose(_task(sweep, losses, machine), images)
+    best = choice.best
+    share, memory = SHARE, round(best.memory / 1e9, 2)
+    if machine.gpus:  # rounded down as Ray counts, so that all fit
+        share, memory = floor(1e4 / best.cells) / 1e4, 0.0
     sweep = replace(
         sweep,
-        engine=choice.best.engine,
+        engine=best.engine,
         gpu_share=sweep.gpu_share or share,
         cell_memory=sweep.cell_memory or memory,
     )
     return sweep, str(choice)
+
+
+def _task(sweep: Sweep, losses: Sequence[str], machine: Machine) -> Task:
+    """What is to be measured: the loss that takes most, and no more cells at a time than were asked for."""
+    # Baselines alone are measured too: losses may follow in the same folder.
+    loss = max(losses or OBJECTIVES, key=lambda name: COST[name])
+    cells = -(-sweep.workers // max(1, machine.gpus))
+    if machine.gpus and sweep.gpu_share:
+        cells = min(cells or int(1 / sweep.gpu_share), int(1 / sweep.gpu_share))
+    return Task(objective=loss, recipe=sweep.recipe, engine=sweep.engine, cells=cells, machine=machine)

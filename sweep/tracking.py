@@ -68,7 +68,7 @@ class Tracking:
         self.parent = self._find_or_make(SWEEP, identity, root.name, {"kind": "sweep", "folder": str(root)})
         self._log(self.parent, params=_flat(asdict(sweep.recipe)))
         self._runs: dict[str, str] = {}
-        self._logged: dict[tuple[str, str], int] = {}
+        self._logged: dict[tuple[str, str], set[int]] = {}
 
     def start(self, cell: Cell) -> None:
         """Find or make the cell's run and mark it as running."""
@@ -92,10 +92,11 @@ class Tracking:
         run = self._run(cell)
         now = int(time.time() * 1000)
         named = [Metric(f"{stage}/{name}", value, now, step) for stage, step, name, value in points]
-        fresh = [metric for metric in named if metric.step > self._last_step(run, metric.key)]
-        self._logged |= {(run, metric.key): metric.step for metric in fresh}
+        fresh = [metric for metric in named if metric.step not in self._steps(run, metric.key)]
         if fresh:
             self._client.log_batch(run, metrics=fresh)
+        for metric in fresh:
+            self._steps(run, metric.key).add(metric.step)
 
     def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
         """Log a recorded cell's metrics and provenance and end its run."""
@@ -118,13 +119,13 @@ class Tracking:
         self._client.set_terminated(self.parent, "FINISHED" if complete else "FAILED")
 
     def ended(self) -> set[str]:
-        """Keys of the cells whose runs have ended."""
+        """Keys of the cells whose runs are finished; one that was abandoned is not, for its cell may run again."""
         query = f"tags.`mlflow.parentRunId` = '{self.parent}' and attributes.status != 'RUNNING'"
         keys: set[str] = set()
         token = None
         while True:
             page = self._client.search_runs([self.experiment], query, max_results=1000, page_token=token)
-            keys |= {run.data.tags[KEY] for run in page}
+            keys |= {run.data.tags[KEY] for run in page if "status" in run.data.tags}
             token = page.token
             if not token:
                 return keys
@@ -135,11 +136,10 @@ class Tracking:
             self.start(cell)
         return self._runs[cell.key]
 
-    def _last_step(self, run: str, metric: str) -> int:
-        """The last step logged of a metric, asked of MLflow once in case an earlier driver logged some."""
+    def _steps(self, run: str, metric: str) -> set[int]:
+        """The steps logged of a metric, asked of MLflow once in case an earlier driver logged some."""
         if (run, metric) not in self._logged:
-            history = self._client.get_metric_history(run, metric)
-            self._logged[run, metric] = max((point.step for point in history), default=-1)
+            self._logged[run, metric] = {point.step for point in self._client.get_metric_history(run, metric)}
         return self._logged[run, metric]
 
     def _find_or_make(self, tag: str, value: str, name: str, tags: Mapping[str, str]) -> str:

@@ -64,5 +64,6 @@ def train(config: dict[str, Any], *, recipe: Recipe, bank: TextureBank, engine: 
 
 def out_of_memory(error: Exception) -> bool:
     """Whether this is a lack of memory, of the GPU or the host: such a cell may fit when it runs alone."""
-    # torch has no error class of its own for the host's memory.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    # Only some have a class of their own: the host's, cuBLAS's and cuDNN's are told by their text.
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)

@@ -82,7 +82,7 @@ def cross_image_objective(encoder: Backbone, recipe: Recipe, generator: torch.Ge
     def compare(
         features: Tensor, partner: Tensor, labels: Tensor, partner_labels: Tensor, draws: torch.Generator
     ) -> Tensor:
-        j = derangement(len(features), draws).to(features.device)
+        j = derangement(len(features), draws).to(features.device, non_blocking=True)
         other, other_labels = features[j], labels[j]
         return cross_image(
             features,

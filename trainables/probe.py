@@ -56,7 +56,7 @@ def probe(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Repo
         features, labels = load(index, stream(cell.seed, "probe views", step))
         with seeded(cell.seed, "dropout", step):
             logits = upsample(head.train()(features), *labels.shape[1:])
-        loss = functional.cross_entropy(logits, labels.long(), weights)
+        loss = pixel_loss(logits, labels, weights)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -72,6 +72,16 @@ def probe(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Repo
             losses.clear()
     test = evaluate(head, encoded(encoder, data, "test", recipe), data.classes, "test")
     return Probed(head=head, val=val, test=test)
+
+
+def pixel_loss(
+    logits: Float[Tensor, "n c h w"], labels: UInt8[Tensor, "n h w"], weights: Float[Tensor, " c"] | None
+) -> Float[Tensor, ""]:
+    """Cross-entropy over all pixels."""
+    if logits.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # CUDA has a deterministic kernel for rows of scores only, not for maps of them.
+        logits, labels = logits.movedim(1, -1).flatten(0, -2), labels.flatten()
+    return functional.cross_entropy(logits, labels.long(), weights)
 
 
 @torch.no_grad()

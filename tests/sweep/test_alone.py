@@ -27,6 +27,8 @@ def test_lack_of_memory_is_known_by_its_errors():
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert out_of_memory(MemoryError())
     assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert out_of_memory(RuntimeError("CUDA error: out of memory"))
     assert not out_of_memory(RuntimeError("shapes do not match"))
 
 

@@ -12,8 +12,8 @@ from sweep.measure import Measured, Task
 from sweep.presets import preset
 from trainables.engine import PLAIN, Engine
 
-LAPTOP = Machine(device="cpu", processor="some", cores=4, torch="2")
-GPU = replace(LAPTOP, device="cuda", processor="H200", cores=16)
+LAPTOP = Machine(processor="some", cores=4, memory=100, torch="2")
+GPU = replace(LAPTOP, processor="H200", cores=16, gpus=1)
 LONG = 10**9
 
 
@@ -38,8 +38,9 @@ def machine(monkeypatch):
             asked.append((engine, cells))
             if problem := fault(engine, cells):
                 return Measured(engine=engine, cells=cells, fault=problem)
+            problem = "too large" if cells > 1 and cells * memory > room else ""
             figures = {"rate": rate(engine, cells), "loss": loss(engine, cells), "memory": memory, "room": room}
-            return Measured(engine=engine, cells=cells, **figures)
+            return Measured(engine=engine, cells=cells, fault=problem, **figures)
 
         @contextmanager
         def processes(what, count):
@@ -62,7 +63,7 @@ def test_the_fastest_of_all_that_is_open_is_chosen(machine):
         (p, layout) for p in ("fp32", "bf16") for layout in ("channels_last", "contiguous")
     }
     assert {(cells, engine.threads) for engine, cells in asked} == {(4, 1), (2, 2), (1, 4)}
-    assert "bf16, channels-last, 2 threads a cell, 2 at a time: 3 images/s a step, 3.00 times" in str(choice)
+    assert "bf16, channels-last, 2 threads a cell, 2 at a time: 3 images/s in bare steps, 3.00 times" in str(choice)
 
 
 def test_what_is_hardly_faster_does_not_replace_what_is_simpler(machine):
@@ -78,7 +79,22 @@ def test_what_was_asked_for_stays(machine):
     assert {(engine.threads, cells) for engine, cells in asked} == {(4, 1)}
     asked = machine(lambda engine, cells: 1.0)
     measure(task(cells=3), 1)
-    assert {cells for _, cells in asked} == {3}
+    assert {(cells, engine.threads) for engine, cells in asked} == {(3, 1), (2, 2), (1, 4)}  # three at most
+
+
+def test_no_core_is_left_idle_by_a_split(machine):
+    asked = machine(lambda engine, cells: 1.0)
+    measure(task(machine=replace(LAPTOP, cores=6)), 1)
+    assert {(cells, engine.threads) for engine, cells in asked} == {(6, 1), (3, 2), (1, 6)}
+    measure(task(machine=replace(LAPTOP, cores=64)), 1)
+    assert {(cells, engine.threads) for engine, cells in asked} == {(16, 4), (8, 8), (4, 16), (2, 32), (1, 64)}
+
+
+def test_on_a_small_host_fewer_cells_are_tried_where_many_do_not_fit(machine):
+    machine(lambda engine, cells: float(cells), memory=40)
+    choice = measure(task(), 1)
+    assert choice.best.cells == 2
+    assert any(one.fault == "too large" for one in choice.tried)
 
 
 def test_a_candidate_that_fails_or_computes_something_else_is_out(machine):
@@ -88,14 +104,29 @@ def test_a_candidate_that_fails_or_computes_something_else_is_out(machine):
     machine(**fast, loss=lambda engine, cells: 5.0 if engine.precision == "bf16" else 4.0)
     choice = measure(task(), 1)
     assert choice.best.engine.precision == "fp32"
-    assert any("its loss is 5.0000, the plain engine's 4.0000" in one.fault for one in choice.tried)
+    assert any("its loss is 5.0000, the first engine's 4.0000" in one.fault for one in choice.tried)
 
 
 def test_where_everything_fails_the_sweep_itself_shall_say_why(machine):
     machine(lambda engine, cells: 1.0, fault=lambda engine, cells: "broken")
     choice = measure(task(Engine(precision="bf16")), 1)
-    assert choice.best.engine == Engine(precision="bf16", layout="channels_last", compile="no", threads=1)
+    assert choice.best.engine == Engine(precision="bf16", layout="channels_last", compile="no", threads=4)
     assert choice.best.cells == 1
+    assert "nothing else could be measured" in str(choice)
+
+
+def test_nothing_is_remembered_of_a_machine_that_could_do_nothing(machine, tmp_path):
+    machine(lambda engine, cells: 1.0, fault=lambda engine, cells: "the GPU is full")
+    choose(task(), 1)
+    assert not (tmp_path / "noisy-pairs").exists()
+
+
+def test_compilation_that_is_given_is_remembered_too(machine):
+    asked = machine(lambda engine, cells: 1.0)
+    choose(task(Engine(compile="no")), LONG)
+    asked.clear()
+    choose(task(Engine(compile="no")), LONG)
+    assert not asked
 
 
 def test_compiling_is_tried_only_where_it_can_be_earned_back(machine):
@@ -115,6 +146,14 @@ def test_a_gpu_is_shared_as_far_as_its_memory_goes_and_that_helps(machine):
     assert {cells for _, cells in asked} == {1, 2, 4}  # eight would need 120 of 100
 
 
+def test_one_of_several_gpus_is_measured_with_its_share_of_cores_and_cells(machine):
+    asked = machine(lambda engine, cells: 1.0)
+    measure(task(machine=replace(GPU, gpus=4)), 1)
+    assert {(cells, engine.threads) for engine, cells in asked} == {(1, 4), (2, 2), (4, 1), (8, 1)}
+    measure(task(machine=replace(GPU, gpus=4), cells=2), 1)
+    assert {(cells, engine.threads) for engine, cells in asked} == {(2, 2)}
+
+
 def test_a_choice_is_remembered_until_compiling_pays_or_what_was_asked_changes(machine):
     asked = machine(lambda engine, cells: 1.0)
     first = choose(task(), 1)
@@ -122,6 +161,7 @@ def test_a_choice_is_remembered_until_compiling_pays_or_what_was_asked_changes(m
     assert choose(task(), 1) == first
     more = replace(task().recipe, pretrain=replace(task().recipe.pretrain, steps=9))
     assert choose(replace(task(), recipe=more), 1) == first
+    assert choose(task(machine=replace(LAPTOP, memory=99)), 1) == first
     assert not asked
     assert choose(task(), LONG).compiling
     assert asked

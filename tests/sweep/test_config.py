@@ -100,7 +100,7 @@ def test_a_folder_belongs_to_one_precision(tmp_path):
     folder.claim(smoke, "data")
     assert folder.check(replace(smoke, engine=Engine())) == smoke
     folder.check(replace(smoke, engine=replace(PLAIN, threads=2)))
-    with pytest.raises(InputError, match="records made in fp32: choose another --out for bf16"):
+    with pytest.raises(InputError, match="records made with precision fp32, not bf16: choose another --out"):
         folder.check(replace(smoke, engine=replace(PLAIN, precision="bf16")))
 
 
@@ -111,3 +111,35 @@ def test_how_a_cell_is_executed_is_no_part_of_its_key():
 
     smoke = preset("vts-smoke")
     assert replace(smoke, engine=Engine(precision="bf16", threads=2)).cells() == smoke.cells()
+
+
+def test_a_folder_whose_sweep_yaml_is_gone_goes_on_as_its_records_were_made(tmp_path):
+    from dataclasses import asdict, replace
+
+    from analysis.columns import schema
+    from analysis.records import write_record
+    from trainables.engine import PLAIN, Engine
+
+    smoke = replace(preset("vts-smoke"), engine=Engine())
+    cell, folder = smoke.cells()[0], Folder(tmp_path)
+    row = dict.fromkeys(name for name in schema(("a",)).names if name != "schema") | asdict(cell)
+    row |= {"key": cell.key, "status": "failed", "error": "no", "version": "0", "started": "now"}
+    row |= {"precision": "bf16", "layout": "contiguous", "compile": "no", "threads": 3}
+    write_record(tmp_path, row, ("a",))
+    there = Engine(precision="bf16", layout="contiguous", compile="no", threads=3)
+    assert smoke.going_on(folder.check(smoke)).engine == there
+    with pytest.raises(InputError, match="precision bf16, not fp32"):
+        folder.check(replace(smoke, engine=PLAIN))
+    other = replace(smoke, recipe=replace(smoke.recipe, probe=replace(smoke.recipe.probe, steps=5)))
+    with pytest.raises(InputError, match="records of another recipe and no"):
+        folder.check(other)
+
+
+def test_a_folder_is_deterministic_or_not(tmp_path):
+    from dataclasses import replace
+
+    smoke = preset("vts-smoke")
+    folder = Folder(tmp_path / "out")
+    folder.claim(smoke, "data")
+    with pytest.raises(InputError, match="deterministic False, not True"):
+        folder.check(replace(smoke, engine=replace(smoke.engine, deterministic=True)))

@@ -184,7 +184,7 @@ def test_what_the_machine_does_best_is_measured_once_and_recorded(tmp_path):
     other = "fp32" if row.precision == "bf16" else "bf16"
     refused = run(*words[:1], "--precision", other, "--out", tmp_path / "out", env=cache)
     assert refused.returncode == 2
-    assert f"records made in {row.precision}: choose another --out for {other}" in refused.stderr
+    assert f"records made with precision {row.precision}, not {other}: choose another --out" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 

@@ -13,8 +13,8 @@ from sweep.presets import preset
 from sweep.settle import SHARE, settle
 from trainables.engine import PLAIN, Engine
 
-LAPTOP = Machine(device="cpu", processor="some", cores=4, torch="2")
-GPU = replace(LAPTOP, device="cuda", processor="H200")
+LAPTOP = Machine(processor="some", cores=4, memory=10**10, torch="2")
+GPU = replace(LAPTOP, processor="H200", gpus=1)
 FAST = Engine(precision="bf16", layout="contiguous", compile="no", threads=2)
 
 
@@ -42,7 +42,7 @@ def test_what_is_open_is_measured_for_the_images_that_are_missing(measured):
     assert sweep.cell_memory == 2.0
     assert "2.00 times the plain engine" in words
     ((task, images),) = measured
-    assert task.objective == "moco"
+    assert task.objective == "within_image"  # the first of those that take most
     assert images == 6 * 4 * 8  # six cells with a loss, four steps of eight pairs
 
 
@@ -50,6 +50,17 @@ def test_a_gpu_is_shared_by_as_many_cells_as_measured_and_fit(measured):
     assert settle(asked(), asked().cells(), GPU)[0].gpu_share == 0.5
     assert settle(asked(engine=PLAIN, gpu_share=0.0), asked().cells(), GPU)[0].gpu_share == 0.5
     assert settle(asked(gpu_share=1.0), asked().cells(), GPU)[0].gpu_share == 1.0
+    four = replace(GPU, gpus=4)
+    for sweep, machine in ((asked(), GPU), (asked(workers=6), four), (asked(workers=6, gpu_share=0.4), GPU)):
+        settle(sweep, sweep.cells(), machine)
+    assert [task.cells for task, _ in measured[-3:]] == [0, 2, 2]
+
+
+def test_where_nothing_could_be_measured_a_cell_has_the_gpu_alone(monkeypatch):
+    nothing = Measured(engine=FAST, cells=1)
+    choice = Choice(best=nothing, plain=nothing, compiling=False, tried=())
+    monkeypatch.setattr(module, "choose", lambda task, images: choice)
+    assert settle(asked(), asked().cells(), GPU)[0].gpu_share == 1.0
 
 
 def test_nothing_is_measured_where_nothing_is_open(measured):
@@ -67,7 +78,7 @@ def test_baselines_alone_are_measured_too_for_losses_may_follow(measured):
     sweep = asked(objectives=("random",))
     assert settle(sweep, sweep.cells(), LAPTOP)[0].engine == FAST
     ((task, images),) = measured
-    assert (task.objective, images) == ("moco", 0)
+    assert (task.objective, images) == ("within_image", 0)
 
 
 def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):

@@ -77,6 +77,17 @@ def test_a_copy_of_a_compiled_encoder_runs_its_own_network(recipe):
     assert torch.allclose(twin(images), plain(images), atol=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_the_next_cell_of_a_worker_is_not_compiled_again(recipe):
+    from torch._dynamo.utils import counters
+
+    losses("moco", recipe, replace(PLAIN, compile="default"), steps=1)
+    before = counters["stats"]["unique_graphs"]
+    losses("moco", recipe, replace(PLAIN, compile="default"), steps=1)
+    assert counters["stats"]["unique_graphs"] == before > 0
+
+
 def test_features_are_float32_whatever_the_precision(recipe):
     for precision in ("fp32", "bf16"):
         encoder = make_encoder(recipe.encoder, replace(PLAIN, precision=precision))
