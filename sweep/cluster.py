@@ -38,6 +38,9 @@ def started(engine: Engine) -> Iterator[None]:
 def environment(engine: Engine) -> dict[str, str]:
     """Variables a worker must start with."""
     variables = {"PYTHONPATH": os.pathsep.join(_import_roots())}
+    # Tune runs each cell in a thread of its own, and glibc keeps what a thread has freed for that thread: else a worker
+    # grows with every cell.
+    variables["MALLOC_ARENA_MAX"] = "1"
     if engine.deterministic:
         variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     return variables
