@@ -20,7 +20,7 @@ check: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev ## every test; NOISY_PAIRS_DATA=DIR adds those on real photographs
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed-bench ## speed against the bare step and against what a user would write; about 9 minutes on 2 cores
+bench: $(VENV)/.installed-bench ## speed against the bare step and against what a user would write; about 10 minutes on 2 cores
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
