@@ -1,0 +1,19 @@
+"""The command line as a user runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*words, cwd=ROOT, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "sweep.run", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -1,0 +1,78 @@
+"""What a user can get wrong: one line that says what is wrong and what is valid, exit code 2, nothing lost."""
+
+import pytest
+
+from tests.command import ROOT, run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["vts-huge"], "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-gpu, vts-paper"),
+        (["--losses", "byol"], "choose from moco, within_image, cross_image, random"),
+        (["--dataset", "imagenet"], "choose from vts"),
+        (["--sedes", "1"], "unknown flag --sedes: did you mean --seeds"),
+        (["--rho", "1.5"], "--rho 1.5: a noisy-pairs rate is a share in [0, 1]"),
+        (["--nu", "0.33"], "nu = 0.33 is no multiple of 1/20"),
+        (["--rho"], "--rho is empty"),
+        (["--moco.lr", "fast"], "fast"),
+        (["vts-smoke", "--textures", "folder"], "--data-root"),
+        (["vts-smoke", "--textures", "dtd", "--data-root", "nowhere"], "nowhere"),
+        (["vts-smoke", "--config", "sweep.yaml"], "choose one"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["vts-smoke", "--encoder.name", "resnet81"], "resnet81"),
+        (["vts-smoke", "extra"], "unexpected 'extra'"),
+        (["vts-smoke", "--encoder.slim", "0.001"], "--encoder.slim 0.001"),
+        (["vts-smoke", "--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", "1"], "models that are no ResNet"),
+        (
+            [
+                "vts-smoke",
+                "--encoder.name",
+                "vit_tiny_patch16_224",
+                "--encoder.slim",
+                "1",
+                "--encoder.output-stride",
+                "32",
+            ],
+            "a CNN",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(words, message, tmp_path):
+    done = run(*words, *(() if "--config" in words else ("--out", tmp_path / "out")))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_read_only_or_full_disk_is_one_line(tmp_path):
+    (tmp_path / "out").write_text("not a folder")
+    done = run("vts-smoke", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_wrong_datasets_package_is_named(tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("")
+    done = run(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 2
+    assert str(tmp_path / "datasets") in done.stderr
+    assert "uninstall" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_more_threads_than_cores_are_refused(tmp_path):
+    done = run("vts-smoke", "--out", tmp_path / "out", "--threads", 640)
+    assert done.returncode == 2
+    assert "--threads 640" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_mlflow_that_does_not_answer_is_one_line(tmp_path):
+    done = run("vts-smoke", "--out", tmp_path / "out", env={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    assert done.returncode == 2
+    assert "MLflow at http://127.0.0.1:9 cannot be used" in done.stderr
+    assert done.stderr.count("\n") == 1
