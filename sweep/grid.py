@@ -8,7 +8,7 @@ from datasets.settings import Pairing
 from trainables.cell import Cell
 
 COST = {"moco": 2.0, "within_image": 3.0, "cross_image": 3.0}
-"""Seconds of a cell relative to a baseline's, roughly: the order in which cells should end, and no more."""
+"""Seconds of a cell relative to a baseline's, roughly: which cells run last, and which loss is measured for all."""
 
 
 class Axes(NamedTuple):
