@@ -1,7 +1,8 @@
 """Which engine, and how many cells at a time, this machine is fastest with: measured once, then remembered.
 
 Candidates train on random views in processes of their own, as many at once as cells would run at once, since cores,
-caches and a GPU are shared. One that fails, or whose loss is not that of the first (the plain engine, where that runs), is out.
+caches and a GPU are shared. One that fails is out, and so is one whose loss is not that of the first: the plain engine,
+where that runs.
 """
 
 import json
