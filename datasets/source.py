@@ -1,0 +1,58 @@
+"""What a data set is to the rest: settings that load a source in the driver and open it in a worker. No torch here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from datasets.settings import Pairing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where data lie, and what may be done to get at them."""
+
+    root: Path | None = None
+    """Folder (or file) of the data, as the user gave it."""
+    store: Path | None = None
+    """Folder for the arrays that images are brought into; None: the user's cache."""
+    download: bool = False
+    """Whether the data may be downloaded into `root`."""
+    skip_bad: bool = False
+    """Whether files that cannot be used are left out (and named) instead of refused."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Data as they were found: made in the driver, handed to workers; can be pickled."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the content, the same on every machine."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Downstream classes in label order."""
+
+    @property
+    def title(self) -> str:
+        """What the data are, for records and tables, such as `xBD (3 disasters, 15 image pairs)`."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines that a sweep says before it begins: what was left out, what results must not be taken for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demands:
+    """What a sweep wants of its data; checked before anything is run."""
+
+    rho: tuple[float, ...]
+    """Noisy-pairs rates of its contrastive cells."""
+    pairings: tuple[Pairing, ...]
+    """Pairings of its cells with noisy pairs."""
+    labels: bool
+    """Whether a loss looks at the labels of both images of a pair."""
+    batch: int
+    """Pairs a step."""
+    probe_batch: int
+    """Downstream images a step."""

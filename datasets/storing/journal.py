@@ -1,0 +1,74 @@
+"""What is known of the pairs whose tiles are on disk already: a line each, so that a stopped making goes on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A pair's tiles, in rows `first` to `first` + `tiles` of the arrays."""
+
+    key: str
+    """Stands for the pair's files as they were (name, size, time) and for what is made of them."""
+    first: int
+    tiles: int
+    across: int
+    """Tiles side by side in one row of the image's grid."""
+    digest: str
+    """Of the rows."""
+    counts: Mapping[str, list[dict[str, int]]]
+    """For each mask the pair has, pixels of each class that a tile shows; keys are text, since JSON has no other."""
+    buildings: Mapping[str, int]
+
+    def at(self, first: int) -> "Note":
+        """The note of the same rows elsewhere."""
+        return replace(self, first=first)
+
+
+class Journal:
+    """Notes in a file, the last one of a key being valid. Nothing is believed but by the digest of the rows."""
+
+    def __init__(self, path: Path, notes: dict[str, Note]) -> None:
+        """Use `new` or `kept`."""
+        self.path, self.notes = path, notes
+
+    @classmethod
+    def new(cls, path: Path, head: Mapping[str, Any]) -> "Journal":
+        """Begin one."""
+        path.write_text(json.dumps(head) + "\n")
+        return cls(path, {})
+
+    @classmethod
+    def kept(cls, path: Path, head: Mapping[str, Any]) -> "Journal | None":
+        """The one that is there; None unless it begins with `head`."""
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        if not lines or _parsed(lines[0]) != head:
+            return None
+        notes = [note for note in map(_note, lines[1:]) if note]
+        with open(path, "a") as file:
+            file.write("\n")  # a line that was cut off ends here, or it would spoil the next one
+        return cls(path, {note.key: note for note in notes})
+
+    def add(self, note: Note) -> None:
+        """Write one more note."""
+        with open(self.path, "a") as file:
+            file.write(json.dumps(asdict(note)) + "\n")
+        self.notes[note.key] = note
+
+
+def _note(line: str) -> Note | None:
+    """The note of a line; None where the line was cut off or damaged, and the pair is read again."""
+    try:
+        return Note(**_parsed(line))
+    except TypeError:
+        return None
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
