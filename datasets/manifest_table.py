@@ -1,0 +1,158 @@
+"""A manifest's table as text, row by row with the numbers an editor shows: from a CSV or a Parquet file."""
+
+import csv
+import difflib
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datasets.errors import InputError
+
+REQUIRED = ("image", "partner", "split")
+OPTIONAL = ("mask", "partner_mask", "noisy", "group")
+VALID = f"{', '.join(REQUIRED)}, and optionally {', '.join(OPTIONAL)}"
+
+# What pandas calls an index without a name when it writes one to Parquet.
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row as it was written."""
+
+    number: int
+    """CSV: the line it begins on, the header being line 1. Parquet: 1 for the first row."""
+    cells: Mapping[str, str]
+    """Text of each column, without the white space around it; empty where there is none."""
+    fault: str = ""
+    """Why the cells cannot be told apart, if so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A manifest as it was written."""
+
+    rows: Sequence[Row]
+    counting: str
+    """What the rows' numbers are, for messages."""
+
+
+def read_table(path: Path) -> Table:
+    """The rows of a `.csv` (UTF-8, commas) or a `.parquet` file.
+
+    Raises:
+        InputError: the file is absent or cannot be read, or its columns are not those of a manifest.
+    """
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder; name the CSV or Parquet file that lists the pairs") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name the file that lists the pairs") from error
+    match path.suffix.lower():
+        case ".csv":
+            rows = list(_csv_rows(path, data))
+            counting = "rows are lines of the file, the header is line 1"
+        case ".parquet":
+            rows = list(_parquet_rows(path, data))
+            counting = "the first row is row 1"
+        case other:
+            raise InputError(f"{path}: a manifest is a .csv or a .parquet file, not {other or 'one without ending'}")
+    if not rows:
+        raise InputError(f"{path}: no rows; give one for each pair of images, with the columns {VALID}")
+    return Table(rows=rows, counting=counting)
+
+
+def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
+    lines = csv.reader(io.StringIO(_text(path, data), newline=""), strict=True)
+    names: list[str] | None = None
+    begins = 1
+    try:
+        for cells in lines:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped) or len(stripped) > 1:  # an empty line is no row, but a line of commas is
+                if names is None:
+                    names = _checked(path, stripped)
+                else:
+                    yield _row(begins, names, stripped)
+            begins = lines.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}: no valid CSV from line {begins} on ({error}); quotes must come in pairs") from error
+    if names is None:
+        raise InputError(f"{path}: empty; its first line must name the columns: {VALID}")
+
+
+def _row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) != len(names):
+        fault = f"{len(cells)} cells for {len(names)} columns; a value with a comma needs quotes around it"
+        return Row(number=number, cells={}, fault=fault)
+    return Row(number=number, cells=dict(zip(names, cells, strict=True)))
+
+
+def _text(path: Path, data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig")  # spreadsheets put a byte-order mark before it
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: line {line} is not UTF-8; save the file as CSV in UTF-8") from error
+    if "\0" in text:
+        raise InputError(f"{path}: holds binary data; a .csv file is text in UTF-8")
+    return text
+
+
+def _checked(path: Path, names: Sequence[str]) -> list[str]:
+    """The names of the columns, if they are those of a manifest."""
+    if len(names) == 1:
+        for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+            if separator in names[0]:
+                raise InputError(f"{path}: columns are separated by {name}; save it with commas between them")
+    if "" in names:
+        place = names.index("") + 1
+        raise InputError(f"{path}: column {place} has no name (pandas: write with index=False); valid: {VALID}")
+    if unknown := [name for name in names if name not in REQUIRED + OPTIONAL]:
+        near = difflib.get_close_matches(unknown[0].lower(), REQUIRED + OPTIONAL, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        listing = ", ".join(map(repr, unknown))
+        raise InputError(f"{path}: unknown column{'s' * (len(unknown) > 1)} {listing}{meant}; valid: {VALID}")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{path}: column {repeated[0]!r} occurs twice; keep one")
+    if lacking := [name for name in REQUIRED if name not in names]:
+        raise InputError(f"{path}: lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}; valid: {VALID}")
+    return list(names)
+
+
+def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: no valid Parquet file ({reason}); write it again") from error
+    kept = [name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)]
+    names = _checked(path, kept)
+    columns = [_texts(path, name, table.column(name).to_pylist()) for name in names]
+    for number, cells in enumerate(zip(*columns, strict=True), start=1):
+        yield Row(number=number, cells=dict(zip(names, cells, strict=True)))
+
+
+def _texts(path: Path, name: str, values: Sequence[object]) -> list[str]:
+    """A column as a CSV file would have it."""
+    texts = []
+    for value in values:
+        match value:
+            case None:
+                texts.append("")
+            case bool() | int():
+                texts.append(str(value))
+            case float():  # what pandas makes of numbers among which one is missing
+                texts.append("" if math.isnan(value) else f"{value:g}")
+            case str():
+                texts.append(value.strip())
+            case _:
+                raise InputError(f"{path}: column {name!r} holds {type(value).__name__}; write it as text")
+    return texts
