@@ -35,14 +35,15 @@ COLUMNS: tuple[Column, ...] = (
     Column("key", _text, "16 hex digits", "names the cell: hash of its coordinates and recipe", "always"),
     Column("status", _text, "done, failed", "whether the cell reached its test score", "always"),
     Column("dataset", _text, "name", "data set, such as vts, xbd, cifar10", "always"),
-    Column("objective", _text, "name", "loss (moco, ...) or baseline (random, imagenet)", "always"),
+    Column("objective", _text, "name", "loss (moco, ...) or baseline (random, imagenet, supervised)", "always"),
     Column("rho", _real, "0-1", "noisy-pairs rate: share of positive pairs that are noisy", "always"),
-    Column("nu", _real, "0-1", "per-image noise: noisy share of a noisy image; 0 where rho is 0", "always"),
-    Column("pairing", _text, "noisy, exposure, none", "what noisy pairs hold; none where rho is 0", "always"),
+    Column("nu", _real, "0-1", "per-image noise: noisy share of a noisy image; 0 for rho 0 and real pairs", "always"),
+    Column("pairing", _text, "name", "noisy, exposure, irrelevant, false_positive; none where rho is 0", "always"),
     Column("seed", _whole, "", "replicate: every random stream derives from it", "always"),
     Column("test_f1_macro", _real, "0-1", "test F1, mean over all classes", "done"),
     Column("test_miou", _real, "0-1", "test intersection over union, mean over all classes", "done"),
-    Column("test_accuracy", _real, "0-1", "share of test pixels classified correctly", "done"),
+    Column("test_accuracy", _real, "0-1", "share of test pixels (or images) classified correctly", "done"),
+    Column("test_xview2", _real, "0-1", "xView2 score, for xBD: .3 localisation F1 + .7 harmonic mean of damage F1s"),
     Column("val_f1_macro", _real, "0-1", "macro F1 on the validation images"),
     Column("pretrain_loss", _real, "nats", "last training loss"),
     Column("pretrain_val_loss", _real, "nats", "best noise-free validation loss: the weights kept"),
@@ -54,6 +55,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("recipe", _text, "fingerprint", "everything held fixed over the grid", "always"),
     Column("data", _text, "fingerprint", "the data as they were read"),
     Column("source", _text, "", "what the data were made from, such as folder textures (wool, ...)"),
+    Column("task", _text, "segmentation, classification", "what the probe learns; scores count pixels, or images"),
+    Column("weights", _text, "file, fingerprint", "the weights of the baseline imagenet"),
     Column("commit", _text, "git hash", "source code that ran"),
     Column("version", _text, "", "version of noisy-pairs", "always"),
     Column("versions", _text, "JSON", "versions of the libraries: name -> version"),
@@ -80,7 +83,7 @@ _SPELLING = {
     # They become folder names. A name that begins with a digit would be read back as a number.
     "dataset": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*"),
     "objective": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*"),
-    "pairing": re.compile("noisy|exposure|none"),
+    "pairing": re.compile("noisy|exposure|irrelevant|false_positive|none"),
 }
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.errors import RecordsError
 
 #: Objectives that pretrain nothing of ours: what pretraining is measured against.
-BASELINES = ("random", "imagenet")
+BASELINES = ("random", "imagenet", "supervised")
 
 _GROUP = ["dataset", "objective"]
 _POINT = [*_GROUP, "rho", "nu"]
@@ -24,7 +24,7 @@ def noisy_minus_exposure(records: pd.DataFrame, metric: str = "test_f1_macro") -
     nulls. Raises `RecordsError` for an unknown metric and for records that cannot be compared.
     """
     pairs = comparable(records, metric)
-    pairs = pairs[pairs["pairing"] != "none"]
+    pairs = pairs[pairs["pairing"].isin(["noisy", "exposure"])]
     halves = pairs.pivot(index=[*_POINT, "seed"], columns="pairing", values=metric)
     halves = halves.reindex(columns=["noisy", "exposure"]).astype(float)
     halves["difference"] = halves["noisy"] - halves["exposure"]
@@ -62,8 +62,8 @@ def against_rho_zero(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd
 def against_random(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
     """Each cell without noisy pairs (rho 0) minus the random encoder of the same dataset and seed.
 
-    Columns as `against_rho_zero`, with `random` in place of `rho_zero`; `objective` includes the baseline
-    `imagenet`. Null where a half is missing. Raises as `noisy_minus_exposure`.
+    Columns as `against_rho_zero`, with `random` in place of `rho_zero`; `objective` includes the other
+    baselines. Null where a half is missing. Raises as `noisy_minus_exposure`.
     """
     cells = comparable(records, metric)
     random = cells["objective"] == "random"

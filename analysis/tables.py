@@ -23,7 +23,7 @@ WIDTH = 120
 STUCK = 0.005
 
 _FAILURES_SHOWN = 5
-_PAIRINGS = ["none", "noisy", "exposure"]
+_PAIRINGS = ["none", "noisy", "exposure", "irrelevant", "false_positive"]
 _POINT = ["dataset", "objective", "rho", "nu"]
 
 
@@ -31,9 +31,9 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
     """Mean over seeds of each grid point, in the metric's unit.
 
     A row per dataset, objective (in the paper's order), rho and nu; columns those and, for each pairing p of
-    `none` (where rho is 0), `noisy`, `exposure`: `p` the mean, `p_std` the sample standard deviation (null
-    for one seed), `p_n` the number of seeds, 0 where no cell is done. Raises `RecordsError` as
-    `analysis.differences.comparable`.
+    `none` (where rho is 0), `noisy`, `exposure`, `irrelevant`, `false_positive`: `p` the mean, `p_std` the sample
+    standard deviation (null for one seed), `p_n` the number of seeds, 0 where no cell is done. Raises `RecordsError`
+    as `analysis.differences.comparable`.
     """
     by_pairing = comparable(records, metric).groupby([*_POINT, "pairing"])[metric]
     columns = {}
@@ -66,32 +66,38 @@ def render(records: pd.DataFrame) -> str:
     return "\n".join("".join(c if c.isprintable() else " " for c in line)[:WIDTH].rstrip() for line in lines)
 
 
+def headline(records: pd.DataFrame) -> str:
+    """The score that tables show: accuracy where images are classified, macro F1 where they are segmented."""
+    return "test_accuracy" if (records["task"] == "classification").all() else "test_f1_macro"
+
+
 def _f1_block(records: pd.DataFrame, title: str) -> str:
-    table = f1_table(records)
+    metric = headline(records)
+    table = f1_table(records, metric)
     seeds = int(table[[f"{pairing}_n" for pairing in _PAIRINGS]].to_numpy().max())
-    rows = [["loss", "rho", "nu", "noisy", "exposure"]]
+    columns = [pairing for pairing in _PAIRINGS[1:] if table[f"{pairing}_n"].any()] or ["noisy"]
+    rows = [["loss", "rho", "nu", *(pairing.replace("_", " ") for pairing in columns)]]
     before = None
     for point in table.to_dict("records"):
-        none, noisy, exposure = (_percent(point, pairing, seeds) for pairing in _PAIRINGS)
-        rho, nu = f"{point['rho']:g}", f"{point['nu']:g}"
         if point["objective"] != before:
             rows.append([])
         name = "" if point["objective"] == before else point["objective"]
         before = point["objective"]
-        if before in BASELINES:
-            rows.append([name, "-", "-", none, "-"])
-        elif point["rho"] == 0:
-            rows.append([name, rho, "-", none, "same"])
+        place = [name, "-" if before in BASELINES else f"{point['rho']:g}", f"{point['nu']:g}" if point["nu"] else "-"]
+        if point["rho"] == 0:
+            others = "-" if before in BASELINES else "same"
+            rows.append([*place, _percent(point, "none", seeds), *(others for _ in columns[1:])])
         else:
-            rows.append([name, rho, nu, noisy, exposure])
+            rows.append([*place, *(_percent(point, pairing, seeds) for pairing in columns)])
     spread = f" (mean ± std over {seeds} seeds)" if seeds > 1 else ""
     short = any(text.endswith("*") for row in rows for text in row)
     notes = [f"  * fewer than {seeds} seeds"] if short else []
-    return "\n".join([f"{title}: macro F1 on test, %{spread}", *_aligned(rows), *notes])
+    what = "accuracy" if metric == "test_accuracy" else "macro F1"
+    return "\n".join([f"{title}: {what} on test, %{spread}", *_aligned(rows), *notes])
 
 
 def _difference_block(records: pd.DataFrame) -> str:
-    differences = noisy_minus_exposure(records)
+    differences = noisy_minus_exposure(records, headline(records))
     if differences.empty:
         return ""
     rows = [["loss", "mean", "std", "grid points", "pairs", "incomplete pairs"], []]
@@ -104,7 +110,9 @@ def _difference_block(records: pd.DataFrame) -> str:
 def _random_block(records: pd.DataFrame) -> str:
     if "random" not in set(records["objective"]):
         return ""
-    gains = against_random(records)
+    gains = against_random(records, headline(records))
+    if gains.empty:
+        return ""
     rows = [["loss", "mean", "std", "seeds", "incomplete"], []]
     table = gains.groupby(["dataset", "objective"])["difference"].agg(["mean", "std", "count", "size"])
     for row in _in_paper_order(table.reset_index()).to_dict("records"):
@@ -163,7 +171,8 @@ def _failure_block(records: pd.DataFrame) -> str:
 def _percent(point: Mapping[Hashable, Any], pairing: str, seeds: int) -> str:
     n = point[f"{pairing}_n"]
     if n == 0:
-        return "missing"
+        # A false positive is wholly wrong: at a lower nu there is none to miss.
+        return "-" if pairing == "false_positive" and point["nu"] != 1 else "missing"
     spread = f" ± {100 * point[f'{pairing}_std']:.1f}" if n > 1 else ""
     return f"{100 * point[pairing]:.1f}{spread}" + ("*" if n < seeds else "")
 

@@ -14,6 +14,7 @@ from statistics import median
 import torch
 
 from datasets.seeding import stream
+from datasets.settings import VtsSettings
 from datasets.textures import TextureBank
 from datasets.vts import Vts
 from sweep.machine import processor
@@ -111,9 +112,15 @@ def best_engine(precision: str = "bf16") -> Engine:
     return Engine(precision=precision, layout="channels_last", compile="no", threads=cores())  # type: ignore[arg-type]
 
 
+def vts(recipe: Recipe) -> VtsSettings:
+    """The settings of the scenes that are timed."""
+    assert isinstance(recipe.data, VtsSettings), "benchmarks run on VTS"
+    return recipe.data
+
+
 def scenes(recipe: Recipe, bank: TextureBank) -> Vts:
     """The scenes of seed 0."""
-    return Vts(recipe.vts, bank, partial(stream, 0), device())
+    return Vts(vts(recipe), bank, partial(stream, 0), device())
 
 
 def header() -> dict[str, str]:

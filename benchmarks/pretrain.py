@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import rivals
-from benchmarks.common import Table, Timing, best_engine, cores, device, in_turn, main, ratio, scenes, time_it
+from benchmarks.common import Table, Timing, best_engine, cores, device, in_turn, main, ratio, scenes, time_it, vts
 from datasets.seeding import stream
 from datasets.settings import MOCO_V2
 from datasets.textures import TextureBank, load_textures
@@ -20,7 +20,7 @@ from trainables.objectives import REGISTRY
 from trainables.pretrain import Training
 from trainables.recipe import Encoder, Moco, Recipe
 from trainables.timing import bare_step
-from trainables.views import training_views
+from trainables.views import training_pool, training_views
 
 
 def settings(size: int, batch: int) -> Recipe:
@@ -28,7 +28,7 @@ def settings(size: int, batch: int) -> Recipe:
     recipe = preset("vts-quick").recipe
     return replace(
         recipe,
-        vts=replace(recipe.vts, size=size, train=max(batch, 6000 if size == 256 else 1000), val=2, test=2),
+        data=replace(vts(recipe), size=size, train=max(batch, 6000 if size == 256 else 1000), val=2, test=2),
         augment=MOCO_V2,
         encoder=Encoder(),
         moco=Moco(),
@@ -39,14 +39,14 @@ def settings(size: int, batch: int) -> Recipe:
 def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> Callable[[], object]:
     """A step as a sweep takes it: pairs, rendering, augmentation, and everything in `bare_step`."""
     cell = Cell(objective=loss, rho=0.5, nu=0.5)
-    data = scenes(recipe, bank)
+    pool = training_pool(scenes(recipe, bank), cell)
     objective = REGISTRY[loss](make_encoder(recipe.encoder, engine), recipe, stream(0, "queue"))
     training = Training(objective, recipe.pretrain, device())
     number = 0
 
     def step() -> None:
         nonlocal number
-        views, _ = training_views(data, cell, recipe, number, labelled=objective.labelled)
+        views, _ = training_views(pool, cell, recipe, number, labelled=objective.sees == "labelled pairs")
         training.step(views, stream(0, "other image", number))
         number += 1
 
@@ -56,7 +56,7 @@ def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> 
 def run() -> list[Table]:
     """Rates of all losses and of a user's alternatives; engines; growth; memory; where a step's time goes."""
     large = (256, 256) if torch.cuda.is_available() else (128, 64)
-    bank = load_textures(settings(*large).vts, None)
+    bank = load_textures(vts(settings(*large)), None)
     return [rates(*large, bank), engines(*large), growth(), memory(), parts(*large, bank)]
 
 
@@ -71,7 +71,7 @@ def rates(size: int, batch: int, bank: TextureBank) -> Table:
     ours: list[Callable[[], object]] = []
     for recipe, name, textures in (
         (settings(size, batch), "ResNet-18", bank),
-        (quick, "vts-quick", load_textures(quick.vts, None)),
+        (quick, "vts-quick", load_textures(vts(quick), None)),
     ):
         for loss in OBJECTIVES:
             count = recipe.pretrain.batch
@@ -79,7 +79,7 @@ def rates(size: int, batch: int, bank: TextureBank) -> Table:
             bare, whole = in_turn([bare_step(loss, recipe, best_engine(), device()), ours[-1]], device())
             done = flops(loss, recipe) / bare.median
             rates = (bare.rate(count), whole.rate(count), ratio(bare, whole))
-            table.add(f"{name}, {loss}", recipe.vts.size, count, *rates, done / 1e12, done / peak)
+            table.add(f"{name}, {loss}", recipe.data.size, count, *rates, done / 1e12, done / peak)
     table.notes.append(f"peak: a bf16 matrix product of 4,096 measured at {peak / 1e12:.2f} TFLOP/s")
     images = [np.ascontiguousarray(bank.image(m)[:size, :size]) for m in range(120)]
     for name, make in (("(c) by hand", rivals.by_hand), ("(d) lightly", rivals.with_lightly)):
@@ -131,7 +131,7 @@ def growth() -> Table:
                 loss,
                 recipe,
                 best_engine(),
-                load_textures(replace(recipe.vts, size=64), None) if size == 64 else load_textures(recipe.vts, None),
+                load_textures(replace(vts(recipe), size=64), None) if size == 64 else load_textures(vts(recipe), None),
             )
             seconds = time_it(step, device(), warm=2, budget=0.5).median
             table.add(loss, size, batch, 1e3 * seconds, 1e9 * seconds / (batch * size**2))
@@ -193,7 +193,7 @@ def parts(size: int, batch: int, bank: TextureBank) -> Table:
     drawn = augment.draw(recipe.augment, batch, size, stream(0))
     encoder = make_encoder(recipe.encoder, engine).to(device()).train()
     objective = REGISTRY["moco"](encoder, recipe, stream(0)).to(device())
-    views = training_views(data, cell, recipe, 0, labelled=False)[0]
+    views = training_views(training_pool(data, cell), cell, recipe, 0, labelled=False)[0]
     weights = [weight for weight in objective.parameters() if weight.requires_grad]
     optimiser = torch.optim.SGD(weights, 0.0, momentum=0.9)
 

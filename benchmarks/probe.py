@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.common import Table, best_engine, device, main, time_it
+from benchmarks.common import Table, best_engine, device, main, time_it, vts
 from datasets.textures import load_textures
 from sweep.presets import preset
 from trainables.cell import OBJECTIVES, Cell
@@ -25,7 +25,7 @@ def shares() -> Table:
     )
     recipe = preset("vts-quick").recipe
     third = replace(recipe, pretrain=replace(recipe.pretrain, steps=recipe.pretrain.steps // 3))
-    bank = load_textures(recipe.vts, None)
+    bank = load_textures(vts(recipe), None)
     engine = replace(best_engine(), threads=1)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -47,7 +47,7 @@ def keeping() -> Table:
     """The probe of a random encoder with features kept, and with fresh views encoded at every step."""
     table = Table("The probe of vts-quick by cached_views, all cores: seconds", ("cached_views", "s"))
     recipe = preset("vts-quick").recipe
-    bank = load_textures(recipe.vts, None)
+    bank = load_textures(vts(recipe), None)
     for views in (0, 1, 4, 8):
         changed = replace(recipe, probe=replace(recipe.probe, cached_views=views))
         probe = partial(

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.common import Table, best_engine, device, in_turn, main, scenes, time_it
+from benchmarks.common import Table, best_engine, device, in_turn, main, scenes, time_it, vts
 from benchmarks.pretrain import settings
 from datasets.seeding import stream
 from datasets.settings import VtsSettings
@@ -39,15 +39,15 @@ def rendering() -> Table:
     )
     for size, batch in ((64, 64), (128, 64), (256, 16)):
         recipe = settings(size, batch)
-        recipe = replace(recipe, vts=replace(recipe.vts, train=1000, texture_scale=1.0))
-        bank = load_textures(recipe.vts, None)
+        recipe = replace(recipe, data=replace(vts(recipe), train=1000, texture_scale=1.0))
+        bank = load_textures(vts(recipe), None)
         step = bare_step("moco", recipe, best_engine(), device())
         index = torch.arange(batch)
         noisy = index % 2 == 0
         for kept in (True, False):
             data = scenes(recipe, bank)
             if not kept:  # as for a set too large to keep its region maps
-                data = scenes(replace(recipe, vts=replace(recipe.vts, train=2**26 // size**2 + 1)), bank)
+                data = scenes(replace(recipe, data=replace(vts(recipe), train=2**26 // size**2 + 1)), bank)
             render = partial(data.pairs, "train", index, ~noisy, noisy, 0.5, labelled=False)
             rendered, encoded = in_turn([render, step], device(), rounds=5)
             words = "kept" if kept and 1000 * size**2 <= 2**26 else "found each time"

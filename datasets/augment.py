@@ -141,8 +141,8 @@ def apply(images: Tensor, labels: Tensor, parameters: Parameters) -> tuple[Tenso
 @overload
 def apply(images: Tensor, labels: None, parameters: Parameters) -> tuple[Tensor, None]: ...
 def apply(
-    images: Float[Tensor, "n 3 h w"], labels: Integer[Tensor, "n h w"] | None, parameters: Parameters
-) -> tuple[Float[Tensor, "n 3 h w"], Integer[Tensor, "n h w"] | None]:
+    images: Float[Tensor, "n c h w"], labels: Integer[Tensor, "n h w"] | None, parameters: Parameters
+) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
     """Augment images in [0, 1], and labels alike; new tensors of the same dtype on the same device.
 
     Geometry first, then colour jitter, grey, blur. An image that nothing happens to comes back bit for bit.
@@ -176,8 +176,8 @@ def _change(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *fact
 
 
 def warp(
-    images: Float[Tensor, "n 3 h w"], labels: Integer[Tensor, "n h w"] | None, affine: Float[Tensor, "n 2 3"]
-) -> tuple[Float[Tensor, "n 3 h w"], Integer[Tensor, "n h w"] | None]:
+    images: Float[Tensor, "n c h w"], labels: Integer[Tensor, "n h w"] | None, affine: Float[Tensor, "n 2 3"]
+) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
     """Sample images (bilinear) and labels (nearest) once by the same maps; borders reflect.
 
     Args:

@@ -1,8 +1,9 @@
 """Colour changes of a batch, each image with a factor of its own.
 
 The formulas are those of `torchvision.transforms.v2.functional`, which has one factor for a whole call.
-Images are RGB in [0, 1], and results are clamped to it. Every function returns a new tensor of the images'
-dtype; factors lie on the images' device.
+Images are in [0, 1], and results are clamped to it. They are RGB; where there are fewer or more bands, their mean
+stands for the luma, and hue has no meaning. Every function returns a new tensor of the images' dtype; factors lie on
+the images' device.
 """
 
 import torch
@@ -13,25 +14,27 @@ from torch import Tensor
 _LUMA = (0.2989, 0.587, 0.114)
 
 
-def luma(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
-    """Brightness of each pixel by ITU-R 601-2, with torchvision's rounded weights."""
+def luma(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
+    """Brightness of each pixel by ITU-R 601-2, with torchvision's rounded weights; without colours the bands' mean."""
+    if images.shape[1] != 3:
+        return images.mean(dim=1, keepdim=True)
     red, green, blue = images.split(1, dim=1)
     return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
-def brightness(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
+def brightness(images: Float[Tensor, "n c h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
     """`adjust_brightness`: images x factor, factor >= 0."""
     return (images * factor[:, None, None, None]).clamp_(0, 1)
 
 
-def contrast(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
+def contrast(images: Float[Tensor, "n c h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
     """`adjust_contrast`: from the image's mean luma (factor 0) to the image (1) and beyond; factor >= 0."""
     # The mean of the luma is the luma of the channels' means, which spares a pass over the pixels.
     mean = luma(images.mean(dim=(2, 3), keepdim=True))
     return torch.lerp(mean, images, factor[:, None, None, None]).clamp_(0, 1)
 
 
-def saturation(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
+def saturation(images: Float[Tensor, "n c h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
     """`adjust_saturation`: from each pixel's luma (factor 0) to its colour (1) and beyond; factor >= 0."""
     return torch.lerp(luma(images), images, factor[:, None, None, None]).clamp_(0, 1)
 
@@ -68,12 +71,12 @@ NEUTRAL = (1.0, 1.0, 1.0, 0.0)
 
 
 def jitter(
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n c h w"],
     brightness_factor: Float[Tensor, " n"] | None,
     contrast_factor: Float[Tensor, " n"] | None,
     saturation_factor: Float[Tensor, " n"] | None,
     hue_factor: Float[Tensor, " n"] | None,
-) -> Float[Tensor, "n 3 h w"]:
+) -> Float[Tensor, "n c h w"]:
     """Brightness, contrast, saturation, hue, always in this order (torchvision's ColorJitter shuffles it).
 
     A change whose factor is None is left out.
@@ -84,12 +87,12 @@ def jitter(
     return images
 
 
-def grey(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """`rgb_to_grayscale` with three equal channels."""
+def grey(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """`rgb_to_grayscale` with equal channels."""
     return luma(images).expand_as(images).contiguous()
 
 
-def blur(images: Float[Tensor, "n 3 h w"], sigma: Float[Tensor, " n"], *, radius: int) -> Float[Tensor, "n 3 h w"]:
+def blur(images: Float[Tensor, "n c h w"], sigma: Float[Tensor, " n"], *, radius: int) -> Float[Tensor, "n c h w"]:
     """`gaussian_blur` with kernel size 2 radius + 1 and reflected borders.
 
     Args:
@@ -105,8 +108,8 @@ def blur(images: Float[Tensor, "n 3 h w"], sigma: Float[Tensor, " n"], *, radius
 
 
 def _smooth(
-    padded: Float[Tensor, "n 3 h w"], taps: Float[Tensor, "n reach"], *, dim: int
-) -> Float[Tensor, "n 3 h2 w2"]:
+    padded: Float[Tensor, "n c h w"], taps: Float[Tensor, "n reach"], *, dim: int
+) -> Float[Tensor, "n c h2 w2"]:
     """Convolve one axis with symmetric kernels, given from their middle outwards.
 
     A sum of shifted images: a grouped convolution with n x 3 groups takes twice as long on a CPU.

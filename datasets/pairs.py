@@ -1,7 +1,7 @@
 """The pairing rule: rho, nu and pairing decide which two images form a positive pair (paper, IV and V-C)."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from datasets.settings import Pairing
@@ -19,8 +19,8 @@ def choose_noisy(uniform: Float[Tensor, " n"], rho: float) -> Bool[Tensor, " n"]
 def shown(noisy: Bool[Tensor, " n"], pairing: Pairing) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
     """Whether the first and the second image of each pair show the noisy partner.
 
-    A pair that is not noisy shows the clean image twice. A noisy one shows clean and noisy (`noisy`) or the noisy
-    partner twice (`exposure`).
+    A pair that is not noisy shows the clean image twice. A noisy one shows clean and noisy, or at pairing `exposure`
+    the noisy partner twice.
     """
     return (noisy if pairing == "exposure" else torch.zeros_like(noisy)), noisy
 
@@ -34,3 +34,9 @@ def swap(
     """
     exchange = uniform < 0.5
     return first.where(~exchange, second), second.where(~exchange, first)
+
+
+def another(index: Int[Tensor, " n"], uniform: Float[Tensor, " n"], count: int) -> Int[Tensor, " n"]:
+    """For each of the indexed images another one of `count`, all others equally likely: a false positive's partner."""
+    step = 1 + (uniform.double() * (count - 1)).long().clamp(max=count - 2)
+    return (index + step) % count

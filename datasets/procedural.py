@@ -1,6 +1,6 @@
-"""The textures that need no download: three families named after the DTD categories they stand in for.
+"""The textures that need no download: four families named after the DTD categories they stand in for.
 
-`stratified` (layers with faults), `veined` (a branching network) and `matted` (tangled fibres) are drawn from
+`stratified` (layers with faults), `veined` (a branching network), `matted` (tangled fibres) and `dotted` are drawn from
 a fixed seed: they are *the* default data set, the same in each run. Structure alone tells the families apart.
 Each grey pattern is replaced by its ranks, so that its values are uniform whatever the family; contrast
 curve, palette, light and grain are then drawn from one distribution for all. An image's colour histogram is
@@ -24,7 +24,7 @@ from datasets.cache import keep, kept
 from datasets.errors import InputError
 
 SEED = 20221113  # any fixed number does; another one makes another data set
-CATEGORIES = ("stratified", "veined", "matted")
+CATEGORIES = ("stratified", "veined", "matted", "dotted")
 SMALLEST_SIZE = 32  # below it the shortest wavelength is under two pixels
 
 Grey = Float32[np.ndarray, "side side"]
@@ -48,7 +48,7 @@ def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "si
     return [_texture(*_PATTERNS[category], size, seed) for seed in seeds]
 
 
-def kept_or_made(size: int, count: int) -> UInt8[np.ndarray, "3 count side side 3"]:
+def kept_or_made(size: int, count: int) -> UInt8[np.ndarray, "families count side side 3"]:
     """`count` textures of each family, by `generate`, or from the user's cache: making them takes seconds.
 
     The cache knows them by this file's text and NumPy's and SciPy's versions besides size and count.
@@ -174,15 +174,25 @@ def _veined(generator: np.random.Generator, side: int, wavelength: float) -> Gre
         cell = wavelength * scale
         if cell < 5:  # finer cells would be specks, not veins
             continue
-        gap = np.float32(cell) * _worley_gap(generator, along / np.float32(cell * stretch), across / np.float32(cell))
+        first, second = _worley(generator, along / np.float32(cell * stretch), across / np.float32(cell))
+        gap = np.float32(cell) * (second - first)
         fade = np.clip(0.75 + 0.35 * smooth_noise(generator, side, 4 * wavelength), 0.1, 1)
         thin = np.float32(wavelength * width * generator.uniform(0.8, 1.4))
         veins = np.maximum(veins, np.float32(strength) * fade * np.exp(-gap / thin))
     return veins
 
 
-def _worley_gap(generator: np.random.Generator, x: Grey, y: Grey) -> Grey:
-    """Distance to the second nearest minus the nearest site; one site in each unit square (Worley, 1996)."""
+def _dotted(generator: np.random.Generator, side: int, wavelength: float) -> Grey:
+    """Round dots at irregular places, of sizes that vary from place to place."""
+    across, down = _axes(side, generator.uniform(0, np.pi))
+    pitch = np.float32(wavelength * generator.uniform(0.8, 1.1))
+    nearest, _ = _worley(generator, across / pitch, down / pitch)
+    radius = np.float32(generator.uniform(0.22, 0.34)) * (1 + np.float32(0.2) * smooth_noise(generator, side, side / 2))
+    return 1 / (1 + np.exp((nearest - radius) / np.float32(0.05)))
+
+
+def _worley(generator: np.random.Generator, x: Grey, y: Grey) -> tuple[Grey, Grey]:
+    """Distances to the nearest and the second nearest site; one site in each unit square (Worley, 1996)."""
     column, row = np.floor(x).astype(np.int32), np.floor(y).astype(np.int32)
     left, top = int(column.min()) - 1, int(row.min()) - 1
     shape = (int(row.max()) - top + 2, int(column.max()) - left + 2)
@@ -199,7 +209,7 @@ def _worley_gap(generator: np.random.Generator, x: Grey, y: Grey) -> Grey:
             square = dx * dx + dy * dy
             second = np.minimum(second, np.maximum(first, square))
             first = np.minimum(first, square)
-    return np.sqrt(second) - np.sqrt(first)
+    return np.sqrt(first), np.sqrt(second)
 
 
 def _matted(generator: np.random.Generator, side: int, wavelength: float) -> Grey:
@@ -254,4 +264,9 @@ def _draw_fibres(
 
 # The factor on the wavelength: layers are coarse, veins finer, fibres finest, as in DTD. With scales closer
 # together a slim random encoder's features hardly tell them apart at 64 px (macro F1 35 % against 43 %).
-_PATTERNS = {"stratified": (_stratified, 1.6), "veined": (_veined, 1.0), "matted": (_matted, 0.4)}
+_PATTERNS = {
+    "stratified": (_stratified, 1.6),
+    "veined": (_veined, 1.0),
+    "matted": (_matted, 0.4),
+    "dotted": (_dotted, 1.0),
+}

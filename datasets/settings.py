@@ -1,21 +1,38 @@
-"""What describes a data set in the recipe of an experiment. No torch here: the command line reads it at once."""
+"""What describes VTS and augmentation in a recipe. No torch here: the command line reads it at once."""
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
 from datasets.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from datasets.dataset import Dataset
+    from datasets.source import Demands, Place
+    from datasets.textures import TextureBank
 
 SPLITS = ("train", "val", "test")
 
 CLASSES = ("texture_a", "texture_b", "noise")
 """Downstream classes in label order. Named by their role, since the textures behind them are a setting."""
 
-Pairing = Literal["noisy", "exposure", "none"]
-"""`noisy`: clean image with its noisy partner; `exposure`: two augmentations of the noisy partner (mere exposure);
-`none`: there are no noisy pairs, so the question does not arise."""
+Pairing = Literal["noisy", "exposure", "irrelevant", "false_positive", "none"]
+"""What a noisy pair holds. `noisy`: clean image with its noisy partner; `exposure`: two augmentations of the noisy
+partner (mere exposure); `irrelevant`: as noisy, with noise that the downstream task never shows (paper, B3);
+`false_positive`: two images that have nothing to do with each other; `none`: there are no noisy pairs."""
+
+Task = Literal["segmentation", "classification"]
+"""What the probe learns: a class for each pixel, or for each image."""
+
+IGNORED = 255
+"""Label of pixels that neither train nor count."""
+
+TURNS: dict[Task, int] = {"segmentation": 8, "classification": 2}
+"""Flips and rotations by 90 degrees that keep the classes: all where each pixel has its own; photographs have an up."""
 
 
 def noisy_regions(nu: float, regions: int) -> int:
@@ -29,7 +46,7 @@ def noisy_regions(nu: float, regions: int) -> int:
         steps = ", ".join(f"{k / regions:g}" for k in range(min(regions, 4) + 1))
         raise InputError(
             f"nu = {nu:g} is no multiple of 1/{regions} (the number of Voronoi regions): use one of "
-            f"{steps}, ... 1, or change --vts.regions"
+            f"{steps}, ... 1, or change --data.regions"
         )
     return count
 
@@ -38,6 +55,13 @@ def noisy_regions(nu: float, regions: int) -> int:
 class VtsSettings:
     """The synthetic Voronoi-region texture segmentation set, VTS (paper, IV-B)."""
 
+    pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure", "irrelevant", "false_positive")
+    has_nu: ClassVar[bool] = True
+    task: ClassVar[Task] = "segmentation"
+    extra_scores: ClassVar[tuple[str, ...]] = ()
+    bands: ClassVar[int] = 3
+
+    dataset: Annotated[Literal["vts"], tyro.conf.Suppress] = "vts"
     size: int = 256
     """Side of a scene, px."""
     regions: int = 20
@@ -51,7 +75,8 @@ class VtsSettings:
     textures: Annotated[Literal["procedural", "folder", "dtd"], tyro.conf.arg(aliases=("--textures",))] = "procedural"
     """Where texture images come from: made in memory, a folder's <category>/*.jpg|png, or DTD."""
     categories: tuple[str, ...] = ()
-    """Texture categories of the first class, the second class and the noise; empty: the source's own three."""
+    """Texture categories of the first class, the second class, the noise and, for the pairing `irrelevant`, of noise
+    that is no class downstream; empty: the source's own."""
     texture_scale: float = 1.0
     """Factor by which texture images from files are shrunk before a window is cut out of them."""
     downstream_noise: int = 7
@@ -60,27 +85,70 @@ class VtsSettings:
     def __post_init__(self) -> None:
         """Refuse what no scene can be made from."""
         if self.size < 8:
-            raise InputError(f"--vts.size {self.size}: a scene needs at least 8 px a side")
+            raise InputError(f"--data.size {self.size}: a scene needs at least 8 px a side")
         if self.regions < 2 or self.regions % 2:
             raise InputError(
-                f"--vts.regions {self.regions}: half of the regions go to each class, so give an even number >= 2"
+                f"--data.regions {self.regions}: half of the regions go to each class, so give an even number >= 2"
             )
         for split in SPLITS:
             if getattr(self, split) < 2:
-                raise InputError(f"--vts.{split} {getattr(self, split)}: at least 2 scenes are needed")
+                raise InputError(f"--data.{split} {getattr(self, split)}: at least 2 scenes are needed")
         if not 0 < self.downstream_noise < self.regions:
             raise InputError(
-                f"--vts.downstream-noise {self.downstream_noise}: must leave all three classes to be seen, so "
+                f"--data.downstream-noise {self.downstream_noise}: must leave all three classes to be seen, so "
                 f"1 to {self.regions - 1} of the {self.regions} regions"
             )
         if not 0 < self.texture_scale <= 1:
-            raise InputError(f"--vts.texture-scale {self.texture_scale}: must be in (0, 1]")
-        if len(self.categories) not in (0, 3):
+            raise InputError(f"--data.texture-scale {self.texture_scale}: must be in (0, 1]")
+        if len(self.categories) not in (0, 3, 4):
             raise InputError(
-                f"--vts.categories: three are needed (first class, second class, noise), {len(self.categories)} given"
+                "--data.categories: three are needed (first class, second class, noise), or four with noise that is no "
+                f"class downstream; {len(self.categories)} given"
             )
         if self.categories and self.textures != "folder":
-            raise InputError("--vts.categories: only a folder's categories can be chosen; add --vts.textures folder")
+            raise InputError("--data.categories: only a folder's categories can be chosen; add --data.textures folder")
+
+    def check_nu(self, nu: float) -> None:
+        """Refuse a per-image noise that no number of regions makes up.
+
+        Raises:
+            InputError: nu is no multiple of 1/regions.
+        """
+        noisy_regions(nu, self.regions)
+
+    def check(self, source: "TextureBank", demands: "Demands") -> None:
+        """Refuse a grid that scenes and textures cannot serve.
+
+        Raises:
+            InputError: a batch is larger than the training set, or irrelevant noise has no texture.
+        """
+        if max(demands.batch, demands.probe_batch) > self.train:
+            raise InputError(
+                f"--pretrain.batch {demands.batch} and --probe.batch {demands.probe_batch} must not exceed the "
+                f"{self.train} training scenes (--data.train)"
+            )
+        if "irrelevant" in demands.pairings and len(source.categories) < 4:
+            raise InputError(
+                "--pairings irrelevant: the noise needs a fourth texture category, one that is no class downstream: "
+                "name four with --data.categories"
+            )
+
+    def load(self, place: "Place") -> "TextureBank":
+        """The texture images, read or made.
+
+        Raises:
+            InputError: as `load_textures`.
+        """
+        from datasets.textures import load_textures
+
+        return load_textures(self, place.root, download=place.download)
+
+    def open(self, source: "TextureBank", seed: int, device: "torch.device") -> "Dataset":
+        """The scenes of a seed on a device."""
+        from datasets.seeding import stream
+        from datasets.vts import Vts
+
+        return Vts(self, source, lambda purpose: stream(seed, purpose), device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Texture images of three categories: the embedded procedural ones, a folder of one's own, or DTD."""
+"""Texture images of three or four categories: the embedded procedural ones, a folder of one's own, or DTD."""
 
 import hashlib
 import struct
@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 
 from datasets import procedural as generated
 from datasets.errors import InputError
-from datasets.settings import VtsSettings
+from datasets.settings import CLASSES, VtsSettings
 
-DTD_CATEGORIES = ("stratified", "veined", "matted")  # first class, second class, noise
+DTD_CATEGORIES = ("stratified", "veined", "matted", "dotted")  # first class, second class, noise, irrelevant noise
 DTD_ARCHIVE = "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz"
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 FEWEST_IMAGES = 4  # the smallest number that .5/.3/.2 cuts into three parts that all hold an image
@@ -34,27 +34,47 @@ Numbers = Int64[np.ndarray, " _"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextureBank:
-    """All texture images of three categories, packed flat: the pixels of all images, row after row.
+    """All texture images of three or four categories, packed flat: the pixels of all images, row after row.
 
     Flat arrays because the images differ in size and a sampler gathers from all of them at once. Made by
     `pack`; images of one category are consecutive.
     """
 
     source: str  # 'procedural', 'folder' or 'dtd'
-    categories: tuple[str, str, str]  # first class, second class, noise
+    categories: tuple[str, ...]  # first class, second class, noise; a fourth is noise that is no class downstream
     pixels: UInt8[np.ndarray, "total 3"]
     offset: Int64[np.ndarray, " images"]  # row of `pixels` where image m starts
     height: Int64[np.ndarray, " images"]
     width: Int64[np.ndarray, " images"]
-    category: Int64[np.ndarray, " images"]  # 0, 1 or 2: index into `categories`
+    category: Int64[np.ndarray, " images"]  # index into `categories`
     enlarged: int  # how many images were smaller than needed and resized up
     fingerprint: str  # 16 hex digits of blake2b over category names, shapes and pixels
 
     def __post_init__(self) -> None:
-        if len(set(self.categories)) != 3:
-            raise InputError(f"texture categories {self.categories} repeat a name; give three different ones")
+        if len(set(self.categories)) != len(self.categories):
+            raise InputError(f"texture categories {self.categories} repeat a name; give different ones")
         if int((self.height * self.width).sum()) != len(self.pixels):
             raise ValueError(f"{len(self.pixels)} rows of pixels do not make up the images' heights and widths")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Downstream classes, by their role."""
+        return CLASSES
+
+    @property
+    def title(self) -> str:
+        """What scenes are filled with."""
+        return f"{self.source} textures ({', '.join(self.categories)})"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What results must not be taken for, and what was done to the images."""
+        found = []
+        if self.source == "folder":
+            found.append("these are not DTD's images: results on them are not results on DTD")
+        if self.enlarged:
+            found.append(f"{self.enlarged} texture images were smaller than a scene and have been resized up")
+        return tuple(found)
 
     def image(self, m: int) -> Pixels:
         """Return image number m, a view of `pixels`."""
@@ -64,21 +84,22 @@ class TextureBank:
 
 def pack(
     source: str,
-    categories: tuple[str, str, str],
+    categories: tuple[str, ...],
     images_by_category: Sequence[Sequence[Pixels]],
     enlarged: int = 0,
 ) -> TextureBank:
-    """Pack three lists of RGB images (height, width, 3), in the order of `categories`, into a bank.
+    """Pack three or four lists of RGB images (height, width, 3), in the order of `categories`, into a bank.
 
     Raises:
-        InputError: not three lists, a category name twice, or a category with fewer than four images.
+        InputError: another number of lists, a category name twice, or a category with fewer than four images.
     """
-    if len(images_by_category) != 3:
-        raise InputError(f"a texture bank needs images of 3 categories, not {len(images_by_category)}")
+    if len(images_by_category) not in (3, 4):
+        raise InputError(f"a texture bank needs images of 3 or 4 categories, not {len(images_by_category)}")
     for name, images in zip(categories, images_by_category, strict=True):
         _enough(name, len(images))
     images = [image for of_one in images_by_category for image in of_one]
-    category = np.repeat(np.arange(3, dtype=np.int64), [len(of_one) for of_one in images_by_category])
+    counts = [len(of_one) for of_one in images_by_category]
+    category = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     height, width = (np.array([image.shape[axis] for image in images], np.int64) for axis in (0, 1))
     pixels = np.concatenate([image.reshape(-1, 3) for image in images])
     digest = hashlib.blake2b(digest_size=8)
@@ -112,7 +133,7 @@ def load_textures(settings: VtsSettings, root: Path | None, *, download: bool = 
     if settings.textures == "procedural":
         return procedural(settings.size)
     if root is None:
-        raise InputError(f"--vts.textures {settings.textures}: say where the images lie with --data-root FOLDER")
+        raise InputError(f"--data.textures {settings.textures}: say where the images lie with --data-root FOLDER")
     if settings.textures == "dtd":
         return dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
     return folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)
@@ -139,7 +160,8 @@ def folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scal
 
     Args:
         root: the folder that holds one subfolder for each category.
-        categories: names of first class, second class and noise; empty takes the three subfolders, sorted.
+        categories: names of first class, second class, noise and, where it is wanted, noise that is no class
+            downstream; empty takes the three or four subfolders, sorted.
         min_side: pixels the short side of each image must have, the scene's side.
         scale: factor in (0, 1].
 
@@ -151,7 +173,7 @@ def folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scal
 
 
 def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool = False) -> TextureBank:
-    """Load `stratified`, `veined` and `matted` of DTD (Cimpoi et al., 2014) from torchvision's layout.
+    """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014) from torchvision's layout.
 
     That is `<root>/dtd/dtd/images/<category>/*.jpg`. Nothing is downloaded unless `download` is true (about
     600 MB) and the images are absent. `min_side` and `scale` are those of `folder`.
@@ -178,7 +200,7 @@ def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool =
     return _load("dtd", images, DTD_CATEGORIES, min_side=min_side, scale=scale)
 
 
-def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str, tuple[Numbers, Numbers, Numbers]]:
+def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str, tuple[Numbers, ...]]:
     """Split each category's images .5/.3/.2 after a random permutation: 60/36/24 of 120.
 
     Returns:
@@ -195,7 +217,7 @@ def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str,
         val = train + round(0.3 * len(members))
         for part, chosen in zip(parts, np.split(members, [train, val]), strict=True):
             parts[part].append(chosen)
-    return {part: (first, second, noise) for part, (first, second, noise) in parts.items()}
+    return {part: tuple(numbers) for part, numbers in parts.items()}
 
 
 def _enough(name: str, number: int) -> None:
@@ -211,8 +233,7 @@ def _load(source: str, root: Path, categories: Sequence[str], *, min_side: int, 
         raise InputError(f"min_side of the textures must be 1 pixel or more, not {min_side}")
     if not 0 < scale <= 1:
         raise InputError(f"scale of the textures must be above 0 and at most 1, not {scale}")
-    first, second, noise = _category_names(root, categories)
-    files = {name: _image_files(root / name) for name in (first, second, noise)}
+    files = {name: _image_files(root / name) for name in _category_names(root, categories)}
     images: list[list[Pixels]] = []
     broken: list[tuple[Path, Exception]] = []
     enlarged = 0
@@ -230,26 +251,27 @@ def _load(source: str, root: Path, categories: Sequence[str], *, min_side: int, 
         path, reason = broken[0]
         number = f"{len(broken)} texture images cannot be read, the first" if len(broken) > 1 else "cannot read texture"
         raise InputError(f"{number} {path} ({_line(reason)}); replace or remove it")
-    return pack(source, (first, second, noise), images, enlarged)
+    return pack(source, tuple(files), images, enlarged)
 
 
-def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, str, str]:
+def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
     if not root.is_dir():
         raise InputError(f"texture folder {root} {'is a file' if root.exists() else 'does not exist'}; name a folder")
     there = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     listing = f"it has {', '.join(there)}" if there else "it has no subfolders"
     names = tuple(categories) or tuple(there)
-    if len(names) != 3:
+    if len(names) not in ((3, 4) if categories else (3,)):
         given = f"{len(names)} texture categories are named" if categories else "no texture categories are named"
         raise InputError(
-            f"{given} for folder {root}, and {listing}; name three of its subfolders: first class, second class, noise"
+            f"{given} for folder {root}, and {listing}; name three of its subfolders: first class, second class, noise "
+            "(and a fourth for noise that is no class downstream)"
         )
     missing = [name for name in names if name not in there]
     if missing:
         raise InputError(f"texture folder {root} lacks the category {', '.join(missing)}; {listing}")
-    if len(set(names)) != 3:
+    if len(set(names)) != len(names):
         raise InputError(f"texture categories {', '.join(names)} repeat a name; {root}: {listing}")
-    return names[0], names[1], names[2]
+    return names
 
 
 def _image_files(root: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from datasets.textures import TextureBank
 
 NOISE = 2  # the third category, and the third class downstream
+IRRELEVANT = 3  # noise that is no class downstream (paper, B3), where there are textures for it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,9 +26,9 @@ class Scenes:
     rank: Int[Tensor, "n r"]
     """The order in which regions turn noisy: region i is noisy where rank < number of noisy regions. One order for
     every nu, so that noisy sets are nested."""
-    image: Int[Tensor, "n 3"]
+    image: Int[Tensor, "n k"]
     """Number of the texture image of each category in the bank."""
-    window: Float[Tensor, "n 3 2"]
+    window: Float[Tensor, "n k 2"]
     """Where in that texture image the window lies: share of the free play in rows and columns, in [0, 1)."""
 
     def __len__(self) -> int:
@@ -42,26 +43,32 @@ class Scenes:
 
 
 def draw(count: int, regions: int, images: Sequence[np.ndarray], generator: torch.Generator) -> Scenes:
-    """Describe `count` scenes.
+    """Describe `count` scenes; a fourth category changes nothing about the others.
 
     Args:
         count: number of scenes, n.
         regions: Voronoi regions a scene, r; even.
-        images: for each of the three categories the bank's image numbers that this split may use.
+        images: for each of the k categories the bank's image numbers that this split may use.
         generator: the only source of randomness.
     """
     shuffle = torch.rand(count, regions, generator=generator).argsort(dim=1)
-    chosen = torch.rand(count, len(images), generator=generator)
+    chosen = torch.rand(count, IRRELEVANT, generator=generator)
+    sites = torch.rand(count, regions, 2, generator=generator)
+    rank = torch.rand(count, regions, generator=generator).argsort(dim=1)
+    window = torch.rand(count, IRRELEVANT, 2, generator=generator)
+    if more := len(images) - IRRELEVANT:
+        chosen = torch.cat([chosen, torch.rand(count, more, generator=generator)], dim=1)
+        window = torch.cat([window, torch.rand(count, more, 2, generator=generator)], dim=1)
     numbers = [
         torch.as_tensor(pool)[(chosen[:, k] * len(pool)).long().clamp_(max=len(pool) - 1)]
         for k, pool in enumerate(images)
     ]
     return Scenes(
-        sites=torch.rand(count, regions, 2, generator=generator),
+        sites=sites,
         classes=(shuffle >= regions // 2).long(),
-        rank=torch.rand(count, regions, generator=generator).argsort(dim=1),
+        rank=rank,
         image=torch.stack(numbers, dim=1).long(),
-        window=torch.rand(count, len(images), 2, generator=generator),
+        window=window,
     )
 
 
@@ -96,9 +103,9 @@ class Canvas:
         return Canvas(pixels=pixels, offset=offset, height=height, width=width)
 
 
-def shown(scenes: Scenes, noisy_regions: Int[Tensor, " n"]) -> Int[Tensor, "n r"]:
-    """The category that each region shows if the first `noisy_regions` of each scene (by rank) turn noisy: 0, 1, 2."""
-    return scenes.classes.masked_fill(scenes.rank < noisy_regions[:, None], NOISE)
+def shown(scenes: Scenes, noisy_regions: Int[Tensor, " n"], noise: int = NOISE) -> Int[Tensor, "n r"]:
+    """The category that each region shows if the first `noisy_regions` of each scene (by rank) turn to `noise`."""
+    return scenes.classes.masked_fill(scenes.rank < noisy_regions[:, None], noise)
 
 
 def label_map(category: Int[Tensor, "n r"], regions: Integer[Tensor, "n s s"]) -> UInt8[Tensor, "n s s"]:

@@ -11,28 +11,19 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor
 
-from datasets import textures, voronoi
-from datasets.settings import CLASSES, SPLITS, VtsSettings, noisy_regions
+from datasets import pairs, textures, voronoi
+from datasets.dataset import Draws, PairBatch
+from datasets.settings import CLASSES, SPLITS, Pairing, VtsSettings, noisy_regions
 from datasets.textures import TextureBank
 
 KEPT = 2**26
 """Bytes of region maps that a split keeps, a byte a pixel; a larger split finds each pixel's region each time."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PairBatch:
-    """n positive pairs before augmentation: images in [0, 1] and, where they are wanted, noise-free labels."""
-
-    first: Float[Tensor, "n 3 h w"]
-    second: Float[Tensor, "n 3 h w"]
-    first_labels: UInt8[Tensor, "n h w"] | None
-    second_labels: UInt8[Tensor, "n h w"] | None
-
-
 class Vts:
     """The scenes of one seed, rendered in batches on a device when asked for."""
 
-    classes = CLASSES
+    classes: tuple[str, ...] = CLASSES
 
     def __init__(
         self,
@@ -76,8 +67,11 @@ class Vts:
         nu: float,
         *,
         labelled: bool = True,
+        noise: int = voronoi.NOISE,
     ) -> PairBatch:
         """Two images of each indexed scene, each clean or noisy at per-image noise `nu`; noise-free labels if wanted.
+
+        `noise` is the category that noisy regions show.
 
         "For the dense supervised losses, we use the noise-free label for both the noise-free and the noisy images"
         (paper, IV-B1); so do mere-exposure pairs.
@@ -85,11 +79,34 @@ class Vts:
         scenes, regions = self._scenes(split, index)
         count = noisy_regions(nu, self.settings.regions)
         first, second = (
-            self._draw(scenes, regions, voronoi.shown(scenes, (noisy * count).to(self.device, non_blocking=True)))
+            self._draw(
+                scenes, regions, voronoi.shown(scenes, (noisy * count).to(self.device, non_blocking=True), noise)
+            )
             for noisy in (first_noisy, second_noisy)
         )
         labels = voronoi.label_map(scenes.classes, regions) if labelled else None
         return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
+
+    def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "VtsPool":
+        """The training scenes, each noisy with probability rho every time it is loaded; nothing is drawn beforehand."""
+        return VtsPool(data=self, rho=rho, nu=nu, pairing=pairing)
+
+    def validation_pairs(self) -> int:
+        """Validation scenes."""
+        return self.count("val")
+
+    def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
+        """Each validation scene with itself, free of noise."""
+        clean = torch.zeros(len(index), dtype=torch.bool)
+        return self.pairs("val", index, clean, clean, 0.0, labelled=labelled)
+
+    def class_counts(self) -> Int[Tensor, " classes"]:
+        """Pixels of each class in the downstream training images."""
+        counts = torch.zeros(len(self.classes), dtype=torch.long, device=self.device)
+        for part in torch.arange(self.count("train")).split(256):
+            labels = self.downstream("train", part)[1]
+            counts += torch.bincount(labels.flatten().long(), minlength=len(self.classes))
+        return counts
 
     def noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
         """The class of each pixel before any region turns noisy."""
@@ -134,6 +151,37 @@ class Vts:
         self, scenes: voronoi.Scenes, regions: Integer[Tensor, "n h w"], category: Int[Tensor, "n r"]
     ) -> Float[Tensor, "n 3 h w"]:
         return voronoi.render(scenes, category, regions, self.canvas).float().div_(255)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VtsPool:
+    """The training pairs of one cell."""
+
+    data: Vts
+    rho: float
+    nu: float
+    pairing: Pairing
+
+    def __len__(self) -> int:
+        return self.data.count("train")
+
+    def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
+        """The indexed scenes' pairs, and which are noisy.
+
+        A false positive shows another scene, clean, under the first one's labels, for it is taken for a true pair.
+        """
+        noisy = pairs.choose_noisy(draws.noisy, self.rho)
+        sides = pairs.swap(*pairs.shown(noisy, self.pairing), draws.swap)
+        if self.pairing != "false_positive":
+            noise = voronoi.IRRELEVANT if self.pairing == "irrelevant" else voronoi.NOISE
+            return self.data.pairs("train", index, *sides, self.nu, labelled=labelled, noise=noise), noisy
+        other, clean = pairs.another(index, draws.partner, len(self)), torch.zeros_like(noisy)
+        first, second = (
+            self.data.pairs("train", index.where(~strange, other), clean, clean, 0.0, labelled=False).first
+            for strange in sides
+        )
+        labels = self.data.noise_free_labels("train", index) if labelled else None
+        return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels), noisy
 
 
 if __name__ == "__main__":

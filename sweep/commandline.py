@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +75,7 @@ def parse(argv: Sequence[str]) -> Command:
     if named and config:
         raise InputError(f"both the preset {named[0]!r} and --config {config} were given: choose one")
     base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
-    with _errors.on_parse_error(_one_line):
+    with _errors.on_parse_error(partial(_one_line, base)):
         command, unknown = tyro.cli(
             Command,
             prog="python -m sweep.run",
@@ -84,7 +85,7 @@ def parse(argv: Sequence[str]) -> Command:
             return_unknown_args=True,
         )
     if unknown:
-        raise InputError(_unknown(unknown[0]))
+        raise InputError(_unknown(base, unknown[0]))
     return command
 
 
@@ -100,21 +101,21 @@ def _value_of(flag: str, argv: Sequence[str]) -> str | None:
     return None
 
 
-def _unknown(word: str) -> str:
+def _unknown(base: Sweep, word: str) -> str:
     if not word.startswith("-"):
         return f"unexpected {word!r}: the preset comes first, values follow their flag; see --help"
-    near = difflib.get_close_matches(word.split("=")[0], flags(), n=5, cutoff=0.5)
+    near = difflib.get_close_matches(word.split("=")[0], flags(base), n=5, cutoff=0.5)
     return f"unknown flag {word}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
 
 
-def flags() -> list[str]:
-    """All flags, as --help shows them."""
+def flags(base: Sweep) -> list[str]:
+    """All flags of a preset, as --help shows them: those of other data sets are not among them."""
     with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
-        tyro.cli(Command, args=["--help"], default=Command(sweep=Sweep()))
+        tyro.cli(Command, args=["--help"], default=Command(sweep=base))
     return sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", shown.getvalue())))
 
 
-def _one_line(event: _errors.ParseErrorEvent) -> None:
+def _one_line(base: Sweep, event: _errors.ParseErrorEvent) -> None:
     """Turn tyro's boxed message into one line.
 
     Raises:
@@ -124,7 +125,7 @@ def _one_line(event: _errors.ParseErrorEvent) -> None:
         case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
             raise InputError(f"{argument.lowered.name_or_flags[-1]} {value}: choose from {', '.join(choices)}")
         case _errors.UnrecognizedArgs(tokens=tokens):
-            raise InputError(_unknown(tokens[0]))
+            raise InputError(_unknown(base, tokens[0]))
         case _errors.InstantiationFailure(message=message, argument=argument):
             flag = f"{argument.lowered.name_or_flags[-1]}: " if argument else ""
             raise InputError(flag + " ".join(message.split()))

@@ -10,11 +10,15 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError
-from datasets.settings import noisy_regions
+from datasets.settings import VtsSettings
+from datasets.source import Demands, Place
 from sweep.grid import Axes, expand
-from trainables.cell import Cell
+from trainables.cell import BASELINES, Cell
 from trainables.engine import Engine
 from trainables.recipe import Recipe
+
+LOSSES: tuple[Literal["moco", "within_image", "cross_image"], ...] = ("moco", "within_image", "cross_image")
+"""The contrastive losses, in the paper's order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,27 +27,34 @@ class Sweep:
 
     preset: Annotated[str, tyro.conf.Suppress] = "custom"
     """The preset it began as."""
-    dataset: Literal["vts"] = "vts"
-    """Data set."""
     objectives: Annotated[
-        tuple[Literal["moco", "within_image", "cross_image", "random"], ...],
+        tuple[Literal["moco", "within_image", "cross_image", "random", "imagenet", "supervised"], ...],
         tyro.conf.arg(aliases=("--losses",)),
     ] = ("moco", "within_image", "cross_image", "random")
-    """Contrastive losses, and the baseline `random`: the frozen random encoder."""
+    """Contrastive losses, and baselines: `random`, the untouched encoder; `imagenet`, torchvision's weights;
+    `supervised`, the encoder trained on the downstream task (an upper bound)."""
     rho: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Noisy-pairs rates, shares in [0, 1]."""
     nu: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    """Per-image noise, shares in [0, 1], multiples of 1/regions."""
-    pairings: tuple[Literal["noisy", "exposure"], ...] = ("noisy", "exposure")
-    """How noisy pairs are formed: clean with noisy, or the noisy image twice (mere exposure)."""
+    """Per-image noise of VTS, shares in [0, 1], multiples of 1/regions; empty for data sets of real pairs."""
+    pairings: tuple[Literal["noisy", "exposure", "irrelevant", "false_positive"], ...] = ("noisy", "exposure")
+    """How noisy pairs are formed: clean with noisy, the noisy image twice (mere exposure), clean with noise that the
+    downstream task never shows, or two images that have nothing to do with each other. VTS has all four, xBD and a
+    manifest the first two, CIFAR-10 the last."""
     seeds: tuple[int, ...] = (0,)
     """Seeds, one replicate of the grid each."""
     out: Path = Path("results/custom")
     """Folder of records, summary, logs and the MLflow database."""
-    data_root: Annotated[Path | None, tyro.conf.arg(aliases=("--texture-root",))] = None
-    """Folder of texture images, for --vts.textures folder or dtd."""
+    data_root: Annotated[Path | None, tyro.conf.arg(aliases=("--data", "--texture-root"))] = None
+    """Where the data lie: xBD's or CIFAR-10's folder, a manifest file, or the folder of texture images."""
+    store: Path | None = None
+    """Folder for the arrays that real images are brought into once a machine; default: in the user's cache."""
+    skip_bad: bool = False
+    """Leave out image pairs that cannot be used, and say which, instead of refusing the data."""
     download: bool = False
-    """Let torchvision download DTD into --data-root."""
+    """Let torchvision download what is missing: DTD or CIFAR-10 into --data-root, weights for the baseline imagenet."""
+    imagenet_weights: Path | None = None
+    """File of weights for the baseline imagenet, instead of torchvision's own."""
     workers: int = 0
     """Cells run at the same time at most; 0: as many as the cores (and GPUs) hold."""
     gpu_share: float = 0.0
@@ -59,7 +70,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Refuse axes that make no grid, and shares that no machine has."""
-        for name in ("objectives", "rho", "nu", "pairings", "seeds"):
+        data = self.recipe.data
+        for name in ("objectives", "rho", "pairings", "seeds", *(("nu",) if data.has_nu else ())):
             if not getattr(self, name):
                 raise InputError(f"--{name} is empty: give at least one value")
         for rate in self.rho:
@@ -68,7 +80,14 @@ class Sweep:
         for noise in self.nu:
             if not 0 <= noise <= 1:
                 raise InputError(f"--nu {noise:g}: per-image noise is a share in [0, 1]")
-            noisy_regions(noise, self.recipe.vts.regions)
+            if not isinstance(data, VtsSettings):
+                raise InputError(f"--nu {noise:g}: {data.dataset} has the noise that its images have; leave --nu out")
+            data.check_nu(noise)
+        for pairing in self.pairings:
+            if pairing not in data.pairings:
+                raise InputError(
+                    f"--pairings {pairing}: {data.dataset} has no such pairs, choose from {', '.join(data.pairings)}"
+                )
         for seed in self.seeds:
             if not 0 <= seed < 2**63:
                 raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ... below 2^63")
@@ -80,9 +99,31 @@ class Sweep:
             raise InputError(f"--cell-memory {self.cell_memory:g}: must be above 0, or 0 for what is measured")
 
     @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return self.recipe.data.dataset
+
+    @property
+    def place(self) -> Place:
+        """Where the data are."""
+        return Place(root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad)
+
+    @property
+    def demands(self) -> Demands:
+        """What the grid wants of its data."""
+        contrastive = [name for name in self.objectives if name not in BASELINES]
+        return Demands(
+            rho=self.rho if contrastive else (0.0,),
+            pairings=self.pairings if contrastive and any(self.rho) else (),
+            labels=any(name != "moco" for name in contrastive),
+            batch=self.recipe.pretrain.batch,
+            probe_batch=self.recipe.probe.batch,
+        )
+
+    @property
     def axes(self) -> Axes:
         """The grid's axes."""
-        return Axes(self.objectives, self.rho, self.nu, self.pairings, self.seeds)
+        return Axes(self.objectives, self.rho, self.nu or (0.0,), self.pairings, self.seeds)
 
     def going_on(self, before: "Sweep | None") -> "Sweep":
         """This sweep in a folder that `before` was run in: what it leaves open is executed as before.

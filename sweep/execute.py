@@ -5,17 +5,18 @@ from contextlib import ExitStack
 
 from analysis.records import recorded_keys
 from datasets.errors import InputError
-from datasets.settings import CLASSES
-from datasets.textures import TextureBank, load_textures
+from datasets.registry import load
+from datasets.source import Source
 from sweep import logs
 from sweep.config import Sweep
 from sweep.folder import Folder
+from sweep.imagenet import Weights, weights
 from sweep.logbook import Logbook
 from sweep.provenance import commit, project_version
 from sweep.show import announce, show
 from sweep.status import Status
 from trainables.cell import Cell
-from trainables.recipe import KNOWN, Encoder
+from trainables.recipe import KNOWN, Recipe
 
 
 def describe(sweep: Sweep) -> int:
@@ -45,20 +46,22 @@ def execute(sweep: Sweep) -> int:
     folder = Folder(sweep.out)
     sweep = sweep.going_on(folder.check(sweep))
     # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
-    bank = load_textures(sweep.recipe.vts, sweep.data_root, download=sweep.download)
+    source = load(sweep.recipe.data, sweep.place, sweep.demands)
+    imagenet = weights(sweep, missing)
+    identity = source.fingerprint, imagenet.fingerprint if imagenet else None
     with ExitStack() as stack:
         if missing:
             from sweep.cluster import machine, started
             from sweep.settle import settle
 
-            _check(sweep.recipe.encoder)
-        folder.claim(sweep, bank.fingerprint)
+            _check(sweep.recipe)
+        folder.claim(sweep, *identity)
         logs.to_file(folder.log)
         if missing:
             stack.enter_context(started(sweep.engine))
             sweep, engine = settle(sweep, missing, machine())
-            folder.claim(sweep, bank.fingerprint)
-        announce(sweep, bank)
+            folder.claim(sweep, *identity)
+        announce(sweep, source)
         logbook = stack.enter_context(Logbook(sweep, folder))
         if len(missing) < len(cells):
             logbook.fill(sweep.out, cells)
@@ -67,7 +70,7 @@ def execute(sweep: Sweep) -> int:
             return 1 if show(sweep, cells, {}, folder, logbook) else 0
         print(f"engine: {engine}")
         print(f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}", flush=True)
-        failures, interrupted, unwritable = _run(sweep, missing, len(cells), bank, folder, logbook)
+        failures, interrupted, unwritable = _run(sweep, missing, len(cells), source, imagenet, folder, logbook)
         left = show(sweep, cells, failures, folder, logbook)
     if unwritable:
         raise InputError(f"{unwritable}: free space, then run the same command again; nothing recorded is lost")
@@ -75,7 +78,13 @@ def execute(sweep: Sweep) -> int:
 
 
 def _run(
-    sweep: Sweep, missing: Sequence[Cell], total: int, bank: TextureBank, folder: Folder, logbook: Logbook
+    sweep: Sweep,
+    missing: Sequence[Cell],
+    total: int,
+    source: Source,
+    imagenet: Weights | None,
+    folder: Folder,
+    logbook: Logbook,
 ) -> tuple[dict[str, str], bool, str | None]:
     """Run the missing cells.
 
@@ -89,13 +98,14 @@ def _run(
     origin = {
         "commit": commit(),
         "version": project_version(),
-        "data": bank.fingerprint,
-        "source": f"{bank.source} textures ({', '.join(bank.categories)})",
+        "data": source.fingerprint,
+        "source": source.title,
+        "task": sweep.recipe.data.task,
     }
-    recorder = Recorder(sweep, CLASSES, origin, logbook, status)
+    recorder = Recorder(sweep, source.classes, origin, logbook, status)
     interrupted = False
     try:
-        launch(sweep, missing, bank, recorder, folder.logs)
+        launch(sweep, missing, source, imagenet.path if imagenet else None, recorder, folder.logs)
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -103,16 +113,16 @@ def _run(
     return recorder.failures, interrupted, recorder.stopped
 
 
-def _check(encoder: Encoder) -> None:
+def _check(recipe: Recipe) -> None:
     """Make sure, before anything is run, that the encoder can be built.
 
     Raises:
         InputError: it cannot, or gives no feature map.
     """
-    if encoder.name not in KNOWN:
+    if recipe.encoder.name not in KNOWN:
         from trainables.encoders import check_encoder  # here, because torch and timm take seconds to import
 
-        check_encoder(encoder)
+        check_encoder(recipe.encoder, bands=recipe.data.bands)
 
 
 def _pending(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:

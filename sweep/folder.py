@@ -27,6 +27,11 @@ class Folder:
         return self.root / "data.txt"
 
     @property
+    def weights(self) -> Path:
+        """Fingerprint of the weights that cells of the baseline imagenet were made with."""
+        return self.root / "weights.txt"
+
+    @property
     def logs(self) -> Path:
         """Log files."""
         return self.root / "logs"
@@ -101,21 +106,25 @@ class Folder:
         engine = Engine(precision=row.precision, layout=row.layout, compile=row.compile, threads=int(row.threads))
         return replace(sweep, engine=replace(engine, deterministic=sweep.engine.deterministic))
 
-    def claim(self, sweep: Sweep, data: str) -> None:
-        """Make the folder, or make sure that it is this data's, and write `sweep.yaml`.
+    def claim(self, sweep: Sweep, data: str, weights: str | None = None) -> None:
+        """Make the folder, or make sure that it is this data's (and these weights'), and write `sweep.yaml`.
 
         Raises:
             InputError: as `check`, or it belongs to other data, or cannot be written.
         """
         self.check(sweep)
-        if self.data.exists() and self.data.read_text().strip() != data:
-            raise InputError(
-                f"--out {self.root} holds records made on other texture images (fingerprint "
-                f"{self.data.read_text().strip()} there, {data} here): choose another --out"
-            )
+        here = {self.data: (data, "on other data"), self.weights: (weights, "with other ImageNet weights")}
+        for path, (value, how) in here.items():
+            if value and path.exists() and (there := path.read_text().strip()) != value:
+                raise InputError(
+                    f"--out {self.root} holds records made {how} (fingerprint {there} there, {value} here): choose "
+                    "another --out"
+                )
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            replace_text(self.data, data + "\n")
+            for path, (value, _) in here.items():
+                if value:
+                    replace_text(path, value + "\n")
             replace_text(self.config, to_yaml(sweep))
         except OSError as error:
             raise InputError(

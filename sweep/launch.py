@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from datasets.textures import TextureBank
+from datasets.source import Source
 from sweep.config import Sweep
 from sweep.grid import cheapest_last
 from sweep.recorder import Recorder
@@ -20,11 +20,13 @@ LOST_WORKERS = 3
 """How often a cell is begun anew because its worker was lost, before it is given up."""
 
 
-def launch(sweep: Sweep, cells: Sequence[Cell], bank: TextureBank, recorder: Recorder, logs: Path) -> None:
+def launch(
+    sweep: Sweep, cells: Sequence[Cell], source: Source, imagenet: Path | None, recorder: Recorder, logs: Path
+) -> None:
     """Run `cells` where Ray runs; what they give goes to the recorder.
 
     Workers are processes that run cell after cell. Each holds the engine's threads and, where there are GPUs,
-    `sweep.gpu_share` of one. The texture images are put into Ray's object store once and shared by all of them.
+    `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them.
     Cells that did not fit beside others run again at the end, one at a time.
     """
     available = ray.cluster_resources()
@@ -35,7 +37,9 @@ def launch(sweep: Sweep, cells: Sequence[Cell], bank: TextureBank, recorder: Rec
     slots = sweep.workers or max(1, int(available["CPU"] // threads))
     # Else Tune starts one worker after the other, and each takes seconds to import torch.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
-    trainable = tune.with_parameters(train_cell, recipe=sweep.recipe, bank=bank, engine=sweep.engine)
+    trainable = tune.with_parameters(
+        train_cell, recipe=sweep.recipe, source=source, engine=sweep.engine, imagenet=imagenet
+    )
     order = cheapest_last(cells, 2 * slots)
     _fit(tune.with_resources(trainable, share), order, recorder, logs / "ray", sweep.workers or None)
     if recorder.postponed and not recorder.stopped:

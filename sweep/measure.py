@@ -70,7 +70,7 @@ class Task:
     def batch(self) -> int:
         """Pairs a step that are measured with."""
         batch = self.recipe.pretrain.batch
-        return batch if self.machine.gpus else max(2, min(batch, PIXELS // self.recipe.vts.size**2))
+        return batch if self.machine.gpus else max(2, min(batch, PIXELS // self.recipe.data.size**2))
 
 
 Ask = Callable[[Engine, int], Measured]

@@ -94,8 +94,9 @@ class Recorder(Callback):
             self._status.end(cell, None, None, str(row["error"]))
         else:
             self.failures.pop(cell.key, None)
-            log.info("%s: test F1 %.4f in %.1f s", cell, row["test_f1_macro"], row["seconds"])
-            self._status.end(cell, row["test_f1_macro"], row["seconds"])
+            name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
+            log.info("%s: test %s %.4f in %.1f s", cell, name, row[score], row["seconds"])
+            self._status.end(cell, f"test {name} {100 * row[score]:5.1f} %", row["seconds"])
 
     def take_postponed(self) -> tuple[Cell, ...]:
         """The postponed cells, for their second and last try: what fails there has failed."""

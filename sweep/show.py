@@ -10,21 +10,18 @@ import pandas as pd
 from analysis import tables
 from analysis.differences import difference_by_objective, noisy_minus_exposure
 from analysis.records import compact, read_records, recorded_keys
-from datasets.textures import TextureBank
+from datasets.source import Source
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.logbook import Logbook
 from trainables.cell import Cell
 
 
-def announce(sweep: Sweep, bank: TextureBank) -> None:
+def announce(sweep: Sweep, source: Source) -> None:
     """Say what is about to be run, and on what."""
-    kind = "procedural textures made in memory" if bank.source == "procedural" else f"{bank.source} textures"
-    print(f"{sweep.preset} in {sweep.out}, on {kind} ({', '.join(bank.categories)})")
-    if bank.source == "folder":
-        print("these are not DTD's images: results on them are not results on DTD")
-    if bank.enlarged:
-        print(f"{bank.enlarged} texture images were smaller than a scene and have been resized up")
+    print(f"{sweep.preset} in {sweep.out}, on {source.title}")
+    for note in source.notes:
+        print(note)
 
 
 def show(sweep: Sweep, cells: Sequence[Cell], failures: dict[str, str], folder: Folder, logbook: Logbook) -> list[Cell]:

@@ -31,11 +31,11 @@ class Status:
         self._running.add(cell.key)
         self.refresh()
 
-    def end(self, cell: Cell, f1: float | None, seconds: float | None, failure: str | None = None) -> None:
-        """A cell has ended, with its test macro F1 or the reason why it failed."""
+    def end(self, cell: Cell, score: str | None, seconds: float | None, failure: str | None = None) -> None:
+        """A cell has ended, with its score or the reason why it failed."""
         self._running.discard(cell.key)
         if failure is None:
-            tqdm.write(f"{cell!s:<46} test F1 {100 * (f1 or 0):5.1f} %   {seconds or 0:5.0f} s", file=sys.stdout)
+            tqdm.write(f"{cell!s:<46} {score}   {seconds or 0:5.0f} s", file=sys.stdout)
             self._bar.update()
         else:
             self._failed += 1

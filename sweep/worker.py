@@ -4,21 +4,23 @@ import gc
 import traceback
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from datasets.textures import TextureBank
+from datasets.source import Source
 from sweep.provenance import library_versions
 from trainables.cell import Cell
 from trainables.contrastive_probe import run_cell
 from trainables.engine import Engine
+from trainables.imagenet import file_digest
 from trainables.pretrain import NonFiniteLossError
 from trainables.recipe import Recipe
 
 
-def train(config: dict[str, Any], *, recipe: Recipe, bank: TextureBank, engine: Engine) -> None:
+def train(config: dict[str, Any], *, recipe: Recipe, source: Source, engine: Engine, imagenet: Path | None) -> None:
     """Ray Tune trainable: run the cell `config["cell"]`, report points of its curves, then its row.
 
     A failure of the cell is reported and not raised, so that Ray's own retries are left to lost workers.
@@ -43,11 +45,12 @@ def train(config: dict[str, Any], *, recipe: Recipe, bank: TextureBank, engine: 
         "layout": engine.layout,
         "compile": engine.compile,
         "threads": engine.threads,
+        "weights": f"{imagenet.name} {file_digest(imagenet)}" if imagenet and cell.objective == "imagenet" else None,
         "versions": library_versions(),
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     try:
-        metrics = run_cell(cell, recipe, bank, device=device, report=report, engine=engine)
+        metrics = run_cell(cell, recipe, source, device=device, report=report, engine=engine, imagenet=imagenet)
         tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves})
     except NonFiniteLossError as error:
         # The same seed diverges again: recorded as failed, so that the same command does not try for ever.

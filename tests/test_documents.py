@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweep.commandline import flags
-from sweep.presets import PRESETS
+from sweep.presets import PRESETS, preset
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -22,7 +22,14 @@ def test_each_preset_is_in_the_readme_and_says_what_it_is_not(name):
 
 
 def test_flags_in_the_readme_exist():
-    known = {*flags(), "--help", "--config", "--dry-run", "--preview", "--backend-store-uri"}
+    known = {
+        *(flag for name in PRESETS for flag in flags(preset(name))),
+        "--help",
+        "--config",
+        "--dry-run",
+        "--preview",
+        "--backend-store-uri",
+    }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README)) <= known
 
 

@@ -5,12 +5,14 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 
 from datasets.errors import InputError
+from datasets.registry import DATASETS
 from datasets.settings import Pairing
 
 OBJECTIVES = ("moco", "within_image", "cross_image")
 """Contrastive losses, in the paper's order."""
-BASELINES = ("random",)
-"""What an encoder can be instead of pretrained; rho, nu and pairing mean nothing to it."""
+BASELINES = ("random", "imagenet", "supervised")
+"""What an encoder can be instead of contrastively pretrained: untouched, torchvision's, trained on the downstream task.
+rho, nu and pairing mean nothing to it."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -18,7 +20,8 @@ class Cell:
     """The coordinates of one point of the grid. Coordinates that mean the same make equal cells.
 
     Without noisy pairs (rho = 0, nu = 0 or a baseline) neither rho, nu nor pairing matters: such a cell has
-    rho = nu = 0 and pairing `none`, whatever it was asked for with.
+    rho = nu = 0 and pairing `none`, whatever it was asked for with. nu is 1 where whole images are falsely matched, and
+    0 where a data set of real pairs leaves it open.
 
     Raises:
         InputError: a coordinate is outside its range or unknown.
@@ -37,6 +40,8 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Check the coordinates and bring them to their one canonical form."""
+        if self.dataset not in DATASETS:
+            raise InputError(f"unknown data set {self.dataset!r}: choose from {', '.join(DATASETS)}")
         if self.objective not in OBJECTIVES + BASELINES:
             raise InputError(f"unknown objective {self.objective!r}: choose from {', '.join(OBJECTIVES + BASELINES)}")
         for name in ("rho", "nu"):
@@ -44,13 +49,21 @@ class Cell:
                 raise InputError(f"{name} = {getattr(self, name):g} is outside [0, 1]")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: seeds are 0, 1, 2, ...")
-        if self.objective in BASELINES or self.rho == 0 or self.nu == 0 or self.pairing == "none":
-            canonical: dict[str, object] = {"rho": 0.0, "nu": 0.0, "pairing": "none"}
-        else:
-            # 1 and 1.0 are one coordinate, and so must be one key.
-            canonical = {"rho": float(self.rho), "nu": float(self.nu)}
-        for name, value in canonical.items():
+        for name, value in self._canonical().items():
             object.__setattr__(self, name, value)
+
+    def _canonical(self) -> dict[str, object]:
+        """The coordinates that this cell shares with all that mean the same."""
+        kind = DATASETS[self.dataset]
+        nu = 1.0 if self.pairing == "false_positive" else float(self.nu) if kind.has_nu else 0.0
+        clean = self.rho == 0 or (nu == 0 and kind.has_nu)
+        if self.objective in BASELINES or self.pairing == "none" or clean:
+            return {"rho": 0.0, "nu": 0.0, "pairing": "none"}
+        if self.pairing not in kind.pairings:
+            raise InputError(
+                f"pairing {self.pairing!r}: {self.dataset} has no such pairs, choose from {', '.join(kind.pairings)}"
+            )
+        return {"rho": float(self.rho), "nu": nu}  # 1 and 1.0 are one coordinate, and so must be one key
 
     @property
     def key(self) -> str:
@@ -60,7 +73,8 @@ class Cell:
     def __str__(self) -> str:
         if self.pairing == "none":
             return f"{self.objective} rho 0 seed {self.seed}"
-        return f"{self.objective} rho {self.rho:g} nu {self.nu:g} {self.pairing} seed {self.seed}"
+        nu = f" nu {self.nu:g}" if DATASETS[self.dataset].has_nu and self.pairing != "false_positive" else ""
+        return f"{self.objective} rho {self.rho:g}{nu} {self.pairing} seed {self.seed}"
 
 
 def digest(value: object) -> str:

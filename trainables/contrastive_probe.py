@@ -1,50 +1,56 @@
 """One cell from beginning to end: pretrain, freeze, probe, test."""
 
 import time
+from pathlib import Path
 
 import torch
 
-from datasets.seeding import seeded, stream
-from datasets.textures import TextureBank
-from datasets.vts import Vts
-from trainables.cell import BASELINES, Cell
-from trainables.encoders import make_encoder
+from datasets.registry import open_data
+from datasets.seeding import seeded
+from datasets.source import Source
+from trainables.cell import Cell
+from trainables.encoders import Backbone, make_encoder
 from trainables.engine import PLAIN, Engine
+from trainables.imagenet import imagenet_encoder
 from trainables.pretrain import Report, pretrain
 from trainables.probe import probe
 from trainables.recipe import Recipe
+
+UNTRAINED = ("random", "imagenet")
+"""Baselines whose encoder is left as it is."""
 
 
 def run_cell(
     cell: Cell,
     recipe: Recipe,
-    bank: TextureBank,
+    source: Source,
     *,
     device: torch.device,
     report: Report,
     engine: Engine = PLAIN,
+    imagenet: Path | None = None,
 ) -> dict[str, float]:
     """Run one cell and return its metrics, flat, by the names of the record's columns.
 
-    The same cell, recipe, bank and engine give the same metrics bit for bit on a CPU.
+    The same cell, recipe, data and engine give the same metrics bit for bit on a CPU.
 
     Args:
         cell: the coordinates.
         recipe: everything held fixed.
-        bank: the texture images that the recipe names.
+        source: the data that the recipe names, loaded by its settings.
         device: where it all happens.
         report: takes the points of the learning curves as they come.
         engine: how it is executed, with nothing left to be measured; its threads are for the caller to set.
+        imagenet: file of weights for the baseline of that name.
 
     Raises:
         NonFiniteLossError: training diverged.
     """
     started = time.perf_counter()
-    data = Vts(recipe.vts, bank, lambda purpose: stream(cell.seed, purpose), device)
-    with seeded(cell.seed, "encoder"):
-        encoder = make_encoder(recipe.encoder, engine).to(device)
+    data = open_data(recipe.data, source, cell.seed, device)
+    encoder = first_encoder(cell, recipe, engine, imagenet).to(device)
     metrics: dict[str, float] = {}
-    if cell.objective not in BASELINES:
+    if cell.objective not in UNTRAINED:
         pretrained = pretrain(encoder, data, cell, recipe, report)
         metrics |= {
             "pretrain_loss": pretrained.train_loss,
@@ -67,3 +73,12 @@ def run_cell(
         "pretrain_seconds": pretrain_seconds,
         "probe_seconds": seconds - pretrain_seconds,
     }
+
+
+def first_encoder(cell: Cell, recipe: Recipe, engine: Engine, imagenet: Path | None) -> Backbone:
+    """The encoder that a cell begins with: random weights of its seed, or the baseline's."""
+    with seeded(cell.seed, "encoder"):
+        if cell.objective != "imagenet":
+            return make_encoder(recipe.encoder, engine, bands=recipe.data.bands)
+        assert imagenet is not None, "the baseline imagenet without a file of weights"
+        return imagenet_encoder(recipe.encoder, imagenet, engine, bands=recipe.data.bands)

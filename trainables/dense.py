@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from datasets.settings import IGNORED
 from trainables.encoders import Backbone
 from trainables.heads import dense_head, map_labels, unit_positions
 from trainables.losses import cross_image, within_image
@@ -20,7 +21,7 @@ Compare = Callable[[Tensor, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 class Dense(Objective):
     """An encoder with a dense projection head, and the loss that compares positions."""
 
-    labelled = True
+    sees = "labelled pairs"
 
     def __init__(self, encoder: Backbone, recipe: Recipe, lr: float, compare: Compare) -> None:
         """`compare` takes unit features and labels of all positions of both images."""
@@ -57,11 +58,14 @@ class Dense(Objective):
         projected = self.head(self.encoder(both))
         features, partner = unit_positions(projected).chunk(2)
         height, width = projected.shape[2:]
+        labels = map_labels(views.first_labels, height, width)
+        partner_labels = map_labels(views.second_labels, height, width)
+        # Positions without a class must match nothing, not even each other: they are negatives to all.
         return (
             features,
             partner,
-            map_labels(views.first_labels, height, width),
-            map_labels(views.second_labels, height, width),
+            labels.masked_fill(labels == IGNORED, -1),
+            partner_labels.masked_fill(partner_labels == IGNORED, -2),
         )
 
 
@@ -83,7 +87,7 @@ def cross_image_objective(encoder: Backbone, recipe: Recipe, generator: torch.Ge
         features: Tensor, partner: Tensor, labels: Tensor, partner_labels: Tensor, draws: torch.Generator
     ) -> Tensor:
         j = derangement(len(features), draws).to(features.device, non_blocking=True)
-        other, other_labels = features[j], labels[j]
+        other, other_labels = features[j], labels[j].masked_fill(labels[j] == -1, -3)
         return cross_image(
             features,
             partner,

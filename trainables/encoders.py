@@ -22,9 +22,23 @@ def features_of(network: nn.Module, images: Tensor) -> Tensor:
 class Backbone(nn.Module):
     """A timm model up to its last feature map, executed as the engine says."""
 
-    def __init__(self, network: nn.Module, engine: Engine) -> None:
-        """Take the network over and bring its weights into the engine's layout."""
+    mean: Tensor
+    gain: Tensor
+
+    def __init__(
+        self, network: nn.Module, engine: Engine, mean: tuple[float, ...] = (0.5,), std: tuple[float, ...] = (0.25,)
+    ) -> None:
+        """Take the network over and bring its weights into the engine's layout.
+
+        Args:
+            network: a timm model without its classifier.
+            engine: how it is executed.
+            mean: subtracted from the bands of the images, one for each band or one for all.
+            std: what they are divided by.
+        """
         super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("gain", 1 / torch.tensor(std)[:, None, None], persistent=False)
         self.layout = torch.channels_last if engine.layout == "channels_last" else torch.contiguous_format
         self.precision = engine.precision
         self.network = network.to(memory_format=self.layout)
@@ -37,19 +51,20 @@ class Backbone(nn.Module):
         """Channels of the feature map."""
         return int(cast(int, self.network.num_features))
 
-    def forward(self, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
+    def forward(self, images: Float[Tensor, "n b H W"]) -> Float[Tensor, "n c h w"]:
         """The last feature map before the global average pool, (n, c, h, w), in float32.
 
         Args:
-            images: in [0, 1]; brought to zero mean and unit spread, roughly, by fixed numbers.
+            images: of b bands, in [0, 1]; brought to zero mean and unit spread, roughly, by fixed numbers.
         """
         # Batches differ in size outside training, and each size would be compiled anew.
         run = self.in_training if self.training else features_of
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return run(self.network, ((images - 0.5) * 4).contiguous(memory_format=self.layout)).float()
+            images = ((images - self.mean) * self.gain).contiguous(memory_format=self.layout)
+            return run(self.network, images).float()
 
 
-def make_encoder(recipe: Encoder, engine: Engine = PLAIN) -> Backbone:
+def make_encoder(recipe: Encoder, engine: Engine = PLAIN, *, bands: int = 3) -> Backbone:
     """Build the encoder with random weights from torch's current global stream.
 
     A ResNet's residual branches start at zero (timm's default; Goyal et al. 2017), so that at first each position sees
@@ -62,22 +77,9 @@ def make_encoder(recipe: Encoder, engine: Engine = PLAIN) -> Backbone:
     if not timm.is_model(recipe.name):
         near = ", ".join(timm.list_models(f"*{recipe.name[:6]}*")[:8]) or ", ".join(timm.list_models("resnet*")[:8])
         raise InputError(f"--encoder.name {recipe.name}: timm has no such model; near it: {near}")
-    options: dict[str, Any] = {}
-    # timm counts the max-pool in its stride; without it the rest must make up for it.
-    stride = recipe.output_stride if recipe.stem_pool else 2 * recipe.output_stride
-    if stride != 32:
-        options["output_stride"] = stride
-    if recipe.slim != 1:
-        # timm fixes the plain stem at 64 channels; three 3x3 convolutions can be as slim as the rest.
-        options["channels"] = tuple(round(width * recipe.slim) for width in (64, 128, 256, 512))
-        options |= {"stem_type": "deep", "stem_width": round(32 * recipe.slim)}
-    try:
-        network = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
-    except (TypeError, AssertionError, ValueError) as error:
-        raise InputError(
-            f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g} and output stride "
-            f"{recipe.output_stride}: leave them at 1 and 32 for models that are no ResNet ({error})"
-        ) from error
+    network = _network(recipe, bands)
+    if recipe.small_stem:
+        _make_stem_small(network, recipe, bands)
     if not recipe.stem_pool:
         if not hasattr(network, "maxpool"):
             raise InputError(f"--encoder.no-stem-pool: {recipe.name} has no max-pool to leave out")
@@ -85,16 +87,50 @@ def make_encoder(recipe: Encoder, engine: Engine = PLAIN) -> Backbone:
     return Backbone(network, engine)
 
 
-def check_encoder(recipe: Encoder) -> None:
+def _network(recipe: Encoder, bands: int) -> nn.Module:
+    """The timm model, with the stem that the recipe asks for."""
+    options: dict[str, Any] = {"in_chans": bands} if bands != 3 else {}
+    if recipe.timm_stride != 32:
+        options["output_stride"] = recipe.timm_stride
+    if recipe.slim != 1:
+        # timm fixes the plain stem at 64 channels; three 3x3 convolutions can be as slim as the rest.
+        options["channels"] = tuple(round(width * recipe.slim) for width in (64, 128, 256, 512))
+        options |= {"stem_type": "deep", "stem_width": round(32 * recipe.slim)}
+    try:
+        network: nn.Module = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
+    except (TypeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g} and output stride "
+            f"{recipe.output_stride}: leave them at 1 and 32 for models that are no ResNet ({error})"
+        ) from error
+    return network
+
+
+def _make_stem_small(network: nn.Module, recipe: Encoder, bands: int) -> None:
+    """Put a 3x3 convolution of stride 1 where the stem has its stride."""
+    stem = getattr(network, "conv1", None)
+    # A deep stem (slim ResNets) is three convolutions, the first of which has the stride.
+    first = stem[0] if isinstance(stem, nn.Sequential) else stem
+    if not isinstance(first, nn.Conv2d):
+        raise InputError(f"--encoder.small-stem: {recipe.name} has no stem of convolutions to replace")
+    small = nn.Conv2d(bands, first.out_channels, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")  # as timm's ResNets are
+    if isinstance(stem, nn.Sequential):
+        stem[0] = small
+    else:
+        network.conv1 = small
+
+
+def check_encoder(recipe: Encoder, *, bands: int = 3) -> None:
     """Make sure, before anything is run, that the encoder can be built and gives a map at its output stride.
 
     Raises:
         InputError: as `make_encoder`, or the model's features are no such map.
     """
     with seeded(0, "check"), torch.no_grad():
-        encoder = make_encoder(recipe).eval()
+        encoder = make_encoder(recipe, bands=bands).eval()
     try:
-        shape = tuple(encoder(torch.zeros(1, 3, 64, 64)).shape)
+        shape = tuple(encoder(torch.zeros(1, bands, 64, 64)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(f"--encoder.name {recipe.name} takes no images of 64 px ({error}); take a CNN") from error
     side = 64 // recipe.output_stride

@@ -1,9 +1,14 @@
-"""Projection heads for the losses, thrown away after pretraining, and the segmentation head of the probe."""
+"""Projection heads for the losses, thrown away after pretraining, and the heads of the downstream tasks."""
 
+from typing import cast
+
+import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.segmentation.fcn import FCNHead
+
+from datasets.settings import IGNORED, Task
 
 
 def image_head(channels: int, features: int) -> nn.Module:
@@ -22,9 +27,31 @@ def dense_head(channels: int, features: int) -> nn.Module:
     )
 
 
-def segmentation_head(channels: int, classes: int) -> nn.Module:
-    """The FCN head: 3x3 convolution to a quarter of the channels, BN, ReLU, dropout .1, 1x1 convolution."""
-    return FCNHead(channels, classes)
+def downstream_head(task: Task, channels: int, classes: int) -> nn.Module:
+    """From feature maps to scores of each class.
+
+    Segmentation: the FCN head (3x3 convolution to a quarter of the channels, BN, ReLU, dropout .1, 1x1 convolution).
+    Classification: a linear layer on the mean over the map.
+    """
+    if task == "segmentation":
+        return FCNHead(channels, classes)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+def scores(head: nn.Module, features: Float[Tensor, "n d h w"], labels: Integer[Tensor, "n ..."]) -> Tensor:
+    """The head's scores where the labels are: (n, classes, H, W) for labels (n, H, W), (n, classes) for (n,)."""
+    found = cast(Tensor, head(features))
+    return found if labels.ndim == 1 else upsample(found, *labels.shape[1:])
+
+
+def task_loss(
+    found: Float[Tensor, "n c ..."], labels: Integer[Tensor, "n ..."], weights: Float[Tensor, " c"] | None
+) -> Float[Tensor, ""]:
+    """Cross-entropy over all pixels (or images) but the ignored ones."""
+    if found.is_cuda and found.ndim > 2 and torch.are_deterministic_algorithms_enabled():
+        # CUDA has a deterministic kernel for rows of scores only, not for maps of them.
+        found, labels = found.movedim(1, -1).flatten(0, -2), labels.flatten()
+    return functional.cross_entropy(found, labels.long(), weights, ignore_index=IGNORED)
 
 
 def unit_vectors(projected: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

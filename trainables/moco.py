@@ -19,7 +19,7 @@ from trainables.views import Views
 class MocoV2(Objective):
     """Instance discrimination on features of whole images (paper, III-A and Eq. 1)."""
 
-    labelled = False
+    sees = "pairs"
     queue: Tensor
 
     def __init__(self, encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> None:

@@ -1,8 +1,8 @@
-"""What a contrastive objective is to the pretraining loop."""
+"""What an objective is to the pretraining loop."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,10 +13,11 @@ from trainables.views import Views
 
 
 class Objective(nn.Module):
-    """A contrastive loss with the networks it needs; all its weights that require a gradient are trained."""
+    """A loss with the networks it needs; all its weights that require a gradient are trained."""
 
-    labelled: ClassVar[bool]
-    """Whether it looks at labels; views for one that does not are made without."""
+    sees: ClassVar[Literal["pairs", "labelled pairs", "downstream"]]
+    """What its views are made from: positive pairs, those with labels for the dense losses, or downstream images (both
+    sides of the views are then the same)."""
 
     def __init__(self, encoder: Backbone, *, lr: float, clip: float = 0.0) -> None:
         """Take the encoder that is trained.

@@ -1,23 +1,31 @@
-"""Contrastive pretraining: SGD, cosine over steps, the encoder of the best noise-free validation loss kept."""
+"""Pretraining: SGD, cosine over steps, the encoder of the best noise-free validation loss kept."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from datasets.dataset import Dataset
 from datasets.seeding import seeded, stream
-from datasets.vts import Vts
 from trainables.cell import Cell
 from trainables.encoders import Backbone
 from trainables.objective import Objective
 from trainables.objectives import REGISTRY
 from trainables.recipe import Pretrain, Recipe
-from trainables.views import Views, training_views, validation_views
+from trainables.supervised import Supervised
+from trainables.views import (
+    Views,
+    downstream_validation,
+    downstream_views,
+    training_pool,
+    training_views,
+    validation_views,
+)
 
 Report = Callable[[str, int, dict[str, float]], None]
 """(stage, step, name -> value): takes points of the learning curves as they come."""
@@ -72,22 +80,22 @@ class Training:
         return loss.detach()
 
 
-def pretrain(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Report) -> Pretrained:
+def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, report: Report) -> Pretrained:
     """Train `encoder` in place by the cell's objective and leave it with its best weights.
 
     Raises:
         NonFiniteLossError: training diverged.
     """
-    with seeded(cell.seed, "projection head"):
-        objective = REGISTRY[cell.objective](encoder, recipe, stream(cell.seed, "queue"))
+    objective = make_objective(encoder, data, cell, recipe)
     training = Training(objective, recipe.pretrain, data.device)
+    load = batches(objective, data, cell, recipe)
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
 
     best_loss, best_step, best_weights, plateau = float("inf"), 0, encoder.state_dict(), float("nan")
     losses: list[Tensor] = []
     shown, seconds, clock = 0.0, 0.0, time.perf_counter()
     for step in range(1, recipe.pretrain.steps + 1):
-        views, noisy = training_views(data, cell, recipe, step - 1, labelled=objective.labelled)
+        views, noisy = load(step - 1)
         losses.append(training.step(views, stream(cell.seed, "other image", step)))
         shown += float(noisy.float().mean())
         if step in evaluations:
@@ -95,7 +103,8 @@ def pretrain(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: R
             losses.clear()
             seconds += time.perf_counter() - clock
             val_loss, plateau = validate(objective, data, cell, recipe)
-            report("pretrain", step, {"train_loss": train_loss, "val_loss": val_loss, "plateau": plateau})
+            points = {"train_loss": train_loss, "val_loss": val_loss, "plateau": plateau}
+            report("pretrain", step, {name: value for name, value in points.items() if value == value})
             if val_loss < best_loss:
                 best_loss, best_step, best_weights = val_loss, step, deepcopy(encoder.state_dict())
             clock = time.perf_counter()
@@ -110,16 +119,38 @@ def pretrain(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: R
     )
 
 
-def validate(objective: Objective, data: Vts, cell: Cell, recipe: Recipe) -> tuple[float, float]:
+def make_objective(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe) -> Objective:
+    """The cell's objective around the encoder, with weights and queue drawn from the cell's seed."""
+    with seeded(cell.seed, "projection head"):
+        if cell.objective == "supervised":
+            return Supervised(encoder, data, recipe)
+        return REGISTRY[cell.objective](encoder, recipe, stream(cell.seed, "queue"))
+
+
+def batches(
+    objective: Objective, data: Dataset, cell: Cell, recipe: Recipe
+) -> Callable[[int], tuple[Views, Bool[Tensor, " n"]]]:
+    """How the views of a step are made, and which of its pairs are noisy."""
+    if objective.sees == "downstream":
+        none = torch.zeros(recipe.pretrain.batch, dtype=torch.bool)
+        return lambda step: (downstream_views(data, cell, recipe, step), none)
+    pool, labelled = training_pool(data, cell), objective.sees == "labelled pairs"
+    return lambda step: training_views(pool, cell, recipe, step, labelled=labelled)
+
+
+def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe) -> tuple[float, float]:
     """Noise-free validation loss in eval mode, and its plateau.
 
     Raises:
         NonFiniteLossError: the validation loss is no number.
     """
     objective.eval()
-    loss, plateau = objective.validate(
-        validation_views(data, cell, recipe, labelled=objective.labelled), stream(cell.seed, "validation")
-    )
+    views: Iterator[Views]
+    if objective.sees == "downstream":
+        views = downstream_validation(data, recipe)
+    else:
+        views = validation_views(data, cell, recipe, labelled=objective.sees == "labelled pairs")
+    loss, plateau = objective.validate(views, stream(cell.seed, "validation"))
     objective.train()
     if not math.isfinite(loss):
         raise NonFiniteLossError(f"the validation loss became {loss} in cell {cell}")

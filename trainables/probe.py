@@ -1,4 +1,4 @@
-"""The segmentation probe: an FCN head on the frozen encoder, trained on the same images for every cell."""
+"""The probe: a head on the frozen encoder, trained on the same images for every cell."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
-from torch.nn import functional
 
+from datasets.dataset import Dataset
 from datasets.seeding import batch_indices, seeded, stream
-from datasets.vts import Vts
+from datasets.settings import TURNS
 from trainables.cell import Cell
+from trainables.downstream import class_weights, dihedral, turned
 from trainables.encoders import Backbone
-from trainables.heads import segmentation_head, upsample
-from trainables.metrics import confusion, segmentation_metrics
+from trainables.heads import downstream_head, scores, task_loss
+from trainables.metrics import EXTRA, confusion, metrics
 from trainables.pretrain import Report, evaluation_steps, mean_finite
 from trainables.recipe import Recipe
 from trainables.views import parts
@@ -31,7 +32,7 @@ class Probed:
     test: dict[str, float]
 
 
-def probe(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Report) -> Probed:
+def probe(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, report: Report) -> Probed:
     """Train a head on the frozen encoder; score it on the validation and, once, on the test images.
 
     The encoder stays in eval mode throughout: neither weights nor batch-norm statistics move.
@@ -41,12 +42,12 @@ def probe(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Repo
     """
     encoder.eval().requires_grad_(False)
     with seeded(cell.seed, "segmentation head"):
-        head = segmentation_head(encoder.channels, len(data.classes)).to(data.device)
+        head = downstream_head(recipe.data.task, encoder.channels, len(data.classes)).to(data.device)
     settings = recipe.probe
     load = training_batches(encoder, data, recipe)
     optimiser = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
-    weights = class_weights(data, recipe) if settings.class_weights else None
+    weights = class_weights(data) if settings.class_weights else None
     evaluations = evaluation_steps(settings.steps, settings.evaluations)
     kept = list(encoded(encoder, data, "val", recipe)) if settings.cached_views else None
 
@@ -55,8 +56,8 @@ def probe(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Repo
         index = batch_indices(cell.seed, "probe order", step - 1, count=data.count("train"), batch=settings.batch)
         features, labels = load(index, stream(cell.seed, "probe views", step))
         with seeded(cell.seed, "dropout", step):
-            logits = upsample(head.train()(features), *labels.shape[1:])
-        loss = pixel_loss(logits, labels, weights)
+            found = scores(head.train(), features, labels)
+        loss = task_loss(found, labels, weights)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -70,49 +71,47 @@ def probe(encoder: Backbone, data: Vts, cell: Cell, recipe: Recipe, report: Repo
                 {"probe_loss": mean_finite(losses, step, cell), "val_f1_macro": val["val_f1_macro"]},
             )
             losses.clear()
-    test = evaluate(head, encoded(encoder, data, "test", recipe), data.classes, "test")
+    test = evaluate(head, encoded(encoder, data, "test", recipe), data.classes, "test", recipe.data.extra_scores)
     return Probed(head=head, val=val, test=test)
-
-
-def pixel_loss(
-    logits: Float[Tensor, "n c h w"], labels: UInt8[Tensor, "n h w"], weights: Float[Tensor, " c"] | None
-) -> Float[Tensor, ""]:
-    """Cross-entropy over all pixels."""
-    if logits.is_cuda and torch.are_deterministic_algorithms_enabled():
-        # CUDA has a deterministic kernel for rows of scores only, not for maps of them.
-        logits, labels = logits.movedim(1, -1).flatten(0, -2), labels.flatten()
-    return functional.cross_entropy(logits, labels.long(), weights)
 
 
 @torch.no_grad()
 def evaluate(
-    head: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: Sequence[str], split: str
+    head: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    classes: Sequence[str],
+    split: str,
+    extra: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Metrics from one confusion matrix over all batches of feature maps and labels, named `<split>_...`."""
+    """Metrics from one confusion matrix over all batches of feature maps and labels, named `<split>_...`.
+
+    `extra` names scores of `metrics.EXTRA` to be added.
+    """
     head.eval()
     matrix = sum(
-        confusion(labels, upsample(head(features), *labels.shape[1:]).argmax(dim=1), len(classes))
-        for features, labels in batches
+        confusion(labels, scores(head, features, labels).argmax(dim=1), len(classes)) for features, labels in batches
     )
     assert isinstance(matrix, Tensor), "there was no batch"
-    return segmentation_metrics(matrix, classes, f"{split}_")
+    more = {f"{split}_{name}": EXTRA[name](matrix) for name in extra}
+    return {**metrics(matrix, classes, f"{split}_"), **more}
 
 
-def encoded(encoder: Backbone, data: Vts, split: str, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+def encoded(encoder: Backbone, data: Dataset, split: str, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     """Feature maps and labels of all downstream images of a split, in batches."""
     for index in parts(data.count(split), recipe.probe.batch):
         images, labels = data.downstream(split, index)
         yield encode(encoder, images), labels
 
 
-def training_batches(encoder: Backbone, data: Vts, recipe: Recipe) -> Batch:
+def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
     """How a training batch is made: from features computed once, or with a fresh view of each image every time."""
     views = recipe.probe.cached_views
     if views == 0:
 
         def fresh(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             images, labels = data.downstream("train", index)
-            which = torch.randint(8, (len(index),), generator=generator).to(data.device, non_blocking=True)
+            which = torch.randint(TURNS[recipe.data.task], (len(index),), generator=generator)
+            which = which.to(data.device, non_blocking=True)
             return encode(encoder, dihedral(images, which)), dihedral(labels, which)
 
         return fresh
@@ -128,8 +127,8 @@ def training_batches(encoder: Backbone, data: Vts, recipe: Recipe) -> Batch:
 
 
 def cached_features(
-    encoder: Backbone, data: Vts, recipe: Recipe
-) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views H W"]]:
+    encoder: Backbone, data: Dataset, recipe: Recipe
+) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views ..."]]:
     """Feature maps and labels of the fixed views of all training images, view after view; the first is the image."""
     maps, targets = [], []
     for index in parts(data.count("train"), recipe.probe.batch):
@@ -144,37 +143,3 @@ def cached_features(
 def encode(encoder: Backbone, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
     """Feature maps of the frozen encoder, without gradient."""
     return encoder(images)
-
-
-_TURNS: tuple[Callable[[Tensor], Tensor], ...] = (
-    lambda images: images.flip(-1),
-    lambda images: images.flip(-2),
-    lambda images: images.transpose(-1, -2),
-)
-
-
-def turned(images: Tensor, view: int) -> Tensor:
-    """All images (last two axes, square) in one of the 8 flips and rotations by 90 degrees; view 0 is the image.
-
-    Bit 0 flips the columns, bit 1 the rows, bit 2 swaps rows and columns.
-    """
-    for bit, turn in enumerate(_TURNS):
-        images = turn(images) if view >> bit & 1 else images
-    return images
-
-
-def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
-    """Each image in a view of its own, as `turned` numbers them."""
-    shape = (-1,) + (1,) * (images.ndim - 1)
-    for bit, turn in enumerate(_TURNS):
-        images = torch.where((which >> bit & 1).bool().view(shape), turn(images), images)
-    return images
-
-
-def class_weights(data: Vts, recipe: Recipe) -> Float[Tensor, " classes"]:
-    """Inverse frequency of each class among the pixels of the downstream training images (paper, V-A)."""
-    counts = torch.zeros(len(data.classes), dtype=torch.double, device=data.device)
-    for index in parts(data.count("train"), recipe.probe.batch):
-        labels = data.downstream("train", index)[1]
-        counts += torch.bincount(labels.flatten().long(), minlength=len(data.classes))
-    return (counts.sum() / counts.clamp(min=1)).float()

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from datasets.errors import InputError
-from datasets.settings import Augment, VtsSettings
+from datasets.registry import AnySettings
+from datasets.settings import TURNS, Augment, VtsSettings
 from trainables.cell import digest
 
 
@@ -35,13 +36,23 @@ class Encoder:
     """Pixels of the image a position of the last feature map; below 32 the last stages are dilated instead."""
     stem_pool: bool = True
     """Keep a ResNet's max-pool after the stem; without it small images keep twice the detail."""
+    small_stem: bool = False
+    """A ResNet's stem as one 3x3 convolution of stride 1, as is usual for images of 32 px: twice the detail again."""
 
     def __post_init__(self) -> None:
         """Refuse what timm would not build."""
         if not self.slim >= 1 / 32:
             raise InputError(f"--encoder.slim {self.slim:g}: must be 1/32 or more, or a layer has no channel left")
-        if not self.stem_pool and self.output_stride == 32:
-            raise InputError("--encoder.no-stem-pool halves the stride: give --encoder.output-stride 8 or 16")
+        if self.timm_stride > 32:
+            raise InputError(
+                "--encoder.no-stem-pool and --encoder.small-stem halve the stride each: give --encoder.output-stride "
+                f"{self.output_stride * 32 // self.timm_stride}"
+            )
+
+    @property
+    def timm_stride(self) -> int:
+        """The output stride as timm counts it: with its own stem and max-pool."""
+        return self.output_stride * (1 if self.stem_pool else 2) * (2 if self.small_stem else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +104,18 @@ class Dense:
         )
         if not self.clip >= 0:
             raise InputError(f"--dense.clip {self.clip:g}: must be 0 (no limit) or above")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervised:
+    """The baseline `supervised`: the encoder is trained on the downstream task itself, as upper bound."""
+
+    lr: float = 0.03
+    """Learning rate of SGD, for the recipe's batch."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        positive("supervised", lr=self.lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,24 +179,30 @@ class Probe:
 class Recipe:
     """Everything held fixed over the grid. Two recipes with one fingerprint give the same results."""
 
-    vts: VtsSettings = field(default_factory=VtsSettings)
+    data: AnySettings = field(default_factory=VtsSettings)
     augment: Augment = field(default_factory=Augment)
     encoder: Encoder = field(default_factory=Encoder)
     moco: Moco = field(default_factory=Moco)
     dense: Dense = field(default_factory=Dense)
+    supervised: Supervised = field(default_factory=Supervised)
     pretrain: Pretrain = field(default_factory=Pretrain)
     probe: Probe = field(default_factory=Probe)
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other."""
-        if self.pretrain.batch > self.vts.train or self.probe.batch > self.vts.train:
-            raise InputError(
-                f"--pretrain.batch {self.pretrain.batch} and --probe.batch {self.probe.batch} must not exceed the "
-                f"{self.vts.train} training scenes (--vts.train)"
-            )
         if self.moco.queue < self.pretrain.batch:
             raise InputError(
                 f"--moco.queue {self.moco.queue} cannot hold one batch of {self.pretrain.batch}: make it larger"
+            )
+        if self.data.bands != 3 and self.augment.jitter and self.augment.hue:
+            raise InputError(
+                f"--augment.hue {self.augment.hue:g}: images of {self.data.bands} bands have no hue, give 0"
+            )
+        views = TURNS[self.data.task]
+        if self.probe.cached_views > views:
+            raise InputError(
+                f"--probe.cached-views {self.probe.cached_views}: images of {self.data.dataset} have {views} flips and "
+                "rotations that keep their classes"
             )
 
     @property

@@ -30,12 +30,12 @@ def bare_step(
     Returns:
         The step; each call trains on the same views and returns the loss, on the device.
     """
-    count, size = batch or recipe.pretrain.batch, recipe.vts.size
+    count, size = batch or recipe.pretrain.batch, recipe.data.size
     draws = stream(0, "timing")
     with seeded(0, "timing"):
-        encoder = make_encoder(recipe.encoder, engine)
+        encoder = make_encoder(recipe.encoder, engine, bands=recipe.data.bands)
         training = Training(REGISTRY[objective](encoder, recipe, draws), recipe.pretrain, device)
-    images = torch.rand(2, count, 3, size, size, generator=draws).to(device)
+    images = torch.rand(2, count, recipe.data.bands, size, size, generator=draws).to(device)
     labels = torch.randint(2, (2, count, size, size), dtype=torch.uint8, generator=draws).to(device)
     views = Views(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1])
     return lambda: training.step(views, draws)

@@ -7,25 +7,32 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
-from datasets import augment, pairs
+from datasets import augment
+from datasets.dataset import Dataset, Draws, PairBatch, PairPool
 from datasets.seeding import batch_indices, stream
-from datasets.vts import PairBatch, Vts
+from datasets.settings import TURNS
 from trainables.cell import Cell
+from trainables.downstream import dihedral
 from trainables.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Views:
-    """Augmented positive pairs, each with the noise-free labels warped as its image was, where labels are wanted."""
+    """Augmented positive pairs, each with the labels warped as its image was, where labels are wanted."""
 
-    first: Float[Tensor, "n 3 h w"]
-    second: Float[Tensor, "n 3 h w"]
-    first_labels: Integer[Tensor, "n h w"] | None
-    second_labels: Integer[Tensor, "n h w"] | None
+    first: Float[Tensor, "n c h w"]
+    second: Float[Tensor, "n c h w"]
+    first_labels: Integer[Tensor, "n ..."] | None
+    second_labels: Integer[Tensor, "n ..."] | None
+
+
+def training_pool(data: Dataset, cell: Cell) -> PairPool:
+    """The pairs that a cell is pretrained on. What a pool draws at random depends on the seed alone."""
+    return data.pool(cell.rho, cell.nu, cell.pairing, stream(cell.seed, "undersampling"))
 
 
 def training_views(
-    data: Vts, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True
+    pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True
 ) -> tuple[Views, Bool[Tensor, " n"]]:
     """The views of one training step, with labels if wanted, and which of its pairs were noisy.
 
@@ -33,20 +40,37 @@ def training_views(
     draws, and in nothing else.
     """
     batch = recipe.pretrain.batch
-    index = batch_indices(cell.seed, "pretraining order", step, count=data.count("train"), batch=batch)
-    draws = torch.rand(2, batch, generator=stream(cell.seed, "pairing", step))
-    noisy = pairs.choose_noisy(draws[0], cell.rho)
-    sides = pairs.swap(*pairs.shown(noisy, cell.pairing), draws[1])
-    loaded = data.pairs("train", index, *sides, cell.nu, labelled=labelled)
-    return _augmented(loaded, recipe, stream(cell.seed, "augmentation", step)), noisy
+    index = batch_indices(cell.seed, "pretraining order", step, count=len(pool), batch=batch)
+    noisy, swap = torch.rand(2, batch, generator=stream(cell.seed, "pairing", step))
+    partner = torch.rand(batch, generator=stream(cell.seed, "partner", step))
+    loaded, chosen = pool.batch(index, Draws(noisy=noisy, swap=swap, partner=partner), labelled=labelled)
+    return _augmented(loaded, recipe, stream(cell.seed, "augmentation", step)), chosen
 
 
-def validation_views(data: Vts, cell: Cell, recipe: Recipe, *, labelled: bool = True) -> Iterator[Views]:
+def validation_views(data: Dataset, cell: Cell, recipe: Recipe, *, labelled: bool = True) -> Iterator[Views]:
     """All validation pairs in batches: free of noise, and augmented alike at each evaluation and in each cell."""
     generator = stream(cell.seed, "validation augmentation")
+    for index in parts(data.validation_pairs(), recipe.pretrain.batch):
+        yield _augmented(data.validation(index, labelled=labelled), recipe, generator)
+
+
+def downstream_views(data: Dataset, cell: Cell, recipe: Recipe, step: int) -> Views:
+    """Labelled downstream images of one training step, flipped and turned; both sides are the same."""
+    index = batch_indices(cell.seed, "pretraining order", step, count=data.count("train"), batch=recipe.pretrain.batch)
+    images, labels = data.downstream("train", index)
+    which = torch.randint(TURNS[recipe.data.task], (len(index),), generator=stream(cell.seed, "augmentation", step))
+    which = which.to(data.device, non_blocking=True)
+    return _labelled(dihedral(images, which), dihedral(labels, which))
+
+
+def downstream_validation(data: Dataset, recipe: Recipe) -> Iterator[Views]:
+    """All downstream validation images in batches, as they are."""
     for index in parts(data.count("val"), recipe.pretrain.batch):
-        clean = torch.zeros(len(index), dtype=torch.bool)
-        yield _augmented(data.pairs("val", index, clean, clean, 0.0, labelled=labelled), recipe, generator)
+        yield _labelled(*data.downstream("val", index))
+
+
+def _labelled(images: Tensor, labels: Tensor) -> Views:
+    return Views(first=images, second=images, first_labels=labels, second_labels=labels)
 
 
 def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:

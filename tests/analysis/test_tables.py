@@ -101,3 +101,32 @@ def test_a_loss_at_its_plateau_is_told(row, frame):
 def test_the_title_says_what_the_data_were_made_from(row, frame):
     text = render(frame([row(source="folder textures (wool, foil, cord)")]))
     assert text.splitlines()[0].startswith("vts on folder textures (wool, foil, cord): macro F1")
+
+
+def test_other_pairings_have_columns_of_their_own_and_leave_differences_alone(row, frame, rows):
+    before = render(frame(rows))
+    for seed in range(3):
+        rows += [row("moco", 0.25, nu, "irrelevant", seed, 0.3) for nu in (0.25, 1.0)]
+        rows.append(row("moco", 0.25, 1.0, "false_positive", seed, 0.2))
+    text = render(frame(rows))
+    heads = [line.split() for line in text.split("\n") if line.split()[:3] == ["loss", "rho", "nu"]]
+    assert heads == [["loss", "rho", "nu", "noisy", "exposure", "irrelevant", "false", "positive"]]
+    lines = [line.split() for line in text.split("\n")]
+    assert next(line for line in lines if line[:2] == ["0.25", "0.25"])[-4:] == ["30.0", "±", "0.0", "-"]
+    assert next(line for line in lines if line[:2] == ["0.25", "1"])[-3:] == ["20.0", "±", "0.0"]
+    assert before.split("\n\n")[1:3] == text.split("\n\n")[1:3]
+
+
+def test_real_pairs_have_no_nu_and_images_are_scored_by_accuracy(row, frame):
+    real = [row(dataset="xbd", rho=rho, nu=0.0, pairing=pairing) for rho, pairing in ((0.0, "none"), (0.5, "noisy"))]
+    assert line_of(render(frame(real)), "0.5").split() == ["0.5", "-", "60.0"]
+    images = [
+        row("random", 0.0, 0.0, "none", f1=0.1, dataset="cifar10", task="classification", test_accuracy=0.3),
+        row("moco", 0.0, 0.0, "none", f1=0.1, dataset="cifar10", task="classification", test_accuracy=0.5),
+        row("moco", 0.5, 1.0, "false_positive", f1=0.1, dataset="cifar10", task="classification", test_accuracy=0.4),
+    ]
+    text = render(frame(images))
+    assert "accuracy on test" in text
+    assert line_of(text, "0.5 ").split() == ["0.5", "1", "40.0"]
+    assert line_of(text, "moco", "+20.00").split() == ["moco", "+20.00", "-", "1", "0"]
+    assert "Noisy minus exposure" not in text

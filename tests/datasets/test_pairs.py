@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datasets.errors import InputError
-from datasets.pairs import choose_noisy, shown, swap
+from datasets.pairs import another, choose_noisy, shown, swap
 from datasets.settings import noisy_regions
 
 
@@ -36,6 +36,16 @@ def test_swap_exchanges_sides_of_half_the_pairs_and_changes_no_pair():
     left, right = swap(first, second, draws())
     assert ((left ^ right) == (first ^ second)).all()
     assert float(left.float().mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_another_image_is_never_the_same_and_all_others_are_equally_likely():
+    index = torch.arange(5).repeat(4_000)
+    found = another(index, draws(), 5)
+    assert (found != index).all()
+    for own in range(5):
+        met = torch.bincount(found[index == own], minlength=5)
+        assert sorted(met.tolist())[1:] == pytest.approx([1000] * 4, abs=120)  # four standard deviations
+    assert (another(torch.arange(5), torch.full((5,), 1 - 2**-24), 5) != torch.arange(5)).all()
 
 
 @pytest.mark.parametrize(("nu", "count"), [(0.0, 0), (0.25, 5), (0.5, 10), (0.75, 15), (1.0, 20), (0.35, 7)])

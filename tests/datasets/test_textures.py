@@ -77,9 +77,9 @@ def test_fingerprint_sees_names_shapes_and_pixels() -> None:
 def test_split_of_120_is_60_36_24(bank: textures.TextureBank) -> None:
     split = textures.split_images(bank, np.random.default_rng(0))
     assert {part: [len(chosen) for chosen in by_category] for part, by_category in split.items()} == {
-        "train": [60] * 3,
-        "val": [36] * 3,
-        "test": [24] * 3,
+        "train": [60] * 4,
+        "val": [36] * 4,
+        "test": [24] * 4,
     }
 
 
@@ -260,7 +260,7 @@ def test_absent_dtd_names_both_ways_to_get_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # nothing is fetched unasked
 
 
-def test_dtd_loads_its_three_categories_from_torchvisions_layout(tmp_path: Path) -> None:
+def test_dtd_loads_its_four_categories_from_torchvisions_layout(tmp_path: Path) -> None:
     for c, name in enumerate((*textures.DTD_CATEGORIES, "woven")):
         for m in range(4):
             save(
@@ -268,8 +268,8 @@ def test_dtd_loads_its_three_categories_from_torchvisions_layout(tmp_path: Path)
                 random_image(12, 9, seed=10 * c + m),
             )
     bank = textures.dtd(tmp_path, min_side=9, download=True)  # already there: nothing to download
-    assert (bank.source, bank.categories) == ("dtd", ("stratified", "veined", "matted"))
-    assert np.bincount(bank.category).tolist() == [4, 4, 4]
+    assert (bank.source, bank.categories) == ("dtd", ("stratified", "veined", "matted", "dotted"))
+    assert np.bincount(bank.category).tolist() == [4, 4, 4, 4]
 
 
 def test_a_failed_download_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from datasets import textures, voronoi
+from datasets.dataset import Draws
 from datasets.errors import InputError
+from datasets.pairs import another
 from datasets.seeding import stream
 from datasets.settings import VtsSettings
+from datasets.source import Demands
 from datasets.textures import load_textures
 from datasets.vts import Vts
 
@@ -144,11 +147,11 @@ def test_more_scenes_leave_the_other_splits_as_they_are():
     ("change", "message"),
     [
         ({"regions": 7}, "even number"),
-        ({"train": 1}, "--vts.train 1"),
+        ({"train": 1}, "--data.train 1"),
         ({"downstream_noise": 20}, "1 to 19"),
-        ({"texture_scale": 0.0}, "--vts.texture-scale"),
+        ({"texture_scale": 0.0}, "--data.texture-scale"),
         ({"categories": ("a", "b")}, "three are needed"),
-        ({"categories": ("a", "b", "c")}, "--vts.textures folder"),
+        ({"categories": ("a", "b", "c")}, "--data.textures folder"),
         ({"size": 4}, "8 px"),
     ],
 )
@@ -196,3 +199,76 @@ def test_pairs_without_labels_are_the_same_pairs(vts):
     assert torch.equal(pair.first, labelled.first)
     assert torch.equal(pair.second, labelled.second)
     assert torch.equal(vts.noise_free_labels("train", every(vts)), labelled.second_labels)
+
+
+def plain_bank_of_four():
+    three = plain_bank()
+    images = [[three.image(20 * c + m) for m in range(20)] for c in range(3)]
+    images.append([np.full((30, 35, 3), 250, np.uint8) for _ in range(20)])
+    return textures.pack("folder", ("a", "b", "c", "d"), images)
+
+
+def draws(count=40):
+    noisy, swap, partner = torch.rand(3, count, generator=torch.Generator().manual_seed(5))
+    return Draws(noisy=noisy, swap=swap, partner=partner)
+
+
+def test_a_fourth_texture_changes_nothing_about_scenes_with_three(vts):
+    more = Vts(SETTINGS, plain_bank_of_four(), partial(stream, 3), CPU)
+    noisy = torch.ones(40, dtype=torch.bool)
+    one, other = (data.pairs("train", every(vts), ~noisy, noisy, 0.5) for data in (vts, more))
+    assert torch.equal(one.first, other.first)
+    assert torch.equal(one.second, other.second)
+    assert torch.equal(vts.downstream("test", torch.arange(10))[0], more.downstream("test", torch.arange(10))[0])
+
+
+def test_irrelevant_noise_takes_the_places_of_relevant_noise_and_is_never_shown_downstream():
+    data = Vts(SETTINGS, plain_bank_of_four(), partial(stream, 3), CPU)
+    one, other = (
+        data.pool(0.5, 0.5, pairing, torch.Generator()).batch(every(data), draws(), labelled=True)
+        for pairing in ("noisy", "irrelevant")
+    )
+    assert torch.equal(one[1], other[1])
+    for mine, theirs in ((one[0].first, other[0].first), (one[0].second, other[0].second)):
+        relevant = ((mine * 255).round()[:, 0] == 200)[:, None].expand_as(mine)
+        irrelevant = ((theirs * 255).round()[:, 0] == 250)[:, None].expand_as(theirs)
+        assert torch.equal(relevant, irrelevant)
+        assert torch.equal(mine[~relevant], theirs[~relevant])
+    assert (one[0].second != other[0].second).any()
+    assert torch.equal(one[0].first_labels, other[0].first_labels)
+    for split in ("train", "val", "test"):
+        images, labels = data.downstream(split, torch.arange(10))
+        assert not (images[:, 0] == 250 / 255).any()
+        assert set(labels.unique().tolist()) == {0, 1, 2}
+
+
+def test_a_false_positive_shows_another_scene_under_the_labels_of_the_first(vts):
+    drawn = draws()
+    pair, false = vts.pool(0.5, 1.0, "false_positive", torch.Generator()).batch(every(vts), drawn, labelled=True)
+    assert torch.equal(false, drawn.noisy < 0.5)
+    clean = torch.zeros(40, dtype=torch.bool)
+    own = vts.pairs("train", every(vts), clean, clean, 0.0)
+    strange = own.first[another(every(vts), drawn.partner, 40)]
+    swapped = false & (drawn.swap < 0.5)
+    assert torch.equal(pair.first, strange.where(swapped[:, None, None, None], own.first))
+    assert torch.equal(pair.second, strange.where((false & ~swapped)[:, None, None, None], own.first))
+    assert torch.equal(pair.first_labels, own.first_labels)
+    assert torch.equal(pair.second_labels, own.first_labels)
+
+
+def test_irrelevant_noise_needs_a_texture_of_its_own():
+    wanted = Demands(rho=(1.0,), pairings=("irrelevant",), labels=False, batch=2, probe_batch=2)
+    SETTINGS.check(plain_bank_of_four(), wanted)
+    with pytest.raises(InputError, match="fourth texture category"):
+        SETTINGS.check(plain_bank(), wanted)
+
+
+def test_batches_larger_than_the_training_set_are_refused():
+    wanted = Demands(rho=(1.0,), pairings=("noisy",), labels=True, batch=41, probe_batch=2)
+    with pytest.raises(InputError, match=r"--pretrain.batch 41 .*the 40 training scenes"):
+        SETTINGS.check(plain_bank(), wanted)
+
+
+def test_class_counts_are_those_of_the_labels_shown(vts):
+    labels = vts.downstream("train", every(vts))[1]
+    assert vts.class_counts().tolist() == [int((labels == number).sum()) for number in range(3)]

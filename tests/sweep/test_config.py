@@ -20,11 +20,11 @@ def test_yaml_holds_everything_and_gives_the_same_cells(name, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rhos": [0]}, "unknown setting 'rhos'; valid: preset, dataset, objectives"),
+        ({"rhos": [0]}, "unknown setting 'rhos'; valid: preset, objectives"),
         ({"recipe": {"probe": {"step": 3}}}, "recipe: probe: unknown setting 'step'; valid: steps, batch"),
         ({"rho": [2]}, "--rho 2"),
         ({"rho": "many"}, "rho"),
-        ({"objectives": ["byol"]}, "'moco', 'within_image', 'cross_image' or 'random'"),
+        ({"objectives": ["byol"]}, "'moco', 'within_image', 'cross_image', 'random', 'imagenet' or 'supervised'"),
         ({"recipe": {"moco": {"lr": -1}}}, "--moco.lr -1: must be above 0"),
         ({"seeds": []}, "--seeds is empty"),
     ],
@@ -59,7 +59,7 @@ def test_a_folder_belongs_to_one_recipe_and_says_what_differs(tmp_path):
     assert recipe_differences(smoke, other) == ["probe.steps 40 there, 5 here"]
     with pytest.raises(InputError, match=r"another recipe: probe.steps 40 there, 5 here; choose another --out"):
         folder.claim(other, "data")
-    with pytest.raises(InputError, match="other texture images"):
+    with pytest.raises(InputError, match="on other data"):
         folder.claim(grown, "other data")
     assert from_yaml(folder.config) == grown
 
@@ -71,13 +71,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_settings_that_do_not_fit_each_other_are_refused():
-    from datasets.settings import VtsSettings
+    from datasets.cifar10 import Cifar10Settings
+    from datasets.manifest import ManifestSettings
+    from datasets.xbd import XbdSettings
     from trainables.engine import Engine
     from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 
     for make, message in (
         (lambda: Recipe(pretrain=Pretrain(batch=512), moco=Moco(queue=256)), "--moco.queue 256"),
-        (lambda: Recipe(vts=VtsSettings(train=10)), "training scenes"),
+        (lambda: Recipe(data=Cifar10Settings(), probe=Probe(cached_views=3)), "have 2 flips"),
+        (lambda: Recipe(data=ManifestSettings(bands=4)), "--augment.hue"),
+        (lambda: Encoder(stem_pool=False, small_stem=True, output_stride=16), "--encoder.output-stride 8"),
+        (
+            lambda: Sweep(pairings=("noisy",), nu=(), recipe=Recipe(data=Cifar10Settings())),
+            "choose from false_positive",
+        ),
+        (lambda: Sweep(nu=(0.5,), recipe=Recipe(data=XbdSettings())), "leave --nu out"),
+        (lambda: Sweep(nu=()), "--nu is empty"),
         (lambda: Probe(cached_views=9), "0 to 8"),
         (lambda: Pretrain(warmup=10_000), "--pretrain.warmup"),
         (lambda: Moco(momentum=1.0), "--moco.momentum"),

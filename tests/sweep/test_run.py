@@ -110,7 +110,7 @@ def test_one_worker_gives_the_same_bits_as_two_and_as_no_ray_at_all(smoke, tmp_p
     cell = preset("vts-smoke").cells()[-1]
     recipe = preset("vts-smoke").recipe
     torch.set_num_threads(1)
-    bank = load_textures(recipe.vts, None)
+    bank = load_textures(recipe.data, None)
     alone = run_cell(cell, recipe, bank, device=torch.device("cpu"), report=lambda *point: None)
     row = read_records(folder).set_index("key").loc[cell.key]
     assert row.test_f1_macro == alone["test_f1_macro"]
@@ -208,7 +208,16 @@ def test_dry_run_counts_distinct_cells_and_writes_nothing(tmp_path):
 def test_help_tells_presets_and_every_flag():
     done = run("--help")
     assert done.returncode == 0
-    for name in ("vts-smoke", "vts-quick", "vts-gpu", "vts-paper", "--rho", "--moco.lr", "--vts.size", "--probe.steps"):
+    for name in (
+        "vts-smoke",
+        "vts-quick",
+        "vts-gpu",
+        "vts-paper",
+        "--rho",
+        "--moco.lr",
+        "--data.size",
+        "--probe.steps",
+    ):
         assert name in done.stdout
 
 

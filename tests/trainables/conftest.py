@@ -20,7 +20,7 @@ def bank():
 @pytest.fixture(scope="session")
 def recipe():
     return Recipe(
-        vts=VtsSettings(size=32, train=24, val=10, test=10),
+        data=VtsSettings(size=32, train=24, val=10, test=10),
         encoder=Encoder(slim=0.125, output_stride=8),
         moco=Moco(queue=20),
         pretrain=Pretrain(steps=4, batch=8, evaluations=2),
@@ -30,7 +30,7 @@ def recipe():
 
 @pytest.fixture
 def data(bank, recipe):
-    return Vts(recipe.vts, bank, partial(stream, 0), torch.device("cpu"))
+    return Vts(recipe.data, bank, partial(stream, 0), torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import collections
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from trainables.cell import Cell
 from trainables.dense import cross_image_objective, derangement, within_image_objective
 from trainables.encoders import make_encoder
 from trainables.heads import map_labels
-from trainables.views import training_views, validation_views
+from trainables.losses import within_image
+from trainables.views import training_pool, training_views, validation_views
 
 CELL = Cell(objective="within_image", rho=0.5, nu=0.5)
 
@@ -25,7 +27,7 @@ def objective(make, recipe):
 @pytest.mark.parametrize("make", [within_image_objective, cross_image_objective])
 def test_both_images_get_gradients_and_features_are_unit_vectors(make, recipe, data):
     model = objective(make, recipe)
-    views = training_views(data, CELL, recipe, 0)[0]
+    views = training_views(training_pool(data, CELL), CELL, recipe, 0)[0]
     features, partner, labels, partner_labels = model._embed(views)
     assert features.shape == partner.shape == (8, 16, 256)
     assert torch.allclose(features.norm(dim=2), torch.ones(8, 16), atol=1e-5)
@@ -77,3 +79,25 @@ def test_all_derangements_are_equally_likely():
 def test_one_image_has_no_other():
     with pytest.raises(ValueError, match="no other image J"):
         derangement(1, stream(0))
+
+
+@pytest.mark.parametrize("make", [within_image_objective, cross_image_objective])
+def test_positions_without_a_class_are_positives_of_nothing(make, recipe, data):
+    model = objective(make, recipe).eval()
+    views = training_views(training_pool(data, CELL), CELL, recipe, 0)[0]
+    assert model.loss(views, stream(0)).item() > 0
+    unknown = torch.full_like(views.first_labels, 255)
+    nowhere = replace(views, first_labels=unknown, second_labels=unknown)
+    assert model.loss(nowhere, stream(0)).item() == 0
+
+
+def test_an_anchor_without_a_class_adds_nothing_and_is_a_negative_of_others(recipe, data):
+    model = objective(within_image_objective, recipe).eval()
+    views = training_views(training_pool(data, CELL), CELL, recipe, 0)[0]
+    holed = views.second_labels.clone()
+    holed[:, :8] = 255
+    *features, labels, partner_labels = model._embed(replace(views, second_labels=holed))
+    found = model.compare(*features, labels, partner_labels, stream(0)).item()
+    # A class of its own that no anchor has: in the denominator, in no numerator.
+    own = torch.where(partner_labels < 0, 77, partner_labels)
+    assert found == pytest.approx(within_image(*features, labels, own, temperature=recipe.dense.temperature).item())

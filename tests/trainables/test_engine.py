@@ -16,7 +16,7 @@ from trainables.objectives import REGISTRY
 from trainables.pretrain import Training
 from trainables.recipe import KNOWN, Encoder
 from trainables.timing import bare_step, seconds_of
-from trainables.views import training_views
+from trainables.views import training_pool, training_views
 
 CPU = torch.device("cpu")
 
@@ -106,14 +106,15 @@ def test_models_that_are_used_untried_can_be_built_by_every_recipe(name, stride,
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_views_without_labels_are_the_same_views(data, recipe, objective):
     cell = Cell(objective=objective, rho=0.5, nu=0.5)
-    with_labels, noisy = training_views(data, cell, recipe, 3)
-    without, as_noisy = training_views(data, cell, recipe, 3, labelled=False)
+    pool = training_pool(data, cell)
+    with_labels, noisy = training_views(pool, cell, recipe, 3)
+    without, as_noisy = training_views(pool, cell, recipe, 3, labelled=False)
     assert torch.equal(with_labels.first, without.first)
     assert torch.equal(with_labels.second, without.second)
     assert torch.equal(noisy, as_noisy)
     assert without.first_labels is without.second_labels is None
     loss = REGISTRY[objective](make_encoder(recipe.encoder), recipe, stream(0))
-    if loss.labelled:
+    if loss.sees == "labelled pairs":
         with pytest.raises(AssertionError, match="made without labels"):
             loss.loss(without, stream(0))
 
@@ -131,7 +132,7 @@ def test_a_step_makes_no_gpu_wait(bank, recipe, objective):
     from functools import partial
 
     device = torch.device("cuda")
-    data = Vts(recipe.vts, bank, partial(stream, 0), device)
+    data = Vts(recipe.data, bank, partial(stream, 0), device)
     loss = REGISTRY[objective](make_encoder(recipe.encoder, replace(PLAIN, precision="bf16")), recipe, stream(0))
     training = Training(loss, recipe.pretrain, device)
     cell = Cell(objective=objective, rho=0.5, nu=0.5)
@@ -139,7 +140,9 @@ def test_a_step_makes_no_gpu_wait(bank, recipe, objective):
         if step == 2:  # what is made once has been made
             torch.cuda.set_sync_debug_mode("error")
         try:
-            views, _ = training_views(data, cell, recipe, step, labelled=loss.labelled)
+            views, _ = training_views(
+                training_pool(data, cell), cell, recipe, step, labelled=loss.sees == "labelled pairs"
+            )
             training.step(views, stream(0, "other image", step))
         finally:
             torch.cuda.set_sync_debug_mode("default")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
-from trainables.metrics import confusion, segmentation_metrics
+from trainables.metrics import confusion, metrics, xview2
 
 NAMES = ("a", "b", "c")
 
@@ -17,7 +17,7 @@ def test_metrics_agree_with_scikit_learn(seed):
     predicted = torch.where(torch.rand(truth.shape, generator=generator) < 0.6, truth, truth.flip(0))
     # Summed over two batches, as a probe does it: F1 is of the global matrix and not a mean over images.
     matrix = confusion(truth[:1], predicted[:1], 3) + confusion(truth[1:], predicted[1:], 3)
-    found = segmentation_metrics(matrix, NAMES, "test_")
+    found = metrics(matrix, NAMES, "test_")
     y, z = truth.flatten().numpy(), predicted.flatten().numpy()
     assert found["test_f1_macro"] == pytest.approx(f1_score(y, z, average="macro"))
     assert [found[f"test_f1_{n}"] for n in NAMES] == pytest.approx(f1_score(y, z, average=None))
@@ -27,7 +27,7 @@ def test_metrics_agree_with_scikit_learn(seed):
 
 def test_a_class_never_met_scores_zero_as_in_scikit_learn():
     truth = torch.tensor([0, 0, 1])
-    found = segmentation_metrics(confusion(truth, truth, 3), NAMES, "")
+    found = metrics(confusion(truth, truth, 3), NAMES, "")
     expected = f1_score(truth.numpy(), truth.numpy(), labels=[0, 1, 2], average="macro", zero_division=np.float64(0))
     assert found["f1_macro"] == pytest.approx(expected)
     assert found["f1_c"] == 0
@@ -39,3 +39,41 @@ def test_confusion_counts_truth_in_rows():
         [0, 0, 0],
         [0, 0, 1],
     ]
+
+
+def test_ignored_pixels_count_nowhere():
+    truth = torch.tensor([0, 1, 255, 1, 255])
+    predicted = torch.tensor([0, 1, 0, 0, 2])
+    assert torch.equal(confusion(truth, predicted, 3), confusion(truth[[0, 1, 3]], predicted[[0, 1, 3]], 3))
+    assert confusion(truth, predicted, 3).sum() == 3
+
+
+def slow_xview2(truth, predicted):
+    """The challenge's score pixel by pixel: counts of hits, false alarms and misses, F1 from each."""
+
+    def f1(pairs, wanted):
+        hit = sum(wanted(t) and wanted(p) for t, p in pairs)
+        false = sum(not wanted(t) and wanted(p) for t, p in pairs)
+        missed = sum(wanted(t) and not wanted(p) for t, p in pairs)
+        return 2 * hit / (2 * hit + false + missed) if hit + false + missed else 0.0
+
+    everywhere = list(zip(truth, predicted, strict=True))
+    buildings = [(t, p) for t, p in everywhere if t > 0]
+    damage = [f1(buildings, lambda value, number=number: value == number) for number in (1, 2, 3, 4)]
+    harmonic = 4 / sum(1 / (score + 1e-6) for score in damage)
+    return 0.3 * f1(everywhere, lambda value: value > 0) + 0.7 * harmonic
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_xview2_score_is_that_of_its_definition(seed):
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.randint(5, (400,), generator=generator)
+    predicted = torch.where(torch.rand(400, generator=generator) < 0.7, truth, truth.roll(3))
+    found = xview2(confusion(truth, predicted, 5))
+    assert found == pytest.approx(slow_xview2(truth.tolist(), predicted.tolist()))
+
+
+def test_the_xview2_score_of_a_perfect_map_is_one_and_of_none_is_zero():
+    truth = torch.arange(5).repeat(3)
+    assert xview2(confusion(truth, truth, 5)) == pytest.approx(1, abs=1e-5)
+    assert xview2(confusion(truth, torch.zeros_like(truth), 5)) == pytest.approx(0, abs=1e-5)

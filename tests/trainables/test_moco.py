@@ -11,7 +11,7 @@ from trainables.cell import Cell
 from trainables.encoders import make_encoder
 from trainables.losses import info_nce
 from trainables.moco import MocoV2
-from trainables.views import training_views, validation_views
+from trainables.views import training_pool, training_views, validation_views
 
 CELL = Cell(objective="moco", rho=0.5, nu=0.5)
 
@@ -24,7 +24,7 @@ def moco(recipe):
 
 
 def views(data, recipe, step=0):
-    return training_views(data, CELL, recipe, step)[0]
+    return training_views(training_pool(data, CELL), CELL, recipe, step)[0]
 
 
 def reference_features(encoder, head, images):

@@ -12,7 +12,7 @@ from trainables.cell import OBJECTIVES, Cell
 from trainables.encoders import make_encoder
 from trainables.pretrain import NonFiniteLossError, evaluation_steps, mean_finite, pretrain, rate
 from trainables.recipe import Moco, Pretrain
-from trainables.views import training_views
+from trainables.views import training_pool, training_views
 
 
 def silent(stage, step, values):
@@ -85,7 +85,7 @@ def test_cells_of_one_seed_see_the_same_draws(recipe, data):
     for rho in (0.0, 0.5, 1.0):
         for pairing in ("noisy", "exposure"):
             cell = Cell(objective="moco", rho=rho, nu=0.5, pairing=pairing)
-            shown[rho, pairing] = training_views(data, cell, recipe, 1)
+            shown[rho, pairing] = training_views(training_pool(data, cell), cell, recipe, 1)
     clean, _ = shown[0.0, "noisy"]
     for (rho, pairing), (views, noisy) in shown.items():
         # A pair that is not noisy is the same pair in every cell: same images, same augmentation, same labels.
@@ -103,5 +103,6 @@ def test_cells_of_one_seed_see_the_same_draws(recipe, data):
 
 
 def test_another_seed_sees_other_draws(recipe, data):
-    one, other = (training_views(data, Cell(objective="moco", seed=seed), recipe, 1)[0] for seed in (0, 1))
+    cells = [Cell(objective="moco", seed=seed) for seed in (0, 1)]
+    one, other = (training_views(training_pool(data, cell), cell, recipe, 1)[0] for cell in cells)
     assert not torch.equal(one.first, other.first)

@@ -8,9 +8,10 @@ from torch import nn
 
 from datasets.seeding import stream
 from trainables.cell import Cell
+from trainables.downstream import class_weights, dihedral, turned
 from trainables.encoders import make_encoder
-from trainables.heads import segmentation_head
-from trainables.probe import cached_features, class_weights, dihedral, probe, training_batches, turned
+from trainables.heads import downstream_head
+from trainables.probe import cached_features, probe, training_batches
 from trainables.recipe import Probe
 
 CELL = Cell(objective="random")
@@ -65,7 +66,7 @@ def test_test_images_are_rendered_once_after_training(encoder, data, recipe):
 
 
 def test_the_head_is_torchvisions_fcn():
-    head = segmentation_head(512, 3)
+    head = downstream_head("segmentation", 512, 3)
     assert [type(layer) for layer in head] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Conv2d]
     assert head[0].out_channels == 128
     assert head[0].bias is None
@@ -113,7 +114,7 @@ def test_fresh_batches_show_all_views(encoder, data, recipe):
 
 def test_class_weights_are_inverse_frequencies(data, recipe):
     labels = data.downstream("train", torch.arange(24))[1]
-    for number, weight in enumerate(class_weights(data, recipe).tolist()):
+    for number, weight in enumerate(class_weights(data).tolist()):
         assert weight == pytest.approx(1 / float((labels == number).double().mean()), rel=1e-5)
 
 

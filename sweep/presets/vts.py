@@ -1,17 +1,11 @@
-"""Presets: a whole sweep by name. Each docstring says what it is, what it costs, and what to expect."""
+"""Presets on VTS, the synthetic set."""
 
-from collections.abc import Callable
-from inspect import cleandoc
 from pathlib import Path
-from typing import Literal
 
-from datasets.errors import InputError
 from datasets.settings import Augment, VtsSettings
-from sweep.config import Sweep
+from sweep.config import LOSSES, Sweep
 from trainables.engine import PLAIN, Engine
 from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
-
-LOSSES: tuple[Literal["moco", "within_image", "cross_image"], ...] = ("moco", "within_image", "cross_image")
 
 
 def vts_smoke() -> Sweep:
@@ -27,7 +21,7 @@ def vts_smoke() -> Sweep:
         pairings=("noisy",),
         objectives=("moco", "within_image", "cross_image", "random"),
         recipe=Recipe(
-            vts=VtsSettings(size=32, train=32, val=16, test=16),
+            data=VtsSettings(size=32, train=32, val=16, test=16),
             encoder=Encoder(slim=0.125, output_stride=8),
             moco=Moco(queue=64),
             pretrain=Pretrain(steps=4, batch=8, evaluations=2),
@@ -54,7 +48,7 @@ def vts_quick() -> Sweep:
         rho=(0.0, 0.5, 1.0),
         nu=(0.5, 1.0),
         recipe=Recipe(
-            vts=VtsSettings(size=64, train=1000, val=200, test=400, texture_scale=0.5),
+            data=VtsSettings(size=64, train=1000, val=200, test=400, texture_scale=0.5),
             augment=Augment(
                 rot90=0.0,
                 shift=0.0,
@@ -89,7 +83,7 @@ def vts_gpu() -> Sweep:
         out=Path("results/vts-gpu"),
         objectives=LOSSES,
         recipe=Recipe(
-            vts=VtsSettings(size=128, train=2000, val=600, test=600, texture_scale=0.5),
+            data=VtsSettings(size=128, train=2000, val=600, test=600, texture_scale=0.5),
             encoder=Encoder(output_stride=16),
             moco=Moco(lr=0.06, momentum=0.99, queue=1024),
             dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
@@ -113,35 +107,10 @@ def vts_paper() -> Sweep:
         objectives=LOSSES,
         seeds=(0, 1, 2),
         recipe=Recipe(
-            vts=VtsSettings(textures="dtd"),
+            data=VtsSettings(textures="dtd"),
             moco=Moco(lr=0.06),
             dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
             pretrain=Pretrain(warmup=240),
         ),
         engine=Engine(precision="bf16"),
     )
-
-
-PRESETS: dict[str, Callable[[], Sweep]] = {
-    "vts-smoke": vts_smoke,
-    "vts-quick": vts_quick,
-    "vts-gpu": vts_gpu,
-    "vts-paper": vts_paper,
-}
-"""Preset by name; a new one is a function here."""
-
-
-def preset(name: str) -> Sweep:
-    """The preset of that name.
-
-    Raises:
-        InputError: there is none; lists those there are.
-    """
-    if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
-    return PRESETS[name]()
-
-
-def described() -> str:
-    """Every preset with its docstring, for --help."""
-    return "\n\n".join(f"{name}: {cleandoc(make.__doc__ or '')}" for name, make in PRESETS.items())

@@ -1,0 +1,75 @@
+"""What a data set is to pretraining and probe: positive pairs, and downstream images with labels, in batches."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from datasets.settings import Pairing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairBatch:
+    """n positive pairs before augmentation: images in [0, 1], and labels for the dense losses where they are wanted."""
+
+    first: Float[Tensor, "n c h w"]
+    second: Float[Tensor, "n c h w"]
+    first_labels: UInt8[Tensor, "n h w"] | None
+    second_labels: UInt8[Tensor, "n h w"] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draws:
+    """One uniform number in [0, 1) a pair for each thing that is left to chance; the same in all cells of a seed."""
+
+    noisy: Float[Tensor, " n"]
+    """Below rho the pair is noisy."""
+    swap: Float[Tensor, " n"]
+    """Below one half its two images change places."""
+    partner: Float[Tensor, " n"]
+    """Which other image a false positive is paired with."""
+
+
+@runtime_checkable
+class PairPool(Protocol):
+    """The training pairs of one cell."""
+
+    def __len__(self) -> int:
+        """Pairs that batches are drawn from."""
+
+    def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
+        """The indexed pairs, with labels if wanted, and which of them are noisy (on the CPU)."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """The data of one seed on a device."""
+
+    classes: tuple[str, ...]
+    """Downstream classes in label order."""
+    device: torch.device
+
+    def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> PairPool:
+        """The training pairs at noisy-pairs rate rho and per-image noise nu; `generator` draws what the pool holds."""
+
+    def validation_pairs(self) -> int:
+        """Pairs that the pretraining loss is validated on."""
+
+    def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
+        """Noise-free pairs, the same for every cell."""
+
+    def count(self, split: str) -> int:
+        """Downstream images of a split."""
+
+    def downstream(
+        self, split: str, index: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"] | UInt8[Tensor, " n"]]:
+        """Images and their classes, of each pixel or of each image: the same for every cell."""
+
+    def class_counts(self) -> Int[Tensor, " classes"]:
+        """Pixels (or images) of each class in the downstream training images."""
+
+    def noise_pixels(self, nu: float) -> float:
+        """The realised mean share of noise in a noisy image."""

@@ -1,0 +1,44 @@
+"""The data sets there are. One more is a file with its settings, and its line here."""
+
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import tyro
+from pydantic import Field
+
+from datasets.cifar10 import Cifar10Settings
+from datasets.manifest import ManifestSettings
+from datasets.settings import VtsSettings
+from datasets.source import Demands, Place, Source
+from datasets.xbd import XbdSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from datasets.dataset import Dataset
+
+Settings = VtsSettings | XbdSettings | Cifar10Settings | ManifestSettings
+
+AnySettings = Annotated[Settings, Field(discriminator="dataset"), tyro.conf.AvoidSubcommands]
+"""What a recipe holds: YAML tells them apart by `dataset`, the command line takes those of the preset."""
+
+DATASETS: dict[str, type[Settings]] = {kind.dataset: kind for kind in get_args(Settings)}
+"""By name, as in a cell and in records."""
+
+
+def load(settings: Settings, place: Place, demands: Demands) -> Source:
+    """The data that the settings describe, in the driver, after making sure that they serve a grid.
+
+    Raises:
+        InputError: they cannot be used, or not for this grid.
+    """
+    kind: Any = settings  # which kind of source it makes is its own affair
+    source: Source = kind.load(place)
+    kind.check(source, demands)
+    return source
+
+
+def open_data(settings: Settings, source: Source, seed: int, device: "torch.device") -> "Dataset":
+    """The data of a seed on a device, in a worker; `source` is what these settings loaded."""
+    kind: Any = settings
+    data: Dataset = kind.open(source, seed, device)
+    return data

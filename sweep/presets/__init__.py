@@ -1,0 +1,40 @@
+"""Presets: a whole sweep by name. Each docstring says what it is, what it costs, and what to expect."""
+
+from collections.abc import Callable
+from inspect import cleandoc
+
+from datasets.errors import InputError
+from sweep.config import Sweep
+from sweep.presets.cifar10 import cifar_paper, cifar_quick
+from sweep.presets.manifest import manifest
+from sweep.presets.vts import vts_gpu, vts_paper, vts_quick, vts_smoke
+from sweep.presets.xbd import xbd_paper, xbd_quick
+
+PRESETS: dict[str, Callable[[], Sweep]] = {
+    "vts-smoke": vts_smoke,
+    "vts-quick": vts_quick,
+    "vts-gpu": vts_gpu,
+    "vts-paper": vts_paper,
+    "xbd-quick": xbd_quick,
+    "xbd-paper": xbd_paper,
+    "manifest": manifest,
+    "cifar-quick": cifar_quick,
+    "cifar-paper": cifar_paper,
+}
+"""Preset by name; a new one is a function and its line here."""
+
+
+def preset(name: str) -> Sweep:
+    """The preset of that name.
+
+    Raises:
+        InputError: there is none; lists those there are.
+    """
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
+    return PRESETS[name]()
+
+
+def described() -> str:
+    """Every preset with its docstring, for --help."""
+    return "\n\n".join(f"{name}: {cleandoc(make.__doc__ or '')}" for name, make in PRESETS.items())

@@ -1,0 +1,45 @@
+"""The baseline `supervised`: an encoder trained on the downstream task itself, to hold contrastive ones against."""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from datasets.dataset import Dataset
+from datasets.seeding import seeded
+from trainables.downstream import class_weights
+from trainables.encoders import Backbone
+from trainables.heads import downstream_head, scores, task_loss
+from trainables.objective import Objective
+from trainables.recipe import Recipe
+from trainables.views import Views
+
+
+class Supervised(Objective):
+    """Cross-entropy of a downstream head of its own; the probe then trains another on the frozen encoder."""
+
+    sees = "downstream"
+
+    def __init__(self, encoder: Backbone, data: Dataset, recipe: Recipe) -> None:
+        """`data` names the classes and, where the recipe weighs them, counts them."""
+        super().__init__(encoder, lr=recipe.supervised.lr)
+        self.head = downstream_head(recipe.data.task, encoder.channels, len(data.classes))
+        self.weights = class_weights(data) if recipe.probe.class_weights else None
+
+    def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
+        """The loss of a batch of labelled images; `generator` draws what dropout leaves out."""
+        assert views.first_labels is not None, "made without labels"
+        features = self.encoder(views.first)
+        with seeded(int(torch.randint(2**62, (), generator=generator)), "dropout"):
+            found = scores(self.head, features, views.first_labels)
+        return task_loss(found, views.first_labels, self.weights)
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
+        """The mean loss over the validation images. It has no plateau: NaN."""
+        total, count = 0.0, 0
+        for views in batches:
+            total += len(views.first) * float(self.loss(views, generator))
+            count += len(views.first)
+        return total / count, float("nan")
