@@ -35,7 +35,6 @@ class ManifestSettings:
     has_nu: ClassVar[bool] = False
     task: ClassVar[Task] = "segmentation"
     extra_scores: ClassVar[tuple[str, ...]] = ()
-    training_images: ClassVar[int | None] = None
 
     dataset: Annotated[Literal["manifest"], tyro.conf.Suppress] = "manifest"
     size: int = 128

@@ -22,6 +22,7 @@ from datasets.pairs import shown
 from datasets.seeding import stream
 from datasets.settings import CLASSES, MOCO_V2, XVIEW2, Pairing, VtsSettings
 from datasets.textures import TextureBank, load_textures
+from datasets.voronoi import IRRELEVANT
 from datasets.vts import Vts
 
 PALETTE = np.array([[0.90, 0.62, 0.0], [0.0, 0.45, 0.70], [0.25, 0.25, 0.25]])  # Okabe-Ito: safe for the colour-blind
@@ -43,7 +44,8 @@ def panels(
     index = torch.tensor([scene])
     yes, no = torch.tensor([True]), torch.tensor([False])
     for category, image in enumerate(data.scenes["train"].image[scene].tolist()):
-        yield 0, f"texture of {CLASSES[category]}\n({bank.categories[category]})", bank.image(image)
+        role = (*CLASSES, "irrelevant noise")[category]
+        yield 0, f"texture of {role}\n({bank.categories[category]})", bank.image(image)
     clean = data.pairs("train", index, no, no, 0.0)
     images, labels = data.downstream("train", index)
     yield 0, "downstream image", picture(images)
@@ -53,6 +55,9 @@ def panels(
     yield 1, "noise-free labels", PALETTE[free[0].numpy()]
     for nu in NUS:
         yield 1, f"noisy partner, nu = {nu:g}", picture(data.pairs("train", index, no, yes, nu).second)
+    if len(bank.categories) > IRRELEVANT:
+        irrelevant = data.pairs("train", index, no, yes, NUS[1], noise=IRRELEVANT)
+        yield 1, f"irrelevant noise, nu = {NUS[1]:g}", picture(irrelevant.second)
     settings_drawn = AUGMENTATIONS[augmentation]
     pairings: tuple[tuple[int, Pairing], ...] = ((2, "noisy"), (3, "exposure"))
     for row, pairing in pairings:
@@ -99,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="side of the scene, px (256)")
     parser.add_argument("--textures", choices=("procedural", "folder", "dtd"), default="procedural")
     parser.add_argument("--data-root", type=Path, help="folder of texture images, for --textures folder or dtd")
-    parser.add_argument("--categories", nargs=3, default=(), help="first class, second class, noise; of a folder")
+    parser.add_argument(
+        "--categories", nargs="+", default=(), help="of a folder: first class, second class, noise (, irrelevant noise)"
+    )
     parser.add_argument("--texture-scale", type=float, default=1.0, help="shrink texture images from files first")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
