@@ -150,7 +150,7 @@ def _plateau_block(records: pd.DataFrame) -> str:
     lines = ["Noise-free validation loss, nats, and its plateau (all features equal)", *_aligned(rows)]
     if table["stuck_clean"].any():
         lines.append(
-            "At rho 0 a cell at its plateau has pretrained nothing: change learning rate, warm-up, clip or steps"
+            "At rho 0 a cell at its plateau has likely pretrained nothing: change learning rate, warm-up, clip or steps"
         )
     return "\n".join(lines)
 

@@ -59,7 +59,7 @@ def run_cell(
             "pretrain_best_step": pretrained.best_step,
             "pretrain_steps": recipe.pretrain.steps,
             "noisy_pairs": pretrained.noisy_pairs,
-            "noise_pixels": data.noise_pixels(cell.nu),
+            "noise_pixels": data.noise_pixels(cell.nu) if cell.rho else 0.0,
             "images_per_second": recipe.pretrain.steps * recipe.pretrain.batch / pretrained.seconds,
         }
     pretrain_seconds = time.perf_counter() - started
