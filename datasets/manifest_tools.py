@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from datasets import tool
 from datasets.errors import InputError
 from datasets.manifest import ManifestSettings
 from datasets.manifest_source import described, left_out, listing_of, needs_scale, stored
@@ -206,14 +207,5 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m datasets.manifest`; exit code 2 and no traceback for a mistake."""
-    given = parser().parse_args(argv)
-    try:
-        given.run(given)
-    except (InputError, OSError) as error:
-        print(f"datasets.manifest: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("datasets.manifest: stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
-    return 0
+    """`python -m datasets.manifest`; see `tool.run`."""
+    return tool.run(parser(), argv)

@@ -1,7 +1,6 @@
 """The paper's Fig. 3 from our own scenes: textures, scene, labels, noisy partners, and the views of a pair."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from datasets import augment
+from datasets import augment, tool
 from datasets.errors import InputError
 from datasets.pairs import shown
 from datasets.seeding import stream
@@ -97,8 +96,23 @@ def _show(axis: Axes, title: str, image: np.ndarray) -> None:
     axis.set_title(title, fontsize=7)
 
 
+def preview(given: argparse.Namespace) -> None:
+    """Draw the panels into a file."""
+    settings = VtsSettings(
+        size=given.size,
+        textures=given.textures,
+        categories=tuple(given.categories),
+        texture_scale=given.texture_scale,
+    )
+    bank = load_textures(settings, given.data_root)
+    caption = f"VTS, {given.size} px, {bank.source} textures, seed {given.seed}, scene {given.scene}"
+    drawn = list(panels(settings, bank, seed=given.seed, scene=given.scene, augmentation=given.augmentation))
+    draw(given.preview, drawn, caption)
+    print(given.preview)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m datasets.vts --preview FILE.png`; exit code 2 and one line for a mistake."""
+    """`python -m datasets.vts --preview FILE.png`; see `tool.run`."""
     parser = argparse.ArgumentParser(prog="python -m datasets.vts", description=__doc__)
     parser.add_argument("--preview", type=Path, required=True, metavar="FILE.png", help="picture to write")
     parser.add_argument("--size", type=int, default=256, help="side of the scene, px (256)")
@@ -111,20 +125,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
     parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="moco")
-    given = parser.parse_args(argv)
-    try:
-        settings = VtsSettings(
-            size=given.size,
-            textures=given.textures,
-            categories=tuple(given.categories),
-            texture_scale=given.texture_scale,
-        )
-        bank = load_textures(settings, given.data_root)
-        caption = f"VTS, {given.size} px, {bank.source} textures, seed {given.seed}, scene {given.scene}"
-        drawn = list(panels(settings, bank, seed=given.seed, scene=given.scene, augmentation=given.augmentation))
-        draw(given.preview, drawn, caption)
-    except (InputError, OSError) as error:
-        print(f"datasets.vts: {error}", file=sys.stderr)
-        return 2
-    print(given.preview)
-    return 0
+    parser.set_defaults(run=preview)
+    return tool.run(parser, argv)

@@ -187,4 +187,4 @@ class VtsPool:
 if __name__ == "__main__":
     from datasets.preview import main
 
-    main()
+    raise SystemExit(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets import store, xbd_source, xbd_tree
+from datasets import store, tool, xbd_source, xbd_tree
 from datasets.errors import InputError
 from datasets.pairlist import PairFiles, ProblemsError
 from datasets.settings import SPLITS
@@ -152,14 +152,5 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m datasets.xbd`; exit code 2 and no traceback for a mistake."""
-    given = parser().parse_args(argv)
-    try:
-        given.run(given)
-    except (InputError, OSError) as error:
-        print(f"datasets.xbd: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("datasets.xbd: stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
-    return 0
+    """`python -m datasets.xbd`; see `tool.run`."""
+    return tool.run(parser(), argv)

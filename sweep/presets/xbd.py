@@ -28,7 +28,7 @@ def xbd_quick() -> Sweep:
             moco=Moco(lr=0.06, momentum=0.99, queue=512),
             dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
             pretrain=Pretrain(steps=200, batch=16, warmup=40, evaluations=4),
-            probe=Probe(steps=300, batch=16, lr=3e-3, cached_views=4, class_weights=True, evaluations=2),
+            probe=Probe(steps=300, batch=16, lr=3e-3, class_weights=True, evaluations=2),
         ),
     )
 
