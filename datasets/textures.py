@@ -1,34 +1,21 @@
 """Texture images of three or four categories: the embedded procedural ones, a folder of one's own, or DTD."""
 
 import hashlib
-import struct
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8
-from PIL import Image, ImageOps
 
+from datasets import photographs
 from datasets import procedural as generated
 from datasets.errors import InputError
+from datasets.photographs import Pixels, enough
 from datasets.settings import CLASSES, VtsSettings
 
 DTD_CATEGORIES = ("stratified", "veined", "matted", "dotted")  # first class, second class, noise, irrelevant noise
 DTD_ARCHIVE = "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz"
-EXTENSIONS = (".jpg", ".jpeg", ".png")
-FEWEST_IMAGES = 4  # the smallest number that .5/.3/.2 cuts into three parts that all hold an image
-UNREADABLE = (
-    OSError,  # includes Pillow's UnidentifiedImageError and truncated files
-    SyntaxError,  # Pillow's word for a broken PNG
-    ValueError,
-    struct.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
-
-Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width: nameless, because images of one list differ
 Numbers = Int64[np.ndarray, " _"]
 
 
@@ -96,7 +83,7 @@ def pack(
     if len(images_by_category) not in (3, 4):
         raise InputError(f"a texture bank needs images of 3 or 4 categories, not {len(images_by_category)}")
     for name, images in zip(categories, images_by_category, strict=True):
-        _enough(name, len(images))
+        enough(name, len(images))
     images = [image for of_one in images_by_category for image in of_one]
     counts = [len(of_one) for of_one in images_by_category]
     category = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
@@ -146,7 +133,7 @@ def procedural(size: int, count: int = 120) -> TextureBank:
         InputError: a count under four, or a size under 32.
     """
     for name in generated.CATEGORIES:
-        _enough(name, count)
+        enough(name, count)
     pixels = generated.kept_or_made(size, count)
     return pack("procedural", generated.CATEGORIES, [list(images) for images in pixels])
 
@@ -169,7 +156,7 @@ def folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scal
         InputError: a missing folder or category, fewer than four images in one, unreadable or too large
             files, `min_side` or `scale` out of range.
     """
-    return _load("folder", Path(root), categories, min_side=min_side, scale=scale)
+    return pack("folder", *photographs.read(Path(root), categories, min_side=min_side, scale=scale))
 
 
 def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool = False) -> TextureBank:
@@ -189,7 +176,7 @@ def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool =
             DTD(str(root), download=True)
         except (OSError, RuntimeError, EOFError) as error:
             raise InputError(
-                f"the download of DTD from {DTD_ARCHIVE} to {root} failed ({_line(error)}); try again, or "
+                f"the download of DTD from {DTD_ARCHIVE} to {root} failed ({photographs.line(error)}); try again, or "
                 f"fetch that archive yourself and unpack it so that {images} exists"
             ) from error
     if not images.is_dir():
@@ -197,7 +184,7 @@ def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool =
             f"DTD's images are not at {images}; either let them be downloaded with --download, or fetch "
             f"{DTD_ARCHIVE} and unpack it in {images.parents[1]}"
         )
-    return _load("dtd", images, DTD_CATEGORIES, min_side=min_side, scale=scale)
+    return pack("dtd", *photographs.read(images, DTD_CATEGORIES, min_side=min_side, scale=scale))
 
 
 def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str, tuple[Numbers, ...]]:
@@ -212,103 +199,9 @@ def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str,
     parts: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
     for index, name in enumerate(bank.categories):
         members = generator.permutation(np.flatnonzero(bank.category == index).astype(np.int64))
-        _enough(name, len(members))
+        enough(name, len(members))
         train = round(0.5 * len(members))
         val = train + round(0.3 * len(members))
         for part, chosen in zip(parts, np.split(members, [train, val]), strict=True):
             parts[part].append(chosen)
     return {part: tuple(numbers) for part, numbers in parts.items()}
-
-
-def _enough(name: str, number: int) -> None:
-    if number < FEWEST_IMAGES:
-        raise InputError(
-            f"texture category {name!r} has {number} images; the train/val/test split needs at least "
-            f"{FEWEST_IMAGES} in each category, so add some"
-        )
-
-
-def _load(source: str, root: Path, categories: Sequence[str], *, min_side: int, scale: float) -> TextureBank:
-    if min_side < 1:
-        raise InputError(f"min_side of the textures must be 1 pixel or more, not {min_side}")
-    if not 0 < scale <= 1:
-        raise InputError(f"scale of the textures must be above 0 and at most 1, not {scale}")
-    files = {name: _image_files(root / name) for name in _category_names(root, categories)}
-    images: list[list[Pixels]] = []
-    broken: list[tuple[Path, Exception]] = []
-    enlarged = 0
-    for paths in files.values():
-        images.append([])
-        for path in paths:
-            try:
-                pixels, grew = _read(path, min_side=min_side, scale=scale)
-            except UNREADABLE as error:
-                broken.append((path, error))
-                continue
-            images[-1].append(pixels)
-            enlarged += grew
-    if broken:
-        path, reason = broken[0]
-        number = f"{len(broken)} texture images cannot be read, the first" if len(broken) > 1 else "cannot read texture"
-        raise InputError(f"{number} {path} ({_line(reason)}); replace or remove it")
-    return pack(source, tuple(files), images, enlarged)
-
-
-def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
-    if not root.is_dir():
-        raise InputError(f"texture folder {root} {'is a file' if root.exists() else 'does not exist'}; name a folder")
-    there = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    listing = f"it has {', '.join(there)}" if there else "it has no subfolders"
-    names = tuple(categories) or tuple(there)
-    if len(names) not in ((3, 4) if categories else (3,)):
-        given = f"{len(names)} texture categories are named" if categories else "no texture categories are named"
-        raise InputError(
-            f"{given} for folder {root}, and {listing}; name three of its subfolders: first class, second class, noise "
-            "(and a fourth for noise that is no class downstream)"
-        )
-    missing = [name for name in names if name not in there]
-    if missing:
-        raise InputError(f"texture folder {root} lacks the category {', '.join(missing)}; {listing}")
-    if len(set(names)) != len(names):
-        raise InputError(f"texture categories {', '.join(names)} repeat a name; {root}: {listing}")
-    return names
-
-
-def _image_files(root: Path) -> list[Path]:
-    paths = [path for path in root.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file()]
-    paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: path.name)
-    if not paths:
-        raise InputError(f"texture category {root} holds no images; put {', '.join(EXTENSIONS)} files there")
-    _enough(str(root), len(paths))
-    return paths
-
-
-def _read(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
-    """Read one image as RGB; the flag says whether it had to be resized up."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as file:
-            image = _to_rgb(ImageOps.exif_transpose(file))
-    if scale < 1:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    short = min(image.size)
-    if short >= min_side:
-        return np.array(image), False
-    width, height = (max(min_side, round(side * min_side / short)) for side in image.size)
-    if width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
-        raise ValueError(f"{image.width}x{image.height} pixels are too narrow to be resized to {min_side} a side")
-    return np.array(image.resize((width, height), Image.Resampling.BICUBIC)), True
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    elif image.mode == "P":
-        image = image.convert("RGBA")  # the way that Pillow does not warn about when the palette is transparent
-    return image.convert("RGB")
-
-
-def _line(error: Exception) -> str:
-    """Name and first line of an error."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"

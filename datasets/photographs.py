@@ -1,0 +1,138 @@
+"""Texture photographs read from folders of categories."""
+
+import struct
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from datasets.errors import InputError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png")
+FEWEST_IMAGES = 4  # the smallest number that .5/.3/.2 cuts into three parts that all hold an image
+UNREADABLE = (
+    OSError,  # includes Pillow's UnidentifiedImageError and truncated files
+    SyntaxError,  # Pillow's word for a broken PNG
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width: nameless, because images of one list differ
+
+
+def read(
+    root: Path, categories: Sequence[str], *, min_side: int, scale: float
+) -> tuple[tuple[str, ...], list[list[Pixels]], int]:
+    """The categories of a folder, the images of each, and how many of them had to be resized up.
+
+    Args:
+        root: the folder that holds one subfolder for each category.
+        categories: three or four of them; empty takes the three that there are, sorted.
+        min_side: pixels that the short side of each image must have; smaller images are resized up.
+        scale: factor in (0, 1] by which images are shrunk first.
+
+    Raises:
+        InputError: a missing folder or category, fewer than four images in one, unreadable or too large
+            files, `min_side` or `scale` out of range.
+    """
+    if min_side < 1:
+        raise InputError(f"min_side of the textures must be 1 pixel or more, not {min_side}")
+    if not 0 < scale <= 1:
+        raise InputError(f"scale of the textures must be above 0 and at most 1, not {scale}")
+    files = {name: _image_files(root / name) for name in _category_names(root, categories)}
+    images: list[list[Pixels]] = []
+    broken: list[tuple[Path, Exception]] = []
+    enlarged = 0
+    for paths in files.values():
+        images.append([])
+        for path in paths:
+            try:
+                pixels, grew = _read(path, min_side=min_side, scale=scale)
+            except UNREADABLE as error:
+                broken.append((path, error))
+                continue
+            images[-1].append(pixels)
+            enlarged += grew
+    if broken:
+        path, reason = broken[0]
+        number = f"{len(broken)} texture images cannot be read, the first" if len(broken) > 1 else "cannot read texture"
+        raise InputError(f"{number} {path} ({line(reason)}); replace or remove it")
+    return tuple(files), images, enlarged
+
+
+def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
+    if not root.is_dir():
+        raise InputError(f"texture folder {root} {'is a file' if root.exists() else 'does not exist'}; name a folder")
+    there = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    listing = f"it has {', '.join(there)}" if there else "it has no subfolders"
+    names = tuple(categories) or tuple(there)
+    if len(names) not in ((3, 4) if categories else (3,)):
+        given = f"{len(names)} texture categories are named" if categories else "no texture categories are named"
+        raise InputError(
+            f"{given} for folder {root}, and {listing}; name three of its subfolders: first class, second class, noise "
+            "(and a fourth for noise that is no class downstream)"
+        )
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise InputError(f"texture folder {root} lacks the category {', '.join(missing)}; {listing}")
+    if len(set(names)) != len(names):
+        raise InputError(f"texture categories {', '.join(names)} repeat a name; {root}: {listing}")
+    return names
+
+
+def _image_files(root: Path) -> list[Path]:
+    paths = [path for path in root.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: path.name)
+    if not paths:
+        raise InputError(f"texture category {root} holds no images; put {', '.join(EXTENSIONS)} files there")
+    enough(str(root), len(paths))
+    return paths
+
+
+def _read(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
+    """Read one image as RGB; the flag says whether it had to be resized up."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as file:
+            image = _to_rgb(ImageOps.exif_transpose(file))
+    if scale < 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    short = min(image.size)
+    if short >= min_side:
+        return np.array(image), False
+    width, height = (max(min_side, round(side * min_side / short)) for side in image.size)
+    if width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
+        raise ValueError(f"{image.width}x{image.height} pixels are too narrow to be resized to {min_side} a side")
+    return np.array(image.resize((width, height), Image.Resampling.BICUBIC)), True
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    elif image.mode == "P":
+        image = image.convert("RGBA")  # the way that Pillow does not warn about when the palette is transparent
+    return image.convert("RGB")
+
+
+def line(error: Exception) -> str:
+    """Name and first line of an error."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
+def enough(name: str, number: int) -> None:
+    """Refuse a category of too few images to be split.
+
+    Raises:
+        InputError: it has fewer than four.
+    """
+    if number < FEWEST_IMAGES:
+        raise InputError(
+            f"texture category {name!r} has {number} images; the train/val/test split needs at least "
+            f"{FEWEST_IMAGES} in each category, so add some"
+        )
