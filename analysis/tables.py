@@ -76,6 +76,8 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     table = f1_table(records, metric)
     seeds = int(table[[f"{pairing}_n" for pairing in _PAIRINGS]].to_numpy().max())
     columns = [pairing for pairing in _PAIRINGS[1:] if table[f"{pairing}_n"].any()] or ["noisy"]
+    # A pairing that no cell has at a nu was not asked for there, and does not lack.
+    tried = set(zip(records["pairing"], records["nu"], strict=True))
     rows = [["loss", "rho", "nu", *(pairing.replace("_", " ") for pairing in columns)]]
     before = None
     for point in table.to_dict("records"):
@@ -88,7 +90,8 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
             others = "-" if before in BASELINES else "same"
             rows.append([*place, _percent(point, "none", seeds), *(others for _ in columns[1:])])
         else:
-            rows.append([*place, *(_percent(point, pairing, seeds) for pairing in columns)])
+            run = {pairing for pairing in columns if (pairing, point["nu"]) in tried}
+            rows.append([*place, *(_percent(point, p, seeds) if p in run else "-" for p in columns)])
     spread = f" (mean ± std over {seeds} seeds)" if seeds > 1 else ""
     short = any(text.endswith("*") for row in rows for text in row)
     notes = [f"  * fewer than {seeds} seeds"] if short else []
@@ -98,7 +101,7 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
 
 def _difference_block(records: pd.DataFrame) -> str:
     differences = noisy_minus_exposure(records, headline(records))
-    if differences.empty:
+    if differences.empty or not {"noisy", "exposure"} <= set(records["pairing"]):
         return ""
     rows = [["loss", "mean", "std", "grid points", "pairs", "incomplete pairs"], []]
     for row in _in_paper_order(difference_by_objective(differences)).to_dict("records"):
@@ -171,8 +174,7 @@ def _failure_block(records: pd.DataFrame) -> str:
 def _percent(point: Mapping[Hashable, Any], pairing: str, seeds: int) -> str:
     n = point[f"{pairing}_n"]
     if n == 0:
-        # A false positive is wholly wrong: at a lower nu there is none to miss.
-        return "-" if pairing == "false_positive" and point["nu"] != 1 else "missing"
+        return "missing"
     spread = f" ± {100 * point[f'{pairing}_std']:.1f}" if n > 1 else ""
     return f"{100 * point[pairing]:.1f}{spread}" + ("*" if n < seeds else "")
 

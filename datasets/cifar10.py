@@ -93,6 +93,7 @@ class Cifar10Settings:
         Raises:
             InputError: they are absent, damaged, or others than the published ones and that was not asked for.
         """
+        place.refuse("cifar10", ("store", "skip_bad"))
         if place.root is None:
             raise InputError("cifar10: say where the images lie, or are to be downloaded to, with --data-root FOLDER")
         return read(place.root, download=place.download, other_files=self.other_files)
@@ -107,12 +108,14 @@ class Cifar10Settings:
             raise InputError(
                 "cifar10: the dense losses compare pixels, and its images have one class each: --losses moco"
             )
-        there = len(source.train) - round(self.val * len(source.train))
-        if max(demands.batch, demands.probe_batch) > there:
-            raise InputError(
-                f"--pretrain.batch {demands.batch} and --probe.batch {demands.probe_batch} must not exceed the {there} "
-                "training images"
-            )
+        held = round(self.val * len(source.train))
+        if held < 2:
+            raise InputError(f"--data.val {self.val:g} holds out {held} images for validation; 2 are needed")
+        there = len(source.train) - held
+        pretrain = max(demands.batch if demands.rho else 0, demands.supervised_batch)
+        for flag, batch in (("pretrain", pretrain), ("probe", demands.probe_batch)):
+            if batch > there:
+                raise InputError(f"--{flag}.batch {batch} exceeds the {there} training images")
 
     def open(self, source: Cifar10Images, seed: int, device: "torch.device") -> "Dataset":
         """The images on a device, split by the seed."""
@@ -128,10 +131,9 @@ def read(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
         InputError: as `Cifar10Settings.load`.
     """
     folder = root if (root / "test_batch").exists() else root / FOLDER
-    if download and not (folder / "test_batch").exists():
+    if download and _absent(folder):
         _download(root)
-    absent = [name for name in CHECKSUMS if not (folder / name).is_file()]
-    if absent:
+    if absent := _absent(folder):
         raise InputError(
             f"--data-root {root}: CIFAR-10 is not there ({folder / absent[0]} is missing); name the folder that holds "
             f"{FOLDER}, or let torchvision fetch it with --download (170 MB)"
@@ -159,6 +161,10 @@ def read(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
         fingerprint=digest.hexdigest(),
         published=not strange,
     )
+
+
+def _absent(folder: Path) -> list[str]:
+    return [name for name in CHECKSUMS if not (folder / name).is_file()]
 
 
 def _download(root: Path) -> None:

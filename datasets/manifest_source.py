@@ -105,13 +105,14 @@ def described(listing: Listing, settings: ManifestSettings, store: Store) -> Til
         mean=settings.mean or None,
         std=settings.std or None,
     )
-    shown = np.flatnonzero(class_pixels(source, "train"))
-    if len(shown) < 2:
-        what = f"only {classes[shown[0]]}" if len(shown) else "no class"
-        raise InputError(
-            f"{listing.path}: the masks of split train show {what}, so there is nothing to tell apart; masks hold the "
-            "number of each pixel's class (255 counts as none)"
-        )
+    for split_name in SPLITS:
+        shown = np.flatnonzero(class_pixels(source, split_name))
+        if len(shown) < (2 if split_name == "train" else 1):
+            what = f"only {classes[shown[0]]}" if len(shown) else "no class"
+            raise InputError(
+                f"{listing.path}: the masks of split {split_name} show {what}, so there is nothing to tell apart; "
+                "masks hold the number of each pixel's class (255 counts as none)"
+            )
     return replace(source, notes=tuple(_notes(listing, settings, source)))
 
 

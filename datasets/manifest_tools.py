@@ -18,9 +18,14 @@ from datasets.manifest import ManifestSettings
 from datasets.manifest_source import described, left_out, listing_of, needs_scale, stored
 from datasets.settings import SPLITS
 from datasets.source import Place
+from datasets.splits import undersample
 from datasets.store import Store
-from datasets.tile_source import TileSource, class_pixels, split_counts
+from datasets.tile_source import TileSource, class_pixels, labelled, split_counts
 
+RATES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Noisy-pairs rates that a sweep on a manifest has unless it is told otherwise."""
+FEW = 64
+"""Training pairs below which a batch may be larger than the set it is drawn from."""
 MOST_PAIRS = 50
 """Rows of a preview: beyond it Pillow and browsers give up."""
 ENOUGH = 2**28
@@ -52,6 +57,8 @@ def check(given: argparse.Namespace) -> None:
     for line in source.notes:
         if not line.startswith("left out"):  # said already, and all of them
             print(f"note: {line}")
+    if note := smallest(source):
+        print(f"note: {note}")
     needed = words if needs_scale(settings, store.dtype) else []
     print(f"\nnext:\n{next_command(given, settings, source, needed)}")
 
@@ -63,7 +70,20 @@ def settings_of(given: argparse.Namespace) -> ManifestSettings:
         bands=given.bands,
         classes=tuple(given.classes),
         noisy_classes=tuple(given.noisy_classes),
+        dense_labels=given.dense_labels,
     )
+
+
+def smallest(source: TileSource) -> str:
+    """What the sets of rates are too small for, if they are: a sweep's batch cannot be larger than the smallest."""
+    counts = split_counts(source)
+    clean, noisy = (int(counts[kind].tolist()[0]) for kind in ("clean", "noisy"))  # of train, the first split
+    if not clean or not noisy:
+        return ""
+    number, rho = min((sum(undersample(clean, noisy, rho)), rho) for rho in RATES)
+    if number >= FEW:
+        return ""
+    return f"at rho {rho:g} there are {number} training pairs: lower --pretrain.batch to that, or leave the rate out"
 
 
 def by_group(store: Store) -> str:
@@ -80,7 +100,7 @@ def by_group(store: Store) -> str:
 def by_split(source: TileSource) -> str:
     """Tiles of each split, and which share of them is noisy and has a mask."""
     counts = split_counts(source)
-    masked = (source.store.tiles["labelled"] != "").to_numpy(bool)
+    masked = labelled(source)
     counts["noisy, %"] = 100 * counts["noisy"] / counts["tiles"]
     counts["labelled, %"] = 100 * np.bincount(source.split[masked], minlength=len(SPLITS)) / counts["tiles"]
     columns = ["tiles", "clean", "noisy", "noisy, %", "labelled, %"]
@@ -137,6 +157,8 @@ def next_command(
         words += ["--data.classes", *settings.classes]
     if settings.noisy_classes:
         words += ["--data.noisy-classes", *map(str, settings.noisy_classes)]
+    if settings.dense_labels != default.dense_labels:
+        words += ["--data.dense-labels", settings.dense_labels]
     words += scale_words
     if settings.bands != 3:
         words += ["--augment.hue", "0"]  # a sweep refuses to turn the hue of what has none
@@ -187,6 +209,13 @@ def parser() -> argparse.ArgumentParser:
     setting("size", int, "side of the tiles that images are cut into, px (%(default)s)")
     setting("bands", int, "bands of each image (%(default)s)")
     setting("classes", str, "names of the classes in the order of their labels", nargs="*")
+    kinds = ("classes", "binary")
+    shared.add_argument(
+        *("--dense-labels", "--data.dense-labels"),
+        choices=kinds,
+        default=default.dense_labels,
+        help="what the dense losses tell apart: all classes, or class 0 from the rest (%(default)s)",
+    )
     setting("noisy-classes", int, "classes of the partner's mask that make a tile noisy", nargs="*")
 
     whole = argparse.ArgumentParser(prog="python -m datasets.manifest", description=__doc__)

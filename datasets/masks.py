@@ -36,11 +36,11 @@ class Mask:
 def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified) -> Mask:
     """Read the mask of an image of `height` x `width` px.
 
-    A .json file is an xBD label file: the polygons of `features.xy`, 0 where there are none. Those of a file
-    without any subtype (before the disaster) are 1; else no-damage is 1, minor-damage 2, major-damage 3,
-    destroyed 4. A pixel belongs to a polygon where its centre does (see `polygons.draw`); the drawing behind the
-    official targets takes every pixel that an edge touches, so these differ along edges. Anything else is an image
-    of one band of 8 bits, whose values are the classes, 255 being `IGNORED`.
+    A .json file is an xBD label file: the polygons of `features.xy`, 0 where there are none. Those of a file named
+    `..._pre_disaster.json`, or without any subtype and not named `..._post_disaster.json`, are 1; else no-damage is 1,
+    minor-damage 2, major-damage 3, destroyed 4. A pixel belongs to a polygon where its centre does (see
+    `polygons.draw`); the drawing behind the official targets takes every pixel that an edge touches, so these differ
+    along edges. Anything else is an image of one band of 8 bits, whose values are the classes, 255 being `IGNORED`.
 
     Args:
         path: the file.
@@ -53,7 +53,7 @@ def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified
             The message is without the path.
     """
     if path.suffix.lower() == ".json":
-        return _xbd(_json(path), height, width, unclassified)
+        return _xbd(_json(path), height, width, unclassified, path.stem)
     labels = read_classes(path)
     if labels.shape != (height, width):
         raise InputError(f"is {labels.shape[1]} x {labels.shape[0]} px, its image {width} x {height}; they must agree")
@@ -69,7 +69,7 @@ def _json(path: Path) -> Any:
         raise InputError(f"is cut off or damaged (no JSON: {error})") from error
 
 
-def _xbd(content: Any, height: int, width: int, unclassified: Unclassified) -> Mask:
+def _xbd(content: Any, height: int, width: int, unclassified: Unclassified, name: str) -> Mask:
     try:
         features = [(feature["properties"].get("subtype"), feature["wkt"]) for feature in content["features"]["xy"]]
         size = {key: content.get("metadata", {}).get(key) for key in ("width", "height")}
@@ -80,21 +80,22 @@ def _xbd(content: Any, height: int, width: int, unclassified: Unclassified) -> M
     for key, needed in (("width", width), ("height", height)):
         if size[key] not in (None, needed):
             raise InputError(f"is for a {key} of {size[key]} px, its image has {needed}; they must agree")
-    subtypes = _named([subtype for subtype, _ in features])
+    found = [None if name.endswith("_pre_disaster") else subtype for subtype, _ in features]
+    subtypes = _named(found, needed=name.endswith("_post_disaster"))
     classes = {**DAMAGES, BUILDING: 1, UNCLASSIFIED: IGNORED if unclassified == "ignore" else 1}
     values = np.array([classes[subtype] for subtype in subtypes], np.uint8)
     shapes = _geometries([wkt for _, wkt in features])
     return Mask(polygons.draw(shapes, values, height, width), dict(Counter(subtypes)))
 
 
-def _named(subtypes: Sequence[Any]) -> list[str]:
-    """The subtypes; all `BUILDING` where no polygon has one."""
-    if all(subtype is None for subtype in subtypes):
+def _named(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
+    """The subtypes; all `BUILDING` where no polygon has one and none is needed."""
+    if all(subtype is None for subtype in subtypes) and not needed:
         return [BUILDING] * len(subtypes)
     valid = (*DAMAGES, UNCLASSIFIED)
     for number, subtype in enumerate(subtypes):
         if subtype not in valid:
-            name = "no subtype, though others have one" if subtype is None else f"the unknown subtype {subtype!r}"
+            name = "no subtype" if subtype is None else f"the unknown subtype {subtype!r}"
             raise InputError(f"polygon {number} of features.xy has {name}; valid are {', '.join(valid)}")
     return list(subtypes)
 

@@ -6,6 +6,7 @@ import tyro
 from pydantic import Field
 
 from datasets.cifar10 import Cifar10Settings
+from datasets.errors import InputError
 from datasets.manifest import ManifestSettings
 from datasets.settings import VtsSettings
 from datasets.source import Demands, Place, Source
@@ -32,9 +33,28 @@ def load(settings: Settings, place: Place, demands: Demands) -> Source:
         InputError: they cannot be used, or not for this grid.
     """
     kind: Any = settings  # which kind of source it makes is its own affair
-    source: Source = kind.load(place)
+    try:
+        source: Source = kind.load(place)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or place.root} cannot be read ({error.strerror or error}): check --data-root"
+        ) from error
     kind.check(source, demands)
     return source
+
+
+def check_nu(settings: Settings, nu: float) -> None:
+    """Refuse a per-image noise that the data set cannot show.
+
+    Raises:
+        InputError: it has none to set, or not this one.
+    """
+    kind: Any = settings
+    if not kind.has_nu:
+        raise InputError(
+            f"--nu {nu:g}: {kind.dataset} has the noise that its images have; leave --nu out (in YAML: nu: [])"
+        )
+    kind.check_nu(nu)
 
 
 def open_data(settings: Settings, source: Source, seed: int, device: "torch.device") -> "Dataset":

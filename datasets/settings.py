@@ -122,11 +122,10 @@ class VtsSettings:
         Raises:
             InputError: a batch is larger than the training set, or irrelevant noise has no texture.
         """
-        if max(demands.batch, demands.probe_batch) > self.train:
-            raise InputError(
-                f"--pretrain.batch {demands.batch} and --probe.batch {demands.probe_batch} must not exceed the "
-                f"{self.train} training scenes (--data.train)"
-            )
+        pretrain = max(demands.batch if demands.rho else 0, demands.supervised_batch)
+        for flag, batch in (("pretrain", pretrain), ("probe", demands.probe_batch)):
+            if batch > self.train:
+                raise InputError(f"--{flag}.batch {batch} exceeds the {self.train} training scenes (--data.train)")
         if "irrelevant" in demands.pairings and len(source.categories) < 4:
             raise InputError(
                 "--pairings irrelevant: the noise needs a fourth texture category, one that is no class downstream: "
@@ -141,6 +140,9 @@ class VtsSettings:
         """
         from datasets.textures import load_textures
 
+        place.refuse("vts", ("store", "skip_bad"))
+        if self.textures == "procedural":
+            place.refuse("procedural textures (but for --data.textures folder)", ("root",))
         return load_textures(self, place.root, download=place.download)
 
     def open(self, source: "TextureBank", seed: int, device: "torch.device") -> "Dataset":

@@ -1,9 +1,11 @@
 """What a data set is to the rest: settings that load a source in the driver and open it in a worker. No torch here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from datasets.errors import InputError
 from datasets.settings import Pairing
 
 
@@ -19,6 +21,21 @@ class Place:
     """Whether the data may be downloaded into `root`."""
     skip_bad: bool = False
     """Whether files that cannot be used are left out (and named) instead of refused."""
+
+    def refuse(self, what: str, flags: Sequence[str]) -> None:
+        """Refuse flags that do nothing: one that is ignored in silence is taken for one that works.
+
+        Args:
+            what: what they do nothing for.
+            flags: names of fields.
+
+        Raises:
+            InputError: one of them is set.
+        """
+        for name in flags:
+            if getattr(self, name):
+                flag = {"root": "data-root", "skip_bad": "skip-bad"}.get(name, name)
+                raise InputError(f"--{flag} does nothing for {what}: leave it out")
 
 
 @runtime_checkable
@@ -47,12 +64,14 @@ class Demands:
     """What a sweep wants of its data; checked before anything is run."""
 
     rho: tuple[float, ...]
-    """Noisy-pairs rates of its contrastive cells."""
+    """Noisy-pairs rates of its contrastive cells; none without such cells."""
     pairings: tuple[Pairing, ...]
     """Pairings of its cells with noisy pairs."""
     labels: bool
     """Whether a loss looks at the labels of both images of a pair."""
     batch: int
-    """Pairs a step."""
+    """Pairs a step of its contrastive cells."""
+    supervised_batch: int
+    """Labelled images a step that the baseline `supervised` is trained on; 0 without it."""
     probe_batch: int
     """Downstream images a step."""

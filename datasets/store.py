@@ -114,7 +114,12 @@ class Store:
                 raise InputError(f"the store {self.path} is not the one that was opened ({reason}); start again")
             if f"{name}.npy" not in about.files:
                 raise InputError(f"the store {self.path} has no {name.replace('_', ' ')}: no pair came with one")
-            self._opened[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            try:
+                self._opened[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            except ValueError as error:
+                raise InputError(
+                    f"{self.path / name}.npy is damaged ({error}): delete {self.path}, and it is made again"
+                ) from error
         return self._opened[name]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int8, Int64
+from jaxtyping import Bool, Int8, Int64
 
 from datasets.errors import InputError
 from datasets.settings import SPLITS
@@ -77,40 +77,60 @@ def report(source: TileSource) -> str:
     return "\n".join(lines)
 
 
+def labelled(source: TileSource) -> Bool[np.ndarray, " tiles"]:
+    """The tiles that the probe can learn from: one pixel at least of the mask that counts has a class."""
+    return np.asarray(source.store.class_counts.any(axis=1))
+
+
 def check(source: TileSource, demands: Demands) -> None:
     """Refuse a grid that the tiles cannot fill.
 
     Raises:
-        InputError: a rate asks for tiles that there are none of, a batch is larger than what it is drawn from, no clean
-            tile validates pretraining, or the dense losses lack labels.
+        InputError: a rate asks for tiles that there are none of, a batch is larger than what it is drawn from, fewer
+            than two clean tiles validate pretraining, or the dense losses lack labels.
     """
+    _check_pairs(source, demands)
+    masked = int((labelled(source) & (source.split == SPLITS.index("train"))).sum())
+    for flag, batch in (("probe", demands.probe_batch), ("pretrain", demands.supervised_batch)):
+        if masked < batch:
+            raise InputError(f"--{flag}.batch {batch}: {masked} training tiles have a mask; lower the batch")
+
+
+def _check_pairs(source: TileSource, demands: Demands) -> None:
+    """Refuse what contrastive losses cannot be trained on; without rates there are none."""
+    if not demands.rho:
+        return
     if demands.labels and (lacking := unlabelled(source)):
         raise InputError(
-            f"the dense losses compare the labels of both images, and {lacking:,} training pairs lack mask or "
-            "partner_mask; fill them in, or run --losses moco"
+            f"the dense losses compare the labels of both images, and {lacking:,} pairs to train or validate them on "
+            "lack mask or partner_mask; fill them in, or run --losses moco"
         )
     counts = split_counts(source)
     (clean, clean_validating, _), (noisy, _, _) = counts["clean"].tolist(), counts["noisy"].tolist()
     for rho in demands.rho:
-        there = sum(undersample(clean, noisy, rho))
+        kept = undersample(clean, noisy, rho)
+        if 0 < rho < 1 and not all(kept):
+            raise InputError(
+                f"--rho {rho:g}: {clean} clean and {noisy} noisy training tiles are too few for it (the nearest set "
+                f"has {kept[0]} and {kept[1]}); leave it out"
+            )
+        there = sum(kept)
         if there < demands.batch:
             raise InputError(
                 f"--pretrain.batch {demands.batch}: at rho {rho:g} there are {there} training pairs ({clean} clean and "
                 f"{noisy} noisy tiles); lower the batch, or leave the rate out"
             )
-    masked = int(((source.store.tiles["labelled"] != "") & (source.split == SPLITS.index("train"))).sum())
-    if masked < demands.probe_batch:
-        raise InputError(f"--probe.batch {demands.probe_batch}: {masked} training tiles have a mask; lower the batch")
-    if not clean_validating:
+    if clean_validating < 2:
         raise InputError(
-            "every tile of split val is noisy, and pretraining is validated on clean ones; draw another split "
-            "(xBD: --data.split-seed), or add pairs"
+            f"split val holds {clean_validating} clean tiles, and pretraining is validated on clean ones, 2 at least: "
+            "draw another split (xBD: --data.split-seed), or add pairs"
         )
 
 
 def unlabelled(source: TileSource) -> int:
-    """Training pairs one of whose two masks is absent, or shows no class anywhere."""
+    """Training and clean validation pairs one of whose two masks is absent, or shows no class anywhere."""
     counts = (source.store.image_counts, source.store.partner_counts)
     both = pd.DataFrame({side: found.any(axis=1) for side, found in enumerate(counts)})
-    train = source.split == SPLITS.index("train")
-    return int((~both[train].groupby(source.store.tiles["pair"][train]).any().all(axis=1)).sum())
+    clean = ~source.store.tiles["noisy"].to_numpy(bool)
+    used = (source.split == SPLITS.index("train")) | ((source.split == SPLITS.index("val")) & clean)
+    return int((~both[used].groupby(source.store.tiles["pair"][used]).any().all(axis=1)).sum())

@@ -11,7 +11,7 @@ from datasets import pairs
 from datasets.dataset import Draws, PairBatch
 from datasets.settings import IGNORED, SPLITS, Pairing
 from datasets.splits import undersample
-from datasets.tile_source import TileSource, class_pixels
+from datasets.tile_source import TileSource, class_pixels, labelled
 
 Numbers = Int64[np.ndarray, " n"]
 
@@ -32,7 +32,7 @@ class Tiles:
         self._number = tiles["number"].to_numpy(np.int64)
         self.noisy = tiles["noisy"].to_numpy(bool)
         self._partner_side = (tiles["labelled"] == "partner").to_numpy(bool)
-        self._labelled = (tiles["labelled"] != "").to_numpy(bool)
+        self._labelled = labelled(source)
 
     def of_split(self, split: str, chosen: Bool[np.ndarray, " tiles"]) -> Numbers:
         """The chosen tiles of a split."""
@@ -71,7 +71,7 @@ class Tiles:
         return self.pairs(tiles, none, ~none, labelled=labelled)
 
     def count(self, split: str) -> int:
-        """Tiles of a split that have a mask."""
+        """Tiles of a split whose mask shows a class."""
         return len(self.of_split(split, self._labelled))
 
     def downstream(

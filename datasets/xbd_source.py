@@ -21,6 +21,8 @@ VAL_SHARE = 0.3
 """Of the tiles (or images) of train and tier3: 11,002 of xBD's 36,672 tiles (paper, IV-A)."""
 FEW = 100
 """Image pairs below which results are for trying things out."""
+MANY = 50_000
+"""Tiles above which a sweep is told that they are many: xBD has 40,404 of 512 px, and 16 times as many of 128."""
 SHOWN = 10
 """Left-out files that the notes name; `prepare` names all."""
 REMEDY = "repair or unpack these again, or leave them out with --skip-bad"
@@ -136,6 +138,8 @@ def cautions(settings: XbdSettings, made: Store) -> list[str]:
         lines.append(
             f"{len(made.pairs)} image pairs are far too few (the paper has 9,168 + 933): scores on them say nothing"
         )
+    if len(made.tiles) > MANY:
+        lines.append(f"{len(made.tiles):,} tiles: each cell looks at all that validate and test, which takes long")
     if rest := SIDE % settings.size:
         lines.append(f"tiles of {settings.size} px leave {rest} px of each image out, at the right and at the bottom")
     return lines

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from datasets.source import Place
 from datasets.tile_source import report
 from datasets.xbd import CLASSES, DAMAGED, XbdSettings, index
 
+PRESET = XbdSettings(size=128)
+"""What the preset `xbd-quick` has unless it is told otherwise."""
 COLUMNS = ("image", "partner", "split", "mask", "partner_mask", "group")
 MOST_TILES = 50
 """Rows of a preview: 50 are 29,000 px high, and Pillow and browsers give up at 65,535."""
@@ -40,6 +43,18 @@ def prepare(given: argparse.Namespace) -> None:
     for line in (*xbd_source.cautions(settings, source.store), *xbd_source.left_out(source.store.left_out)):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
+    print(f"\na sweep that finds these tiles:\n{next_command(given, settings)}")
+
+
+def next_command(given: argparse.Namespace, settings: XbdSettings) -> str:
+    """A sweep on the same tiles, split alike."""
+    words = ["python", "-m", "sweep.run", "xbd-quick", "--data-root", str(given.root)]
+    for name in ("size", "masks", "unclassified", "split_by", "split_seed"):
+        if (value := getattr(settings, name)) != getattr(PRESET, name):
+            words += [f"--data.{name.replace('_', '-')}", str(value)]
+    if given.store:
+        words += ["--store", str(given.store)]
+    return shlex.join([*words, *(["--skip-bad"] if given.skip_bad else [])])
 
 
 def preview(given: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError
-from datasets.settings import VtsSettings
+from datasets.registry import DATASETS, check_nu
 from datasets.source import Demands, Place
 from sweep.grid import Axes, expand
 from trainables.cell import BASELINES, Cell
@@ -80,9 +80,7 @@ class Sweep:
         for noise in self.nu:
             if not 0 <= noise <= 1:
                 raise InputError(f"--nu {noise:g}: per-image noise is a share in [0, 1]")
-            if not isinstance(data, VtsSettings):
-                raise InputError(f"--nu {noise:g}: {data.dataset} has the noise that its images have; leave --nu out")
-            data.check_nu(noise)
+            check_nu(data, noise)
         for pairing in self.pairings:
             if pairing not in data.pairings:
                 raise InputError(
@@ -113,10 +111,11 @@ class Sweep:
         """What the grid wants of its data."""
         contrastive = [name for name in self.objectives if name not in BASELINES]
         return Demands(
-            rho=self.rho if contrastive else (0.0,),
+            rho=self.rho if contrastive else (),
             pairings=self.pairings if contrastive and any(self.rho) else (),
             labels=any(name != "moco" for name in contrastive),
             batch=self.recipe.pretrain.batch,
+            supervised_batch=self.recipe.pretrain.batch if "supervised" in self.objectives else 0,
             probe_batch=self.recipe.probe.batch,
         )
 
@@ -169,6 +168,10 @@ def from_yaml(path: Path) -> Sweep:
         raise InputError(f"--config {path}: no valid YAML ({' '.join(str(error).split())})") from error
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "union_tag_not_found":
+            raise InputError(
+                f"--config {path}: recipe.data: say which data set it is, as in 'dataset: vts' ({', '.join(DATASETS)})"
+            ) from error
         where = ".".join(str(part) for part in first["loc"]) or "sweep"
         raise InputError(f"--config {path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
     _refuse_unknown(given, _ADAPTER.dump_python(sweep, mode="json"), str(path))

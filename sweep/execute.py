@@ -46,15 +46,17 @@ def execute(sweep: Sweep) -> int:
     folder = Folder(sweep.out)
     sweep = sweep.going_on(folder.check(sweep))
     # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
-    source = load(sweep.recipe.data, sweep.place, sweep.demands)
+    # What is cheap to refuse comes first: bringing real images into arrays can take long.
+    if missing:
+        _check(sweep.recipe)
     imagenet = weights(sweep, missing)
+    source = load(sweep.recipe.data, sweep.place, sweep.demands)
     identity = source.fingerprint, imagenet.fingerprint if imagenet else None
     with ExitStack() as stack:
         if missing:
             from sweep.cluster import machine, started
             from sweep.settle import settle
 
-            _check(sweep.recipe)
         folder.claim(sweep, *identity)
         logs.to_file(folder.log)
         if missing:

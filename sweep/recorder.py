@@ -82,7 +82,10 @@ class Recorder(Callback):
         try:
             write_curves(self._sweep.out, cell.key, curves)
             write_record(self._sweep.out, row, self._classes)
-        except (OSError, RecordsError) as error:
+        except RecordsError as error:  # the cell's fault and no other's
+            self._failed(cell, f"not recorded: {error}", "")
+            return
+        except OSError as error:
             self.stopped = f"{self._sweep.out} cannot be written ({error})"
             self._failed(cell, f"not recorded: {self.stopped}", "")
             return

@@ -28,6 +28,7 @@ def test_flags_in_the_readme_exist():
         "--config",
         "--dry-run",
         "--preview",
+        "--size",
         "--backend-store-uri",
     }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README)) <= known

@@ -38,6 +38,9 @@ def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
 
 
 def class_weights(data: Dataset) -> Float[Tensor, " classes"]:
-    """Inverse frequency of each class in the downstream training images (paper, V-A)."""
+    """Inverse frequency of each class in the downstream training images (paper, V-A).
+
+    A class that they do not show has no weight: it cannot be learnt, and must not rule a validation loss.
+    """
     counts = data.class_counts().double()
-    return (counts.sum() / counts.clamp(min=1)).float().to(data.device)
+    return torch.where(counts > 0, counts.sum() / counts, 0).float().to(data.device)

@@ -33,11 +33,14 @@ def imagenet_encoder(recipe: Encoder, weights: Path, engine: Engine = PLAIN, *, 
     encoder = make_encoder(recipe, engine, bands=bands)
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{weights}: no file of weights that can be read safely ({reason})") from error
-    if not isinstance(state, Mapping):
-        raise InputError(f"{weights}: holds {type(state).__name__}, not a state dictionary of weights")
+    except OSError as error:
+        raise InputError(f"{weights}: cannot be read ({error.strerror or error})") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"{weights}: no file of weights, as torch.save writes them, that can be read safely"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise InputError(f"{weights}: holds {type(state).__name__}, not a state dictionary of named weights")
     found = {name: value for name, value in state.items() if not name.startswith("fc.")}
     try:
         encoder.network.load_state_dict(found)

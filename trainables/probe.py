@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from datasets.dataset import Dataset
 from datasets.seeding import batch_indices, seeded, stream
-from datasets.settings import TURNS
+from datasets.settings import TURNS, Task
 from trainables.cell import Cell
 from trainables.downstream import class_weights, dihedral, turned
 from trainables.encoders import Backbone
@@ -100,7 +100,7 @@ def encoded(encoder: Backbone, data: Dataset, split: str, recipe: Recipe) -> Ite
     """Feature maps and labels of all downstream images of a split, in batches."""
     for index in parts(data.count(split), recipe.probe.batch):
         images, labels = data.downstream(split, index)
-        yield encode(encoder, images), labels
+        yield encode(encoder, images, recipe.data.task), labels
 
 
 def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
@@ -112,7 +112,7 @@ def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
             images, labels = data.downstream("train", index)
             which = torch.randint(TURNS[recipe.data.task], (len(index),), generator=generator)
             which = which.to(data.device, non_blocking=True)
-            return encode(encoder, dihedral(images, which)), dihedral(labels, which)
+            return encode(encoder, dihedral(images, which), recipe.data.task), dihedral(labels, which)
 
         return fresh
 
@@ -134,12 +134,16 @@ def cached_features(
     for index in parts(data.count("train"), recipe.probe.batch):
         images, labels = data.downstream("train", index)
         views = range(recipe.probe.cached_views)
-        maps.append(torch.stack([encode(encoder, turned(images, view)) for view in views]))
+        maps.append(torch.stack([encode(encoder, turned(images, view), recipe.data.task) for view in views]))
         targets.append(torch.stack([turned(labels, view) for view in views]))
     return torch.cat(maps, dim=1).flatten(0, 1), torch.cat(targets, dim=1).flatten(0, 1)
 
 
 @torch.no_grad()
-def encode(encoder: Backbone, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
-    """Feature maps of the frozen encoder, without gradient."""
-    return encoder(images)
+def encode(encoder: Backbone, images: Float[Tensor, "n b H W"], task: Task) -> Float[Tensor, "n c h w"]:
+    """Feature maps of the frozen encoder, without gradient; their means where whole images are classified.
+
+    The classification head takes the mean of a map in any case, and maps of all images would fill the memory.
+    """
+    features = encoder(images)
+    return features if task == "segmentation" else features.mean(dim=(2, 3), keepdim=True)

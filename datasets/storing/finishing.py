@@ -19,6 +19,7 @@ from datasets.storing.making import FORMAT
 from datasets.storing.tiling import MASKS, PARTNER_MASKS, Cut
 
 ABOUT = "store.json"
+SMALL = ("tiles.parquet", "pairs.parquet", "counts.npy")
 SUBTYPES = (BUILDING, *DAMAGES, UNCLASSIFIED)  # the order of their columns
 
 
@@ -36,6 +37,9 @@ class About:
     dtype: str
     files: Mapping[str, int]
     """Bytes of each file besides this one."""
+    digests: Mapping[str, str]
+    """Of the content of the small ones, which all else is told by. Arrays are too large to be read again each time:
+    once a store is finished they are trusted by their size."""
     left_out: tuple[Problem, ...]
     """What was found wrong while its pairs were read."""
 
@@ -75,6 +79,7 @@ def finish(
         bands=cut.bands,
         dtype=dtype,
         files={path.name: path.stat().st_size for path in files},
+        digests={name: _digest(work / name) for name in SMALL},
         left_out=tuple(sorted(problems)),
     )
     (work / ABOUT).write_text(json.dumps(asdict(about), indent=1))
@@ -95,9 +100,16 @@ def look(folder: Path) -> About | str:
         for name, size in about.files.items():
             if (found := (folder / name).stat().st_size) != size:
                 return f"{name} has {found} bytes instead of {size}"
+        for name, digest in about.digests.items():
+            if _digest(folder / name) != digest:
+                return f"{name} has another content than it had"
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return f"it is damaged ({error})"
     return about
+
+
+def _digest(path: Path) -> str:
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -117,6 +117,14 @@ def test_other_pairings_have_columns_of_their_own_and_leave_differences_alone(ro
     assert before.split("\n\n")[1:3] == text.split("\n\n")[1:3]
 
 
+def test_a_pairing_that_was_not_run_at_a_nu_is_not_missing_there(row, frame):
+    rows = [row("moco", 1.0, 0.5, "noisy"), row("moco", 1.0, 1.0, "false_positive")]
+    text = render(frame(rows))
+    assert "missing" not in text
+    assert line_of(text, "1 ", "0.5").split() == ["moco", "1", "0.5", "60.0", "-"]
+    assert "Noisy minus exposure" not in text
+
+
 def test_real_pairs_have_no_nu_and_images_are_scored_by_accuracy(row, frame):
     real = [row(dataset="xbd", rho=rho, nu=0.0, pairing=pairing) for rho, pairing in ((0.0, "none"), (0.5, "noisy"))]
     assert line_of(render(frame(real)), "0.5").split() == ["0.5", "-", "60.0"]

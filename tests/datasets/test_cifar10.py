@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,7 @@ def write(root: Path, **others: object) -> Path:
 
 def demands(**changes: object) -> Demands:
     usual = {"rho": (0.0, 1.0), "pairings": ("false_positive",), "labels": False, "batch": 8, "probe_batch": 8}
+    usual |= {"supervised_batch": 0}
     return Demands(**{**usual, **changes})
 
 
@@ -134,6 +136,23 @@ def test_absent_data_say_how_to_get_them(tmp_path):
         SETTINGS.load(Place(root=tmp_path))
 
 
+def test_one_absent_file_is_reason_enough_to_download(tmp_path, monkeypatch):
+    folder = write(tmp_path) / "cifar-10-batches-py"
+    (folder / "data_batch_1").unlink()
+
+    def fetch(root: str, download: bool) -> None:
+        (folder / "data_batch_1").write_bytes(pickle.dumps(batch(0)))
+
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(CIFAR10=fetch))
+    assert len(SETTINGS.load(Place(root=tmp_path, download=True)).train) == 50
+
+
+def test_flags_that_do_nothing_are_refused(root):
+    for place, flag in ((Place(root=root, store=root), "--store"), (Place(root=root, skip_bad=True), "--skip-bad")):
+        with pytest.raises(InputError, match=f"{flag} does nothing for cifar10: leave it out"):
+            SETTINGS.load(place)
+
+
 def test_a_failed_download_is_told(tmp_path, monkeypatch):
     class Refuse:
         url = "https://example.org/cifar"
@@ -147,9 +166,18 @@ def test_a_failed_download_is_told(tmp_path, monkeypatch):
 
 
 def test_grids_that_the_images_cannot_serve_are_refused(root):
-    for changes, message in (({"labels": True}, "--losses moco"), ({"batch": 41}, "the 40 training images")):
+    for changes, message in (
+        ({"labels": True}, "--losses moco"),
+        ({"batch": 41}, r"--pretrain\.batch 41 exceeds the 40 training images"),
+        ({"rho": (), "supervised_batch": 41}, r"--pretrain\.batch 41"),
+        ({"probe_batch": 41}, r"--probe\.batch 41"),
+    ):
         with pytest.raises(InputError, match=message):
             load(SETTINGS, Place(root=root), demands(**changes))
+    load(SETTINGS, Place(root=root), demands(rho=(), batch=41))  # no contrastive cell, no pairs
+    one = replace(SETTINGS, val=0.02)
+    with pytest.raises(InputError, match=r"--data\.val 0\.02 holds out 1 images"):
+        load(one, Place(root=root), demands())
     with pytest.raises(InputError, match=r"--data\.val 1"):
         Cifar10Settings(val=1.0)
 

@@ -10,7 +10,7 @@ import pytest
 from datasets.errors import InputError
 from datasets.manifest import ManifestSettings
 from datasets.source import Demands, Place
-from datasets.tile_source import TileSource
+from datasets.tile_source import TileSource, labelled
 from tests.fake_pairs import Rows, listed, save, sound
 
 SMALL = ManifestSettings(size=16)
@@ -79,7 +79,15 @@ def whole_nothing_counts(data: Path, rows: Rows) -> str:
     return "the masks of split train show no class"
 
 
-@pytest.mark.parametrize("change", [whole_no_masks, whole_no_clean_validation, whole_one_class, whole_nothing_counts])
+def whole_nothing_to_test(data: Path, rows: Rows) -> str:
+    save(data / rows[-1]["partner_mask"], np.full((32, 32), 255, np.uint8))
+    return "the masks of split test show no class"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [whole_no_masks, whole_no_clean_validation, whole_one_class, whole_nothing_counts, whole_nothing_to_test],
+)
 def test_pairs_that_cannot_answer_the_question_are_refused(data: Path, change: Callable[[Path, Rows], str]) -> None:
     rows = sound(data)
     message = change(data, rows)
@@ -117,7 +125,7 @@ def test_no_file_is_named(data: Path) -> None:
     line(error)
 
 
-DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=4, probe_batch=4)
+DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=4, supervised_batch=0, probe_batch=4)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +134,8 @@ DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=4, pro
         ({"batch": 5}, "--pretrain.batch 5: at rho 0 there are 4 training pairs (4 clean and 8 noisy tiles)"),
         ({"batch": 9, "rho": (1.0,)}, "--pretrain.batch 9: at rho 1 there are 8 training pairs"),
         ({"probe_batch": 13}, "--probe.batch 13: 12 training tiles have a mask"),
+        ({"supervised_batch": 13}, "--pretrain.batch 13: 12 training tiles have a mask"),
+        ({"rho": (0.05,)}, "--rho 0.05: 4 clean and 8 noisy training tiles are too few for it"),
     ],
 )
 def test_a_grid_that_the_tiles_cannot_fill_is_refused(data: Path, demands: dict, message: str) -> None:
@@ -136,11 +146,41 @@ def test_a_grid_that_the_tiles_cannot_fill_is_refused(data: Path, demands: dict,
     assert message in line(error)
 
 
-def test_dense_losses_need_both_masks_of_every_training_pair(data: Path) -> None:
+@pytest.mark.parametrize("row", [0, 3])  # one that trains; a clean one that validates
+def test_dense_losses_need_both_masks_of_every_pair_they_see(data: Path, row: int) -> None:
     rows = sound(data)
-    rows[0]["mask"] = ""
+    rows[row]["mask"] = ""
     source = load(listed(data / "pairs.csv", rows))
     SMALL.check(source, replace(DEMANDS, labels=False))
-    with pytest.raises(InputError, match=r"1 training pairs lack mask or partner_mask.*--losses moco") as error:
+    with pytest.raises(InputError, match=r"1 pairs to train or validate them on lack mask.*--losses moco") as error:
         SMALL.check(source, DEMANDS)
     line(error)
+
+
+def test_a_noisy_pair_that_validates_nothing_needs_no_masks_for_the_dense_losses(data: Path) -> None:
+    rows = sound(data)
+    rows[4]["mask"] = ""
+    SMALL.check(load(listed(data / "pairs.csv", rows)), DEMANDS)
+
+
+def test_baselines_alone_need_no_pairs(data: Path) -> None:
+    rows = sound(data)
+    for row in rows:
+        if row["split"] == "train":
+            row["noisy"] = "yes"
+    source = load(listed(data / "pairs.csv", rows))
+    with pytest.raises(InputError, match="needs clean pairs"):
+        SMALL.check(source, DEMANDS)
+    SMALL.check(source, replace(DEMANDS, rho=(), batch=64, labels=False))
+
+
+def test_tiles_that_show_no_class_are_not_probed(data: Path) -> None:
+    rows = sound(data)
+    mask = np.full((32, 32), 255, np.uint8)
+    mask[:16, :16] = [[0] * 8 + [1] * 8] * 16  # one tile of four
+    for row in rows[:3]:
+        save(data / row["partner_mask"], mask)
+    source = load(listed(data / "pairs.csv", rows))
+    assert labelled(source).sum() == 3 + 3 * 4
+    with pytest.raises(InputError, match=r"--probe\.batch 4: 3 training tiles have a mask"):
+        SMALL.check(source, DEMANDS)

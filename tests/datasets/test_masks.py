@@ -183,7 +183,7 @@ def test_several_parts_beyond_the_edge_and_nothing_at_all_are_drawn(tmp_path: Pa
             "flooded",
             "polygon 1 of features.xy has the unknown subtype 'flooded'; valid are no-damage, minor",
         ),
-        (square(0, 0), None, "polygon 1 of features.xy has no subtype, though others have one"),
+        (square(0, 0), None, "polygon 1 of features.xy has no subtype"),
         ("POLYGON ((0 0, 1 1", "destroyed", "polygon 1 of features.xy is no WKT"),
         ("POLYGON ((0 0, 1 1))", "destroyed", "polygon 1 of features.xy is no WKT"),
         ("POINT (3 4)", "destroyed", "polygon 1 of features.xy is no WKT of a polygon in px: 'POINT (3 4)'"),
@@ -262,3 +262,18 @@ def test_real_labels_cover_what_their_polygons_cover() -> None:
         area = shapely.union_all(shapely.from_wkt([feature["wkt"] for feature in features])).area
         assert (mask.labels > 0).sum() == pytest.approx(area, rel=0.01)
     assert files
+
+
+# --- before and after, told by the name
+
+
+def test_buildings_before_a_disaster_are_buildings_whatever_their_subtype(tmp_path: Path) -> None:
+    mask = read(label_file(tmp_path / "fire_00000001_pre_disaster.json", (square(0, 0), "destroyed")))
+    assert set(np.unique(mask.labels)) == {0, 1}
+    assert mask.buildings == {"building": 1}
+
+
+def test_buildings_after_a_disaster_need_a_subtype(tmp_path: Path) -> None:
+    path = label_file(tmp_path / "fire_00000001_post_disaster.json", (square(0, 0), None))
+    assert "polygon 0 of features.xy has no subtype; valid are no-damage" in refused(path)
+    assert not read(label_file(tmp_path / "fire_00000002_post_disaster.json")).labels.any()

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from datasets.errors import InputError
 from tests.fake_store import bring, pairs, reads, root, same
 
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
@@ -45,3 +46,23 @@ def test_a_store_of_another_format_or_with_a_file_gone_is_made_again(bring, pair
     (made.path / "partners.npy").unlink()
     assert same(bring(pairs), made)
     assert len(reads) == 10
+
+
+def test_a_small_file_of_the_same_size_with_another_content_is_made_again(bring, pairs, reads) -> None:
+    made = bring(pairs)
+    for name in ("counts.npy", "tiles.parquet", "pairs.parquet"):
+        path = made.path / name
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        reads.clear()
+        assert same(bring(pairs), made)
+        assert len(reads) == 5
+
+
+def test_an_array_without_its_head_is_told_in_one_line(bring, pairs) -> None:
+    made = bring(pairs)
+    with open(made.path / "images.npy", "r+b") as file:
+        file.write(bytes(128))
+    with pytest.raises(InputError, match=r"\A[^\n]*images\.npy is damaged [^\n]*it is made again\Z"):
+        bring(pairs).image()

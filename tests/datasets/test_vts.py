@@ -1,5 +1,6 @@
 """VTS as METHOD.md has it: regions, classes, nested noise, windows, splits, what is shown downstream."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from datasets.errors import InputError
 from datasets.pairs import another
 from datasets.seeding import stream
 from datasets.settings import VtsSettings
-from datasets.source import Demands
+from datasets.source import Demands, Place
 from datasets.textures import load_textures
 from datasets.vts import Vts
 
@@ -257,16 +258,31 @@ def test_a_false_positive_shows_another_scene_under_the_labels_of_the_first(vts)
 
 
 def test_irrelevant_noise_needs_a_texture_of_its_own():
-    wanted = Demands(rho=(1.0,), pairings=("irrelevant",), labels=False, batch=2, probe_batch=2)
+    wanted = Demands(rho=(1.0,), pairings=("irrelevant",), labels=False, batch=2, supervised_batch=0, probe_batch=2)
     SETTINGS.check(plain_bank_of_four(), wanted)
     with pytest.raises(InputError, match="fourth texture category"):
         SETTINGS.check(plain_bank(), wanted)
 
 
 def test_batches_larger_than_the_training_set_are_refused():
-    wanted = Demands(rho=(1.0,), pairings=("noisy",), labels=True, batch=41, probe_batch=2)
-    with pytest.raises(InputError, match=r"--pretrain.batch 41 .*the 40 training scenes"):
-        SETTINGS.check(plain_bank(), wanted)
+    wanted = Demands(rho=(1.0,), pairings=("noisy",), labels=True, batch=40, supervised_batch=0, probe_batch=2)
+    SETTINGS.check(plain_bank(), wanted)
+    SETTINGS.check(plain_bank(), replace(wanted, rho=(), batch=41))  # baselines alone have no pairs
+    for change in ({"batch": 41}, {"supervised_batch": 41}):
+        with pytest.raises(InputError, match=r"--pretrain\.batch 41 exceeds the 40 training scenes"):
+            SETTINGS.check(plain_bank(), replace(wanted, **change))
+    with pytest.raises(InputError, match=r"--probe\.batch 41"):
+        SETTINGS.check(plain_bank(), replace(wanted, probe_batch=41))
+
+
+def test_flags_that_do_nothing_are_refused(tmp_path):
+    for settings, place, flag in (
+        (SETTINGS, Place(store=tmp_path), "--store"),
+        (SETTINGS, Place(skip_bad=True), "--skip-bad"),
+        (SETTINGS, Place(root=tmp_path), "--data-root does nothing for procedural textures"),
+    ):
+        with pytest.raises(InputError, match=flag):
+            settings.load(place)
 
 
 def test_class_counts_are_those_of_the_labels_shown(vts):

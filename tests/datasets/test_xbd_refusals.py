@@ -49,7 +49,7 @@ def test_settings_that_no_tile_can_be_cut_by_are_refused(change: dict, flag: str
 
 
 def demands(**change) -> Demands:
-    default = Demands(rho=(0.0,), pairings=("noisy",), labels=True, batch=4, probe_batch=4)
+    default = Demands(rho=(0.0,), pairings=("noisy",), labels=True, batch=4, supervised_batch=0, probe_batch=4)
     return replace(default, **change)
 
 
@@ -62,6 +62,8 @@ def test_a_grid_that_the_tiles_are_too_few_for_is_refused(root: Path) -> None:
         ({"rho": (0.0, 1.0), "batch": int(noisy) + 1}, rf"at rho 1 there are {noisy} training pairs"),
         ({"rho": (1.5,)}, "from 0 to 1"),
         ({"probe_batch": 17}, r"--probe\.batch 17: 16 training tiles have a mask"),
+        ({"rho": (), "supervised_batch": 17}, r"--pretrain\.batch 17: 16 training tiles have a mask"),
+        ({"rho": (0.01,)}, r"--rho 0\.01: .*leave it out"),
     ):
         with pytest.raises(InputError, match=told):
             SETTINGS.check(source, demands(**change))

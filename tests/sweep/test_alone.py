@@ -37,7 +37,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     cells = sweep.cells()
     crowded, hopeless = cells[1], cells[2]
 
-    def train(config, *, recipe, bank, engine):
+    def train(config, *, recipe, source, engine, imagenet):
         # Nested, so that workers get it by value.
         import time
 
@@ -46,7 +46,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
         from trainables.cell import Cell
 
         cell = Cell(**config["cell"])
-        tries = Path(bank, cell.key)
+        tries = Path(source, cell.key)
         tries.write_text(json.dumps([*json.loads(tries.read_text() if tries.exists() else "[]"), time.time()]))
         again = len(json.loads(tries.read_text())) > 1
         if cell == hopeless or (cell == crowded and not again):
@@ -60,10 +60,10 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     tries = tmp_path / "tries"
     tries.mkdir()
     sweep = type(sweep)(**{**vars(sweep), "out": tmp_path / "out"})
-    origin = {"commit": "c", "version": "v", "data": "d", "source": "s"}
+    origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
     recorder = Recorder(sweep, CLASSES, origin, Silent(), Status(len(cells), 0))
     with cluster.started(PLAIN):
-        launch.launch(sweep, cells, str(tries), recorder, tmp_path / "logs")
+        launch.launch(sweep, cells, str(tries), None, recorder, tmp_path / "logs")
     times = {cell: json.loads((tries / cell.key).read_text()) for cell in cells}
     assert {cell for cell, found in times.items() if len(found) == 2} == {crowded, hopeless}
     assert all(len(found) <= 2 for found in times.values())

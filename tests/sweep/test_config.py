@@ -64,6 +64,15 @@ def test_a_folder_belongs_to_one_recipe_and_says_what_differs(tmp_path):
     assert from_yaml(folder.config) == grown
 
 
+def test_yaml_must_say_which_data_set_its_settings_are_of(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("recipe: {data: {size: 64}}")
+    with pytest.raises(InputError, match=r"recipe.data: say which data set it is, as in 'dataset: vts' \(vts, xbd"):
+        from_yaml(path)
+    path.write_text("{nu: [], recipe: {data: {dataset: xbd, size: 64}}}")
+    assert from_yaml(path).recipe.data.size == 64
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):

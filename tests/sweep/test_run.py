@@ -57,7 +57,7 @@ def test_a_sweep_records_every_planned_cell_and_says_so(smoke):
         assert f"{cell} " in done.stdout
     for place in ("records", "summary.parquet", "sweep.log", "mlflow ui --backend-store-uri sqlite:///"):
         assert place in done.stdout
-    assert "Noisy minus exposure" in done.stdout
+    assert "macro F1 on test, %" in done.stdout
     assert pd.read_parquet(folder / "summary.parquet").shape[0] == len(cells)
     assert from_yaml(folder / "sweep.yaml").cells() == cells
     assert not list(folder.rglob(".*.part*"))

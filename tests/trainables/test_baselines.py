@@ -117,6 +117,12 @@ def test_a_download_that_fails_is_told_and_one_that_works_is_kept(tmp_path, monk
     assert fetched == [("resnet18-f37072fd.pth", "f37072fd")]
 
 
+def test_a_state_dictionary_has_names(tmp_path):
+    torch.save({0: torch.zeros(1)}, tmp_path / "numbered")
+    with pytest.raises(InputError, match="not a state dictionary of named weights"):
+        imagenet_encoder(Encoder(), tmp_path / "numbered")
+
+
 def test_a_digest_tells_contents_apart(tmp_path):
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)

@@ -11,7 +11,7 @@ from trainables.cell import Cell
 from trainables.downstream import class_weights, dihedral, turned
 from trainables.encoders import make_encoder
 from trainables.heads import downstream_head
-from trainables.probe import cached_features, probe, training_batches
+from trainables.probe import cached_features, encode, probe, training_batches
 from trainables.recipe import Probe
 
 CELL = Cell(objective="random")
@@ -122,3 +122,16 @@ def test_weights_change_the_probe(encoder, data, recipe):
     plain = probe(copy.deepcopy(encoder), data, CELL, recipe, silent)
     weighted = probe(copy.deepcopy(encoder), data, CELL, replace(recipe, class_weights=True), silent)
     assert not torch.equal(plain.head[4].weight, weighted.head[4].weight)
+
+
+def test_a_class_that_is_not_there_to_be_learnt_has_no_weight(data, monkeypatch):
+    monkeypatch.setattr(data, "class_counts", lambda: torch.tensor([30, 10, 0]))
+    assert class_weights(data).tolist() == pytest.approx([40 / 30, 4.0, 0.0])
+
+
+def test_images_that_are_classified_are_kept_as_the_mean_of_their_map(encoder):
+    images = torch.rand(2, 3, 32, 32)
+    whole, mean = (encode(encoder.eval(), images, task) for task in ("segmentation", "classification"))
+    assert mean.shape == (*whole.shape[:2], 1, 1)
+    head = downstream_head("classification", whole.shape[1], 4)
+    torch.testing.assert_close(head(whole), head(mean))
