@@ -3,8 +3,7 @@
 import resource
 import shutil
 from collections.abc import Iterator
-
-import pytest
+from contextlib import contextmanager
 
 from datasets.storing import making
 from tests.fake_store import bring, pairs, reads, refused, root, same
@@ -12,17 +11,23 @@ from tests.fake_store import bring, pairs, reads, refused, root, same
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
 
 
-@pytest.fixture
+@contextmanager
 def no_large_files() -> Iterator[None]:
-    """The system refuses to write beyond 4 KB of any file, as it does on a full disk."""
+    """The system refuses to write beyond 4 KB of any file, as it does on a full disk.
+
+    Not longer than for the one call: it holds for what pytest itself writes, too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("no_large_files")
 def test_a_disk_that_takes_no_more_is_told(bring, pairs, tmp_path) -> None:
-    told = refused(lambda: bring(pairs))
+    with no_large_files():
+        told = refused(lambda: bring(pairs))
     assert str(tmp_path / "stores") in told
     assert "File too large" in told
 
