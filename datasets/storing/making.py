@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,25 +185,33 @@ def _read_all(
     """Write the tiles of all pairs of the plan, and say which pairs could not be read."""
     problems: list[Problem] = []
     pool = ThreadPoolExecutor(job.jobs)
+    futures: list[Future[Note]] = []
     try:
-        futures: list[Future[Note]] = [
-            pool.submit(
-                _written, job, rows, pair, shapes[pair.name], plan[pair.name], journal.notes.get(job.keys[pair.name])
-            )
-            for pair in job.pairs
-            if pair.name in plan
-        ]
+        for pair in job.pairs:
+            if pair.name in plan:
+                known = journal.notes.get(job.keys[pair.name])
+                futures.append(pool.submit(_written, job, rows, pair, shapes[pair.name], plan[pair.name], known))
         for future in tqdm(as_completed(futures), total=len(futures), unit="pair", disable=not job.bar):
             try:
                 note = future.result()
             except tiling.Unusable as error:
                 problems += error.problems
                 continue
-            if journal.notes.get(note.key) is not note:
-                journal.add(note)
-    finally:
-        pool.shutdown(cancel_futures=True)  # a full disk or Ctrl-C ends it now, not after all pairs
+            _noted(journal, note)
+    except BaseException:  # a full disk or Ctrl-C
+        pool.shutdown(cancel_futures=True)  # ends it now, not after all pairs
+        with suppress(OSError):  # what was finished meanwhile need not be made again
+            for future in futures:
+                if not future.cancelled() and future.exception() is None:
+                    _noted(journal, future.result())
+        raise
+    pool.shutdown()
     return problems
+
+
+def _noted(journal: Journal, note: Note) -> None:
+    if journal.notes.get(note.key) is not note:
+        journal.add(note)
 
 
 def _written(job: Job, rows: Rows, pair: PairFiles, shape: Shape, first: int, note: Note | None) -> Note:
