@@ -246,7 +246,14 @@ def test_ctrl_c_ends_politely_and_keeps_what_is_recorded(tmp_path):
     words = ["vts-smoke", "--out", str(tmp_path / "out"), "--workers", "1", "--pretrain.steps", "600"]
     command = [sys.executable, "-m", "sweep.run", *words]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # Where the tests run in the background of a script, the shell has SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         seen = ""
