@@ -7,9 +7,16 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pandas as pd
+import pytest
 import tifffile
 from PIL import Image
 
+from datasets.errors import InputError
+from datasets.manifest import ManifestSettings
+from datasets.source import Place
+from datasets.tile_source import TileSource
+
+SMALL = ManifestSettings(size=16)
 COLUMNS = ("image", "partner", "split", "mask", "partner_mask", "noisy", "group")
 SPLITS = ("train", "train", "train", "val", "val", "test")
 
@@ -78,3 +85,23 @@ def faulty(folder: Path) -> Path:
     damaged.write_bytes(damaged.read_bytes()[:-30])
     rows[3]["noisy"] = "maybe"
     return listed(folder / "pairs.csv", rows)
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder whose name needs care."""
+    return tmp_path / "Bilder aus Köln"
+
+
+def load(path: Path, settings: ManifestSettings = SMALL, *, skip_bad: bool = False) -> TileSource:
+    return settings.load(Place(root=path, skip_bad=skip_bad))
+
+
+def line(error: pytest.ExceptionInfo[InputError]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)

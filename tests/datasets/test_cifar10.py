@@ -16,6 +16,7 @@ from datasets.dataset import Draws
 from datasets.errors import InputError
 from datasets.registry import load, open_data
 from datasets.source import Demands, Place
+from tests.real import real
 
 CPU = torch.device("cpu")
 SETTINGS = Cifar10Settings(other_files=True, val=0.2)
@@ -225,10 +226,8 @@ def test_pairs_that_are_not_false_show_one_image_twice(data):
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif("NOISY_PAIRS_DATA" not in os.environ, reason="NOISY_PAIRS_DATA names no folder of real data")
 def test_real_images_are_read():
-    root = Path(os.environ["NOISY_PAIRS_DATA"]) / "cifar10-subset"
-    source = SETTINGS.load(Place(root=root))
+    source = SETTINGS.load(Place(root=real("cifar10-subset")))
     assert source.train.shape == (10_000, 32, 32, 3)
     assert source.test.shape == (2_000, 32, 32, 3)
     assert len(np.unique(source.train_labels)) == 10

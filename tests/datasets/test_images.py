@@ -1,7 +1,6 @@
 """Images come back as they were saved, and so do class numbers."""
 
 import io
-import os
 from pathlib import Path
 
 import imagecodecs
@@ -14,6 +13,7 @@ from PIL import Image
 
 from datasets.images import MOST_BANDS, read_classes, read_image, shape_of
 from tests.fake_images import random_pixels, refused, saved, smooth_pixels
+from tests.real import real
 
 
 def check(path: Path, expected: np.ndarray) -> None:
@@ -201,8 +201,5 @@ def test_what_holds_no_class_numbers_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_satellite_images_are_read_as_another_decoder_does() -> None:
-    data = os.environ.get("NOISY_PAIRS_DATA")
-    if not data or not (Path(data) / "xbd").is_dir():
-        pytest.skip("NOISY_PAIRS_DATA does not name a folder that holds xbd/")
-    for path in sorted(Path(data, "xbd").glob("*/images/*.png"))[:4]:
+    for path in sorted(real("xbd").glob("*/images/*.png"))[:4]:
         check(path, np.asarray(Image.open(path).convert("RGB")))

@@ -1,6 +1,5 @@
 """A manifest becomes tiles whose pixels, splits and classes are those that were listed, or one line says why not."""
 
-import os
 import pickle
 import subprocess
 import sys
@@ -13,32 +12,12 @@ import pytest
 from datasets.errors import InputError
 from datasets.manifest import ManifestSettings, read
 from datasets.source import Place
-from datasets.tile_source import TileSource
 from tests import fake_xbd
-from tests.fake_pairs import SPLITS, listed, pixels, sound
+from tests.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, sound
+from tests.real import real
 
-SMALL = ManifestSettings(size=16)
+FIXTURES = (data, own_store)  # pytest finds them by their names
 SCALED = {"mean": (100.0,), "std": (50.0,)}
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A folder whose name needs care."""
-    return tmp_path / "Bilder aus Köln"
-
-
-def load(path: Path, settings: ManifestSettings = SMALL, *, skip_bad: bool = False) -> TileSource:
-    return settings.load(Place(root=path, skip_bad=skip_bad))
-
-
-def line(error: pytest.ExceptionInfo[InputError]) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 # --- settings
@@ -207,12 +186,9 @@ def test_notes_say_what_the_pairs_cannot_tell(data: Path) -> None:
 
 @pytest.mark.realdata
 def test_a_manifest_of_xbd_is_xbd(tmp_path: Path) -> None:
-    folder = os.environ.get("NOISY_PAIRS_DATA")
-    if not folder or not (Path(folder) / "xbd").is_dir():
-        pytest.skip("NOISY_PAIRS_DATA does not name a folder that holds xbd/")
     from datasets import xbd, xbd_tools
 
-    root, path = Path(folder) / "xbd", tmp_path / "xbd.csv"
+    root, path = real("xbd"), tmp_path / "xbd.csv"
     assert xbd_tools.main(["manifest", str(root), "--out", str(path)]) == 0
     settings = ManifestSettings(size=512, classes=xbd.CLASSES, noisy_classes=xbd.DAMAGED, dense_labels="binary")
     listed_tiles = load(path, settings).store

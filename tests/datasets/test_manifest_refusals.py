@@ -10,30 +10,10 @@ import pytest
 from datasets.errors import InputError
 from datasets.manifest import ManifestSettings
 from datasets.source import Demands, Place
-from datasets.tile_source import TileSource, labelled
-from tests.fake_pairs import Rows, listed, save, sound
+from datasets.tile_source import labelled
+from tests.fake_pairs import SMALL, Rows, data, line, listed, load, own_store, save, sound
 
-SMALL = ManifestSettings(size=16)
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A folder whose name needs care."""
-    return tmp_path / "Bilder aus Köln"
-
-
-def load(path: Path, settings: ManifestSettings = SMALL, *, skip_bad: bool = False) -> TileSource:
-    return settings.load(Place(root=path, skip_bad=skip_bad))
-
-
-def line(error: pytest.ExceptionInfo[InputError]) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
+FIXTURES = (data, own_store)  # pytest finds them by their names
 
 
 def test_a_wrong_number_of_bands_is_said_once(data: Path) -> None:

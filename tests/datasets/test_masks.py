@@ -1,7 +1,6 @@
 """Masks: polygons fill the pixels whose centres they contain, and label files are taken at their word or refused."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from datasets.errors import InputError
 from datasets.formats import polygons
 from datasets.masks import Mask, read_mask
 from datasets.settings import IGNORED
+from tests.real import real
 
 HEIGHT, WIDTH = 24, 31
 
@@ -251,10 +251,7 @@ def test_an_image_of_another_size_or_kind_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_labels_cover_what_their_polygons_cover() -> None:
-    data = os.environ.get("NOISY_PAIRS_DATA")
-    if not data or not (Path(data) / "xbd").is_dir():
-        pytest.skip("NOISY_PAIRS_DATA does not name a folder that holds xbd/")
-    files = sorted(Path(data, "xbd").glob("*/labels/*.json"))
+    files = sorted(real("xbd").glob("*/labels/*.json"))
     for path in files:
         mask = read_mask(path, 1024, 1024, unclassified="no-damage")
         features = json.loads(path.read_text())["features"]["xy"]

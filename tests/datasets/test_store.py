@@ -1,6 +1,5 @@
 """A store holds the tiles of its images, their masks, and what is counted in them."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import tifffile
 from datasets.pairlist import PairFiles
 from datasets.store import Cut, ensure
 from tests.fake_store import ARRAYS, CUT, SIZE, at, bring, make_pair, pairs, pixels_of, refused, root, xbd_pair
+from tests.real import real
 
 FIXTURES = (bring, pairs, root)  # pytest finds them by their names
 
@@ -125,10 +125,7 @@ def test_xbd_buildings_are_counted_by_pair(bring, root) -> None:
 
 @pytest.mark.realdata
 def test_real_pairs_become_a_store(tmp_path: Path) -> None:
-    data = os.environ.get("NOISY_PAIRS_DATA")
-    if not data or not (Path(data) / "xbd").is_dir():
-        pytest.skip("NOISY_PAIRS_DATA does not name a folder that holds xbd/")
-    root = Path(data) / "xbd"
+    root = real("xbd")
     pairs = []
     for image in sorted(root.glob("*/images/*_pre_disaster.png")):
         labels = image.parent.with_name("labels") / f"{image.stem}.json"

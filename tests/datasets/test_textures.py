@@ -1,4 +1,3 @@
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 
 from datasets import textures
 from datasets.errors import InputError
+from tests.real import real
 
 NAMES = ("bark", "moss", "sand")
 
@@ -287,9 +287,6 @@ def test_a_failed_download_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.realdata
 def test_real_photographs_load() -> None:
-    data = os.environ.get("NOISY_PAIRS_DATA")
-    if not data or not (Path(data) / "textures").is_dir():
-        pytest.skip("NOISY_PAIRS_DATA does not name a folder that holds textures/")
-    bank = textures.folder(Path(data) / "textures", (), min_side=128, scale=0.5)
+    bank = textures.folder(real("textures"), (), min_side=128, scale=0.5)
     assert min(bank.height.min(), bank.width.min()) >= 128
     assert np.bincount(bank.category).min() >= 4

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pickle
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from datasets.tile_source import TileSource, class_pixels, report, split_counts
 from datasets.xbd import CLASSES, XbdSettings
 from tests import fake_xbd
 from tests.fake_xbd import HOUSE, box
+from tests.real import real
 
 SETTINGS = XbdSettings(size=32)  # of images of 64 px: four tiles each
 
@@ -265,10 +265,7 @@ def test_neither_settings_nor_sources_import_what_the_driver_does_without(module
 
 @pytest.mark.realdata
 def test_real_pairs_load_and_their_buildings_are_those_of_the_label_files(tmp_path: Path) -> None:
-    data = os.environ.get("NOISY_PAIRS_DATA")
-    if not data or not (Path(data) / "xbd").is_dir():
-        pytest.skip("NOISY_PAIRS_DATA does not name a folder that holds xbd/")
-    root = Path(data) / "xbd"
+    root = real("xbd")
     source = XbdSettings().load(Place(root=root, store=tmp_path))
     told: Counter[str] = Counter()
     damaged = set()

@@ -1,7 +1,6 @@
 """`python -m datasets.xbd`: what a user sees, and what is left behind."""
 
 import csv
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from datasets.xbd import CLASSES, XbdSettings
 from datasets.xbd_tools import main
 from tests import fake_xbd
 from tests.fake_xbd import HOUSE
+from tests.real import real
 
 SIZE = ("--size", "32")
 
@@ -284,10 +284,7 @@ def test_a_window_lies_where_the_damage_is() -> None:
 
 @pytest.mark.realdata
 def test_real_pairs_are_previewed_and_listed(tmp_path: Path) -> None:
-    data = os.environ.get("NOISY_PAIRS_DATA")
-    if not data or not (Path(data) / "xbd").is_dir():
-        pytest.skip("NOISY_PAIRS_DATA does not name a folder that holds xbd/")
-    root = Path(data) / "xbd"
+    root = real("xbd")
     assert run("preview", root, "--out", tmp_path / "p.png", "--tiles", 2, "--zoom", 2) == 0
     assert run("manifest", root, "--out", tmp_path / "m.csv") == 0
     assert len(rows(tmp_path / "m.csv")) == len(list(root.glob("*/images/*_post_disaster.png")))

@@ -162,3 +162,10 @@ def test_a_folder_is_deterministic_or_not(tmp_path):
     folder.claim(smoke, "data")
     with pytest.raises(InputError, match="deterministic False, not True"):
         folder.check(replace(smoke, engine=replace(smoke.engine, deterministic=True)))
+
+
+def test_what_the_tools_say_of_presets_is_so():
+    from datasets import manifest_tools, xbd_tools
+
+    assert preset("xbd-quick").recipe.data == xbd_tools.PRESET
+    assert preset("manifest").rho == manifest_tools.RATES
