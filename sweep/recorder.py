@@ -8,6 +8,7 @@ from ray.tune import Callback
 
 from analysis.columns import schema
 from analysis.errors import RecordsError
+from analysis.predictions import Prediction, write_predictions
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
 from sweep.logbook import Logbook
@@ -59,7 +60,7 @@ class Recorder(Callback):
         if error := result.get("error"):
             self._failed(cell, error, result.get("traceback", ""), may_fit_alone=result["did_not_fit"])
         elif row := result.get("row"):
-            self._record(cell, row, result["curves"])
+            self._record(cell, row, result["curves"], result["examples"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Ray gave the cell up: its worker was lost too often."""
@@ -70,7 +71,7 @@ class Recorder(Callback):
         """Once a turn of Ray's loop."""
         self._status.refresh(every=1.0)
 
-    def _record(self, cell: Cell, row: Mapping[str, Any], curves: list) -> None:
+    def _record(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
         if cell.key in self.recorded:  # its worker was lost after it had reported: Ray ran it again
             return
         # What a baseline or a failed cell does not have is null.
@@ -81,6 +82,8 @@ class Recorder(Callback):
         }
         try:
             write_curves(self._sweep.out, cell.key, curves)
+            if examples:
+                write_predictions(self._sweep.out, cell.key, [Prediction(key=cell.key, **one) for one in examples])
             write_record(self._sweep.out, row, self._classes)
         except RecordsError as error:  # the cell's fault and no other's
             self._failed(cell, f"not recorded: {error}", "")

@@ -15,6 +15,7 @@ from sweep.provenance import library_versions
 from trainables.cell import Cell
 from trainables.contrastive_probe import run_cell
 from trainables.engine import Engine
+from trainables.examples import Example
 from trainables.imagenet import file_digest
 from trainables.pretrain import NonFiniteLossError
 from trainables.recipe import Recipe
@@ -31,6 +32,7 @@ def train(config: dict[str, Any], *, recipe: Recipe, source: Source, engine: Eng
     torch.backends.cudnn.benchmark = not engine.deterministic
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     curves: list[tuple[str, int, str, float]] = []
+    shown: list[Example] = []
 
     def report(stage: str, step: int, values: dict[str, float]) -> None:
         points = [(stage, step, name, value) for name, value in values.items()]
@@ -50,11 +52,23 @@ def train(config: dict[str, Any], *, recipe: Recipe, source: Source, engine: Eng
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     try:
-        metrics = run_cell(cell, recipe, source, device=device, report=report, engine=engine, imagenet=imagenet)
-        tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves})
+        metrics = run_cell(
+            cell,
+            recipe,
+            source,
+            device=device,
+            report=report,
+            engine=engine,
+            imagenet=imagenet,
+            show=shown.extend,
+        )
+        # Plain arrays: the driver knows no torch, and would import it with their class.
+        examples = [vars(one) for one in shown]
+        tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves, "examples": examples})
     except NonFiniteLossError as error:
         # The same seed diverges again: recorded as failed, so that the same command does not try for ever.
-        tune.report({"row": {**row, "status": "failed", "error": str(error)}, "curves": curves})
+        row |= {"status": "failed", "error": str(error)}
+        tune.report({"row": row, "curves": curves, "examples": []})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         tune.report({"error": reason, "traceback": traceback.format_exc(), "did_not_fit": out_of_memory(error)})

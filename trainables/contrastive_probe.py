@@ -11,6 +11,7 @@ from datasets.source import Source
 from trainables.cell import Cell
 from trainables.encoders import Backbone, make_encoder
 from trainables.engine import PLAIN, Engine
+from trainables.examples import TakeExamples, examples
 from trainables.imagenet import imagenet_encoder
 from trainables.pretrain import Report, pretrain
 from trainables.probe import probe
@@ -29,6 +30,7 @@ def run_cell(
     report: Report,
     engine: Engine = PLAIN,
     imagenet: Path | None = None,
+    show: TakeExamples | None = None,
 ) -> dict[str, float]:
     """Run one cell and return its metrics, flat, by the names of the record's columns.
 
@@ -42,6 +44,7 @@ def run_cell(
         report: takes the points of the learning curves as they come.
         engine: how it is executed, with nothing left to be measured; its threads are for the caller to set.
         imagenet: file of weights for the baseline of that name.
+        show: takes predictions on some test images, if they are wanted.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -65,6 +68,8 @@ def run_cell(
     pretrain_seconds = time.perf_counter() - started
     probed = probe(encoder, data, cell, recipe, report)
     seconds = time.perf_counter() - started
+    if show is not None:
+        show(examples(encoder, probed, data, recipe))
     return {
         **metrics,
         **probed.test,

@@ -54,7 +54,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
             return
         row = dict(config["cell"]) | {"key": cell.key, "status": "done", "versions": "{}", "started": "now"}
         row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "seconds": 1.0}
-        tune.report({"row": row, "curves": []})
+        tune.report({"row": row, "curves": [], "examples": []})
 
     monkeypatch.setattr(launch, "train_cell", train)
     tries = tmp_path / "tries"

@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from analysis.records import read_records, recorded_keys
+from analysis.predictions import read_predictions
+from analysis.records import read_records, recorded_keys, write_record
 from datasets.settings import CLASSES
 from sweep.presets import preset
 from sweep.recorder import Recorder
@@ -25,11 +27,11 @@ def recorder(tmp_path):
     return Recorder(sweep, CLASSES, origin, Silent(), Status(7, 0))
 
 
-def report(recorder, cell, **scores):
+def report(recorder, cell, examples=(), **scores):
     row = vars(cell) | {"key": cell.key, "status": "done", "versions": "{}", "started": "now", "seconds": 1.0}
     usual = {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5}
     trial = SimpleNamespace(config={"cell": vars(cell)})
-    recorder.on_trial_result(0, [], trial, {"row": row | usual | scores, "curves": []})
+    recorder.on_trial_result(0, [], trial, {"row": row | usual | scores, "curves": [], "examples": list(examples)})
 
 
 def test_a_row_that_is_no_record_is_its_cells_fault_and_stops_nothing(recorder, tmp_path, capsys):
@@ -55,3 +57,17 @@ def test_classified_images_are_shown_by_accuracy(recorder, capsys):
     report(recorder, preset("vts-smoke").cells()[0], test_accuracy=0.25)
     assert "test accuracy  25.0 %" in capsys.readouterr().out
     assert set(recorded_keys(recorder._sweep.out).status.values()) == {"done"}
+
+
+def test_predictions_are_there_before_the_record_that_says_done(recorder, tmp_path, monkeypatch):
+    flat = np.zeros((2, 2), np.uint8)
+    example = {"number": 7, "image": np.ones((2, 2, 3), np.uint8), "truth": flat, "predicted": flat}
+    cell = preset("vts-smoke").cells()[0]
+
+    def found(folder, row, classes):
+        assert [one.number for one in read_predictions(folder, [row["key"]])] == [7]
+        return write_record(folder, row, classes)
+
+    monkeypatch.setattr("sweep.recorder.write_record", found)
+    report(recorder, cell, examples=[example])
+    assert recorder.recorded == {cell.key}

@@ -1,0 +1,78 @@
+"""What a cell's probe says of some test images, to be looked at."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from datasets.dataset import Dataset
+from trainables.encoders import Backbone
+from trainables.heads import scores
+from trainables.probe import Probed, encode
+from trainables.recipe import Recipe
+from trainables.views import parts
+
+COUNT = 4
+"""Images shown."""
+AMONG = 256
+"""They are chosen among the first so many test images, so that large splits are not read twice."""
+SIDE = 128
+"""Pictures of a longer side are thinned out to at most so many px: they are for looking at, and every cell has some."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """A test image, its classes and those that were predicted; at most `SIDE` px a side."""
+
+    number: int
+    """Which test image it is."""
+    image: UInt8[np.ndarray, "h w 3"]
+    truth: UInt8[np.ndarray, "h w"]
+    predicted: UInt8[np.ndarray, "h w"]
+
+
+TakeExamples = Callable[[Sequence[Example]], None]
+
+
+@torch.no_grad()
+def examples(encoder: Backbone, probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
+    """Predictions for the test images that show most classes; none where whole images are classified.
+
+    They are chosen by their true classes alone, so that all cells of a seed show the same ones.
+    """
+    if recipe.data.task == "classification":
+        return []
+    index = telling(data, recipe.probe.batch)
+    images, labels = data.downstream("test", index)
+    head = probed.head.eval()
+    predicted = scores(head, encode(encoder, images, recipe.data.task), labels).argmax(dim=1)
+    pictures = as_pictures(images)
+    step = -(-max(labels.shape[1:]) // SIDE)
+    thin = slice(None, None, step)
+    return [
+        Example(
+            number=number,
+            image=pictures[row, thin, thin],
+            truth=labels[row, thin, thin].cpu().numpy(),
+            predicted=predicted[row, thin, thin].to(torch.uint8).cpu().numpy(),
+        )
+        for row, number in enumerate(index.tolist())
+    ]
+
+
+def telling(data: Dataset, batch: int) -> Tensor:
+    """Numbers of the `COUNT` test images (of the first `AMONG`) that show most classes; of equals the earlier ones."""
+    found = []
+    for index in parts(min(AMONG, data.count("test")), batch):
+        labels = data.downstream("test", index)[1].flatten(1)
+        found.append(torch.stack([(labels == name).any(dim=1) for name in range(len(data.classes))]).sum(dim=0))
+    return torch.cat(found).argsort(descending=True, stable=True)[:COUNT].cpu()
+
+
+def as_pictures(images: Float[Tensor, "n b h w"]) -> UInt8[np.ndarray, "n h w 3"]:
+    """Images in [0, 1] as RGB bytes: the first three bands, or the only one three times."""
+    bands = images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
+    return (255 * bands).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
