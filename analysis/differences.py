@@ -13,6 +13,8 @@ from analysis.errors import RecordsError
 #: Objectives that pretrain nothing of ours: what pretraining is measured against.
 BASELINES = ("random", "imagenet", "supervised")
 
+_SEVERAL = {"recipe": "recipes", "data": "sets of data"}
+
 _GROUP = ["dataset", "objective"]
 _POINT = [*_GROUP, "rho", "nu"]
 
@@ -74,16 +76,19 @@ def comparable(records: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The records, with `metric` null where a cell failed, if cells can be told apart and compared.
 
     Raises `RecordsError` for a metric that is no column, and where the cells of one dataset and objective
-    come from several recipes: their differences would be the recipes' too.
+    come from several recipes or data: their differences would be those of recipes or data too.
     """
     if metric not in records.columns:
         known = ", ".join(name for name in records.columns if name.startswith(("test_", "val_")))
         raise RecordsError(f"the records have no metric {metric!r}: use one of {known}")
-    for group, recipes in records.groupby(_GROUP)["recipe"]:
-        if recipes.nunique() > 1:
+    for name in ("recipe", "data"):
+        groups = records.groupby(_GROUP)[name]
+        several = groups.nunique(dropna=False)
+        for dataset, objective in several.index[several > 1]:
+            values = sorted(set(groups.get_group((dataset, objective)).fillna("not recorded")))
             raise RecordsError(
-                f"the records of {' '.join(map(str, group))} come from {recipes.nunique()} recipes "
-                f"({', '.join(sorted(recipes.unique()))}): keep one, as in records[records['recipe'] == ...]"
+                f"the records of {dataset} {objective} come from {len(values)} {_SEVERAL[name]} "
+                f"({', '.join(values)}): keep one, as in records[records['{name}'] == ...]"
             )
     twice = records.duplicated([*_POINT, "pairing", "seed"])
     if twice.any():

@@ -12,6 +12,7 @@ from analysis.differences import (
     difference_by_objective,
     noisy_minus_exposure,
 )
+from analysis.studies import STUDY, headline, studies, titles
 
 #: Order of the rows: baselines first, then the paper's losses.
 OBJECTIVES = (*BASELINES, "moco", "within_image", "cross_image")
@@ -21,6 +22,9 @@ WIDTH = 120
 
 #: A loss less than this share below its plateau has not left it.
 STUCK = 0.005
+
+#: Studies that `render` shows: more would fill a terminal for minutes.
+STUDIES_SHOWN = 20
 
 _FAILURES_SHOWN = 5
 _PAIRINGS = ["none", "noisy", "exposure", "irrelevant", "false_positive"]
@@ -44,31 +48,26 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
     table = pd.DataFrame({f"{p}{name}": columns[f"{p}{name}"] for p in _PAIRINGS for name in ("", "_std", "_n")})
     table = table.fillna({f"{pairing}_n": 0 for pairing in _PAIRINGS})
     table = table.astype({f"{pairing}_n": "int64" for pairing in _PAIRINGS})
-    return _in_paper_order(table.reset_index())
+    return in_paper_order(table.reset_index())
 
 
 def render(records: pd.DataFrame) -> str:
-    """The tables as plain text of at most `WIDTH` columns, a section per dataset and recipe.
+    """The tables as plain text of at most `WIDTH` columns, a section per study (see `analysis.studies`).
 
-    Test macro F1 in %, noisy minus exposure and pretrained minus random in points, and the failed cells.
-    `records` as from `read_records`.
+    The score in %, noisy minus exposure and pretrained minus random in points, and the failed cells. Of more than
+    `STUDIES_SHOWN` studies the first are shown, and the others counted. `records` as from `read_records`.
     """
-    several = records["recipe"].nunique() > 1
+    number = records[STUDY].fillna("").groupby(STUDY).ngroup()
+    found = list(studies(records[number < STUDIES_SHOWN]))
     sections = []
-    for (dataset, recipe), part in records.groupby(["dataset", "recipe"]):
-        title = f"{dataset}, recipe {recipe}" if several else str(dataset)
-        if sources := sorted(set(part["source"].dropna())):
-            title += f" on {'; '.join(sources)}"
-        blocks = (_f1_block(part, title), *(make(part) for make in _BLOCKS))
+    for study, title in zip(found, titles(found), strict=True):
+        blocks = (_f1_block(study.records, title), *(make(study.records) for make in _BLOCKS))
         sections += [block for block in blocks if block]
+    if (more := number.nunique() - STUDIES_SHOWN) > 0:
+        sections.append(f"and {more} more studies: name fewer folders, or write all of them with --by and --out")
     # Error texts come from anywhere: keep escape codes out of the terminal and lines within the width.
     lines = "\n\n".join(sections).split("\n")
     return "\n".join("".join(c if c.isprintable() else " " for c in line)[:WIDTH].rstrip() for line in lines)
-
-
-def headline(records: pd.DataFrame) -> str:
-    """The score that tables show: accuracy where images are classified, macro F1 where they are segmented."""
-    return "test_accuracy" if (records["task"] == "classification").all() else "test_f1_macro"
 
 
 def _f1_block(records: pd.DataFrame, title: str) -> str:
@@ -77,7 +76,7 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     seeds = int(table[[f"{pairing}_n" for pairing in _PAIRINGS]].to_numpy().max())
     columns = [pairing for pairing in _PAIRINGS[1:] if table[f"{pairing}_n"].any()] or ["noisy"]
     # A pairing that no cell has at a nu was not asked for there, and does not lack.
-    tried = set(zip(records["pairing"], records["nu"], strict=True))
+    tried = set(records[["pairing", "nu"]].drop_duplicates().itertuples(index=False, name=None))
     rows = [["loss", "rho", "nu", *(pairing.replace("_", " ") for pairing in columns)]]
     before = None
     for point in table.to_dict("records"):
@@ -96,7 +95,7 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     short = any(text.endswith("*") for row in rows for text in row)
     notes = [f"  * fewer than {seeds} seeds"] if short else []
     what = "accuracy" if metric == "test_accuracy" else "macro F1"
-    return "\n".join([f"{title}: {what} on test, %{spread}", *_aligned(rows), *notes])
+    return "\n".join([f"{title}: {what} on test, %{spread}", *aligned(rows), *notes])
 
 
 def _difference_block(records: pd.DataFrame) -> str:
@@ -104,10 +103,10 @@ def _difference_block(records: pd.DataFrame) -> str:
     if differences.empty or not {"noisy", "exposure"} <= set(records["pairing"]):
         return ""
     rows = [["loss", "mean", "std", "grid points", "pairs", "incomplete pairs"], []]
-    for row in _in_paper_order(difference_by_objective(differences)).to_dict("records"):
+    for row in in_paper_order(difference_by_objective(differences)).to_dict("records"):
         rows.append([row["objective"], _points(row["mean"], "+"), _points(row["std"]), str(row["cells"])])
         rows[-1] += [str(row["n"]), str(row["missing"])]
-    return "\n".join(["Noisy minus exposure, points (std over grid points)", *_aligned(rows)])
+    return "\n".join(["Noisy minus exposure, points (std over grid points)", *aligned(rows)])
 
 
 def _random_block(records: pd.DataFrame) -> str:
@@ -118,10 +117,10 @@ def _random_block(records: pd.DataFrame) -> str:
         return ""
     rows = [["loss", "mean", "std", "seeds", "incomplete"], []]
     table = gains.groupby(["dataset", "objective"])["difference"].agg(["mean", "std", "count", "size"])
-    for row in _in_paper_order(table.reset_index()).to_dict("records"):
+    for row in in_paper_order(table.reset_index()).to_dict("records"):
         rows.append([row["objective"], _points(row["mean"], "+"), _points(row["std"]), str(row["count"])])
         rows[-1].append(str(row["size"] - row["count"]))
-    return "\n".join(["Pretrained (rho 0) minus random encoder, points (std over seeds)", *_aligned(rows)])
+    return "\n".join(["Pretrained (rho 0) minus random encoder, points (std over seeds)", *aligned(rows)])
 
 
 def plateaus(records: pd.DataFrame) -> pd.DataFrame:
@@ -139,7 +138,7 @@ def plateaus(records: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame({**columns, **flags, "dataset": done["dataset"], "objective": done["objective"]})
     grouped = table.groupby(["dataset", "objective"])
     counts = grouped[[*flags]].sum().assign(cells=grouped.size())
-    return _in_paper_order(grouped[[*columns]].mean().join(counts).reset_index())
+    return in_paper_order(grouped[[*columns]].mean().join(counts).reset_index())
 
 
 def _plateau_block(records: pd.DataFrame) -> str:
@@ -150,7 +149,7 @@ def _plateau_block(records: pd.DataFrame) -> str:
     for row in table.to_dict("records"):
         numbers = [f"{row['plateau']:.3f}", f"{row['loss']:.3f}", f"{100 * row['below']:.1f}"]
         rows.append([row["objective"], *numbers, *(str(row[n]) for n in ("cells", "stuck", "stuck_clean"))])
-    lines = ["Noise-free validation loss, nats, and its plateau (all features equal)", *_aligned(rows)]
+    lines = ["Noise-free validation loss, nats, and its plateau (all features equal)", *aligned(rows)]
     if table["stuck_clean"].any():
         lines.append(
             "At rho 0 a cell at its plateau has likely pretrained nothing: change learning rate, warm-up, clip or steps"
@@ -160,9 +159,11 @@ def _plateau_block(records: pd.DataFrame) -> str:
 
 def _failure_block(records: pd.DataFrame) -> str:
     failed = records[records["status"] == "failed"]
-    if failed.empty:
-        return ""
-    lines = [f"{len(failed)} of {len(records)} cells failed and are not in the tables:"]
+    metric = headline(records)
+    unscored = int((records[metric].isna() & (records["status"] == "done")).sum())
+    lines = [f"{unscored} of {len(records)} cells are done without {metric} and not in the tables"] if unscored else []
+    if len(failed):
+        lines.append(f"{len(failed)} of {len(records)} cells failed and are not in the tables:")
     for row in failed.head(_FAILURES_SHOWN).to_dict("records"):
         point = f"rho {row['rho']:g} nu {row['nu']:g} {row['pairing']} seed {row['seed']}"
         lines.append(f"  {row['objective']} {point}: " + " ".join(str(row["error"]).split()))
@@ -183,7 +184,7 @@ def _points(fraction: float, sign: str = "") -> str:
     return "-" if pd.isna(fraction) else f"{100 * fraction:{sign}.2f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table: the first column to the left, the others to the right; an empty row is a rule."""
     cells = [row for row in rows if row]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
@@ -195,7 +196,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _in_paper_order(table: pd.DataFrame) -> pd.DataFrame:
+def in_paper_order(table: pd.DataFrame) -> pd.DataFrame:
     """Sorted by dataset and `OBJECTIVES`, others behind by name; within an objective as before."""
     others = sorted(set(table["objective"]) - set(OBJECTIVES))
     place = {name: index for index, name in enumerate([*OBJECTIVES, *others])}

@@ -124,6 +124,13 @@ def test_several_recipes_are_not_compared(row, frame):
             statistic(records)
 
 
+def test_several_sets_of_data_are_not_compared(row, frame):
+    for other in ("bb", None):
+        records = frame([row(pairing="noisy", data="aa"), row(pairing="exposure", data=other)])
+        with pytest.raises(RecordsError, match=r"2 sets of data \(aa, (bb|not recorded)\)"):
+            noisy_minus_exposure(records)
+
+
 def test_the_same_cell_twice_is_refused(row, frame):
     with pytest.raises(RecordsError, match="two keys"):
         noisy_minus_exposure(frame([row(), row(key="f" * 16)]))

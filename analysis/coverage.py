@@ -1,0 +1,55 @@
+"""Coverage: which cells of the grid are done, failed or missing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from analysis.differences import BASELINES
+
+COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
+
+
+def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """A row for each cell of a study that is recorded or planned: its coordinates, `status`, `error`.
+
+    `status` is done, failed or missing. Planned is what the axes of `plans` span (see `read_plan`) and, beside that,
+    every recorded grid point with every recorded seed. `records` are those of one study.
+    """
+    points = records[COORDINATES[:-1]].drop_duplicates()
+    planned = [points.merge(records[["seed"]].drop_duplicates(), how="cross")]
+    has_nu = _has_nu(records)
+    planned += [pd.DataFrame(_cells(plan, has_nu), columns=COORDINATES) for plan in plans]
+    cells = pd.concat(planned, ignore_index=True).drop_duplicates()
+    found = cells.merge(records[[*COORDINATES, "status", "error"]], on=COORDINATES, how="left")
+    found["status"] = found["status"].fillna("missing")
+    return found.sort_values(COORDINATES, ignore_index=True)
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """What the last command in a sweep's folder was asked for, from `sweep.yaml`; {} where that cannot be read."""
+    try:
+        found = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _has_nu(records: pd.DataFrame) -> bool:
+    real = records[(records["rho"] > 0) & (records["pairing"] != "false_positive")]
+    return bool((real["nu"] > 0).any()) or (real.empty and set(records["dataset"]) == {"vts"})
+
+
+def _cells(plan: Mapping[str, Any], has_nu: bool) -> Iterator[tuple[str, float, float, str, int]]:
+    """The distinct cells that a sweep's axes span: as `sweep.grid.expand`, which a test holds it to."""
+    axes = [plan.get(name) or [] for name in ("objectives", "rho", "pairings", "seeds")]
+    for objective, rho, pairing, seed in product(*axes):
+        for nu in plan.get("nu") or [0.0]:
+            noise = 1.0 if pairing == "false_positive" else float(nu) if has_nu else 0.0
+            if objective in BASELINES or rho == 0 or (has_nu and noise == 0):
+                yield objective, 0.0, 0.0, "none", seed
+            else:
+                yield objective, float(rho), noise, pairing, seed
