@@ -83,6 +83,8 @@ COLUMNS: tuple[Column, ...] = (
 #: Partition columns: folders of `records/`, and columns of each file.
 PARTITIONS = ("dataset", "objective")
 
+_NULL: dict[Required, str] = {"always": "never", "done": "if failed", "failed": "if done", "never": "may be"}
+
 _SPELLING = {
     "key": re.compile(r"[0-9a-f]{16}"),
     "status": re.compile("done|failed"),
@@ -114,6 +116,25 @@ def class_columns(names: Sequence[str]) -> list[str]:
     return [n.removeprefix("test_f1_") for n in names if n.startswith("test_f1_") and n != "test_f1_macro"]
 
 
+def allowed(name: str, value: object) -> bool:
+    """Whether a column that is spelt in a fixed way (key, status, dataset, objective, pairing) may hold the value."""
+    return name not in _SPELLING or _SPELLING[name].fullmatch(str(value)) is not None
+
+
+def markdown() -> str:
+    """The columns as a table in Markdown: column, type, unit, meaning, and which records have a null there."""
+    rows = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
+    for column in COLUMNS:
+        rows.append(
+            f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning} | {_NULL[column.required]} |"
+        )
+        if column.name == "test_f1_macro":
+            rows.append(
+                f"| `test_f1_<class>` | {column.type} | {column.unit} | test F1 of a class, a column each | may be |"
+            )
+    return "\n".join(rows)
+
+
 def record_table(row: Mapping[str, Any], classes: Sequence[str]) -> pa.Table:
     """A table of one record; `RecordsError` names the columns that are missing, unknown, null or wrong.
 
@@ -128,7 +149,7 @@ def record_table(row: Mapping[str, Any], classes: Sequence[str]) -> pa.Table:
     _refuse(where, "has unknown columns", [n for n in row if n not in target.names])
     demands = ("always", row["status"])
     _refuse(where, "has null in", [c.name for c in COLUMNS if c.required in demands and row[c.name] is None])
-    odd = [f"{n}={row[n]!r}" for n, spelling in _SPELLING.items() if not spelling.fullmatch(str(row[n]))]
+    odd = [f"{n}={row[n]!r}" for n in _SPELLING if not allowed(n, row[n])]
     if row["schema"] != SCHEMA:
         odd.append(f"schema={row['schema']!r}")
     _refuse(where, "has values that are not allowed:", odd)

@@ -5,18 +5,21 @@ A sweep's folder holds `records/dataset=<d>/objective=<o>/<key>.parquet`, `curve
 The columns are in `analysis.columns`.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis import parquet
-from analysis.columns import COLUMNS, PARTITIONS, SCHEMA, Column, class_columns, record_table, schema
+from analysis.columns import COLUMNS, PARTITIONS, SCHEMA, Column, allowed, class_columns, record_table, schema
 from analysis.errors import RecordsError
 
 __all__ = [
@@ -81,15 +84,16 @@ def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: S
 def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
     """The records of a sweep's folder, or of a summary.parquet, a row per cell, sorted by `ORDER`.
 
-    Columns as in `schema`, with a `test_f1_<class>` for every class met, null where a data set lacks it.
+    Columns as in `schema`, with a `test_f1_<class>` for every class met, null where a data set lacks it. A column
+    that was added after a record was written is null there; the folders of a hive layout count as columns.
     Raises `RecordsError` where there are no records, a file cannot be read or is no record, a record is of
-    a newer schema, or a key occurs twice.
+    another schema, or a key occurs twice. In a summary of several sweeps a key may occur once for each `data`.
     """
     path = Path(folder)
     if path.is_file():
-        frame = _load([path], remedy=_RECOMPACT).to_pandas()
+        frame = _load([path], remedy=_RECOMPACT, distinct=("key", "data")).to_pandas()
     else:
-        frame = _load(_record_files(path), remedy=_RERUN).to_pandas()
+        frame = _load(_record_files(path), remedy=_RERUN, distinct=("key",)).to_pandas()
     # With a null they would turn to floats: a column's type shall not depend on its content.
     steps = {c.name: "Int64" for c in COLUMNS if c.type == pa.int64() and c.required != "always"}
     return frame.astype(steps)
@@ -114,7 +118,10 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
             unreadable.append(path)
             continue
         _check_version(path, table)
-        _note_keys(origin, path, table)
+        for key in table["key"].to_pylist():
+            if key in origin:
+                raise _twice(key, (origin[key], path))
+            origin[key] = path
         status.update(zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True))
     return Recorded(status=status, unreadable=tuple(unreadable))
 
@@ -124,7 +131,7 @@ def compact(folder: str | PathLike[str]) -> Path:
 
     Raises what `read_records` raises, and `OSError` when the file cannot be written.
     """
-    table = _load(_record_files(Path(folder)), remedy=_RERUN)
+    table = _load(_record_files(Path(folder)), remedy=_RERUN, distinct=("key",))
     return parquet.write(Path(folder, "summary.parquet"), table)
 
 
@@ -165,25 +172,42 @@ def read_curves(folder: str | PathLike[str]) -> pd.DataFrame:
 def _record_files(folder: Path) -> list[Path]:
     paths = parquet.files(folder / "records")
     if not paths:
-        raise RecordsError(f"no records in {folder / 'records'}: {_HOW_TO_MAKE}")
+        summary = folder / "summary.parquet"
+        remedy = f"name {summary} instead" if summary.is_file() else _HOW_TO_MAKE
+        raise RecordsError(f"no records in {folder / 'records'}: {remedy}")
     return paths
 
 
-def _load(paths: Sequence[Path], *, remedy: str) -> pa.Table:
-    """One sorted table of the schema of all classes met; keys checked to be distinct."""
+def _load(paths: Sequence[Path], *, remedy: str, distinct: Sequence[str]) -> pa.Table:
+    """One sorted table of the schema of all classes met; no two records have the same `distinct` columns."""
     tables = []
-    origin: dict[str, Path] = {}
     for path in paths:
-        table = parquet.read(path, remedy=remedy)
-        absent = [c.name for c in COLUMNS if c.required == "always" and c.name not in table.column_names]
+        table = _with_partitions(path, parquet.read(path, remedy=remedy))
+        names = table.column_names
+        absent = [c.name for c in COLUMNS if c.required == "always" and c.name not in names]
         if absent:
             raise RecordsError(f"{path} is not a record, it lacks {', '.join(absent)}: move it elsewhere")
+        if len(set(names)) < len(names):
+            raise RecordsError(f"{path} is not a record, it has two columns of one name: move it elsewhere")
         _check_version(path, table)
-        _note_keys(origin, path, table)
-        tables.append(_conform(path, table))
+        table = _conform(path, table)
+        _check_values(path, table)
+        tables.append(table)
+    _check_distinct(paths, tables, distinct)
     whole = pa.concat_tables(tables, promote_options="default")
-    whole = whole.select(schema(class_columns(whole.column_names)).names)
-    return whole.sort_by([(name, "ascending") for name in (*ORDER, "key")])
+    if not len(whole):
+        raise RecordsError(f"no records in {paths[0]}: {_HOW_TO_MAKE}")
+    return _sorted(whole.select(schema(class_columns(whole.column_names)).names))
+
+
+def _with_partitions(path: Path, table: pa.Table) -> pa.Table:
+    """With the columns that the folders say, as in `dataset=vts/`: other tools leave them out of the files."""
+    said = dict(part.split("=", 1) for part in path.parent.parts if "=" in part)
+    for name in PARTITIONS:
+        if name not in table.column_names and name in said:
+            value = pa.scalar(unquote(said[name]), pa.string())
+            table = table.append_column(name, pa.repeat(value, len(table)))
+    return table
 
 
 def _conform(path: Path, table: pa.Table) -> pa.Table:
@@ -200,6 +224,43 @@ def _conform(path: Path, table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=target)
 
 
+def _check_values(path: Path, table: pa.Table) -> None:
+    """Refuse a file of another tool's making where a record's coordinates are null or no such values exist."""
+    empty = []
+    for column in (c for c in COLUMNS if c.required == "always"):
+        values = table[column.name]
+        if values.null_count or (column.type == pa.float64() and pc.any(pc.is_nan(values)).as_py()):
+            empty.append(column.name)
+    if empty:
+        raise RecordsError(f"{path} is not a record, it has null in {', '.join(empty)}: move it elsewhere")
+    for name in ("status", "pairing", *PARTITIONS):
+        strange = sorted(v for v in pc.unique(table[name]).to_pylist() if not allowed(name, v))
+        if strange:
+            raise RecordsError(
+                f"{path} has {name} {', '.join(map(repr, strange[:3]))}, which this version does not know: "
+                "install a newer noisy-pairs, or move it elsewhere"
+            )
+
+
+def _check_distinct(paths: Sequence[Path], tables: Sequence[pa.Table], by: Sequence[str]) -> None:
+    cells = pa.concat_tables([table.select(by) for table in tables]).to_pandas().fillna("")
+    again = cells.duplicated()
+    if again.any():
+        first = cells[again].iloc[0]
+        ends = list(accumulate(len(table) for table in tables))
+        rows = cells.index[(cells == first).all(axis=1)]
+        raise _twice(first["key"], [paths[bisect_right(ends, row)] for row in rows[:2]])
+
+
+def _twice(key: str, paths: Sequence[Path]) -> RecordsError:
+    places = " and ".join(dict.fromkeys(map(str, paths)))
+    return RecordsError(f"the key {key} occurs twice, in {places}: delete one of them")
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    return table.sort_by([(name, "ascending") for name in (*ORDER, "key")])
+
+
 def _encode_partitions(table: pa.Table) -> pa.Table:
     # pandas and `pyarrow.parquet.read_table` take partition folders for dictionary columns, and refuse the
     # folder when the files hold plain strings of the same name.
@@ -211,15 +272,14 @@ def _encode_partitions(table: pa.Table) -> pa.Table:
 
 
 def _check_version(path: Path, table: pa.Table) -> None:
-    newest = pc.max(table["schema"]).as_py()
-    if newest is not None and newest > SCHEMA:
+    versions = set(pc.unique(table["schema"]).to_pylist())
+    newest = max((v for v in versions if isinstance(v, int)), default=SCHEMA)
+    if newest > SCHEMA:
         raise RecordsError(
             f"{path} has schema {newest}, newer than this version's {SCHEMA}: install a newer noisy-pairs"
         )
-
-
-def _note_keys(origin: dict[str, Path], path: Path, table: pa.Table) -> None:
-    for key in table["key"].to_pylist():
-        if key in origin:
-            raise RecordsError(f"the key {key} occurs twice, in {origin[key]} and {path}: delete one of them")
-        origin[key] = path
+    # There is no older schema than 1; when there is, it is migrated here.
+    if strange := versions - {SCHEMA}:
+        raise RecordsError(
+            f"{path} has schema {strange.pop()}, which no version of noisy-pairs has written: move it elsewhere"
+        )

@@ -1,6 +1,6 @@
-"""`python -m analysis.summary DIR`: put a sweep's records into one file and print its tables.
+"""`python -m analysis.summary DIR...`: put sweeps' records into one file, print their tables, group them.
 
-Needs neither torch, ray nor mlflow: it works on a copy of the folder, anywhere.
+Needs neither torch, ray nor mlflow: it works on a copy of the folders, anywhere.
 """
 
 import argparse
@@ -8,22 +8,33 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+
+from analysis import parquet
+from analysis.columns import class_columns, markdown, schema
+from analysis.commandline import exit_with
 from analysis.errors import RecordsError
-from analysis.records import compact, read_records
+from analysis.grouping import grouped, render_groups
+from analysis.joining import read_sweeps, say
+from analysis.records import compact
 from analysis.tables import render
+
+_WRITES = (".parquet", ".csv", ".txt")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write `DIR/summary.parquet`, print the tables; returns the exit code, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.summary", description=__doc__)
-    parser.add_argument("dir", type=Path, metavar="DIR", help="a sweep's folder, or its summary.parquet")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the tables to FILE too")
-    options = parser.parse_args(arguments)
+    """Write and print what was asked for; returns the exit code, 2 for a user's mistake.
+
+    One folder and no `--by`: `DIR/summary.parquet` is written (or `--out`, a table), and the tables printed. What a
+    reader has to know of the records (conflicts, what was counted once, engines) goes to stderr.
+    """
+    options = _parser().parse_intermixed_args(arguments)
+    if options.schema:
+        print(markdown())
+        return 0
     try:
-        source = options.dir if options.dir.is_file() else compact(options.dir)
-        text = render(read_records(source))
-        if options.out is not None:
-            options.out.write_text(text + "\n", encoding="utf-8")
+        text = _summarise(options.dir, options.out, options.by, options.metric)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -31,5 +42,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis.summary", description=__doc__)
+    parser.add_argument("dir", type=Path, nargs="*", metavar="DIR", help="a sweep's folder, or its summary.parquet")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=".parquet or .csv: records or groups; .txt: the text")
+    parser.add_argument("--by", nargs="+", metavar="COLUMN", help="statistics for each combination of these columns")
+    parser.add_argument("--metric", metavar="COLUMN", help="with --by: the score (default: the study's own)")
+    parser.add_argument("--schema", action="store_true", help="print the records' columns as Markdown, and end")
+    return parser
+
+
+def _summarise(folders: Sequence[Path], out: Path | None, by: Sequence[str] | None, metric: str | None) -> str:
+    """The text to print, once everything is written."""
+    _check(folders, out, by, metric)
+    if by is None and len(folders) == 1 and folders[0].is_dir() and (out is None or out.suffix == ".txt"):
+        folders = [compact(folders[0])]
+    joined = read_sweeps(folders)
+    say(joined)
+    if by is None:
+        text = render(joined.records)
+        _write(out, joined.records, text, schema(class_columns(list(joined.records.columns))))
+        return text
+    table = grouped(joined.records, by, metric=metric)
+    text = render_groups(table, by)
+    _write(out, table, text, None)
+    return text
+
+
+def _check(folders: Sequence[Path], out: Path | None, by: Sequence[str] | None, metric: str | None) -> None:
+    if metric is not None and by is None:
+        raise RecordsError("--metric is for --by: name the columns to group by too, as in --by objective rho")
+    if not folders:
+        raise RecordsError("no folder given: name sweeps' folders before the options, as in DIR --by objective rho")
+    if out is None:
+        return
+    if out.suffix not in _WRITES:
+        raise RecordsError(f"--out {out}: end its name in one of {', '.join(_WRITES)}")
+    for folder in folders:
+        if (folder / "records").resolve() in out.resolve().parents:
+            raise RecordsError(f"--out {out} would be taken for a record there: choose another folder")
+
+
+def _write(out: Path | None, table: pd.DataFrame, text: str, types: pa.Schema | None) -> None:
+    if out is None:
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".parquet":
+        whole = pa.Table.from_pandas(table, schema=types, preserve_index=False)
+        parquet.write(out, whole.replace_schema_metadata(None))
+    elif out.suffix == ".csv":
+        table.to_csv(out, index=False)
+    else:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -1,0 +1,34 @@
+"""How command lines end, and values on them."""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable
+
+
+def exit_with(main: Callable[[], int]) -> None:
+    """Run `main` and exit with its code; what reads the output may stop early, as `head` does."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try to flush again as it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def number_between(name: str, low: float, high: float) -> Callable[[str], float]:
+    """A type for `add_argument`: a number strictly between `low` and `high`."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not low < number < high:
+            raise argparse.ArgumentTypeError(f"{name} is {text!r}, use a number above {low:g} and below {high:g}")
+        return number
+
+    return read
