@@ -1,0 +1,303 @@
+"""How figures look: colours, markers, words and the layout that they share.
+
+Colours are Okabe and Ito's, safe for the colour-blind; every line has a marker and dashes of its own too, so that it is
+told apart in grey. Sizes are inches and points at journal column width.
+"""
+
+import math
+import textwrap
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+#: Signs that figures use, named since they look like p, v and a hyphen.
+RHO, NU, MINUS = "\N{GREEK SMALL LETTER RHO}", "\N{GREEK SMALL LETTER NU}", "\N{MINUS SIGN}"
+
+#: Widths of a journal's column and page, inches.
+SINGLE, DOUBLE = 3.5, 7.2
+
+#: The smallest letters, points.
+SMALL = 7.0
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY = "#6B6B6B"
+
+#: Okabe-Ito colours in the order in which lines without a colour of their own take them.
+CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+
+_SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": SMALL,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": SMALL,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "noisy-pairs",
+    "pdf.fonttype": 42,
+}
+
+# Average width of a letter of DejaVu Sans, in its size; a little wide, so that nothing is cut.
+_LETTER = 0.6
+_LINE = 1.35 * SMALL / 72
+
+
+#: How a line is broken: a word of matplotlib's, or lengths of dashes and gaps, points.
+Dashes = Literal["-", "--", "-.", ":", ""] | tuple[float, tuple[float, ...]]
+
+#: Which panels share an axis: all, none, or those of a row.
+Share = bool | Literal["row"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What tells one line from the others, in colour and in grey."""
+
+    colour: str
+    marker: str
+    dashes: Dashes = "-"
+
+
+_LOOKS = {
+    "moco": Look(colour=BLUE, marker="o"),
+    "within_image": Look(colour=VERMILLION, marker="s", dashes="--"),
+    "cross_image": Look(colour=GREEN, marker="^", dashes="-."),
+    "random": Look(colour=GREY, marker="", dashes="--"),
+    "imagenet": Look(colour=GREY, marker="", dashes=(0, (7, 2))),
+    "supervised": Look(colour=GREY, marker="", dashes=(0, (1, 1.5, 5, 1.5))),
+    "noisy": Look(colour=BLUE, marker="o"),
+    "exposure": Look(colour=ORANGE, marker="s", dashes="--"),
+    "irrelevant": Look(colour=GREEN, marker="^", dashes="-."),
+    "false_positive": Look(colour=VERMILLION, marker="D", dashes=":"),
+}
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+_WORDS = {
+    "moco": "MoCo",
+    "within_image": "within-image",
+    "cross_image": "cross-image",
+    "random": "random encoder",
+    "imagenet": "ImageNet weights",
+    "irrelevant": "irrelevant noise",
+    "false_positive": "false positives",
+    "none": "no noisy pairs",
+}
+
+#: How a cell without a value is marked.
+ABSENT = {"missing": "x", "failed": "X"}
+
+
+def context() -> AbstractContextManager[None]:
+    """Settings to draw and to save in; a user's own matplotlibrc is put aside, and nothing stays changed."""
+    return matplotlib.style.context(["default", _SETTINGS])
+
+
+def look(name: str) -> Look:
+    """The look of a loss, a baseline or a pairing; others get purple stars."""
+    return _LOOKS.get(name, Look(colour=PURPLE, marker="*", dashes=":"))
+
+
+def numbered(index: int) -> Look:
+    """The look of the line of this number, as for the values of nu."""
+    dashes = _DASHES[index % len(_DASHES)]
+    return Look(colour=CYCLE[index % len(CYCLE)], marker=_MARKERS[index % len(_MARKERS)], dashes=dashes)
+
+
+def word(name: str) -> str:
+    """A loss, a baseline or a pairing as figures name it."""
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def place(rho: float, nu: float) -> str:
+    """A grid point in short, by rho and nu; real pairs have no nu."""
+    return f"{RHO} {rho:g} {NU} {nu:g}" if rho > 0 and nu > 0 else f"{RHO} {rho:g}"
+
+
+def room(labels: Sequence[str]) -> float:
+    """Inches that tick labels take beside a panel."""
+    return max(map(len, labels), default=0) * _LETTER * SMALL / 72 + 0.2
+
+
+def named(loss: str, nu: float) -> str:
+    """A loss at a nu, as a panel's title."""
+    return f"{word(loss)}, {NU} {nu:g}" if nu > 0 else word(loss)
+
+
+def signed(fraction: float, digits: int = 1) -> str:
+    """A difference in points, with its sign."""
+    return f"{round(100 * fraction, digits) + 0.0:+.{digits}f}".replace("-", MINUS)  # + 0.0: no negative zero
+
+
+def handle(label: str, look: Look) -> Line2D:
+    """A legend's entry."""
+    return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dashes, label=label)
+
+
+def absent_handles(states: pd.Series) -> list[Line2D]:
+    """Legend entries for the marks of the cells that are missing or failed, if there are such."""
+    found = [state for state in ABSENT if (states == state).any()]
+    return [Line2D([], [], color=GREY, linestyle="", marker=ABSENT[s], label=f"{s} (no value)") for s in found]
+
+
+def notes(cells: pd.DataFrame, seeds: int) -> list[str]:
+    """What a reader must know of cells as from `complete`: which are missing or failed, which have fewer seeds.
+
+    A column `pairing`, where there is one, is named too.
+    """
+    lines = []
+    for state in ABSENT:
+        names = [_cell_in_words(row) for row in cells[cells["state"] == state].to_dict("records")]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        if names:
+            lines.append(f"{state}: {', '.join(names[:4])}{more}")
+    fewer = int(((cells["n"] > 0) & (cells["n"] < seeds)).sum())
+    if fewer:
+        lines.append(f"{fewer} of {len(cells)} cells have fewer than {seeds} seeds")
+    if seeds == 1:
+        lines.append("one seed: no interval")
+    return lines
+
+
+def _cell_in_words(row: Mapping[Hashable, Any]) -> str:
+    pairing = row.get("pairing", "none")
+    return f"{word(row['objective'])} {place(row['rho'], row['nu'])}" + (
+        "" if pairing == "none" else f" {word(pairing)}"
+    )
+
+
+def panels(
+    rows: int, columns: int, *, width: float, share_x: Share = True, share_y: Share = True
+) -> tuple[Figure, NDArray[np.object_]]:
+    """A figure of the width (inches) and its axes, rows x columns; `finish` gives it its height."""
+    figure = Figure(figsize=(width, 3))
+    return figure, figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Room around and between the panels, inches."""
+
+    height: float = 1.9
+    """Of one panel."""
+    left: float = 0.6
+    right: float = 0.12
+    across: float = 0.14
+    """Between panels that stand side by side."""
+    down: float = 0.3
+    """Between panels above each other."""
+    foot: float = 0.42
+    """Under the lowest panel, for ticks and label."""
+    head: float = 0.22
+    """Over the highest panel, for its title."""
+
+
+def finish(figure: Figure, *, heading: str, legend: Sequence[Artist], notes: Sequence[str], frame: Frame) -> Figure:
+    """Set the figure's height and stack heading, panels, legend and notes so that none covers another."""
+    width = figure.get_figwidth()
+    rows, columns = figure.axes[0].get_subplotspec().get_gridspec().get_geometry()  # type: ignore[union-attr]
+    titles = _wrapped(heading, width, 8)
+    remarks = [line for note in notes for line in _wrapped(note, width, SMALL)]
+    entries = [str(entry.get_label()) for entry in legend]
+    per_row = _per_row(entries, width)
+    legend_height = (math.ceil(len(entries) / per_row) * 1.15 + 0.6) * _LINE if entries else 0.0
+    bottom = 0.08 + len(remarks) * _LINE + legend_height + frame.foot
+    top = 0.08 + len(titles) * 1.15 * _LINE + frame.head
+    height = bottom + rows * frame.height + (rows - 1) * frame.down + top
+    figure.set_size_inches(width, height)
+    panel = (width - frame.left - frame.right - (columns - 1) * frame.across) / columns
+    figure.subplots_adjust(
+        left=frame.left / width,
+        right=1 - frame.right / width,
+        bottom=bottom / height,
+        top=1 - top / height,
+        wspace=frame.across / panel,
+        hspace=frame.down / frame.height,
+    )
+    figure.text(0.08 / width, 1 - 0.06 / height, "\n".join(titles), va="top", fontsize=8, fontweight="bold")
+    figure.text(0.08 / width, 0.06 / height, "\n".join(remarks), va="bottom", color="#333333", linespacing=1.3)
+    if entries:
+        where = (0.5, (0.06 + len(remarks) * _LINE) / height)
+        figure.legend(
+            handles=list(legend),
+            ncols=per_row,
+            loc="lower center",
+            bbox_to_anchor=where,
+            frameon=False,
+            borderpad=0.2,
+            handlelength=2.8,
+            columnspacing=1.4,
+        )
+    return figure
+
+
+def _wrapped(text: str, width: float, size: float) -> list[str]:
+    return textwrap.wrap(text, max(20, int((width - 0.16) * 72 / (size * _LETTER))))
+
+
+def _per_row(entries: Sequence[str], width: float) -> int:
+    """The most columns of a legend that fit side by side; matplotlib fills it column by column."""
+    widths = np.array([(0.95 * _LETTER * len(entry) + 5.0) * SMALL / 72 for entry in entries])
+    for columns in range(len(entries), 1, -1):
+        if sum(part.max() for part in np.array_split(widths, columns)) <= width - 0.2:
+            return columns
+    return 1
+
+
+def ticks(axis: Axis, most: int = 6) -> None:
+    """Few, round ticks, whose labels stay short."""
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+
+
+def line(axes: Axes, cells: pd.DataFrame, look: Look, *, row: int = 0, shift: float = 0.0, skip: int = 0) -> None:
+    """Draw cells (`rho`, `estimate`, `low`, `high`, `state`) against rho, in percent or points, with their intervals.
+
+    A cell without a value leaves a gap and is marked above the axis, at a height given by `row`. `shift` moves all
+    but rho 0 to the side. The first `skip` points have neither marker nor interval: they belong to another line.
+    """
+    x = (cells["rho"] + np.where(cells["rho"] > 0, shift, 0)).to_numpy(dtype=float)
+    middle, low, high = (100 * cells[name].to_numpy(dtype=float) for name in ("estimate", "low", "high"))
+    shown = list(range(skip, len(cells)))
+    axes.plot(x, middle, color=look.colour, marker=look.marker, linestyle=look.dashes, markevery=shown)
+    known = ~np.isnan(low) & (np.arange(len(cells)) >= skip)
+    if known.any():
+        sides = np.stack([middle - low, high - middle])[:, known]
+        axes.errorbar(
+            x[known], middle[known], yerr=sides, fmt="none", ecolor=look.colour, elinewidth=0.8, capsize=1.8, zorder=1.8
+        )
+    for state, marker in ABSENT.items():
+        absent = x[(cells["state"] == state).to_numpy()]
+        if len(absent):
+            height = np.full(len(absent), 0.02 + 0.035 * row)
+            where = axes.get_xaxis_transform()
+            axes.plot(absent, height, color=look.colour, linestyle="", marker=marker, transform=where, gid=state)
