@@ -63,6 +63,8 @@ class Sweep:
     """Host memory in GB that is set aside for a cell, so that no more run at once than fit; 0: as measured."""
     engine: Engine = field(default_factory=Engine)
     """How cells are executed: rounding may depend on it, what is computed does not."""
+    report: bool = True
+    """Draw the figures and write report.html at the end."""
     retry_failed: bool = False
     """Run cells again that are recorded as failed (a loss that was not finite)."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)

@@ -47,6 +47,16 @@ class Folder:
         return self.root / "tables.txt"
 
     @property
+    def figures(self) -> Path:
+        """What the end of a sweep draws."""
+        return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        """What the sweep means, in one file."""
+        return self.root / "report.html"
+
+    @property
     def mlflow(self) -> Path:
         """The MLflow database, unless MLFLOW_TRACKING_URI names another."""
         return self.root / "mlflow.db"

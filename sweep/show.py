@@ -8,8 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import tables
-from analysis.differences import difference_by_objective, noisy_minus_exposure
+from analysis.comparisons import by_objective
+from analysis.differences import noisy_minus_exposure
+from analysis.errors import RecordsError
 from analysis.records import compact, read_records, recorded_keys
+from analysis.studies import headline
 from datasets.source import Source
 from sweep.config import Sweep
 from sweep.folder import Folder
@@ -34,8 +37,11 @@ def show(sweep: Sweep, cells: Sequence[Cell], failures: dict[str, str], folder: 
         text = tables.render(records)
         folder.tables.write_text(text + "\n")
         print(f"\n{text}\n")
-        logbook.end(not left, _headline(records), [summary, folder.tables, folder.config])
+        artifacts = [summary, folder.tables, folder.config, *(_report(folder) if sweep.report else [])]
+        logbook.end(not left, _headline(records), artifacts)
         print(f"records   {sweep.out / 'records'}\nsummary   {summary}")
+        if folder.report in artifacts:
+            print(f"report    {folder.report}\nfigures   {folder.figures}")
     print(f"logs      {folder.log}")
     print(f"MLflow    {_python()} -m mlflow ui --backend-store-uri {shlex.quote(logbook.uri)}")
     print(f"          then http://127.0.0.1:5000/{logbook.runs}")
@@ -49,10 +55,35 @@ def show(sweep: Sweep, cells: Sequence[Cell], failures: dict[str, str], folder: 
     return left
 
 
+def _report(folder: Folder) -> list[Path]:
+    """Draw the figures and write the report; print which of the paper's sentences the records support.
+
+    What is wrong with them is said and costs nothing that is recorded.
+    """
+    # Here, because matplotlib takes a second to import.
+    from analysis.claims import count_verdicts
+    from analysis.figures import draw_all, save
+    from analysis.joining import read_sweeps
+    from analysis.judging import judge
+    from analysis.report import html
+
+    try:
+        joined = read_sweeps([folder.root])
+        print(f"the paper's sentences: {count_verdicts(judge(joined.records))}; see the report\n")
+        drawn = draw_all(joined.records, joined.folders)
+        save(drawn, folder.figures)
+        folder.report.write_text(html(joined, drawn), encoding="utf-8")
+    except (RecordsError, OSError) as error:
+        print(f"the report could not be made: {error}")
+        return []
+    return [folder.report, folder.figures]
+
+
 def _headline(records: pd.DataFrame) -> dict[str, float]:
-    """Noisy minus exposure a loss, for the parent run in MLflow."""
-    rows = difference_by_objective(noisy_minus_exposure(records)).to_dict("records")
-    found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in ("mean", "std")}
+    """Noisy minus exposure a loss, with its interval over seeds, for the parent run in MLflow."""
+    rows = by_objective(noisy_minus_exposure(records, headline(records))).to_dict("records")
+    names = ("mean", "std", "low", "high")
+    found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in names}
     return {name: value for name, value in found.items() if pd.notna(value)}
 
 

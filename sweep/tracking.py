@@ -115,7 +115,10 @@ class Tracking:
         """Log what the sweep found to the parent run and end it."""
         self._log(self.parent, metrics=metrics)
         for path in artifacts:
-            self._client.log_artifact(self.parent, str(path))
+            if path.is_dir():
+                self._client.log_artifacts(self.parent, str(path), path.name)
+            else:
+                self._client.log_artifact(self.parent, str(path))
         self._client.set_terminated(self.parent, "FINISHED" if complete else "FAILED")
 
     def ended(self) -> set[str]:

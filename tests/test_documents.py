@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from analysis import claims, figures, report, summary
 from sweep.commandline import flags
 from sweep.presets import PRESETS, preset
 
 ROOT = Path(__file__).parents[1]
+ANALYSIS = (claims, figures, report, summary)
 README = (ROOT / "README.md").read_text()
 
 
@@ -29,6 +31,7 @@ def test_flags_in_the_readme_exist():
         "--dry-run",
         "--preview",
         "--size",
+        *(flag for tool in ANALYSIS for flag in tool._parser()._option_string_actions),
         "--backend-store-uri",
     }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README)) <= known

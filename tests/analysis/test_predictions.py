@@ -39,12 +39,12 @@ def test_damage_and_foreign_files_are_one_line(tmp_path):
     path = write_predictions(tmp_path, KEY, [made()])
     whole = path.read_bytes()
     path.write_bytes(whole[:50])
-    with pytest.raises(RecordsError, match="cannot be read.*delete it"):
+    with pytest.raises(RecordsError, match=r"cannot be read.*delete it"):
         read_predictions(tmp_path, [KEY])
     pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(RecordsError, match="holds no predictions"):
         read_predictions(tmp_path, [KEY])
     row = {"key": KEY, "number": 1, "height": 3, "width": 3, "image": b"12", "truth": b"1", "predicted": b"1"}
     pq.write_table(pa.Table.from_pylist([row], PREDICTIONS), path)
-    with pytest.raises(RecordsError, match="is damaged.*delete it"):
+    with pytest.raises(RecordsError, match=r"is damaged.*delete it"):
         read_predictions(tmp_path, [KEY])

@@ -1,0 +1,183 @@
+"""`python -m analysis.report DIR...`: what sweeps mean, in one file: verdicts, figures, tables, provenance.
+
+The HTML needs neither network nor server: it opens from disk, prints, and its tables can be sorted. `--format md` or
+`latex` gives the tables alone. Needs neither torch, ray nor mlflow.
+"""
+
+import argparse
+import base64
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from analysis.commandline import exit_with, number_between
+from analysis.comparisons import MARGIN
+from analysis.coverage import coverage, read_plan
+from analysis.drawing.inputs import folders_of
+from analysis.errors import RecordsError
+from analysis.figures import FIGURES, Drawn, as_svg, draw_all
+from analysis.joining import Joined, read_sweeps, say
+from analysis.judging import judge
+from analysis.reporting import section, tables
+from analysis.reporting.section import Facts
+from analysis.reporting.table import Table, latex, markdown
+from analysis.studies import Study, studies, titles
+
+Format = Literal["html", "md", "latex"]
+ENDINGS: dict[Format, str] = {"html": ".html", "md": ".md", "latex": ".tex"}
+
+
+class Picture(NamedTuple):
+    """A figure in the page."""
+
+    title: str
+    caption: str
+    data: str
+    """The SVG in base64."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Section:
+    """A study in the report."""
+
+    anchor: str
+    title: str
+    warnings: Sequence[str]
+    facts: Facts
+    first: Sequence[Table]
+    """Before the figures."""
+    tables: Sequence[Table]
+    """Behind them."""
+    figures: Sequence[Picture]
+    undrawn: Sequence[tuple[str, str]]
+    provenance: Facts
+    settings: Sequence[tuple[str, Facts]]
+
+
+def html(joined: Joined, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
+    """The report as one HTML page; `drawn` are all figures of `analysis.figures.draw_all`, study by study.
+
+    Raises `RecordsError` as `analysis.differences.comparable`.
+    """
+    found = list(_sections(joined, margin, drawn))
+    page = Environment(
+        loader=PackageLoader("analysis", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html.jinja")
+    return page.render(
+        title="noisy-pairs: " + " and ".join(dict.fromkeys(one.title for one in found)),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=_version(),
+        folders=[str(folder) for folder in joined.folders],
+        notes=[*(f"Conflict: {line}" for line in joined.conflicts), *joined.notes],
+        sections=found,
+    )
+
+
+def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
+    """The report's tables in Markdown or LaTeX, with what was run and what a reader must know."""
+    mark = "" if form == "md" else "% "
+    blocks = [f"{mark}{line}" for line in (*joined.conflicts, *joined.notes)]
+    for one in _sections(joined, margin, ()):
+        lines = [*one.warnings, *(f"{name}: {value}" for name, value in (*one.facts, *one.provenance))]
+        if form == "md":
+            blocks += [f"## {one.title}", "\n".join(f"- {line}" for line in lines)]
+        else:
+            blocks += ["\n".join(f"% {line}" for line in (one.title, *lines))]
+        blocks += [(markdown if form == "md" else latex)(table) for table in (*one.first, *one.tables)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
+    found = list(studies(joined.records))
+    for number, (study, title) in enumerate(zip(found, titles(found), strict=True), start=1):
+        own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
+        plans = {str(folder): read_plan(folder) for folder in folders_of(study, joined.folders)}
+        yield _section(study, title, f"study-{number}", margin, own, plans)
+
+
+def _section(
+    study: Study, title: str, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]
+) -> Section:
+    cells = coverage(study.records, list(plans.values()))
+    return Section(
+        anchor=anchor,
+        title=title,
+        warnings=section.warnings(study, list(plans.values())),
+        facts=section.facts(study, cells, list(plans.values())),
+        first=[
+            tables.in_short(study, anchor, margin),
+            tables.verdicts(judge(study.records, margin=margin), anchor, margin),
+        ],
+        tables=list(tables.detail_tables(study, cells, anchor, margin)),
+        figures=[
+            Picture(one.title, one.caption, base64.b64encode(as_svg(one.figure)).decode())
+            for one in drawn
+            if one.figure is not None
+        ],
+        undrawn=[(one.title, one.reason) for one in drawn if one.figure is None],
+        provenance=section.provenance(study),
+        settings=section.settings(plans),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report; returns the exit code, 2 for a user's mistake."""
+    options = _parser().parse_args(arguments)
+    margin = options.margin / 100
+    try:
+        joined = read_sweeps(options.dir)
+        out = options.out or _default_out(options.dir, options.format)
+        if options.format == "html":
+            text = html(joined, draw_all(joined.records, joined.folders), margin=margin)
+        else:
+            text = words(joined, options.format, margin=margin)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except (RecordsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    say(joined)
+    print(out)
+    return 0
+
+
+def _default_out(folders: Sequence[Path], form: Format) -> Path:
+    if len(folders) > 1:
+        raise RecordsError(f"several folders: say where to write their report, as in --out report{ENDINGS[form]}")
+    return (folders[0] if folders[0].is_dir() else folders[0].parent) / f"report{ENDINGS[form]}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
+    parser.add_argument("dir", nargs="+", type=Path, metavar="DIR", help="a sweep's folder, or its summary.parquet")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write to; by default DIR/report.html")
+    parser.add_argument("--format", choices=tuple(ENDINGS), default="html", help="the page, or its tables alone")
+    parser.add_argument(
+        "--margin",
+        type=number_between("the margin", 0, 100),
+        default=100 * MARGIN,
+        metavar="POINTS",
+        help='"robust" means: not worse by more than this (default: %(default)g)',
+    )
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("noisy-pairs")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    exit_with(main)

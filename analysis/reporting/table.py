@@ -1,0 +1,164 @@
+"""A table to be read: columns that know how their values are written, as HTML, Markdown and LaTeX need it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+ABSENT = "-"
+
+
+class Entry(NamedTuple):
+    """What stands in a cell of the table, and what it is sorted by (empty where it is absent)."""
+
+    text: str
+    sort: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table."""
+
+    heading: str
+    value: Callable[[Mapping[str, Any]], Any]
+    """From a row of the frame to what the entry is sorted by."""
+    write: Callable[[Any], str] = str
+    """From that value to its text."""
+    text: bool = False
+    """Words, set to the left; otherwise a number."""
+    verdict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table with its words."""
+
+    anchor: str
+    title: str
+    note: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Entry]]
+    empty: str = "Nothing to show."
+
+
+def make(
+    anchor: str, title: str, note: str, columns: Sequence[Column], frame: pd.DataFrame, empty: str = "Nothing to show."
+) -> Table:
+    """The rows of a frame as a table, in their order."""
+    rows = [[_entry(column, row) for column in columns] for row in frame.to_dict("records")]
+    return Table(anchor=anchor, title=title, note=note, columns=columns, rows=rows, empty=empty)
+
+
+def text(heading: str, name: str, write: Callable[[Any], str] = str) -> Column:
+    """A column of words."""
+    return Column(heading=heading, value=lambda row: row[name], write=write, text=True)
+
+
+def number(heading: str, name: str, form: str = "g", scale: float = 1.0) -> Column:
+    """A column of numbers, written in a format after they were multiplied."""
+
+    def write(value: float) -> str:
+        return "∞" if math.isinf(value) else format(scale * value, form)
+
+    return Column(heading=heading, value=lambda row: row[name], write=write)
+
+
+def percent(heading: str, name: str) -> Column:
+    """A column of fractions in %."""
+    return number(heading, name, ".1f", 100)
+
+
+def points(heading: str, name: str) -> Column:
+    """A column of differences of fractions, in points."""
+    return number(heading, name, "+.2f", 100)
+
+
+def interval(heading: str, low: str = "low", high: str = "high") -> Column:
+    """A column of intervals of differences, in points; sorted by the lower end."""
+
+    def value(row: Mapping[str, Any]) -> Any:
+        return None if _absent(row[low]) else Ends(100 * row[low], 100 * row[high])
+
+    return Column(heading=heading, value=value)
+
+
+class Ends(float):
+    """The lower end of an interval, which it is sorted by; its text shows both."""
+
+    high: float
+
+    def __new__(cls, low: float, high: float) -> "Ends":
+        """An interval from low to high."""
+        ends = super().__new__(cls, low)
+        ends.high = high
+        return ends
+
+    def __str__(self) -> str:
+        return f"[{float(self):+.2f}, {self.high:+.2f}]"
+
+
+def p_value(heading: str, name: str) -> Column:
+    """A column of p values."""
+    return Column(
+        heading=heading, value=lambda row: row[name], write=lambda p: "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0")
+    )
+
+
+def markdown(table: Table) -> str:
+    """The table in Markdown (GitHub's)."""
+    heads = [column.heading for column in table.columns]
+    rule = [":--" if column.text else "--:" for column in table.columns]
+    lines = [f"### {table.title}", ""]
+    if table.note:
+        lines += [table.note, ""]
+    if not table.rows:
+        return "\n".join([*lines, table.empty])
+    body = [[entry.text.replace("|", "\\|") for entry in row] for row in table.rows]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in [heads, rule, *body])])
+
+
+def latex(table: Table) -> str:
+    """The table for LaTeX with the package booktabs, as a `table` with caption and label."""
+    if not table.rows:
+        return f"% {table.title}: {table.empty}"
+    heads = [column.heading for column in table.columns]
+    frame = pd.DataFrame([[entry.text for entry in row] for row in table.rows]).set_axis(range(len(heads)), axis=1)
+    layout = "".join("l" if column.text else "r" for column in table.columns)
+    caption = _escape(f"{table.title}. {table.note}".strip())
+    frame = frame.map(_escape).set_axis([_escape(head) for head in heads], axis=1)
+    return frame.to_latex(
+        index=False, escape=False, column_format=layout, caption=caption, label=f"tab:{table.anchor}", position="htbp"
+    ).rstrip()
+
+
+_LATEX = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "±": r"$\pm$",
+        "∞": r"$\infty$",
+    }
+)
+
+
+def _escape(words: str) -> str:
+    return words.translate(_LATEX)
+
+
+def _entry(column: Column, row: Mapping[Any, Any]) -> Entry:
+    value = column.value(row)
+    if _absent(value):
+        return Entry(ABSENT, "")
+    # As JavaScript spells numbers.
+    sort = repr(float(value)).replace("inf", "Infinity") if isinstance(value, int | float) else str(value)
+    return Entry(column.write(value), sort)
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
