@@ -8,9 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def run(*words, cwd=ROOT, env=None):
+def run(*words, cwd=ROOT, env=None, report=False):
+    """Without the report, which takes as long as a small sweep."""
     return subprocess.run(
-        [sys.executable, "-m", "sweep.run", *map(str, words)],
+        [sys.executable, "-m", "sweep.run", *map(str, words), *([] if report else ["--no-report"])],
         cwd=cwd,
         env={**os.environ, **(env or {})},
         capture_output=True,

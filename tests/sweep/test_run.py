@@ -14,6 +14,7 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
+from analysis.predictions import read_predictions
 from analysis.records import read_curves, read_records
 from sweep.config import from_yaml
 from sweep.presets import preset
@@ -37,7 +38,7 @@ def runs(folder):
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke") / "out"
-    return folder, run("vts-smoke", "--out", folder, "--workers", 2)
+    return folder, run("vts-smoke", "--out", folder, "--workers", 2, report=True)
 
 
 def test_smoke_scores_tell_cells_apart(smoke):
@@ -97,7 +98,34 @@ def test_mlflow_has_a_parent_and_a_child_for_each_cell_with_curves_and_metrics(s
         history = client.get_metric_history(child.info.run_id, "probe/val_f1_macro")
         assert [point.step for point in history] == [20, 40]
     names = {artifact.path for artifact in client.list_artifacts(parents[0].info.run_id)}
-    assert names >= {"summary.parquet", "tables.txt", "sweep.yaml"}
+    assert names >= {"summary.parquet", "tables.txt", "sweep.yaml", "report.html", "figures"}
+    figures = {artifact.path for artifact in client.list_artifacts(parents[0].info.run_id, "figures")}
+    assert {"figures/vts-fig5.svg", "figures/vts-fig5.png", "figures/vts-predictions.png"} <= figures
+
+
+def test_the_end_of_a_sweep_judges_draws_and_reports(smoke):
+    folder, done = smoke
+    assert re.search(r"the paper's sentences: 0 supported, 0 contradicted, \\d+ undecided", done.stdout)
+    assert f"report    {folder / 'report.html'}" in done.stdout
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "vts-smoke" in page
+    assert "One seed: there are no intervals" in page
+    assert "Nothing: every planned cell is done." in page
+    keys = read_records(folder).key
+    assert {path.stem for path in (folder / "predictions").iterdir()} == set(keys)
+    assert len(read_predictions(folder, keys)) == 4 * len(keys)
+
+
+def test_a_report_that_cannot_be_made_costs_nothing_that_is_recorded(smoke, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(smoke[0], folder)
+    (folder / "report.html").unlink()
+    (folder / "report.html").mkdir()
+    done = run("vts-smoke", "--out", folder, "--workers", 2, report=True)
+    assert done.returncode == 0
+    assert "the report could not be made" in done.stdout
+    assert "macro F1 on test, %" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_one_worker_gives_the_same_bits_as_two_and_as_no_ray_at_all(smoke, tmp_path):
