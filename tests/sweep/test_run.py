@@ -105,7 +105,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_cell_with_curves_and_metrics(s
 
 def test_the_end_of_a_sweep_judges_draws_and_reports(smoke):
     folder, done = smoke
-    assert re.search(r"the paper's sentences: 0 supported, 0 contradicted, \\d+ undecided", done.stdout)
+    assert re.search(r"the paper's sentences: 0 supported, 0 contradicted, \d+ undecided", done.stdout)
     assert f"report    {folder / 'report.html'}" in done.stdout
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "vts-smoke" in page
