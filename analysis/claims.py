@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from analysis.commandline import exit_with, number_between
+from analysis.commandline import exit_with, number_between, printable
 from analysis.comparisons import MARGIN
 from analysis.errors import RecordsError
 from analysis.findings import FINDINGS
@@ -76,9 +76,7 @@ def count_verdicts(judgements: Iterable[Judgement]) -> str:
 def render(judgements: Sequence[Judgement], *, width: int = 120, everything: bool = False) -> str:
     """The judgements as text, a section per study; those not applicable in one line unless `everything`."""
     sections = [_section(list(part), width, everything) for _, part in groupby(judgements, key=lambda j: j.study)]
-    # Names come from anywhere: keep escape codes out of the terminal.
-    lines = "\n\n".join(sections).split("\n")
-    return "\n".join("".join(c if c.isprintable() else " " for c in line).rstrip() for line in lines)
+    return "\n".join(line.rstrip() for line in printable("\n\n".join(sections)).split("\n"))
 
 
 _HEAD = ("study", "asked", "key", "sentence", "where", "verdict", "unit")
@@ -133,7 +131,7 @@ def _section(judgements: Sequence[Judgement], width: int, everything: bool) -> s
 def _claim(j: Judgement, width: int) -> Iterator[str]:
     finding = j.finding
     yield from _wrapped(f"{j.verdict:<16}", f"{finding.key} ({finding.where}): {finding.sentence}", width)
-    ranked = sorted(j.parts, key=lambda part: -math.inf if math.isnan(part.slack) else part.slack)
+    ranked = j.ranked
     shown = j.parts if len(j.parts) <= _PARTS_SHOWN else ranked[: _PARTS_SHOWN - 1]
     names = max((len(part.name) for part in shown), default=0)
     for part in shown:
@@ -202,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("dirs", type=Path, nargs="+", metavar="DIR", help="a sweep's folder, or its summary.parquet")
     parser.add_argument("--margin", type=number_between("the margin", 0, 100), default=100 * MARGIN, metavar="POINTS")
     parser.add_argument(
-        "--level", type=number_between("the level", 0, 1), default=LEVEL, help="of the intervals (0.95)"
+        "--level", type=number_between("the level", 0, 0.9999), default=LEVEL, help="of the intervals (0.95)"
     )
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
     parser.add_argument("--all", action="store_true", help="show each finding that is not applicable too")

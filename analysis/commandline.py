@@ -19,6 +19,11 @@ def exit_with(main: Callable[[], int]) -> None:
     sys.exit(code)
 
 
+def printable(text: str) -> str:
+    """Text of records, which comes from anywhere, without what would control a terminal; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
 def number_between(name: str, low: float, high: float) -> Callable[[str], float]:
     """A type for `add_argument`: a number strictly between `low` and `high`."""
 

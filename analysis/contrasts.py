@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis.differences import BASELINES, comparable
 from analysis.studies import Study
+from analysis.tables import in_order
 
 #: The paper's losses, and those of them that compare pieces of images.
 LOSSES = ("moco", "within_image", "cross_image")
@@ -63,7 +64,7 @@ class Grid:
     def losses(self) -> tuple[str, ...]:
         """The losses a claim about all of them speaks of: the paper's, or on data of one's own those that were run."""
         present = {objective for objective, *_ in self.scores} - set(BASELINES)
-        return tuple(sorted(present, key=_place)) if self.asked else LOSSES
+        return tuple(in_order(present)) if self.asked else LOSSES
 
     def zero(self, objective: str) -> np.ndarray | None:
         """The scores at rho 0 by seed; None where the study has no such cell."""
@@ -84,8 +85,7 @@ def grid_of(study: Study) -> Grid:
     records = comparable(study.records, study.metric)
     records = records.assign(val_f1_macro=records["val_f1_macro"].where(records["status"] == "done"))
     point = ["objective", "pairing", "rho", "nu"]
-    # Rounded, because rho is a key here and may have been computed.
-    wide = records.assign(rho=records["rho"].round(9), nu=records["nu"].round(9)).set_index([*point, "seed"])
+    wide = records.set_index([*point, "seed"])
     seeds = np.sort(records["seed"].unique())
     score, validation = (_by_cell(wide[name], seeds) for name in (study.metric, "val_f1_macro"))
     return Grid(dataset=study.dataset, seeds=seeds, scores=score, validation=validation)
@@ -209,10 +209,6 @@ def chosen_over(grid: Grid, baseline: str) -> Contrast:
 def _by_cell(column: pd.Series, seeds: np.ndarray) -> dict[tuple[str, str, float, float], np.ndarray]:
     wide = column.astype(float).unstack("seed").reindex(columns=seeds)
     return dict(zip(wide.index.tolist(), wide.to_numpy(), strict=True))
-
-
-def _place(objective: str) -> tuple[int, str]:
-    return LOSSES.index(objective) if objective in LOSSES else len(LOSSES), objective
 
 
 def _nothing(grid: Grid) -> np.ndarray:

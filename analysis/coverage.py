@@ -10,6 +10,7 @@ import yaml
 
 from analysis.differences import BASELINES
 
+_AXES = {"objectives": (str,), "rho": (int, float), "nu": (int, float), "pairings": (str,), "seeds": (int,)}
 COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
 
 
@@ -17,9 +18,12 @@ def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> 
     """A row for each cell of a study that is recorded or planned: its coordinates, `status`, `error`.
 
     `status` is done, failed or missing. Planned is what the axes of `plans` span (see `read_plan`) and, beside that,
-    every recorded grid point with every recorded seed. `records` are those of one study.
+    every recorded grid point with every loss and every seed that is recorded: so do figures and claims count.
+    `records` are those of one study.
     """
-    points = records[COORDINATES[:-1]].drop_duplicates()
+    losses = records.loc[~records["objective"].isin(BASELINES), ["objective"]].drop_duplicates()
+    noisy = records.loc[records["rho"] > 0, COORDINATES[1:-1]].drop_duplicates()
+    points = pd.concat([records[COORDINATES[:-1]], losses.merge(noisy, how="cross")]).drop_duplicates()
     planned = [points.merge(records[["seed"]].drop_duplicates(), how="cross")]
     has_nu = _has_nu(records)
     planned += [pd.DataFrame(_cells(plan, has_nu), columns=COORDINATES) for plan in plans]
@@ -35,7 +39,13 @@ def read_plan(folder: Path) -> dict[str, Any]:
         found = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and _sound(found) else {}
+
+
+def _sound(plan: Mapping[str, Any]) -> bool:
+    """Whether each axis that it has is a list of values of its type."""
+    axes = [(plan.get(name) or [], kinds) for name, kinds in _AXES.items()]
+    return all(isinstance(axis, list) and all(isinstance(value, kinds) for value in axis) for axis, kinds in axes)
 
 
 def _has_nu(records: pd.DataFrame) -> bool:

@@ -113,8 +113,9 @@ FIGURES: Mapping[str, Kind] = {
     ),
     "forest-zero": Kind(
         title="With noisy pairs minus without, every cell",
-        caption="Every cell minus the cell of rho 0, paired by seed, and below (diamond) the mean over the grid with "
-        "its 95% interval. Many intervals: one in twenty misses by chance. {intervals} Data: {source}.",
+        caption="Every cell minus the cell of rho 0, paired by seed, and below (diamond) the mean over all of them, "
+        "nu 1 included, with its 95% interval. Many intervals: one in twenty misses by chance. {intervals} "
+        "Data: {source}.",
         draw=maps.forest_zero,
     ),
     "pairings": Kind(

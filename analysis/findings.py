@@ -98,7 +98,7 @@ _REAL = (
 _OTHERS = (
     Finding(
         key="never_detrimental",
-        sentence="No conditions under which noisy pairs are detrimental, unless they become false positives",
+        sentence="No conditions under which noisy pairs are consistently detrimental, unless they are false positives",
         where="VI",
         about=("vts", "real"),
         needs="noisy cells with nu < 1 and rho 0",

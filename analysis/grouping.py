@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.columns import COLUMNS
+from analysis.commandline import printable
 from analysis.errors import RecordsError
 from analysis.intervals import LEVEL
 from analysis.studies import STUDY, headline
@@ -81,7 +82,7 @@ def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
         for row in part.to_dict("records"):
             rows.append([_text(row[name]) for name in by])
             rows[-1] += [_number(row[name], 100 if unit == "0-1" else 1) for name in _PRINTED]
-        title = _printable(f"{place}, recipe {head['recipe']}{data}: {what}, 95% interval over seeds")
+        title = printable(f"{place}, recipe {head['recipe']}{data}: {what}, 95% interval over seeds")
         sections.append("\n".join([title, *aligned(rows), *_reasons(part)]))
     if len(table) > _SHOWN:
         sections.append(f"and {len(table) - _SHOWN} more groups: write all of them with --out groups.csv")
@@ -162,11 +163,7 @@ def _reasons(part: pd.DataFrame) -> list[str]:
 
 def _text(value: Any) -> str:
     text = "-" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
-    return _printable(text)[:40]
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+    return printable(text)[:40]
 
 
 def _number(value: float, scale: int) -> str:

@@ -119,14 +119,16 @@ def _conflicts(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]
 def _counted_once(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
     """A line for each two folders and kind of repetition that is no conflict."""
     lost_done, won_done = (whole.loc[pairs[name], "status"].eq("done").to_numpy() for name in ("loser", "winner"))
-    kinds = pairs.assign(lost_done=lost_done, won_done=won_done, key=pairs["loser"].map(whole["key"]))
+    scored = whole.loc[pairs["loser"], "test_f1_macro"].notna().to_numpy()
+    kinds = pairs.assign(lost_done=lost_done, won_done=won_done, scored=scored, key=pairs["loser"].map(whole["key"]))
     kinds = kinds[kinds["score"].isna()]
     lines = []
-    for _, part in kinds.groupby(["lost", "won", "lost_done", "won_done"]):
+    for _, part in kinds.groupby(["lost", "won", "lost_done", "won_done", "scored"]):
         first, keys = part.iloc[0], part["key"]
         there, here, count = folders[first["lost"]], folders[first["won"]], _count(len(part))
         if first["lost_done"]:
-            lines.append(f"{count} of {there} also in {here}, with the same scores: counted once")
+            how = "with the same scores" if first["scored"] else "without a score there"
+            lines.append(f"{count} of {there} also in {here}, {how}: counted once")
         elif first["won_done"]:
             lines.append(f"{count} failed in {there} and done in {here}: done counts ({_some(keys)})")
         else:

@@ -40,11 +40,14 @@ class Judged:
     name: str
     region: Region
     estimate: Estimate
+    """With the interval it is judged by: of the level asked for where the mean lies inside the region, else of that
+    corrected for the number of parts."""
     verdict: Verdict
     expected: int
     """Cells of the grid that the part is about; more than `estimate.cells` where some have no value or one seed."""
     p: float
-    """Two-sided p of the mean being at the bound of the region, by t; below 1 - level it supports. NaN without one."""
+    """Two-sided p of the mean being at the nearer bound of the region, by t; below 1 - level it supports. 1 where the
+    mean lies outside; NaN without an interval."""
     reason: str
     """What would decide it; empty where it is decided."""
     further: float
@@ -64,7 +67,7 @@ class Judgement:
 
     finding: Finding
     study: str
-    """Names the study: its title, its recipe and, where that is not enough, its data."""
+    """The study's title."""
     score: str
     seeds: int
     asked: bool
@@ -79,9 +82,18 @@ class Judgement:
     """The same, corrected for all findings asked of the study (Holm)."""
 
     @property
+    def ranked(self) -> list[Judged]:
+        """The parts, those first that speak most against the finding: the contradicted, then those without a value."""
+
+        def place(part: Judged) -> tuple[bool, float]:
+            return part.verdict != "contradicted", -math.inf if math.isnan(part.slack) else part.slack
+
+        return sorted(self.parts, key=place)
+
+    @property
     def weakest(self) -> Judged | None:
         """The part that speaks most against the finding; None where it is not applicable."""
-        return min(self.parts, key=lambda part: -math.inf if math.isnan(part.slack) else part.slack, default=None)
+        return next(iter(self.ranked), None)
 
 
 def judge(records: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL) -> list[Judgement]:
@@ -94,11 +106,8 @@ def judge(records: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL
         raise ValueError(f"margin {margin} must be above 0 and level {level} between 0 and 1")
     judgements: list[Judgement] = []
     for study in studies(records):
-        grid, name = grid_of(study), f"{study.title}, recipe {study.recipe}"
-        if name in {judgement.study for judgement in judgements}:
-            name += f", data {study.records['data'].iloc[0]}"
+        grid = grid_of(study)
         judged = [judge_finding(finding, study, grid, margin=margin, level=level) for finding in FINDINGS]
-        judged = [replace(judgement, study=name) for judgement in judged]
         corrected = holm(np.array([judgement.p for judgement in judged]))
         judgements += [replace(j, p_holm=float(p)) for j, p in zip(judged, corrected, strict=True)]
     return judgements
@@ -110,7 +119,7 @@ def judge_finding(
     """One finding asked of one study, whose grid is `grid`; `p_holm` is NaN."""
     frame = Judgement(
         finding=finding,
-        study=f"{study.title}, recipe {study.recipe}",
+        study=study.title,
         score=study.score,
         seeds=study.seeds,
         asked=grid.asked,
@@ -130,12 +139,13 @@ def judge_finding(
 
 
 def _judge_part(part: Part, needs: str, *, level: float, strict: float) -> Judged:
-    estimate = part.estimate(part.values, level=level)
+    estimate = e = part.estimate(part.values, level=level)
     expected = int(part.values["cell"].nunique())
     verdict: Verdict = "undecided"
     reason, further = _absence(estimate, expected, needs), math.nan
     if not reason:
-        e = estimate if _contains(part.region, estimate.estimate) else part.estimate(part.values, level=strict)
+        if not _contains(part.region, estimate.estimate):
+            e = part.estimate(part.values, level=strict)
         verdict = "supported" if _inside(e, part.region) else "contradicted" if _outside(e, part.region) else verdict
     if not reason and verdict == "undecided":
         further = _further(part, e)
@@ -143,7 +153,7 @@ def _judge_part(part: Part, needs: str, *, level: float, strict: float) -> Judge
     return Judged(
         name=part.name,
         region=part.region,
-        estimate=estimate,
+        estimate=e,
         verdict=verdict,
         expected=expected,
         p=_p(estimate, part.region),

@@ -1,5 +1,6 @@
 """Parquet files that are either whole or not there."""
 
+import errno
 import os
 import uuid
 from collections.abc import Sequence
@@ -49,7 +50,12 @@ def read(path: Path, *, columns: Sequence[str] | None = None, remedy: str) -> pa
 
 
 def files(folder: Path) -> list[Path]:
-    """The Parquet files below `folder`, sorted, hidden ones passed over; [] where it is absent."""
+    """The Parquet files below `folder`, sorted, hidden ones passed over; [] where it is absent.
+
+    Raises `PermissionError` for a folder that may not be looked into.
+    """
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))  # a glob would find nothing there
     found = (path for path in folder.rglob("*.parquet") if path.is_file())
     return sorted(path for path in found if not _hidden(path.relative_to(folder)))
 

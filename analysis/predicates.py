@@ -79,26 +79,27 @@ def kind_of(dataset: str) -> Kind:
 def span_of_seeds(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
     """The range that three seeds of a cell are expected to span: 1.693 standard deviations, pooled over cells.
 
-    Its interval is from chi-square with seeds - 1 degrees of freedom, as if the cells of a seed erred as one: wider
-    than need be where they do not. Below two seeds it is NaN.
+    Its interval is from chi-square with the degrees of freedom of one cell (seeds - 1, averaged over cells), as if the
+    cells of a seed erred as one: wider than need be where they do not. Below two seeds it is NaN.
     """
     by_cell = values.dropna(subset="value").groupby("cell", sort=False)["value"].agg(["count", "var"])
     several = by_cell[by_cell["count"] > 1]
     within = values["cell"].isin(several.index) & values["value"].notna()
     seeds = int(values.loc[within, "seed"].nunique())
-    span = low = high = math.nan
+    span = low = high = freedom = math.nan
     if seeds:
         deviation = math.sqrt(float(np.average(several["var"], weights=several["count"] - 1)))
         span = RANGE_OF_THREE * deviation
-        tails = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], seeds - 1)
-        low, high = (float(span * math.sqrt((seeds - 1) / tail)) for tail in tails)
+        freedom = float((several["count"] - 1).mean())
+        tails = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], freedom)
+        low, high = (float(span * math.sqrt(freedom / tail)) for tail in tails)
     return Estimate(
         estimate=span,
         low=low,
         high=high,
         level=level,
         error=math.nan,
-        freedom=float(seeds - 1) if seeds else math.nan,
+        freedom=freedom,
         p=math.nan,
         p_exact=math.nan,
         method="chi-square over seeds" if seeds else "no interval: one seed" if len(by_cell) else "no value",

@@ -94,6 +94,8 @@ def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
         frame = _load([path], remedy=_RECOMPACT, distinct=("key", "data")).to_pandas()
     else:
         frame = _load(_record_files(path), remedy=_RERUN, distinct=("key",)).to_pandas()
+    # They name cells, and may have been computed: .1 + .2 is .3.
+    frame = frame.assign(rho=frame["rho"].round(9), nu=frame["nu"].round(9))
     # With a null they would turn to floats: a column's type shall not depend on its content.
     steps = {c.name: "Int64" for c in COLUMNS if c.type == pa.int64() and c.required != "always"}
     return frame.astype(steps)

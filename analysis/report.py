@@ -27,7 +27,7 @@ from analysis.judging import judge
 from analysis.reporting import section, tables
 from analysis.reporting.section import Facts
 from analysis.reporting.table import Table, latex, markdown
-from analysis.studies import Study, studies, titles
+from analysis.studies import Study, studies
 
 Format = Literal["html", "md", "latex"]
 ENDINGS: dict[Format, str] = {"html": ".html", "md": ".md", "latex": ".tex"}
@@ -98,25 +98,23 @@ def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGI
 
 
 def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
-    found = list(studies(joined.records))
-    for number, (study, title) in enumerate(zip(found, titles(found), strict=True), start=1):
+    for number, study in enumerate(studies(joined.records), start=1):
         own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
         plans = {str(folder): read_plan(folder) for folder in folders_of(study, joined.folders)}
-        yield _section(study, title, f"study-{number}", margin, own, plans)
+        yield _section(study, f"study-{number}", margin, own, plans)
 
 
-def _section(
-    study: Study, title: str, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]
-) -> Section:
+def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]) -> Section:
     cells = coverage(study.records, list(plans.values()))
+    judgements = judge(study.records, margin=margin)
     return Section(
         anchor=anchor,
-        title=title,
-        warnings=section.warnings(study, list(plans.values())),
+        title=study.title,
+        warnings=section.warnings(study, list(plans.values()), asked=any(j.asked for j in judgements)),
         facts=section.facts(study, cells, list(plans.values())),
         first=[
             tables.in_short(study, anchor, margin),
-            tables.verdicts(judge(study.records, margin=margin), anchor, margin),
+            tables.verdicts(judgements, anchor, margin),
         ],
         tables=list(tables.detail_tables(study, cells, anchor, margin)),
         figures=[

@@ -5,7 +5,7 @@ judged, drawn and tabled by itself.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ STUDY = ["dataset", "source", "recipe", "data"]
 class Study:
     """One recipe on one set of data: what its records share, and the records."""
 
+    title: str
+    """Its name for headings, other than that of every other study among the same records."""
     dataset: str
     recipe: str
     source: str
@@ -26,11 +28,6 @@ class Study:
     metric: str
     """The score that counts, a column of the records: see `headline`."""
     records: pd.DataFrame
-
-    @property
-    def title(self) -> str:
-        """Its name for headings."""
-        return f"{self.dataset} on {self.source}" if self.source else self.dataset
 
     @property
     def score(self) -> str:
@@ -43,25 +40,31 @@ class Study:
         return int(self.records.loc[self.records["status"] == "done", "seed"].nunique())
 
 
-def studies(records: pd.DataFrame) -> Iterator[Study]:
+def studies(records: pd.DataFrame) -> list[Study]:
     """The studies among records, sorted by `STUDY`; `records` as from `read_records`."""
     number = records[STUDY].fillna("").groupby(STUDY).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []:
-        part = records.take(rows).reset_index(drop=True)
-        dataset, source, recipe = (str(part[name].fillna("").iloc[0]) for name in STUDY[:3])
-        yield Study(dataset=dataset, recipe=recipe, source=source, metric=headline(part), records=part)
+    groups = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
+    parts = [records.take(rows).reset_index(drop=True) for rows in groups]
+    return [_study(part, title) for part, title in zip(parts, _titles(parts), strict=True)]
 
 
-def titles(found: Sequence[Study]) -> list[str]:
-    """A heading for each study; recipe and data are named where other headings would be the same."""
-    several = len({study.recipe for study in found}) > 1
-    names = [f"{study.title}, recipe {study.recipe}" if several else study.title for study in found]
+def _study(records: pd.DataFrame, title: str) -> Study:
+    dataset, source, recipe = (str(records[name].fillna("").iloc[0]) for name in STUDY[:3])
+    metric = headline(records)
+    return Study(title=title, dataset=dataset, recipe=recipe, source=source, metric=metric, records=records)
+
+
+def _titles(parts: Sequence[pd.DataFrame]) -> list[str]:
+    """Data set and source; recipe and data are named where titles would be the same without."""
+    heads = [part[STUDY].astype(object).where(part[STUDY].notna(), None).iloc[0] for part in parts]
+    names = [f"{head.dataset} on {head.source}" if head.source else str(head.dataset) for head in heads]
+    several = len({head.recipe for head in heads}) > 1
+    names = [f"{name}, recipe {head.recipe}" if several else name for name, head in zip(names, heads, strict=True)]
     count = Counter(names)
-    prints = [study.records["data"].iloc[0] for study in found]
     return [
-        f"{name}, data {'not recorded' if pd.isna(data) else data}" if count[name] > 1 else name
-        for name, data in zip(names, prints, strict=True)
+        f"{name}, data {head['data'] or 'not recorded'}" if count[name] > 1 else name
+        for name, head in zip(names, heads, strict=True)
     ]
 
 

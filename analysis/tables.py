@@ -1,10 +1,11 @@
 """The sweep's results as tables: as a frame, and as text for the end of a sweep on the terminal."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from analysis.commandline import printable
 from analysis.differences import (
     BASELINES,
     against_random,
@@ -12,7 +13,7 @@ from analysis.differences import (
     difference_by_objective,
     noisy_minus_exposure,
 )
-from analysis.studies import STUDY, headline, studies, titles
+from analysis.studies import STUDY, headline, studies
 
 #: Order of the rows: baselines first, then the paper's losses.
 OBJECTIVES = (*BASELINES, "moco", "within_image", "cross_image")
@@ -58,16 +59,13 @@ def render(records: pd.DataFrame) -> str:
     `STUDIES_SHOWN` studies the first are shown, and the others counted. `records` as from `read_records`.
     """
     number = records[STUDY].fillna("").groupby(STUDY).ngroup()
-    found = list(studies(records[number < STUDIES_SHOWN]))
     sections = []
-    for study, title in zip(found, titles(found), strict=True):
-        blocks = (_f1_block(study.records, title), *(make(study.records) for make in _BLOCKS))
+    for study in studies(records[number < STUDIES_SHOWN]):
+        blocks = (_f1_block(study.records, study.title), *(make(study.records) for make in _BLOCKS))
         sections += [block for block in blocks if block]
     if (more := number.nunique() - STUDIES_SHOWN) > 0:
         sections.append(f"and {more} more studies: name fewer folders, or write all of them with --by and --out")
-    # Error texts come from anywhere: keep escape codes out of the terminal and lines within the width.
-    lines = "\n\n".join(sections).split("\n")
-    return "\n".join("".join(c if c.isprintable() else " " for c in line)[:WIDTH].rstrip() for line in lines)
+    return "\n".join(line[:WIDTH].rstrip() for line in printable("\n\n".join(sections)).split("\n"))
 
 
 def _f1_block(records: pd.DataFrame, title: str) -> str:
@@ -196,10 +194,15 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """Losses and baselines, each once, in the order of `OBJECTIVES`, others behind by name."""
+    found = set(names)
+    return [*(name for name in OBJECTIVES if name in found), *sorted(found - set(OBJECTIVES))]
+
+
 def in_paper_order(table: pd.DataFrame) -> pd.DataFrame:
     """Sorted by dataset and `OBJECTIVES`, others behind by name; within an objective as before."""
-    others = sorted(set(table["objective"]) - set(OBJECTIVES))
-    place = {name: index for index, name in enumerate([*OBJECTIVES, *others])}
+    place = {name: index for index, name in enumerate(in_order(table["objective"]))}
     return table.sort_values(
         ["dataset", "objective"],
         key=lambda column: column.map(place) if column.name == "objective" else column,

@@ -6,7 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ from tyro import _errors  # pinned; the only way to say a parse failure in one l
 from analysis.errors import RecordsError
 from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml
-from sweep.presets import described, preset
+from sweep.presets import PRESETS, described, preset
 
 DEFAULT = "vts-quick"
 
@@ -86,7 +86,14 @@ def parse(argv: Sequence[str]) -> Command:
         )
     if unknown:
         raise InputError(_unknown(base, unknown[0]))
-    return command
+    return replace(command, sweep=_named(command.sweep))
+
+
+def _named(sweep: Sweep) -> Sweep:
+    """The sweep, its preset called changed where the recipe is no longer the preset's: reports go by the name."""
+    if sweep.preset in PRESETS and sweep.recipe != preset(sweep.preset).recipe:
+        return replace(sweep, preset=f"{sweep.preset}, changed")
+    return sweep
 
 
 def _value_of(flag: str, argv: Sequence[str]) -> str | None:

@@ -1,5 +1,6 @@
 """What a command says: at the beginning what it runs, at the end what was found and what is missing."""
 
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ import pandas as pd
 from analysis import tables
 from analysis.comparisons import by_objective
 from analysis.differences import noisy_minus_exposure
-from analysis.errors import RecordsError
 from analysis.records import compact, read_records, recorded_keys
 from analysis.studies import headline
 from datasets.source import Source
@@ -18,6 +18,8 @@ from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.logbook import Logbook
 from trainables.cell import Cell
+
+log = logging.getLogger(__name__)
 
 
 def announce(sweep: Sweep, source: Source) -> None:
@@ -73,8 +75,9 @@ def _report(folder: Folder) -> list[Path]:
         drawn = draw_all(joined.records, joined.folders)
         save(drawn, folder.figures)
         folder.report.write_text(html(joined, drawn), encoding="utf-8")
-    except (RecordsError, OSError) as error:
-        print(f"the report could not be made: {error}")
+    except Exception as error:  # whatever it is: the sweep has ended well, and its records are complete
+        log.exception("the report could not be made")
+        print(f"the report could not be made: {' '.join(str(error).split()) or type(error).__name__}; see {folder.log}")
         return []
     return [folder.report, folder.figures]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.comparisons import by_cell
 from analysis.differences import BASELINES, against_rho_zero, comparable, noisy_minus_exposure
 from analysis.studies import Study
-from analysis.tables import OBJECTIVES
+from analysis.tables import OBJECTIVES, in_order
 
 #: What names a cell within a study and a pairing.
 POINT = ("objective", "rho", "nu")
@@ -44,8 +44,7 @@ class Block:
 
 def losses(study: Study) -> list[str]:
     """The losses of a study, baselines left out, in the paper's order and others behind by name."""
-    found = set(study.records["objective"]) - set(BASELINES)
-    return [*(name for name in OBJECTIVES if name in found), *sorted(found - set(OBJECTIVES))]
+    return in_order(set(study.records["objective"]) - set(BASELINES))
 
 
 def has_nu(study: Study) -> bool:

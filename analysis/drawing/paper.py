@@ -12,6 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.contrasts import DENSE
 from analysis.drawing import cells, style
 from analysis.drawing.inputs import Inputs
 from analysis.drawing.style import DOUBLE, SINGLE, Frame, Look
@@ -23,7 +24,6 @@ Draw = Callable[[Study, Inputs], Figure | str]
 RHO = f"noisy-pairs rate {style.RHO}"
 POINTS = f"noisy {style.MINUS} exposure, points"
 
-_DENSE = ("within_image", "cross_image")
 _HAS_NU = "its pairs have a per-image noise nu"
 _NO_NU = "its pairs have no per-image noise nu"
 
@@ -59,7 +59,7 @@ def fig4(study: Study, inputs: Inputs) -> Figure | str:
 
 def fig5(study: Study, inputs: Inputs) -> Figure | str:
     """The score of both dense losses against rho, a panel a loss, a line a nu."""
-    return _levels_by_nu(study, _DENSE, other="fig1")
+    return _levels_by_nu(study, DENSE, other="fig1")
 
 
 def fig7(study: Study, inputs: Inputs) -> Figure | str:
@@ -82,7 +82,7 @@ def fig8(study: Study, inputs: Inputs) -> Figure | str:
 
 def fig9(study: Study, inputs: Inputs) -> Figure | str:
     """Noisy minus exposure of both dense losses against rho, a panel a loss, a line a nu."""
-    return _differences_by_nu(study, _DENSE, other="fig7")
+    return _differences_by_nu(study, DENSE, other="fig7")
 
 
 def no_pairs(study: Study) -> str | None:

@@ -6,8 +6,9 @@ told apart in grey. Sizes are inches and points at journal column width.
 
 import math
 import textwrap
-from collections.abc import Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,6 +66,8 @@ _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "noisy-pairs",
     "pdf.fonttype": 42,
+    # A source's name may hold a dollar sign.
+    "text.parse_math": False,
 }
 
 # Average width of a letter of DejaVu Sans, in its size; a little wide, so that nothing is cut.
@@ -118,9 +121,13 @@ _WORDS = {
 ABSENT = {"missing": "x", "failed": "X"}
 
 
-def context() -> AbstractContextManager[None]:
+@contextmanager
+def context() -> Iterator[None]:
     """Settings to draw and to save in; a user's own matplotlibrc is put aside, and nothing stays changed."""
-    return matplotlib.style.context(["default", _SETTINGS])
+    with matplotlib.style.context(["default", _SETTINGS]), warnings.catch_warnings():
+        # Letters that the font lacks are boxes in PNG and PDF, and themselves in SVG, where the reader's fonts serve.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def look(name: str) -> Look:

@@ -2,19 +2,21 @@
 
 SHORT = (
     "{score} with noisy pairs minus that of the same loss and seed without any (rho 0), points: the mean over the"
-    " grid with its 95 % interval over seeds. Pairs with nu = 1 share nothing with their clean image: they are "
-    "false positives, and stand apart."
+    " grid with its 95 % interval over seeds.{full}"
 )
 
 VERDICTS = (
     "Supported: the 95 % interval lies inside the claimed range; contradicted: outside it; undecided: neither. A "
     "sentence of several parts is supported if all of them are, contradicted if one is at a level that allows for "
-    "their number; the numbers are of the part that speaks most against it. p is that of the sentence being wrong by "
-    "chance alone, corrected for the number of sentences (Holm). The margin is {margin}. {left} more findings need "
-    "other data or cells: see python -m analysis.claims DIR --all."
+    "their number; the numbers are of the part that speaks most against it, with the interval it is judged by. Each "
+    "sentence is judged by itself: among twenty, one may err. p, small where a sentence is supported, is that of the "
+    "mean lying on the bound of the range, corrected for the number of sentences (Holm). The margin is {margin}. "
+    "{left} more findings need other data or cells: see python -m analysis.claims DIR --all."
 )
 
 SCORES = "{score}, %: mean and standard deviation over seeds."
+
+FULL = " Pairs with nu = 1 share nothing with their clean image: they are false positives, and stand apart."
 
 EXPOSURE = (
     "Points. Mean and standard deviation over the grid as in the paper; then the interval over seeds, and the "

@@ -8,27 +8,33 @@ import pandas as pd
 
 from analysis.reporting.learnt import unproven
 from analysis.studies import Study
-from analysis.tables import OBJECTIVES
+from analysis.tables import in_order
 
 Facts = list[tuple[str, str]]
 """Names and what they are, in words."""
 
 
-def warnings(study: Study, plans: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader must know before any number: how far this is from the paper's setting."""
+def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, asked: bool) -> list[str]:
+    """What a reader must know before any number: how far this is from the paper's setting.
+
+    `asked`: the paper does not speak of this data set.
+    """
     found = []
+    if asked:
+        found.append("The paper does not speak of these data: its sentences about real data are asked of them.")
     if study.dataset == "vts" and not study.source.lower().startswith("dtd"):
         found.append(f"These are results on {study.source or 'unnamed textures'}, not on DTD.")
     if study.dataset == "cifar10" and not study.source.startswith("CIFAR-10"):
         found.append(f"These are results on {study.source or 'unnamed images'}, not on CIFAR-10.")
-    presets = sorted({str(plan.get("preset", "")) for plan in plans} - {""})
+    presets = sorted({str(plan.get("preset") or "") for plan in plans})
     if not presets or not all(name.endswith("-paper") for name in presets):
-        setting = f"preset {', '.join(presets)}" if presets else "a setting that the folder does not name"
+        setting = f"preset {', '.join(presets)}" if any(presets) else "a setting that the folder does not name"
         found.append(
             f"Run with {setting}, which is not the paper's setting in scale, encoder or budget. The verdicts say "
             "whether these records agree with the paper's sentences; they reproduce nothing and refute nothing."
         )
-    if study.seeds < 2:
+    noisy = study.records[(study.records["status"] == "done") & (study.records["rho"] > 0)]
+    if noisy["seed"].nunique() < 2:
         found.append(
             "One seed: there are no intervals, and no sentence is judged. Give the same command with --seeds 0 1 2."
         )
@@ -43,14 +49,13 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]]) -> list[str]:
 def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]]) -> Facts:
     """What was run; `cells` as from `analysis.coverage.coverage`."""
     records = study.records
-    losses = sorted(set(records["objective"]), key=lambda name: OBJECTIVES.index(name) if name in OBJECTIVES else 99)
     counts = cells["status"].value_counts()
     states = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("done", "failed", "missing"))
     noisy = records[records["rho"] > 0]
     found = [
         ("data", study.source or "not recorded"),
         ("preset", ", ".join(sorted({str(plan["preset"]) for plan in plans if plan.get("preset")})) or "not recorded"),
-        ("losses and baselines", ", ".join(losses)),
+        ("losses and baselines", ", ".join(in_order(records["objective"]))),
         ("rho, the noisy-pairs rate", _levels(records["rho"])),
         ("nu, the per-image noise", _levels(noisy["nu"]) if (noisy["nu"] > 0).any() else "none: pairs are real ones"),
         ("pairings", ", ".join(sorted(set(noisy["pairing"]))).replace("_", " ") or "none"),

@@ -9,6 +9,9 @@ import pandas as pd
 
 ABSENT = "-"
 
+# Rows of a table that fit on a page of a journal.
+_PAGE = 40
+
 
 class Entry(NamedTuple):
     """What stands in a cell of the table, and what it is sorted by (empty where it is absent)."""
@@ -120,7 +123,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """The table for LaTeX with the package booktabs, as a `table` with caption and label."""
+    """The table for LaTeX with caption and label: the package booktabs, and longtable for more than a page."""
     if not table.rows:
         return f"% {table.title}: {table.empty}"
     heads = [column.heading for column in table.columns]
@@ -128,8 +131,15 @@ def latex(table: Table) -> str:
     layout = "".join("l" if column.text else "r" for column in table.columns)
     caption = _escape(f"{table.title}. {table.note}".strip())
     frame = frame.map(_escape).set_axis([_escape(head) for head in heads], axis=1)
+    long = len(table.rows) > _PAGE
     return frame.to_latex(
-        index=False, escape=False, column_format=layout, caption=caption, label=f"tab:{table.anchor}", position="htbp"
+        index=False,
+        escape=False,
+        column_format=layout,
+        caption=caption,
+        label=f"tab:{table.anchor}",
+        position=None if long else "htbp",
+        longtable=long,
     ).rstrip()
 
 

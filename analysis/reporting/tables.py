@@ -41,7 +41,7 @@ def in_short(study: Study, anchor: str, margin: float) -> Table:
     return make(
         f"{anchor}-short",
         "Do noisy pairs hurt?",
-        notes.SHORT.format(score=_sentence(study.score)),
+        notes.SHORT.format(score=_sentence(study.score), full=notes.FULL if full.any() else ""),
         [
             text("loss", "objective"),
             text("pairs", "kind"),
@@ -218,9 +218,7 @@ def absent_table(cells: pd.DataFrame, anchor: str) -> Table:
     return make(
         f"{anchor}-absent",
         "What is missing",
-        ""
-        if frame.empty
-        else "The same command of `sweep.run` runs what is missing, and with --retry-failed what failed.",
+        "" if frame.empty else notes.ABSENT,
         [
             text("status", "status"),
             *_CELL,

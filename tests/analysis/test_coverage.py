@@ -32,6 +32,14 @@ def test_a_plan_spans_the_cells_that_the_sweep_would_run(objectives, rho, nu, pa
     assert (found.status == "missing").sum() == len(wanted) - 1
 
 
+def test_a_point_that_another_loss_has_is_missing_of_a_loss_that_lacks_it(rows, frame):
+    records = frame([one for one in rows if not (one["objective"] == "moco" and one["rho"] == 1)])
+    found = coverage(records)
+    missing = found[found.status == "missing"]
+    assert set(zip(missing.objective, missing.rho, strict=True)) == {("moco", 1.0)}
+    assert len(missing) == 2 * 2 * 3
+
+
 def test_data_of_real_pairs_have_no_nu(row, frame):
     records = frame([row(rho=0.5, nu=0.0, dataset="xbd")])
     plan = {"objectives": ["moco"], "rho": [0, 0.5, 1], "nu": [], "pairings": ["noisy", "exposure"], "seeds": [0]}
@@ -50,7 +58,9 @@ def test_without_a_plan_the_recorded_grid_tells(rows, frame):
     assert found.loc[found.status == "failed", "error"].tolist() == ["ValueError: no"]
 
 
-@pytest.mark.parametrize("text", [None, "a: [", "just words", "\xff"])
+@pytest.mark.parametrize(
+    "text", [None, "a: [", "just words", "\xff", "rho: 0.5", "objectives: moco", "nu: [a]", "seeds: [[1]]"]
+)
 def test_a_plan_that_cannot_be_read_is_none(tmp_path, text):
     if text is not None:
         (tmp_path / "sweep.yaml").write_text(text, encoding="latin-1")

@@ -269,7 +269,17 @@ def test_span_pools_unequal_cells_and_leaves_out_those_of_one_seed():
     )
     span = span_of_seeds(values)
     assert span.estimate == pytest.approx(3 / np.sqrt(np.pi) * np.sqrt((2 + 8) / 3))
-    assert (span.cells, span.left_out, span.seeds, span.values, span.freedom) == (2, 1, 3, 5, 2)
+    assert (span.cells, span.left_out, span.seeds, span.values, span.freedom) == (2, 1, 3, 5, 1.5)
+
+
+def test_span_of_an_unbalanced_grid_misses_its_truth_no_more_often_than_it_says():
+    # Twenty cells of two seeds and one of ten, all erring alike: little is known, whatever the number of seeds.
+    rng, outside, runs = np.random.default_rng(0), np.zeros(2), 1_500
+    frame = pd.DataFrame({"cell": np.repeat(np.arange(21), [2] * 20 + [10]), "seed": [0, 1] * 20 + list(range(10))})
+    for _ in range(runs):
+        span = span_of_seeds(frame.assign(value=rng.normal(size=10)[frame["seed"]]))
+        outside += np.array([span.low, -span.high]) > np.array([1, -1]) * 3 / np.sqrt(np.pi)
+    assert (outside / runs < 0.05).all()
 
 
 def test_further_seeds_of_a_span_are_enough_and_one_fewer_is_not():

@@ -93,3 +93,9 @@ def test_files_are_sorted_and_hidden_ones_passed_over(tmp_path):
     (tmp_path / "folder.parquet").mkdir()
     assert parquet.files(tmp_path) == [tmp_path / "a/c.parquet", tmp_path / "b.parquet"]
     assert parquet.files(tmp_path / "absent") == []
+
+
+def test_a_folder_that_may_not_be_looked_into_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may look into everything
+    with pytest.raises(PermissionError, match="Permission denied"):
+        parquet.files(tmp_path)

@@ -279,3 +279,9 @@ def test_analysis_imports_nothing_heavy():
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_shares_that_were_computed_name_the_same_cell(tmp_path, row, classes):
+    for seed, nu in enumerate((0.3, 0.1 + 0.2)):
+        write_record(tmp_path, row(seed=seed, nu=nu), classes)
+    assert read_records(tmp_path).nu.unique().tolist() == [0.3]

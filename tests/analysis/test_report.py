@@ -131,6 +131,7 @@ def test_one_seed_is_not_given_an_interval(tmp_path, rows, classes):
     [
         ("procedural textures (a, b)", "vts-paper", ["procedural textures (a, b), not on DTD"], ["reproduce nothing"]),
         ("dtd textures (a, b)", "vts-quick", ["reproduce nothing"], ["not on DTD"]),
+        ("dtd textures (a, b)", "'vts-paper, changed'", ["vts-paper, changed"], ["not on DTD"]),
         ("dtd textures (a, b)", None, ["a setting that the folder does not name"], ["not on DTD"]),
     ],
 )
@@ -175,15 +176,40 @@ def test_figures_that_cannot_be_drawn_are_listed_with_the_reason(folder):
     assert len(found.fetched) + missing == len(FIGURES)
 
 
-def test_curves_and_planned_cells_are_used(folder, rows):
+def test_curves_are_drawn_where_there_are_some(folder, rows):
+    before = len(page(folder).fetched)
     for one in rows[:5]:
         write_curves(folder, one["key"], [("pretrain", 10, "val_loss", 4.0), ("probe", 10, "val_f1_macro", 0.4)])
-    before = len(page(folder).fetched)
+    assert len(page(folder).fetched) == before + 1
+
+
+def test_planned_cells_that_were_never_run_are_missing(folder):
     plan = "preset: vts-quick\nobjectives: [moco]\nrho: [0.75]\nnu: [0.5]\npairings: [noisy]\nseeds: [9]\n"
     (folder / "sweep.yaml").write_text(plan)
-    found = page(folder)
-    assert len(found.fetched) >= before
-    assert "missing | moco | 0.75 | 0.5 | noisy | 9 | -" in [" | ".join(row) for row in found.rows]
+    assert "missing | moco | 0.75 | 0.5 | noisy | 9 | -" in [" | ".join(row) for row in page(folder).rows]
+
+
+def test_a_source_named_by_dollars_or_in_any_script_breaks_nothing(tmp_path, rows, classes):
+    for row in rows:
+        write_record(tmp_path, row | {"source": "folder a$b_{$c \u8349\u539f"}, classes)
+    page(tmp_path)
+    assert "a$b_{$c \u8349\u539f" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_data_that_the_paper_does_not_speak_of_are_marked_as_asked(tmp_path, rows, classes):
+    for row in rows:
+        if row["nu"] in (0.0, 0.25):
+            write_record(tmp_path, row | {"dataset": "mine", "nu": 0.0}, classes)
+    page(tmp_path)
+    assert "The paper does not speak of these data" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_several_seeds_of_the_baseline_alone_are_no_seeds(tmp_path, rows, classes):
+    for row in rows:
+        if row["seed"] == 0 or row["rho"] == 0:
+            write_record(tmp_path, row, classes)
+    page(tmp_path)
+    assert "One seed: there are no intervals" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

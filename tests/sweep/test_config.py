@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from datasets.errors import InputError
+from sweep.commandline import parse
 from sweep.config import Sweep, from_yaml, recipe_differences, to_yaml
 from sweep.folder import Folder
 from sweep.presets import PRESETS, preset
@@ -169,3 +170,8 @@ def test_what_the_tools_say_of_presets_is_so():
 
     assert preset("xbd-quick").recipe.data == xbd_tools.PRESET
     assert preset("manifest").rho == manifest_tools.RATES
+
+
+def test_a_preset_whose_recipe_was_changed_is_no_longer_called_by_its_name_alone():
+    assert parse(["vts-paper", "--seeds", "5"]).sweep.preset == "vts-paper"
+    assert parse(["vts-paper", "--probe.steps", "7"]).sweep.preset == "vts-paper, changed"
