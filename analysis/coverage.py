@@ -37,7 +37,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """What the last command in a sweep's folder was asked for, from `sweep.yaml`; {} where that cannot be read."""
     try:
         found = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except Exception:  # PyYAML raises many kinds
         return {}
     return found if isinstance(found, dict) and _sound(found) else {}
 

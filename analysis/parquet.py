@@ -9,7 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.errors import RecordsError
+from analysis.errors import RecordsError, reason
+
+MOST_ROWS = 10_000_000  # that are read; a few bytes can claim any number
+MOST_BYTES = 2**31
 
 
 def write(path: Path, table: pa.Table) -> Path:
@@ -43,10 +46,19 @@ def read(path: Path, *, columns: Sequence[str] | None = None, remedy: str) -> pa
     data = path.read_bytes()
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        return file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RecordsError(f"{path} cannot be read ({reason}): {remedy}") from error
+        _check_size(file.metadata)
+        table = file.read(columns=None if columns is None else list(columns))
+        table.validate(full=True)
+        return table
+    except Exception as error:  # pyarrow raises many kinds on damaged data, some from Thrift and some from Python
+        raise RecordsError(f"{path} cannot be read ({reason(error)}): {remedy}") from error
+
+
+def _check_size(said: pq.FileMetaData) -> None:
+    """Refuse what would take much memory, as the file itself says."""
+    size = sum(said.row_group(group).total_byte_size for group in range(said.num_row_groups))
+    if not 0 <= said.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
+        raise ValueError(f"{said.num_rows:,} rows of {size:,} bytes, more than a sweep writes")
 
 
 def files(folder: Path) -> list[Path]:

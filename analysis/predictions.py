@@ -74,6 +74,8 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
         for row in table.to_pylist():
             size = row["height"], row["width"]
             try:
+                if min(size) < 1:  # NumPy takes -1 for "as many as fit"
+                    raise ValueError(f"an image of {size[1]} x {size[0]} px")
                 arrays = {
                     "image": np.frombuffer(row["image"], np.uint8).reshape(*size, 3),
                     "truth": np.frombuffer(row["truth"], np.uint8).reshape(size),

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from analysis import parquet
 from analysis.columns import COLUMNS, PARTITIONS, SCHEMA, Column, allowed, class_columns, record_table, schema
-from analysis.errors import RecordsError
+from analysis.errors import RecordsError, in_a_line
 
 __all__ = [
     "COLUMNS",
@@ -116,15 +116,20 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
         except RecordsError:
             unreadable.append(path)
             continue
-        if table.num_columns < 3:
+        if sorted(table.column_names) != ["key", "schema", "status"]:  # one is absent, or there twice
             unreadable.append(path)
             continue
         _check_version(path, table)
-        for key in table["key"].to_pylist():
+        try:
+            keys, states = (table[name].cast(pa.string()).to_pylist() for name in ("key", "status"))
+        except pa.ArrowException:
+            unreadable.append(path)
+            continue
+        for key in keys:
             if key in origin:
                 raise _twice(key, (origin[key], path))
             origin[key] = path
-        status.update(zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True))
+        status.update(zip(keys, states, strict=True))
     return Recorded(status=status, unreadable=tuple(unreadable))
 
 
@@ -238,8 +243,9 @@ def _check_values(path: Path, table: pa.Table) -> None:
     for name in ("status", "pairing", *PARTITIONS):
         strange = sorted(v for v in pc.unique(table[name]).to_pylist() if not allowed(name, v))
         if strange:
+            values = in_a_line(", ".join(map(repr, strange[:3])), most=120)
             raise RecordsError(
-                f"{path} has {name} {', '.join(map(repr, strange[:3]))}, which this version does not know: "
+                f"{path} has {name} {values}, which this version does not know: "
                 "install a newer noisy-pairs, or move it elsewhere"
             )
 
@@ -256,7 +262,7 @@ def _check_distinct(paths: Sequence[Path], tables: Sequence[pa.Table], by: Seque
 
 def _twice(key: str, paths: Sequence[Path]) -> RecordsError:
     places = " and ".join(dict.fromkeys(map(str, paths)))
-    return RecordsError(f"the key {key} occurs twice, in {places}: delete one of them")
+    return RecordsError(f"the key {in_a_line(key, most=60)} occurs twice, in {places}: delete one of them")
 
 
 def _sorted(table: pa.Table) -> pa.Table:
@@ -274,6 +280,9 @@ def _encode_partitions(table: pa.Table) -> pa.Table:
 
 
 def _check_version(path: Path, table: pa.Table) -> None:
+    kind = table["schema"].type
+    if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise RecordsError(f"{path} is not a record: schema is {kind}: move it elsewhere")
     versions = set(pc.unique(table["schema"]).to_pylist())
     newest = max((v for v in versions if isinstance(v, int)), default=SCHEMA)
     if newest > SCHEMA:

@@ -1,17 +1,16 @@
 """CIFAR-10 with false positive pairs (paper, Fig. 1): the partner is an image of another class with probability rho."""
 
 import hashlib
-import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import tyro
 from jaxtyping import UInt8
 
-from datasets.errors import InputError
+from datasets.errors import InputError, in_a_line, reason
+from datasets.formats.batches import unpickled
 from datasets.settings import Pairing, Task
 from datasets.source import Demands, Place
 
@@ -139,7 +138,7 @@ def read(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
             f"{FOLDER}, or let torchvision fetch it with --download (170 MB)"
         )
     contents = {name: (folder / name).read_bytes() for name in CHECKSUMS}
-    # usedforsecurity: it only tells files apart; the unpickler below is what makes reading safe.
+    # usedforsecurity: it only tells files apart; `unpickled` is what makes reading safe.
     sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in contents.items()}
     strange = [name for name in CHECKSUMS if sums[name] != CHECKSUMS[name]]
     if strange and not other_files:
@@ -173,44 +172,24 @@ def _download(root: Path) -> None:
     try:
         CIFAR10(str(root), download=True)
     except (OSError, RuntimeError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"the download of CIFAR-10 from {CIFAR10.url} to {root} failed ({reason}); try again, or fetch that "
-            f"archive yourself and unpack it in {root}"
+            f"the download of CIFAR-10 from {CIFAR10.url} to {root} failed ({in_a_line(error, most=200)}); "
+            f"try again, or fetch that archive yourself and unpack it in {root}"
         ) from error
-
-
-class _Arrays(pickle.Unpickler):
-    """Reads NumPy arrays, lists and strings, and nothing that could run: the batches are pickles that others wrote."""
-
-    allowed = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The named function or class, if it is one of the few that arrays need."""
-        if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which no batch of images needs")
-        # NumPy 2 moved it, and warns of the old name.
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def _batch(path: Path, content: bytes) -> tuple[UInt8[np.ndarray, "n 32 32 3"], UInt8[np.ndarray, " n"]]:
     """Images and labels of one file: rows of 3,072 bytes, the red plane first."""
     try:
-        found = _Arrays(io.BytesIO(content), encoding="latin1").load()
-        pixels, labels = np.asarray(found["data"]), np.asarray(found["labels"])
+        found = unpickled(content)
+        pixels, given = found["data"], found["labels"]
+        if not isinstance(pixels, np.ndarray) or not all(type(label) is int for label in given):
+            raise ValueError("data are no array, or labels no list of whole numbers")
+        labels = np.array(given)
         if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * SIDE * SIDE) or len(labels) == 0:
             raise ValueError(f"data of shape {pixels.shape} and type {pixels.dtype} for {len(labels)} labels")
         if labels.min() < 0 or labels.max() >= len(CLASSES):
             raise ValueError(f"labels from {labels.min()} to {labels.max()}, where 0 to 9 are valid")
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path} is no batch of CIFAR-10 ({reason}): replace it") from error
+    except Exception as error:  # of many kinds on damage, and all mean the same
+        raise InputError(f"{path} is no batch of CIFAR-10 ({reason(error)}): replace it") from error
     return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)), labels.astype(np.uint8)

@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from datasets.errors import InputError
+from datasets.errors import InputError, reason
 from datasets.formats import jpeg, png, tiff
 
 MOST_BANDS = 13  # Sentinel-2 has that many
@@ -50,6 +50,7 @@ def read_image(path: Path) -> Pixels:
     Raises:
         InputError: the file cannot be opened, is cut off or damaged, or is none of: PNG; JPEG, baseline or
             progressive, grey or colour; TIFF of one image, grey, RGB, palette or 1 to 13 bands, of uint8 or uint16.
+            Also refused is what is larger than `formats.bounds` allows: a decompression bomb is not decoded.
             The message is without the path.
     """
     with _opened(path) as (kind, file):
@@ -94,10 +95,9 @@ def _opened(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
     except MemoryError as error:
         raise InputError("is too large for this machine's memory; cut it into smaller images") from error
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})") from error
+        raise InputError(f"cannot be read ({error.strerror or reason(error)})") from error
     except Exception as error:  # decoders raise many kinds on damaged data, and all mean the same
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"is cut off or damaged ({reason})") from error
+        raise InputError(f"is cut off or damaged ({reason(error)})") from error
 
 
 def _kind(start: bytes) -> _Format:

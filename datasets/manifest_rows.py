@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from datasets.errors import InputError
+from datasets.errors import InputError, in_a_line
 from datasets.images import Shape, shape_of
 from datasets.manifest_table import REQUIRED, Row, read_table
 from datasets.pairlist import PairFiles, Problem, ProblemsError
@@ -71,7 +71,7 @@ def listed(path: Path, *, size: int, bands: int) -> Listing:
     for number, fault in (*_depth_faults(rows, headers, dtype), *_repeated(rows), *_leaks(rows)):
         faults[number].append(fault)
     problems = [
-        Problem(where=f"row {row.number}", what=fault, pair=row.pair.name)
+        Problem(where=f"row {row.number}", what=in_a_line(fault, most=500), pair=row.pair.name)
         for row in rows
         for fault in faults[row.number]
     ]

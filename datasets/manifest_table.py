@@ -5,6 +5,7 @@ import difflib
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.errors import InputError
+from datasets.errors import InputError, in_a_line, reason
 
 REQUIRED = ("image", "partner", "split")
 OPTIONAL = ("mask", "partner_mask", "noisy", "group")
 VALID = f"{', '.join(REQUIRED)}, and optionally {', '.join(OPTIONAL)}"
+
+MOST_ROWS = 10_000_000  # of a Parquet file; a few bytes can claim any number
+MOST_BYTES = 2**31
 
 # What pandas calls an index without a name when it writes one to Parquet.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
@@ -92,6 +96,10 @@ def _row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
     if len(cells) != len(names):
         fault = f"{len(cells)} cells for {len(names)} columns; a value with a comma needs quotes around it"
         return Row(number=number, cells={}, fault=fault)
+    for name, cell in zip(names, cells, strict=True):
+        if "\0" in cell:  # no file has such a name, and the system does not even look for it
+            fault = f"{name} {in_a_line(repr(cell), most=60)}: holds a zero byte; write the name of a file"
+            return Row(number=number, cells={}, fault=fault)
     return Row(number=number, cells=dict(zip(names, cells, strict=True)))
 
 
@@ -116,11 +124,11 @@ def _checked(path: Path, names: Sequence[str]) -> list[str]:
         place = names.index("") + 1
         raise InputError(f"{path}: column {place} has no name (pandas: write with index=False); valid: {VALID}")
     if unknown := [name for name in names if name not in REQUIRED + OPTIONAL]:
-        near = difflib.get_close_matches(unknown[0].lower(), REQUIRED + OPTIONAL, n=1)
+        near = difflib.get_close_matches(unknown[0][:50].lower(), REQUIRED + OPTIONAL, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
-        listing = ", ".join(map(repr, unknown))
+        listing = in_a_line(", ".join(map(repr, unknown)))
         raise InputError(f"{path}: unknown column{'s' * (len(unknown) > 1)} {listing}{meant}; valid: {VALID}")
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(f"{path}: column {repeated[0]!r} occurs twice; keep one")
     if lacking := [name for name in REQUIRED if name not in names]:
         raise InputError(f"{path}: lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}; valid: {VALID}")
@@ -129,15 +137,33 @@ def _checked(path: Path, names: Sequence[str]) -> list[str]:
 
 def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
-    except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: no valid Parquet file ({reason}); write it again") from error
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        _check_size(path, file.metadata)
+        table = file.read()
+        table.validate(full=True)
+    except InputError:
+        raise
+    except Exception as error:  # pyarrow raises many kinds on damaged data, some from Thrift and some from Python
+        raise InputError(f"{path}: no valid Parquet file ({reason(error)}); write it again") from error
     kept = [name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)]
     names = _checked(path, kept)
-    columns = [_texts(path, name, table.column(name).to_pylist()) for name in names]
+    columns = [_texts(path, name, _values(path, name, table)) for name in names]
     for number, cells in enumerate(zip(*columns, strict=True), start=1):
-        yield Row(number=number, cells=dict(zip(names, cells, strict=True)))
+        yield _row(number, names, cells)
+
+
+def _check_size(path: Path, said: pq.FileMetaData) -> None:
+    """Refuse what would take much memory, as the file itself says."""
+    size = sum(said.row_group(group).total_byte_size for group in range(said.num_row_groups))
+    if not 0 <= said.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
+        raise InputError(f"{path}: {said.num_rows:,} rows of {size:,} bytes; at most {MOST_ROWS:,} of {MOST_BYTES:,}")
+
+
+def _values(path: Path, name: str, table: pa.Table) -> list[object]:
+    try:
+        return table.column(name).to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # a date that Python does not have
+        raise InputError(f"{path}: column {name!r} cannot be read ({reason(error)}); write it as text") from error
 
 
 def _texts(path: Path, name: str, values: Sequence[object]) -> list[str]:

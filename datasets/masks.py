@@ -1,6 +1,7 @@
 """Masks of class numbers: from xBD's label files, or from images of class numbers."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 import shapely
 from jaxtyping import UInt8
 
-from datasets.errors import InputError
+from datasets.errors import InputError, in_a_line, reason
 from datasets.formats import polygons
 from datasets.images import read_classes
 from datasets.settings import IGNORED
@@ -19,6 +20,8 @@ from datasets.settings import IGNORED
 DAMAGES = {"no-damage": 1, "minor-damage": 2, "major-damage": 3, "destroyed": 4}
 UNCLASSIFIED = "un-classified"
 BUILDING = "building"  # what buildings before a disaster are counted as
+# Nothing else is handed on: GEOS reads collections by recursion, and ends the process where they are deep.
+WKT = re.compile(r"\s*(MULTI)?POLYGON\b[\x00-\x7f]*\Z", re.IGNORECASE)
 FARTHEST = 1e9  # px from the image's corner: no coordinate of anyone's, and far from overflow
 
 Unclassified = Literal["no-damage", "ignore"]
@@ -66,7 +69,7 @@ def _json(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"is cut off or damaged (no JSON: {error})") from error
+        raise InputError(f"is cut off or damaged (no JSON: {reason(error)})") from error
 
 
 def _xbd(content: Any, height: int, width: int, unclassified: Unclassified, name: str) -> Mask:
@@ -79,7 +82,9 @@ def _xbd(content: Any, height: int, width: int, unclassified: Unclassified, name
         ) from error
     for key, needed in (("width", width), ("height", height)):
         if size[key] not in (None, needed):
-            raise InputError(f"is for a {key} of {size[key]} px, its image has {needed}; they must agree")
+            raise InputError(
+                f"is for a {key} of {in_a_line(size[key], most=30)} px, its image has {needed}; they must agree"
+            )
     found = [None if name.endswith("_pre_disaster") else subtype for subtype, _ in features]
     subtypes = _named(found, needed=name.endswith("_post_disaster"))
     classes = {**DAMAGES, BUILDING: 1, UNCLASSIFIED: IGNORED if unclassified == "ignore" else 1}
@@ -95,7 +100,7 @@ def _named(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
     valid = (*DAMAGES, UNCLASSIFIED)
     for number, subtype in enumerate(subtypes):
         if subtype not in valid:
-            name = "no subtype" if subtype is None else f"the unknown subtype {subtype!r}"
+            name = "no subtype" if subtype is None else f"the unknown subtype {in_a_line(repr(subtype), most=60)}"
             raise InputError(f"polygon {number} of features.xy has {name}; valid are {', '.join(valid)}")
     return list(subtypes)
 
@@ -104,7 +109,9 @@ def _geometries(texts: Sequence[Any]) -> np.ndarray:
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"polygon {number} of features.xy has a wkt that is no text")
-    with np.errstate(invalid="ignore"):  # a text with nan in it would be warned of; it is refused below
+        if not WKT.match(text):
+            raise _no_polygon(number, text)
+    with np.errstate(invalid="ignore", over="ignore"):  # nan or 1e999 would be warned of; they are refused below
         shapes = shapely.from_wkt(np.array(texts, object), on_invalid="ignore")
     kinds = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
     bad = ~np.isin(shapely.get_type_id(shapes), kinds)  # what is no WKT is None, of type -1
@@ -112,6 +119,10 @@ def _geometries(texts: Sequence[Any]) -> np.ndarray:
     bad[owner[~(np.abs(points) < FARTHEST).all(axis=1)]] = True  # so written, nan is bad too
     if bad.any():
         number = int(np.argmax(bad))
-        text = texts[number] if len(texts[number]) <= 60 else f"{texts[number][:57]}..."
-        raise InputError(f"polygon {number} of features.xy is no WKT of a polygon in px: {text!r}")
+        raise _no_polygon(number, texts[number])
     return shapes
+
+
+def _no_polygon(number: int, text: str) -> InputError:
+    shown = in_a_line(repr(text[:200]), most=60)
+    return InputError(f"polygon {number} of features.xy is no WKT of a polygon in px: {shown}")

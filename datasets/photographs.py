@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from datasets.errors import InputError
+from datasets.errors import InputError, in_a_line
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
+# Told by content, and wrong names are common; but for a PostScript file of such a name Pillow would start Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 FEWEST_IMAGES = 4  # the smallest number that .5/.3/.2 cuts into three parts that all hold an image
 UNREADABLE = (
     OSError,  # includes Pillow's UnidentifiedImageError and truncated files
@@ -97,8 +99,9 @@ def _image_files(root: Path) -> list[Path]:
 def _read(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
     """Read one image as RGB; the flag says whether it had to be resized up."""
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of metadata that is damaged: no pixel depends on it
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             image = _to_rgb(ImageOps.exif_transpose(file))
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -121,8 +124,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def line(error: Exception) -> str:
-    """Name and first line of an error."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    """Name and words of an error."""
+    return f"{type(error).__name__}: {in_a_line(error) or 'no message'}"
 
 
 def enough(name: str, number: int) -> None:

@@ -50,4 +50,4 @@ LEARNT = (
     "likely pretrained nothing."
 )
 
-ABSENT = "The same command of sweep.run runs what is missing, and with --retry-failed what failed."
+ABSENT = "The same command of sweep.run runs what is missing; with --retry-failed it runs what failed instead."

@@ -1,5 +1,6 @@
 """JPEG files, decoded only where they are whole: libjpeg fills what is missing with grey and says nothing."""
 
+import os
 import re
 import struct
 from typing import BinaryIO, NoReturn
@@ -9,12 +10,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from datasets.errors import InputError
+from datasets.formats.bounds import affordable
 
 START = b"\xff\xd8\xff"
 SOF, SOS, END = 0xC0, 0xDA, 0xD9  # markers: first of the frame headers, start of a scan, end of the image
 FRAMES = {SOF, *range(0xC1, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)}
 DECODED = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, all with Huffman codes
-MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)  # what is not part of a scan's data
+# What is not part of a scan's data. One 0xff: any number of them may stand before a marker, and a pattern that takes
+# them all takes the square of their number of steps.
+MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+MOST_SCANS = 100  # a progressive one has ten or so; each costs a pass over all pixels, however short it is
 FILLER = b"\xaa" * 1024  # unlike the zeros that libjpeg makes up
 
 
@@ -25,6 +30,7 @@ def shape(file: BinaryIO) -> tuple[int, int, int, int]:
         InputError: another kind of JPEG: lossless, arithmetic codes, CMYK, 12 bits.
     """
     height, width, bands, _ = _frame(file)
+    affordable(height * width * bands, file.seek(0, os.SEEK_END))
     return height, width, bands, 8
 
 
@@ -35,9 +41,10 @@ def decode(file: BinaryIO) -> UInt8[np.ndarray, "h w b"]:
         InputError: another kind of JPEG (see `shape`), or one that is cut off. (A progressive one that ends after
             one of its scans is whole, if blurred.)
     """
-    _, _, _, first_scan = _frame(file)
+    height, width, bands, first_scan = _frame(file)
     file.seek(0)
     data = file.read()
+    affordable(height * width * bands, len(data))
     body = data[: _end(data, first_scan)]
     end = bytes((0xFF, END))
     pixels = imagecodecs.jpeg8_decode(body + end)
@@ -50,6 +57,19 @@ def decode(file: BinaryIO) -> UInt8[np.ndarray, "h w b"]:
 def classes(file: BinaryIO) -> NoReturn:
     """JPEG does not keep numbers, so that none are taken from it."""
     raise InputError("is a JPEG, which does not keep class numbers; save masks as PNG or TIFF")
+
+
+def extent(data: bytes) -> tuple[int, int]:
+    """Height and width of a JPEG of any kind, such as a TIFF's tile: what a decoder takes memory for."""
+    position = 2
+    while True:
+        mark, marker, length = struct.unpack_from(">BBH", data, position)
+        if mark != 0xFF or length < 2:
+            raise InputError("is cut off or damaged (its JPEG header is wrong)")
+        if marker in FRAMES:
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            return height, width
+        position += 2 + length
 
 
 def _frame(file: BinaryIO) -> tuple[int, int, int, int]:
@@ -80,10 +100,13 @@ def _dimensions(marker: int, segment: bytes) -> tuple[int, int, int]:
 
 def _end(data: bytes, scan: int) -> int:
     """Where the end marker of the image stands whose first scan's header stands at `scan`."""
-    position = scan
+    position, scans = scan, 0
     while marker := MARKER.search(data, position):
         if marker[1][0] == END:
-            return marker.start()
+            return len(data[: marker.start()].rstrip(b"\xff"))
+        scans += marker[1][0] == SOS
+        if scans > MOST_SCANS:
+            raise InputError(f"is a JPEG of more than {MOST_SCANS} scans; save it anew")
         (length,) = struct.unpack_from(">H", data, marker.end())
         position = marker.end() + length
     raise InputError("is cut off (the end of the JPEG is missing)")

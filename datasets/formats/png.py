@@ -1,5 +1,6 @@
 """PNG files: what the header says, and the pixels as the file has them."""
 
+import os
 import struct
 from typing import BinaryIO
 
@@ -9,10 +10,12 @@ from jaxtyping import UInt8, UInt16
 from PIL.PngImagePlugin import PngImageFile
 
 from datasets.errors import InputError
+from datasets.formats.bounds import affordable
 
 START = b"\x89PNG\r\n\x1a\n"
 END = b"IEND\xaeB`\x82"
 BANDS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # by colour type; alpha does not count, a palette gives RGB
+DECODED = {**BANDS, 3: 4, 4: 2, 6: 4}  # as libpng makes them at most
 PALETTE = 3
 
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
@@ -62,6 +65,7 @@ def _header(file: BinaryIO) -> tuple[int, int, int, int]:
     start, width, height, depth, colour = struct.unpack(">12x4sIIBB7x", file.read(33))
     if start != b"IHDR" or colour not in BANDS:
         raise InputError("is cut off or damaged (its PNG header is wrong)")
+    affordable(height * width * DECODED[colour] * (2 if depth == 16 else 1), file.seek(0, os.SEEK_END))
     return height, width, depth, colour
 
 

@@ -4,7 +4,10 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float64, Int64, UInt8
 
+from datasets.errors import InputError
+
 MOST_PIXELS = 2**26  # that are gathered at once, 9 bytes each
+MOST_CROSSINGS = 2**24  # of edges and rows that are gathered at once, some 80 bytes each
 
 
 def draw(
@@ -23,6 +26,9 @@ def draw(
         values: what to fill each with.
         height: rows of the mask.
         width: columns of the mask.
+
+    Raises:
+        InputError: some of them have so many edges that memory would not hold where these cross rows.
     """
     mask = np.zeros((height, width), np.uint8)
     some = max(1, MOST_PIXELS // (height * width))  # so many at once, since each may cover the image
@@ -56,6 +62,8 @@ def _crossings(
     low = np.clip(np.ceil(start[:, 1] - 0.5), 0, height).astype(np.int64)
     high = np.clip(np.ceil(end[:, 1] - 0.5), 0, height).astype(np.int64)
     rows = high - low
+    if rows.sum() > MOST_CROSSINGS:
+        raise InputError(f"has polygons whose edges cross more than {MOST_CROSSINGS:,} rows of pixels; simplify them")
     edge = np.repeat(np.arange(len(rows)), rows)
     row = low[edge] + _count_up(rows)
     (x0, y0), (x1, y1) = start[edge].T, end[edge].T

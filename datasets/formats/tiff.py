@@ -1,17 +1,25 @@
 """TIFF files of one image of 8 or 16 bits: its bands, planar or not, from all the data or not at all."""
 
+import math
 from typing import BinaryIO
 
 import numpy as np
 import tifffile
 from jaxtyping import UInt8, UInt16
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage, TiffPageSeries
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFrame, TiffPage, TiffPageSeries
 
 from datasets.errors import InputError
+from datasets.formats import jpeg
+from datasets.formats.bounds import affordable
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 PLAIN = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
 JPEGS = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
+DEFLATES = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
+# Others, such as JPEG 2000, take as much memory for a tile as the tile itself says.
+COMPRESSIONS = (COMPRESSION.NONE, COMPRESSION.LZW, *DEFLATES, COMPRESSION.PACKBITS, COMPRESSION.ZSTD, COMPRESSION.LZMA)
+VALID = "none, LZW, deflate, PackBits, Zstandard, LZMA and JPEG"
+BLOCK = 16  # px that a JPEG may be larger than its tile
 BAND_AXES = set("SCQI")  # tifffile's letters: samples, channels, unknown, pages
 
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
@@ -73,6 +81,12 @@ def _image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     if not _known_colours(page):
         colours = PHOTOMETRIC(page.photometric).name
         raise InputError(f"has the colours {colours}; valid are grey, RGB, 8-bit palette and JPEG: convert it")
+    if page.compression not in (*COMPRESSIONS, *JPEGS):
+        how = getattr(page.compression, "name", page.compression)
+        raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
+    itemsize = series.dtype.itemsize
+    for shape in (series.shape, page.chunks):
+        affordable(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size)
     return series
 
 
@@ -98,6 +112,8 @@ def _read(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if max(ends, default=0) > size or (0 in page.dataoffsets) or not ends:
             raise InputError("is cut off or damaged (the TIFF lacks some of its data)")
+        if page.compression in JPEGS:
+            _check_jpegs(tiff, page, series.keyframe)
     pixels = series.asarray(maxworkers=1)
     names = [axis for axis, length in zip(series.axes, pixels.shape, strict=True) if axis in "YX" or length > 1]
     pixels = pixels.reshape([n for axis, n in zip(series.axes, pixels.shape, strict=True) if axis in "YX" or n > 1])
@@ -106,3 +122,13 @@ def _read(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
     bands = next(axis for axis in names if axis not in "YX")
     pixels = pixels.transpose([names.index(axis) for axis in ("Y", "X", bands)])
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+
+
+def _check_jpegs(tiff: tifffile.TiffFile, page: TiffPage | TiffFrame, first: TiffPage) -> None:
+    """Refuse a JPEG larger than the tile it is to fill: it is decoded as it is, and cut off then."""
+    height, width = first.chunks[:2] if first.planarconfig == 1 else first.chunks[-2:]
+    for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tiff.filehandle.seek(start)
+        h, w = jpeg.extent(tiff.filehandle.read(count))
+        if h > height + BLOCK or w > width + BLOCK:
+            raise InputError(f"is damaged (a JPEG of {w} x {h} px in a tile of {width} x {height})")

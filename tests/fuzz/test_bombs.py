@@ -1,0 +1,68 @@
+"""Files that unpack to more than a machine has, or would take for ever, are refused before they do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import InputError
+from datasets.formats.bounds import FREE_BYTES, MOST_BYTES, MOST_TIMES, affordable
+from tests.fuzz import bombs
+
+ROOT = Path(__file__).parents[2]
+MOST_GROWTH = 150  # MiB
+MOST_SECONDS = 60  # for all of one kind; a hang is hours
+# A process of its own: how much this one took before would hide what it takes now.
+CHILD = """
+import resource, sys
+from functools import partial
+from pathlib import Path
+from datasets.cifar10 import _batch
+from datasets.errors import InputError
+from datasets.images import read_classes, read_image, shape_of
+from datasets.masks import read_mask
+from sweep.config import from_yaml
+
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+readers = {
+    "images": (shape_of, read_image, read_classes),
+    "labels": (lambda path: read_mask(path, 1024, 1024, unclassified="ignore"),),
+    "batches": (lambda path: _batch(path, path.read_bytes()),),
+    "plans": (from_yaml,),
+}[sys.argv[1]]
+before = peak()
+for path in sorted(Path(sys.argv[2]).iterdir()):
+    for reader in readers:
+        try:
+            reader(path)
+        except InputError as error:
+            assert "\\n" not in str(error) and len(str(error)) < 2000, path
+        else:
+            print("read", path.stem)
+    assert peak() - before < int(sys.argv[3]), f"{path}: {peak() - before} MiB"
+print("all")
+"""
+
+
+@pytest.mark.parametrize("kind", ["images", "labels", "batches", "plans"])
+def test_nothing_takes_memory_for_what_a_small_file_claims(tmp_path, kind):
+    ending = ".json" if kind == "labels" else ""
+    for name, content in getattr(bombs, kind)().items():
+        (tmp_path / f"{name}{ending}").write_bytes(content)
+    words = [sys.executable, "-W", "error", "-c", CHILD, kind, str(tmp_path), str(MOST_GROWTH)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=MOST_SECONDS)
+    assert done.returncode == 0, done.stderr
+    *answered, last = done.stdout.splitlines()
+    assert last == "all"
+    # What claims little and holds much is read as what it claims; all else is refused.
+    assert kind == "images" or not answered
+
+
+def test_an_image_may_be_large_where_its_file_is():
+    affordable(FREE_BYTES, 1)
+    affordable(MOST_BYTES, MOST_BYTES // MOST_TIMES + 1)
+    with pytest.raises(InputError, match=r"claims 129 MiB of pixels, which 1,000 bytes cannot hold"):
+        affordable(FREE_BYTES + 2**20, 1_000)
+    with pytest.raises(InputError, match=r"has 4,097 MiB of pixels, at most 4,096 MiB"):
+        affordable(MOST_BYTES + 2**20, MOST_BYTES)
