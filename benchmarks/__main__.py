@@ -1,12 +1,12 @@
 """All benchmarks in one run: `make bench`."""
 
-from benchmarks import pretrain, probe, scenes, sweep
+from benchmarks import checkpoints, pretrain, probe, scenes, sweep
 from benchmarks.common import Table, main
 
 
 def run() -> list[Table]:
-    """Pretraining, scenes, probe, sweep."""
-    return [table for module in (pretrain, scenes, probe, sweep) for table in module.run()]
+    """Pretraining, scenes, probe, checkpoints, sweep."""
+    return [table for module in (pretrain, scenes, probe, checkpoints, sweep) for table in module.run()]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One cell from beginning to end: pretrain, freeze, probe, test."""
 
-import time
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -9,12 +9,15 @@ from datasets.registry import open_data
 from datasets.seeding import seeded
 from datasets.source import Source
 from trainables.cell import Cell
+from trainables.checkpoints import Checkpoints
 from trainables.encoders import Backbone, make_encoder
 from trainables.engine import PLAIN, Engine
 from trainables.examples import TakeExamples, examples
 from trainables.imagenet import imagenet_encoder
-from trainables.pretrain import Report, pretrain
+from trainables.keeping import save_encoder
+from trainables.pretrain import pretrain
 from trainables.probe import probe
+from trainables.progress import Progress, Report
 from trainables.recipe import Recipe
 
 UNTRAINED = ("random", "imagenet")
@@ -31,53 +34,62 @@ def run_cell(
     engine: Engine = PLAIN,
     imagenet: Path | None = None,
     show: TakeExamples | None = None,
+    checkpoints: Checkpoints | None = None,
+    keep: Path | None = None,
 ) -> dict[str, float]:
     """Run one cell and return its metrics, flat, by the names of the record's columns.
 
-    The same cell, recipe, data and engine give the same metrics bit for bit on a CPU.
+    The same cell, recipe, data and engine give the same metrics bit for bit on a CPU, times apart, and so they do where
+    the cell was cut off, wherever that was, and goes on from its checkpoint.
 
     Args:
         cell: the coordinates.
         recipe: everything held fixed.
         source: the data that the recipe names, loaded by its settings.
         device: where it all happens.
-        report: takes the points of the learning curves as they come.
+        report: takes the points of the learning curves as they come; those before a checkpoint once more.
         engine: how it is executed, with nothing left to be measured; its threads are for the caller to set.
         imagenet: file of weights for the baseline of that name.
         show: takes predictions on some test images, if they are wanted.
+        checkpoints: of this cell; it goes on from the newest. They are the caller's to remove. None: it keeps none.
+        keep: file for the encoder that was probed, as safetensors.
 
     Raises:
         NonFiniteLossError: training diverged.
+        StoppedError: the cell was asked to stop.
+        OSError: `keep` cannot be written.
     """
-    started = time.perf_counter()
-    data = open_data(recipe.data, source, cell.seed, device)
-    encoder = first_encoder(cell, recipe, engine, imagenet).to(device)
-    metrics: dict[str, float] = {}
-    if cell.objective not in UNTRAINED:
-        pretrained = pretrain(encoder, data, cell, recipe, report)
-        metrics |= {
-            "pretrain_loss": pretrained.train_loss,
-            "pretrain_val_loss": pretrained.val_loss,
-            "pretrain_plateau": pretrained.plateau,
-            "pretrain_best_step": pretrained.best_step,
-            "pretrain_steps": recipe.pretrain.steps,
-            "noisy_pairs": pretrained.noisy_pairs,
-            "noise_pixels": data.noise_pixels(cell.nu) if cell.rho else 0.0,
-            "images_per_second": recipe.pretrain.steps * recipe.pretrain.batch / pretrained.seconds,
+    with closing(Progress(checkpoints or Checkpoints(None, ""), report)) as progress:
+        data = open_data(recipe.data, source, cell.seed, device)
+        encoder = first_encoder(cell, recipe, engine, imagenet).to(device)
+        metrics: dict[str, float] = {}
+        if cell.objective not in UNTRAINED:
+            pretrained = pretrain(encoder, data, cell, recipe, progress.report, progress)
+            metrics |= {
+                "pretrain_loss": pretrained.train_loss,
+                "pretrain_val_loss": pretrained.val_loss,
+                "pretrain_plateau": pretrained.plateau,
+                "pretrain_best_step": pretrained.best_step,
+                "pretrain_steps": recipe.pretrain.steps,
+                "noisy_pairs": pretrained.noisy_pairs,
+                "noise_pixels": data.noise_pixels(cell.nu) if cell.rho else 0.0,
+                "images_per_second": recipe.pretrain.steps * recipe.pretrain.batch / pretrained.seconds,
+            }
+        progress.begin("probe")
+        probed = probe(encoder, data, cell, recipe, progress.report, progress)
+        seconds = progress.seconds()
+        if keep is not None:
+            save_encoder(encoder, keep, recipe.encoder, bands=recipe.data.bands)
+        if show is not None:
+            show(examples(encoder, probed, data, recipe))
+        return {
+            **metrics,
+            **probed.test,
+            "val_f1_macro": probed.val["val_f1_macro"],
+            "seconds": sum(seconds.values()),
+            "pretrain_seconds": seconds["pretrain"],
+            "probe_seconds": seconds["probe"],
         }
-    pretrain_seconds = time.perf_counter() - started
-    probed = probe(encoder, data, cell, recipe, report)
-    seconds = time.perf_counter() - started
-    if show is not None:
-        show(examples(encoder, probed, data, recipe))
-    return {
-        **metrics,
-        **probed.test,
-        "val_f1_macro": probed.val["val_f1_macro"],
-        "seconds": seconds,
-        "pretrain_seconds": pretrain_seconds,
-        "probe_seconds": seconds - pretrain_seconds,
-    }
 
 
 def first_encoder(cell: Cell, recipe: Recipe, engine: Engine, imagenet: Path | None) -> Backbone:

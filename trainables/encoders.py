@@ -87,8 +87,8 @@ def make_encoder(recipe: Encoder, engine: Engine = PLAIN, *, bands: int = 3) -> 
     return Backbone(network, engine)
 
 
-def _network(recipe: Encoder, bands: int) -> nn.Module:
-    """The timm model, with the stem that the recipe asks for."""
+def timm_options(recipe: Encoder, bands: int) -> dict[str, Any]:
+    """What `timm.create_model` is told beside the name and `num_classes=0`."""
     options: dict[str, Any] = {"in_chans": bands} if bands != 3 else {}
     if recipe.timm_stride != 32:
         options["output_stride"] = recipe.timm_stride
@@ -96,6 +96,12 @@ def _network(recipe: Encoder, bands: int) -> nn.Module:
         # timm fixes the plain stem at 64 channels; three 3x3 convolutions can be as slim as the rest.
         options["channels"] = tuple(round(width * recipe.slim) for width in (64, 128, 256, 512))
         options |= {"stem_type": "deep", "stem_width": round(32 * recipe.slim)}
+    return options
+
+
+def _network(recipe: Encoder, bands: int) -> nn.Module:
+    """The timm model, with the stem that the recipe asks for."""
+    options = timm_options(recipe, bands)
     try:
         network: nn.Module = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
     except (TypeError, AssertionError, ValueError) as error:

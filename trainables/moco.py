@@ -33,6 +33,14 @@ class MocoV2(Objective):
         self.register_buffer("queue", functional.normalize(start, dim=1))
         self.oldest = 0
 
+    def get_extra_state(self) -> Tensor:
+        """Where the queue is written next: part of the state dictionary, as the queue is."""
+        return torch.tensor(self.oldest)  # a number here, for one on a GPU would make every step wait
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on writing there."""
+        self.oldest = int(state)
+
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """Query, momentum update, key without gradient, loss, enqueue: in this order, as in MoCo's algorithm 1."""
         query = self._embed(self.encoder, self.head, views.first)

@@ -1,10 +1,15 @@
-"""Pretraining: SGD, cosine over steps, the encoder of the best noise-free validation loss kept."""
+"""Pretraining: SGD, cosine over steps, the encoder of the best noise-free validation loss kept.
+
+It can be cut off after any step and gone on with: weights, momentum encoder, queue, optimiser, schedule and the best so
+far are in its checkpoints, and random streams derive from the step.
+"""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +21,7 @@ from trainables.cell import Cell
 from trainables.encoders import Backbone
 from trainables.objective import Objective
 from trainables.objectives import REGISTRY
+from trainables.progress import Progress, Report, undisturbed
 from trainables.recipe import Pretrain, Recipe
 from trainables.supervised import Supervised
 from trainables.views import (
@@ -26,9 +32,6 @@ from trainables.views import (
     training_views,
     validation_views,
 )
-
-Report = Callable[[str, int, dict[str, float]], None]
-"""(stage, step, name -> value): takes points of the learning curves as they come."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -50,6 +53,24 @@ class Pretrained:
     """Share of the pairs shown that were noisy."""
     seconds: float
     """Time in training steps, evaluations left out."""
+
+
+@dataclass(kw_only=True)
+class Course:
+    """How far training has come, and the best of it so far."""
+
+    step: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+    """Of the steps since the last evaluation."""
+    train_loss: float = math.nan
+    plateau: float = math.nan
+    best_loss: float = math.inf
+    best_step: int = 0
+    best_weights: dict[str, Tensor] | None = None
+    shown: float = 0.0
+    """Sum over the steps of the share of noisy pairs."""
+    seconds: float = 0.0
+    """Time in training steps."""
 
 
 class Training:
@@ -79,43 +100,92 @@ class Training:
         self.schedule.step()
         return loss.detach()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that steps change."""
+        return {
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
 
-def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, report: Report) -> Pretrained:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.objective.load_state_dict(state["objective"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+
+
+def pretrain(
+    encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, report: Report, progress: Progress | None = None
+) -> Pretrained:
     """Train `encoder` in place by the cell's objective and leave it with its best weights.
+
+    Args:
+        encoder: with the weights that the cell begins with.
+        data: pairs, downstream images.
+        cell: the coordinates.
+        recipe: everything held fixed.
+        report: takes the points of the learning curves.
+        progress: where checkpoints go, and the one that is gone on from.
 
     Raises:
         NonFiniteLossError: training diverged.
+        StoppedError: the cell is to stop.
     """
+    progress = progress or undisturbed(report)
+    if done := progress.take("pretrained"):
+        encoder.load_state_dict(done["encoder"])
+        progress.hold("pretrained", {**done, "encoder": encoder.state_dict()})
+        return Pretrained(**done["pretrained"])
     objective = make_objective(encoder, data, cell, recipe)
-    training = Training(objective, recipe.pretrain, data.device)
+    pretrained = train(objective, data, cell, recipe, report, progress)
+    progress.stage_end("pretrained", {"encoder": encoder.state_dict(), "pretrained": asdict(pretrained)})
+    return pretrained
+
+
+def train(
+    objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, report: Report, progress: Progress
+) -> Pretrained:
+    """All steps, or those that are left; the objective's encoder ends with its best weights."""
+    training, course = Training(objective, recipe.pretrain, data.device), Course()
     load = batches(objective, data, cell, recipe)
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
+    if kept := progress.take("pretrain"):
+        training.load_state_dict(kept["training"])
+        course = Course(**kept["course"])
+        course.losses = [loss.to(data.device) for loss in course.losses]
+    clock = time.perf_counter()
 
-    best_loss, best_step, best_weights, plateau = float("inf"), 0, encoder.state_dict(), float("nan")
-    losses: list[Tensor] = []
-    shown, seconds, clock = 0.0, 0.0, time.perf_counter()
-    for step in range(1, recipe.pretrain.steps + 1):
+    def state() -> dict[str, Any]:
+        seconds = course.seconds + time.perf_counter() - clock
+        return {"training": training.state_dict(), "course": {**vars(course), "seconds": seconds}}
+
+    for step in range(course.step + 1, recipe.pretrain.steps + 1):
         views, noisy = load(step - 1)
-        losses.append(training.step(views, stream(cell.seed, "other image", step)))
-        shown += float(noisy.float().mean())
+        course.losses.append(training.step(views, stream(cell.seed, "other image", step)))
+        course.shown += float(noisy.float().mean())
+        course.step = step
         if step in evaluations:
-            train_loss = mean_finite(losses, step, cell)
-            losses.clear()
-            seconds += time.perf_counter() - clock
-            val_loss, plateau = validate(objective, data, cell, recipe)
-            points = {"train_loss": train_loss, "val_loss": val_loss, "plateau": plateau}
+            course.train_loss = mean_finite(course.losses, step, cell)
+            course.losses.clear()
+            course.seconds += time.perf_counter() - clock
+            val_loss, course.plateau = validate(objective, data, cell, recipe, progress)
+            points = {"train_loss": course.train_loss, "val_loss": val_loss, "plateau": course.plateau}
             report("pretrain", step, {name: value for name, value in points.items() if value == value})
-            if val_loss < best_loss:
-                best_loss, best_step, best_weights = val_loss, step, deepcopy(encoder.state_dict())
+            if val_loss < course.best_loss:
+                course.best_loss, course.best_step = val_loss, step
+                course.best_weights = deepcopy(objective.encoder.state_dict())
             clock = time.perf_counter()
-    encoder.load_state_dict(best_weights)
+        progress.tick("pretrain", step, state)
+    assert course.best_weights is not None, "the last step is evaluated, and no loss above infinity gets so far"
+    objective.encoder.load_state_dict(course.best_weights)
     return Pretrained(
-        train_loss=train_loss,
-        val_loss=best_loss,
-        plateau=plateau,
-        best_step=best_step,
-        noisy_pairs=shown / recipe.pretrain.steps,
-        seconds=seconds,
+        train_loss=course.train_loss,
+        val_loss=course.best_loss,
+        plateau=course.plateau,
+        best_step=course.best_step,
+        noisy_pairs=course.shown / recipe.pretrain.steps,
+        seconds=course.seconds,
     )
 
 
@@ -138,7 +208,9 @@ def batches(
     return lambda step: training_views(pool, cell, recipe, step, labelled=labelled)
 
 
-def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe) -> tuple[float, float]:
+def validate(
+    objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, progress: Progress
+) -> tuple[float, float]:
     """Noise-free validation loss in eval mode, and its plateau.
 
     Raises:
@@ -150,7 +222,7 @@ def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe) ->
         views = downstream_validation(data, recipe)
     else:
         views = validation_views(data, cell, recipe, labelled=objective.sees == "labelled pairs")
-    loss, plateau = objective.validate(views, stream(cell.seed, "validation"))
+    loss, plateau = objective.validate(progress.watch(views), stream(cell.seed, "validation"))
     objective.train()
     if not math.isfinite(loss):
         raise NonFiniteLossError(f"the validation loss became {loss} in cell {cell}")

@@ -1,7 +1,11 @@
-"""The probe: a head on the frozen encoder, trained on the same images for every cell."""
+"""The probe: a head on the frozen encoder, trained on the same images for every cell.
+
+Its checkpoints hold the head, optimiser and schedule; features that were kept are computed again, to the same bits.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -15,10 +19,13 @@ from trainables.downstream import class_weights, dihedral, turned
 from trainables.encoders import Backbone
 from trainables.heads import downstream_head, scores, task_loss
 from trainables.metrics import EXTRA, confusion, metrics
-from trainables.pretrain import Report, evaluation_steps, mean_finite
+from trainables.pretrain import evaluation_steps, mean_finite
+from trainables.progress import Progress, Report, undisturbed
 from trainables.recipe import Recipe
 from trainables.views import parts
 
+Watch = Callable[[Iterable[Any]], Iterator[Any]]
+"""Hands on what it is given, and may stop in between."""
 Batch = Callable[[Int[Tensor, " n"], torch.Generator], tuple[Tensor, Tensor]]
 """(image numbers, generator) -> feature maps and labels of a training batch."""
 
@@ -32,47 +39,85 @@ class Probed:
     test: dict[str, float]
 
 
-def probe(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, report: Report) -> Probed:
+def probe(
+    encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, report: Report, progress: Progress | None = None
+) -> Probed:
     """Train a head on the frozen encoder; score it on the validation and, once, on the test images.
 
     The encoder stays in eval mode throughout: neither weights nor batch-norm statistics move.
 
+    Args:
+        encoder: with the weights that are probed.
+        data: downstream images.
+        cell: the coordinates.
+        recipe: everything held fixed.
+        report: takes the points of the learning curves.
+        progress: where checkpoints go, and the one that is gone on from.
+
     Raises:
         NonFiniteLossError: training diverged.
+        StoppedError: the cell is to stop.
     """
+    progress = progress or undisturbed(report)
     encoder.eval().requires_grad_(False)
     with seeded(cell.seed, "segmentation head"):
         head = downstream_head(recipe.data.task, encoder.channels, len(data.classes)).to(data.device)
+    val = train_head(head, encoder, data, cell, recipe, report, progress)
+    batches = progress.watch(encoded(encoder, data, "test", recipe))
+    test = evaluate(head, batches, data.classes, "test", recipe.data.extra_scores)
+    return Probed(head=head, val=val, test=test)
+
+
+def train_head(
+    head: nn.Module,
+    encoder: Backbone,
+    data: Dataset,
+    cell: Cell,
+    recipe: Recipe,
+    report: Report,
+    progress: Progress,
+) -> dict[str, float]:
+    """All steps of the head, or those that are left; returns the last validation scores."""
     settings = recipe.probe
-    load = training_batches(encoder, data, recipe)
     optimiser = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
+    trained: dict[str, Any] = {"head": head, "optimiser": optimiser, "schedule": schedule}
+    done, losses, val = 0, list[Tensor](), dict[str, float]()
+    if kept := progress.take("probed") or progress.take("probe"):
+        done, losses, val = kept["step"], [loss.to(data.device) for loss in kept["losses"]], kept["val"]
+        for name, part in trained.items():
+            part.load_state_dict(kept[name])
+    if done == settings.steps:
+        return val
+
+    def state() -> dict[str, Any]:
+        return {"step": done, "losses": losses, "val": val, **{name: one.state_dict() for name, one in trained.items()}}
+
+    load = training_batches(encoder, data, recipe, progress.watch)
     weights = class_weights(data) if settings.class_weights else None
     evaluations = evaluation_steps(settings.steps, settings.evaluations)
-    kept = list(encoded(encoder, data, "val", recipe)) if settings.cached_views else None
-
-    losses: list[Tensor] = []
-    for step in range(1, settings.steps + 1):
+    features = list(progress.watch(encoded(encoder, data, "val", recipe))) if settings.cached_views else None
+    for step in range(done + 1, settings.steps + 1):
         index = batch_indices(cell.seed, "probe order", step - 1, count=data.count("train"), batch=settings.batch)
-        features, labels = load(index, stream(cell.seed, "probe views", step))
+        maps, labels = load(index, stream(cell.seed, "probe views", step))
         with seeded(cell.seed, "dropout", step):
-            found = scores(head.train(), features, labels)
+            found = scores(head.train(), maps, labels)
         loss = task_loss(found, labels, weights)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
         losses.append(loss.detach())
+        done = step
         if step in evaluations:
-            val = evaluate(head, kept or encoded(encoder, data, "val", recipe), data.classes, "val")
-            report(
-                "probe",
-                step,
-                {"probe_loss": mean_finite(losses, step, cell), "val_f1_macro": val["val_f1_macro"]},
-            )
+            split = features or progress.watch(encoded(encoder, data, "val", recipe))
+            val = evaluate(head, split, data.classes, "val")
+            found_loss = mean_finite(losses, step, cell)
+            report("probe", step, {"probe_loss": found_loss, "val_f1_macro": val["val_f1_macro"]})
             losses.clear()
-    test = evaluate(head, encoded(encoder, data, "test", recipe), data.classes, "test", recipe.data.extra_scores)
-    return Probed(head=head, val=val, test=test)
+        progress.tick("probe", step, state)
+    progress.stage_end("probed", state())
+    return val
 
 
 @torch.no_grad()
@@ -103,7 +148,7 @@ def encoded(encoder: Backbone, data: Dataset, split: str, recipe: Recipe) -> Ite
         yield encode(encoder, images, recipe.data.task), labels
 
 
-def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
+def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, watch: Watch = iter) -> Batch:
     """How a training batch is made: from features computed once, or with a fresh view of each image every time."""
     views = recipe.probe.cached_views
     if views == 0:
@@ -116,7 +161,7 @@ def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
 
         return fresh
 
-    features, labels = cached_features(encoder, data, recipe)
+    features, labels = cached_features(encoder, data, recipe, watch)
 
     def cached(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         row = torch.randint(views, (len(index),), generator=generator) * data.count("train") + index
@@ -127,11 +172,11 @@ def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
 
 
 def cached_features(
-    encoder: Backbone, data: Dataset, recipe: Recipe
+    encoder: Backbone, data: Dataset, recipe: Recipe, watch: Watch = iter
 ) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views ..."]]:
     """Feature maps and labels of the fixed views of all training images, view after view; the first is the image."""
     maps, targets = [], []
-    for index in parts(data.count("train"), recipe.probe.batch):
+    for index in watch(parts(data.count("train"), recipe.probe.batch)):
         images, labels = data.downstream("train", index)
         views = range(recipe.probe.cached_views)
         maps.append(torch.stack([encode(encoder, turned(images, view), recipe.data.task) for view in views]))

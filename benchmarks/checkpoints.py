@@ -1,0 +1,97 @@
+"""Checkpoints: for how long they stop a step, and what share of the time that is when one is written every 60 s."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.common import Table, Timing, best_engine, device, main, time_it
+from benchmarks.pretrain import settings
+from datasets.seeding import seeded, stream
+from sweep.presets import preset
+from trainables.checkpoints import Checkpoints, newest_first
+from trainables.encoders import make_encoder
+from trainables.engine import Engine
+from trainables.objectives import REGISTRY
+from trainables.pretrain import Training
+from trainables.recipe import Recipe
+from trainables.views import Views
+
+EVERY = 60.0
+"""Seconds between two checkpoints, as a sweep has it unless told otherwise."""
+
+
+def run() -> list[Table]:
+    """MoCo, which has most to keep: a `vts-quick` cell, and ResNet-18 at batch 64, 128 px."""
+    table = Table(
+        f"A checkpoint every {EVERY:g} s: the step is stopped while it is copied, a thread writes it meanwhile",
+        (
+            *("cell", "MB", "step, ms", "stopped, ms", "written in, s", "CPU, s"),
+            *("step meanwhile, ms", "% stopped", "% with no core free"),
+        ),
+    )
+    quick = preset("vts-quick").recipe
+    before = torch.get_num_threads()
+    for name, recipe, threads in (
+        ("vts-quick, 1 thread", quick, 1),
+        ("ResNet-18, all cores", settings(128, 64), before),
+    ):
+        torch.set_num_threads(threads)
+        table.add(name, *measure(recipe, replace(best_engine(), threads=threads)))
+    torch.set_num_threads(before)
+    table.notes.append(
+        "CPU: all that a checkpoint takes, copying, hashing and writing; it is lost where no core is free"
+    )
+    table.show()
+    return [table]
+
+
+def measure(recipe: Recipe, engine: Engine, *, rounds: int = 7) -> tuple[float, ...]:
+    """The columns of the table behind the name."""
+    step, state = training(recipe, engine)
+    plain = time_it(step, device(), warm=2, least=5, budget=3.0).median
+    stopped, written, cpu = list[float](), list[float](), list[float]()
+    meanwhile: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder) / "cell", "benchmark", every=0.0)
+        for number in range(rounds):
+            begun, begun_cpu = time.perf_counter(), time.process_time()
+            checkpoints.tick("pretrain", number, state)
+            stopped.append(time.perf_counter() - begun)
+            checkpoints.close()
+            written.append(time.perf_counter() - begun)
+            cpu.append(time.process_time() - begun_cpu)
+            checkpoints.tick("pretrain", rounds + number, state)
+            while checkpoints.busy:
+                meanwhile += time_it(step, device(), warm=0, least=1, budget=0.0).seconds
+            checkpoints.close()
+        size = newest_first(Path(folder) / "cell")[0].stat().st_size / 1e6
+    middle = [Timing(tuple(each)).median for each in (stopped, written, cpu, meanwhile)]
+    return (
+        *(size, 1e3 * plain, 1e3 * middle[0], middle[1], middle[2], 1e3 * middle[3]),
+        *(100 * middle[0] / EVERY, 100 * middle[2] / EVERY),
+    )
+
+
+def training(recipe: Recipe, engine: Engine) -> tuple[Callable[[], object], Callable[[], dict[str, Any]]]:
+    """A step of pretraining on random views, and what a checkpoint of it holds: the best weights so far, too."""
+    draws, shape = (
+        stream(0, "benchmark"),
+        (recipe.pretrain.batch, recipe.data.bands, recipe.data.size, recipe.data.size),
+    )
+    with seeded(0, "benchmark"):
+        encoder = make_encoder(recipe.encoder, engine)
+        trained = Training(REGISTRY["moco"](encoder, recipe, draws), recipe.pretrain, device())
+    images = torch.rand(2, *shape, generator=draws).to(device())
+    views = Views(first=images[0], second=images[1], first_labels=None, second_labels=None)
+    best = deepcopy(encoder.state_dict())
+    return lambda: trained.step(views, draws), lambda: {"training": trained.state_dict(), "best_weights": best}
+
+
+if __name__ == "__main__":
+    main("benchmarks.checkpoints", run)

@@ -1,0 +1,295 @@
+"""Resuming is exact: cut off anywhere and run again, a cell gives what it gives undisturbed, bit for bit."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+
+from trainables import checkpoints as module
+from trainables.cell import OBJECTIVES, Cell
+from trainables.checkpoints import Checkpoints, StoppedError
+from trainables.contrastive_probe import run_cell
+from trainables.recipe import Encoder, Pretrain, Probe
+
+TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
+CPU = torch.device("cpu")
+
+
+class Crash(BaseException):
+    """A death that nothing is told of."""
+
+
+class Beat:
+    """Counts, and at its `last` call says stop or crashes."""
+
+    def __init__(self, last=None, crash=False):
+        self.count, self.last, self.crash = 0, last, crash
+
+    def __call__(self):
+        self.count += 1
+        if self.count == self.last and self.crash:
+            raise Crash
+        return self.count == self.last
+
+
+class Run:
+    """Attempts at one cell in one folder."""
+
+    def __init__(self, cell, recipe, bank, folder, imagenet=None):
+        self.cell, self.recipe, self.bank, self.folder, self.imagenet = cell, recipe, bank, folder, imagenet
+        self.said = []
+
+    def __call__(self, beat=module.never, *, every=1e9, identity="this"):
+        """Metrics but the times, points and predictions shown, as text: to the last bit, and a NaN equals itself."""
+        points, shown = [], []
+        metrics = run_cell(
+            self.cell,
+            self.recipe,
+            self.bank,
+            device=CPU,
+            report=lambda *point: points.append(point),
+            imagenet=self.imagenet,
+            show=shown.extend,
+            checkpoints=Checkpoints(self.folder, identity, every=every, beat=beat, say=self.said.append),
+        )
+        pictures = [(one.number, one.predicted.tobytes()) for one in shown]
+        return repr(({name: value for name, value in metrics.items() if name not in TIMES}, points, pictures))
+
+    def cut(self, last, *, every=1e9):
+        with pytest.raises(StoppedError):
+            self(Beat(last), every=every)
+
+    def crash(self, last, *, every=0.0):
+        with pytest.raises(Crash):
+            self(Beat(last, crash=True), every=every)
+
+
+@pytest.fixture(scope="module")
+def make(recipe, bank, tmp_path_factory):
+    """Attempts in a folder of their own, and what they must give."""
+    known = {}
+
+    def made(cell, recipe=recipe, imagenet=None):
+        if (cell, recipe) not in known:
+            beat = Beat()
+            whole = Run(cell, recipe, bank, tmp_path_factory.mktemp("whole"), imagenet)(beat)
+            known[cell, recipe] = whole, beat.count
+        return Run(cell, recipe, bank, tmp_path_factory.mktemp("cut"), imagenet), *known[cell, recipe]
+
+    return made
+
+
+MOCO = Cell(objective="moco", rho=0.5, nu=0.5, seed=1)
+
+
+def cut_everywhere(make, objective, thinned=1):
+    cell = Cell(objective=objective, rho=0.5, nu=0.5, seed=1)
+    beats = make(cell)[2]
+    assert beats >= 8 + 4 * (objective != "random")  # every step, and more in evaluations
+    for last in range(1, beats + 1, thinned):
+        run, whole, _ = make(cell)
+        run.cut(last)
+        assert run() == whole
+        assert run.said == []
+
+
+@pytest.mark.parametrize(("objective", "thinned"), [("moco", 1), ("cross_image", 3), ("supervised", 3), ("random", 2)])
+def test_a_cell_that_is_cut_off_anywhere_ends_as_if_it_had_not_been(make, objective, thinned):
+    cut_everywhere(make, objective, thinned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "supervised", "random"])
+def test_a_cell_of_any_loss_that_is_cut_off_anywhere_ends_as_if_it_had_not_been(make, objective):
+    cut_everywhere(make, objective)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_with_fresh_views_weights_of_classes_and_warm_up(make, recipe, views):
+    changed = replace(
+        recipe,
+        pretrain=Pretrain(steps=5, batch=8, evaluations=2, warmup=2),
+        probe=replace(recipe.probe, cached_views=views, class_weights=True),
+    )
+    beats = make(MOCO, changed)[2]
+    for last in range(1, beats + 1, 4):
+        run, whole, _ = make(MOCO, changed)
+        run.cut(last)
+        assert run() == whole
+
+
+def test_an_imagenet_cell_too(make, recipe, tmp_path):
+    torch.manual_seed(3)
+    torch.save(timm.create_model("resnet18", num_classes=1000).state_dict(), tmp_path / "weights.pth")
+    full = replace(recipe, encoder=Encoder(output_stride=8))
+    for last in (3, 9):
+        run, whole, beats = make(Cell(objective="imagenet"), full, tmp_path / "weights.pth")
+        assert beats == 9
+        run.cut(last)
+        assert run() == whole
+
+
+def test_a_cell_that_is_cut_off_again_and_again_gets_on(make):
+    run, whole, beats = make(MOCO)
+    for _ in range(beats):  # each attempt gets past one step, whatever features it must compute again
+        try:
+            assert run(Beat(6)) == whole
+            break
+        except StoppedError:
+            pass
+    else:
+        pytest.fail("it never ended")
+
+
+def test_a_crash_between_checkpoints_goes_back_to_the_last(make):
+    beats = make(MOCO)[2]
+    for last in range(1, beats + 1, 4):
+        run, whole, _ = make(MOCO)
+        run.crash(last)
+        again = Beat()
+        assert run(again) == whole
+        assert again.count < beats or last < 4  # something was kept
+
+
+def test_the_checkpoints_of_a_finished_cell_hold_its_result(make):
+    run, whole, _ = make(MOCO)
+    assert run(every=0.0) == whole
+    assert len(list(run.folder.iterdir())) == 2
+    again = Beat()
+    assert run(again) == whole
+    assert again.count < 4  # the test images alone
+
+
+def newest(run):
+    return module.newest_first(run.folder)
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(make):
+    for harm in (damage, lambda path: os.truncate(path, path.stat().st_size - 100), lambda path: os.truncate(path, 0)):
+        run, whole, _ = make(MOCO)
+        run.cut(1)
+        run.cut(2)  # after the validation batch of step 2
+        assert [path.name for path in newest(run)] == ["pretrain-2.ckpt", "pretrain-1.ckpt"]
+        harm(newest(run)[0])
+        assert run() == whole
+        assert len(run.said) == 2
+        assert "pretrain-2.ckpt is not used" in run.said[0]
+        assert "goes on from the checkpoint before, pretrain-1.ckpt" in run.said[1]
+        assert not any("\n" in line for line in run.said)
+
+
+def test_with_no_checkpoint_whole_the_cell_is_begun_anew(make):
+    run, whole, beats = make(MOCO)
+    run.cut(1)
+    run.cut(2)
+    for path in newest(run):
+        damage(path)
+    again = Beat()
+    assert run(again) == whole
+    assert again.count == beats
+    assert len(run.said) == 3
+    assert "begun anew" in run.said[-1]
+
+
+def test_a_checkpoint_of_something_else_is_not_used(make):
+    run, whole, beats = make(MOCO)
+    run.cut(9)
+    again = Beat()
+    assert run(again, identity="other data") == whole
+    assert again.count == beats
+    assert "other settings, data" in run.said[0]
+    assert "begun anew" in run.said[1]
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_full_disk_is_said_once_and_changes_nothing(make, monkeypatch, call):
+    def full(*rest):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run, whole, _ = make(MOCO)
+    monkeypatch.setattr(module.os, call, full)
+    assert run(every=0.0) == whole
+    assert len(run.said) == 1
+    assert "No space left on device" in run.said[0]
+    assert list(run.folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said_once_and_changes_nothing(make, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    run, whole, _ = make(MOCO)
+    run.folder = tmp_path / "file" / "key"
+    assert run(every=0.0) == whole
+    assert len(run.said) == 1
+
+
+def test_times_add_up_over_attempts(make, recipe, bank):
+    run, _, beats = make(MOCO)
+    run.cut(beats - 1)
+    began = time.perf_counter()
+    found = run_cell(
+        MOCO, recipe, bank, device=CPU, report=lambda *point: None, checkpoints=Checkpoints(run.folder, "this")
+    )
+    assert found["seconds"] > time.perf_counter() - began  # most of the work was done before
+    assert found["seconds"] == found["pretrain_seconds"] + found["probe_seconds"]
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from datasets import textures
+from trainables.cell import Cell
+from trainables.checkpoints import Checkpoints
+from trainables.contrastive_probe import run_cell
+sys.path.insert(0, ".")
+from tests.trainables.test_resume import MOCO, long_recipe
+
+torch.set_num_threads(1)
+checkpoints = Checkpoints(Path(sys.argv[1]), "this", every=0.0)
+run_cell(MOCO, long_recipe(), textures.procedural(32, count=8), device=torch.device("cpu"),
+         report=lambda *point: print(*point, flush=True), checkpoints=checkpoints)
+"""
+
+
+def long_recipe():
+    from datasets.settings import VtsSettings
+    from trainables.recipe import Moco, Recipe
+
+    return Recipe(
+        data=VtsSettings(size=32, train=24, val=10, test=10),
+        encoder=Encoder(slim=0.125, output_stride=8),
+        moco=Moco(queue=20),
+        pretrain=Pretrain(steps=60, batch=8, evaluations=30),
+        probe=Probe(steps=60, batch=8, cached_views=2, evaluations=30),
+    )
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_writes_goes_on(make):
+    run, whole, _ = make(MOCO, long_recipe())
+    for kill in range(8):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(run.folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        with child:
+            seen = [child.stdout.readline() for _ in range(3 + 5 * kill)]  # those before its checkpoint come again
+            time.sleep(0.005 * kill)  # so that it dies in the midst of this and that
+            child.send_signal(signal.SIGKILL)
+            assert all(seen), child.stderr.read()
+    again = Beat()
+    assert run(again) == whole
+    assert again.count < 150
+    assert run.said == []
+    assert not [path for path in run.folder.iterdir() if path.name.startswith(".")]
