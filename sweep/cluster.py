@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -20,6 +21,7 @@ import ray
 
 from sweep.logs import redirect
 from sweep.machine import Machine, processor
+from sweep.stopping import Terminated
 from trainables.engine import Engine
 
 
@@ -28,9 +30,13 @@ def started(engine: Engine) -> Iterator[None]:
     """Ray runs inside, with processes that can run cells by `engine`."""
     os.environ.update(environment(engine))  # inherited by Ray's processes
     redirect("ray", "ray.tune")
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there, which leaves without a word
         yield
+    except SystemExit as error:  # Ray's handler, while it was there
+        raise Terminated from error
     finally:
         ray.shutdown()
 

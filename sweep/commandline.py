@@ -18,6 +18,7 @@ from analysis.errors import RecordsError
 from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml
 from sweep.presets import PRESETS, described, preset
+from sweep.stopping import Terminated, terminable
 
 DEFAULT = "vts-quick"
 
@@ -43,18 +44,19 @@ class Command:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code: 0 complete, 1 cells are missing, 2 a mistake in what was given,
-    130 Ctrl-C."""
+    130 Ctrl-C, 143 SIGTERM."""
     try:
-        command = parse(argv)
-        from sweep.execute import describe, execute
+        with terminable():
+            command = parse(argv)
+            from sweep.execute import describe, execute
 
-        return describe(command.sweep) if command.dry_run else execute(command.sweep)
+            return describe(command.sweep) if command.dry_run else execute(command.sweep)
     except (InputError, RecordsError) as error:
         print(f"sweep.run: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # before the first cell or after the last; while cells run it is handled there
+    except KeyboardInterrupt as stop:  # before the first cell or after the last; while cells run it is handled there
         print("sweep.run: stopped; the same command runs what is missing", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     except OSError as error:  # a disk that is full or read-only, at any point
         print(
             f"sweep.run: {error}: free space or choose another --out, then run the same command again", file=sys.stderr

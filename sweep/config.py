@@ -9,16 +9,22 @@ import tyro
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from datasets.errors import InputError
+from datasets.errors import InputError, in_a_line
 from datasets.registry import DATASETS, check_nu
 from datasets.source import Demands, Place
 from sweep.grid import Axes, expand
+from sweep.keeping import Keeping, Kept
 from trainables.cell import BASELINES, Cell
 from trainables.engine import Engine
 from trainables.recipe import Recipe
 
 LOSSES: tuple[Literal["moco", "within_image", "cross_image"], ...] = ("moco", "within_image", "cross_image")
 """The contrastive losses, in the paper's order."""
+ALIVE = 5.0
+"""Seconds between two signs of a cell's life."""
+
+
+MOST_LETTERS = 1_000_000  # of a sweep.yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,13 @@ class Sweep:
     report: bool = True
     """Draw the figures and write report.html at the end."""
     retry_failed: bool = False
-    """Run cells again that are recorded as failed (a loss that was not finite)."""
+    """Run the cells again that are recorded as failed, and no others."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints of a cell; they go when it is recorded."""
+    patience: float = 1800.0
+    """Seconds without a sign of life after which a cell's worker is killed, and its cell goes on in another."""
+    keep: tuple[Kept, ...] = ()
+    """What is kept of each cell: `encoders`, pretrained, as safetensors in encoders/ (see METHOD.md)."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
     """Everything held fixed over the grid."""
 
@@ -95,6 +107,9 @@ class Sweep:
             raise InputError(f"--workers {self.workers}: at least 1, or 0 for as many as fit")
         if not 0 <= self.gpu_share <= 1:
             raise InputError(f"--gpu-share {self.gpu_share:g}: must be in (0, 1], or 0 for what measures fastest")
+        for name in ("checkpoint_every", "patience"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be above 0 s")
         if not self.cell_memory >= 0:
             raise InputError(f"--cell-memory {self.cell_memory:g}: must be above 0, or 0 for what is measured")
 
@@ -107,6 +122,12 @@ class Sweep:
     def place(self) -> Place:
         """Where the data are."""
         return Place(root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad)
+
+    @property
+    def keeping(self) -> Keeping:
+        """What cells leave on the disk while they run."""
+        alive = min(ALIVE, self.patience / 4)
+        return Keeping(root=self.out.resolve(), every=self.checkpoint_every, alive=alive, keep=self.keep)
 
     @property
     def demands(self) -> Demands:
@@ -159,32 +180,45 @@ def from_yaml(path: Path) -> Sweep:
     Raises:
         InputError: no such file, no YAML, or a name or value that a sweep does not have (named).
     """
+    given = _loaded(path)
     try:
-        given = yaml.safe_load(path.read_text())
         if not isinstance(given, dict):
             raise InputError(f"--config {path}: not a sweep.yaml, which is a mapping of settings")
         sweep = _ADAPTER.validate_python(given)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"--config {path}: no valid YAML ({' '.join(str(error).split())})") from error
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "union_tag_not_found":
             raise InputError(
                 f"--config {path}: recipe.data: say which data set it is, as in 'dataset: vts' ({', '.join(DATASETS)})"
             ) from error
-        where = ".".join(str(part) for part in first["loc"]) or "sweep"
-        raise InputError(f"--config {path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        where = in_a_line(".".join(str(part) for part in first["loc"])) or "sweep"
+        raise InputError(
+            f"--config {path}: {where}: {in_a_line(first['msg'].removeprefix('Value error, '))}"
+        ) from error
     _refuse_unknown(given, _ADAPTER.dump_python(sweep, mode="json"), str(path))
     return sweep
+
+
+def _loaded(path: Path) -> object:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path}: cannot be read ({in_a_line(error)})") from error
+    if len(text) > MOST_LETTERS:
+        raise InputError(f"--config {path}: {len(text):,} letters are no sweep.yaml, which has some thousand")
+    try:
+        return yaml.safe_load(text)
+    except Exception as error:  # a date such as 2001-99-99 or deep brackets raise others than YAML's own
+        raise InputError(f"--config {path}: no valid YAML ({in_a_line(error) or type(error).__name__})") from error
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
     """Raise InputError for a name in `given` that no setting has: it would silently do nothing."""
     for name, value in given.items():
         if name not in known:
-            raise InputError(f"--config {where}: unknown setting {name!r}; valid: {', '.join(known)}")
+            raise InputError(
+                f"--config {where}: unknown setting {in_a_line(repr(name), most=60)}; valid: {', '.join(known)}"
+            )
         if isinstance(known[name], dict) and isinstance(value, dict):
             _refuse_unknown(value, known[name], f"{where}: {name}")
 

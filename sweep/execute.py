@@ -1,6 +1,7 @@
 """One command from beginning to end: what is missing is run, everything recorded is shown."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from analysis.records import recorded_keys
@@ -11,10 +12,13 @@ from sweep import logs
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.imagenet import Weights, weights
+from sweep.lock import alone
 from sweep.logbook import Logbook
 from sweep.provenance import commit, project_version
-from sweep.show import announce, show
+from sweep.show import Outcome, announce, show, stopped_at_once
 from sweep.status import Status
+from sweep.stopping import Stop
+from sweep.tidying import tidy
 from trainables.cell import Cell
 from trainables.recipe import KNOWN, Recipe
 
@@ -36,14 +40,42 @@ def execute(sweep: Sweep) -> int:
 
     Returns:
         0 if every planned cell is recorded as done; 1 otherwise, each missing cell named with the reason; 130 after
-        Ctrl-C.
+        Ctrl-C, 143 after SIGTERM.
 
     Raises:
-        InputError: the data or the folder do not fit.
+        InputError: the data or the folder do not fit, or another sweep runs there.
     """
-    cells = sweep.cells()
-    missing = _pending(sweep, cells)
+    began = time.time()
     folder = Folder(sweep.out)
+    with alone(folder) as before:
+        if before:
+            print(f"the sweep that ran here ({before}) was cut off; what it has recorded and checkpointed is used")
+        recorded = _recorded(sweep)
+        if drafts := tidy(sweep.keeping, recorded, before=began):
+            print(f"{drafts} unfinished files of it are removed")
+        cells = sweep.cells()
+        missing = _pending(sweep, cells, recorded)
+        outcome, left = _execute(sweep, cells, missing, folder, some=bool(recorded))
+    if outcome.unwritable:
+        raise InputError(f"{outcome.unwritable}: free space, then run the same command again; nothing recorded is lost")
+    return outcome.stop.code if outcome.stop else 1 if left else 0
+
+
+def _execute(
+    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, *, some: bool
+) -> tuple[Outcome, list[Cell]]:
+    """Run the missing cells and show the results.
+
+    Args:
+        sweep: what was asked for.
+        cells: all that are planned.
+        missing: those that are to be run.
+        folder: where.
+        some: whether anything is recorded there.
+
+    Returns:
+        What they came to, and the cells that are not done.
+    """
     sweep = sweep.going_on(folder.check(sweep))
     # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
     # What is cheap to refuse comes first: bringing real images into arrays can take long.
@@ -65,18 +97,18 @@ def execute(sweep: Sweep) -> int:
             folder.claim(sweep, *identity)
         announce(sweep, source)
         logbook = stack.enter_context(Logbook(sweep, folder))
-        if len(missing) < len(cells):
+        if some:
             logbook.fill(sweep.out, cells)
         if not missing:
-            print(f"all {len(cells)} cells are recorded already; nothing is run")
-            return 1 if show(sweep, cells, {}, folder, logbook) else 0
+            print(_nothing(sweep, cells))
+            return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
         print(f"engine: {engine}")
-        print(f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}", flush=True)
-        failures, interrupted, unwritable = _run(sweep, missing, len(cells), source, imagenet, folder, logbook)
-        left = show(sweep, cells, failures, folder, logbook)
-    if unwritable:
-        raise InputError(f"{unwritable}: free space, then run the same command again; nothing recorded is lost")
-    return 130 if interrupted else 1 if left else 0
+        print(_plan(sweep, cells, missing), flush=True)
+        outcome = _run(sweep, missing, len(cells), source, imagenet, folder, logbook)
+        if outcome.stop and outcome.stop.at_once:
+            stopped_at_once()
+            return outcome, list(missing)
+        return outcome, show(sweep, cells, outcome, folder, logbook)
 
 
 def _run(
@@ -87,14 +119,11 @@ def _run(
     imagenet: Weights | None,
     folder: Folder,
     logbook: Logbook,
-) -> tuple[dict[str, str], bool, str | None]:
-    """Run the missing cells.
-
-    Returns:
-        Why some gave no result, by key; whether the user stopped the sweep; why records could not be written, if so.
-    """
+) -> Outcome:
+    """Run the missing cells."""
     from sweep.launch import launch
     from sweep.recorder import Recorder
+    from sweep.watch import Watch
 
     status = Status(total, total - len(missing))
     origin = {
@@ -104,15 +133,23 @@ def _run(
         "source": source.title,
         "task": sweep.recipe.data.task,
     }
-    recorder = Recorder(sweep, source.classes, origin, logbook, status)
-    interrupted = False
+    stop = Stop(sweep.keeping.stop)
+    recorder = Recorder(sweep, source.classes, origin, logbook, status, stop)
+    watch = Watch(sweep.patience, status)
     try:
-        launch(sweep, missing, source, imagenet.path if imagenet else None, recorder, folder.logs)
+        with stop.listening():
+            launch(sweep, missing, source, imagenet.path if imagenet else None, recorder, watch, stop, folder.logs)
     except KeyboardInterrupt:
-        interrupted = True
+        if not stop.asked:
+            raise
     finally:
         status.close()
-    return recorder.failures, interrupted, recorder.stopped
+    return Outcome(
+        failures=recorder.failures,
+        counts=recorder.retries.counts,
+        unwritable=recorder.stopped,
+        stop=stop if stop.asked else None,
+    )
 
 
 def _check(recipe: Recipe) -> None:
@@ -127,10 +164,29 @@ def _check(recipe: Recipe) -> None:
         check_encoder(recipe.encoder, bands=recipe.data.bands)
 
 
-def _pending(sweep: Sweep, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that have no record, and with --retry-failed those that are recorded as failed."""
+def _recorded(sweep: Sweep) -> dict[str, str]:
+    """Key -> status of what is recorded; what cannot be read is said."""
     recorded = recorded_keys(sweep.out)
     for path in recorded.unreadable:
         print(f"{path} cannot be read and is not counted as recorded: its cell is run again")
-    counts = {"done"} if sweep.retry_failed else {"done", "failed"}
-    return [cell for cell in cells if recorded.status.get(cell.key) not in counts]
+    return dict(recorded.status)
+
+
+def _pending(sweep: Sweep, cells: Sequence[Cell], recorded: Mapping[str, str]) -> list[Cell]:
+    """The cells that have no record; with --retry-failed just those that are recorded as failed."""
+    wanted = "failed" if sweep.retry_failed else None
+    return [cell for cell in cells if recorded.get(cell.key) == wanted]
+
+
+def _plan(sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell]) -> str:
+    if sweep.retry_failed:
+        return f"running {len(missing)} of {len(cells)} cells again: those recorded as failed, and no others"
+    resumed = len(sweep.keeping.begun() & {cell.key for cell in missing})
+    goes_on = f", {resumed} of them from a checkpoint" if resumed else ""
+    return f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}{goes_on}"
+
+
+def _nothing(sweep: Sweep, cells: Sequence[Cell]) -> str:
+    if sweep.retry_failed:
+        return "no cell is recorded as failed; nothing is run (without --retry-failed: what is missing)"
+    return f"all {len(cells)} cells are recorded already; nothing is run"

@@ -57,6 +57,16 @@ class Folder:
         return self.root / "report.html"
 
     @property
+    def lock(self) -> Path:
+        """Held by the driver that runs here."""
+        return self.root / ".lock"
+
+    @property
+    def driver(self) -> Path:
+        """Who that is; left behind by one that was killed."""
+        return self.root / ".driver"
+
+    @property
     def mlflow(self) -> Path:
         """The MLflow database, unless MLFLOW_TRACKING_URI names another."""
         return self.root / "mlflow.db"
@@ -137,9 +147,14 @@ class Folder:
                     replace_text(path, value + "\n")
             replace_text(self.config, to_yaml(sweep))
         except OSError as error:
-            raise InputError(
-                f"--out {self.root} cannot be written ({error.strerror or error}): free space or choose another folder"
-            ) from error
+            raise cannot_write(self.root, error) from error
+
+
+def cannot_write(root: Path, error: OSError) -> InputError:
+    """What is said of a folder that cannot be written."""
+    return InputError(
+        f"--out {root} cannot be written ({error.strerror or error}): free space or choose another folder"
+    )
 
 
 def replace_text(path: Path, text: str) -> None:

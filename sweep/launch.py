@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,30 @@ from sweep.config import Sweep
 from sweep.grid import cheapest_last
 from sweep.recorder import Recorder
 from sweep.searcher import GridSearcher
+from sweep.stopping import Stop
 from sweep.trainable import train_cell
+from sweep.watch import Watch
 from trainables.cell import Cell
 
-LOST_WORKERS = 3
-"""How often a cell is begun anew because its worker was lost, before it is given up."""
+LOST_WORKERS = 10
+"""How often a cell goes on in another worker because its own was lost, before it is given up."""
 
 
 def launch(
-    sweep: Sweep, cells: Sequence[Cell], source: Source, imagenet: Path | None, recorder: Recorder, logs: Path
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    source: Source,
+    imagenet: Path | None,
+    recorder: Recorder,
+    watch: Watch,
+    stop: Stop,
+    logs: Path,
 ) -> None:
     """Run `cells` where Ray runs; what they give goes to the recorder.
 
     Workers are processes that run cell after cell. Each holds the engine's threads and, where there are GPUs,
     `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them.
-    Cells that did not fit beside others run again at the end, one at a time.
+    Cells that failed run once more at the end, those that did not fit beside others one at a time.
     """
     available = ray.cluster_resources()
     gpu, threads = available.get("GPU", 0), sweep.engine.threads
@@ -38,33 +48,65 @@ def launch(
     # Else Tune starts one worker after the other, and each takes seconds to import torch.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     trainable = tune.with_parameters(
-        train_cell, recipe=sweep.recipe, source=source, engine=sweep.engine, imagenet=imagenet
+        train_cell,
+        recipe=sweep.recipe,
+        source=source,
+        engine=sweep.engine,
+        imagenet=imagenet,
+        keeping=sweep.keeping,
     )
-    order = cheapest_last(cells, 2 * slots)
-    _fit(tune.with_resources(trainable, share), order, recorder, logs / "ray", sweep.workers or None)
-    if recorder.postponed and not recorder.stopped:
-        again = recorder.take_postponed()
+    rounds = _Rounds(recorder, watch, stop, logs)
+    rounds.run(tune.with_resources(trainable, share), cheapest_last(cells, 2 * slots), "ray", sweep.workers or None)
+    if again := recorder.take_again():
+        rounds.run(tune.with_resources(trainable, share), again, "ray-again", sweep.workers or None)
+    if last := recorder.take_postponed():
         alone = {"cpu": float(threads), "gpu": 1.0 if gpu else 0.0}
-        _fit(tune.with_resources(trainable, alone), again, recorder, logs / "ray-alone", 1)
+        rounds.run(tune.with_resources(trainable, alone), last, "ray-alone", 1)
 
 
-def _fit(trainable: Any, cells: Sequence[Cell], recorder: Recorder, place: Path, at_once: int | None) -> None:
-    """Let Tune run the cells; `place` is the folder of its logs."""
-    tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=GridSearcher(cells),
-            num_samples=-1,
-            max_concurrent_trials=at_once,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: trial.config["cell"]["objective"] + "-" + trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=place.name,
-            storage_path=str(place.parent.resolve()),
-            callbacks=[recorder],
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
-            stop=lambda trial, result: recorder.stopped is not None,
-        ),
-    ).fit()
+@dataclass(frozen=True)
+class _Rounds:
+    """Tune's runs of one command."""
+
+    recorder: Recorder
+    watch: Watch
+    stop: Stop
+    logs: Path
+
+    def run(self, trainable: Any, cells: Sequence[Cell], name: str, at_once: int | None) -> None:
+        """Let Tune run the cells, `at_once` at a time at most; `name` is the folder of its logs."""
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=GridSearcher(cells, closed=lambda: self.stop.asked),
+                num_samples=-1,
+                max_concurrent_trials=at_once,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.config["cell"]["objective"] + "-" + trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(self.logs.resolve()),
+                callbacks=[self.recorder, self.watch],
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
+                stop=_Over(self.recorder),
+            ),
+        ).fit()
+
+
+class _Over(tune.Stopper):
+    """Ends everything when nothing that runs is worth waiting for."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._recorder.over
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as of the recorder."""
+        return {}

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -39,8 +39,9 @@ class Logbook:
         """
         elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = elsewhere or folder.mlflow_uri
+        self._root, self._cells = folder.root, sweep.cells()
         self.fault: str | None = None
-        """What went wrong last."""
+        """What went wrong last; None again when MLflow has all it missed."""
         self._quiet_until = 0.0
         self._thread = ThreadPoolExecutor(1, "mlflow")
         self._connect = partial(_connect, self.uri, sweep, own=not elsewhere)
@@ -85,7 +86,11 @@ class Logbook:
 
     def fill(self, folder: Path, cells: Sequence[Cell]) -> None:
         """Give cells that were recorded, but never finished in MLflow, the run they lack."""
-        self._write(lambda tracking: _fill(tracking, folder, cells))
+        self._write(lambda tracking: fill(tracking, folder, cells))
+
+    def fill_again(self) -> None:
+        """If MLflow lacks something, try once more at once, for the sweep ends."""
+        self._thread.submit(self._catch_up)
 
     def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """The sweep has ended; wait until all is written."""
@@ -96,20 +101,28 @@ class Logbook:
         """Wait until all is written."""
         self._thread.submit(lambda: None).result()
 
-    def _write(self, write: Callable[["Tracking"], None]) -> None:
+    def _write(self, write: Callable[["Tracking"], object]) -> None:
         self._thread.submit(self._try, write)
 
-    def _try(self, write: Callable[["Tracking"], None]) -> None:
-        """In the thread: write, unless MLflow has just failed."""
+    def _try(self, write: Callable[["Tracking"], object]) -> None:
+        """In the thread: write, unless MLflow has just failed. When it is there again it gets what it has missed."""
         if time.monotonic() < self._quiet_until:
             return
         try:
             self._tracking = self._tracking or self._connect()
             write(self._tracking)
+            if self.fault:  # records are the buffer
+                fill(self._tracking, self._root, self._cells)
+                self.fault = None
         except Exception as error:  # whatever it is: here nobody else would ever see it
             self.fault = " ".join(str(error).split())[:200] or type(error).__name__
             self._quiet_until = time.monotonic() + PATIENCE
             log.exception("MLflow could not be written")
+
+    def _catch_up(self) -> None:
+        if self.fault:
+            self._quiet_until = 0.0
+            self._try(lambda tracking: None)
 
 
 def _connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
@@ -119,15 +132,23 @@ def _connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
     return connect(uri, sweep, own=own)
 
 
-def _fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell]) -> None:
+def fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell]) -> int:
+    """Give cells that are recorded in the folder, but never finished in MLflow, the run they lack; returns how many."""
     recorded = recorded_keys(folder).status
-    ended = tracking.ended()
-    lacking = {c.key: c for c in cells if c.key in recorded and c.key not in ended}
+    wanted = {cell.key: cell for cell in cells if cell.key in recorded}
+    ended = tracking.ended() if wanted else {}
+    lacking = {key: cell for key, cell in wanted.items() if ended.get(key) != recorded[key]}
     if not lacking:
-        return
-    curves = read_curves(folder).groupby("key")[["stage", "step", "name", "value"]]
-    points = {key: list(part.itertuples(index=False, name=None)) for key, part in curves}
+        return 0
+    curves = dict(_curves(folder))
     for row in read_records(folder).to_dict("records"):
         if cell := lacking.get(str(row["key"])):
-            tracking.curves(cell, points.get(cell.key, []))
+            tracking.curves(cell, curves.get(cell.key, []))
             tracking.finish(cell, {str(name): value for name, value in row.items()})
+    return len(lacking)
+
+
+def _curves(folder: Path) -> Iterator[tuple[str, list[tuple[str, int, str, float]]]]:
+    if (folder / "curves").is_dir():
+        for key, part in read_curves(folder).groupby("key")[["stage", "step", "name", "value"]]:
+            yield str(key), list(part.itertuples(index=False, name=None))

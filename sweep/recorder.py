@@ -12,10 +12,15 @@ from analysis.predictions import Prediction, write_predictions
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
 from sweep.logbook import Logbook
+from sweep.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row, headline
 from sweep.status import Status
+from sweep.stopping import Stop
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
+
+BULKY = ("points", "row", "curves", "examples", "traceback")
+"""What workers report and nobody but the recorder needs."""
 
 
 class Recorder(Callback):
@@ -28,17 +33,21 @@ class Recorder(Callback):
         origin: Mapping[str, Any],
         logbook: Logbook,
         status: Status,
+        stop: Stop,
     ) -> None:
         """`origin` is the provenance that all cells share: commit, version, data fingerprint."""
         self._sweep, self._classes, self._origin = sweep, classes, origin
-        self._logbook, self._status = logbook, status
+        self._logbook, self._status, self._stop = logbook, status, stop
+        self._keeping = sweep.keeping
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
         self.failures: dict[str, str] = {}
         """Why a cell has failed or gave no record, by key."""
-        self.postponed: dict[str, Cell] = {}
-        """Cells that did not fit beside others, by key: they are to run again alone."""
-        self._alone = False
+        self.retries = Retries()
+        """What went wrong on the way, and who may try again."""
+        self._again: dict[str, Cell] = {}
+        self._postponed: dict[str, Cell] = {}
+        self._running: set[str] = set()
         self.stopped: str | None = None
         """Why the sweep cannot go on (records cannot be written), if so."""
 
@@ -46,9 +55,16 @@ class Recorder(Callback):
         """Nothing: Tune writes its callbacks down for a restore that is never asked for, and a thread cannot be."""
         return {}
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing that runs or waits is worth waiting for."""
+        return self.stopped is not None or (self._stop.asked and not self._running)
+
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """A cell begins, or begins again after its worker was lost."""
         cell = _cell(trial)
+        self._running.add(cell.key)
+        self.retries.begin(cell)
         self._status.start(cell)
         self._logbook.start(cell)
 
@@ -57,19 +73,58 @@ class Recorder(Callback):
         cell = _cell(trial)
         if points := result.get("points"):
             self._logbook.curves(cell, points)
-        if error := result.get("error"):
-            self._failed(cell, error, result.get("traceback", ""), may_fit_alone=result["did_not_fit"])
+        if line := result.get("said"):
+            log.warning("%s: %s", cell, line)
+        if result.get("stopped"):
+            self._leave(cell, "stopped")
+        elif error := result.get("error"):
+            told = (result.get("row"), result.get("curves"), result["traceback"])
+            self._failed(cell, result["kind"], error, *told)
         elif row := result.get("row"):
             self._record(cell, row, result["curves"], result["examples"])
+        for name in BULKY:  # Tune writes each trial's last result down again and again
+            result.pop(name, None)
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """A worker was lost, and Ray begins its cell again, which goes on from its checkpoint."""
+        cell = _cell(trial)
+        self.retries.counts[LOST] += 1
+        self._running.discard(cell.key)
+        log.warning("%s: its worker was lost, %d of %d times", cell, trial.num_failures, trial.max_failures)
+        self._status.leave(cell)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Ray gave the cell up: its worker was lost too often."""
+        cell = _cell(trial)
+        if cell.key in self.recorded:
+            return
         # Whoever kills a process for want of memory does not say so.
-        self._failed(_cell(trial), f"its worker was lost; see {trial.error_file}", "", may_fit_alone=True)
+        self._failed(cell, LOST, f"its worker was lost {trial.num_failures} times; see {trial.error_file}")
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """A cell's attempt has ended."""
+        self._running.discard(_cell(trial).key)
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a turn of Ray's loop."""
+        if line := self._stop.take_note():
+            log.warning(line)
+            self._status.note(line)
         self._status.refresh(every=1.0)
+
+    def take_again(self) -> tuple[Cell, ...]:
+        """The cells that had an error, for their second try; none where the sweep is to end."""
+        return self._take(self._again)
+
+    def take_postponed(self) -> tuple[Cell, ...]:
+        """The cells that did not fit beside others, for their last try: what fails there has failed."""
+        self.retries.last_round = True
+        return self._take(self._postponed)
+
+    def _take(self, waiting: dict[str, Cell]) -> tuple[Cell, ...]:
+        cells = tuple(waiting.values())
+        waiting.clear()
+        return () if self._stop.asked or self.stopped else cells
 
     def _record(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
         if cell.key in self.recorded:  # its worker was lost after it had reported: Ray ran it again
@@ -86,38 +141,70 @@ class Recorder(Callback):
                 write_predictions(self._sweep.out, cell.key, [Prediction(key=cell.key, **one) for one in examples])
             write_record(self._sweep.out, row, self._classes)
         except RecordsError as error:  # the cell's fault and no other's
-            self._failed(cell, f"not recorded: {error}", "")
+            self._give_up(cell, f"not recorded: {error}")
             return
         except OSError as error:
             self.stopped = f"{self._sweep.out} cannot be written ({error})"
-            self._failed(cell, f"not recorded: {self.stopped}", "")
+            self._give_up(cell, f"not recorded: {self.stopped}")
             return
         self.recorded.add(cell.key)
+        self._running.discard(cell.key)
+        self._keeping.forget(cell.key)
         self._logbook.finish(cell, row, curves)
         if row["status"] == "failed":
-            self.failures[cell.key] = str(row["error"])
-            log.error("%s: %s", cell, row["error"])
-            self._status.end(cell, None, None, str(row["error"]))
+            reason = headline(str(row["error"]))
+            self.failures[cell.key] = reason
+            self._status.end(cell, None, None, reason)
         else:
             self.failures.pop(cell.key, None)
             name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
             log.info("%s: test %s %.4f in %.1f s", cell, name, row[score], row["seconds"])
             self._status.end(cell, f"test {name} {100 * row[score]:5.1f} %", row["seconds"])
 
-    def take_postponed(self) -> tuple[Cell, ...]:
-        """The postponed cells, for their second and last try: what fails there has failed."""
-        cells, self.postponed, self._alone = tuple(self.postponed.values()), {}, True
-        return cells
+    def _failed(
+        self,
+        cell: Cell,
+        kind: str,
+        reason: str,
+        row: Mapping[str, Any] | None = None,
+        curves: list | None = None,
+        traceback: str = "",
+    ) -> None:
+        """An attempt has failed: the cell tries once more, or has failed.
 
-    def _failed(self, cell: Cell, reason: str, traceback: str, *, may_fit_alone: bool = False) -> None:
-        self.failures[cell.key] = reason
-        log.error("%s: %s\n%s", cell, reason, traceback)
-        if may_fit_alone and not self._alone:
-            self.postponed[cell.key] = cell
-            self._status.postpone(cell, reason)
+        The fault of a machine is not recorded: the same command runs such a cell again.
+        """
+        if cell.key in self.recorded:
+            return
+        self._running.discard(cell.key)
+        self.retries.counts[kind] += 1
+        failure = Failure(kind=kind, reason=reason, traceback=traceback, tries=self.retries.tries(cell))
+        self.failures[cell.key] = str(failure)
+        log.error("%s: %s\n%s", cell, failure, traceback)
+        # The same seed diverges again.
+        if kind != DIVERGED and self.retries.once_more(cell, kind):
+            (self._again if kind == ERROR else self._postponed)[cell.key] = cell
+            self._status.postpone(cell, reason, alone=kind != ERROR)
+        elif kind == LOST:
+            self._give_up(cell, str(failure))
         else:
-            self._logbook.abandon(cell)
-            self._status.end(cell, None, None, reason)
+            told = {**bare_row(cell), **(row or {}), "status": "failed", "error": failure.text}
+            self._record(cell, told, curves or [], [])
+
+    def _give_up(self, cell: Cell, reason: str) -> None:
+        """The cell gives no record."""
+        log.error("%s: %s", cell, reason)
+        self.failures[cell.key] = reason
+        self._running.discard(cell.key)
+        self._logbook.abandon(cell)
+        self._status.end(cell, None, None, reason)
+
+    def _leave(self, cell: Cell, reason: str) -> None:
+        """The cell has stopped because it was asked to."""
+        self.failures[cell.key] = reason
+        self._running.discard(cell.key)
+        self._logbook.abandon(cell)
+        self._status.leave(cell)
 
 
 def _cell(trial: Any) -> Cell:

@@ -27,8 +27,12 @@ def main() -> None:
     """Entry of the command line."""
     right_datasets()
     from sweep.commandline import main as run
+    from sweep.stopping import leave
 
-    raise SystemExit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code > 128:  # a signal: who sent it does not wait for what Python does at its end
+        leave(code)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

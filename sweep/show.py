@@ -3,7 +3,8 @@
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +13,13 @@ from analysis import tables
 from analysis.comparisons import by_objective
 from analysis.differences import noisy_minus_exposure
 from analysis.records import compact, read_records, recorded_keys
-from analysis.studies import headline
+from analysis.studies import headline as headline_score
 from datasets.source import Source
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.logbook import Logbook
+from sweep.retries import headline
+from sweep.stopping import Stop
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,21 @@ def announce(sweep: Sweep, source: Source) -> None:
         print(note)
 
 
-def show(sweep: Sweep, cells: Sequence[Cell], failures: dict[str, str], folder: Folder, logbook: Logbook) -> list[Cell]:
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command's cells came to, beside their records."""
+
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Why a cell has failed or gave no record, by key."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What went wrong on the way, by kind."""
+    unwritable: str | None = None
+    """Why records could not be written, if so."""
+    stop: Stop | None = None
+    """The signal that ended it, if so."""
+
+
+def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
     """Print and log tables, places and what is missing; returns the planned cells that are not done."""
     done = {key for key, status in recorded_keys(sweep.out).status.items() if status == "done"}
     left = [cell for cell in cells if cell.key not in done]
@@ -39,8 +56,11 @@ def show(sweep: Sweep, cells: Sequence[Cell], failures: dict[str, str], folder: 
         text = tables.render(records)
         folder.tables.write_text(text + "\n")
         print(f"\n{text}\n")
-        artifacts = [summary, folder.tables, folder.config, *(_report(folder) if sweep.report else [])]
-        logbook.end(not left, _headline(records), artifacts)
+        artifacts = [summary, folder.tables, folder.config]
+        if outcome.stop is None:  # else there is no time for it
+            artifacts += _report(folder) if sweep.report else []
+            logbook.fill_again()
+            logbook.end(not left, parent_metrics(records), artifacts)
         print(f"records   {sweep.out / 'records'}\nsummary   {summary}")
         if folder.report in artifacts:
             print(f"report    {folder.report}\nfigures   {folder.figures}")
@@ -48,13 +68,46 @@ def show(sweep: Sweep, cells: Sequence[Cell], failures: dict[str, str], folder: 
     print(f"MLflow    {_python()} -m mlflow ui --backend-store-uri {shlex.quote(logbook.uri)}")
     print(f"          then http://127.0.0.1:5000/{logbook.runs}")
     if logbook.fault:
-        print(f"MLflow could not be written ({logbook.fault}); the same command fills in what it lacks")
+        print(
+            f"MLflow could not be written ({logbook.fault}); the same command fills in what it lacks, and so does "
+            f"{_python()} -m sweep.sync {shlex.quote(str(sweep.out))}"
+        )
+    if any(outcome.counts.values()):
+        print("went wrong: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(outcome.counts.items())))
     if left:
-        print(f"\n{len(left)} of {len(cells)} cells are missing:")
-        for cell in left:
-            print(f"  {cell}: {failures.get(cell.key, 'not finished')}")
-        print("the same command runs what is missing (--retry-failed: those recorded as failed, too)")
+        _say_what_is_missing(sweep, cells, left, outcome)
     return left
+
+
+def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cell], outcome: Outcome) -> None:
+    """Each cell that is not done with the reason, and how to go on."""
+    failed = recorded_errors(sweep.out)
+    begun = sweep.keeping.begun()
+    print(f"\n{len(left)} of {len(cells)} cells are missing:")
+    for cell in left:
+        reason = outcome.failures.get(cell.key) or headline(failed.get(cell.key, "")) or "not finished"
+        print(f"  {cell}: {reason}" + (", has a checkpoint" if cell.key in begun else ""))
+    again = sum(cell.key in failed for cell in left)
+    if again < len(left):
+        print("the same command runs what is missing" + (", from the checkpoints that there are" if begun else ""))
+    if again:
+        print(f"with --retry-failed it runs just those recorded as failed ({again}) once more")
+    if outcome.stop:
+        print(f"to go on: {_command()}")
+
+
+def recorded_errors(folder: Path) -> dict[str, str]:
+    """Why cells are recorded as failed, by key."""
+    if "failed" not in recorded_keys(folder).status.values():
+        return {}
+    records = read_records(folder)
+    failed = records[records["status"] == "failed"]
+    return dict(zip(failed["key"], failed["error"], strict=True))
+
+
+def stopped_at_once() -> None:
+    """The last words of a sweep that had no time for more."""
+    print(f"stopped; to go on: {_command()}", flush=True)
 
 
 def _report(folder: Folder) -> list[Path]:
@@ -82,9 +135,9 @@ def _report(folder: Folder) -> list[Path]:
     return [folder.report, folder.figures]
 
 
-def _headline(records: pd.DataFrame) -> dict[str, float]:
+def parent_metrics(records: pd.DataFrame) -> dict[str, float]:
     """Noisy minus exposure a loss, with its interval over seeds, for the parent run in MLflow."""
-    rows = by_objective(noisy_minus_exposure(records, headline(records))).to_dict("records")
+    rows = by_objective(noisy_minus_exposure(records, headline_score(records))).to_dict("records")
     names = ("mean", "std", "low", "high")
     found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in names}
     return {name: value for name, value in found.items() if pd.notna(value)}
@@ -94,3 +147,8 @@ def _python() -> str:
     """The interpreter as one would type it here."""
     here = Path(sys.executable)
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
+
+
+def _command() -> str:
+    """What was typed."""
+    return shlex.join([_python(), "-m", "sweep.run", *sys.argv[1:]])

@@ -43,10 +43,19 @@ class Status:
         sys.stdout.flush()
         self.refresh()
 
-    def postpone(self, cell: Cell, reason: str) -> None:
-        """A cell has ended without a result and runs again later, alone."""
+    def postpone(self, cell: Cell, reason: str, *, alone: bool) -> None:
+        """A cell has ended without a result and runs again later, alone or beside others."""
         self._running.discard(cell.key)
-        tqdm.write(f"{cell!s:<46} runs again alone, at the end: {reason}", file=sys.stdout)
+        self.note(f"{cell!s:<46} runs again {'alone, ' if alone else ''}at the end: {reason}")
+
+    def leave(self, cell: Cell) -> None:
+        """A cell runs no longer, and has not ended."""
+        self._running.discard(cell.key)
+        self.refresh()
+
+    def note(self, line: str) -> None:
+        """Something else that the user should know."""
+        tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
         self.refresh()
 

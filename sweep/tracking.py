@@ -33,6 +33,7 @@ def connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
     """
     # MLflow's own patience with a server that does not answer is several minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
         return Tracking(uri, sweep, own=own)
     except TRACKING_ERRORS as error:
@@ -121,17 +122,17 @@ class Tracking:
                 self._client.log_artifact(self.parent, str(path))
         self._client.set_terminated(self.parent, "FINISHED" if complete else "FAILED")
 
-    def ended(self) -> set[str]:
-        """Keys of the cells whose runs are finished; one that was abandoned is not, for its cell may run again."""
+    def ended(self) -> dict[str, str]:
+        """Key -> status of the cells whose runs are finished; one that was abandoned is not: its cell may run again."""
         query = f"tags.`mlflow.parentRunId` = '{self.parent}' and attributes.status != 'RUNNING'"
-        keys: set[str] = set()
+        found: dict[str, str] = {}
         token = None
         while True:
             page = self._client.search_runs([self.experiment], query, max_results=1000, page_token=token)
-            keys |= {run.data.tags[KEY] for run in page if "status" in run.data.tags}
+            found |= {run.data.tags[KEY]: run.data.tags["status"] for run in page if "status" in run.data.tags}
             token = page.token
             if not token:
-                return keys
+                return found
 
     def _run(self, cell: Cell) -> str:
         """The cell's run, begun if it could not be begun when the cell was."""

@@ -1,14 +1,23 @@
 """The function that Ray Tune runs: a module that the driver imports without torch, and a worker without the driver."""
 
+import os
 from pathlib import Path
 
+import ray
+from ray import tune
+
 from datasets.source import Source
+from sweep.keeping import Keeping
 from trainables.engine import Engine
 from trainables.recipe import Recipe
 
 
-def train_cell(config: dict, *, recipe: Recipe, source: Source, engine: Engine, imagenet: Path | None) -> None:
+def train_cell(
+    config: dict, *, recipe: Recipe, source: Source, engine: Engine, imagenet: Path | None, keeping: Keeping
+) -> None:
     """Run the cell `config["cell"]` in a worker; see `sweep.worker.train`."""
+    # Before all else: a worker that hangs, were it in importing torch, is killed by this.
+    tune.report({"worker": (os.getpid(), ray.get_runtime_context().get_node_id())})
     from sweep.worker import train  # here, because the driver does without torch
 
-    train(config, recipe=recipe, source=source, engine=engine, imagenet=imagenet)
+    train(config, recipe=recipe, source=source, engine=engine, imagenet=imagenet, keeping=keeping)

@@ -1,7 +1,10 @@
-"""What a Ray worker does: run one cell after another and report; it writes nothing and knows no MLflow."""
+"""What a Ray worker does: run one cell after another and report; it writes checkpoints alone and knows no MLflow."""
 
 import gc
+import json
+import time
 import traceback
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +14,11 @@ import torch
 from ray import tune
 
 from datasets.source import Source
-from sweep.provenance import library_versions
+from sweep.keeping import Keeping
+from sweep.provenance import library_versions, project_version
+from sweep.retries import DIVERGED, ERROR, MEMORY
 from trainables.cell import Cell
+from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.contrastive_probe import run_cell
 from trainables.engine import Engine
 from trainables.examples import Example
@@ -20,12 +26,26 @@ from trainables.imagenet import file_digest
 from trainables.pretrain import NonFiniteLossError
 from trainables.recipe import Recipe
 
+LOOK = 0.5
+"""Seconds between two looks for the request to stop."""
 
-def train(config: dict[str, Any], *, recipe: Recipe, source: Source, engine: Engine, imagenet: Path | None) -> None:
+
+def train(
+    config: dict[str, Any],
+    *,
+    recipe: Recipe,
+    source: Source,
+    engine: Engine,
+    imagenet: Path | None,
+    keeping: Keeping,
+) -> None:
     """Ray Tune trainable: run the cell `config["cell"]`, report points of its curves, then its row.
 
     A failure of the cell is reported and not raised, so that Ray's own retries are left to lost workers.
     """
+    if keeping.stop.exists():
+        tune.report({"stopped": True})
+        return
     cell = Cell(**config["cell"])
     torch.set_num_threads(engine.threads)
     torch.use_deterministic_algorithms(engine.deterministic)
@@ -52,31 +72,78 @@ def train(config: dict[str, Any], *, recipe: Recipe, source: Source, engine: Eng
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     try:
-        metrics = run_cell(
-            cell,
-            recipe,
-            source,
-            device=device,
-            report=report,
-            engine=engine,
-            imagenet=imagenet,
-            show=shown.extend,
-        )
+        # Closed before anything is reported: the driver then takes the checkpoints away.
+        with closing(_checkpoints(cell, source, engine, device, str(row["weights"]), keeping)) as checkpoints:
+            metrics = run_cell(
+                cell,
+                recipe,
+                source,
+                device=device,
+                report=report,
+                engine=engine,
+                imagenet=imagenet,
+                show=shown.extend,
+                checkpoints=checkpoints,
+                keep=keeping.encoder(cell.key),
+            )
         # Plain arrays: the driver knows no torch, and would import it with their class.
         examples = [vars(one) for one in shown]
         tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves, "examples": examples})
+    except StoppedError:
+        tune.report({"stopped": True})
     except NonFiniteLossError as error:
         # The same seed diverges again: recorded as failed, so that the same command does not try for ever.
-        row |= {"status": "failed", "error": str(error)}
-        tune.report({"row": row, "curves": curves, "examples": []})
+        tune.report({"error": str(error), "kind": DIVERGED, "traceback": "", "row": row, "curves": curves})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        tune.report({"error": reason, "traceback": traceback.format_exc(), "did_not_fit": out_of_memory(error)})
+        kind = MEMORY if out_of_memory(error) else ERROR
+        trace = traceback.format_exc()
+        tune.report({"error": reason, "kind": kind, "traceback": trace, "row": row, "curves": curves})
     finally:
         # The worker is used again: what this cell held must not add to what the next one needs.
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _checkpoints(
+    cell: Cell, source: Source, engine: Engine, device: torch.device, weights: str, keeping: Keeping
+) -> Checkpoints:
+    """The cell's checkpoints; one that was made on other data or by another engine is not gone on from."""
+    identity = {
+        "cell": cell.key,
+        "data": source.fingerprint,
+        "engine": asdict(engine),
+        "device": device.type,
+        "weights": weights,
+        "torch": torch.__version__,
+        "noisy-pairs": project_version(),
+    }
+    return Checkpoints(
+        keeping.of(cell.key),
+        json.dumps(identity),
+        every=keeping.every,
+        beat=_Pulse(keeping),
+        say=lambda line: tune.report({"said": line}),
+    )
+
+
+class _Pulse:
+    """Called in every step: a sign of life now and then, and whether the cell is to stop."""
+
+    def __init__(self, keeping: Keeping) -> None:
+        self._keeping = keeping
+        self._looked = self._told = time.monotonic()
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked < min(LOOK, self._keeping.alive):  # a shared disk may take a while to answer
+            return False
+        self._looked = now
+        if now - self._told >= self._keeping.alive:
+            self._told = now
+            tune.report({"alive": True})
+        return self._keeping.stop.exists()
 
 
 def out_of_memory(error: Exception) -> bool:

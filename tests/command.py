@@ -1,8 +1,12 @@
 """The command line as a user runs it."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -18,3 +22,61 @@ def run(*words, cwd=ROOT, env=None, report=False):
         text=True,
         timeout=300,
     )
+
+
+@contextmanager
+def begun(*words, env=None):
+    """The command as it runs, its output together in `stdout`; whatever is left of it at the end is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "sweep.run", *map(str, words), "--no-report"],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+        start_new_session=True,
+        # Where the tests run in the background of a script, the shell has SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def read_until(process, text, seconds=120):
+    """The lines up to the one that contains `text`; the process is killed if none comes."""
+    seen = ""
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    try:
+        while text not in seen:
+            line = process.stdout.readline()
+            assert line, f"it ended without {text!r}:\n{seen}"
+            seen += line
+    finally:
+        watchdog.cancel()
+    return seen
+
+
+def wait_for(condition, seconds=60, what=""):
+    """Wait until `condition()` is true, and return it."""
+    due = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < due, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+    return found
+
+
+def in_session(session):
+    """pid -> command line of the living processes in a session: those of a sweep that leads one, workers included."""
+    found = {}
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            with suppress(OSError):
+                after = (place / "stat").read_text().rsplit(")", 1)[1].split()
+                if int(after[3]) == session and after[0] != "Z":
+                    found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return found

@@ -12,6 +12,8 @@ from sweep import cluster, launch
 from sweep.presets import preset
 from sweep.recorder import Recorder
 from sweep.status import Status
+from sweep.stopping import Stop
+from sweep.watch import Watch
 from sweep.worker import out_of_memory
 from trainables.engine import PLAIN
 
@@ -37,7 +39,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     cells = sweep.cells()
     crowded, hopeless = cells[1], cells[2]
 
-    def train(config, *, recipe, source, engine, imagenet):
+    def train(config, *, recipe, source, engine, imagenet, keeping):
         # Nested, so that workers get it by value.
         import time
 
@@ -50,7 +52,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
         tries.write_text(json.dumps([*json.loads(tries.read_text() if tries.exists() else "[]"), time.time()]))
         again = len(json.loads(tries.read_text())) > 1
         if cell == hopeless or (cell == crowded and not again):
-            tune.report({"error": "OutOfMemoryError: too large", "traceback": "", "did_not_fit": True})
+            tune.report({"error": "OutOfMemoryError: too large", "traceback": "a\nb", "kind": "out of memory"})
             return
         row = dict(config["cell"]) | {"key": cell.key, "status": "done", "versions": "{}", "started": "now"}
         row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "seconds": 1.0}
@@ -61,16 +63,21 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     tries.mkdir()
     sweep = type(sweep)(**{**vars(sweep), "out": tmp_path / "out"})
     origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
-    recorder = Recorder(sweep, CLASSES, origin, Silent(), Status(len(cells), 0))
+    status, stop = Status(len(cells), 0), Stop(tmp_path / "stop")
+    recorder = Recorder(sweep, CLASSES, origin, Silent(), status, stop)
     with cluster.started(PLAIN):
-        launch.launch(sweep, cells, str(tries), None, recorder, tmp_path / "logs")
+        launch.launch(sweep, cells, str(tries), None, recorder, Watch(60, status), stop, tmp_path / "logs")
     times = {cell: json.loads((tries / cell.key).read_text()) for cell in cells}
     assert {cell for cell, found in times.items() if len(found) == 2} == {crowded, hopeless}
     assert all(len(found) <= 2 for found in times.values())
     first_round = max(found[0] for found in times.values())
     assert all(found[1] > first_round for found in times.values() if len(found) == 2)
-    assert set(read_records(sweep.out).key) == {cell.key for cell in cells} - {hopeless.key}
-    assert recorder.failures == {hopeless.key: "OutOfMemoryError: too large"}
+    records = read_records(sweep.out).set_index("key")
+    assert set(records.index[records.status == "done"]) == {cell.key for cell in cells} - {hopeless.key}
+    reason = "OutOfMemoryError: too large (out of memory, tried 2 times; logs/sweep.log)"
+    assert recorder.failures == {hopeless.key: reason}
+    assert records.error[hopeless.key] == f"{reason} | a | b"
+    assert recorder.retries.counts == {"out of memory": 3}
     said = capsys.readouterr().out
     assert said.count("runs again alone, at the end: OutOfMemoryError") == 2
     assert said.count("failed: OutOfMemoryError") == 1

@@ -43,9 +43,9 @@ def test_a_run_that_was_abandoned_is_not_finished_until_its_cell_is_recorded(tra
     tracking.start(TWO)
     tracking.abandon(TWO)
     tracking.finish(THREE, {"status": "done", "test_f1_macro": 0.5})
-    assert tracking.ended() == {THREE.key}
+    assert tracking.ended() == {THREE.key: "done"}
     tracking.finish(TWO, {"status": "done", "test_f1_macro": 0.25})
-    assert tracking.ended() == {TWO.key, THREE.key}
+    assert tracking.ended() == {TWO.key: "done", THREE.key: "done"}
     (run,) = runs(tracking, TWO)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test_f1_macro"] == 0.25

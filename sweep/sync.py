@@ -1,0 +1,76 @@
+"""`python -m sweep.sync DIR [--to URI]`: fill MLflow from a sweep's records, each cell once however often it is run."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from analysis.commandline import exit_with
+from analysis.coverage import COORDINATES
+from analysis.errors import RecordsError
+from analysis.records import read_records
+from datasets.errors import InputError
+from sweep.config import from_yaml
+from sweep.folder import Folder
+from sweep.lock import alone
+from sweep.logbook import fill
+from sweep.show import parent_metrics
+from trainables.cell import Cell
+
+
+def sync(root: Path, uri: str | None) -> str:
+    """Fill the MLflow at `uri`, or the database in the folder, and say in a line what was done.
+
+    Raises:
+        InputError: no sweep's folder, a sweep runs there, or no MLflow at `uri`.
+        RecordsError: there are no records, or one cannot be read.
+    """
+    folder = Folder(root)
+    if not folder.config.exists():
+        raise InputError(f"{root}: there is no sweep.yaml, so it is no sweep's folder")
+    sweep = replace(from_yaml(folder.config), out=root)
+    records = read_records(root)
+    # Those of the records, not of the grid: sweep.yaml may be that of a part.
+    names = ("dataset", *COORDINATES, "recipe")
+    cells = [Cell(**{name: row[name] for name in names}) for row in records.to_dict("records")]
+    from sweep.tracking import TRACKING_ERRORS, connect  # here: importing MLflow takes seconds
+
+    where = uri or folder.mlflow_uri
+    with alone(folder):
+        try:
+            tracking = connect(where, sweep, own=uri is None)
+            filled = fill(tracking, root, cells)
+            complete = {cell.key for cell in sweep.cells()} <= set(records["key"][records["status"] == "done"])
+            there = [folder.tables, folder.config, folder.report, folder.figures, root / "summary.parquet"]
+            tracking.end(complete, parent_metrics(records), [path for path in there if path.exists()])
+        except TRACKING_ERRORS as error:
+            raise InputError(
+                f"MLflow at {where} stopped answering ({' '.join(str(error).split())[:200]}): run the same command "
+                "again, it goes on"
+            ) from error
+    return f"MLflow at {where}: {filled} of {len(cells)} recorded cells were missing and are filled in"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the command line; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m sweep.sync", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a sweep's folder")
+    parser.add_argument(
+        "--to",
+        metavar="URI",
+        default=os.environ.get("MLFLOW_TRACKING_URI"),
+        help="MLflow server or database (default: MLFLOW_TRACKING_URI, else the database in DIR)",
+    )
+    asked = parser.parse_args(argv)
+    try:
+        print(sync(asked.folder, asked.to))
+    except (InputError, RecordsError, OSError) as error:
+        print(f"sweep.sync: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,169 @@
+"""MLflow that was away gets what it has missed: later, at the end, or by `python -m sweep.sync`; nothing twice."""
+
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import asdict, replace
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from analysis.columns import schema
+from analysis.records import write_curves, write_record
+from sweep import logbook as module
+from sweep.folder import Folder
+from sweep.logbook import Logbook
+from sweep.presets import preset
+from sweep.sync import main
+from sweep.tracking import KEY, connect
+from tests.command import ROOT
+
+SMOKE = preset("vts-smoke")
+CELLS = SMOKE.cells()
+POINTS = [("pretrain", step, "train_loss", 1.0 / step) for step in (1, 2, 3)]
+
+
+def record(folder, cell, **changes):
+    row = dict.fromkeys(name for name in schema(("a",)).names if name != "schema") | asdict(cell)
+    row |= {"key": cell.key, "status": "done", "version": "0", "started": "now", "task": "segmentation"}
+    row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "test_f1_a": 0.5}
+    write_curves(folder, cell.key, POINTS)
+    write_record(folder, row | changes, ("a",))
+    return row | changes
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    made = replace(SMOKE, out=tmp_path / "out")
+    Folder(made.out).claim(made, "data")
+    return made
+
+
+def children(uri):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow's own tables
+        client = MlflowClient(uri)
+        found = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
+        assert sum(KEY not in run.data.tags for run in found) <= 1
+        return client, [run for run in found if KEY in run.data.tags]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    record(sweep.out, CELLS[0])
+    record(sweep.out, CELLS[1], status="failed", error="no")
+    uri = Folder(sweep.out).mlflow_uri
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main([str(sweep.out)]) == 0
+        assert f"MLflow at {uri}: 2 of 2 recorded cells were missing and are filled in" in capsys.readouterr().out
+        record(sweep.out, CELLS[1])  # it was tried again
+        record(sweep.out, CELLS[2])
+        assert main([str(sweep.out)]) == 0
+        assert "2 of 3 recorded cells were missing" in capsys.readouterr().out
+        assert main([str(sweep.out)]) == 0
+        assert "0 of 3 recorded cells were missing" in capsys.readouterr().out
+        elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+        assert main([str(sweep.out), "--to", elsewhere]) == 0
+        assert "3 of 3 recorded cells were missing" in capsys.readouterr().out
+    for place in (uri, elsewhere):
+        client, found = children(place)
+        assert {run.data.tags[KEY] for run in found} == {cell.key for cell in CELLS[:3]}
+        assert len(found) == 3
+        assert {run.info.status for run in found} == {"FINISHED"}
+        for run in found:
+            history = client.get_metric_history(run.info.run_id, "pretrain/train_loss")
+            assert [point.step for point in history] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "nowhere: there is no sweep.yaml"),
+        (["out"], "no records in"),
+        (["out", "--to", "http://127.0.0.1:9"], "MLflow at http://127.0.0.1:9 cannot be used"),
+    ],
+)
+def test_a_mistake_is_one_line(sweep, tmp_path, words, message, capsys):
+    if "--to" in words:
+        record(sweep.out, CELLS[0])
+    assert main([str(tmp_path / words[0]), *words[1:]]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_command_line_itself(sweep):
+    shutil.rmtree(sweep.out)
+    done = subprocess.run(
+        [sys.executable, "-m", "sweep.sync", str(sweep.out)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("sweep.sync: ")
+
+
+class Server:
+    """MLflow's database behind a line that can be cut."""
+
+    def __init__(self, uri, sweep):
+        self._uri, self._sweep, self._tracking = uri, sweep, None
+        self.away = False
+        self.experiment = "1"
+
+    def __getattr__(self, name):
+        def call(*what):
+            if self.away:
+                raise MlflowException("gone")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._tracking = self._tracking or connect(self._uri, self._sweep, own=True)
+                return getattr(self._tracking, name)(*what)
+
+        return call
+
+
+@pytest.fixture
+def server(sweep, monkeypatch):
+    made = Server(Folder(sweep.out).mlflow_uri, sweep)
+    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own: made)
+    return made
+
+
+def finish(book, sweep, cell):
+    book.start(cell)
+    book.finish(cell, record(sweep.out, cell), POINTS)
+    book.flush()
+
+
+def test_a_server_that_was_away_catches_up_when_it_is_back(sweep, server):
+    with Logbook(sweep, Folder(sweep.out)) as book:
+        finish(book, sweep, CELLS[0])
+        server.away = True
+        finish(book, sweep, CELLS[1])
+        assert book.fault == "gone"
+        server.away = False
+        finish(book, sweep, CELLS[2])  # within the time in which it is left alone
+        assert book.fault == "gone"
+        book._quiet_until = 0.0
+        finish(book, sweep, CELLS[3])
+        assert book.fault is None
+    found = children(server._uri)[1]
+    assert {run.data.tags[KEY] for run in found if run.info.status == "FINISHED"} == {cell.key for cell in CELLS[:4]}
+    assert len(found) == 4
+
+
+def test_at_the_end_of_a_sweep_it_is_tried_once_more(sweep, server):
+    with Logbook(sweep, Folder(sweep.out)) as book:
+        server.away = True
+        finish(book, sweep, CELLS[0])
+        book.fill_again()
+        book.flush()
+        assert book.fault == "gone"
+        server.away = False
+        book.fill_again()
+        book.end(True, {}, [])
+        assert book.fault is None
+    assert len(children(server._uri)[1]) == 1
