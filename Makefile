@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test test-all check bench clean
+.PHONY: sweep test test-all check bench chaos clean
 
 sweep: $(VENV)/.installed ## run the default sweep, or what is missing of it
 	@$(BIN)/python -m sweep.run $(ARGS)
@@ -22,6 +22,9 @@ test-all: $(VENV)/.installed-dev ## every test; NOISY_PAIRS_DATA=DIR adds those 
 
 bench: $(VENV)/.installed-bench ## speed against the bare step and against what a user would write; about 10 minutes on 2 cores
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## disturb a small sweep 200 times and check that nothing is lost; half an hour on 2 cores
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'

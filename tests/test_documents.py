@@ -32,6 +32,7 @@ def test_flags_in_the_readme_exist():
         "--preview",
         "--size",
         *(flag for tool in ANALYSIS for flag in tool._parser()._option_string_actions),
+        "--to",  # of sweep.sync
         "--backend-store-uri",
     }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README)) <= known

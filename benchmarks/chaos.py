@@ -1,0 +1,104 @@
+"""`make chaos`: a small sweep is disturbed at random, again and again, and held to what it promises; prints a table.
+
+Rounds of one sweep each: faults come at random until enough were injected, then the round's sweep ends in peace and is
+held against one that was never disturbed. Exit code 1 if anything promised was not kept.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.records import read_records
+from benchmarks.disturbed import Chaos, Tally
+from benchmarks.faults import FAULTS, WEIGHTS
+
+TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
+A_ROUND = 40
+"""Faults in a round at most: then the sweep may end."""
+
+
+def results(out: Path) -> pd.DataFrame:
+    """All but times of a sweep's records."""
+    return read_records(out).drop(columns=TIMES)
+
+
+def duplicates(out: Path) -> int:
+    """Runs in MLflow beyond one a cell and the sweep's own, plus those that lack."""
+    from mlflow.tracking import MlflowClient
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+        found = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
+    return abs(len(found) - 1 - len(read_records(out)))
+
+
+def leftovers(out: Path) -> list[str]:
+    """What should not be there at the end: drafts and checkpoints."""
+    drafts = [path for path in out.rglob(".*") if path.is_file() and path.suffix in (".tmp", ".part")]
+    return [str(path.relative_to(out)) for path in (*drafts, *out.glob("checkpoints"))]
+
+
+def one_round(chaos: Chaos, left: int, dice: random.Random, reference: pd.DataFrame) -> list[str]:
+    """Disturb one sweep to its end; what was not as promised, in words."""
+    for _ in range(min(left, A_ROUND)):
+        driver = chaos.running()
+        young = max(0.0, 10 - (time.monotonic() - driver.begun))
+        time.sleep(young * dice.random() + dice.uniform(0.2, 3.0))
+        if not driver.alive() and driver.process.returncode == 0:
+            break
+        name = dice.choices(list(FAULTS), WEIGHTS)[0]
+        chaos.inject(name, FAULTS[name])
+    wrong = [] if chaos.end() else ["the sweep was not completed"]
+    if not wrong and not results(chaos.out).equals(reference):
+        wrong.append("results differ")
+    if chaos.again:
+        wrong.append(f"{chaos.again} finished cells were run again")
+    if chaos.orphans:
+        wrong.append(f"{chaos.orphans} processes outlived their driver")
+    if count := duplicates(chaos.out):
+        wrong.append(f"{count} runs too many or too few in MLflow")
+    return [*wrong, *(f"left behind: {name}" for name in leftovers(chaos.out))]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Disturb sweeps until enough faults were injected; print the table; 1 if a promise was not kept."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
+    parser.add_argument("--faults", type=int, default=200, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the dice (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="keep everything here, instead of in a folder that is removed")
+    options = parser.parse_args(arguments)
+    dice, tallies = random.Random(options.seed), defaultdict[str, Tally](Tally)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as spare:
+        place = options.folder or Path(spare)
+        place.mkdir(parents=True, exist_ok=True)
+        calm = Chaos(place / "undisturbed", dice, tallies)
+        if not calm.end():
+            print("the undisturbed sweep failed: see", calm.out.with_suffix(".log"))
+            return 1
+        reference, rounds, bad = results(calm.out), 0, 0
+        while (done := sum(tally.injected for tally in tallies.values())) < options.faults:
+            rounds += 1
+            wrong = one_round(Chaos(place / f"round-{rounds}", dice, tallies), options.faults - done, dice, reference)
+            bad += bool(wrong)
+            print(f"round {rounds}: {'; '.join(wrong) or 'as if undisturbed'}", flush=True)
+    print(f"\n{'fault':<52}{'times':>6}{'late':>6}{'work repeated, s (mean, most)':>32}")
+    for name in FAULTS:
+        tally = tallies[name]
+        lost = f"{sum(tally.lost) / len(tally.lost):.1f}, {max(tally.lost):.1f}" if tally.lost else "-"
+        print(f"{name:<52}{tally.injected:>6}{tally.left_late:>6}{lost:>32}")
+    late = sum(tally.left_late for tally in tallies.values())
+    print(f"\n{done} faults in {rounds} rounds of {len(reference)} cells; {rounds - bad} rounds as if undisturbed")
+    return 1 if bad or late else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""A sweep that is disturbed: the command in a process of its own, what is done to it, and what came of it."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweep.stopping import descendants
+
+SWEEP = ("vts-smoke", "--seeds", "0", "1", "--pretrain.steps", "1200", "--workers", "2", "--no-report")
+EVERY = 0.5
+"""Seconds between checkpoints."""
+
+
+@dataclass(kw_only=True)
+class Driver:
+    """The command, running in a process group of its own."""
+
+    process: subprocess.Popen[bytes]
+    begun: float = field(default_factory=time.monotonic)
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.process.poll() is None
+
+    def workers(self) -> list[int]:
+        """Processes that run cells, or are about to."""
+        return [pid for pid in descendants(self.process.pid) if "ray::" in words_of(pid)]
+
+    def named(self, name: str) -> list[int]:
+        """Processes below it whose command holds a name."""
+        return [pid for pid in descendants(self.process.pid) if name in words_of(pid)]
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What came of one kind of fault."""
+
+    injected: int = 0
+    lost: list[float] = field(default_factory=list)
+    """Seconds of work since the last checkpoint, of the cells that ran."""
+    left_late: int = 0
+    """Times that the sweep did not leave in time."""
+
+
+class Chaos:
+    """The sweep in a folder, and what was done to it."""
+
+    def __init__(self, out: Path, dice: random.Random, tallies: dict[str, Tally]) -> None:
+        self.out, self.dice, self.tallies = out, dice, tallies
+        self.driver: Driver | None = None
+        self.again = 0
+        """Finished cells that were run again though nobody had touched their record."""
+        self.orphans = 0
+        """Processes that outlived their driver by more than 10 s."""
+        self._records: dict[Path, int] = {}
+        self._touched: set[Path] = set()
+
+    def start(self) -> None:
+        """Begin the command, or begin it again."""
+        words = [sys.executable, "-m", "sweep.run", *SWEEP, "--out", str(self.out), "--checkpoint-every", str(EVERY)]
+        with self.out.with_suffix(".log").open("ab") as log:
+            self.driver = Driver(process=subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True))
+
+    def running(self) -> Driver:
+        """The driver, begun if there is none; it has had its time to begin cells."""
+        if self.driver is None or not self.driver.alive():
+            self.start()
+        assert self.driver is not None
+        return self.driver
+
+    def inject(self, name: str, fault: "Fault") -> bool:
+        """Do it to the sweep; False where there was nothing to do it to."""
+        driver = self.running()
+        lost = self._unsaved()
+        self.count_again()
+        if not fault(self, driver):
+            return False
+        self.tallies[name].injected += 1
+        self.tallies[name].lost += lost
+        return True
+
+    def end(self) -> bool:
+        """Let the sweep end in peace; whether it is complete."""
+        for _ in range(6):
+            driver = self.running()
+            with suppress(subprocess.TimeoutExpired):
+                driver.process.wait(timeout=300)
+            self.gone(driver, [])
+            if driver.process.returncode == 0:
+                self.count_again()
+                return True
+        return False
+
+    def gone(self, driver: Driver, below: Sequence[int]) -> None:
+        """The driver has been ended: see that nothing of it stays."""
+        driver.process.wait(timeout=60)
+        deadline = time.monotonic() + 10
+        while any(exists(pid) for pid in below) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        left = [pid for pid in below if exists(pid)]
+        self.orphans += len(left)
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def count_again(self) -> None:
+        """Note records that are there, and those that were written anew though nobody had touched them."""
+        found = {path: path.stat().st_mtime_ns for path in self.out.glob("records/*/*/*.parquet")}
+        self.again += sum(found.get(p, t) != t for p, t in self._records.items() if p not in self._touched)
+        self._records, self._touched = found, self._touched - set(found)
+
+    def one_of(self, paths: Sequence[Path]) -> Path | None:
+        """One of the files, at random."""
+        return self.dice.choice(sorted(paths)) if paths else None
+
+    def spoil(self, path: Path | None) -> bool:
+        """Cut a file off or turn a bit of it."""
+        try:
+            data = bytearray(path.read_bytes() if path else b"")
+        except FileNotFoundError:  # rolled away just now
+            return False
+        if not path or not data:
+            return False
+        if self.dice.random() < 0.5:
+            data = data[: self.dice.randrange(len(data))]
+        else:
+            data[self.dice.randrange(len(data))] ^= 1 << self.dice.randrange(8)
+        path.write_bytes(data)
+        if path.suffix == ".parquet":
+            self._touched.add(path)
+        return True
+
+    def _unsaved(self) -> list[float]:
+        now, found = time.time(), []
+        for place in self.out.glob("checkpoints/*/"):
+            with suppress(FileNotFoundError, ValueError):
+                found.append(now - max(path.stat().st_mtime for path in place.glob("*.ckpt")))
+        return [seconds for seconds in found if seconds < 10]
+
+
+Fault = Callable[[Chaos, Driver], bool]
+"""Does it; False where there was nothing to do it to."""
+
+
+def kill(pid: int) -> bool:
+    """Kill a process; False where there is none."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def exists(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def words_of(pid: int) -> str:
+    """A process's command line; empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def when(path: Path) -> float:
+    """When a file was written last; 0 where it is gone."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
