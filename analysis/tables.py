@@ -164,7 +164,7 @@ def _failure_block(records: pd.DataFrame) -> str:
         lines.append(f"{len(failed)} of {len(records)} cells failed and are not in the tables:")
     for row in failed.head(_FAILURES_SHOWN).to_dict("records"):
         point = f"rho {row['rho']:g} nu {row['nu']:g} {row['pairing']} seed {row['seed']}"
-        lines.append(f"  {row['objective']} {point}: " + " ".join(str(row["error"]).split()))
+        lines.append(f"  {row['objective']} {point}: " + " ".join(reason(str(row["error"])).split()))
     if len(failed) > _FAILURES_SHOWN:
         lines.append(f"  and {len(failed) - _FAILURES_SHOWN} more: column `error` of the records")
     return "\n".join(lines)
@@ -192,6 +192,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=False)]
         lines.append("  " + "   ".join([row[0].ljust(widths[0]), *rest]) if row else rule)
     return lines
+
+
+def reason(error: str) -> str:
+    """Why a cell failed, of the record's column `error`: a traceback's last lines stand behind bars."""
+    return error.split(" | ", 1)[0]
 
 
 def in_order(names: Iterable[str]) -> list[str]:

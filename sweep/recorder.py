@@ -6,13 +6,14 @@ from typing import Any
 
 from ray.tune import Callback
 
+from analysis import tables
 from analysis.columns import schema
 from analysis.errors import RecordsError
 from analysis.predictions import Prediction, write_predictions
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
 from sweep.logbook import Logbook
-from sweep.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row, headline
+from sweep.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row
 from sweep.status import Status
 from sweep.stopping import Stop
 from trainables.cell import Cell
@@ -152,7 +153,7 @@ class Recorder(Callback):
         self._keeping.forget(cell.key)
         self._logbook.finish(cell, row, curves)
         if row["status"] == "failed":
-            reason = headline(str(row["error"]))
+            reason = tables.reason(str(row["error"]))
             self.failures[cell.key] = reason
             self._status.end(cell, None, None, reason)
         else:

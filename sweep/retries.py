@@ -33,14 +33,9 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """For the record, on one line: all of it, and the traceback's last lines."""
+        """For the record, on one line: all of it, and the traceback's last lines (`analysis.tables.reason` cuts them off)."""
         lines = [line.strip() for line in self.traceback.splitlines() if line.strip(" ^~")]
         return " | ".join([str(self), *lines[-LAST_LINES:]])
-
-
-def headline(error: str) -> str:
-    """What `Failure.text` begins with, without the traceback."""
-    return error.split(" | ", 1)[0]
 
 
 class Retries:

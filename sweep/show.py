@@ -13,12 +13,12 @@ from analysis import tables
 from analysis.comparisons import by_objective
 from analysis.differences import noisy_minus_exposure
 from analysis.records import compact, read_records, recorded_keys
-from analysis.studies import headline as headline_score
+from analysis.studies import headline
+from analysis.tables import reason as reason_of
 from datasets.source import Source
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.logbook import Logbook
-from sweep.retries import headline
 from sweep.stopping import Stop
 from trainables.cell import Cell
 
@@ -85,7 +85,7 @@ def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cel
     begun = sweep.keeping.begun()
     print(f"\n{len(left)} of {len(cells)} cells are missing:")
     for cell in left:
-        reason = outcome.failures.get(cell.key) or headline(failed.get(cell.key, "")) or "not finished"
+        reason = outcome.failures.get(cell.key) or reason_of(failed.get(cell.key, "")) or "not finished"
         print(f"  {cell}: {reason}" + (", has a checkpoint" if cell.key in begun else ""))
     again = sum(cell.key in failed for cell in left)
     if again < len(left):
@@ -137,7 +137,7 @@ def _report(folder: Folder) -> list[Path]:
 
 def parent_metrics(records: pd.DataFrame) -> dict[str, float]:
     """Noisy minus exposure a loss, with its interval over seeds, for the parent run in MLflow."""
-    rows = by_objective(noisy_minus_exposure(records, headline_score(records))).to_dict("records")
+    rows = by_objective(noisy_minus_exposure(records, headline(records))).to_dict("records")
     names = ("mean", "std", "low", "high")
     found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in names}
     return {name: value for name, value in found.items() if pd.notna(value)}

@@ -13,7 +13,7 @@ from analysis.reporting import notes
 from analysis.reporting.learnt import learnt_table
 from analysis.reporting.table import Column, Table, interval, make, number, p_value, percent, points, text
 from analysis.studies import Study
-from analysis.tables import in_paper_order
+from analysis.tables import in_paper_order, reason
 from analysis.variance import pairing_gain
 
 _CELL = [text("loss", "objective"), number("rho", "rho"), number("nu", "nu")]
@@ -224,7 +224,7 @@ def absent_table(cells: pd.DataFrame, anchor: str) -> Table:
             *_CELL,
             text("pairs", "pairing", _words),
             number("seed", "seed"),
-            text("why", "error"),
+            text("why", "error", reason),
         ],
         frame,
         "Nothing: every planned cell is done.",

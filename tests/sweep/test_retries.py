@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.records import read_records, recorded_keys
+from analysis.tables import reason
 from datasets.settings import CLASSES
 from sweep.presets import preset
 from sweep.recorder import Recorder
-from sweep.retries import DIVERGED, ERROR, LOST, MEMORY, Failure, headline
+from sweep.retries import DIVERGED, ERROR, LOST, MEMORY, Failure
 from sweep.show import Outcome, recorded_errors, show
 from sweep.status import Status
 from sweep.stopping import Stop
@@ -55,7 +56,7 @@ def test_an_error_is_tried_once_more_beside_others_then_recorded_with_all_of_it(
     said = "ValueError: no (error in the cell, tried 2 times; logs/sweep.log)"
     last = ["Traceback (most recent call last):", 'File "a.py", line 1, in f', "g(x)", "ValueError: no"]
     assert row["error"] == " | ".join([said, *last])
-    assert recorder.failures[ONE.key] == headline(row["error"]) == said
+    assert recorder.failures[ONE.key] == reason(row["error"]) == said
     assert recorder.retries.counts == {ERROR: 2}
 
 
