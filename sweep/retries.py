@@ -33,7 +33,7 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """For the record, on one line: all of it, and the traceback's last lines (`analysis.tables.reason` cuts them off)."""
+        """For the record, on one line: all of it, and the traceback's last lines behind bars."""
         lines = [line.strip() for line in self.traceback.splitlines() if line.strip(" ^~")]
         return " | ".join([str(self), *lines[-LAST_LINES:]])
 
