@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sweep.stopping import descendants
 
-SWEEP = ("vts-smoke", "--seeds", "0", "1", "--pretrain.steps", "1200", "--workers", "2", "--no-report")
+SWEEP = ("vts-smoke", "--seeds", "0", "1", "--pretrain.steps", "400", "--workers", "2", "--no-report")
 EVERY = 0.5
 """Seconds between checkpoints."""
 
@@ -90,9 +90,10 @@ class Chaos:
         """Let the sweep end in peace; whether it is complete."""
         for _ in range(6):
             driver = self.running()
-            with suppress(subprocess.TimeoutExpired):
-                driver.process.wait(timeout=300)
-            self.gone(driver, [])
+            try:
+                driver.process.wait(timeout=900)
+            except subprocess.TimeoutExpired:
+                return False
             if driver.process.returncode == 0:
                 self.count_again()
                 return True

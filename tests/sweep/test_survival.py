@@ -13,6 +13,8 @@ from sweep.keeping import Keeping
 from tests.command import begun, in_session, read_until, run, wait_for
 from tests.sweep.test_run import TIMES, runs
 
+pytestmark = pytest.mark.slow  # minutes on two cores; `make chaos` does it at length
+
 WORDS = ("vts-smoke", "--losses", "moco", "--rho", 0, "--pretrain.steps", 400, "--checkpoint-every", 0.2)
 
 
