@@ -42,6 +42,7 @@ def manifest(tmp_path_factory):
     return root / "pairs.csv"
 
 
+@pytest.mark.slow
 def test_a_manifest_runs_from_its_rows_to_its_tables_and_goes_on_in_its_folder(manifest, tmp_path):
     torch.manual_seed(0)
     torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "weights.pth")

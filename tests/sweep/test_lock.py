@@ -78,6 +78,7 @@ def test_a_damaged_word_of_another_driver_is_no_obstacle(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_two_sweeps_started_on_one_folder(tmp_path):
     words = ("vts-smoke", "--out", tmp_path / "out", "--workers", 1, "--losses", "random", "moco", "--seeds", 0, 1)
     with begun(*words, "--pretrain.steps", 2000) as process:

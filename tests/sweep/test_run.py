@@ -18,6 +18,9 @@ from sweep.config import from_yaml
 from sweep.presets import preset
 from tests.command import ROOT, run
 
+# In one process, so that the small sweep is run once.
+pytestmark = pytest.mark.xdist_group("run")
+
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 
 
@@ -179,6 +182,7 @@ def test_mlflow_is_filled_from_records_where_it_was_lost(smoke):
         assert [point.step for point in history] == [20, 40]
 
 
+@pytest.mark.slow
 def test_what_the_machine_does_best_is_measured_once_and_recorded(tmp_path):
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     words = ("vts-smoke", "--precision", "auto", "--losses", "moco", "--rho", 0)
@@ -207,6 +211,7 @@ def test_the_driver_does_without_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_diverging_cell_is_recorded_as_failed_and_not_tried_for_ever(tmp_path):
     words = ("vts-smoke", "--out", tmp_path / "out", "--losses", "moco", "random", "--rho", 0, "--moco.lr", "1e30")
     first = run(*words)

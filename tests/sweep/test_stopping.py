@@ -34,6 +34,10 @@ def newest(folder):
     return max(path.stat().st_mtime_ns for path in Keeping(root=folder).checkpoints.glob("*/*.ckpt"))
 
 
+# In one process, so that the sweep which is interrupted is run once.
+pytestmark = pytest.mark.xdist_group("stopping")
+
+
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopping") / "out"
@@ -76,6 +80,7 @@ def test_the_same_command_goes_on_from_the_checkpoint(interrupted):
     assert "to go on: " in seen
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     with begun("vts-smoke", "--out", tmp_path / "out", *LONG, "--workers", 2) as process:
         seen = read_until(process, "test F1")
@@ -101,6 +106,7 @@ def test_before_the_first_cell_a_signal_is_one_line(tmp_path, number, code):
     assert not (tmp_path / "out" / ".driver").exists()
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_sweep_that_cannot_stop_politely(tmp_path):
     """Its workers are stopped, so that no cell can answer."""
     with begun("vts-smoke", "--out", tmp_path / "out", *LONG, "--workers", 2) as process:
