@@ -85,6 +85,7 @@ class Recorder(Callback):
             self._record(cell, row, result["curves"], result["examples"])
         for name in BULKY:  # Tune writes each trial's last result down again and again
             result.pop(name, None)
+        result["heard"] = True  # of a trial whose last result is empty Tune prints a line, whatever it was told
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """A worker was lost, and Ray begins its cell again, which goes on from its checkpoint."""

@@ -52,6 +52,7 @@ def test_a_sweep_records_every_planned_cell_and_says_so(smoke):
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
+    assert "Trial" not in done.stdout  # Tune's own lines
     cells = preset("vts-smoke").cells()
     records = read_records(folder)
     assert set(records.key) == {cell.key for cell in cells}
