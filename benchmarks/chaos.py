@@ -62,8 +62,8 @@ def one_round(chaos: Chaos, left: int, dice: random.Random, reference: pd.DataFr
         wrong.append("results differ")
     if chaos.again:
         wrong.append(f"{chaos.again} finished cells were run again")
-    if chaos.orphans:
-        wrong.append(f"{chaos.orphans} processes outlived their driver")
+    if count := chaos.outlived():
+        wrong.append(f"{count} processes outlived their driver")
     if count := duplicates(chaos.out):
         wrong.append(f"{count} runs too many or too few in MLflow")
     return [*wrong, *(f"left behind: {name}" for name in leftovers(chaos.out))]

@@ -16,6 +16,8 @@ from sweep.stopping import descendants
 SWEEP = ("vts-smoke", "--seeds", "0", "1", "--pretrain.steps", "400", "--workers", "2", "--no-report")
 EVERY = 0.5
 """Seconds between checkpoints."""
+AGENTS = 75.0
+"""Seconds after which Ray's idle agents have noticed that their node was killed: about a minute."""
 
 
 @dataclass(kw_only=True)
@@ -57,8 +59,7 @@ class Chaos:
         self.driver: Driver | None = None
         self.again = 0
         """Finished cells that were run again though nobody had touched their record."""
-        self.orphans = 0
-        """Processes that outlived their driver by more than 10 s."""
+        self._below: set[int] = set()
         self._records: dict[Path, int] = {}
         self._touched: set[Path] = set()
 
@@ -100,16 +101,16 @@ class Chaos:
         return False
 
     def gone(self, driver: Driver, below: Sequence[int]) -> None:
-        """The driver has been ended: see that nothing of it stays."""
+        """The driver has been ended; what was below it must be gone at the round's end, see `outlived`."""
         driver.process.wait(timeout=60)
-        deadline = time.monotonic() + 10
-        while any(exists(pid) for pid in below) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        left = [pid for pid in below if exists(pid)]
-        self.orphans += len(left)
-        for pid in left:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        self._below |= set(below)
+
+    def outlived(self) -> int:
+        """Processes that outlive their driver for more than `AGENTS` seconds; they are killed."""
+        deadline = time.monotonic() + AGENTS
+        while any(map(exists, self._below)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return sum(map(kill, filter(exists, self._below)))
 
     def count_again(self) -> None:
         """Note records that are there, and those that were written anew though nobody had touched them."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.drawing import cells, style
+from analysis.drawing import against_rho, cells, style
 from analysis.drawing.inputs import Inputs
 from analysis.drawing.style import DOUBLE, Dashes, Frame, Share
 from analysis.studies import Study
@@ -48,7 +48,7 @@ def curves(study: Study, inputs: Inputs) -> Figure | str:
             _lines(panel, _of(mine, stage, name), rhos, factor)
             panel.set_xlabel(along, fontsize=style.SMALL, labelpad=1)
             panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            style.ticks(panel.yaxis, 4)
+            against_rho.ticks(panel.yaxis, 4)
             if block.column == 0:
                 panel.set_ylabel(up)
             if stage == "pretrain":

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.contrasts import DENSE
-from analysis.drawing import cells, style
+from analysis.drawing import against_rho, cells, style
 from analysis.drawing.inputs import Inputs
 from analysis.drawing.style import DOUBLE, SINGLE, Frame, Look
 from analysis.studies import Study
@@ -98,10 +98,10 @@ def draw_lines(axes: Axes, lines: Sequence[Series]) -> None:
     step = 0.018 * ((rhos[-1] - rhos[0]) or 1)
     for row, series in enumerate(lines):
         shift = step * (row - (len(lines) - 1) / 2)
-        style.line(axes, series.cells, series.look, row=row, shift=shift, skip=series.skip)
+        against_rho.line(axes, series.cells, series.look, row=row, shift=shift, skip=series.skip)
     axes.set_xticks(rhos, [f"{rho:g}" for rho in rhos])
     axes.margins(x=0.06)
-    style.ticks(axes.yaxis)
+    against_rho.ticks(axes.yaxis)
 
 
 def _levels(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -128,7 +128,7 @@ def _levels_by_nu(study: Study, names: Sequence[str], *, other: str) -> Figure |
         start = zero[zero["objective"] == name]
         lines = _by_nu(table[table["objective"] == name], start)
         _level_panel(panel, lines, start)
-        style.line(panel, start, _ZERO, row=len(lines))
+        against_rho.line(panel, start, _ZERO, row=len(lines))
         panel.set_title(style.word(name))
     legend = [*lines, Series(label=f"{style.RHO} 0", look=_ZERO, cells=zero)]
     return _finished(study, figure, _percent(study), legend, pd.concat([zero, table]), _baselines(study, figure))

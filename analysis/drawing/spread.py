@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.differences import BASELINES, comparable
-from analysis.drawing import cells, style
+from analysis.drawing import against_rho, cells, style
 from analysis.drawing.inputs import Inputs
 from analysis.drawing.paper import RHO, Series, draw_lines
 from analysis.drawing.style import DOUBLE, Frame, Look
@@ -117,7 +117,7 @@ def pairings(study: Study, inputs: Inputs) -> Figure | str:
                 series = pd.concat([start, own])
                 lines.append(Series(label=name, look=style.look(name), cells=series, skip=len(start)))
         draw_lines(panel, lines)
-        style.line(panel, start, Look(colour=style.BLACK, marker="*"), row=len(lines))
+        against_rho.line(panel, start, Look(colour=style.BLACK, marker="*"), row=len(lines))
         panel.set_title(style.named(block.loss, block.nu))
     for panel in axes[-1]:
         panel.set_xlabel(RHO)
