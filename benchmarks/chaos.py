@@ -20,14 +20,14 @@ from analysis.records import read_records
 from benchmarks.disturbed import Chaos, Tally
 from benchmarks.faults import FAULTS, WEIGHTS
 
-TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
+BESIDE = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started", "commit"]
 A_ROUND = 40
 """Faults in a round at most: then the sweep may end."""
 
 
 def results(out: Path) -> pd.DataFrame:
-    """All but times of a sweep's records."""
-    return read_records(out).drop(columns=TIMES)
+    """All of a sweep's records but times and the commit: somebody may commit meanwhile."""
+    return read_records(out).drop(columns=BESIDE)
 
 
 def duplicates(out: Path) -> int:
