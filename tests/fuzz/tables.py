@@ -2,6 +2,7 @@
 
 import csv
 import io
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from analysis.columns import SCHEMA, class_columns, schema
 from analysis.errors import RecordsError
-from analysis.predictions import PREDICTIONS, read_predictions
+from analysis.predictions import PREDICTIONS, Prediction, read_predictions, write_predictions
 from analysis.records import COLUMNS, CURVES, read_curves, read_records, recorded_keys
 from datasets.errors import UNPRINTABLE, InputError
 from datasets.manifest import ManifestSettings
@@ -143,16 +144,10 @@ def record_rows() -> pa.Table:
 
 
 def predictions() -> pa.Table:
-    row = {
-        "key": KEY,
-        "number": 1,
-        "height": 2,
-        "width": 3,
-        "image": bytes(18),
-        "truth": bytes(6),
-        "predicted": bytes(6),
-    }
-    return pa.Table.from_pylist([row], PREDICTIONS)
+    flat = np.zeros((2, 3), np.uint8)
+    one = Prediction(key=KEY, number=1, image=np.zeros((2, 3, 3), np.uint8), truth=flat, predicted=flat)
+    with tempfile.TemporaryDirectory() as folder:
+        return pq.read_table(write_predictions(folder, KEY, [one])).cast(PREDICTIONS)
 
 
 @st.composite
