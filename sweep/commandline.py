@@ -18,6 +18,7 @@ from analysis.errors import RecordsError
 from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml
 from sweep.presets import PRESETS, described, preset
+from sweep.prices import Prices
 from sweep.stopping import Terminated, terminable
 
 DEFAULT = "vts-quick"
@@ -39,7 +40,20 @@ class Command:
     """A sweep.yaml to run again, instead of a preset; flags override it too."""
     dry_run: bool = False
     """Only say which cells would be run."""
+    plan: bool = False
+    """Only say what the cells will take, by some real steps of each loss on this machine; writes plan.json."""
+    price: float | None = None
+    """For --plan: USD an hour of one GPU, or of the machine where it has none."""
+    spot_price: float | None = None
+    """For --plan: the same of a machine that may be taken away."""
+    spot_losses_per_hour: float | None = None
+    """For --plan: how often an hour such a machine is taken away."""
     sweep: Annotated[Sweep, tyro.conf.arg(name="")]
+
+    @property
+    def prices(self) -> Prices:
+        """What --plan reckons with."""
+        return Prices(hour=self.price, spot_hour=self.spot_price, spot_losses=self.spot_losses_per_hour)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,6 +62,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         with terminable():
             command = parse(argv)
+            if command.plan:
+                from sweep.plan import plan
+
+                return plan(command.sweep, command.prices)
             from sweep.execute import describe, execute
 
             return describe(command.sweep) if command.dry_run else execute(command.sweep)
@@ -88,6 +106,10 @@ def parse(argv: Sequence[str]) -> Command:
         )
     if unknown:
         raise InputError(_unknown(base, unknown[0]))
+    if command.prices.asked and not command.plan:
+        raise InputError("--price, --spot-price and --spot-losses-per-hour are for --plan: add it, or leave them out")
+    if command.plan and command.dry_run:
+        raise InputError("--plan and --dry-run were both given: choose one")
     return replace(command, sweep=_named(command.sweep))
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from analysis.records import recorded_keys
 from datasets.errors import InputError
@@ -11,6 +12,7 @@ from datasets.source import Source
 from sweep import logs
 from sweep.config import Sweep
 from sweep.folder import Folder
+from sweep.hindsight import Circumstances, Hindsight
 from sweep.imagenet import Weights, weights
 from sweep.lock import alone
 from sweep.logbook import Logbook
@@ -55,14 +57,15 @@ def execute(sweep: Sweep) -> int:
             print(f"{drafts} unfinished files of it are removed")
         cells = sweep.cells()
         missing = _pending(sweep, cells, recorded)
-        outcome, left = _execute(sweep, cells, missing, folder, some=bool(recorded))
+        hindsight = Hindsight(folder.root, began)
+        outcome, left = _execute(sweep, cells, missing, folder, hindsight, some=bool(recorded))
     if outcome.unwritable:
         raise InputError(f"{outcome.unwritable}: free space, then run the same command again; nothing recorded is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
 def _execute(
-    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, *, some: bool
+    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, hindsight: Hindsight, *, some: bool
 ) -> tuple[Outcome, list[Cell]]:
     """Run the missing cells and show the results.
 
@@ -71,6 +74,7 @@ def _execute(
         cells: all that are planned.
         missing: those that are to be run.
         folder: where.
+        hindsight: holds the plan, if there is one, against what happens.
         some: whether anything is recorded there.
 
     Returns:
@@ -103,11 +107,16 @@ def _execute(
             print(_nothing(sweep, cells))
             return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
         print(f"engine: {engine}")
-        print(_plan(sweep, cells, missing), flush=True)
+        resumed = len(sweep.keeping.begun() & {cell.key for cell in missing})
+        print(_plan(sweep, cells, missing, resumed), flush=True)
         outcome = _run(sweep, missing, len(cells), source, imagenet, folder, logbook)
         if outcome.stop and outcome.stop.at_once:
             stopped_at_once()
             return outcome, list(missing)
+        how = Circumstances(
+            resumed=resumed, troubles=sum(outcome.counts.values()), stopped=bool(outcome.stop or outcome.unwritable)
+        )
+        outcome = replace(outcome, forecast=hindsight.look_back(sweep, missing, how))
         return outcome, show(sweep, cells, outcome, folder, logbook)
 
 
@@ -178,10 +187,9 @@ def _pending(sweep: Sweep, cells: Sequence[Cell], recorded: Mapping[str, str]) -
     return [cell for cell in cells if recorded.get(cell.key) == wanted]
 
 
-def _plan(sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell]) -> str:
+def _plan(sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], resumed: int) -> str:
     if sweep.retry_failed:
         return f"running {len(missing)} of {len(cells)} cells again: those recorded as failed, and no others"
-    resumed = len(sweep.keeping.begun() & {cell.key for cell in missing})
     goes_on = f", {resumed} of them from a checkpoint" if resumed else ""
     return f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}{goes_on}"
 

@@ -23,6 +23,46 @@ LOST_WORKERS = 10
 """How often a cell goes on in another worker because its own was lost, before it is given up."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a cell asks of Ray, and how many run at the same time."""
+
+    share: dict[str, float]
+    slots: int
+    """Workers that are started at once."""
+    at_once: int
+    """Cells that fit, on all machines."""
+    a_machine: int
+    """Of these on the machine that has most."""
+    gpus: float
+    """GPUs of all machines."""
+
+
+def room(sweep: Sweep) -> Room:
+    """How Ray's machines are shared among cells of a sweep whose engine is settled."""
+    available = ray.cluster_resources()
+    gpus, threads = available.get("GPU", 0.0), sweep.engine.threads
+    # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
+    memory = min(sweep.cell_memory * 1e9, available["memory"])
+    share = {"cpu": float(threads), "gpu": sweep.gpu_share if gpus else 0.0, "memory": memory}
+    fitting = [_fitting(node["Resources"], share) for node in ray.nodes() if node["Alive"]]
+    most = sweep.workers or sum(fitting)
+    return Room(
+        share=share,
+        slots=sweep.workers or max(1, int(available["CPU"] // threads)),
+        at_once=max(1, min(most, sum(fitting))),
+        a_machine=max(1, min(most, max(fitting, default=1))),
+        gpus=gpus,
+    )
+
+
+def _fitting(machine: dict[str, float], share: dict[str, float]) -> int:
+    """Cells that fit on one machine at the same time."""
+    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+    # A tenth of a GPU fits ten times, whatever floats say.
+    return min(int(machine.get(names[name], 0.0) / needed + 1e-6) for name, needed in share.items() if needed)
+
+
 def launch(
     sweep: Sweep,
     cells: Sequence[Cell],
@@ -39,12 +79,8 @@ def launch(
     `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them.
     Cells that failed run once more at the end, those that did not fit beside others one at a time.
     """
-    available = ray.cluster_resources()
-    gpu, threads = available.get("GPU", 0), sweep.engine.threads
-    # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
-    memory = min(sweep.cell_memory * 1e9, available["memory"])
-    share = {"cpu": threads, "gpu": sweep.gpu_share if gpu else 0, "memory": memory}
-    slots = sweep.workers or max(1, int(available["CPU"] // threads))
+    fit = room(sweep)
+    share, slots, gpu, threads = fit.share, fit.slots, fit.gpus, sweep.engine.threads
     # Else Tune starts one worker after the other, and each takes seconds to import torch.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     trainable = tune.with_parameters(

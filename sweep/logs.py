@@ -20,3 +20,8 @@ def redirect(*names: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+
+
+def nowhere() -> None:
+    """Drop everything that is logged: what fails is raised, and there is no folder for the rest."""
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints warnings itself

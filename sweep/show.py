@@ -44,6 +44,8 @@ class Outcome:
     """Why records could not be written, if so."""
     stop: Stop | None = None
     """The signal that ended it, if so."""
+    forecast: Mapping[str, float] = field(default_factory=dict)
+    """How far the plan was off, for MLflow."""
 
 
 def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
@@ -60,7 +62,7 @@ def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, 
         if outcome.stop is None:  # else there is no time for it
             artifacts += _report(folder) if sweep.report else []
             logbook.fill_again()
-            logbook.end(not left, parent_metrics(records), artifacts)
+            logbook.end(not left, {**parent_metrics(records), **outcome.forecast}, artifacts)
         print(f"records   {sweep.out / 'records'}\nsummary   {summary}")
         if folder.report in artifacts:
             print(f"report    {folder.report}\nfigures   {folder.figures}")

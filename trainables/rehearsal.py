@@ -1,0 +1,218 @@
+"""A short rehearsal of a cell: its very stages on an excerpt of the data, timed part by part.
+
+What is measured is extrapolated by how often a whole cell does each part: setting up, steps, evaluations, features.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from datasets.dataset import Dataset, PairBatch, PairPool
+from datasets.registry import open_data
+from datasets.settings import Pairing
+from datasets.source import Source
+from trainables.cell import Cell
+from trainables.checkpoints import Checkpoints
+from trainables.contrastive_probe import UNTRAINED, first_encoder
+from trainables.engine import Engine
+from trainables.examples import examples
+from trainables.pace import Part
+from trainables.pretrain import evaluation_steps, pretrain
+from trainables.probe import probe
+from trainables.progress import Progress
+from trainables.recipe import Recipe
+from trainables.timing import synchronise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is rehearsed."""
+
+    steps: int
+    """Steps of pretraining, the first of which is not timed; 3 or more."""
+    probe_steps: int
+    """The same of the probe."""
+    batches: int
+    """Batches of images of each evaluation, and of features."""
+
+
+SMALLEST = Size(steps=3, probe_steps=3, batches=1)
+"""What a process does first, for it to be warm afterwards."""
+
+
+def rehearse(
+    cell: Cell, recipe: Recipe, source: Source, *, engine: Engine, device: torch.device, size: Size, folder: Path
+) -> tuple[Part, ...]:
+    """Do what `run_cell` does, on less, and say what each part takes, and how often a whole cell does it.
+
+    Args:
+        cell: the coordinates. A baseline whose encoder is left as it is costs what `random` costs.
+        recipe: of the whole cell.
+        source: the data that the recipe names.
+        engine: how it is executed; its threads are for the caller to set.
+        device: where.
+        size: how much is done.
+        folder: for the checkpoints, which are the caller's to remove.
+
+    Raises:
+        NonFiniteLossError: training diverged.
+    """
+    short = shortened(recipe, size)
+    marks = _Marks(folder, device, {"pretrain": size.steps, "probe": size.probe_steps})
+    if cell.objective in UNTRAINED:
+        cell = replace(cell, objective="random")
+    marks.note("begin")
+    with closing(Progress(marks, lambda stage, step, values: None)) as progress:
+        data = open_data(recipe.data, source, cell.seed, device)
+        encoder = first_encoder(cell, recipe, engine, None).to(device)
+        excerpt = Excerpt(data, size.batches * max(recipe.pretrain.batch, recipe.probe.batch))
+        marks.note("opened")
+        if cell.objective not in UNTRAINED:
+            pretrain(encoder, excerpt, cell, short, progress.report, progress)
+            marks.note("pretrained")
+            if cell.rho:
+                data.noise_pixels(cell.nu)
+        marks.note("probe")
+        probed = probe(encoder, excerpt, cell, short, progress.report, progress)
+        marks.note("probed")
+        examples(encoder, probed, data, recipe)
+    marks.note("end")
+    found = [Part(stage="pretrain", name="opening", each=marks.between("begin", "opened"), times=1)]
+    if cell.objective not in UNTRAINED:
+        downstream = cell.objective == "supervised"
+        images, some = (one.count("val") if downstream else one.validation_pairs() for one in (data, excerpt))
+        found += _pretraining(marks, recipe, size, images / some)
+    return (*found, *_probing(marks, recipe, size, data, excerpt))
+
+
+def shortened(recipe: Recipe, size: Size) -> Recipe:
+    """The recipe with as many steps as are rehearsed, and one evaluation."""
+    pretraining = replace(
+        recipe.pretrain, steps=size.steps, warmup=min(recipe.pretrain.warmup, size.steps), evaluations=1
+    )
+    return replace(recipe, pretrain=pretraining, probe=replace(recipe.probe, steps=size.probe_steps, evaluations=1))
+
+
+def _pretraining(marks: "_Marks", recipe: Recipe, size: Size, share: float) -> list[Part]:
+    """`share`: how many times larger the whole validation is than what was validated on."""
+    whole = recipe.pretrain
+    evaluations = len(evaluation_steps(whole.steps, whole.evaluations))
+    rest = marks.between(("pretrain", size.steps), "pretrained") + marks.between("pretrained", "probe")
+    return [
+        Part(stage="pretrain", name="setting up", each=marks.beginning("opened", "pretrain"), times=1),
+        Part(stage="pretrain", name="step", each=marks.step("pretrain"), times=whole.steps),
+        Part(stage="pretrain", name="evaluation", each=marks.last("pretrain"), times=evaluations * share),
+        Part(stage="pretrain", name="ending", each=rest, times=1),
+    ]
+
+
+def _probing(marks: "_Marks", recipe: Recipe, size: Size, data: Dataset, excerpt: "Excerpt") -> list[Part]:
+    whole, views = recipe.probe, recipe.probe.cached_views
+    features = 1.0
+    if views:  # all training images in each view, and the validation images, are encoded beforehand
+        features = _encoded(data, views) / _encoded(excerpt, views)
+    evaluations = len(evaluation_steps(whole.steps, whole.evaluations))
+    val, test = (data.count(split) / excerpt.count(split) for split in ("val", "test"))
+    return [
+        Part(stage="probe", name="features", each=marks.beginning("probe", "probe"), times=features),
+        Part(stage="probe", name="step", each=marks.step("probe"), times=whole.steps),
+        Part(stage="probe", name="evaluation", each=marks.last("probe"), times=evaluations * val),
+        Part(stage="probe", name="test", each=marks.between(("probe", size.probe_steps), "probed"), times=test),
+        Part(stage="probe", name="predictions", each=marks.between("probed", "end"), times=1),
+    ]
+
+
+def _encoded(data: Dataset, views: int) -> int:
+    return views * data.count("train") + data.count("val")
+
+
+Mark = str | tuple[str, int]
+"""A moment by name, or the end of a step of a stage."""
+
+
+class _Marks(Checkpoints):
+    """Checkpoints as a cell writes them, which also note when the first step and the last two of a stage have ended.
+
+    A GPU is waited for at these moments alone: after each step it would idle while the next views are made.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, steps: dict[str, int]) -> None:
+        """`steps`: how many each stage has."""
+        super().__init__(folder, "rehearsal")
+        self._device, self._steps = device, steps
+        self._when: dict[Mark, float] = {}
+
+    def note(self, mark: Mark) -> None:
+        """It is now."""
+        synchronise(self._device)
+        self._when[mark] = time.perf_counter()
+
+    def tick(self, stage: str, step: int, state: Callable[[], dict[str, Any]]) -> None:
+        """After a step."""
+        super().tick(stage, step, state)
+        if step in (1, self._steps[stage] - 1, self._steps[stage]):
+            self.note((stage, step))
+
+    def between(self, first: Mark, second: Mark) -> float:
+        """Seconds between two moments."""
+        return self._when[second] - self._when[first]
+
+    def step(self, stage: str) -> float:
+        """Mean seconds of a step; neither the first nor the last, which is followed by an evaluation, is looked at."""
+        last = self._steps[stage]
+        return self.between((stage, 1), (stage, last - 1)) / (last - 2)
+
+    def beginning(self, begin: Mark, stage: str) -> float:
+        """Seconds from `begin` to the first step of a stage, with what that step takes more than others."""
+        return max(0.0, self.between(begin, (stage, 1)) - self.step(stage))
+
+    def last(self, stage: str) -> float:
+        """Seconds of the evaluation after the last step."""
+        steps = self._steps[stage]
+        return max(0.0, self.between((stage, steps - 1), (stage, steps)) - self.step(stage))
+
+
+class Excerpt:
+    """A data set of which no more than `most` images a split are evaluated on; training pairs are all there."""
+
+    def __init__(self, data: Dataset, most: int) -> None:
+        """Of `data`, which is left as it is."""
+        self.data, self.most = data, most
+        self.classes, self.device = data.classes, data.device
+
+    def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> PairPool:
+        """The whole pool."""
+        return self.data.pool(rho, nu, pairing, generator)
+
+    def validation_pairs(self) -> int:
+        """The first of them."""
+        return min(self.most, self.data.validation_pairs())
+
+    def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
+        """As of the whole."""
+        return self.data.validation(index, labelled=labelled)
+
+    def count(self, split: str) -> int:
+        """The first of them."""
+        return min(self.most, self.data.count(split))
+
+    def downstream(
+        self, split: str, index: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"] | UInt8[Tensor, " n"]]:
+        """As of the whole."""
+        return self.data.downstream(split, index)
+
+    def class_counts(self) -> Int[Tensor, " classes"]:
+        """Of the whole."""
+        return self.data.class_counts()
+
+    def noise_pixels(self, nu: float) -> float:
+        """Of the whole."""
+        return self.data.noise_pixels(nu)
