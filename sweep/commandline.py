@@ -5,11 +5,11 @@ import difflib
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 from tyro import _errors  # pinned; the only way to say a parse failure in one line of our own
@@ -89,28 +89,52 @@ def parse(argv: Sequence[str]) -> Command:
         InputError: an unknown preset or flag, or a value that does not fit.
         SystemExit: after --help.
     """
+    command, _ = read(argv, lambda base: Command(sweep=base), prog="python -m sweep.run", usage=USAGE)
+    if command.prices.asked and not command.plan:
+        raise InputError("--price, --spot-price and --spot-losses-per-hour are for --plan: add it, or leave them out")
+    if command.plan and command.dry_run:
+        raise InputError("--plan and --dry-run were both given: choose one")
+    return replace(command, sweep=_named(command.sweep))
+
+
+T = TypeVar("T")
+
+
+def read(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str, usage: str) -> tuple[T, Sweep]:
+    """Read a command line that begins with a preset, or names a YAML, and goes on with flags.
+
+    Args:
+        argv: without the program.
+        make: the command that flags override, of the preset's sweep.
+        prog: the program, for --help.
+        usage: what stands in --help before the presets.
+
+    Returns:
+        The command, and the preset's sweep.
+
+    Raises:
+        InputError: an unknown preset or flag, or a value that does not fit.
+        SystemExit: after --help.
+    """
     rest = list(argv)
     named = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
     config = _value_of("--config", rest)
     if named and config:
         raise InputError(f"both the preset {named[0]!r} and --config {config} were given: choose one")
     base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
-    with _errors.on_parse_error(partial(_one_line, base)):
+    default = make(base)
+    with _errors.on_parse_error(partial(_one_line, default)):
         command, unknown = tyro.cli(
-            Command,
-            prog="python -m sweep.run",
-            description=USAGE + described(),
+            type(default),
+            prog=prog,
+            description=usage + described(),
             args=rest,
-            default=Command(sweep=base),
+            default=default,
             return_unknown_args=True,
         )
     if unknown:
-        raise InputError(_unknown(base, unknown[0]))
-    if command.prices.asked and not command.plan:
-        raise InputError("--price, --spot-price and --spot-losses-per-hour are for --plan: add it, or leave them out")
-    if command.plan and command.dry_run:
-        raise InputError("--plan and --dry-run were both given: choose one")
-    return replace(command, sweep=_named(command.sweep))
+        raise InputError(_unknown(default, unknown[0]))
+    return command, base
 
 
 def _named(sweep: Sweep) -> Sweep:
@@ -132,21 +156,25 @@ def _value_of(flag: str, argv: Sequence[str]) -> str | None:
     return None
 
 
-def _unknown(base: Sweep, word: str) -> str:
+def _unknown(default: object, word: str) -> str:
     if not word.startswith("-"):
         return f"unexpected {word!r}: the preset comes first, values follow their flag; see --help"
-    near = difflib.get_close_matches(word.split("=")[0], flags(base), n=5, cutoff=0.5)
+    near = difflib.get_close_matches(word.split("=")[0], _flags(default), n=5, cutoff=0.5)
     return f"unknown flag {word}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
 
 
 def flags(base: Sweep) -> list[str]:
     """All flags of a preset, as --help shows them: those of other data sets are not among them."""
+    return _flags(Command(sweep=base))
+
+
+def _flags(default: object) -> list[str]:
     with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
-        tyro.cli(Command, args=["--help"], default=Command(sweep=base))
+        tyro.cli(type(default), args=["--help"], default=default)
     return sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", shown.getvalue())))
 
 
-def _one_line(base: Sweep, event: _errors.ParseErrorEvent) -> None:
+def _one_line(default: object, event: _errors.ParseErrorEvent) -> None:
     """Turn tyro's boxed message into one line.
 
     Raises:
@@ -156,7 +184,7 @@ def _one_line(base: Sweep, event: _errors.ParseErrorEvent) -> None:
         case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
             raise InputError(f"{argument.lowered.name_or_flags[-1]} {value}: choose from {', '.join(choices)}")
         case _errors.UnrecognizedArgs(tokens=tokens):
-            raise InputError(_unknown(base, tokens[0]))
+            raise InputError(_unknown(default, tokens[0]))
         case _errors.InstantiationFailure(message=message, argument=argument):
             flag = f"{argument.lowered.name_or_flags[-1]}: " if argument else ""
             raise InputError(flag + " ".join(message.split()))

@@ -1,13 +1,14 @@
 """Run the missing cells of a sweep with Ray Tune."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.search import Searcher
 
 from datasets.source import Source
 from sweep.config import Sweep
@@ -79,10 +80,6 @@ def launch(
     `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them.
     Cells that failed run once more at the end, those that did not fit beside others one at a time.
     """
-    fit = room(sweep)
-    share, slots, gpu, threads = fit.share, fit.slots, fit.gpus, sweep.engine.threads
-    # Else Tune starts one worker after the other, and each takes seconds to import torch.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     trainable = tune.with_parameters(
         train_cell,
         recipe=sweep.recipe,
@@ -91,13 +88,35 @@ def launch(
         imagenet=imagenet,
         keeping=sweep.keeping,
     )
+
+    def handing_out(some: Sequence[Cell]) -> Searcher:
+        return GridSearcher(some, closed=lambda: stop.asked)
+
+    first = handing_out(cheapest_last(cells, 2 * room(sweep).slots))
+    run_rounds(sweep, trainable, first, handing_out, recorder, watch, stop, logs)
+
+
+def run_rounds(
+    sweep: Sweep,
+    trainable: Any,
+    first: Searcher,
+    handing_out: Callable[[Sequence[Cell]], Searcher],
+    recorder: Recorder,
+    watch: Watch,
+    stop: Stop,
+    logs: Path,
+) -> None:
+    """Run what `first` hands out, then what has to run again, `handing_out` that; the rest as in `launch`."""
+    fit, threads = room(sweep), sweep.engine.threads
+    # Else Tune starts one worker after the other, and each takes seconds to import torch.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(fit.slots)
     rounds = _Rounds(recorder, watch, stop, logs)
-    rounds.run(tune.with_resources(trainable, share), cheapest_last(cells, 2 * slots), "ray", sweep.workers or None)
+    rounds.run(tune.with_resources(trainable, fit.share), first, "ray", sweep.workers or None)
     if again := recorder.take_again():
-        rounds.run(tune.with_resources(trainable, share), again, "ray-again", sweep.workers or None)
+        rounds.run(tune.with_resources(trainable, fit.share), handing_out(again), "ray-again", sweep.workers or None)
     if last := recorder.take_postponed():
-        alone = {"cpu": float(threads), "gpu": 1.0 if gpu else 0.0}
-        rounds.run(tune.with_resources(trainable, alone), last, "ray-alone", 1)
+        alone = {"cpu": float(threads), "gpu": 1.0 if fit.gpus else 0.0}
+        rounds.run(tune.with_resources(trainable, alone), handing_out(last), "ray-alone", 1)
 
 
 @dataclass(frozen=True)
@@ -109,12 +128,12 @@ class _Rounds:
     stop: Stop
     logs: Path
 
-    def run(self, trainable: Any, cells: Sequence[Cell], name: str, at_once: int | None) -> None:
-        """Let Tune run the cells, `at_once` at a time at most; `name` is the folder of its logs."""
+    def run(self, trainable: Any, searcher: Searcher, name: str, at_once: int | None) -> None:
+        """Let Tune run the cells that are handed out, `at_once` at a time at most; `name` is the folder of its logs."""
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=GridSearcher(cells, closed=lambda: self.stop.asked),
+                search_alg=searcher,
                 num_samples=-1,
                 max_concurrent_trials=at_once,
                 reuse_actors=True,

@@ -29,22 +29,38 @@ class Logbook:
     """The sweep's runs in MLflow. What cannot be written is told at the end and stops nothing: records are complete,
     and the next command fills in what MLflow lacks."""
 
-    def __init__(self, sweep: Sweep, folder: Folder) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        folder: Folder,
+        *,
+        kind: str = "sweep",
+        cells: Sequence[Cell] | None = None,
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
         """Connect to the server that MLFLOW_TRACKING_URI names, or to the database in the folder.
 
         A database that does not exist yet is made when there is something to write, for that takes seconds.
+
+        Args:
+            sweep: what is run.
+            folder: where.
+            kind: what the parent run is, a tag of it.
+            cells: all that there may be, where they are not the sweep's own; may grow.
+            rates: key -> learning rate, where cells have rates of their own: a metric of theirs.
 
         Raises:
             InputError: there is no MLflow there.
         """
         elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = elsewhere or folder.mlflow_uri
-        self._root, self._cells = folder.root, sweep.cells()
+        self._root, self._cells = folder.root, sweep.cells() if cells is None else cells
+        self._rates: Mapping[str, float] = {} if rates is None else rates
         self.fault: str | None = None
         """What went wrong last; None again when MLflow has all it missed."""
         self._quiet_until = 0.0
         self._thread = ThreadPoolExecutor(1, "mlflow")
-        self._connect = partial(_connect, self.uri, sweep, own=not elsewhere)
+        self._connect = partial(_connect, self.uri, sweep, own=not elsewhere, kind=kind)
         self._tracking: Tracking | None = None
         if elsewhere or folder.mlflow.exists():
             self._tracking = self._thread.submit(self._connect).result()
@@ -76,7 +92,7 @@ class Logbook:
 
         def write(tracking: "Tracking") -> None:
             tracking.curves(cell, curves)
-            tracking.finish(cell, row)
+            tracking.finish(cell, {**row, **_rate(self._rates, cell)})
 
         self._write(write)
 
@@ -86,7 +102,7 @@ class Logbook:
 
     def fill(self, folder: Path, cells: Sequence[Cell]) -> None:
         """Give cells that were recorded, but never finished in MLflow, the run they lack."""
-        self._write(lambda tracking: fill(tracking, folder, cells))
+        self._write(lambda tracking: fill(tracking, folder, cells, self._rates))
 
     def fill_again(self) -> None:
         """If MLflow lacks something, try once more at once, for the sweep ends."""
@@ -112,7 +128,7 @@ class Logbook:
             self._tracking = self._tracking or self._connect()
             write(self._tracking)
             if self.fault:  # records are the buffer
-                fill(self._tracking, self._root, self._cells)
+                fill(self._tracking, self._root, self._cells, self._rates)
                 self.fault = None
         except Exception as error:  # whatever it is: here nobody else would ever see it
             self.fault = " ".join(str(error).split())[:200] or type(error).__name__
@@ -125,14 +141,18 @@ class Logbook:
             self._try(lambda tracking: None)
 
 
-def _connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
+def _rate(rates: Mapping[str, float], cell: Cell) -> dict[str, float]:
+    return {"lr": rates[cell.key]} if cell.key in rates else {}
+
+
+def _connect(uri: str, sweep: Sweep, *, own: bool, kind: str) -> "Tracking":
     from sweep.tracking import connect  # here, in the thread: importing MLflow takes seconds
 
     redirect("mlflow", "alembic")
-    return connect(uri, sweep, own=own)
+    return connect(uri, sweep, own=own, kind=kind)
 
 
-def fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell]) -> int:
+def fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell], rates: Mapping[str, float] | None = None) -> int:
     """Give cells that are recorded in the folder, but never finished in MLflow, the run they lack; returns how many."""
     recorded = recorded_keys(folder).status
     wanted = {cell.key: cell for cell in cells if cell.key in recorded}
@@ -144,7 +164,7 @@ def fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell]) -> int:
     for row in read_records(folder).to_dict("records"):
         if cell := lacking.get(str(row["key"])):
             tracking.curves(cell, curves.get(cell.key, []))
-            tracking.finish(cell, {str(name): value for name, value in row.items()})
+            tracking.finish(cell, {**{str(name): value for name, value in row.items()}, **_rate(rates or {}, cell)})
     return len(lacking)
 
 

@@ -1,7 +1,7 @@
 """Driver-side Ray Tune callback: what workers report becomes records, curves and MLflow runs."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune import Callback
@@ -35,10 +35,14 @@ class Recorder(Callback):
         logbook: Logbook,
         status: Status,
         stop: Stop,
+        *,
+        score: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:
-        """`origin` is the provenance that all cells share: commit, version, data fingerprint."""
+        """`origin` is the provenance that all cells share: commit, version, data fingerprint; `score` makes of a row
+        what the terminal shows of it, by default the test score."""
         self._sweep, self._classes, self._origin = sweep, classes, origin
         self._logbook, self._status, self._stop = logbook, status, stop
+        self._score = score or tested
         self._keeping = sweep.keeping
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
@@ -159,9 +163,8 @@ class Recorder(Callback):
             self._status.end(cell, None, None, reason)
         else:
             self.failures.pop(cell.key, None)
-            name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
-            log.info("%s: test %s %.4f in %.1f s", cell, name, row[score], row["seconds"])
-            self._status.end(cell, f"test {name} {100 * row[score]:5.1f} %", row["seconds"])
+            log.info("%s: %s in %.1f s", cell, self._score(row), row["seconds"])
+            self._status.end(cell, self._score(row), row["seconds"])
 
     def _failed(
         self,
@@ -207,6 +210,12 @@ class Recorder(Callback):
         self._running.discard(cell.key)
         self._logbook.abandon(cell)
         self._status.leave(cell)
+
+
+def tested(row: Mapping[str, Any]) -> str:
+    """A row's test score."""
+    name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
+    return f"test {name} {100 * row[score]:5.1f} %"
 
 
 def _cell(trial: Any) -> Cell:

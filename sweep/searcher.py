@@ -1,7 +1,7 @@
 """A Ray Tune searcher that hands out an explicit list of cells, each once."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,23 @@ class GridSearcher(Searcher):
     A suggestion is `{"cell": {...}}`, the cell's coordinates.
     """
 
-    def __init__(self, cells: Sequence[Cell], *, closed: Callable[[], bool] = lambda: False) -> None:
-        """`closed` tells whether no further cell is to be handed out."""
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        *,
+        closed: Callable[[], bool] = lambda: False,
+        beside: Callable[[Cell], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """`closed` tells whether no further cell is to be handed out; `beside` what is suggested beside a cell."""
         super().__init__()
         self._closed = closed
-        self._waiting = [asdict(cell) for cell in cells]
+        self._waiting = [{"cell": asdict(cell), **(beside(cell) if beside else {})} for cell in cells]
 
     def suggest(self, trial_id: str) -> Any:
         """The next cell, or `Searcher.FINISHED`."""
         if self._closed() or not self._waiting:
             return Searcher.FINISHED
-        return {"cell": self._waiting.pop(0)}
+        return self._waiting.pop(0)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing to learn: what a cell gave does not change which cells are run."""

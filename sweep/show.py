@@ -67,12 +67,12 @@ def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, 
         if folder.report in artifacts:
             print(f"report    {folder.report}\nfigures   {folder.figures}")
     print(f"logs      {folder.log}")
-    print(f"MLflow    {_python()} -m mlflow ui --backend-store-uri {shlex.quote(logbook.uri)}")
+    print(f"MLflow    {python()} -m mlflow ui --backend-store-uri {shlex.quote(logbook.uri)}")
     print(f"          then http://127.0.0.1:5000/{logbook.runs}")
     if logbook.fault:
         print(
             f"MLflow could not be written ({logbook.fault}); the same command fills in what it lacks, and so does "
-            f"{_python()} -m sweep.sync {shlex.quote(str(sweep.out))}"
+            f"{python()} -m sweep.sync {shlex.quote(str(sweep.out))}"
         )
     if any(outcome.counts.values()):
         print("went wrong: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(outcome.counts.items())))
@@ -145,7 +145,7 @@ def parent_metrics(records: pd.DataFrame) -> dict[str, float]:
     return {name: value for name, value in found.items() if pd.notna(value)}
 
 
-def _python() -> str:
+def python() -> str:
     """The interpreter as one would type it here."""
     here = Path(sys.executable)
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
@@ -153,4 +153,4 @@ def _python() -> str:
 
 def _command() -> str:
     """What was typed."""
-    return shlex.join([_python(), "-m", "sweep.run", *sys.argv[1:]])
+    return shlex.join([python(), "-m", "sweep.run", *sys.argv[1:]])

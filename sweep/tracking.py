@@ -25,7 +25,7 @@ TRACKING_ERRORS = (MlflowException, SQLAlchemyError)
 """What writing to MLflow can raise: the server's word, or the database's."""
 
 
-def connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
+def connect(uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> "Tracking":
     """The sweep's runs in the MLflow at `uri`; `own` is whether that is the database in the sweep's folder.
 
     Raises:
@@ -35,7 +35,7 @@ def connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
-        return Tracking(uri, sweep, own=own)
+        return Tracking(uri, sweep, own=own, kind=kind)
     except TRACKING_ERRORS as error:
         raise InputError(
             f"MLflow at {uri} cannot be used ({' '.join(str(error).split())[:200]}): start the server, unset "
@@ -46,13 +46,14 @@ def connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
 class Tracking:
     """The sweep's runs in MLflow."""
 
-    def __init__(self, uri: str, sweep: Sweep, *, own: bool) -> None:
+    def __init__(self, uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> None:
         """Connect, and find or make the experiment and the parent run.
 
         Args:
             uri: tracking server or `sqlite:///` database.
             sweep: names the experiment by its data set, the parent run by its folder.
             own: the database lies in the sweep's folder, and moves with it: the path does not tell sweeps apart.
+            kind: what the parent run is, a tag of it.
         """
         self.uri = uri
         self._client = MlflowClient(uri)
@@ -66,7 +67,7 @@ class Tracking:
         else:
             self.experiment = found.experiment_id
         identity = digest([sweep.recipe.fingerprint, "" if own else str(root)])
-        self.parent = self._find_or_make(SWEEP, identity, root.name, {"kind": "sweep", "folder": str(root)})
+        self.parent = self._find_or_make(SWEEP, identity, root.name, {"kind": kind, "folder": str(root)})
         self._log(self.parent, params=_flat(asdict(sweep.recipe)))
         self._runs: dict[str, str] = {}
         self._logged: dict[tuple[str, str], set[int]] = {}

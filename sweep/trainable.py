@@ -8,6 +8,7 @@ from ray import tune
 
 from datasets.source import Source
 from sweep.keeping import Keeping
+from sweep.rates import with_rate
 from trainables.engine import Engine
 from trainables.recipe import Recipe
 
@@ -21,3 +22,12 @@ def train_cell(
     from sweep.worker import train  # here, because the driver does without torch
 
     train(config, recipe=recipe, source=source, engine=engine, imagenet=imagenet, keeping=keeping)
+
+
+def try_rate(
+    config: dict, *, recipe: Recipe, source: Source, engine: Engine, imagenet: Path | None, keeping: Keeping
+) -> None:
+    """Run the cell `config["cell"]` with the learning rate `config["rate"]`, or the recipe's own where that is None."""
+    if config["rate"] is not None:
+        recipe = with_rate(recipe, config["cell"]["objective"], config["rate"])
+    train_cell(config, recipe=recipe, source=source, engine=engine, imagenet=imagenet, keeping=keeping)
