@@ -42,7 +42,7 @@ def conclude(
     Returns:
         Whether a rate is chosen for each loss, and nothing is missing.
     """
-    chosen: list[Choice] = []
+    chosen, failures = list[Choice](), list[str]()
     if recorded_keys(folder.root).status:
         tried = asked_for(judged.table(read_records(folder.root), rates), search)
         chosen = [] if left else choices(tried, search)
@@ -54,8 +54,18 @@ def conclude(
             logbook.fill_again()
             numbers = {f"chosen_lr_{one.objective}": one.rate for one in chosen}
             logbook.end(complete, numbers | {f"val_f1_{one.objective}": one.score for one in chosen}, artifacts)
-    _say(search, folder, logbook, chosen, left, outcome)
+        failures = _failures(tried, recorded_errors(folder.root))
+    _say(search, folder, logbook, chosen, left, outcome, failures)
     return len(chosen) == len(search.losses)
+
+
+def _failures(tried: pd.DataFrame, errors: Mapping[str, str]) -> list[str]:
+    """A line for each cell that failed."""
+    rows = tried[tried["status"] == "failed"].to_dict("records")
+    return [
+        f"failed: {row['objective']} lr {row['rate']:g} seed {row['seed']}: {reason_of(errors[str(row['key'])])}"
+        for row in rows
+    ]
 
 
 def asked_for(tried: pd.DataFrame, search: Search) -> pd.DataFrame:
@@ -110,15 +120,15 @@ def _say(
     chosen: Sequence[Choice],
     left: Sequence[Cell],
     outcome: Outcome,
+    failures: Sequence[str],
 ) -> None:
     print(f"rates     {folder.table}\nfigure    {folder.figures / 'rates.png'}\nlogs      {folder.log}")
     print(f"MLflow    {python()} -m mlflow ui --backend-store-uri {shlex.quote(logbook.uri)}")
     print(f"          then http://127.0.0.1:5000/{logbook.runs}")
     if logbook.fault:
         print(f"MLflow could not be written ({logbook.fault}); the same command fills in what it lacks")
-    errors = recorded_errors(folder.root)
-    for key in errors:
-        print(f"failed: {key}: {reason_of(errors[key])}")
+    for line in failures:
+        print(line)
     if left:
         print(f"\n{len(left)} cells are missing; the same command runs them and goes on:")
         for cell in left:

@@ -48,6 +48,10 @@ class Search:
             raise InputError("--trials is for --sampler tpe: the grid tries each of --rates once")
         if self.trials < 0 or 0 < self.trials < len(set(self.rates)):
             raise InputError(f"--trials {self.trials}: at least as many as --rates, {len(set(self.rates))}")
+        if self.sweep.rho != (0.0,) or self.sweep.retry_failed:
+            raise InputError(
+                "--rho and --retry-failed are for sweep.run: a search is at rho 0, and what failed stays out"
+            )
         if len(set(self.sweep.seeds)) < len(self.sweep.seeds):
             raise InputError("--seeds: each seed once")
         if not self.losses:

@@ -7,6 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.drawing import against_rho, style
 from analysis.drawing.style import DOUBLE, SINGLE, Frame
@@ -50,6 +51,9 @@ def _points(panel: Axes, part: pd.DataFrame, value: str, name: str) -> None:
     look = style.look(name)
     found = part[part[value].notna()]
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(numticks=6))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))  # its own needs mathtext
+    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlim(part["rate"].min() / 1.5, part["rate"].max() * 1.5)
     panel.plot(
         found["rate"], 100 * found[value], linestyle="", marker=look.marker, color=look.colour, alpha=0.4, gid="seeds"
