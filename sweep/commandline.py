@@ -159,16 +159,17 @@ def _value_of(flag: str, argv: Sequence[str]) -> str | None:
 def _unknown(default: object, word: str) -> str:
     if not word.startswith("-"):
         return f"unexpected {word!r}: the preset comes first, values follow their flag; see --help"
-    near = difflib.get_close_matches(word.split("=")[0], _flags(default), n=5, cutoff=0.5)
+    near = difflib.get_close_matches(word.split("=")[0], flags_of(default), n=5, cutoff=0.5)
     return f"unknown flag {word}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
 
 
 def flags(base: Sweep) -> list[str]:
     """All flags of a preset, as --help shows them: those of other data sets are not among them."""
-    return _flags(Command(sweep=base))
+    return flags_of(Command(sweep=base))
 
 
-def _flags(default: object) -> list[str]:
+def flags_of(default: object) -> list[str]:
+    """All flags of a command that `read` makes, as --help shows them."""
     with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
         tyro.cli(type(default), args=["--help"], default=default)
     return sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", shown.getvalue())))

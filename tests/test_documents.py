@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from analysis import claims, figures, report, summary
-from sweep.commandline import flags
+from sweep.commandline import flags, flags_of
 from sweep.presets import PRESETS, preset
+from sweep.search import searched
 
 ROOT = Path(__file__).parents[1]
 ANALYSIS = (claims, figures, report, summary)
@@ -26,6 +27,7 @@ def test_each_preset_is_in_the_readme_and_says_what_it_is_not(name):
 def test_flags_in_the_readme_exist():
     known = {
         *(flag for name in PRESETS for flag in flags(preset(name))),
+        *flags_of(searched(preset("vts-quick"))),
         "--help",
         "--config",
         "--dry-run",

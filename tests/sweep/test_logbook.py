@@ -29,7 +29,7 @@ class Notes:
 @pytest.fixture
 def notes(monkeypatch):
     made = Notes()
-    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own: made)
+    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own, kind: made)
     return made
 
 

@@ -128,7 +128,7 @@ class Server:
 @pytest.fixture
 def server(sweep, monkeypatch):
     made = Server(Folder(sweep.out).mlflow_uri, sweep)
-    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own: made)
+    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own, kind: made)
     return made
 
 
