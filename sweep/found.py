@@ -45,7 +45,7 @@ def conclude(
     chosen, failures = list[Choice](), list[str]()
     if recorded_keys(folder.root).status:
         tried = asked_for(judged.table(read_records(folder.root), rates), search)
-        chosen = [] if left else choices(tried, search)
+        chosen = [] if left or outcome.stop else choices(tried, search)
         artifacts = _written(tried, chosen, folder, base.preset, stopped=outcome.stop is not None)
         if complete := len(chosen) == len(search.losses):
             replace_text(folder.chosen, to_yaml(filled(base, chosen)))
@@ -133,6 +133,9 @@ def _say(
         print(f"\n{len(left)} cells are missing; the same command runs them and goes on:")
         for cell in left:
             print(f"  {cell}: {outcome.failures.get(cell.key, 'not finished')}")
+        return
+    if outcome.stop:
+        print("stopped; the same command goes on")
         return
     for name in search.losses:
         if name not in {choice.objective for choice in chosen}:

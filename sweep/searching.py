@@ -130,12 +130,20 @@ def _climb(
         proposals = None if number else _proposals(search, folder, tried, stop, missing)
         if not missing and (proposals is None or not proposals.open):
             continue
+        if number and stop.asked:  # it came when the seed before was just done
+            return outcome, missing
         outcome = _rung(search, folder, source, logbook, tried, stop, missing, proposals)
         tried.scores = scores(folder)
-        left = [cell for cell in tried.cells if cell.seed == seed and cell.key not in tried.scores]
-        if left or stop.asked or outcome.unwritable:
-            return outcome, left or list(missing)
+        if left := unfinished(search, tried, seed, proposed=number == 0):
+            return outcome, left
     return outcome, []
+
+
+def unfinished(search: Search, tried: Tried, seed: int, *, proposed: bool) -> list[Cell]:
+    """The cells of a seed without a record; `proposed`: those of the grid too that were never handed out."""
+    grid = [search.cell(name, rate, seed) for name in search.losses for rate in sorted(set(search.rates))]
+    cells = [*(grid if proposed else ()), *(cell for cell in tried.cells if cell.seed == seed)]
+    return [cell for cell in dict.fromkeys(cells) if cell.key not in tried.scores]
 
 
 def survivors(search: Search, tried: Tried, number: int) -> list[Cell]:

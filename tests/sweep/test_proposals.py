@@ -12,8 +12,8 @@ from datasets.errors import InputError
 from sweep.presets import preset
 from sweep.proposals import Proposals, Proposer, database
 from sweep.rates import FIELDS, rate_of, with_rate
-from sweep.search import SEEDS, Search, SearchFolder, searched, to_fill
-from sweep.searching import Tried, survivors
+from sweep.search import SEEDS, SearchFolder, searched, to_fill
+from sweep.searching import Tried, survivors, unfinished
 
 
 @pytest.fixture
@@ -217,6 +217,11 @@ def test_what_cannot_be_searched_is_refused(more, said):
         replace(search(), **more)
 
 
-def test_a_search_is_frozen():
-    assert isinstance(hash(search().rates), int)
-    assert Search.__dataclass_params__.frozen
+def test_rates_that_were_never_handed_out_are_missing_too():
+    asked = search()
+    asked = replace(asked, sweep=replace(asked.sweep, objectives=("moco",)))
+    tried = scored(asked, {0.1: [0.5]})
+    tried.plain(asked.random(100))
+    left = unfinished(asked, tried, 100, proposed=True)
+    assert left == [asked.cell("moco", 1.0, 100), asked.cell("moco", 10.0, 100), asked.random(100)]
+    assert unfinished(asked, tried, 100, proposed=False) == [asked.random(100)]
