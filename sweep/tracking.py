@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -35,12 +36,24 @@ def connect(uri: str, sweep: Sweep, *, own: bool) -> "Tracking":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
+        if own:
+            _make_whole(Path(uri.removeprefix("sqlite:///")))
         return Tracking(uri, sweep, own=own)
-    except TRACKING_ERRORS as error:
+    except (*TRACKING_ERRORS, OSError) as error:
         raise InputError(
             f"MLflow at {uri} cannot be used ({' '.join(str(error).split())[:200]}): start the server, unset "
             "MLFLOW_TRACKING_URI to use the database in --out, or delete that if it is damaged: records refill it"
         ) from error
+
+
+def _make_whole(path: Path) -> None:
+    """Make the database, all of its tables or none: one that was cut off while it was made cannot be used again."""
+    if path.exists():
+        return
+    # Another name each time: MLflow keeps what it has opened under a name.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+    draft.replace(path)
 
 
 class Tracking:
