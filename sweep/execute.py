@@ -16,8 +16,8 @@ from sweep.lock import alone
 from sweep.logbook import Logbook
 from sweep.provenance import commit, project_version
 from sweep.show import Outcome, announce, show, stopped_at_once
-from sweep.status import Status
 from sweep.stopping import Stop
+from sweep.terminal import Terminal
 from sweep.tidying import tidy
 from trainables.cell import Cell
 from trainables.recipe import KNOWN, Recipe
@@ -125,7 +125,7 @@ def _run(
     from sweep.recorder import Recorder
     from sweep.watch import Watch
 
-    status = Status(total, total - len(missing))
+    terminal = Terminal(total, total - len(missing))
     origin = {
         "commit": commit(),
         "version": project_version(),
@@ -134,8 +134,8 @@ def _run(
         "task": sweep.recipe.data.task,
     }
     stop = Stop(sweep.keeping.stop)
-    recorder = Recorder(sweep, source.classes, origin, logbook, status, stop)
-    watch = Watch(sweep.patience, status)
+    recorder = Recorder(sweep, source.classes, origin, logbook, terminal, stop)
+    watch = Watch(sweep.patience, terminal)
     try:
         with stop.listening():
             launch(sweep, missing, source, imagenet.path if imagenet else None, recorder, watch, stop, folder.logs)
@@ -143,7 +143,7 @@ def _run(
         if not stop.asked:
             raise
     finally:
-        status.close()
+        terminal.close()
     return Outcome(
         failures=recorder.failures,
         counts=recorder.retries.counts,

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from trainables.cell import Cell
 
 
-class Status:
+class Terminal:
     """One live line (a terminal only) and one line a cell. Into a pipe or file go the cells' lines alone."""
 
     def __init__(self, total: int, done: int) -> None:
