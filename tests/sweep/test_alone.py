@@ -9,7 +9,9 @@ import torch
 from analysis.records import read_records
 from datasets.settings import CLASSES
 from sweep import cluster, launch
+from sweep.chronicle import Chronicle
 from sweep.presets import preset
+from sweep.progress import read
 from sweep.recorder import Recorder
 from sweep.stopping import Stop
 from sweep.terminal import Terminal
@@ -65,8 +67,14 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
     terminal, stop = Terminal(len(cells), 0), Stop(tmp_path / "stop")
     recorder = Recorder(sweep, CLASSES, origin, Silent(), terminal, stop)
-    with cluster.started(PLAIN):
-        launch.launch(sweep, cells, str(tries), None, recorder, Watch(60, terminal), stop, tmp_path / "logs")
+    states = dict.fromkeys([cell.key for cell in cells])
+    with cluster.started(PLAIN), Chronicle(tmp_path / "progress.json", states, cluster.nodes) as chronicle:
+        launch.launch(sweep, cells, str(tries), None, recorder, Watch(60, terminal), chronicle, stop, tmp_path / "logs")
+    said = read(tmp_path / "progress.json")
+    assert (said.driver.stage, said.planned, said.done, said.failed) == ("ended", len(cells), len(cells) - 1, 1)
+    assert said.used.cells == len(cells)
+    assert 0 < said.used.seconds <= said.used.core_seconds
+    assert said.nodes[0].alive
     times = {cell: json.loads((tries / cell.key).read_text()) for cell in cells}
     assert {cell for cell, found in times.items() if len(found) == 2} == {crowded, hopeless}
     assert all(len(found) <= 2 for found in times.values())
