@@ -1,6 +1,7 @@
 """Driver-side Ray Tune callback: what workers report becomes records, curves and MLflow runs."""
 
 import logging
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,6 +110,8 @@ class Recorder(Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a turn of Ray's loop."""
+        if self._terminal.unread and not self._stop.asked:
+            self._stop.ask(signal.SIGPIPE)
         if line := self._stop.take_note():
             log.warning(line)
             self._terminal.note(line)

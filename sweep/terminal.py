@@ -1,5 +1,6 @@
 """What is seen while a sweep runs: a live status line on a terminal, a line for each cell that ends."""
 
+import os
 import sys
 import time
 
@@ -16,6 +17,8 @@ class Terminal:
         self._running: set[str] = set()
         self._failed = 0
         self._drawn = 0.0
+        self.unread = False
+        """Whether whoever read this has left, as `head` does."""
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -35,13 +38,11 @@ class Terminal:
         """A cell has ended, with its score or the reason why it failed."""
         self._running.discard(cell.key)
         if failure is None:
-            tqdm.write(f"{cell!s:<46} {score}   {seconds or 0:5.0f} s", file=sys.stdout)
             self._bar.update()
+            self.note(f"{cell!s:<46} {score}   {seconds or 0:5.0f} s")
         else:
             self._failed += 1
-            tqdm.write(f"{cell!s:<46} failed: {failure}", file=sys.stdout)
-        sys.stdout.flush()
-        self.refresh()
+            self.note(f"{cell!s:<46} failed: {failure}")
 
     def postpone(self, cell: Cell, reason: str, *, alone: bool) -> None:
         """A cell has ended without a result and runs again later, alone or beside others."""
@@ -54,9 +55,13 @@ class Terminal:
         self.refresh()
 
     def note(self, line: str) -> None:
-        """Something else that the user should know."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        """A line that the user should know. Where nobody reads it, no line from now on is an error."""
+        try:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # raised here it would be an error of Tune's
+            self.unread = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.refresh()
 
     def refresh(self, *, every: float = 0.0) -> None:
