@@ -27,6 +27,7 @@ def left_after(text, *words):
         return process.wait(timeout=120), process.stderr.read()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_stops_the_sweep_politely(tmp_path):
     folder = tmp_path / "out"
     words = (
