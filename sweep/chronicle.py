@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import ray
 from ray.tune import Callback
 
 from datasets.errors import InputError
-from sweep import progress
+from sweep import nodes, progress
 from sweep.progress import Driver, Node, Progress, Running, Stage, Used
 from sweep.recorder import Recorder
 from trainables.cell import Cell
@@ -35,7 +36,7 @@ class Chronicle(Callback):
         self,
         path: Path,
         planned: Mapping[str, str | None],
-        nodes: Callable[[], Mapping[str, Node]],
+        look: Callable[[], Mapping[str, Node]],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -44,10 +45,10 @@ class Chronicle(Callback):
         Args:
             path: the file.
             planned: key -> status of each planned cell, None where it is not recorded.
-            nodes: the machines that there are now, by Ray's name.
+            look: the machines that there are now, by Ray's name.
             clock: for tests.
         """
-        self._path, self._states, self._look, self._clock = path, dict(planned), nodes, clock
+        self._path, self._states, self._look, self._clock = path, dict(planned), look, clock
         self._began = progress.now()
         self._stage: Stage = "starting"
         self._recorder: Recorder | None = None
@@ -173,3 +174,13 @@ class Chronicle(Callback):
         there = self._look()
         gone = {name: node.model_copy(update={"alive": False}) for name, node in self._nodes.items()}
         self._nodes = gone | dict(there)
+
+
+def machines() -> dict[str, Node]:
+    """The machines of the running Ray, by its name of them; none where it does not run."""
+    if not ray.is_initialized():
+        return {}
+    return {
+        node.id: Node(name=node.name, cpus=node.cores, gpus=node.gpus, gpu=node.accelerator or None)
+        for node in nodes.nodes()
+    }

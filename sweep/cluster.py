@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
 
 # Ray reads these when it is imported.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -22,7 +21,6 @@ import ray
 
 from sweep.logs import redirect
 from sweep.machine import Machine, processor
-from sweep.progress import Node
 from sweep.stopping import Terminated
 from trainables.engine import Engine
 
@@ -76,17 +74,3 @@ def machine() -> Machine:
         memory=int(here.get("memory", 0)),
         torch=version("torch"),
     )
-
-
-def nodes() -> dict[str, Node]:
-    """The machines that are alive, by Ray's name of them; none where Ray does not run."""
-    if not ray.is_initialized():
-        return {}
-    return {node["NodeID"]: _node(node) for node in ray.nodes() if node["Alive"]}
-
-
-def _node(told: dict[str, Any]) -> Node:
-    resources = told["Resources"]
-    kind = next((word.split(":", 1)[1] for word in resources if word.startswith("accelerator_type:")), None)
-    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    return Node(name=told["NodeManagerHostname"], cpus=cpus, gpus=gpus, gpu=kind if gpus else None)

@@ -90,8 +90,8 @@ def _execute(
     identity = source.fingerprint, imagenet.fingerprint if imagenet else None
     with ExitStack() as stack:
         if missing:
-            from sweep.chronicle import Chronicle
-            from sweep.cluster import machine, nodes, started
+            from sweep.chronicle import Chronicle, machines
+            from sweep.cluster import machine, started
             from sweep.settle import settle
 
         folder.claim(sweep, *identity)
@@ -99,7 +99,7 @@ def _execute(
         if missing:
             stack.enter_context(started(sweep.engine))
             states = {cell.key: recorded.get(cell.key) for cell in cells}
-            chronicle = stack.enter_context(Chronicle(folder.progress, states, nodes))
+            chronicle = stack.enter_context(Chronicle(folder.progress, states, machines))
             if chronicle.note:
                 print(chronicle.note)
             sweep, engine = settle(sweep, missing, machine())

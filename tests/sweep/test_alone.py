@@ -9,7 +9,7 @@ import torch
 from analysis.records import read_records
 from datasets.settings import CLASSES
 from sweep import cluster, launch
-from sweep.chronicle import Chronicle
+from sweep.chronicle import Chronicle, machines
 from sweep.presets import preset
 from sweep.progress import read
 from sweep.recorder import Recorder
@@ -68,7 +68,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     terminal, stop = Terminal(len(cells), 0), Stop(tmp_path / "stop")
     recorder = Recorder(sweep, CLASSES, origin, Silent(), terminal, stop)
     states = dict.fromkeys([cell.key for cell in cells])
-    with cluster.started(PLAIN), Chronicle(tmp_path / "progress.json", states, cluster.nodes) as chronicle:
+    with cluster.started(PLAIN), Chronicle(tmp_path / "progress.json", states, machines) as chronicle:
         launch.launch(sweep, cells, str(tries), None, recorder, Watch(60, terminal), chronicle, stop, tmp_path / "logs")
     said = read(tmp_path / "progress.json")
     assert (said.driver.stage, said.planned, said.done, said.failed) == ("ended", len(cells), len(cells) - 1, 1)
