@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import io
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,19 +45,23 @@ class Command:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code: 0 complete, 1 cells are missing, 2 a mistake in what was given,
-    130 Ctrl-C, 143 SIGTERM."""
+    130 Ctrl-C, 141 nobody reads what it says, 143 SIGTERM."""
     try:
         with terminable():
             command = parse(argv)
             from sweep.execute import describe, execute
 
-            return describe(command.sweep) if command.dry_run else execute(command.sweep)
+            code = describe(command.sweep) if command.dry_run else execute(command.sweep)
+            sys.stdout.flush()  # here, where it is answered if nobody reads it
+            return code
     except (InputError, RecordsError) as error:
         print(f"sweep.run: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:  # before the first cell or after the last; while cells run it is handled there
         print("sweep.run: stopped; the same command runs what is missing", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
+    except BrokenPipeError:  # whoever read what it says has left, as `head` does
+        return 128 + signal.SIGPIPE
     except OSError as error:  # a disk that is full or read-only, at any point
         print(
             f"sweep.run: {error}: free space or choose another --out, then run the same command again", file=sys.stderr

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from analysis.records import recorded_keys
 from datasets.errors import InputError
@@ -16,11 +17,14 @@ from sweep.lock import alone
 from sweep.logbook import Logbook
 from sweep.provenance import commit, project_version
 from sweep.show import Outcome, announce, show, stopped_at_once
-from sweep.status import Status
 from sweep.stopping import Stop
+from sweep.terminal import Terminal
 from sweep.tidying import tidy
 from trainables.cell import Cell
 from trainables.recipe import KNOWN, Recipe
+
+if TYPE_CHECKING:
+    from sweep.chronicle import Chronicle
 
 
 def describe(sweep: Sweep) -> int:
@@ -55,14 +59,14 @@ def execute(sweep: Sweep) -> int:
             print(f"{drafts} unfinished files of it are removed")
         cells = sweep.cells()
         missing = _pending(sweep, cells, recorded)
-        outcome, left = _execute(sweep, cells, missing, folder, some=bool(recorded))
+        outcome, left = _execute(sweep, cells, missing, folder, recorded)
     if outcome.unwritable:
         raise InputError(f"{outcome.unwritable}: free space, then run the same command again; nothing recorded is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
 def _execute(
-    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, *, some: bool
+    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, recorded: Mapping[str, str]
 ) -> tuple[Outcome, list[Cell]]:
     """Run the missing cells and show the results.
 
@@ -71,7 +75,7 @@ def _execute(
         cells: all that are planned.
         missing: those that are to be run.
         folder: where.
-        some: whether anything is recorded there.
+        recorded: key -> status of what is recorded there.
 
     Returns:
         What they came to, and the cells that are not done.
@@ -86,6 +90,7 @@ def _execute(
     identity = source.fingerprint, imagenet.fingerprint if imagenet else None
     with ExitStack() as stack:
         if missing:
+            from sweep.chronicle import Chronicle, machines
             from sweep.cluster import machine, started
             from sweep.settle import settle
 
@@ -93,18 +98,22 @@ def _execute(
         logs.to_file(folder.log)
         if missing:
             stack.enter_context(started(sweep.engine))
+            states = {cell.key: recorded.get(cell.key) for cell in cells}
+            chronicle = stack.enter_context(Chronicle(folder.progress, states, machines))
+            if chronicle.note:
+                print(chronicle.note)
             sweep, engine = settle(sweep, missing, machine())
             folder.claim(sweep, *identity)
         announce(sweep, source)
         logbook = stack.enter_context(Logbook(sweep, folder))
-        if some:
+        if recorded:
             logbook.fill(sweep.out, cells)
         if not missing:
             print(_nothing(sweep, cells))
             return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
         print(f"engine: {engine}")
         print(_plan(sweep, cells, missing), flush=True)
-        outcome = _run(sweep, missing, len(cells), source, imagenet, folder, logbook)
+        outcome = _run(sweep, missing, len(cells), source, imagenet, folder, logbook, chronicle)
         if outcome.stop and outcome.stop.at_once:
             stopped_at_once()
             return outcome, list(missing)
@@ -119,13 +128,14 @@ def _run(
     imagenet: Weights | None,
     folder: Folder,
     logbook: Logbook,
+    chronicle: "Chronicle",
 ) -> Outcome:
     """Run the missing cells."""
     from sweep.launch import launch
     from sweep.recorder import Recorder
     from sweep.watch import Watch
 
-    status = Status(total, total - len(missing))
+    terminal = Terminal(total, total - len(missing))
     origin = {
         "commit": commit(),
         "version": project_version(),
@@ -134,16 +144,18 @@ def _run(
         "task": sweep.recipe.data.task,
     }
     stop = Stop(sweep.keeping.stop)
-    recorder = Recorder(sweep, source.classes, origin, logbook, status, stop)
-    watch = Watch(sweep.patience, status)
+    recorder = Recorder(sweep, source.classes, origin, logbook, terminal, stop)
+    watch = Watch(sweep.patience, terminal)
     try:
         with stop.listening():
-            launch(sweep, missing, source, imagenet.path if imagenet else None, recorder, watch, stop, folder.logs)
+            weights_file = imagenet.path if imagenet else None
+            launch(sweep, missing, source, weights_file, recorder, watch, chronicle, stop, folder.logs)
     except KeyboardInterrupt:
         if not stop.asked:
             raise
     finally:
-        status.close()
+        terminal.close()
+        chronicle.end()
     return Outcome(
         failures=recorder.failures,
         counts=recorder.retries.counts,

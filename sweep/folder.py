@@ -67,6 +67,11 @@ class Folder:
         return self.root / ".driver"
 
     @property
+    def progress(self) -> Path:
+        """What goes on, for `python -m sweep.status`."""
+        return self.root / "progress.json"
+
+    @property
     def mlflow(self) -> Path:
         """The MLflow database, unless MLFLOW_TRACKING_URI names another."""
         return self.root / "mlflow.db"

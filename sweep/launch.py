@@ -10,6 +10,7 @@ import ray
 from ray import tune
 
 from datasets.source import Source
+from sweep.chronicle import Chronicle
 from sweep.config import Sweep
 from sweep.grid import cheapest_last
 from sweep.recorder import Recorder
@@ -30,6 +31,7 @@ def launch(
     imagenet: Path | None,
     recorder: Recorder,
     watch: Watch,
+    chronicle: Chronicle,
     stop: Stop,
     logs: Path,
 ) -> None:
@@ -55,7 +57,7 @@ def launch(
         imagenet=imagenet,
         keeping=sweep.keeping,
     )
-    rounds = _Rounds(recorder, watch, stop, logs)
+    rounds = _Rounds(recorder, watch, chronicle.follow(recorder), stop, logs)
     rounds.run(tune.with_resources(trainable, share), cheapest_last(cells, 2 * slots), "ray", sweep.workers or None)
     if again := recorder.take_again():
         rounds.run(tune.with_resources(trainable, share), again, "ray-again", sweep.workers or None)
@@ -70,6 +72,7 @@ class _Rounds:
 
     recorder: Recorder
     watch: Watch
+    chronicle: Chronicle
     stop: Stop
     logs: Path
 
@@ -87,7 +90,7 @@ class _Rounds:
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=str(self.logs.resolve()),
-                callbacks=[self.recorder, self.watch],
+                callbacks=[self.recorder, self.watch, self.chronicle],
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
                 stop=_Over(self.recorder),

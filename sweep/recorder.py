@@ -1,6 +1,7 @@
 """Driver-side Ray Tune callback: what workers report becomes records, curves and MLflow runs."""
 
 import logging
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,8 @@ from analysis.records import write_curves, write_record
 from sweep.config import Sweep
 from sweep.logbook import Logbook
 from sweep.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row
-from sweep.status import Status
 from sweep.stopping import Stop
+from sweep.terminal import Terminal
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,12 @@ class Recorder(Callback):
         classes: tuple[str, ...],
         origin: Mapping[str, Any],
         logbook: Logbook,
-        status: Status,
+        terminal: Terminal,
         stop: Stop,
     ) -> None:
         """`origin` is the provenance that all cells share: commit, version, data fingerprint."""
         self._sweep, self._classes, self._origin = sweep, classes, origin
-        self._logbook, self._status, self._stop = logbook, status, stop
+        self._logbook, self._terminal, self._stop = logbook, terminal, stop
         self._keeping = sweep.keeping
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
@@ -66,7 +67,7 @@ class Recorder(Callback):
         cell = _cell(trial)
         self._running.add(cell.key)
         self.retries.begin(cell)
-        self._status.start(cell)
+        self._terminal.start(cell)
         self._logbook.start(cell)
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
@@ -93,7 +94,7 @@ class Recorder(Callback):
         self.retries.counts[LOST] += 1
         self._running.discard(cell.key)
         log.warning("%s: its worker was lost, %d of %d times", cell, trial.num_failures, trial.max_failures)
-        self._status.leave(cell)
+        self._terminal.leave(cell)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Ray gave the cell up: its worker was lost too often."""
@@ -109,10 +110,12 @@ class Recorder(Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a turn of Ray's loop."""
+        if self._terminal.unread and not self._stop.asked:
+            self._stop.ask(signal.SIGPIPE)
         if line := self._stop.take_note():
             log.warning(line)
-            self._status.note(line)
-        self._status.refresh(every=1.0)
+            self._terminal.note(line)
+        self._terminal.refresh(every=1.0)
 
     def take_again(self) -> tuple[Cell, ...]:
         """The cells that had an error, for their second try; none where the sweep is to end."""
@@ -156,12 +159,12 @@ class Recorder(Callback):
         if row["status"] == "failed":
             reason = tables.reason(str(row["error"]))
             self.failures[cell.key] = reason
-            self._status.end(cell, None, None, reason)
+            self._terminal.end(cell, None, None, reason)
         else:
             self.failures.pop(cell.key, None)
             name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
             log.info("%s: test %s %.4f in %.1f s", cell, name, row[score], row["seconds"])
-            self._status.end(cell, f"test {name} {100 * row[score]:5.1f} %", row["seconds"])
+            self._terminal.end(cell, f"test {name} {100 * row[score]:5.1f} %", row["seconds"])
 
     def _failed(
         self,
@@ -186,7 +189,7 @@ class Recorder(Callback):
         # The same seed diverges again.
         if kind != DIVERGED and self.retries.once_more(cell, kind):
             (self._again if kind == ERROR else self._postponed)[cell.key] = cell
-            self._status.postpone(cell, reason, alone=kind != ERROR)
+            self._terminal.postpone(cell, reason, alone=kind != ERROR)
         elif kind == LOST:
             self._give_up(cell, str(failure))
         else:
@@ -199,14 +202,14 @@ class Recorder(Callback):
         self.failures[cell.key] = reason
         self._running.discard(cell.key)
         self._logbook.abandon(cell)
-        self._status.end(cell, None, None, reason)
+        self._terminal.end(cell, None, None, reason)
 
     def _leave(self, cell: Cell, reason: str) -> None:
         """The cell has stopped because it was asked to."""
         self.failures[cell.key] = reason
         self._running.discard(cell.key)
         self._logbook.abandon(cell)
-        self._status.leave(cell)
+        self._terminal.leave(cell)
 
 
 def _cell(trial: Any) -> Cell:

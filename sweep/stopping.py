@@ -77,11 +77,20 @@ class Stop:
                 self._file.unlink(missing_ok=True)
                 self._file.parent.rmdir()  # unless there are checkpoints
 
+    def ask(self, number: int) -> None:
+        """Ask cells to stop, as the signal of this number does."""
+        self.signal = number
+        with suppress(OSError):  # a full disk: cells go on until the second signal or the deadline
+            self._file.parent.mkdir(exist_ok=True)
+            self._file.touch()
+
     def take_note(self) -> str | None:
         """What is to be said, once: in the driver's loop, since a handler may have come in the middle of a print."""
         if not self.asked or self._told:
             return None
         self._told = True
+        if self.signal == signal.SIGPIPE:
+            return "nobody reads what the sweep says: it stops, and running cells write their checkpoints"
         if self.signal == signal.SIGTERM:
             return f"SIGTERM: running cells write their checkpoints, for {CELLS:g} s at most"
         return "stopping: running cells write their checkpoints; Ctrl-C again stops at once"
@@ -91,24 +100,18 @@ class Stop:
             self.at_once = True
             _deadline(GONE, _leave(self.signal))
             raise KeyboardInterrupt
-        self._ask(number)
+        self.ask(number)
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         if self.signal != signal.SIGTERM:  # after a Ctrl-C it still has its deadline
             self._due = time.monotonic() + GONE
             _deadline(CELLS, self._cut_off)
-        self._ask(number)
+        self.ask(number)
 
     def _cut_off(self, number: int, frame: FrameType | None) -> None:
         self.at_once = True
         _deadline(GONE - CELLS, _leave(signal.SIGTERM))
         raise Terminated
-
-    def _ask(self, number: int) -> None:
-        self.signal = number
-        with suppress(OSError):  # a full disk: cells go on until the second signal or the deadline
-            self._file.parent.mkdir(exist_ok=True)
-            self._file.touch()
 
 
 def _deadline(seconds: float, then: Handler) -> None:
