@@ -18,6 +18,7 @@ from analysis.errors import RecordsError
 from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml
 from sweep.presets import PRESETS, described, preset
+from sweep.remote import StoreError
 from sweep.stopping import Terminated, terminable
 
 DEFAULT = "vts-quick"
@@ -57,6 +58,9 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:  # before the first cell or after the last; while cells run it is handled there
         print("sweep.run: stopped; the same command runs what is missing", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
+    except StoreError as error:
+        print(f"sweep.run: {error}; then run the same command again: nothing recorded is lost", file=sys.stderr)
+        return 2
     except OSError as error:  # a disk that is full or read-only, at any point
         print(
             f"sweep.run: {error}: free space or choose another --out, then run the same command again", file=sys.stderr

@@ -13,6 +13,7 @@ from analysis.predictions import Prediction, write_predictions
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
 from sweep.logbook import Logbook
+from sweep.remote import Store, StoreError
 from sweep.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row
 from sweep.status import Status
 from sweep.stopping import Stop
@@ -35,11 +36,13 @@ class Recorder(Callback):
         logbook: Logbook,
         status: Status,
         stop: Stop,
+        store: Store | None = None,
     ) -> None:
-        """`origin` is the provenance that all cells share: commit, version, data fingerprint."""
+        """`origin` is the provenance that all cells share: commit, version, data fingerprint. `store` sends what is
+        recorded to the sweep's address, where it has one."""
         self._sweep, self._classes, self._origin = sweep, classes, origin
         self._logbook, self._status, self._stop = logbook, status, stop
-        self._keeping = sweep.keeping
+        self._keeping, self._store = sweep.keeping, store or Store(sweep.root)
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
         self.failures: dict[str, str] = {}
@@ -109,6 +112,7 @@ class Recorder(Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a turn of Ray's loop."""
+        self.stopped = self.stopped or self._store.lost
         if line := self._stop.take_note():
             log.warning(line)
             self._status.note(line)
@@ -138,10 +142,7 @@ class Recorder(Callback):
             **self._origin,
         }
         try:
-            write_curves(self._sweep.out, cell.key, curves)
-            if examples:
-                write_predictions(self._sweep.out, cell.key, [Prediction(key=cell.key, **one) for one in examples])
-            write_record(self._sweep.out, row, self._classes)
+            self._write(cell, row, curves, examples)
         except RecordsError as error:  # the cell's fault and no other's
             self._give_up(cell, f"not recorded: {error}")
             return
@@ -162,6 +163,25 @@ class Recorder(Callback):
             name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
             log.info("%s: test %s %.4f in %.1f s", cell, name, row[score], row["seconds"])
             self._status.end(cell, f"test {name} {100 * row[score]:5.1f} %", row["seconds"])
+
+    def _write(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
+        """Write all of a cell, the record last: with that it is recorded, here and at the sweep's address.
+
+        Raises:
+            RecordsError: the row is no record.
+            OSError: it cannot be written; the cell is not recorded then.
+        """
+        root = self._sweep.root
+        self._store.push(write_curves(root, cell.key, curves))
+        if examples:
+            found = [Prediction(key=cell.key, **one) for one in examples]
+            self._store.push(write_predictions(root, cell.key, found))
+        record = write_record(root, row, self._classes)
+        try:
+            self._store.push(record)
+        except StoreError:
+            record.unlink()  # what lies at the address counts
+            raise
 
     def _failed(
         self,

@@ -1,0 +1,38 @@
+"""Where a cell's checkpoints are kept beside the folder that they are written in: nowhere, or where the caller says."""
+
+from pathlib import Path
+from typing import Protocol
+
+
+class Mirror(Protocol):
+    """Another place for the files of one folder; a checkpoint counts as kept once it is there too."""
+
+    def fetch(self) -> None:
+        """Bring the files of that place into the folder, but for those that are in it.
+
+        Raises:
+            OSError: the place cannot be read.
+        """
+
+    def sent(self, path: Path) -> None:
+        """A file of the folder is whole: send it.
+
+        Raises:
+            OSError: it could not be sent.
+        """
+
+    def gone(self, path: Path) -> None:
+        """A file of the folder was removed: remove it there, now or later."""
+
+
+class Nowhere:
+    """No other place: the folder is all there is."""
+
+    def fetch(self) -> None:
+        """Nothing to bring."""
+
+    def sent(self, path: Path) -> None:
+        """Nothing to send."""
+
+    def gone(self, path: Path) -> None:
+        """Nothing to remove."""
