@@ -67,7 +67,7 @@ class Keeping:
         shutil.rmtree(self.of(key), ignore_errors=True)
         if self.remote:
             with suppress(OSError):
-                self.store.remove(f"checkpoints/{key}", pauses=())
+                self.store.remove(f"checkpoints/{key}", once=True)
 
     def tidy(self) -> None:
         """Remove the folder of all checkpoints when nothing is in it."""

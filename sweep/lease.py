@@ -54,8 +54,8 @@ def leased(store: Store) -> Iterator[str | None]:
         over.set()
         thread.join(RENEWED / 4)
         with suppress(OSError):
-            if _token(store.read(NAME, pauses=())) == token:
-                store.remove(NAME, pauses=())
+            if _token(store.read(NAME, once=True)) == token:
+                store.remove(NAME, once=True)
             mine.unlink(missing_ok=True)
 
 

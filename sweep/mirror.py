@@ -8,13 +8,14 @@ from pathlib import Path
 from sweep.keeping import STOP, Keeping
 from sweep.remote import Store
 from trainables.checkpoints import write_whole
+from trainables.mirror import Mirror
 
 LOOK = 2.0
 """Seconds between two looks for the request to stop at an address."""
 
 
-class StoreMirror:
-    """One cell's checkpoints at the sweep's address; see `trainables.mirror.Mirror`."""
+class StoreMirror(Mirror):
+    """One cell's checkpoints at the sweep's address."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         """`folder`, below the store's root, is the cell's; nothing is read or written yet."""
@@ -43,7 +44,7 @@ class StoreMirror:
     def gone(self, path: Path) -> None:
         """Remove one there too; what cannot be removed goes with the others when the cell is recorded."""
         with suppress(OSError):
-            self._store.remove(path.relative_to(self._store.root).as_posix(), pauses=())
+            self._store.remove(path.relative_to(self._store.root).as_posix(), once=True)
 
 
 class StopSeen:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class Store:
             self._sending = threading.Thread(target=self._push_once, args=(path,), name="push", daemon=True)
             self._sending.start()
 
-    def write(self, name: str, content: bytes, pauses: Iterable[float] = PAUSES) -> None:
+    def write(self, name: str, content: bytes, *, once: bool = False) -> None:
         """Write an object.
 
         Raises:
@@ -77,9 +77,9 @@ class Store:
             with self._store.open_output_stream(f"{self._path}/{name}") as stream:
                 stream.write(content)
 
-        self._tried(send, f"{self.uri}/{name} cannot be written", pauses)
+        self._tried(send, f"{self.uri}/{name} cannot be written", once)
 
-    def read(self, name: str, pauses: Iterable[float] = PAUSES) -> bytes | None:
+    def read(self, name: str, *, once: bool = False) -> bytes | None:
         """An object's content; None where there is none.
 
         Raises:
@@ -93,9 +93,9 @@ class Store:
             except FileNotFoundError:
                 return None
 
-        return self._tried(get, f"{self.uri}/{name} cannot be read", pauses)
+        return self._tried(get, f"{self.uri}/{name} cannot be read", once)
 
-    def remove(self, name: str, pauses: Iterable[float] = PAUSES) -> None:
+    def remove(self, name: str, *, once: bool = False) -> None:
         """Remove an object, or all below a folder's name; nothing where there is none.
 
         Raises:
@@ -112,7 +112,7 @@ class Store:
             elif kind == FileType.File:
                 self._store.delete_file(path)
 
-        self._tried(go, f"{self.uri}/{name} cannot be removed", pauses)
+        self._tried(go, f"{self.uri}/{name} cannot be removed", once)
 
     def names(self, folder: str) -> list[str]:
         """The names of all objects below a folder's name, as `checkpoints/key/probe-3.ckpt`, sorted.
@@ -177,15 +177,15 @@ class Store:
 
     def _push_once(self, path: Path) -> None:
         with suppress(OSError):
-            self.write(path.relative_to(self.root).as_posix(), path.read_bytes(), pauses=())
+            self.write(path.relative_to(self.root).as_posix(), path.read_bytes(), once=True)
 
-    def _tried(self, what: Callable[[], T], failure: str, pauses: Iterable[float] = PAUSES) -> T:
-        """Do it, again after each pause where it fails.
+    def _tried(self, what: Callable[[], T], failure: str, once: bool = False) -> T:
+        """Do it, again after each of `PAUSES` where it fails, unless `once`.
 
         Raises:
             StoreError: it failed every time, or another driver has taken the sweep over.
         """
-        for pause in (*pauses, None):
+        for pause in (*(() if once else PAUSES), None):
             if self.lost:
                 raise StoreError(self.lost)
             try:

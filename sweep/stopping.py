@@ -129,7 +129,7 @@ class Stop:
         if self._store and self._telling:
             self._telling.join(1.0)
             with suppress(OSError):
-                self._store.remove(STOP, pauses=())
+                self._store.remove(STOP, once=True)
 
 
 def _deadline(seconds: float, then: Handler) -> None:

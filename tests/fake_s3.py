@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import boto3
-from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 BUCKET = "bucket"
@@ -14,14 +13,13 @@ BUCKET = "bucket"
 
 @contextmanager
 def serving(port=0):
-    """The environment in which `s3://bucket/...` is that of a server, which is empty."""
+    """The environment in which `s3://bucket/...` is that of a server; those of one process have the same objects."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it says every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
         with patch.dict(os.environ, environment(f"http://{host}:{port}")):
-            moto_api_backend.reset()
             client().create_bucket(Bucket=BUCKET)
             yield server
     finally:

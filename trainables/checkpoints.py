@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from trainables.mirror import Mirror, Nowhere
+from trainables.mirror import Mirror
 
 MAGIC = b"NPCKPT01"
 """What a file begins with. Its number is raised when what a state holds changes."""
@@ -86,7 +86,7 @@ class Checkpoints:
             mirror: another place of what is in `folder`, for a machine may be gone with its disk. None: there is none.
         """
         self._folder, self._identity, self._every = folder, identity, every
-        self._beat, self._say, self._mirror = beat, say, mirror or Nowhere()
+        self._beat, self._say, self._mirror = beat, say, mirror or Mirror()
         self._last = time.monotonic()
         self._writer: threading.Thread | None = None
         self._kept: list[Path] = []

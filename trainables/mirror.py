@@ -1,11 +1,13 @@
-"""Where a cell's checkpoints are kept beside the folder that they are written in: nowhere, or where the caller says."""
+"""Where a cell's checkpoints are kept beside the folder that they are written in."""
 
 from pathlib import Path
-from typing import Protocol
 
 
-class Mirror(Protocol):
-    """Another place for the files of one folder; a checkpoint counts as kept once it is there too."""
+class Mirror:
+    """Another place for the files of one folder: this one is nowhere, and those derived from it say where.
+
+    A checkpoint counts as kept once it is there too.
+    """
 
     def fetch(self) -> None:
         """Bring the files of that place into the folder, but for those that are in it.
@@ -23,16 +25,3 @@ class Mirror(Protocol):
 
     def gone(self, path: Path) -> None:
         """A file of the folder was removed: remove it there, now or later."""
-
-
-class Nowhere:
-    """No other place: the folder is all there is."""
-
-    def fetch(self) -> None:
-        """Nothing to bring."""
-
-    def sent(self, path: Path) -> None:
-        """Nothing to send."""
-
-    def gone(self, path: Path) -> None:
-        """Nothing to remove."""
