@@ -12,6 +12,7 @@ from analysis.errors import RecordsError
 from analysis.predictions import Prediction, write_predictions
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
+from sweep.folder import Folder
 from sweep.logbook import Logbook
 from sweep.remote import Store, StoreError
 from sweep.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row
@@ -43,6 +44,7 @@ class Recorder(Callback):
         self._sweep, self._classes, self._origin = sweep, classes, origin
         self._logbook, self._status, self._stop = logbook, status, stop
         self._keeping, self._store = sweep.keeping, store or Store(sweep.root)
+        self._log = Folder(sweep.root, store).log.relative_to(sweep.root).as_posix()
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
         self.failures: dict[str, str] = {}
@@ -200,7 +202,8 @@ class Recorder(Callback):
             return
         self._running.discard(cell.key)
         self.retries.counts[kind] += 1
-        failure = Failure(kind=kind, reason=reason, traceback=traceback, tries=self.retries.tries(cell))
+        tries = self.retries.tries(cell)
+        failure = Failure(kind=kind, reason=reason, traceback=traceback, tries=tries, log=self._log)
         self.failures[cell.key] = str(failure)
         log.error("%s: %s\n%s", cell, failure, traceback)
         # The same seed diverges again.

@@ -1,6 +1,7 @@
 """What a killed driver has left in a sweep's folder, taken away by the next one."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,8 @@ def tidy(keeping: Keeping, recorded: Mapping[str, str], *, before: float) -> int
         keeping.store.remove(STOP)
         for key in keeping.begun() & recorded.keys():
             keeping.forget(key)
+        for place in keeping.local.glob(".fetch-*.tmp"):  # a driver was killed while it read what lies there
+            shutil.rmtree(place, ignore_errors=True)
     for key in recorded:
         if keeping.of(key).is_dir():
             keeping.forget(key)

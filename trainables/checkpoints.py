@@ -83,7 +83,7 @@ class Checkpoints:
             every: seconds between two checkpoints.
             beat: called after every step and every batch of an evaluation; returns whether the cell is to stop now.
             say: takes a line for the user; called in the thread that trains.
-            mirror: another place of what is in `folder`, for a machine may be gone with its disk. None: there is none.
+            mirror: another place of what is in `folder`, as a machine may be lost. None: there is none.
         """
         self._folder, self._identity, self._every = folder, identity, every
         self._beat, self._say, self._mirror = beat, say, mirror or Mirror()
@@ -144,10 +144,7 @@ class Checkpoints:
         """The newest whole checkpoint of this cell, if there is one.
 
         What is damaged or belongs to something else is said and removed, and the one before is taken. What an
-        interrupted write has left is swept away.
-
-        Raises:
-            OSError: the other place cannot be read, if there is one.
+        interrupted write has left is swept away. Raises OSError where the mirror cannot be read.
         """
         if self._folder is None:
             return None
