@@ -11,7 +11,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
@@ -23,6 +22,7 @@ from analysis.findings import FINDINGS
 from analysis.intervals import LEVEL
 from analysis.joining import read_sweeps, say
 from analysis.judging import Judged, Judgement, Verdict, judge, judge_finding
+from analysis.remote import place
 
 __all__ = [
     "FINDINGS",
@@ -197,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
-    parser.add_argument("dirs", type=Path, nargs="+", metavar="DIR", help="a sweep's folder, or its summary.parquet")
+    parser.add_argument(
+        "dirs", type=place, nargs="+", metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
+    )
     parser.add_argument("--margin", type=number_between("the margin", 0, 100), default=100 * MARGIN, metavar="POINTS")
     parser.add_argument(
         "--level", type=number_between("the level", 0, 0.9999), default=LEVEL, help="of the intervals (0.95)"

@@ -21,6 +21,7 @@ from analysis.drawing.inputs import Inputs
 from analysis.drawing.paper import Draw
 from analysis.errors import RecordsError
 from analysis.joining import read_sweeps, say
+from analysis.remote import beside, place
 from analysis.studies import Study, studies
 
 #: The kinds of files that figures can be written as.
@@ -199,8 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         joined = read_sweeps(options.dir)
         say(joined)
         drawn = draw_all(joined.records, joined.folders, only=options.only, cells=options.cells)
-        first = options.dir[0] if options.dir[0].is_dir() else options.dir[0].parent
-        out = options.out or first / "figures"
+        out = options.out or beside(options.dir[0]) / "figures"
         save(drawn, out, options.formats)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -213,8 +213,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
-    parser.add_argument("dir", nargs="+", type=Path, metavar="DIR", help="a sweep's folder, or its summary.parquet")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write to; by default DIR/figures")
+    parser.add_argument(
+        "dir", nargs="+", type=place, metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where to write to; by default DIR/figures, of an address NAME/figures here",
+    )
     parser.add_argument("--formats", nargs="+", default=["svg", "png"], metavar="FORMAT", help=" ".join(FORMATS))
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=" ".join(FIGURES))
     parser.add_argument("--cells", nargs="+", default=[], metavar="KEY", help="cells of the sheet of predictions")

@@ -17,6 +17,7 @@ import pandas as pd
 from analysis.columns import class_columns, schema
 from analysis.errors import RecordsError
 from analysis.records import ORDER, read_records
+from analysis.remote import local
 from analysis.studies import STUDY, studies
 
 #: What should be one within a study: it changes what was computed, or how it was rounded.
@@ -33,7 +34,7 @@ class Joined:
     records: pd.DataFrame
     """As from `read_records`; a key occurs once for each fingerprint of data."""
     folders: tuple[Path, ...]
-    """Where they come from, in the order given, each once."""
+    """Where they come from, in the order given, each once; of an address, its copy on this machine."""
     conflicts: tuple[str, ...]
     """A line for each record that disagrees with the one that counts: key, cell, both scores, and which counts."""
     notes: tuple[str, ...]
@@ -41,13 +42,13 @@ class Joined:
 
 
 def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
-    """The records of sweeps' folders, or of their summary.parquet files, sorted as by `read_records`.
+    """The records of sweeps' folders, addresses or summary.parquet files, sorted as by `read_records`.
 
     Of a cell (key and data) that several have, one that is done and scored counts before one that is not, then the
     first given. Two that are done with different scores are a conflict; null is no score. Raises `RecordsError` where
     no folder is given, and as `read_records` for any of them.
     """
-    given = [Path(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
+    given = [local(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
     folders, notes = _distinct(given)
     if not folders:
         raise RecordsError("no folder given: name at least one sweep's folder or summary.parquet")

@@ -24,6 +24,7 @@ from analysis.errors import RecordsError
 from analysis.figures import FIGURES, Drawn, as_svg, draw_all
 from analysis.joining import Joined, read_sweeps, say
 from analysis.judging import judge
+from analysis.remote import beside, place
 from analysis.reporting import section, tables
 from analysis.reporting.section import Facts
 from analysis.reporting.table import Table, latex, markdown
@@ -149,16 +150,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _default_out(folders: Sequence[Path], form: Format) -> Path:
+def _default_out(folders: Sequence[Path | str], form: Format) -> Path:
     if len(folders) > 1:
         raise RecordsError(f"several folders: say where to write their report, as in --out report{ENDINGS[form]}")
-    return (folders[0] if folders[0].is_dir() else folders[0].parent) / f"report{ENDINGS[form]}"
+    return beside(folders[0]) / f"report{ENDINGS[form]}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    parser.add_argument("dir", nargs="+", type=Path, metavar="DIR", help="a sweep's folder, or its summary.parquet")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write to; by default DIR/report.html")
+    parser.add_argument(
+        "dir", nargs="+", type=place, metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to write to; by default DIR/report.html, of an address NAME/report.html here",
+    )
     parser.add_argument("--format", choices=tuple(ENDINGS), default="html", help="the page, or its tables alone")
     parser.add_argument(
         "--margin",

@@ -38,6 +38,7 @@ class Chronicle(Callback):
         planned: Mapping[str, str | None],
         look: Callable[[], Mapping[str, Node]],
         *,
+        sent: Callable[[Path], None] = lambda path: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Go on from what earlier commands in the folder have used.
@@ -46,9 +47,11 @@ class Chronicle(Callback):
             path: the file.
             planned: key -> status of each planned cell, None where it is not recorded.
             look: the machines that there are now, by Ray's name.
+            sent: takes the file whenever it was written, to send it elsewhere; must not take long.
             clock: for tests.
         """
         self._path, self._states, self._look, self._clock = path, dict(planned), look, clock
+        self._sent = sent
         self._began = progress.now()
         self._stage: Stage = "starting"
         self._recorder: Recorder | None = None
@@ -125,6 +128,7 @@ class Chronicle(Callback):
         self._written = self._clock()
         try:
             progress.write(self._path, self._now(progress.now()).text())
+            self._sent(self._path)
             self._faulty = False
         except OSError as error:
             if not self._faulty:

@@ -19,6 +19,7 @@ from analysis.errors import RecordsError
 from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml
 from sweep.presets import PRESETS, described, preset
+from sweep.remote import StoreError
 from sweep.stopping import Terminated, terminable
 
 DEFAULT = "vts-quick"
@@ -62,6 +63,9 @@ def main(argv: Sequence[str]) -> int:
         return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:  # whoever read what it says has left, as `head` does
         return 128 + signal.SIGPIPE
+    except StoreError as error:
+        print(f"sweep.run: {error}; then run the same command again: nothing recorded is lost", file=sys.stderr)
+        return 2
     except OSError as error:  # a disk that is full or read-only, at any point
         print(
             f"sweep.run: {error}: free space or choose another --out, then run the same command again", file=sys.stderr

@@ -9,6 +9,8 @@ import tyro
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from analysis.errors import RecordsError
+from analysis.remote import checked, is_remote, working_copy
 from datasets.errors import InputError, in_a_line
 from datasets.registry import DATASETS, check_nu
 from datasets.source import Demands, Place
@@ -49,8 +51,8 @@ class Sweep:
     manifest the first two, CIFAR-10 the last."""
     seeds: tuple[int, ...] = (0,)
     """Seeds, one replicate of the grid each."""
-    out: Path = Path("results/custom")
-    """Folder of records, summary, logs and the MLflow database."""
+    out: Annotated[str | Path, tyro.conf.arg(metavar="FOLDER|s3://BUCKET/NAME")] = Path("results/custom")
+    """Folder of records, summary, logs and the MLflow database; or the address of one on an object store."""
     data_root: Annotated[Path | None, tyro.conf.arg(aliases=("--data", "--texture-root"))] = None
     """Where the data lie: xBD's or CIFAR-10's folder, a manifest file, or the folder of texture images."""
     store: Path | None = None
@@ -84,6 +86,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Refuse axes that make no grid, and shares that no machine has."""
+        # Frozen, but a folder is a Path however it was given.
+        object.__setattr__(self, "out", _address(self.out) if is_remote(self.out) else Path(self.out))
         data = self.recipe.data
         for name in ("objectives", "rho", "pairings", "seeds", *(("nu",) if data.has_nu else ())):
             if not getattr(self, name):
@@ -119,6 +123,16 @@ class Sweep:
         return self.recipe.data.dataset
 
     @property
+    def remote(self) -> str | None:
+        """The sweep's address, where it has one: what lies there counts, and `root` is a copy of it."""
+        return self.out if isinstance(self.out, str) else None
+
+    @property
+    def root(self) -> Path:
+        """The sweep's folder on this machine."""
+        return working_copy(self.out) if isinstance(self.out, str) else self.out
+
+    @property
     def place(self) -> Place:
         """Where the data are."""
         return Place(root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad)
@@ -127,7 +141,9 @@ class Sweep:
     def keeping(self) -> Keeping:
         """What cells leave on the disk while they run."""
         alive = min(ALIVE, self.patience / 4)
-        return Keeping(root=self.out.resolve(), every=self.checkpoint_every, alive=alive, keep=self.keep)
+        return Keeping(
+            root=self.remote or self.root.resolve(), every=self.checkpoint_every, alive=alive, keep=self.keep
+        )
 
     @property
     def demands(self) -> Demands:
@@ -164,6 +180,13 @@ class Sweep:
     def cells(self) -> tuple[Cell, ...]:
         """The distinct cells of the grid."""
         return expand(self.axes, dataset=self.dataset, recipe=self.recipe.fingerprint)
+
+
+def _address(out: str | Path) -> str:
+    try:
+        return checked(out)
+    except RecordsError as error:
+        raise InputError(f"--out {error}") from error
 
 
 _ADAPTER = TypeAdapter(Sweep)

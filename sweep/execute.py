@@ -1,11 +1,12 @@
 """One command from beginning to end: what is missing is run, everything recorded is shown."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from analysis.records import recorded_keys
+from analysis.remote import fetch
 from datasets.errors import InputError
 from datasets.registry import load
 from datasets.source import Source
@@ -13,9 +14,11 @@ from sweep import logs
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.imagenet import Weights, weights
+from sweep.lease import leased
 from sweep.lock import alone
 from sweep.logbook import Logbook
 from sweep.provenance import commit, project_version
+from sweep.remote import Store
 from sweep.show import Outcome, announce, show, stopped_at_once
 from sweep.stopping import Stop
 from sweep.terminal import Terminal
@@ -48,11 +51,13 @@ def execute(sweep: Sweep) -> int:
 
     Raises:
         InputError: the data or the folder do not fit, or another sweep runs there.
+        RecordsError, StoreError: what lies at the sweep's address cannot be read, or nothing be written there.
     """
     began = time.time()
-    folder = Folder(sweep.out)
-    with alone(folder) as before:
-        if before:
+    store = Store(sweep.root, sweep.remote)
+    folder = Folder(sweep.root, store)
+    with alone(folder) as here, _alone_there(store) as there:
+        if before := there if sweep.remote else here:
             print(f"the sweep that ran here ({before}) was cut off; what it has recorded and checkpointed is used")
         recorded = _recorded(sweep)
         if drafts := tidy(sweep.keeping, recorded, before=began):
@@ -61,8 +66,25 @@ def execute(sweep: Sweep) -> int:
         missing = _pending(sweep, cells, recorded)
         outcome, left = _execute(sweep, cells, missing, folder, recorded)
     if outcome.unwritable:
-        raise InputError(f"{outcome.unwritable}: free space, then run the same command again; nothing recorded is lost")
+        remedy = "when that is over," if sweep.remote else "free space, then"
+        raise InputError(f"{outcome.unwritable}: {remedy} run the same command again; nothing recorded is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
+
+
+@contextmanager
+def _alone_there(store: Store) -> Iterator[str | None]:
+    """Where the sweep is at an address: this is its only driver inside, and the folder is as it is there.
+
+    Yields:
+        The driver before this one, where it did not end by itself.
+    """
+    if store.uri is None:
+        yield None
+        return
+    fetch(store.uri, store.root)  # what cannot be reached is said at once
+    with leased(store) as before:
+        fetch(store.uri, store.root)  # and nobody writes there from now on
+        yield before
 
 
 def _execute(
@@ -99,7 +121,7 @@ def _execute(
         if missing:
             stack.enter_context(started(sweep.engine))
             states = {cell.key: recorded.get(cell.key) for cell in cells}
-            chronicle = stack.enter_context(Chronicle(folder.progress, states, machines))
+            chronicle = stack.enter_context(Chronicle(folder.progress, states, machines, sent=folder.send_soon))
             if chronicle.note:
                 print(chronicle.note)
             sweep, engine = settle(sweep, missing, machine())
@@ -107,7 +129,7 @@ def _execute(
         announce(sweep, source)
         logbook = stack.enter_context(Logbook(sweep, folder))
         if recorded:
-            logbook.fill(sweep.out, cells)
+            logbook.fill(sweep.root, cells)
         if not missing:
             print(_nothing(sweep, cells))
             return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
@@ -143,8 +165,8 @@ def _run(
         "source": source.title,
         "task": sweep.recipe.data.task,
     }
-    stop = Stop(sweep.keeping.stop)
-    recorder = Recorder(sweep, source.classes, origin, logbook, terminal, stop)
+    stop = Stop(sweep.keeping.stop, folder.store)
+    recorder = Recorder(sweep, source.classes, origin, logbook, terminal, stop, folder.store)
     watch = Watch(sweep.patience, terminal)
     try:
         with stop.listening():
@@ -178,7 +200,7 @@ def _check(recipe: Recipe) -> None:
 
 def _recorded(sweep: Sweep) -> dict[str, str]:
     """Key -> status of what is recorded; what cannot be read is said."""
-    recorded = recorded_keys(sweep.out)
+    recorded = recorded_keys(sweep.root)
     for path in recorded.unreadable:
         print(f"{path} cannot be read and is not counted as recorded: its cell is run again")
     return dict(recorded.status)

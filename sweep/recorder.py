@@ -13,7 +13,9 @@ from analysis.errors import RecordsError
 from analysis.predictions import Prediction, write_predictions
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
+from sweep.folder import Folder
 from sweep.logbook import Logbook
+from sweep.remote import Store, StoreError
 from sweep.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row
 from sweep.stopping import Stop
 from sweep.terminal import Terminal
@@ -36,11 +38,14 @@ class Recorder(Callback):
         logbook: Logbook,
         terminal: Terminal,
         stop: Stop,
+        store: Store | None = None,
     ) -> None:
-        """`origin` is the provenance that all cells share: commit, version, data fingerprint."""
+        """`origin` is the provenance that all cells share: commit, version, data fingerprint. `store` sends what is
+        recorded to the sweep's address, where it has one."""
         self._sweep, self._classes, self._origin = sweep, classes, origin
         self._logbook, self._terminal, self._stop = logbook, terminal, stop
-        self._keeping = sweep.keeping
+        self._keeping, self._store = sweep.keeping, store or Store(sweep.root)
+        self._log = Folder(sweep.root, store).log.relative_to(sweep.root).as_posix()
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
         self.failures: dict[str, str] = {}
@@ -110,6 +115,7 @@ class Recorder(Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a turn of Ray's loop."""
+        self.stopped = self.stopped or self._store.lost
         if self._terminal.unread and not self._stop.asked:
             self._stop.ask(signal.SIGPIPE)
         if line := self._stop.take_note():
@@ -141,10 +147,7 @@ class Recorder(Callback):
             **self._origin,
         }
         try:
-            write_curves(self._sweep.out, cell.key, curves)
-            if examples:
-                write_predictions(self._sweep.out, cell.key, [Prediction(key=cell.key, **one) for one in examples])
-            write_record(self._sweep.out, row, self._classes)
+            self._write(cell, row, curves, examples)
         except RecordsError as error:  # the cell's fault and no other's
             self._give_up(cell, f"not recorded: {error}")
             return
@@ -166,6 +169,25 @@ class Recorder(Callback):
             log.info("%s: test %s %.4f in %.1f s", cell, name, row[score], row["seconds"])
             self._terminal.end(cell, f"test {name} {100 * row[score]:5.1f} %", row["seconds"])
 
+    def _write(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
+        """Write all of a cell, the record last: with that it is recorded, here and at the sweep's address.
+
+        Raises:
+            RecordsError: the row is no record.
+            OSError: it cannot be written; the cell is not recorded then.
+        """
+        root = self._sweep.root
+        self._store.push(write_curves(root, cell.key, curves))
+        if examples:
+            found = [Prediction(key=cell.key, **one) for one in examples]
+            self._store.push(write_predictions(root, cell.key, found))
+        record = write_record(root, row, self._classes)
+        try:
+            self._store.push(record)
+        except StoreError:
+            record.unlink()  # what lies at the address counts
+            raise
+
     def _failed(
         self,
         cell: Cell,
@@ -183,7 +205,8 @@ class Recorder(Callback):
             return
         self._running.discard(cell.key)
         self.retries.counts[kind] += 1
-        failure = Failure(kind=kind, reason=reason, traceback=traceback, tries=self.retries.tries(cell))
+        tries = self.retries.tries(cell)
+        failure = Failure(kind=kind, reason=reason, traceback=traceback, tries=tries, log=self._log)
         self.failures[cell.key] = str(failure)
         log.error("%s: %s\n%s", cell, failure, traceback)
         # The same seed diverges again.

@@ -47,12 +47,16 @@ class Outcome:
 
 
 def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
-    """Print and log tables, places and what is missing; returns the planned cells that are not done."""
-    done = {key for key, status in recorded_keys(sweep.out).status.items() if status == "done"}
+    """Print and log tables, places and what is missing; returns the planned cells that are not done.
+
+    Raises:
+        StoreError: the tables cannot be written at the sweep's address.
+    """
+    done = {key for key, status in recorded_keys(sweep.root).status.items() if status == "done"}
     left = [cell for cell in cells if cell.key not in done]
     if done:
-        summary = compact(sweep.out)
-        records = read_records(sweep.out)
+        summary = compact(sweep.root)
+        records = read_records(sweep.root)
         text = tables.render(records)
         folder.tables.write_text(text + "\n")
         print(f"\n{text}\n")
@@ -61,10 +65,14 @@ def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, 
             artifacts += _report(folder) if sweep.report else []
             logbook.fill_again()
             logbook.end(not left, parent_metrics(records), artifacts)
-        print(f"records   {sweep.out / 'records'}\nsummary   {summary}")
+        if outcome.unwritable is None:
+            folder.send(*artifacts)
+        print(f"records   {folder.name}/records\nsummary   {_shown(folder, summary)}")
         if folder.report in artifacts:
-            print(f"report    {folder.report}\nfigures   {folder.figures}")
-    print(f"logs      {folder.log}")
+            print(f"report    {_shown(folder, folder.report)}\nfigures   {_shown(folder, folder.figures)}")
+    if outcome.unwritable is None:
+        folder.send(folder.log, folder.progress)
+    print(f"logs      {_shown(folder, folder.log)}")
     print(f"MLflow    {_python()} -m mlflow ui --backend-store-uri {shlex.quote(logbook.uri)}")
     print(f"          then http://127.0.0.1:5000/{logbook.runs}")
     if logbook.fault:
@@ -81,8 +89,8 @@ def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, 
 
 def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cell], outcome: Outcome) -> None:
     """Each cell that is not done with the reason, and how to go on."""
-    failed = recorded_errors(sweep.out)
-    begun = sweep.keeping.begun()
+    failed = recorded_errors(sweep.root)
+    begun = set() if sweep.remote and outcome.unwritable else sweep.keeping.begun()
     print(f"\n{len(left)} of {len(cells)} cells are missing:")
     for cell in left:
         reason = outcome.failures.get(cell.key) or reason_of(failed.get(cell.key, "")) or "not finished"
@@ -94,6 +102,11 @@ def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cel
         print(f"with --retry-failed it runs just those recorded as failed ({again}) once more")
     if outcome.stop:
         print(f"to go on: {_command()}")
+
+
+def _shown(folder: Folder, path: Path) -> str:
+    """Where something of the folder is found: at its address, if it has one."""
+    return f"{folder.name}/{path.relative_to(folder.root).as_posix()}"
 
 
 def recorded_errors(folder: Path) -> dict[str, str]:

@@ -69,7 +69,8 @@ class Tracking:
         """
         self.uri = uri
         self._client = MlflowClient(uri)
-        root = sweep.out.resolve()
+        root = sweep.root.resolve()
+        where = sweep.remote or str(root)
         name = f"noisy-pairs {sweep.dataset}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
@@ -78,8 +79,8 @@ class Tracking:
             self.experiment = self._client.create_experiment(name, artifact_location=place)
         else:
             self.experiment = found.experiment_id
-        identity = digest([sweep.recipe.fingerprint, "" if own else str(root)])
-        self.parent = self._find_or_make(SWEEP, identity, root.name, {"kind": "sweep", "folder": str(root)})
+        identity = digest([sweep.recipe.fingerprint, "" if own else where])
+        self.parent = self._find_or_make(SWEEP, identity, Path(where).name, {"kind": "sweep", "folder": where})
         self._log(self.parent, params=_flat(asdict(sweep.recipe)))
         self._runs: dict[str, str] = {}
         self._logged: dict[tuple[str, str], set[int]] = {}
