@@ -34,12 +34,12 @@ class StoreMirror(Mirror):
                 write_whole(path, [content])
 
     def sent(self, path: Path) -> None:
-        """Send one that is whole.
+        """Send one that is whole. Once: the next one comes soon, and the end of a stage waits for this one.
 
         Raises:
-            StoreError: it could not be sent, after several tries.
+            StoreError: it could not be sent.
         """
-        self._store.push(path)
+        self._store.push(path, once=True)
 
     def gone(self, path: Path) -> None:
         """Remove one there too; what cannot be removed goes with the others when the cell is recorded."""

@@ -41,23 +41,24 @@ class Store:
     """Why nothing may be written there any more, if so: another driver has taken the sweep over."""
     _sending: threading.Thread | None = field(default=None, init=False, repr=False)
 
-    def push(self, *paths: Path) -> None:
+    def push(self, *paths: Path, once: bool = False) -> None:
         """Send files, or all files below a folder, to the places they have here; one that is not here is passed over.
 
         Each is there whole or not at all, and has the time here that it has there.
 
         Raises:
-            StoreError: one could not be sent, after several tries, or another driver has taken the sweep over.
+            StoreError: one could not be sent, after several tries (or `once`), or another driver has taken the sweep
+                over.
         """
         if self.uri is None:
             return
         files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
         files = [file for file in files if file.is_file() and not file.name.startswith(".")]
         if len(files) == 1:
-            self._push(files[0])
+            self._push(files[0], once)
         elif files:
             with ThreadPoolExecutor(min(AT_ONCE, len(files)), "push") as threads:
-                list(threads.map(self._push, files))
+                list(threads.map(lambda file: self._push(file, once), files))
 
     def soon(self, path: Path) -> None:
         """Send a file that is written again and again, in a thread: it is left out where that takes long or fails."""
@@ -168,10 +169,10 @@ class Store:
     def _info(self, name: str) -> "FileInfo":
         return self._store.get_file_info(f"{self._path}/{name}")
 
-    def _push(self, path: Path) -> None:
+    def _push(self, path: Path, once: bool) -> None:
         name = path.relative_to(self.root).as_posix()
-        self.write(name, path.read_bytes())
-        info = self._tried(lambda: self._info(name), f"{self.uri}/{name} cannot be read")
+        self.write(name, path.read_bytes(), once=once)
+        info = self._tried(lambda: self._info(name), f"{self.uri}/{name} cannot be read", once)
         if info.mtime_ns is not None:  # so that the next one to fetch does not read it again
             os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
 
