@@ -44,7 +44,9 @@ def python(facts: By) -> Iterable[Finding]:
 def code(facts: By) -> Iterable[Finding]:
     """Our own version and commit are the same everywhere; code that is shipped to a node tells no commit."""
     told = {
-        name: f"{fact.project}, commit {fact.commit[:7]}{fact.commit[40:]}" for name, fact in facts.items() if fact.commit != "unknown"
+        name: f"{fact.project}, commit {fact.commit[:7]}{fact.commit[40:]}"
+        for name, fact in facts.items()
+        if fact.commit != "unknown"
     }
     if told:
         yield _same("code", told, "bring all machines to one commit")
