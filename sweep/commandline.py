@@ -39,6 +39,9 @@ class Command:
     """A sweep.yaml to run again, instead of a preset; flags override it too."""
     dry_run: bool = False
     """Only say which cells would be run."""
+    address: str | None = None
+    """Run the cells on a Ray cluster: `auto` on one of its machines, or HOST:PORT of its head; default: start Ray here,
+    for this command alone."""
     sweep: Annotated[Sweep, tyro.conf.arg(name="")]
 
 
@@ -50,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
             command = parse(argv)
             from sweep.execute import describe, execute
 
-            return describe(command.sweep) if command.dry_run else execute(command.sweep)
+            return describe(command.sweep) if command.dry_run else execute(command.sweep, address=command.address)
     except (InputError, RecordsError) as error:
         print(f"sweep.run: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from sweep.folder import Folder
 from sweep.imagenet import Weights, weights
 from sweep.lock import alone
 from sweep.logbook import Logbook
+from sweep.machine import Machine
 from sweep.provenance import commit, project_version
 from sweep.show import Outcome, announce, show, stopped_at_once
 from sweep.status import Status
@@ -35,15 +36,19 @@ def describe(sweep: Sweep) -> int:
     return 0
 
 
-def execute(sweep: Sweep) -> int:
+def execute(sweep: Sweep, *, address: str | None = None) -> int:
     """Run the cells that are not recorded, then show the results.
+
+    Args:
+        sweep: what was asked for.
+        address: of a Ray cluster that runs the cells; None: Ray is started here.
 
     Returns:
         0 if every planned cell is recorded as done; 1 otherwise, each missing cell named with the reason; 130 after
         Ctrl-C, 143 after SIGTERM.
 
     Raises:
-        InputError: the data or the folder do not fit, or another sweep runs there.
+        InputError: the data, the folder or the cluster do not fit, or another sweep runs there.
     """
     began = time.time()
     folder = Folder(sweep.out)
@@ -55,14 +60,14 @@ def execute(sweep: Sweep) -> int:
             print(f"{drafts} unfinished files of it are removed")
         cells = sweep.cells()
         missing = _pending(sweep, cells, recorded)
-        outcome, left = _execute(sweep, cells, missing, folder, some=bool(recorded))
+        outcome, left = _execute(sweep, cells, missing, folder, address, some=bool(recorded))
     if outcome.unwritable:
         raise InputError(f"{outcome.unwritable}: free space, then run the same command again; nothing recorded is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
 def _execute(
-    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, *, some: bool
+    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, address: str | None, *, some: bool
 ) -> tuple[Outcome, list[Cell]]:
     """Run the missing cells and show the results.
 
@@ -71,6 +76,7 @@ def _execute(
         cells: all that are planned.
         missing: those that are to be run.
         folder: where.
+        address: of a cluster.
         some: whether anything is recorded there.
 
     Returns:
@@ -81,8 +87,13 @@ def _execute(
     # What is cheap to refuse comes first: bringing real images into arrays can take long.
     if missing:
         _check(sweep.recipe)
+        if address is not None:
+            from sweep.joining import check_machines, reached
+
+            address = reached(address)
     imagenet = weights(sweep, missing)
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
+    files = [path.resolve() for path in (*source.files, *([imagenet.path] if imagenet else ()))]
     identity = source.fingerprint, imagenet.fingerprint if imagenet else None
     with ExitStack() as stack:
         if missing:
@@ -92,8 +103,12 @@ def _execute(
         folder.claim(sweep, *identity)
         logs.to_file(folder.log)
         if missing:
-            stack.enter_context(started(sweep.engine))
-            sweep, engine = settle(sweep, missing, machine())
+            stack.enter_context(started(sweep.engine, address))
+            there = machine(sweep.engine.threads, address)
+            if address is not None:
+                for line in check_machines(sweep.out.resolve(), files):
+                    print(line)
+            sweep, engine = settle(sweep, missing, there)
             folder.claim(sweep, *identity)
         announce(sweep, source)
         logbook = stack.enter_context(Logbook(sweep, folder))
@@ -104,7 +119,7 @@ def _execute(
             return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
         print(f"engine: {engine}")
         print(_plan(sweep, cells, missing), flush=True)
-        outcome = _run(sweep, missing, len(cells), source, imagenet, folder, logbook)
+        outcome = _run(sweep, missing, len(cells), source, imagenet, there, folder, logbook, grows=address is not None)
         if outcome.stop and outcome.stop.at_once:
             stopped_at_once()
             return outcome, list(missing)
@@ -117,10 +132,13 @@ def _run(
     total: int,
     source: Source,
     imagenet: Weights | None,
+    machine: Machine,
     folder: Folder,
     logbook: Logbook,
+    *,
+    grows: bool,
 ) -> Outcome:
-    """Run the missing cells."""
+    """Run the missing cells; `grows` tells whether machines may join meanwhile."""
     from sweep.launch import launch
     from sweep.recorder import Recorder
     from sweep.watch import Watch
@@ -138,7 +156,8 @@ def _run(
     watch = Watch(sweep.patience, status)
     try:
         with stop.listening():
-            launch(sweep, missing, source, imagenet.path if imagenet else None, recorder, watch, stop, folder.logs)
+            weights = imagenet.path if imagenet else None
+            launch(sweep, missing, source, weights, machine, recorder, watch, stop, folder.logs, grows=grows)
     except KeyboardInterrupt:
         if not stop.asked:
             raise
