@@ -70,7 +70,9 @@ def cells_on(address: str) -> list[int]:
 def up(machines: Machines, told: Transcript) -> None:
     """`ray up`, and both nodes there."""
     code = done(machines.begin("up", RAY, "up", "-y", "--no-config-cache", str(machines.config)), UP)
-    told.promise("ray up makes the cluster", code == 0)
+    if code:
+        raise RuntimeError(f"ray up failed: see {machines.place / 'up.log'}")
+    told.promise("ray up makes the cluster", kept=True)
     wait_for("both nodes run", lambda: all(map(raylet, WORKERS)), UP)
     told.say(f"nodes: head {HEAD} without cores, {' and '.join(WORKERS)} with one each")
 

@@ -89,6 +89,11 @@ class Machines:
         """Start the sshd that all of them share, with keys of its own."""
         self.home.mkdir()
         (self.home / ".bashrc").touch()
+        # ssh takes `~` from there, whatever HOME says. Nobody outside of the namespaces sees it.
+        users = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
+        moved = [[*user[:5], str(self.home), "/bin/bash"] if user[0] == "root" else user for user in users]
+        (self.place / "passwd").write_text("".join(":".join(user) + "\n" for user in moved))
+        subprocess.run(["mount", "--bind", str(self.place / "passwd"), "/etc/passwd"], check=True)
         for name in ("host", "login"):
             words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.place / name)]
             subprocess.run(words, check=True)
