@@ -1,11 +1,13 @@
 """--address: what is refused in one line, what travels, and a cluster that loses a machine in mid-sweep."""
 
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -129,6 +131,9 @@ def short_path():
     """A folder with a short name: those of Ray's sockets below it are long and have an end."""
     with tempfile.TemporaryDirectory(prefix="np-", dir="/tmp") as place:
         yield Path(place)
+        with warnings.catch_warnings():  # Ray's cluster of tests leaves sockets to the garbage collector, which warns
+            warnings.simplefilter("ignore")
+            gc.collect()
 
 
 @contextmanager
