@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -131,14 +130,12 @@ def short_path():
     """A folder with a short name: those of Ray's sockets below it are long and have an end."""
     with tempfile.TemporaryDirectory(prefix="np-", dir="/tmp") as place:
         yield Path(place)
-        with warnings.catch_warnings():  # Ray's cluster of tests leaves sockets to the garbage collector, which warns
-            warnings.simplefilter("ignore")
-            gc.collect()
 
 
 @contextmanager
 def cluster(place, workers):
     """A head without cores and `workers` nodes with one; its files in `place`, whatever else runs here."""
+    sockets = [one for one in gc.get_objects() if issubclass(type(one), socket.socket)]
     before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = str(place)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -146,6 +143,9 @@ def cluster(place, workers):
         yield made, [made.add_node(num_cpus=1) for _ in range(workers)]
     finally:
         made.shutdown()
+        for one in gc.get_objects():  # Ray's cluster of tests leaves open those that it has found free ports with
+            if issubclass(type(one), socket.socket) and one not in sockets:
+                one.close()
         if before is None:
             del os.environ["RAY_TMPDIR"]
         else:
