@@ -41,6 +41,9 @@ class Command:
     """A sweep.yaml to run again, instead of a preset; flags override it too."""
     dry_run: bool = False
     """Only say which cells would be run."""
+    address: str | None = None
+    """Run the cells on a Ray cluster: `auto` on one of its machines, or HOST:PORT of its head; default: start Ray here,
+    for this command alone."""
     sweep: Annotated[Sweep, tyro.conf.arg(name="")]
 
 
@@ -52,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
             command = parse(argv)
             from sweep.execute import describe, execute
 
-            code = describe(command.sweep) if command.dry_run else execute(command.sweep)
+            code = describe(command.sweep) if command.dry_run else execute(command.sweep, address=command.address)
             sys.stdout.flush()  # here, where it is answered if nobody reads it
             return code
     except (InputError, RecordsError) as error:

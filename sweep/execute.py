@@ -17,6 +17,7 @@ from sweep.imagenet import Weights, weights
 from sweep.lease import leased
 from sweep.lock import alone
 from sweep.logbook import Logbook
+from sweep.machine import Machine
 from sweep.provenance import commit, project_version
 from sweep.remote import Store
 from sweep.show import Outcome, announce, show, stopped_at_once
@@ -42,15 +43,19 @@ def describe(sweep: Sweep) -> int:
     return 0
 
 
-def execute(sweep: Sweep) -> int:
+def execute(sweep: Sweep, *, address: str | None = None) -> int:
     """Run the cells that are not recorded, then show the results.
+
+    Args:
+        sweep: what was asked for.
+        address: of a Ray cluster that runs the cells; None: Ray is started here.
 
     Returns:
         0 if every planned cell is recorded as done; 1 otherwise, each missing cell named with the reason; 130 after
         Ctrl-C, 143 after SIGTERM.
 
     Raises:
-        InputError: the data or the folder do not fit, or another sweep runs there.
+        InputError: the data, the folder or the cluster do not fit, or another sweep runs there.
         RecordsError, StoreError: what lies at the sweep's address cannot be read, or nothing be written there.
     """
     began = time.time()
@@ -64,7 +69,7 @@ def execute(sweep: Sweep) -> int:
             print(f"{drafts} unfinished files of it are removed")
         cells = sweep.cells()
         missing = _pending(sweep, cells, recorded)
-        outcome, left = _execute(sweep, cells, missing, folder, recorded)
+        outcome, left = _execute(sweep, cells, missing, folder, recorded, address)
     if outcome.unwritable:
         remedy = "when that is over," if sweep.remote else "free space, then"
         raise InputError(f"{outcome.unwritable}: {remedy} run the same command again; nothing recorded is lost")
@@ -88,7 +93,12 @@ def _alone_there(store: Store) -> Iterator[str | None]:
 
 
 def _execute(
-    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, recorded: Mapping[str, str]
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    missing: Sequence[Cell],
+    folder: Folder,
+    recorded: Mapping[str, str],
+    address: str | None,
 ) -> tuple[Outcome, list[Cell]]:
     """Run the missing cells and show the results.
 
@@ -98,6 +108,7 @@ def _execute(
         missing: those that are to be run.
         folder: where.
         recorded: key -> status of what is recorded there.
+        address: of a cluster.
 
     Returns:
         What they came to, and the cells that are not done.
@@ -107,8 +118,13 @@ def _execute(
     # What is cheap to refuse comes first: bringing real images into arrays can take long.
     if missing:
         _check(sweep.recipe)
+        if address is not None:
+            from sweep.joining import check_machines, reached
+
+            address = reached(address)
     imagenet = weights(sweep, missing)
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
+    files = [path.resolve() for path in (*source.files, *([imagenet.path] if imagenet else ()))]
     identity = source.fingerprint, imagenet.fingerprint if imagenet else None
     with ExitStack() as stack:
         if missing:
@@ -119,12 +135,16 @@ def _execute(
         folder.claim(sweep, *identity)
         logs.to_file(folder.log)
         if missing:
-            stack.enter_context(started(sweep.engine))
+            stack.enter_context(started(sweep.engine, address))
+            there = machine(sweep.engine.threads, address)
+            if address is not None:
+                for line in check_machines(None if sweep.remote else sweep.root.resolve(), files):
+                    print(line)
             states = {cell.key: recorded.get(cell.key) for cell in cells}
             chronicle = stack.enter_context(Chronicle(folder.progress, states, machines, sent=folder.send_soon))
             if chronicle.note:
                 print(chronicle.note)
-            sweep, engine = settle(sweep, missing, machine())
+            sweep, engine = settle(sweep, missing, there)
             folder.claim(sweep, *identity)
         announce(sweep, source)
         logbook = stack.enter_context(Logbook(sweep, folder))
@@ -135,7 +155,8 @@ def _execute(
             return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
         print(f"engine: {engine}")
         print(_plan(sweep, cells, missing), flush=True)
-        outcome = _run(sweep, missing, len(cells), source, imagenet, folder, logbook, chronicle)
+        grows = address is not None
+        outcome = _run(sweep, missing, len(cells), source, imagenet, there, folder, logbook, chronicle, grows=grows)
         if outcome.stop and outcome.stop.at_once:
             stopped_at_once()
             return outcome, list(missing)
@@ -148,11 +169,14 @@ def _run(
     total: int,
     source: Source,
     imagenet: Weights | None,
+    machine: Machine,
     folder: Folder,
     logbook: Logbook,
     chronicle: "Chronicle",
+    *,
+    grows: bool,
 ) -> Outcome:
-    """Run the missing cells."""
+    """Run the missing cells; `grows` tells whether machines may join meanwhile."""
     from sweep.launch import launch
     from sweep.recorder import Recorder
     from sweep.watch import Watch
@@ -171,7 +195,19 @@ def _run(
     try:
         with stop.listening():
             weights_file = imagenet.path if imagenet else None
-            launch(sweep, missing, source, weights_file, recorder, watch, chronicle, stop, folder.logs)
+            launch(
+                sweep,
+                missing,
+                source,
+                weights_file,
+                machine,
+                recorder,
+                watch,
+                chronicle,
+                stop,
+                folder.logs,
+                grows=grows,
+            )
     except KeyboardInterrupt:
         if not stop.asked:
             raise

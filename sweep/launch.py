@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
 from datasets.source import Source
 from sweep.chronicle import Chronicle
 from sweep.config import Sweep
 from sweep.grid import cheapest_last
+from sweep.machine import Machine
+from sweep.nodes import nodes
 from sweep.recorder import Recorder
 from sweep.searcher import GridSearcher
 from sweep.stopping import Stop
@@ -22,6 +23,8 @@ from trainables.cell import Cell
 
 LOST_WORKERS = 10
 """How often a cell goes on in another worker because its own was lost, before it is given up."""
+WAITING = 64
+"""Cells that Ray's autoscaler sees waiting at most, on a cluster."""
 
 
 def launch(
@@ -29,26 +32,30 @@ def launch(
     cells: Sequence[Cell],
     source: Source,
     imagenet: Path | None,
+    machine: Machine,
     recorder: Recorder,
     watch: Watch,
     chronicle: Chronicle,
     stop: Stop,
     logs: Path,
+    *,
+    grows: bool,
 ) -> None:
     """Run `cells` where Ray runs; what they give goes to the recorder.
 
     Workers are processes that run cell after cell. Each holds the engine's threads and, where there are GPUs,
     `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them.
+    Machines that join later get cells too.
     Cells that failed run once more at the end, those that did not fit beside others one at a time.
     """
-    available = ray.cluster_resources()
-    gpu, threads = available.get("GPU", 0), sweep.engine.threads
+    gpu, threads = machine.gpus, sweep.engine.threads
     # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
-    memory = min(sweep.cell_memory * 1e9, available["memory"])
+    memory = min(sweep.cell_memory * 1e9, machine.memory)
     share = {"cpu": threads, "gpu": sweep.gpu_share if gpu else 0, "memory": memory}
-    slots = sweep.workers or max(1, int(available["CPU"] // threads))
-    # Else Tune starts one worker after the other, and each takes seconds to import torch.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+    slots = sweep.workers or max(1, sum(node.cores // threads for node in nodes()))
+    # Else Tune starts one worker after the other, and each takes seconds to import torch. Where machines may
+    # join, cells that wait are what they are started for.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots if sweep.workers or not grows else max(slots, WAITING))
     trainable = tune.with_parameters(
         train_cell,
         recipe=sweep.recipe,

@@ -1,6 +1,7 @@
 """Machines of a Ray that runs: told apart, asked all at once, and named when they do not answer."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,16 +15,18 @@ pytestmark = pytest.mark.xdist_group("ray")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A head that runs no cells and one machine with a core."""
+def cluster():
+    """A head that runs no cells and one machine with a core; its files apart from any other Ray's."""
     root = str(Path(__file__).parents[2])
-    os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="np-", dir="/tmp") as place:
+        patch.setenv("RAY_TMPDIR", place)
+        patch.setenv("PYTHONPATH", os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def where():
