@@ -188,7 +188,7 @@ def test_cells_wait_for_a_machine_and_go_to_it_when_it_comes(tmp_path, short_pat
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_command_and_not_the_cluster(tmp_path, short_path):
-    words = ("vts-smoke", "--pretrain.steps", 5000, *ENGINE, "--out", tmp_path / "out")
+    words = ("vts-smoke", "--pretrain.steps", 5000, "--checkpoint-every", 0.5, *ENGINE, "--out", tmp_path / "out")
     with cluster(short_path, 1) as (made, nodes), begun(*words, "--address", made.address) as process:
         read_until(process, "running ")
         wait_for(lambda: list(tmp_path.glob("out/checkpoints/*")), what="a cell runs")
