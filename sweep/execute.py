@@ -11,6 +11,7 @@ from datasets.source import Source
 from sweep import logs
 from sweep.config import Sweep
 from sweep.folder import Folder
+from sweep.growing import grown, in_the_end, in_words, most_further, run_growing
 from sweep.imagenet import Weights, weights
 from sweep.lock import alone
 from sweep.logbook import Logbook
@@ -25,13 +26,15 @@ from trainables.recipe import KNOWN, Recipe
 
 def describe(sweep: Sweep) -> int:
     """Print the distinct cells and how many equivalent ones were dropped; nothing is run or written."""
+    if sweep.until:
+        sweep, _ = grown(sweep.going_on(Folder(sweep.out).check(sweep)))
     cells = sweep.cells()
     for cell in cells:
         print(f"{cell.key}  {cell}")
-    dropped = sweep.axes.points - len(cells)
-    print(
-        f"{len(cells)} distinct cells; {dropped} of {sweep.axes.points} combinations equal one of them and are dropped"
-    )
+    dropped = sweep.points - len(cells)
+    print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
+    if sweep.until:
+        print(f"{most_further(sweep)} more at most, where --until {sweep.until!r} asks for further seeds")
     return 0
 
 
@@ -53,6 +56,9 @@ def execute(sweep: Sweep) -> int:
         recorded = _recorded(sweep)
         if drafts := tidy(sweep.keeping, recorded, before=began):
             print(f"{drafts} unfinished files of it are removed")
+        sweep, looks = grown(sweep.going_on(folder.check(sweep)))
+        for line in (in_words(sweep, seen) for seen in looks if recorded):
+            print(line)
         cells = sweep.cells()
         missing = _pending(sweep, cells, recorded)
         outcome, left = _execute(sweep, cells, missing, folder, some=bool(recorded))
@@ -76,12 +82,11 @@ def _execute(
     Returns:
         What they came to, and the cells that are not done.
     """
-    sweep = sweep.going_on(folder.check(sweep))
     # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
     # What is cheap to refuse comes first: bringing real images into arrays can take long.
     if missing:
         _check(sweep.recipe)
-    imagenet = weights(sweep, missing)
+    imagenet = weights(sweep, cells if missing and sweep.until else missing)
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
     identity = source.fingerprint, imagenet.fingerprint if imagenet else None
     with ExitStack() as stack:
@@ -101,20 +106,32 @@ def _execute(
             logbook.fill(sweep.out, cells)
         if not missing:
             print(_nothing(sweep, cells))
-            return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
+            return Outcome(), _shown(sweep, Outcome(), folder, logbook)
         print(f"engine: {engine}")
         print(_plan(sweep, cells, missing), flush=True)
-        outcome = _run(sweep, missing, len(cells), source, imagenet, folder, logbook)
+
+        def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
+            logbook.expect(sweep.cells())
+            return _run(sweep, missing, source, imagenet, folder, logbook)
+
+        sweep, outcome = run_growing(sweep, missing, run, lambda larger: folder.claim(larger, *identity))
         if outcome.stop and outcome.stop.at_once:
             stopped_at_once()
             return outcome, list(missing)
-        return outcome, show(sweep, cells, outcome, folder, logbook)
+        return outcome, _shown(sweep, outcome, folder, logbook)
+
+
+def _shown(sweep: Sweep, outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
+    """Show the results, and what --until has come to; returns the cells that are not done."""
+    left = show(sweep, sweep.cells(), outcome, folder, logbook)
+    if said := in_the_end(sweep):
+        print(f"\n{said}")
+    return left
 
 
 def _run(
     sweep: Sweep,
     missing: Sequence[Cell],
-    total: int,
     source: Source,
     imagenet: Weights | None,
     folder: Folder,
@@ -125,6 +142,7 @@ def _run(
     from sweep.recorder import Recorder
     from sweep.watch import Watch
 
+    total = len(sweep.cells())
     status = Status(total, total - len(missing))
     origin = {
         "commit": commit(),
