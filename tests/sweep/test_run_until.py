@@ -58,6 +58,7 @@ def test_the_same_command_and_its_yaml_run_nothing_more(swept):
     assert before["level"] > 0.95
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_cut_off_while_it_grows_ends_as_if_it_had_not_been(swept, tmp_path):
     words = (*WORDS, *NEVER, "--out", tmp_path / "out", "--workers", 2)
     with begun(*words) as process:
