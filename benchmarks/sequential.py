@@ -79,12 +79,17 @@ def beyond(watched: np.ndarray, claimed: np.ndarray, ratio: float, first: int, l
     return float(max((means > half).mean(), (means < -half).mean()))
 
 
+def likely_narrow(numbers: np.ndarray, ratio: float) -> np.ndarray:
+    """How likely the 95 % interval over so many seeds is narrow enough; normal errors."""
+    t = special.stdtrit(numbers - 1, (1 + LEVEL) / 2)
+    found: np.ndarray = special.chdtr(numbers - 1, numbers * (numbers - 1) * (ratio / t) ** 2)
+    return found
+
+
 def fixed(ratio: float, share: float = 0.9) -> int:
     """The least number of seeds whose 95 % interval is narrow enough in this share of all cases; normal errors."""
     numbers = np.arange(2, 2_000)
-    t = special.stdtrit(numbers - 1, (1 + LEVEL) / 2)
-    likely = special.chdtr(numbers - 1, numbers * (numbers - 1) * (ratio / t) ** 2)
-    return int(numbers[np.argmax(likely >= share)])
+    return int(numbers[np.argmax(likely_narrow(numbers, ratio) >= share)])
 
 
 def _coverage(generator: np.random.Generator, runs: int, first: int, most: int, level: float) -> None:
@@ -99,10 +104,8 @@ def _coverage(generator: np.random.Generator, runs: int, first: int, most: int, 
 
 
 def _verdicts(generator: np.random.Generator, runs: int, first: int, most: int, level: float) -> None:
-    print(
-        "\nA mean on the bound judged to be above it, % (2.5 is meant), the worst over all ratios; correlation of what"
-    )
-    print("is claimed with what is watched")
+    print("\nA mean on the bound judged to be beyond it, % (2.5 is meant), the worse side and the worst ratio; by the")
+    print("correlation of what is claimed with what is watched")
     print(f"  {'errors':<26}{'correlation':>12}{'plain':>8}{'widened':>9}")
     for name, law in LAWS.items():
         watched, other = law(generator, (runs, most)), law(generator, (runs, most))
@@ -117,15 +120,13 @@ def _saved(generator: np.random.Generator, runs: int, first: int, most: int, lev
     print(f"  {'target / sd':>13}{'used':>8}{'narrow, %':>11}{'fixed':>8}{'narrow, %':>11}")
     values = LAWS["normal"](generator, (runs, most))
     used = {}
-    for ratio in (*RATIOS, *(2 * r for r in RATIOS), *(4 * r for r in RATIOS)):
+    for ratio in sorted({k * r for r in RATIOS for k in (1, 2, 4)}):
         numbers = stops(half_widths(values, first, level), ratio, first)
         used[ratio] = numbers.mean()
         if ratio in RATIOS:
             narrow = (ended(values, numbers, level)[1] < ratio).mean()
             number = min(max(fixed(ratio), first), most)
-            likely = special.chdtr(
-                number - 1, number * (number - 1) * (ratio / special.stdtrit(number - 1, (1 + LEVEL) / 2)) ** 2
-            )
+            likely = likely_narrow(np.array(number), ratio)
             print(f"  {ratio:>13g}{used[ratio]:>8.1f}{100 * narrow:>11.0f}{number:>8}{100 * likely:>11.0f}")
     print("\nThree losses whose spreads are as 1 : 1/2 : 1/4, the target in units of the largest")
     print(f"  {'target / sd':>13}{'used':>8}{'fixed':>8}{'saved, %':>10}")

@@ -98,6 +98,8 @@ def check(
     if not first <= most <= MOST:
         what = f"--max-seeds {most}" if most else "--until without --max-seeds"
         raise InputError(f"{what}: say how many seeds there may be in all, from {first} (--seeds) to {MOST}")
+    if max(seeds) + most >= 2**63:
+        raise InputError("--until: seeds are added after the largest of --seeds, which leaves no room below 2^63")
     if not losses:
         raise InputError("--until: no loss is run whose interval could be looked at: name one in --losses")
     wanted = {"noisy", "exposure"} if name == "difference" else {"noisy", "false_positive"} & set(pairings)

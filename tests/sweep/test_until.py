@@ -107,6 +107,7 @@ def test_a_condition_is_read(text, found):
         (["--until", EXAMPLE, "--max-seeds", "0"], "--until without --max-seeds: say how many seeds there may be"),
         (["--until", EXAMPLE, "--max-seeds", "2"], "--max-seeds 2: say how many seeds there may be in all, from 3"),
         (["--until", EXAMPLE, "--max-seeds", "9999"], "(--seeds) to 100"),
+        (["--until", EXAMPLE, "--seeds", "0", str(2**63 - 4)], "leaves no room below 2^63"),
         (["--until", ""], "--max-seeds 6: only with --until"),
         (["--until", EXAMPLE, "--losses", "random"], "no loss is run whose interval could be looked at"),
         (["--until", EXAMPLE, "--pairings", "noisy"], "needs --pairings noisy exposure, and these are noisy"),
