@@ -182,13 +182,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         joined = read_sweeps(options.dirs)
-        judgements = judge(joined.records, margin=options.margin / 100, level=options.level)
+        level = joined.level if options.level is None else options.level
+        judgements = judge(joined.records, margin=options.margin / 100, level=level)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     say(joined)
     if options.format == "text":
-        print(f"{100 * options.level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
+        print(f"{100 * level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
         print(render(judgements, everything=options.all))
     else:
         print(_as_csv(judgements) if options.format == "csv" else _as_json(judgements))
@@ -202,7 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--margin", type=number_between("the margin", 0, 100), default=100 * MARGIN, metavar="POINTS")
     parser.add_argument(
-        "--level", type=number_between("the level", 0, 0.9999), default=LEVEL, help="of the intervals (0.95)"
+        "--level",
+        type=number_between("the level", 0, 0.9999),
+        help=f"of the intervals ({LEVEL:g}; more where seeds were added by looking)",
     )
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
     parser.add_argument("--all", action="store_true", help="show each finding that is not applicable too")

@@ -21,6 +21,7 @@ from analysis.drawing.inputs import Inputs
 from analysis.drawing.paper import Draw
 from analysis.errors import RecordsError
 from analysis.joining import read_sweeps, say
+from analysis.looks import level_of
 from analysis.remote import beside, place
 from analysis.studies import Study, studies
 
@@ -161,7 +162,7 @@ def draw_all(
     if unknown := [key for key in cells if key not in set(records["key"])]:
         raise RecordsError(f"no record has the key {', '.join(unknown)}: use some of the records' column key")
     inputs = Inputs(folders=[Path(folder) for folder in folders], cells=cells)
-    found = list(studies(records))
+    found = list(studies(records, level=level_of(inputs.folders)))
     return [
         _drawn(study, stem, name, inputs)
         for study, stem in zip(found, _stems(found), strict=True)
@@ -252,7 +253,8 @@ def _drawn(study: Study, stem: str, name: str, inputs: Inputs) -> Drawn:
 def _intervals(study: Study) -> str:
     if study.seeds < 2:
         return "One seed: no intervals."
-    return f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds."
+    said = f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds"
+    return f"{said}, of {100 * study.level:.4g}% for seeds were added by looking." if study.grown else f"{said}."
 
 
 def _stems(found: Sequence[Study]) -> list[str]:

@@ -16,6 +16,8 @@ import pandas as pd
 
 from analysis.columns import class_columns, schema
 from analysis.errors import RecordsError
+from analysis.intervals import LEVEL
+from analysis.looks import in_words, level_of
 from analysis.records import ORDER, read_records
 from analysis.remote import local
 from analysis.studies import STUDY, studies
@@ -38,7 +40,9 @@ class Joined:
     conflicts: tuple[str, ...]
     """A line for each record that disagrees with the one that counts: key, cell, both scores, and which counts."""
     notes: tuple[str, ...]
-    """Lines on what was counted once, failed elsewhere or ran on several engines."""
+    """Lines on what was counted once, failed elsewhere or ran on several engines, and on the level of intervals."""
+    level: float
+    """Of intervals: see `analysis.looks.level_of`."""
 
 
 def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
@@ -53,15 +57,22 @@ def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
     if not folders:
         raise RecordsError("no folder given: name at least one sweep's folder or summary.parquet")
     frames = [read_records(folder) for folder in folders]
+    level = level_of(folders)
+    notes += [in_words(level)] if level > LEVEL else []
     if len(frames) == 1:
-        return Joined(records=frames[0], folders=folders, conflicts=(), notes=(*notes, *_engines(frames[0])))
+        notes += _engines(frames[0])
+        return Joined(records=frames[0], folders=folders, conflicts=(), notes=tuple(notes), level=level)
     whole = pd.concat(frames, ignore_index=True)
     whole = whole[schema(class_columns(list(whole.columns))).names]
     pairs = _rivals(whole, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
     records = _sorted(whole.drop(index=pairs["loser"]))
     notes += [*_counted_once(pairs, whole, folders), *_of_several_data(records), *_engines(records)]
     return Joined(
-        records=records, folders=folders, conflicts=tuple(_conflicts(pairs, whole, folders)), notes=tuple(notes)
+        records=records,
+        folders=folders,
+        conflicts=tuple(_conflicts(pairs, whole, folders)),
+        notes=tuple(notes),
+        level=level,
     )
 
 

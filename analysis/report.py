@@ -99,7 +99,7 @@ def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGI
 
 
 def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
-    for number, study in enumerate(studies(joined.records), start=1):
+    for number, study in enumerate(studies(joined.records, level=joined.level), start=1):
         own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
         plans = {str(folder): read_plan(folder) for folder in folders_of(study, joined.folders)}
         yield _section(study, f"study-{number}", margin, own, plans)
@@ -107,7 +107,7 @@ def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator
 
 def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]) -> Section:
     cells = coverage(study.records, list(plans.values()))
-    judgements = judge(study.records, margin=margin)
+    judgements = judge(study.records, margin=margin, level=study.level)
     return Section(
         anchor=anchor,
         title=study.title,

@@ -67,7 +67,7 @@ def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str
         text = render(joined.records)
         _write(out, joined.records, text, schema(class_columns(list(joined.records.columns))))
         return text
-    table = grouped(joined.records, by, metric=metric)
+    table = grouped(joined.records, by, metric=metric, level=joined.level)
     text = render_groups(table, by)
     _write(out, table, text, None)
     return text

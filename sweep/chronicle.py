@@ -6,7 +6,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +87,11 @@ class Chronicle(Callback):
             self._running.clear()
             self._stage = "ended"
             self.write()
+
+    def expect(self, cells: Iterable[Cell]) -> None:
+        """These are planned; those that were not yet are not recorded."""
+        for cell in cells:
+            self._states.setdefault(cell.key, None)
 
     def follow(self, recorder: Recorder) -> Self:
         """Cells begin to run; the recorder knows which are recorded."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analysis.records import recorded_keys
@@ -13,6 +14,7 @@ from datasets.source import Source
 from sweep import logs
 from sweep.config import Sweep
 from sweep.folder import Folder
+from sweep.growing import grown, in_the_end, in_words, most_further, run_growing
 from sweep.imagenet import Weights, weights
 from sweep.lease import leased
 from sweep.lock import alone
@@ -33,13 +35,16 @@ if TYPE_CHECKING:
 
 def describe(sweep: Sweep) -> int:
     """Print the distinct cells and how many equivalent ones were dropped; nothing is run or written."""
+    if sweep.until:
+        seen = replace(sweep, out=fetch(sweep.remote)) if sweep.remote else sweep
+        sweep, _ = grown(seen.going_on(Folder(seen.root).check(seen)))
     cells = sweep.cells()
     for cell in cells:
         print(f"{cell.key}  {cell}")
-    dropped = sweep.axes.points - len(cells)
-    print(
-        f"{len(cells)} distinct cells; {dropped} of {sweep.axes.points} combinations equal one of them and are dropped"
-    )
+    dropped = sweep.points - len(cells)
+    print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
+    if sweep.until:
+        print(f"{most_further(sweep)} more at most, where --until {sweep.until!r} asks for further seeds")
     return 0
 
 
@@ -67,6 +72,9 @@ def execute(sweep: Sweep, *, address: str | None = None) -> int:
         recorded = _recorded(sweep)
         if drafts := tidy(sweep.keeping, recorded, before=began):
             print(f"{drafts} unfinished files of it are removed")
+        sweep, looks = grown(sweep.going_on(folder.check(sweep)))
+        for line in (in_words(sweep, seen) for seen in looks if recorded):
+            print(line)
         cells = sweep.cells()
         missing = _pending(sweep, cells, recorded)
         outcome, left = _execute(sweep, cells, missing, folder, recorded, address)
@@ -113,7 +121,6 @@ def _execute(
     Returns:
         What they came to, and the cells that are not done.
     """
-    sweep = sweep.going_on(folder.check(sweep))
     # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
     # What is cheap to refuse comes first: bringing real images into arrays can take long.
     if missing:
@@ -122,7 +129,7 @@ def _execute(
             from sweep.joining import check_machines, reached
 
             address = reached(address)
-    imagenet = weights(sweep, missing)
+    imagenet = weights(sweep, cells if missing and sweep.until else missing)
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
     files = [path.resolve() for path in (*source.files, *([imagenet.path] if imagenet else ()))]
     identity = source.fingerprint, imagenet.fingerprint if imagenet else None
@@ -152,21 +159,35 @@ def _execute(
             logbook.fill(sweep.root, cells)
         if not missing:
             print(_nothing(sweep, cells))
-            return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
+            return Outcome(), _shown(sweep, Outcome(), folder, logbook)
         print(f"engine: {engine}")
         print(_plan(sweep, cells, missing), flush=True)
-        grows = address is not None
-        outcome = _run(sweep, missing, len(cells), source, imagenet, there, folder, logbook, chronicle, grows=grows)
+
+        def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
+            logbook.expect(sweep.cells())
+            chronicle.expect(sweep.cells())
+            grows = address is not None
+            return _run(sweep, missing, source, imagenet, there, folder, logbook, chronicle, grows=grows)
+
+        sweep, outcome = run_growing(sweep, missing, run, lambda larger: folder.claim(larger, *identity))
+        chronicle.end()
         if outcome.stop and outcome.stop.at_once:
             stopped_at_once()
             return outcome, list(missing)
-        return outcome, show(sweep, cells, outcome, folder, logbook)
+        return outcome, _shown(sweep, outcome, folder, logbook)
+
+
+def _shown(sweep: Sweep, outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
+    """Show the results, and what --until has come to; returns the cells that are not done."""
+    left = show(sweep, sweep.cells(), outcome, folder, logbook)
+    if said := in_the_end(sweep):
+        print(f"\n{said}")
+    return left
 
 
 def _run(
     sweep: Sweep,
     missing: Sequence[Cell],
-    total: int,
     source: Source,
     imagenet: Weights | None,
     machine: Machine,
@@ -181,6 +202,7 @@ def _run(
     from sweep.recorder import Recorder
     from sweep.watch import Watch
 
+    total = len(sweep.cells())
     terminal = Terminal(total, total - len(missing))
     origin = {
         "commit": commit(),
@@ -213,7 +235,6 @@ def _run(
             raise
     finally:
         terminal.close()
-        chronicle.end()
     return Outcome(
         failures=recorder.failures,
         counts=recorder.retries.counts,

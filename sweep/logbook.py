@@ -94,6 +94,10 @@ class Logbook:
         """A cell has ended without a record."""
         self._write(lambda tracking: tracking.abandon(cell))
 
+    def expect(self, cells: Sequence[Cell]) -> None:
+        """More cells are planned than the sweep began with."""
+        self._cells = tuple(cells)
+
     def fill(self, folder: Path, cells: Sequence[Cell]) -> None:
         """Give cells that were recorded, but never finished in MLflow, the run they lack."""
         self._write(lambda tracking: fill(tracking, folder, cells))

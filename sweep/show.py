@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import tables
 from analysis.comparisons import by_objective
 from analysis.differences import noisy_minus_exposure
+from analysis.intervals import LEVEL
 from analysis.records import compact, read_records, recorded_keys
 from analysis.studies import headline
 from analysis.tables import reason as reason_of
@@ -45,6 +46,16 @@ class Outcome:
     stop: Stop | None = None
     """The signal that ended it, if so."""
 
+    def followed_by(self, after: "Outcome") -> "Outcome":
+        """What both came to, one after the other."""
+        kinds = {**self.counts, **after.counts}
+        return Outcome(
+            failures={**self.failures, **after.failures},
+            counts={kind: self.counts.get(kind, 0) + after.counts.get(kind, 0) for kind in kinds},
+            unwritable=after.unwritable,
+            stop=after.stop,
+        )
+
 
 def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
     """Print and log tables, places and what is missing; returns the planned cells that are not done.
@@ -64,7 +75,7 @@ def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, 
         if outcome.stop is None:  # else there is no time for it
             artifacts += _report(folder) if sweep.report else []
             logbook.fill_again()
-            logbook.end(not left, parent_metrics(records), artifacts)
+            logbook.end(not left, parent_metrics(records, sweep.grown.level), artifacts)
         if outcome.unwritable is None:
             folder.send(*artifacts)
         print(f"records   {folder.name}/records\nsummary   {_shown(folder, summary)}")
@@ -137,7 +148,7 @@ def _report(folder: Folder) -> list[Path]:
 
     try:
         joined = read_sweeps([folder.root])
-        print(f"the paper's sentences: {count_verdicts(judge(joined.records))}; see the report\n")
+        print(f"the paper's sentences: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
         drawn = draw_all(joined.records, joined.folders)
         save(drawn, folder.figures)
         folder.report.write_text(html(joined, drawn), encoding="utf-8")
@@ -148,9 +159,9 @@ def _report(folder: Folder) -> list[Path]:
     return [folder.report, folder.figures]
 
 
-def parent_metrics(records: pd.DataFrame) -> dict[str, float]:
+def parent_metrics(records: pd.DataFrame, level: float = LEVEL) -> dict[str, float]:
     """Noisy minus exposure a loss, with its interval over seeds, for the parent run in MLflow."""
-    rows = by_objective(noisy_minus_exposure(records, headline(records))).to_dict("records")
+    rows = by_objective(noisy_minus_exposure(records, headline(records)), level=level).to_dict("records")
     names = ("mean", "std", "low", "high")
     found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in names}
     return {name: value for name, value in found.items() if pd.notna(value)}

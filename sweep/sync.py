@@ -51,7 +51,9 @@ def sync(where: Path | str, uri: str | None) -> str:
             filled = fill(tracking, root, cells)
             complete = {cell.key for cell in sweep.cells()} <= set(records["key"][records["status"] == "done"])
             there = [folder.tables, folder.config, folder.report, folder.figures, root / "summary.parquet"]
-            tracking.end(complete, parent_metrics(records), [path for path in there if path.exists()])
+            tracking.end(
+                complete, parent_metrics(records, sweep.grown.level), [path for path in there if path.exists()]
+            )
         except TRACKING_ERRORS as error:
             raise InputError(
                 f"MLflow at {where} stopped answering ({' '.join(str(error).split())[:200]}): run the same command "
