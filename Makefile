@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test test-all check bench chaos clean
+.PHONY: sweep test test-all check bench chaos cluster-test clean
 
 sweep: $(VENV)/.installed ## run the default sweep, or what is missing of it
 	@$(BIN)/python -m sweep.run $(ARGS)
@@ -26,6 +26,9 @@ bench: $(VENV)/.installed-bench ## speed against the bare step and against what 
 chaos: $(VENV)/.installed-dev ## disturb a small sweep 200 times and check that nothing is lost; half an hour on 2 cores
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
+cluster-test: $(VENV)/.installed-dev ## a cluster of two nodes on this machine, one killed in mid-sweep; as root, on Linux
+	@$(BIN)/python -m benchmarks.cluster $(ARGS)
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -35,6 +38,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-cluster: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster]'
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed

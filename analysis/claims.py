@@ -11,7 +11,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
@@ -23,6 +22,7 @@ from analysis.findings import FINDINGS
 from analysis.intervals import LEVEL
 from analysis.joining import read_sweeps, say
 from analysis.judging import Judged, Judgement, Verdict, judge, judge_finding
+from analysis.remote import place
 
 __all__ = [
     "FINDINGS",
@@ -182,13 +182,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         joined = read_sweeps(options.dirs)
-        judgements = judge(joined.records, margin=options.margin / 100, level=options.level)
+        level = joined.level if options.level is None else options.level
+        judgements = judge(joined.records, margin=options.margin / 100, level=level)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     say(joined)
     if options.format == "text":
-        print(f"{100 * options.level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
+        print(f"{100 * level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
         print(render(judgements, everything=options.all))
     else:
         print(_as_csv(judgements) if options.format == "csv" else _as_json(judgements))
@@ -197,10 +198,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
-    parser.add_argument("dirs", type=Path, nargs="+", metavar="DIR", help="a sweep's folder, or its summary.parquet")
+    parser.add_argument(
+        "dirs", type=place, nargs="+", metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
+    )
     parser.add_argument("--margin", type=number_between("the margin", 0, 100), default=100 * MARGIN, metavar="POINTS")
     parser.add_argument(
-        "--level", type=number_between("the level", 0, 0.9999), default=LEVEL, help="of the intervals (0.95)"
+        "--level",
+        type=number_between("the level", 0, 0.9999),
+        help=f"of the intervals ({LEVEL:g}; more where seeds were added by looking)",
     )
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
     parser.add_argument("--all", action="store_true", help="show each finding that is not applicable too")

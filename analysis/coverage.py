@@ -17,14 +17,18 @@ COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
 def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """A row for each cell of a study that is recorded or planned: its coordinates, `status`, `error`.
 
-    `status` is done, failed or missing. Planned is what the axes of `plans` span (see `read_plan`) and, beside that,
-    every recorded grid point with every loss and every seed that is recorded: so do figures and claims count.
+    `status` is done, failed or missing. Planned is what the axes of `plans` span (see `read_plan`), with the seeds that
+    were added to single losses, and, beside that, every recorded grid point with every loss and every seed that is
+    recorded (of the loss itself, where seeds were added): so do figures and claims count.
     `records` are those of one study.
     """
     losses = records.loc[~records["objective"].isin(BASELINES), ["objective"]].drop_duplicates()
     noisy = records.loc[records["rho"] > 0, COORDINATES[1:-1]].drop_duplicates()
     points = pd.concat([records[COORDINATES[:-1]], losses.merge(noisy, how="cross")]).drop_duplicates()
-    planned = [points.merge(records[["seed"]].drop_duplicates(), how="cross")]
+    if any(added_of(plan) for plan in plans):
+        planned = [points.merge(records[["objective", "seed"]].drop_duplicates(), on="objective")]
+    else:
+        planned = [points.merge(records[["seed"]].drop_duplicates(), how="cross")]
     has_nu = _has_nu(records)
     planned += [pd.DataFrame(_cells(plan, has_nu), columns=COORDINATES) for plan in plans]
     cells = pd.concat(planned, ignore_index=True).drop_duplicates()
@@ -42,6 +46,19 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) and _sound(found) else {}
 
 
+def added_of(plan: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The seeds that were added by looking, by loss or baseline; {} where there are none, or not as they should be."""
+    grown = plan.get("grown")
+    added = grown.get("added") if isinstance(grown, dict) else None
+    if not isinstance(added, dict):
+        return {}
+    return {
+        str(name): seeds
+        for name, seeds in added.items()
+        if isinstance(seeds, list) and seeds and all(isinstance(seed, int) for seed in seeds)
+    }
+
+
 def _sound(plan: Mapping[str, Any]) -> bool:
     """Whether each axis that it has is a list of values of its type."""
     axes = [(plan.get(name) or [], kinds) for name, kinds in _AXES.items()]
@@ -55,8 +72,9 @@ def _has_nu(records: pd.DataFrame) -> bool:
 
 def _cells(plan: Mapping[str, Any], has_nu: bool) -> Iterator[tuple[str, float, float, str, int]]:
     """The distinct cells that a sweep's axes span: as `sweep.grid.expand`, which a test holds it to."""
-    axes = [plan.get(name) or [] for name in ("objectives", "rho", "pairings", "seeds")]
-    for objective, rho, pairing, seed in product(*axes):
+    objectives, *axes, seeds = (plan.get(name) or [] for name in ("objectives", "rho", "pairings", "seeds"))
+    grids = [(objectives, seeds), *(([name], own) for name, own in added_of(plan).items())]
+    for objective, rho, pairing, seed in (point for names, own in grids for point in product(names, *axes, own)):
         for nu in plan.get("nu") or [0.0]:
             noise = 1.0 if pairing == "false_positive" else float(nu) if has_nu else 0.0
             if objective in BASELINES or rho == 0 or (has_nu and noise == 0):

@@ -21,6 +21,8 @@ from analysis.drawing.inputs import Inputs
 from analysis.drawing.paper import Draw
 from analysis.errors import RecordsError
 from analysis.joining import read_sweeps, say
+from analysis.looks import level_of
+from analysis.remote import beside, place
 from analysis.studies import Study, studies
 
 #: The kinds of files that figures can be written as.
@@ -160,7 +162,7 @@ def draw_all(
     if unknown := [key for key in cells if key not in set(records["key"])]:
         raise RecordsError(f"no record has the key {', '.join(unknown)}: use some of the records' column key")
     inputs = Inputs(folders=[Path(folder) for folder in folders], cells=cells)
-    found = list(studies(records))
+    found = list(studies(records, level=level_of(inputs.folders)))
     return [
         _drawn(study, stem, name, inputs)
         for study, stem in zip(found, _stems(found), strict=True)
@@ -199,8 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         joined = read_sweeps(options.dir)
         say(joined)
         drawn = draw_all(joined.records, joined.folders, only=options.only, cells=options.cells)
-        first = options.dir[0] if options.dir[0].is_dir() else options.dir[0].parent
-        out = options.out or first / "figures"
+        out = options.out or beside(options.dir[0]) / "figures"
         save(drawn, out, options.formats)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -213,8 +214,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
-    parser.add_argument("dir", nargs="+", type=Path, metavar="DIR", help="a sweep's folder, or its summary.parquet")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write to; by default DIR/figures")
+    parser.add_argument(
+        "dir", nargs="+", type=place, metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where to write to; by default DIR/figures, of an address NAME/figures here",
+    )
     parser.add_argument("--formats", nargs="+", default=["svg", "png"], metavar="FORMAT", help=" ".join(FORMATS))
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=" ".join(FIGURES))
     parser.add_argument("--cells", nargs="+", default=[], metavar="KEY", help="cells of the sheet of predictions")
@@ -245,7 +253,8 @@ def _drawn(study: Study, stem: str, name: str, inputs: Inputs) -> Drawn:
 def _intervals(study: Study) -> str:
     if study.seeds < 2:
         return "One seed: no intervals."
-    return f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds."
+    said = f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds"
+    return f"{said}, of {100 * study.level:.4g}% for seeds were added by looking." if study.grown else f"{said}."
 
 
 def _stems(found: Sequence[Study]) -> list[str]:

@@ -30,7 +30,9 @@ _SHOWN = 200
 _PRINTED = ("n", "failed", "missing", "points", "seeds", "estimate", "low", "high", "std", "min", "max")
 
 
-def grouped(records: pd.DataFrame, by: Sequence[str] = (), *, metric: str | None = None) -> pd.DataFrame:
+def grouped(
+    records: pd.DataFrame, by: Sequence[str] = (), *, metric: str | None = None, level: float = LEVEL
+) -> pd.DataFrame:
     """Statistics of a score for each study and each combination of the columns `by`; studies are never mixed.
 
     `records` as from `read_records`; `metric` is a column of numbers, by default the study's own (`headline`).
@@ -40,8 +42,10 @@ def grouped(records: pd.DataFrame, by: Sequence[str] = (), *, metric: str | None
       recorded though the study has their grid point and their seed; `points` and `seeds` of the n cells;
     - `mean`, `std` (ddof 1, null below two), `min`, `max` of the n values;
     - `estimate`, `low`, `high`, `left_out`: as by `analysis.intervals.mean_over_grid`, which gives each grid point the
-      same weight, with its 95% t interval over seeds, whatever their number; null where `n` is 0, and `low` and `high`
-      with one seed. `method` says so.
+      same weight, with its t interval over seeds of this `level`, whatever their number; null where `n` is 0, and `low`
+      and `high` with one seed. `method` says so.
+
+    A level above `LEVEL` says that seeds were added to single losses: only a loss's own seeds can then be missing.
 
     Raises `RecordsError` for an unknown column or metric, and for a cell that a study has twice.
     """
@@ -58,12 +62,12 @@ def grouped(records: pd.DataFrame, by: Sequence[str] = (), *, metric: str | None
     twice = rows.duplicated(["study", "point", "seed"])
     if twice.any():
         raise RecordsError(f"the cell {records.loc[twice, 'key'].iloc[0]} is there twice under two keys: keep one")
-    absent = _absent(rows)
+    absent = _absent(rows, ragged=level > LEVEL)
     rows = rows if absent.empty else pd.concat([rows, absent], ignore_index=True)
     groups = rows.groupby(["study", *by], dropna=False)
     rows["group"] = groups.ngroup()
     table = rows.groupby("group")[[*STUDY, *by, "metric"]].first(skipna=False)
-    table = _interval(table.join(_describe(rows)), rows[["group", "point", "seed", "value"]])
+    table = _interval(table.join(_describe(rows)), rows[["group", "point", "seed", "value"]], level)
     return _in_order(table[[*STUDY, *by, *STATISTICS]], by)
 
 
@@ -97,11 +101,16 @@ def _check(records: pd.DataFrame, by: Sequence[str], metric: str | None) -> None
         raise RecordsError(f"no column {metric!r} of numbers: use one of {', '.join(numbers)}")
 
 
-def _absent(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each recorded grid point and seed of a study that no record has; it has coordinates and no more."""
+def _absent(rows: pd.DataFrame, *, ragged: bool) -> pd.DataFrame:
+    """A row for each recorded grid point and seed of a study that no record has; it has coordinates and no more.
+
+    With `ragged`, seeds are those of the point's own loss: others have others by design.
+    """
     points = rows.drop_duplicates(["study", "point"])[["study", "point", *STUDY, *POINT, "metric"]]
     recorded = rows[["study", "point", "seed"]]
-    spanned = points[["study", "point"]].merge(recorded[["study", "seed"]].drop_duplicates(), on="study")
+    shared = ["study", "objective"] if ragged else ["study"]
+    spanned = points[["point", *shared]].merge(rows[[*shared, "seed"]].drop_duplicates(), on=shared)
+    spanned = spanned[["study", "point", "seed"]]
     spanned = spanned.merge(recorded, how="left", indicator=True)
     absent = spanned[spanned["_merge"] == "left_only"][["study", "point", "seed"]]
     return absent.merge(points, on=["study", "point"]).assign(status="missing", value=np.nan)
@@ -118,7 +127,7 @@ def _describe(rows: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="size")
 
 
-def _interval(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _interval(table: pd.DataFrame, rows: pd.DataFrame, level: float) -> pd.DataFrame:
     """With estimate and t interval: `mean_over_grid`'s, in its symbols, of all groups at once.
 
     Its bootstrap from 10 seeds on would take minutes for thousands of groups.
@@ -135,7 +144,7 @@ def _interval(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     squares = (seeds**2).groupby("group").sum()
     freedom = (1 / squares["weight"] - 1).reindex(table.index)
     several = (rows.groupby("group")["n"].max() > 1).reindex(table.index, fill_value=False)
-    half = (stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(squares["moved"]).reindex(table.index)).where(several)
+    half = (stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(squares["moved"]).reindex(table.index)).where(several)
     estimate = (weight * rows["value"]).groupby(rows["group"]).sum().reindex(table.index)
     left_out = table["points"] - points.reindex(table.index, fill_value=0)
     method = np.select([table["n"] == 0, ~several], ["no value", "no interval: one seed"], "t over seeds")

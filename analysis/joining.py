@@ -16,7 +16,10 @@ import pandas as pd
 
 from analysis.columns import class_columns, schema
 from analysis.errors import RecordsError
+from analysis.intervals import LEVEL
+from analysis.looks import in_words, level_of
 from analysis.records import ORDER, read_records
+from analysis.remote import local
 from analysis.studies import STUDY, studies
 
 #: What should be one within a study: it changes what was computed, or how it was rounded.
@@ -33,34 +36,43 @@ class Joined:
     records: pd.DataFrame
     """As from `read_records`; a key occurs once for each fingerprint of data."""
     folders: tuple[Path, ...]
-    """Where they come from, in the order given, each once."""
+    """Where they come from, in the order given, each once; of an address, its copy on this machine."""
     conflicts: tuple[str, ...]
     """A line for each record that disagrees with the one that counts: key, cell, both scores, and which counts."""
     notes: tuple[str, ...]
-    """Lines on what was counted once, failed elsewhere or ran on several engines."""
+    """Lines on what was counted once, failed elsewhere or ran on several engines, and on the level of intervals."""
+    level: float
+    """Of intervals: see `analysis.looks.level_of`."""
 
 
 def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
-    """The records of sweeps' folders, or of their summary.parquet files, sorted as by `read_records`.
+    """The records of sweeps' folders, addresses or summary.parquet files, sorted as by `read_records`.
 
     Of a cell (key and data) that several have, one that is done and scored counts before one that is not, then the
     first given. Two that are done with different scores are a conflict; null is no score. Raises `RecordsError` where
     no folder is given, and as `read_records` for any of them.
     """
-    given = [Path(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
+    given = [local(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
     folders, notes = _distinct(given)
     if not folders:
         raise RecordsError("no folder given: name at least one sweep's folder or summary.parquet")
     frames = [read_records(folder) for folder in folders]
+    level = level_of(folders)
+    notes += [in_words(level)] if level > LEVEL else []
     if len(frames) == 1:
-        return Joined(records=frames[0], folders=folders, conflicts=(), notes=(*notes, *_engines(frames[0])))
+        notes += _engines(frames[0])
+        return Joined(records=frames[0], folders=folders, conflicts=(), notes=tuple(notes), level=level)
     whole = pd.concat(frames, ignore_index=True)
     whole = whole[schema(class_columns(list(whole.columns))).names]
     pairs = _rivals(whole, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
     records = _sorted(whole.drop(index=pairs["loser"]))
     notes += [*_counted_once(pairs, whole, folders), *_of_several_data(records), *_engines(records)]
     return Joined(
-        records=records, folders=folders, conflicts=tuple(_conflicts(pairs, whole, folders)), notes=tuple(notes)
+        records=records,
+        folders=folders,
+        conflicts=tuple(_conflicts(pairs, whole, folders)),
+        notes=tuple(notes),
+        level=level,
     )
 
 

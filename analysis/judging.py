@@ -105,7 +105,7 @@ def judge(records: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL
     if not margin > 0 or not 0 < level < 1:
         raise ValueError(f"margin {margin} must be above 0 and level {level} between 0 and 1")
     judgements: list[Judgement] = []
-    for study in studies(records):
+    for study in studies(records, level=level):
         grid = grid_of(study)
         judged = [judge_finding(finding, study, grid, margin=margin, level=level) for finding in FINDINGS]
         corrected = holm(np.array([judgement.p for judgement in judged]))

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from analysis import parquet
 from analysis.columns import COLUMNS, PARTITIONS, SCHEMA, Column, allowed, class_columns, record_table, schema
 from analysis.errors import RecordsError, in_a_line
+from analysis.remote import local
 
 __all__ = [
     "COLUMNS",
@@ -82,14 +83,14 @@ def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: S
 
 
 def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
-    """The records of a sweep's folder, or of a summary.parquet, a row per cell, sorted by `ORDER`.
+    """The records of a sweep's folder or address, or of a summary.parquet, a row per cell, sorted by `ORDER`.
 
     Columns as in `schema`, with a `test_f1_<class>` for every class met, null where a data set lacks it. A column
     that was added after a record was written is null there; the folders of a hive layout count as columns.
     Raises `RecordsError` where there are no records, a file cannot be read or is no record, a record is of
     another schema, or a key occurs twice. In a summary of several sweeps a key may occur once for each `data`.
     """
-    path = Path(folder)
+    path = local(folder)
     if path.is_file():
         frame = _load([path], remedy=_RECOMPACT, distinct=("key", "data")).to_pandas()
     else:
@@ -102,7 +103,7 @@ def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
 
 
 def recorded_keys(folder: str | PathLike[str]) -> Recorded:
-    """Which cells are recorded, read quickly; an absent folder has none.
+    """Which cells are recorded in a folder or at an address, read quickly; an absent folder has none.
 
     A file that is cut off or no record is not counted, so that its cell runs again, and is listed in
     `unreadable`. Raises `RecordsError` for a record of a newer schema or a key that occurs twice.
@@ -110,7 +111,7 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
     status: dict[str, str] = {}
     origin: dict[str, Path] = {}
     unreadable = []
-    for path in parquet.files(Path(folder, "records")):
+    for path in parquet.files(local(folder) / "records"):
         try:
             table = parquet.read(path, columns=("key", "status", "schema"), remedy=_RERUN)
         except RecordsError:
@@ -163,7 +164,7 @@ def read_curves(folder: str | PathLike[str]) -> pd.DataFrame:
 
     Raises `RecordsError` where there are none or a file cannot be read.
     """
-    place = Path(folder, "curves")
+    place = local(folder) / "curves"
     paths = parquet.files(place)
     if not paths:
         raise RecordsError(f"no curves in {place}: {_HOW_TO_MAKE}")

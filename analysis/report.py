@@ -24,6 +24,7 @@ from analysis.errors import RecordsError
 from analysis.figures import FIGURES, Drawn, as_svg, draw_all
 from analysis.joining import Joined, read_sweeps, say
 from analysis.judging import judge
+from analysis.remote import beside, place
 from analysis.reporting import section, tables
 from analysis.reporting.section import Facts
 from analysis.reporting.table import Table, latex, markdown
@@ -98,7 +99,7 @@ def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGI
 
 
 def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
-    for number, study in enumerate(studies(joined.records), start=1):
+    for number, study in enumerate(studies(joined.records, level=joined.level), start=1):
         own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
         plans = {str(folder): read_plan(folder) for folder in folders_of(study, joined.folders)}
         yield _section(study, f"study-{number}", margin, own, plans)
@@ -106,7 +107,7 @@ def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator
 
 def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]) -> Section:
     cells = coverage(study.records, list(plans.values()))
-    judgements = judge(study.records, margin=margin)
+    judgements = judge(study.records, margin=margin, level=study.level)
     return Section(
         anchor=anchor,
         title=study.title,
@@ -149,16 +150,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _default_out(folders: Sequence[Path], form: Format) -> Path:
+def _default_out(folders: Sequence[Path | str], form: Format) -> Path:
     if len(folders) > 1:
         raise RecordsError(f"several folders: say where to write their report, as in --out report{ENDINGS[form]}")
-    return (folders[0] if folders[0].is_dir() else folders[0].parent) / f"report{ENDINGS[form]}"
+    return beside(folders[0]) / f"report{ENDINGS[form]}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    parser.add_argument("dir", nargs="+", type=Path, metavar="DIR", help="a sweep's folder, or its summary.parquet")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write to; by default DIR/report.html")
+    parser.add_argument(
+        "dir", nargs="+", type=place, metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to write to; by default DIR/report.html, of an address NAME/report.html here",
+    )
     parser.add_argument("--format", choices=tuple(ENDINGS), default="html", help="the page, or its tables alone")
     parser.add_argument(
         "--margin",

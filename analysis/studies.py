@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.intervals import LEVEL
+
 #: What tells studies apart: records that agree in these columns (null is a value of its own) may be compared.
 STUDY = ["dataset", "source", "recipe", "data"]
 
@@ -28,6 +30,13 @@ class Study:
     metric: str
     """The score that counts, a column of the records: see `headline`."""
     records: pd.DataFrame
+    level: float = LEVEL
+    """Of intervals: above `LEVEL` where seeds were added by looking, so that they hold that (see `analysis.looks`)."""
+
+    @property
+    def grown(self) -> bool:
+        """Whether seeds were added by looking, to some losses and not to others."""
+        return self.level > LEVEL
 
     @property
     def score(self) -> str:
@@ -40,19 +49,21 @@ class Study:
         return int(self.records.loc[self.records["status"] == "done", "seed"].nunique())
 
 
-def studies(records: pd.DataFrame) -> list[Study]:
-    """The studies among records, sorted by `STUDY`; `records` as from `read_records`."""
+def studies(records: pd.DataFrame, *, level: float = LEVEL) -> list[Study]:
+    """The studies among records, sorted by `STUDY`; `records` as from `read_records`, `level` that of intervals."""
     number = records[STUDY].fillna("").groupby(STUDY).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
     parts = [records.take(rows).reset_index(drop=True) for rows in groups]
-    return [_study(part, title) for part, title in zip(parts, _titles(parts), strict=True)]
+    return [_study(part, title, level) for part, title in zip(parts, _titles(parts), strict=True)]
 
 
-def _study(records: pd.DataFrame, title: str) -> Study:
+def _study(records: pd.DataFrame, title: str, level: float) -> Study:
     dataset, source, recipe = (str(records[name].fillna("").iloc[0]) for name in STUDY[:3])
     metric = headline(records)
-    return Study(title=title, dataset=dataset, recipe=recipe, source=source, metric=metric, records=records)
+    return Study(
+        title=title, dataset=dataset, recipe=recipe, source=source, metric=metric, records=records, level=level
+    )
 
 
 def _titles(parts: Sequence[pd.DataFrame]) -> list[str]:

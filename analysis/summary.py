@@ -18,6 +18,7 @@ from analysis.errors import RecordsError
 from analysis.grouping import grouped, render_groups
 from analysis.joining import read_sweeps, say
 from analysis.records import compact
+from analysis.remote import is_remote, place
 from analysis.tables import render
 
 _WRITES = (".parquet", ".csv", ".txt")
@@ -26,7 +27,7 @@ _WRITES = (".parquet", ".csv", ".txt")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write and print what was asked for; returns the exit code, 2 for a user's mistake.
 
-    One folder and no `--by`: `DIR/summary.parquet` is written (or `--out`, a table), and the tables printed. What a
+    One folder here and no `--by`: `DIR/summary.parquet` is written (or `--out`, a table), and tables printed. What a
     reader has to know of the records (conflicts, what was counted once, engines) goes to stderr.
     """
     options = _parser().parse_intermixed_args(arguments)
@@ -44,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.summary", description=__doc__)
-    parser.add_argument("dir", type=Path, nargs="*", metavar="DIR", help="a sweep's folder, or its summary.parquet")
+    parser.add_argument(
+        "dir", type=place, nargs="*", metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help=".parquet or .csv: records or groups; .txt: the text")
     parser.add_argument("--by", nargs="+", metavar="COLUMN", help="statistics for each combination of these columns")
     parser.add_argument("--metric", metavar="COLUMN", help="with --by: the score (default: the study's own)")
@@ -52,10 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _summarise(folders: Sequence[Path], out: Path | None, by: Sequence[str] | None, metric: str | None) -> str:
+def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None) -> str:
     """The text to print, once everything is written."""
     _check(folders, out, by, metric)
-    if by is None and len(folders) == 1 and folders[0].is_dir() and (out is None or out.suffix == ".txt"):
+    writes = by is None and len(folders) == 1 and not is_remote(folders[0]) and (out is None or out.suffix == ".txt")
+    if writes and Path(folders[0]).is_dir():
         folders = [compact(folders[0])]
     joined = read_sweeps(folders)
     say(joined)
@@ -63,13 +67,13 @@ def _summarise(folders: Sequence[Path], out: Path | None, by: Sequence[str] | No
         text = render(joined.records)
         _write(out, joined.records, text, schema(class_columns(list(joined.records.columns))))
         return text
-    table = grouped(joined.records, by, metric=metric)
+    table = grouped(joined.records, by, metric=metric, level=joined.level)
     text = render_groups(table, by)
     _write(out, table, text, None)
     return text
 
 
-def _check(folders: Sequence[Path], out: Path | None, by: Sequence[str] | None, metric: str | None) -> None:
+def _check(folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None) -> None:
     if metric is not None and by is None:
         raise RecordsError("--metric is for --by: name the columns to group by too, as in --by objective rho")
     if not folders:
@@ -79,7 +83,7 @@ def _check(folders: Sequence[Path], out: Path | None, by: Sequence[str] | None, 
     if out.suffix not in _WRITES:
         raise RecordsError(f"--out {out}: end its name in one of {', '.join(_WRITES)}")
     for folder in folders:
-        if (folder / "records").resolve() in out.resolve().parents:
+        if not is_remote(folder) and Path(folder, "records").resolve() in out.resolve().parents:
             raise RecordsError(f"--out {out} would be taken for a record there: choose another folder")
 
 

@@ -61,7 +61,7 @@ class Chaos:
         """Finished cells that were run again though nobody had touched their record."""
         self._below: set[int] = set()
         self._records: dict[Path, int] = {}
-        self._touched: set[Path] = set()
+        self._touched: dict[Path, int] = {}
 
     def start(self) -> None:
         """Begin the command, or begin it again."""
@@ -115,8 +115,12 @@ class Chaos:
     def count_again(self) -> None:
         """Note records that are there, and those that were written anew though nobody had touched them."""
         found = {path: path.stat().st_mtime_ns for path in self.out.glob("records/*/*/*.parquet")}
-        self.again += sum(found.get(p, t) != t for p, t in self._records.items() if p not in self._touched)
-        self._records, self._touched = found, self._touched - set(found)
+        spoilt = set(self._touched)
+        # One that was spoilt stays so until its cell was run again.
+        self._touched = {path: time for path, time in self._touched.items() if found.get(path, time) == time}
+        known = self._records.items()
+        self.again += sum(found.get(path, time) != time for path, time in known if path not in spoilt)
+        self._records = found
 
     def one_of(self, paths: Sequence[Path]) -> Path | None:
         """One of the files, at random."""
@@ -136,7 +140,7 @@ class Chaos:
             data[self.dice.randrange(len(data))] ^= 1 << self.dice.randrange(8)
         path.write_bytes(data)
         if path.suffix == ".parquet":
-            self._touched.add(path)
+            self._touched[path] = path.stat().st_mtime_ns
         return True
 
     def _unsaved(self) -> list[float]:

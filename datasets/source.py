@@ -58,6 +58,10 @@ class Source(Protocol):
     def notes(self) -> tuple[str, ...]:
         """Lines that a sweep says before it begins: what was left out, what results must not be taken for."""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What workers open on their machine's disk; none where all of it travels with the source."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demands:

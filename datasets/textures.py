@@ -63,6 +63,11 @@ class TextureBank:
             found.append(f"{self.enlarged} texture images were smaller than a scene and have been resized up")
         return tuple(found)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """None: the pixels travel to the workers."""
+        return ()
+
     def image(self, m: int) -> Pixels:
         """Return image number m, a view of `pixels`."""
         height, width, start = int(self.height[m]), int(self.width[m]), int(self.offset[m])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,11 @@ class TileSource:
             raise ValueError(f"{len(self.split)} splits for {len(self.store.tiles)} tiles")
         if len(self.split) and not 0 <= self.split.min() <= self.split.max() < len(SPLITS):
             raise ValueError(f"splits from {self.split.min()} to {self.split.max()}, not 0 to {len(SPLITS) - 1}")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The folder of the arrays."""
+        return (self.store.path,)
 
 
 def fingerprint(store: Store, split: Int8[np.ndarray, " tiles"]) -> str:

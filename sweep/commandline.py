@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import io
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml
 from sweep.presets import PRESETS, described, preset
 from sweep.prices import Prices
+from sweep.remote import StoreError
 from sweep.stopping import Terminated, terminable
 
 DEFAULT = "vts-quick"
@@ -41,13 +43,16 @@ class Command:
     dry_run: bool = False
     """Only say which cells would be run."""
     plan: bool = False
-    """Only say what the cells will take, by some real steps of each loss on this machine; writes plan.json."""
+    """Only say what the cells will take, by some real steps of each loss where they would run; writes plan.json."""
     price: float | None = None
     """For --plan: USD an hour of one GPU, or of the machine where it has none."""
     spot_price: float | None = None
     """For --plan: the same of a machine that may be taken away."""
     spot_losses_per_hour: float | None = None
     """For --plan: how often an hour such a machine is taken away."""
+    address: str | None = None
+    """Run the cells on a Ray cluster: `auto` on one of its machines, or HOST:PORT of its head; default: start Ray here,
+    for this command alone."""
     sweep: Annotated[Sweep, tyro.conf.arg(name="")]
 
     @property
@@ -58,23 +63,30 @@ class Command:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code: 0 complete, 1 cells are missing, 2 a mistake in what was given,
-    130 Ctrl-C, 143 SIGTERM."""
+    130 Ctrl-C, 141 nobody reads what it says, 143 SIGTERM."""
     try:
         with terminable():
             command = parse(argv)
             if command.plan:
                 from sweep.plan import plan
 
-                return plan(command.sweep, command.prices)
+                return plan(command.sweep, command.prices, address=command.address)
             from sweep.execute import describe, execute
 
-            return describe(command.sweep) if command.dry_run else execute(command.sweep)
+            code = describe(command.sweep) if command.dry_run else execute(command.sweep, address=command.address)
+            sys.stdout.flush()  # here, where it is answered if nobody reads it
+            return code
     except (InputError, RecordsError) as error:
         print(f"sweep.run: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:  # before the first cell or after the last; while cells run it is handled there
         print("sweep.run: stopped; the same command runs what is missing", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
+    except BrokenPipeError:  # whoever read what it says has left, as `head` does
+        return 128 + signal.SIGPIPE
+    except StoreError as error:
+        print(f"sweep.run: {error}; then run the same command again: nothing recorded is lost", file=sys.stderr)
+        return 2
     except OSError as error:  # a disk that is full or read-only, at any point
         print(
             f"sweep.run: {error}: free space or choose another --out, then run the same command again", file=sys.stderr

@@ -9,11 +9,15 @@ import tyro
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from analysis.errors import RecordsError
+from analysis.remote import checked, is_remote, working_copy
 from datasets.errors import InputError, in_a_line
 from datasets.registry import DATASETS, check_nu
 from datasets.source import Demands, Place
-from sweep.grid import Axes, expand
+from sweep.grid import Axes, distinct, expand
 from sweep.keeping import Keeping, Kept
+from sweep.until import Grown
+from sweep.until import check as check_until
 from trainables.cell import BASELINES, Cell
 from trainables.engine import Engine
 from trainables.recipe import Recipe
@@ -49,8 +53,15 @@ class Sweep:
     manifest the first two, CIFAR-10 the last."""
     seeds: tuple[int, ...] = (0,)
     """Seeds, one replicate of the grid each."""
-    out: Path = Path("results/custom")
-    """Folder of records, summary, logs and the MLflow database."""
+    until: str = ""
+    """Add seeds, loss by loss, until an interval over seeds is narrow enough, such as "halfwidth(difference) < 0.01":
+    half of it below one point. `difference`: noisy minus exposure over the grid; `against_clean`: noisy minus rho 0."""
+    max_seeds: int = 0
+    """With --until: the most seeds of a loss, --seeds included."""
+    grown: Annotated[Grown, tyro.conf.Suppress] = field(default_factory=Grown)
+    """What --until has led to."""
+    out: Annotated[str | Path, tyro.conf.arg(metavar="FOLDER|s3://BUCKET/NAME")] = Path("results/custom")
+    """Folder of records, summary, logs and the MLflow database; or the address of one on an object store."""
     data_root: Annotated[Path | None, tyro.conf.arg(aliases=("--data", "--texture-root"))] = None
     """Where the data lie: xBD's or CIFAR-10's folder, a manifest file, or the folder of texture images."""
     store: Path | None = None
@@ -84,6 +95,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Refuse axes that make no grid, and shares that no machine has."""
+        # Frozen, but a folder is a Path however it was given.
+        object.__setattr__(self, "out", _address(self.out) if is_remote(self.out) else Path(self.out))
         data = self.recipe.data
         for name in ("objectives", "rho", "pairings", "seeds", *(("nu",) if data.has_nu else ())):
             if not getattr(self, name):
@@ -103,6 +116,7 @@ class Sweep:
         for seed in self.seeds:
             if not 0 <= seed < 2**63:
                 raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ... below 2^63")
+        check_until(self.until, self.max_seeds, self.seeds, self.rho, self.pairings, self.losses)
         if self.workers < 0:
             raise InputError(f"--workers {self.workers}: at least 1, or 0 for as many as fit")
         if not 0 <= self.gpu_share <= 1:
@@ -114,9 +128,24 @@ class Sweep:
             raise InputError(f"--cell-memory {self.cell_memory:g}: must be above 0, or 0 for what is measured")
 
     @property
+    def losses(self) -> tuple[str, ...]:
+        """The objectives without the baselines."""
+        return tuple(name for name in self.objectives if name not in BASELINES)
+
+    @property
     def dataset(self) -> str:
         """Name of the data set."""
         return self.recipe.data.dataset
+
+    @property
+    def remote(self) -> str | None:
+        """The sweep's address, where it has one: what lies there counts, and `root` is a copy of it."""
+        return self.out if isinstance(self.out, str) else None
+
+    @property
+    def root(self) -> Path:
+        """The sweep's folder on this machine."""
+        return working_copy(self.out) if isinstance(self.out, str) else self.out
 
     @property
     def place(self) -> Place:
@@ -127,12 +156,14 @@ class Sweep:
     def keeping(self) -> Keeping:
         """What cells leave on the disk while they run."""
         alive = min(ALIVE, self.patience / 4)
-        return Keeping(root=self.out.resolve(), every=self.checkpoint_every, alive=alive, keep=self.keep)
+        return Keeping(
+            root=self.remote or self.root.resolve(), every=self.checkpoint_every, alive=alive, keep=self.keep
+        )
 
     @property
     def demands(self) -> Demands:
         """What the grid wants of its data."""
-        contrastive = [name for name in self.objectives if name not in BASELINES]
+        contrastive = self.losses
         return Demands(
             rho=self.rho if contrastive else (),
             pairings=self.pairings if contrastive and any(self.rho) else (),
@@ -159,11 +190,32 @@ class Sweep:
             engine=self.engine.filled(before.engine),
             gpu_share=self.gpu_share or before.gpu_share,
             cell_memory=self.cell_memory or before.cell_memory,
+            grown=self.grown.joined(before.grown),
         )
 
     def cells(self) -> tuple[Cell, ...]:
-        """The distinct cells of the grid."""
-        return expand(self.axes, dataset=self.dataset, recipe=self.recipe.fingerprint)
+        """The distinct cells of the grid, then those of added seeds, one seed after the other."""
+        added = sorted((seed, name) for name, seeds in self.grown.added.items() for seed in seeds)
+        further = (cell for seed, name in added for cell in self.grid((name,), (seed,)))
+        return distinct((*self.grid(self.objectives, self.seeds), *further))
+
+    @property
+    def points(self) -> int:
+        """Combinations of values, equivalent ones counted each."""
+        further = (self.axes._replace(objectives=(name,), seeds=seeds) for name, seeds in self.grown.added.items())
+        return self.axes.points + sum(axes.points for axes in further)
+
+    def grid(self, objectives: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[Cell, ...]:
+        """The distinct cells of some objectives and seeds."""
+        axes = self.axes._replace(objectives=objectives, seeds=seeds)
+        return expand(axes, dataset=self.dataset, recipe=self.recipe.fingerprint)
+
+
+def _address(out: str | Path) -> str:
+    try:
+        return checked(out)
+    except RecordsError as error:
+        raise InputError(f"--out {error}") from error
 
 
 _ADAPTER = TypeAdapter(Sweep)

@@ -5,67 +5,81 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from analysis.records import recorded_keys
+from analysis.remote import fetch
 from datasets.errors import InputError
 from datasets.registry import load
-from datasets.source import Source
 from sweep import logs
 from sweep.config import Sweep
 from sweep.folder import Folder
+from sweep.growing import grown, in_the_end, in_words, most_further, run_growing
 from sweep.hindsight import Circumstances, Hindsight
-from sweep.imagenet import Weights, weights
-from sweep.lock import alone
+from sweep.imagenet import weights
 from sweep.logbook import Logbook
-from sweep.provenance import commit, project_version
+from sweep.preparing import check_encoder, entered, machine_for, pending, recorded_here
+from sweep.running import run_cells
 from sweep.show import Outcome, announce, show, stopped_at_once
-from sweep.status import Status
-from sweep.stopping import Stop
 from sweep.tidying import tidy
 from trainables.cell import Cell
-from trainables.recipe import KNOWN, Recipe
 
 
 def describe(sweep: Sweep) -> int:
     """Print the distinct cells and how many equivalent ones were dropped; nothing is run or written."""
+    if sweep.until:
+        seen = replace(sweep, out=fetch(sweep.remote)) if sweep.remote else sweep
+        sweep, _ = grown(seen.going_on(Folder(seen.root).check(seen)))
     cells = sweep.cells()
     for cell in cells:
         print(f"{cell.key}  {cell}")
-    dropped = sweep.axes.points - len(cells)
-    print(
-        f"{len(cells)} distinct cells; {dropped} of {sweep.axes.points} combinations equal one of them and are dropped"
-    )
+    dropped = sweep.points - len(cells)
+    print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
+    if sweep.until:
+        print(f"{most_further(sweep)} more at most, where --until {sweep.until!r} asks for further seeds")
     return 0
 
 
-def execute(sweep: Sweep) -> int:
+def execute(sweep: Sweep, *, address: str | None = None) -> int:
     """Run the cells that are not recorded, then show the results.
+
+    Args:
+        sweep: what was asked for.
+        address: of a Ray cluster that runs the cells; None: Ray is started here.
 
     Returns:
         0 if every planned cell is recorded as done; 1 otherwise, each missing cell named with the reason; 130 after
         Ctrl-C, 143 after SIGTERM.
 
     Raises:
-        InputError: the data or the folder do not fit, or another sweep runs there.
+        InputError: the data, the folder or the cluster do not fit, or another sweep runs there.
+        RecordsError, StoreError: what lies at the sweep's address cannot be read, or nothing be written there.
     """
     began = time.time()
-    folder = Folder(sweep.out)
-    with alone(folder) as before:
+    with entered(sweep) as (folder, before):
         if before:
             print(f"the sweep that ran here ({before}) was cut off; what it has recorded and checkpointed is used")
-        recorded = _recorded(sweep)
+        recorded = recorded_here(sweep)
         if drafts := tidy(sweep.keeping, recorded, before=began):
             print(f"{drafts} unfinished files of it are removed")
+        sweep, looks = grown(sweep.going_on(folder.check(sweep)))
+        for line in (in_words(sweep, seen) for seen in looks if recorded):
+            print(line)
         cells = sweep.cells()
-        missing = _pending(sweep, cells, recorded)
+        missing = pending(sweep, cells, recorded)
         hindsight = Hindsight(folder.root, began)
-        outcome, left = _execute(sweep, cells, missing, folder, hindsight, some=bool(recorded))
+        outcome, left = _execute(sweep, cells, missing, folder, recorded, hindsight, address)
     if outcome.unwritable:
-        raise InputError(f"{outcome.unwritable}: free space, then run the same command again; nothing recorded is lost")
+        remedy = "when that is over," if sweep.remote else "free space, then"
+        raise InputError(f"{outcome.unwritable}: {remedy} run the same command again; nothing recorded is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
 def _execute(
-    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], folder: Folder, hindsight: Hindsight, *, some: bool
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    missing: Sequence[Cell],
+    folder: Folder,
+    recorded: Mapping[str, str],
+    hindsight: Hindsight,
+    address: str | None,
 ) -> tuple[Outcome, list[Cell]]:
     """Run the missing cells and show the results.
 
@@ -74,117 +88,82 @@ def _execute(
         cells: all that are planned.
         missing: those that are to be run.
         folder: where.
+        recorded: key -> status of what is recorded there.
         hindsight: holds the plan, if there is one, against what happens.
-        some: whether anything is recorded there.
+        address: of a cluster.
 
     Returns:
         What they came to, and the cells that are not done.
     """
-    sweep = sweep.going_on(folder.check(sweep))
     # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
     # What is cheap to refuse comes first: bringing real images into arrays can take long.
     if missing:
-        _check(sweep.recipe)
-    imagenet = weights(sweep, missing)
+        check_encoder(sweep.recipe)
+        if address is not None:
+            from sweep.joining import reached
+
+            address = reached(address)
+    imagenet = weights(sweep, cells if missing and sweep.until else missing)
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
+    files = [path.resolve() for path in (*source.files, *([imagenet.path] if imagenet else ()))]
     identity = source.fingerprint, imagenet.fingerprint if imagenet else None
     with ExitStack() as stack:
-        if missing:
-            from sweep.cluster import machine, started
-            from sweep.settle import settle
-
         folder.claim(sweep, *identity)
         logs.to_file(folder.log)
         if missing:
-            stack.enter_context(started(sweep.engine))
-            sweep, engine = settle(sweep, missing, machine())
+            from sweep.chronicle import Chronicle, machines
+            from sweep.cluster import started
+            from sweep.launch import room
+            from sweep.settle import settle
+
+            stack.enter_context(started(sweep.engine, address))
+            there = machine_for(sweep, address, files)
+            states = {cell.key: recorded.get(cell.key) for cell in cells}
+            chronicle = stack.enter_context(Chronicle(folder.progress, states, machines, sent=folder.send_soon))
+            if chronicle.note:
+                print(chronicle.note)
+            sweep, engine = settle(sweep, missing, there)
             folder.claim(sweep, *identity)
         announce(sweep, source)
         logbook = stack.enter_context(Logbook(sweep, folder))
-        if some:
-            logbook.fill(sweep.out, cells)
+        if recorded:
+            logbook.fill(sweep.root, cells)
         if not missing:
             print(_nothing(sweep, cells))
-            return Outcome(), show(sweep, cells, Outcome(), folder, logbook)
+            return Outcome(), _shown(sweep, Outcome(), folder, logbook)
         print(f"engine: {engine}")
         resumed = len(sweep.keeping.begun() & {cell.key for cell in missing})
         print(_plan(sweep, cells, missing, resumed), flush=True)
-        outcome = _run(sweep, missing, len(cells), source, imagenet, folder, logbook)
+
+        def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
+            logbook.expect(sweep.cells())
+            chronicle.expect(sweep.cells())
+            grows = address is not None
+            outcome = run_cells(sweep, missing, source, imagenet, there, folder, logbook, chronicle, grows=grows)
+            if outcome.stop and outcome.stop.at_once:
+                return outcome
+            how = Circumstances(
+                resumed=resumed,
+                troubles=sum(outcome.counts.values()),
+                stopped=bool(outcome.stop or outcome.unwritable),
+                at_once=max(room(sweep, there).at_once, chronicle.most),
+            )
+            return replace(outcome, forecast=hindsight.look_back(sweep, missing, how))
+
+        sweep, outcome = run_growing(sweep, missing, run, lambda larger: folder.claim(larger, *identity))
+        chronicle.end()
         if outcome.stop and outcome.stop.at_once:
             stopped_at_once()
             return outcome, list(missing)
-        how = Circumstances(
-            resumed=resumed, troubles=sum(outcome.counts.values()), stopped=bool(outcome.stop or outcome.unwritable)
-        )
-        outcome = replace(outcome, forecast=hindsight.look_back(sweep, missing, how))
-        return outcome, show(sweep, cells, outcome, folder, logbook)
+        return outcome, _shown(sweep, outcome, folder, logbook)
 
 
-def _run(
-    sweep: Sweep,
-    missing: Sequence[Cell],
-    total: int,
-    source: Source,
-    imagenet: Weights | None,
-    folder: Folder,
-    logbook: Logbook,
-) -> Outcome:
-    """Run the missing cells."""
-    from sweep.launch import launch
-    from sweep.recorder import Recorder
-    from sweep.watch import Watch
-
-    status = Status(total, total - len(missing))
-    origin = {
-        "commit": commit(),
-        "version": project_version(),
-        "data": source.fingerprint,
-        "source": source.title,
-        "task": sweep.recipe.data.task,
-    }
-    stop = Stop(sweep.keeping.stop)
-    recorder = Recorder(sweep, source.classes, origin, logbook, status, stop)
-    watch = Watch(sweep.patience, status)
-    try:
-        with stop.listening():
-            launch(sweep, missing, source, imagenet.path if imagenet else None, recorder, watch, stop, folder.logs)
-    except KeyboardInterrupt:
-        if not stop.asked:
-            raise
-    finally:
-        status.close()
-    return Outcome(
-        failures=recorder.failures,
-        counts=recorder.retries.counts,
-        unwritable=recorder.stopped,
-        stop=stop if stop.asked else None,
-    )
-
-
-def _check(recipe: Recipe) -> None:
-    """Make sure, before anything is run, that the encoder can be built.
-
-    Raises:
-        InputError: it cannot, or gives no feature map.
-    """
-    if recipe.encoder.name not in KNOWN:
-        from trainables.encoders import check_encoder  # here, because torch and timm take seconds to import
-
-        check_encoder(recipe.encoder, bands=recipe.data.bands)
-
-
-def _recorded(sweep: Sweep) -> dict[str, str]:
-    """Key -> status of what is recorded; what cannot be read is said."""
-    recorded = recorded_keys(sweep.out)
-    for path in recorded.unreadable:
-        print(f"{path} cannot be read and is not counted as recorded: its cell is run again")
-    return dict(recorded.status)
-
-
-def _pending(sweep: Sweep, cells: Sequence[Cell], recorded: Mapping[str, str]) -> list[Cell]:
-    """The cells that have no record; with --retry-failed just those that are recorded as failed."""
-    wanted = "failed" if sweep.retry_failed else None
-    return [cell for cell in cells if recorded.get(cell.key) == wanted]
+def _shown(sweep: Sweep, outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
+    """Show the results, and what --until has come to; returns the cells that are not done."""
+    left = show(sweep, sweep.cells(), outcome, folder, logbook)
+    if said := in_the_end(sweep):
+        print(f"\n{said}")
+    return left
 
 
 def _plan(sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], resumed: int) -> str:

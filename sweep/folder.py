@@ -1,12 +1,14 @@
 """A sweep's folder: it belongs to one recipe on one data set, and is where everything ends up."""
 
 import os
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.records import read_records, recorded_keys
 from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml, recipe_differences, to_yaml
+from sweep.remote import Store
 from trainables.engine import Engine
 
 
@@ -15,6 +17,27 @@ class Folder:
     """Names in a sweep's folder."""
 
     root: Path
+    store: Store | None = None
+    """What sends it to the sweep's address, where it has one."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return self.store.uri if self.store and self.store.uri else str(self.root)
+
+    def send(self, *paths: Path) -> None:
+        """Send files or folders of it to the sweep's address, where it has one.
+
+        Raises:
+            StoreError: one cannot be written there.
+        """
+        if self.store:
+            self.store.push(*paths)
+
+    def send_soon(self, path: Path) -> None:
+        """Send a file that is written again and again: in a thread, and left out where that takes long or fails."""
+        if self.store:
+            self.store.soon(path)
 
     @property
     def config(self) -> Path:
@@ -38,8 +61,9 @@ class Folder:
 
     @property
     def log(self) -> Path:
-        """What happened, and what libraries had to say about it."""
-        return self.logs / "sweep.log"
+        """What happened, and what libraries had to say about it. At an address there is one of each machine."""
+        remote = self.store is not None and self.store.uri is not None
+        return self.logs / (f"sweep-{socket.gethostname()}.log" if remote else "sweep.log")
 
     @property
     def tables(self) -> Path:
@@ -67,6 +91,16 @@ class Folder:
         return self.root / ".driver"
 
     @property
+    def progress(self) -> Path:
+        """What goes on, for `python -m sweep.status`."""
+        return self.root / "progress.json"
+
+    @property
+    def plan(self) -> Path:
+        """What `--plan` has foretold, and what came of it."""
+        return self.root / "plan.json"
+
+    @property
     def mlflow(self) -> Path:
         """The MLflow database, unless MLFLOW_TRACKING_URI names another."""
         return self.root / "mlflow.db"
@@ -91,14 +125,14 @@ class Folder:
             return None
         if changed := recipe_differences(before, sweep):
             raise InputError(
-                f"--out {self.root} holds the records of another recipe: {'; '.join(changed)}; choose another "
+                f"--out {self.name} holds the records of another recipe: {'; '.join(changed)}; choose another "
                 f"--out, or repeat its recipe with --config {self.config}"
             )
         for name, flag in (("precision", "--precision"), ("deterministic", "--engine.deterministic")):
             there, here = getattr(before.engine, name), getattr(sweep.engine, name)
             if "auto" not in (there, here) and there != here:
                 raise InputError(
-                    f"--out {self.root} holds records made with {name} {there}, not {here}: choose another --out, or "
+                    f"--out {self.name} holds records made with {name} {there}, not {here}: choose another --out, or "
                     f"change {flag}"
                 )
         return before
@@ -109,7 +143,7 @@ class Folder:
         except InputError as error:
             reason = str(error).removeprefix(f"--config {self.config}: ")
             raise InputError(
-                f"--out {self.root}: its sweep.yaml is damaged or of another version ({reason}): choose another "
+                f"--out {self.name}: its sweep.yaml is damaged or of another version ({reason}): choose another "
                 "--out, or delete that file if the records are this recipe's"
             ) from error
 
@@ -120,7 +154,7 @@ class Folder:
         records = read_records(self.root)
         if set(records.recipe) != {sweep.recipe.fingerprint}:
             raise InputError(
-                f"--out {self.root} holds records of another recipe and no sweep.yaml: choose another --out"
+                f"--out {self.name} holds records of another recipe and no sweep.yaml: choose another --out"
             )
         row = records.iloc[-1]
         engine = Engine(precision=row.precision, layout=row.layout, compile=row.compile, threads=int(row.threads))
@@ -131,13 +165,14 @@ class Folder:
 
         Raises:
             InputError: as `check`, or it belongs to other data, or cannot be written.
+            StoreError: it cannot be written at the sweep's address.
         """
         self.check(sweep)
         here = {self.data: (data, "on other data"), self.weights: (weights, "with other ImageNet weights")}
         for path, (value, how) in here.items():
             if value and path.exists() and (there := path.read_text().strip()) != value:
                 raise InputError(
-                    f"--out {self.root} holds records made {how} (fingerprint {there} there, {value} here): choose "
+                    f"--out {self.name} holds records made {how} (fingerprint {there} there, {value} here): choose "
                     "another --out"
                 )
         try:
@@ -148,6 +183,7 @@ class Folder:
             replace_text(self.config, to_yaml(sweep))
         except OSError as error:
             raise cannot_write(self.root, error) from error
+        self.send(*here, self.config)
 
 
 def cannot_write(root: Path, error: OSError) -> InputError:

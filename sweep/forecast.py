@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError, in_a_line
-from sweep.folder import cannot_write, replace_text
+from sweep.folder import Folder, cannot_write, replace_text
 from trainables.engine import Engine
 from trainables.pace import Part, seconds
 
@@ -125,7 +125,7 @@ _ADAPTER = TypeAdapter(Forecast)
 
 def place(root: Path) -> Path:
     """The plan's file in a sweep's folder."""
-    return root / "plan.json"
+    return Folder(root).plan
 
 
 def write(forecast: Forecast, root: Path) -> Path:

@@ -14,7 +14,7 @@ from sweep.config import Sweep, to_yaml
 from sweep.folder import replace_text
 from sweep.logbook import Logbook
 from sweep.rates import with_rate
-from sweep.search import Search, SearchFolder
+from sweep.search import Search, SearchFolder, beside
 from sweep.show import Outcome, python, reason_of, recorded_errors
 from trainables.cell import Cell
 
@@ -88,7 +88,7 @@ def filled(base: Sweep, chosen: Sequence[Choice]) -> Sweep:
     for choice in chosen:
         recipe = with_rate(recipe, choice.objective, choice.rate)
     name = base.preset if recipe == base.recipe else f"{base.preset.removesuffix(', changed')}, changed"
-    return replace(base, preset=name, recipe=recipe, out=base.out.with_name(f"{base.out.name}-chosen"))
+    return replace(base, preset=name, recipe=recipe, out=beside(base.out, "-chosen"))
 
 
 def _written(

@@ -18,7 +18,7 @@ from trainables.cell import Cell
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """How a command's cells ran, where that bears on a comparison."""
+    """How cells ran, where that bears on a comparison."""
 
     resumed: int = 0
     """Cells that went on from a checkpoint."""
@@ -26,6 +26,8 @@ class Circumstances:
     """Attempts that failed or were lost."""
     stopped: bool = False
     """Whether it was cut off."""
+    at_once: int
+    """Cells at the same time, at most."""
 
 
 class Hindsight:
@@ -46,31 +48,33 @@ class Hindsight:
             self._plan = None
 
     def look_back(self, sweep: Sweep, missing: Sequence[Cell], how: Circumstances) -> dict[str, float]:
-        """Compare, when the last cell has ended: print it, keep it in the plan's file.
+        """Compare, when the last cell has ended: print it, keep it in the plan's file. Once: of the cells that --until
+        asks for after that there was no plan.
 
         Args:
             sweep: as it ran.
-            missing: the cells that this command was to run.
+            missing: the cells that this command was to run at first.
             how: the circumstances.
 
         Returns:
             Numbers for MLflow; none without a plan, or with one of another recipe or engine.
         """
         took = time.time() - self._began
-        plan = self._plan
+        plan, self._plan = self._plan, None
         if plan is None:
             return {}
         if other := unlike(plan, sweep):
             print(f"the plan of {plan.made} is not compared: {other}")
             return {}
-        seconds = _seconds(self._root, missing)
+        planned = {key for key, _ in plan.cells}
+        seconds = _seconds(self._root, [cell for cell in missing if cell.key in planned])
         if not seconds:
+            print(f"nothing that ran was in the plan of {plan.made}, or is done: nothing is compared with it")
             return {}
         reasons = list(incomparable(plan, missing, how))
         losses = {
             name: _compared(plan.cell(name), sum(seconds[name]) / len(seconds[name]), cells=len(seconds[name]))
             for name in in_order(seconds)
-            if name in plan.parts
         }
         whole = None if reasons else _compared(plan.until_last(plan.at_once), took)
         told = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "losses": losses, "whole": whole}
@@ -98,6 +102,8 @@ def incomparable(plan: Forecast, missing: Sequence[Cell], how: Circumstances) ->
         yield "it was cut off"
     if {key for key, _ in plan.cells} != {cell.key for cell in missing}:
         yield f"the plan was of {len(plan.cells)} cells, other ones than the {len(missing)} that were to run"
+    if how.at_once != plan.at_once:
+        yield f"the plan was of {plan.at_once} cells at the same time, and {how.at_once} ran"
     if how.resumed:
         yield f"{how.resumed} cells went on from a checkpoint"
     if how.troubles:

@@ -1,18 +1,21 @@
 """Run the missing cells of a sweep with Ray Tune."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
+from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from datasets.source import Source
+from sweep.chronicle import Chronicle
 from sweep.config import Sweep
 from sweep.grid import cheapest_last
+from sweep.machine import Machine
+from sweep.nodes import Node, nodes
 from sweep.recorder import Recorder
 from sweep.searcher import GridSearcher
 from sweep.stopping import Stop
@@ -22,6 +25,8 @@ from trainables.cell import Cell
 
 LOST_WORKERS = 10
 """How often a cell goes on in another worker because its own was lost, before it is given up."""
+WAITING = 64
+"""Cells that Ray's autoscaler sees waiting at most, on a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,36 +37,39 @@ class Room:
     slots: int
     """Workers that are started at once."""
     at_once: int
-    """Cells that fit, on all machines."""
+    """Cells that fit, on all machines that there are."""
     a_machine: int
-    """Of these on the machine that has most."""
-    gpus: float
+    """Of these on the machine that cells go to first."""
+    gpus: int
     """GPUs of all machines."""
 
 
-def room(sweep: Sweep) -> Room:
-    """How Ray's machines are shared among cells of a sweep whose engine is settled."""
-    available = ray.cluster_resources()
-    gpus, threads = available.get("GPU", 0.0), sweep.engine.threads
+def room(sweep: Sweep, machine: Machine) -> Room:
+    """How Ray's machines are shared among cells of a sweep whose engine is settled.
+
+    Args:
+        sweep: what is run.
+        machine: the one that cells go to first.
+    """
+    threads, there = sweep.engine.threads, [node for node in nodes() if node.runs_cells]
     # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
-    memory = min(sweep.cell_memory * 1e9, available["memory"])
-    share = {"cpu": float(threads), "gpu": sweep.gpu_share if gpus else 0.0, "memory": memory}
-    fitting = [_fitting(node["Resources"], share) for node in ray.nodes() if node["Alive"]]
-    most = sweep.workers or sum(fitting)
+    memory = min(sweep.cell_memory * 1e9, machine.memory)
+    share = {"cpu": float(threads), "gpu": sweep.gpu_share if machine.gpus else 0.0, "memory": memory}
+    fitting = sum(_fitting(node, share) for node in there)
     return Room(
         share=share,
-        slots=sweep.workers or max(1, int(available["CPU"] // threads)),
-        at_once=max(1, min(most, sum(fitting))),
-        a_machine=max(1, min(most, max(fitting, default=1))),
-        gpus=gpus,
+        slots=sweep.workers or max(1, sum(node.cores // threads for node in there)),
+        at_once=max(1, min(sweep.workers or fitting, fitting)),
+        a_machine=max(1, min(sweep.workers or fitting, _fitting(machine, share))),
+        gpus=sum(node.gpus for node in there),
     )
 
 
-def _fitting(machine: dict[str, float], share: dict[str, float]) -> int:
+def _fitting(machine: Machine | Node, share: Mapping[str, float]) -> int:
     """Cells that fit on one machine at the same time."""
-    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+    has = {"cpu": machine.cores, "gpu": machine.gpus, "memory": machine.memory}
     # A tenth of a GPU fits ten times, whatever floats say.
-    return min(int(machine.get(names[name], 0.0) / needed + 1e-6) for name, needed in share.items() if needed)
+    return min(int(has[name] / needed + 1e-6) for name, needed in share.items() if needed)
 
 
 def launch(
@@ -69,15 +77,20 @@ def launch(
     cells: Sequence[Cell],
     source: Source,
     imagenet: Path | None,
+    machine: Machine,
     recorder: Recorder,
     watch: Watch,
+    chronicle: Chronicle,
     stop: Stop,
     logs: Path,
+    *,
+    grows: bool,
 ) -> None:
     """Run `cells` where Ray runs; what they give goes to the recorder.
 
     Workers are processes that run cell after cell. Each holds the engine's threads and, where there are GPUs,
     `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them.
+    Machines that join later get cells too.
     Cells that failed run once more at the end, those that did not fit beside others one at a time.
     """
     trainable = tune.with_parameters(
@@ -92,8 +105,8 @@ def launch(
     def handing_out(some: Sequence[Cell]) -> Searcher:
         return GridSearcher(some, closed=lambda: stop.asked)
 
-    first = handing_out(cheapest_last(cells, 2 * room(sweep).slots))
-    run_rounds(sweep, trainable, first, handing_out, recorder, watch, stop, logs)
+    first = handing_out(cheapest_last(cells, 2 * room(sweep, machine).slots))
+    run_rounds(sweep, trainable, first, handing_out, machine, recorder, watch, chronicle, stop, logs, grows=grows)
 
 
 def run_rounds(
@@ -101,21 +114,31 @@ def run_rounds(
     trainable: Any,
     first: Searcher,
     handing_out: Callable[[Sequence[Cell]], Searcher],
+    machine: Machine,
     recorder: Recorder,
     watch: Watch,
+    chronicle: Chronicle | None,
     stop: Stop,
     logs: Path,
+    *,
+    grows: bool,
 ) -> None:
-    """Run what `first` hands out, then what has to run again, `handing_out` that; the rest as in `launch`."""
-    fit, threads = room(sweep), sweep.engine.threads
-    # Else Tune starts one worker after the other, and each takes seconds to import torch.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(fit.slots)
-    rounds = _Rounds(recorder, watch, stop, logs)
+    """Run what `first` hands out, then what has to run again, `handing_out` that; the rest as in `launch`.
+
+    Without a chronicle there is no `progress.json`.
+    """
+    fit = room(sweep, machine)
+    # Else Tune starts one worker after the other, and each takes seconds to import torch. Where machines may
+    # join, cells that wait are what they are started for.
+    waiting = max(fit.slots, WAITING) if grows and not sweep.workers else fit.slots
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
+    callbacks = [recorder, watch, *([chronicle.follow(recorder)] if chronicle else [])]
+    rounds = _Rounds(recorder, callbacks, logs)
     rounds.run(tune.with_resources(trainable, fit.share), first, "ray", sweep.workers or None)
     if again := recorder.take_again():
         rounds.run(tune.with_resources(trainable, fit.share), handing_out(again), "ray-again", sweep.workers or None)
     if last := recorder.take_postponed():
-        alone = {"cpu": float(threads), "gpu": 1.0 if fit.gpus else 0.0}
+        alone = {"cpu": float(sweep.engine.threads), "gpu": 1.0 if machine.gpus else 0.0}
         rounds.run(tune.with_resources(trainable, alone), handing_out(last), "ray-alone", 1)
 
 
@@ -124,8 +147,7 @@ class _Rounds:
     """Tune's runs of one command."""
 
     recorder: Recorder
-    watch: Watch
-    stop: Stop
+    callbacks: list[Callback]
     logs: Path
 
     def run(self, trainable: Any, searcher: Searcher, name: str, at_once: int | None) -> None:
@@ -142,7 +164,7 @@ class _Rounds:
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=str(self.logs.resolve()),
-                callbacks=[self.recorder, self.watch],
+                callbacks=self.callbacks,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
                 stop=_Over(self.recorder),

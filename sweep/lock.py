@@ -33,7 +33,7 @@ def alone(folder: Folder) -> Iterator[str | None]:
     except Timeout:
         who = _said(folder) or "which has only just begun"
         raise InputError(
-            f"--out {folder.root} is in use by another sweep ({who}): wait for it, stop it, or choose another --out"
+            f"--out {folder.name} is in use by another sweep ({who}): wait for it, stop it, or choose another --out"
         ) from None
     except OSError as error:
         raise cannot_write(folder.root, error) from error

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 from analysis.records import read_curves, read_records, recorded_keys
 from sweep.config import Sweep
@@ -74,9 +75,18 @@ class Logbook:
 
     @property
     def runs(self) -> str:
-        """Where in MLflow's pages the runs are; its own first page is about language models."""
-        where = f"#/experiments/{self._tracking.experiment}/runs" if self._tracking else "#/experiments"
-        return f"{where}?workflowType=machine_learning"
+        """Where in MLflow's pages the sweep's cells are, best first, with their curves; its own first page is about
+        language models, and its list of runs shows no cell and no score."""
+        if not self._tracking:
+            return "#/experiments?workflowType=machine_learning"
+        asked = {
+            "workflowType": "machine_learning",
+            "searchFilter": f"tags.`mlflow.parentRunId`='{self._tracking.parent}'",
+            "orderByKey": "metrics.`test_f1_macro`",
+            "orderByAsc": "false",
+            "compareRunsMode": "CHART",
+        }
+        return f"#/experiments/{self._tracking.experiment}/runs?{urlencode(asked)}"
 
     def start(self, cell: Cell) -> None:
         """A cell has begun. Before MLflow is connected it is told with the cell's first points, to begin the sooner."""
@@ -99,6 +109,10 @@ class Logbook:
     def abandon(self, cell: Cell) -> None:
         """A cell has ended without a record."""
         self._write(lambda tracking: tracking.abandon(cell))
+
+    def expect(self, cells: Sequence[Cell]) -> None:
+        """More cells are planned than the sweep began with."""
+        self._cells = tuple(cells)
 
     def fill(self, folder: Path, cells: Sequence[Cell]) -> None:
         """Give cells that were recorded, but never finished in MLflow, the run they lack."""

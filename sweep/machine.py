@@ -17,6 +17,8 @@ class Machine:
     """Bytes of the host that processes may use."""
     torch: str
     """Version."""
+    node: str = ""
+    """Ray's name of it."""
 
 
 def processor() -> str:

@@ -63,7 +63,7 @@ class Task:
     def key(self) -> str:
         """16 hex digits. How long training goes on is left out, and what memory happens to be free."""
         pretrain = replace(self.recipe.pretrain, steps=1000, warmup=0, evaluations=1)
-        recipe, machine = replace(self.recipe, pretrain=pretrain), replace(self.machine, memory=0)
+        recipe, machine = replace(self.recipe, pretrain=pretrain), replace(self.machine, memory=0, node="")
         return digest(asdict(replace(self, recipe=recipe, machine=machine)))
 
     @property
@@ -83,10 +83,8 @@ def processes(task: Task, count: int) -> Iterator[Ask]:
     # No cores are asked of Ray, so that no count is too large for a machine; threads are set by hand.
     gpu = floor(1e4 / count) / 1e4 if task.machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=gpu)(_Trainer)
-    first = actor.remote(task)
-    node = ray.get(first.node.remote(), timeout=PATIENCE)
-    beside = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-    running = [first, *(beside.remote(task) for _ in range(count - 1))]
+    there = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(task.machine.node, soft=False))
+    running = [there.remote(task) for _ in range(count)]
 
     def together(answers: Sequence[Any]) -> tuple[list[Any], str]:
         """What all processes answer, and the first fault; the place of a process with a fault is taken by another."""
@@ -98,7 +96,7 @@ def processes(task: Task, count: int) -> Iterator[Ask]:
             except RayError as error:  # whatever it is, this engine is not for this machine
                 faults.append(" ".join(str(getattr(error, "cause", error)).split())[:200])
                 ray.kill(running[number])
-                running[number] = beside.remote(task)
+                running[number] = there.remote(task)
         return found, (faults or [""])[0]
 
     def ask(engine: Engine, cells: int) -> Measured:
@@ -131,10 +129,6 @@ class _Trainer:
         torch.backends.cudnn.benchmark = True
         self._step: Any = None
         self._without = _peak_memory()
-
-    def node(self) -> str:
-        """Ray's name of the node it runs on."""
-        return ray.get_runtime_context().get_node_id()
 
     def prepare(self, engine: Engine) -> float:
         """Make a step with this engine, and the loss after three of them."""

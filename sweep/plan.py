@@ -4,15 +4,14 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from analysis.records import recorded_keys
 from analysis.tables import aligned, in_order
 from datasets.registry import load
 from sweep import forecast, logs
 from sweep.config import Sweep
-from sweep.folder import Folder
 from sweep.forecast import CELL_BYTES, FOLDER_BYTES, Forecast
 from sweep.grid import cheapest_last
-from sweep.lock import alone
+from sweep.growing import grown, most_further
+from sweep.preparing import check_encoder, entered, machine_for, pending, recorded_here
 from sweep.prices import Prices
 from trainables.cell import Cell
 
@@ -20,61 +19,78 @@ MOST_ROWS = 8
 """Numbers of workers that a plan shows."""
 
 
-def plan(sweep: Sweep, prices: Prices) -> int:
+def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
     """Measure, print the plan and write `plan.json` into the sweep's folder; no cell is run and nothing else written.
+
+    Args:
+        sweep: what was asked for.
+        prices: what its hours cost.
+        address: of the Ray cluster that would run it, one of whose machines measures; None: Ray is started here.
 
     Returns:
         0.
 
     Raises:
-        InputError: the data or the folder do not fit, or a sweep runs there.
+        InputError: the data, the folder or the cluster do not fit, or a sweep runs there.
+        RecordsError, StoreError: what lies at the sweep's address cannot be read, or the plan not be written there.
     """
     began = time.monotonic()
-    folder = Folder(sweep.out)
-    cells = sweep.cells()
-    with alone(folder):
-        sweep = sweep.going_on(folder.check(sweep))
-        recorded = recorded_keys(sweep.out).status
-        wanted = "failed" if sweep.retry_failed else None
-        missing = [cell for cell in cells if recorded.get(cell.key) == wanted]
+    with entered(sweep) as (folder, _):
+        recorded = recorded_here(sweep)
+        sweep, _ = grown(sweep.going_on(folder.check(sweep)))
+        cells = sweep.cells()
+        missing = pending(sweep, cells, recorded)
         print(f"{len(cells)} cells: {len(cells) - len(missing)} recorded, {len(missing)} to run", flush=True)
         if not missing:
             print("nothing is left to plan")
             return 0
-        made = measured(sweep, cells, missing, began)
-        path = forecast.write(made, sweep.out)
+        made = measured(sweep, cells, missing, began, address)
+        forecast.write(made, folder.root)
+        folder.send(folder.plan)
     print("\n".join(lines(made, prices)))
-    print(f"written to {path}; the sweep compares it with what happens")
+    if further := most_further(sweep) if sweep.until else 0:
+        print(
+            f"{further} more cells at most, where --until {sweep.until!r} asks for further seeds, are not in this plan"
+        )
+    print(f"written to {folder.name}/{folder.plan.name}; the sweep compares it with what happens")
     return 0
 
 
-def measured(sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], began: float) -> Forecast:
-    """The forecast, after some real steps of each loss on Ray's machine.
+def measured(
+    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], began: float, address: str | None
+) -> Forecast:
+    """The forecast, after some real steps of each loss on the machine that cells go to first.
 
     Args:
         sweep: what was asked for.
         cells: all that are planned.
         missing: those that are to be run.
         began: when the command did, by `time.monotonic`.
+        address: of a cluster.
 
     Raises:
-        InputError: the data do not fit, or the cells cannot run here.
+        InputError: the data or the cluster do not fit, or the cells cannot run there.
     """
+    check_encoder(sweep.recipe)
+    if address is not None:
+        from sweep.joining import reached
+
+        address = reached(address)
     logs.nowhere()
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
-    from sweep.cluster import machine, started
+    from sweep.cluster import started
     from sweep.launch import room
     from sweep.rehearsing import rehearsers
     from sweep.settle import settle
 
-    with started(sweep.engine):
-        here = machine()
+    with started(sweep.engine, address):
+        here = machine_for(sweep, address, [path.resolve() for path in source.files])
         before = time.monotonic()
         sweep, engine = settle(sweep, missing, here)
         settling = time.monotonic() - before  # a sweep finds the choice in the cache
         print(f"engine: {engine}", flush=True)
-        fit = room(sweep)
-        with rehearsers(sweep, source, fit.a_machine, gpu=here.gpus > 0) as together:
+        fit = room(sweep, here)
+        with rehearsers(sweep, source, here, fit.a_machine) as together:
             start = time.monotonic() - began - settling
             parts = {}
             for cell in firsts(missing):

@@ -1,6 +1,7 @@
 """Driver-side Ray Tune callback: what workers report becomes records, curves and MLflow runs."""
 
 import logging
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,10 +13,12 @@ from analysis.errors import RecordsError
 from analysis.predictions import Prediction, write_predictions
 from analysis.records import write_curves, write_record
 from sweep.config import Sweep
+from sweep.folder import Folder
 from sweep.logbook import Logbook
+from sweep.remote import Store, StoreError
 from sweep.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row
-from sweep.status import Status
 from sweep.stopping import Stop
+from sweep.terminal import Terminal
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
@@ -33,17 +36,29 @@ class Recorder(Callback):
         classes: tuple[str, ...],
         origin: Mapping[str, Any],
         logbook: Logbook,
-        status: Status,
+        terminal: Terminal,
         stop: Stop,
+        store: Store | None = None,
         *,
         score: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:
-        """`origin` is the provenance that all cells share: commit, version, data fingerprint; `score` makes of a row
-        what the terminal shows of it, by default the test score."""
+        """What all cells share, and where what they give goes.
+
+        Args:
+            sweep: what is run.
+            classes: names of the classes.
+            origin: provenance: commit, version, data fingerprint.
+            logbook: MLflow.
+            terminal: what is shown.
+            stop: whether the sweep is to end.
+            store: sends what is recorded to the sweep's address, where it has one.
+            score: makes of a row what the terminal shows of it; by default the test score.
+        """
         self._sweep, self._classes, self._origin = sweep, classes, origin
-        self._logbook, self._status, self._stop = logbook, status, stop
+        self._logbook, self._terminal, self._stop = logbook, terminal, stop
         self._score = score or tested
-        self._keeping = sweep.keeping
+        self._keeping, self._store = sweep.keeping, store or Store(sweep.root)
+        self._log = Folder(sweep.root, store).log.relative_to(sweep.root).as_posix()
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
         self.failures: dict[str, str] = {}
@@ -70,7 +85,7 @@ class Recorder(Callback):
         cell = _cell(trial)
         self._running.add(cell.key)
         self.retries.begin(cell)
-        self._status.start(cell)
+        self._terminal.start(cell)
         self._logbook.start(cell)
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
@@ -97,7 +112,7 @@ class Recorder(Callback):
         self.retries.counts[LOST] += 1
         self._running.discard(cell.key)
         log.warning("%s: its worker was lost, %d of %d times", cell, trial.num_failures, trial.max_failures)
-        self._status.leave(cell)
+        self._terminal.leave(cell)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Ray gave the cell up: its worker was lost too often."""
@@ -113,10 +128,13 @@ class Recorder(Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a turn of Ray's loop."""
+        self.stopped = self.stopped or self._store.lost
+        if self._terminal.unread and not self._stop.asked:
+            self._stop.ask(signal.SIGPIPE)
         if line := self._stop.take_note():
             log.warning(line)
-            self._status.note(line)
-        self._status.refresh(every=1.0)
+            self._terminal.note(line)
+        self._terminal.refresh(every=1.0)
 
     def take_again(self) -> tuple[Cell, ...]:
         """The cells that had an error, for their second try; none where the sweep is to end."""
@@ -142,10 +160,7 @@ class Recorder(Callback):
             **self._origin,
         }
         try:
-            write_curves(self._sweep.out, cell.key, curves)
-            if examples:
-                write_predictions(self._sweep.out, cell.key, [Prediction(key=cell.key, **one) for one in examples])
-            write_record(self._sweep.out, row, self._classes)
+            self._write(cell, row, curves, examples)
         except RecordsError as error:  # the cell's fault and no other's
             self._give_up(cell, f"not recorded: {error}")
             return
@@ -160,11 +175,30 @@ class Recorder(Callback):
         if row["status"] == "failed":
             reason = tables.reason(str(row["error"]))
             self.failures[cell.key] = reason
-            self._status.end(cell, None, None, reason)
+            self._terminal.end(cell, None, None, reason)
         else:
             self.failures.pop(cell.key, None)
             log.info("%s: %s in %.1f s", cell, self._score(row), row["seconds"])
-            self._status.end(cell, self._score(row), row["seconds"])
+            self._terminal.end(cell, self._score(row), row["seconds"])
+
+    def _write(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
+        """Write all of a cell, the record last: with that it is recorded, here and at the sweep's address.
+
+        Raises:
+            RecordsError: the row is no record.
+            OSError: it cannot be written; the cell is not recorded then.
+        """
+        root = self._sweep.root
+        self._store.push(write_curves(root, cell.key, curves))
+        if examples:
+            found = [Prediction(key=cell.key, **one) for one in examples]
+            self._store.push(write_predictions(root, cell.key, found))
+        record = write_record(root, row, self._classes)
+        try:
+            self._store.push(record)
+        except StoreError:
+            record.unlink()  # what lies at the address counts
+            raise
 
     def _failed(
         self,
@@ -183,13 +217,14 @@ class Recorder(Callback):
             return
         self._running.discard(cell.key)
         self.retries.counts[kind] += 1
-        failure = Failure(kind=kind, reason=reason, traceback=traceback, tries=self.retries.tries(cell))
+        tries = self.retries.tries(cell)
+        failure = Failure(kind=kind, reason=reason, traceback=traceback, tries=tries, log=self._log)
         self.failures[cell.key] = str(failure)
         log.error("%s: %s\n%s", cell, failure, traceback)
         # The same seed diverges again.
         if kind != DIVERGED and self.retries.once_more(cell, kind):
             (self._again if kind == ERROR else self._postponed)[cell.key] = cell
-            self._status.postpone(cell, reason, alone=kind != ERROR)
+            self._terminal.postpone(cell, reason, alone=kind != ERROR)
         elif kind == LOST:
             self._give_up(cell, str(failure))
         else:
@@ -202,14 +237,14 @@ class Recorder(Callback):
         self.failures[cell.key] = reason
         self._running.discard(cell.key)
         self._logbook.abandon(cell)
-        self._status.end(cell, None, None, reason)
+        self._terminal.end(cell, None, None, reason)
 
     def _leave(self, cell: Cell, reason: str) -> None:
         """The cell has stopped because it was asked to."""
         self.failures[cell.key] = reason
         self._running.discard(cell.key)
         self._logbook.abandon(cell)
-        self._status.leave(cell)
+        self._terminal.leave(cell)
 
 
 def tested(row: Mapping[str, Any]) -> str:

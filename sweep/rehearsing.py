@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from datasets.errors import InputError, reason
 from datasets.source import Source
 from sweep.config import Sweep
+from sweep.machine import Machine
 from trainables.cell import Cell
 from trainables.pace import Part, mean
 
@@ -25,29 +26,29 @@ PATIENCE = 1800.0
 
 
 @contextmanager
-def rehearsers(sweep: Sweep, source: Source, at_once: int, *, gpu: bool) -> Iterator["Rehearsers"]:
-    """Workers on one machine that rehearse at the same time.
+def rehearsers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> Iterator["Rehearsers"]:
+    """Workers on the machine that rehearse at the same time.
 
     Args:
         sweep: with its engine settled.
         source: the data.
-        at_once: how many cells one machine runs at the same time.
-        gpu: whether each takes its share of one.
+        machine: where.
+        at_once: how many cells it runs at the same time.
+
+    Raises:
+        InputError: a worker cannot start.
     """
     # No cores are asked of Ray: their number is right already, and threads are set by hand.
-    share = sweep.gpu_share if gpu else 0.0
+    share = sweep.gpu_share if machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=share)(_Rehearser)
     data = ray.put(source)
-    first = actor.remote(sweep, data)
+    there = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node, soft=False))
+    running = [there.remote(sweep, data) for _ in range(at_once)]
     try:
-        node = ray.get(first.node.remote(), timeout=PATIENCE)
-    except RayError as error:
-        ray.kill(first)
-        raise _refusal("a worker cannot start", error) from error
-    beside = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-    running = [first, *(beside.remote(sweep, data) for _ in range(at_once - 1))]
-    try:
-        ray.get([one.node.remote() for one in running], timeout=PATIENCE)
+        try:
+            ray.get([one.ready.remote() for one in running], timeout=PATIENCE)
+        except RayError as error:
+            raise _refusal("a worker cannot start", error) from error
         yield Rehearsers(running)
     finally:
         for one in running:
@@ -105,9 +106,8 @@ class _Rehearser:
         torch.backends.cudnn.benchmark = not sweep.engine.deterministic
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def node(self) -> str:
-        """Ray's name of the node it runs on."""
-        return ray.get_runtime_context().get_node_id()
+    def ready(self) -> None:
+        """It has started."""
 
     def rehearse(self, cell: Cell, size: Mapping[str, int] | None) -> tuple[Part, ...]:
         """Seconds of each part; None is the shortest size."""

@@ -10,6 +10,7 @@ from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml, to_yaml
 from sweep.folder import Folder, replace_text
 from sweep.rates import FIELDS, with_rate
+from sweep.until import Grown
 from trainables.cell import Cell
 from trainables.recipe import Recipe
 
@@ -51,6 +52,13 @@ class Search:
         if self.sweep.rho != (0.0,) or self.sweep.retry_failed:
             raise InputError(
                 "--rho and --retry-failed are for sweep.run: a search is at rho 0, and what failed stays out"
+            )
+        if self.sweep.until or self.sweep.max_seeds:
+            raise InputError("--until and --max-seeds are for sweep.run: a search has just its --seeds")
+        if self.sweep.remote:
+            raise InputError(
+                f"--out {self.sweep.remote}: a search needs a folder on this machine: give --out FOLDER; the sweep "
+                "that it writes may go to an address"
             )
         if len(set(self.sweep.seeds)) < len(self.sweep.seeds):
             raise InputError("--seeds: each seed once")
@@ -98,11 +106,19 @@ def searched(base: Sweep) -> Search:
         objectives=losses or base.objectives,
         rho=(0.0,),
         seeds=SEEDS,
-        out=base.out.with_name(f"{base.out.name}-lr"),
+        until="",
+        max_seeds=0,
+        grown=Grown(),
+        out=beside(Path("results", base.out.rsplit("/", 1)[1]) if isinstance(base.out, str) else base.out, "-lr"),
         report=False,
         retry_failed=False,
     )
     return Search(sweep=sweep)
+
+
+def beside(out: str | Path, more: str) -> str | Path:
+    """A folder or address beside this one, with more to its name."""
+    return f"{out}{more}" if isinstance(out, str) else out.with_name(f"{out.name}{more}")
 
 
 def to_fill(search: Search, base: Sweep) -> Sweep:
@@ -113,6 +129,8 @@ def to_fill(search: Search, base: Sweep) -> Sweep:
         objectives=base.objectives,
         rho=base.rho,
         seeds=base.seeds,
+        until=base.until,
+        max_seeds=base.max_seeds,
         out=base.out,
         report=base.report,
         retry_failed=base.retry_failed,

@@ -19,12 +19,13 @@ from sweep.config import Sweep
 from sweep.found import conclude
 from sweep.lock import alone
 from sweep.logbook import Logbook
+from sweep.machine import Machine
 from sweep.provenance import commit, project_version
 from sweep.rates import rate_of
 from sweep.search import Search, SearchFolder
 from sweep.show import Outcome, stopped_at_once
-from sweep.status import Status
 from sweep.stopping import Stop
+from sweep.terminal import Terminal
 from sweep.tidying import tidy
 from trainables.cell import Cell
 
@@ -79,7 +80,7 @@ def search_rates(search: Search, base: Sweep) -> int:
         InputError: the data or the folder do not fit, or another command runs there.
     """
     began = time.time()
-    folder = SearchFolder(search.sweep.out)
+    folder = SearchFolder(search.sweep.root)
     folder.own()
     with alone(folder) as before:
         if before:
@@ -94,7 +95,8 @@ def search_rates(search: Search, base: Sweep) -> int:
             folder.claim(sweep, source.fingerprint)
             logs.to_file(folder.log)
             stack.enter_context(started(sweep.engine))
-            sweep, engine = settle(sweep, [search.cell(name, search.rates[0], 0) for name in search.losses], machine())
+            there = machine(sweep.engine.threads)
+            sweep, engine = settle(sweep, [search.cell(name, search.rates[0], 0) for name in search.losses], there)
             search = search.settled(sweep)
             folder.claim(sweep, source.fingerprint)
             print(f"learning rates for {base.preset} in {sweep.out}, on {source.title}\nengine: {engine}", flush=True)
@@ -106,7 +108,7 @@ def search_rates(search: Search, base: Sweep) -> int:
                 logbook.fill(folder.root, tried.cells)
             stop = Stop(sweep.keeping.stop)
             with stop.listening():
-                outcome, left = _climb(search, folder, source, logbook, tried, stop)
+                outcome, left = _climb(search, folder, source, there, logbook, tried, stop)
             if stop.at_once:
                 stopped_at_once()
                 return stop.code
@@ -117,7 +119,13 @@ def search_rates(search: Search, base: Sweep) -> int:
 
 
 def _climb(
-    search: Search, folder: SearchFolder, source: Source, logbook: Logbook, tried: Tried, stop: Stop
+    search: Search,
+    folder: SearchFolder,
+    source: Source,
+    machine: Machine,
+    logbook: Logbook,
+    tried: Tried,
+    stop: Stop,
 ) -> tuple[Outcome, list[Cell]]:
     """A seed after the other; returns how the last one went, and the cells that were to run and are not recorded."""
     outcome = Outcome()
@@ -132,7 +140,7 @@ def _climb(
             continue
         if number and stop.asked:  # it came when the seed before was just done
             return outcome, missing
-        outcome = _rung(search, folder, source, logbook, tried, stop, missing, proposals)
+        outcome = _rung(search, folder, source, machine, logbook, tried, stop, missing, proposals)
         tried.scores = scores(folder)
         if left := unfinished(search, tried, seed, proposed=number == 0):
             return outcome, left
@@ -172,6 +180,7 @@ def _rung(
     search: Search,
     folder: SearchFolder,
     source: Source,
+    machine: Machine,
     logbook: Logbook,
     tried: Tried,
     stop: Stop,
@@ -198,7 +207,7 @@ def _rung(
         return f"{rate} validation F1 {100 * row['val_f1_macro']:5.1f} %"
 
     sweep = search.sweep
-    status = Status(len(cells), 0)
+    terminal = Terminal(len(cells), 0)
     origin = {
         "commit": commit(),
         "version": project_version(),
@@ -206,18 +215,30 @@ def _rung(
         "source": source.title,
         "task": sweep.recipe.data.task,
     }
-    recorder = Recorder(sweep, source.classes, origin, logbook, status, stop, score=said)
+    recorder = Recorder(sweep, source.classes, origin, logbook, terminal, stop, score=said)
     trainable = tune.with_parameters(
         try_rate, recipe=sweep.recipe, source=source, engine=sweep.engine, imagenet=None, keeping=sweep.keeping
     )
-    watch = Watch(sweep.patience, status)
+    watch = Watch(sweep.patience, terminal)
     try:
-        run_rounds(sweep, trainable, proposals or handing_out(cells), handing_out, recorder, watch, stop, folder.logs)
+        run_rounds(
+            sweep,
+            trainable,
+            proposals or handing_out(cells),
+            handing_out,
+            machine,
+            recorder,
+            watch,
+            None,  # how many cells there will be is not known before the last seed
+            stop,
+            folder.logs,
+            grows=False,
+        )
     except KeyboardInterrupt:
         if not stop.asked:
             raise
     finally:
-        status.close()
+        terminal.close()
     return Outcome(
         failures=recorder.failures,
         counts=recorder.retries.counts,

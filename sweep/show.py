@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import tables
 from analysis.comparisons import by_objective
 from analysis.differences import noisy_minus_exposure
+from analysis.intervals import LEVEL
 from analysis.records import compact, read_records, recorded_keys
 from analysis.studies import headline
 from analysis.tables import reason as reason_of
@@ -47,14 +48,29 @@ class Outcome:
     forecast: Mapping[str, float] = field(default_factory=dict)
     """How far the plan was off, for MLflow."""
 
+    def followed_by(self, after: "Outcome") -> "Outcome":
+        """What both came to, one after the other."""
+        kinds = {**self.counts, **after.counts}
+        return Outcome(
+            failures={**self.failures, **after.failures},
+            counts={kind: self.counts.get(kind, 0) + after.counts.get(kind, 0) for kind in kinds},
+            unwritable=after.unwritable,
+            stop=after.stop,
+            forecast={**self.forecast, **after.forecast},
+        )
+
 
 def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
-    """Print and log tables, places and what is missing; returns the planned cells that are not done."""
-    done = {key for key, status in recorded_keys(sweep.out).status.items() if status == "done"}
+    """Print and log tables, places and what is missing; returns the planned cells that are not done.
+
+    Raises:
+        StoreError: the tables cannot be written at the sweep's address.
+    """
+    done = {key for key, status in recorded_keys(sweep.root).status.items() if status == "done"}
     left = [cell for cell in cells if cell.key not in done]
     if done:
-        summary = compact(sweep.out)
-        records = read_records(sweep.out)
+        summary = compact(sweep.root)
+        records = read_records(sweep.root)
         text = tables.render(records)
         folder.tables.write_text(text + "\n")
         print(f"\n{text}\n")
@@ -62,11 +78,15 @@ def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, 
         if outcome.stop is None:  # else there is no time for it
             artifacts += _report(folder) if sweep.report else []
             logbook.fill_again()
-            logbook.end(not left, {**parent_metrics(records), **outcome.forecast}, artifacts)
-        print(f"records   {sweep.out / 'records'}\nsummary   {summary}")
+            logbook.end(not left, parent_metrics(records, sweep.grown.level) | dict(outcome.forecast), artifacts)
+        if outcome.unwritable is None:
+            folder.send(*artifacts)
+        print(f"records   {folder.name}/records\nsummary   {_shown(folder, summary)}")
         if folder.report in artifacts:
-            print(f"report    {folder.report}\nfigures   {folder.figures}")
-    print(f"logs      {folder.log}")
+            print(f"report    {_shown(folder, folder.report)}\nfigures   {_shown(folder, folder.figures)}")
+    if outcome.unwritable is None:
+        folder.send(folder.log, folder.progress, folder.plan)
+    print(f"logs      {_shown(folder, folder.log)}")
     print(f"MLflow    {python()} -m mlflow ui --backend-store-uri {shlex.quote(logbook.uri)}")
     print(f"          then http://127.0.0.1:5000/{logbook.runs}")
     if logbook.fault:
@@ -83,8 +103,8 @@ def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, 
 
 def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cell], outcome: Outcome) -> None:
     """Each cell that is not done with the reason, and how to go on."""
-    failed = recorded_errors(sweep.out)
-    begun = sweep.keeping.begun()
+    failed = recorded_errors(sweep.root)
+    begun = set() if sweep.remote and outcome.unwritable else sweep.keeping.begun()
     print(f"\n{len(left)} of {len(cells)} cells are missing:")
     for cell in left:
         reason = outcome.failures.get(cell.key) or reason_of(failed.get(cell.key, "")) or "not finished"
@@ -96,6 +116,11 @@ def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cel
         print(f"with --retry-failed it runs just those recorded as failed ({again}) once more")
     if outcome.stop:
         print(f"to go on: {_command()}")
+
+
+def _shown(folder: Folder, path: Path) -> str:
+    """Where something of the folder is found: at its address, if it has one."""
+    return f"{folder.name}/{path.relative_to(folder.root).as_posix()}"
 
 
 def recorded_errors(folder: Path) -> dict[str, str]:
@@ -126,7 +151,7 @@ def _report(folder: Folder) -> list[Path]:
 
     try:
         joined = read_sweeps([folder.root])
-        print(f"the paper's sentences: {count_verdicts(judge(joined.records))}; see the report\n")
+        print(f"the paper's sentences: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
         drawn = draw_all(joined.records, joined.folders)
         save(drawn, folder.figures)
         folder.report.write_text(html(joined, drawn), encoding="utf-8")
@@ -137,9 +162,9 @@ def _report(folder: Folder) -> list[Path]:
     return [folder.report, folder.figures]
 
 
-def parent_metrics(records: pd.DataFrame) -> dict[str, float]:
+def parent_metrics(records: pd.DataFrame, level: float = LEVEL) -> dict[str, float]:
     """Noisy minus exposure a loss, with its interval over seeds, for the parent run in MLflow."""
-    rows = by_objective(noisy_minus_exposure(records, headline(records))).to_dict("records")
+    rows = by_objective(noisy_minus_exposure(records, headline(records)), level=level).to_dict("records")
     names = ("mean", "std", "low", "high")
     found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in names}
     return {name: value for name, value in found.items() if pd.notna(value)}

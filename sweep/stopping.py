@@ -3,12 +3,16 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+from sweep.keeping import STOP
+from sweep.remote import Store
 
 CELLS = 5.0
 """Seconds after SIGTERM that cells have for their checkpoints. Whoever sends it, kills some seconds later."""
@@ -38,9 +42,11 @@ def terminable() -> Iterator[None]:
 class Stop:
     """Whether running cells are to stop, and who asked for it."""
 
-    def __init__(self, file: Path) -> None:
-        """`file` is what tells workers; its folder is made while signals are listened to."""
-        self._file = file
+    def __init__(self, file: Path, store: Store | None = None) -> None:
+        """`file` is what tells workers; its folder is made while signals are listened to. `store`: where the sweep is
+        at an address, there too."""
+        self._file, self._store = file, store if store and store.uri else None
+        self._telling: threading.Thread | None = None
         self._told = False
         self._due = 0.0
         self.signal = 0
@@ -76,12 +82,25 @@ class Stop:
             with suppress(OSError):
                 self._file.unlink(missing_ok=True)
                 self._file.parent.rmdir()  # unless there are checkpoints
+            self._take_back()
+
+    def ask(self, number: int) -> None:
+        """Ask cells to stop, as the signal of this number does."""
+        self.signal = number
+        with suppress(OSError):  # a full disk: cells go on until the second signal or the deadline
+            self._file.parent.mkdir(exist_ok=True)
+            self._file.touch()
+        if self._store and not self._telling:  # a handler has no time to wait for an answer
+            self._telling = threading.Thread(target=self._tell, args=(self._store,), name="stop", daemon=True)
+            self._telling.start()
 
     def take_note(self) -> str | None:
         """What is to be said, once: in the driver's loop, since a handler may have come in the middle of a print."""
         if not self.asked or self._told:
             return None
         self._told = True
+        if self.signal == signal.SIGPIPE:
+            return "nobody reads what the sweep says: it stops, and running cells write their checkpoints"
         if self.signal == signal.SIGTERM:
             return f"SIGTERM: running cells write their checkpoints, for {CELLS:g} s at most"
         return "stopping: running cells write their checkpoints; Ctrl-C again stops at once"
@@ -91,24 +110,29 @@ class Stop:
             self.at_once = True
             _deadline(GONE, _leave(self.signal))
             raise KeyboardInterrupt
-        self._ask(number)
+        self.ask(number)
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         if self.signal != signal.SIGTERM:  # after a Ctrl-C it still has its deadline
             self._due = time.monotonic() + GONE
             _deadline(CELLS, self._cut_off)
-        self._ask(number)
+        self.ask(number)
 
     def _cut_off(self, number: int, frame: FrameType | None) -> None:
         self.at_once = True
         _deadline(GONE - CELLS, _leave(signal.SIGTERM))
         raise Terminated
 
-    def _ask(self, number: int) -> None:
-        self.signal = number
-        with suppress(OSError):  # a full disk: cells go on until the second signal or the deadline
-            self._file.parent.mkdir(exist_ok=True)
-            self._file.touch()
+    def _tell(self, store: Store) -> None:
+        with suppress(OSError):
+            store.write(STOP, b"")
+
+    def _take_back(self) -> None:
+        """Remove the word at the address; where that does not answer, the next command does."""
+        if self._store and self._telling:
+            self._telling.join(1.0)
+            with suppress(OSError):
+                self._store.remove(STOP, once=True)
 
 
 def _deadline(seconds: float, then: Handler) -> None:

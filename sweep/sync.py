@@ -11,26 +11,33 @@ from analysis.commandline import exit_with
 from analysis.coverage import COORDINATES
 from analysis.errors import RecordsError
 from analysis.records import read_records
+from analysis.remote import checked, fetch, is_remote, place, working_copy
 from datasets.errors import InputError
 from sweep.config import from_yaml
 from sweep.folder import Folder
 from sweep.lock import alone
 from sweep.logbook import fill
+from sweep.remote import Store
 from sweep.show import parent_metrics
 from trainables.cell import Cell
 
 
-def sync(root: Path, uri: str | None) -> str:
+def sync(where: Path | str, uri: str | None) -> str:
     """Fill the MLflow at `uri`, or the database in the folder, and say in a line what was done.
 
     Raises:
-        InputError: no sweep's folder, a sweep runs there, or no MLflow at `uri`.
+        InputError: no sweep's folder or address, a sweep runs there, or no MLflow at `uri`.
         RecordsError: there are no records, or one cannot be read.
     """
-    folder = Folder(root)
+    address = checked(where) if is_remote(where) else None
+    root = working_copy(address) if address else Path(where)
+    folder = Folder(root, Store(root, address))
+    if address:
+        with alone(folder):
+            fetch(address, root)
     if not folder.config.exists():
-        raise InputError(f"{root}: there is no sweep.yaml, so it is no sweep's folder")
-    sweep = replace(from_yaml(folder.config), out=root)
+        raise InputError(f"{folder.name}: there is no sweep.yaml, so it is no sweep's folder")
+    sweep = replace(from_yaml(folder.config), out=address or root)
     records = read_records(root)
     # Those of the records, not of the grid: sweep.yaml may be that of a part.
     names = ("dataset", *COORDINATES, "recipe")
@@ -44,7 +51,9 @@ def sync(root: Path, uri: str | None) -> str:
             filled = fill(tracking, root, cells)
             complete = {cell.key for cell in sweep.cells()} <= set(records["key"][records["status"] == "done"])
             there = [folder.tables, folder.config, folder.report, folder.figures, root / "summary.parquet"]
-            tracking.end(complete, parent_metrics(records), [path for path in there if path.exists()])
+            tracking.end(
+                complete, parent_metrics(records, sweep.grown.level), [path for path in there if path.exists()]
+            )
         except TRACKING_ERRORS as error:
             raise InputError(
                 f"MLflow at {where} stopped answering ({' '.join(str(error).split())[:200]}): run the same command "
@@ -56,7 +65,7 @@ def sync(root: Path, uri: str | None) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the command line; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m sweep.sync", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a sweep's folder")
+    parser.add_argument("folder", type=place, metavar="DIR", help="a sweep's folder, here or at s3://")
     parser.add_argument(
         "--to",
         metavar="URI",

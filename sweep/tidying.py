@@ -1,11 +1,12 @@
 """What a killed driver has left in a sweep's folder, taken away by the next one."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from sweep.keeping import Keeping
+from sweep.keeping import STOP, Keeping
 
 DRAFTS = (".part", ".tmp")
 """How names of files end that are not whole yet; they begin with a dot, too."""
@@ -16,6 +17,8 @@ FOREIGN = ("logs", "mlartifacts")
 def tidy(keeping: Keeping, recorded: Mapping[str, str], *, before: float) -> int:
     """Remove drafts of files, checkpoints of recorded cells and a request to stop; call it under the folder's lock.
 
+    Of a sweep at an address, both here and there.
+
     Args:
         keeping: names the places.
         recorded: key -> status of the cells that have a record.
@@ -23,13 +26,22 @@ def tidy(keeping: Keeping, recorded: Mapping[str, str], *, before: float) -> int
 
     Returns:
         How many drafts there were.
+
+    Raises:
+        StoreError: the address does not answer.
     """
     keeping.stop.unlink(missing_ok=True)
+    if keeping.remote:
+        keeping.store.remove(STOP)
+        for key in keeping.begun() & recorded.keys():
+            keeping.forget(key)
+        for place in keeping.local.glob(".fetch-*.tmp"):  # a driver was killed while it read what lies there
+            shutil.rmtree(place, ignore_errors=True)
     for key in recorded:
         if keeping.of(key).is_dir():
             keeping.forget(key)
     count = 0
-    for path in _drafts(keeping.root):
+    for path in _drafts(keeping.local):
         with suppress(OSError):
             if path.stat().st_mtime < before:
                 path.unlink()

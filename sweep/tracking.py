@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -35,12 +36,24 @@ def connect(uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> "Track
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
+        if own:
+            _make_whole(Path(uri.removeprefix("sqlite:///")))
         return Tracking(uri, sweep, own=own, kind=kind)
-    except TRACKING_ERRORS as error:
+    except (*TRACKING_ERRORS, OSError) as error:
         raise InputError(
             f"MLflow at {uri} cannot be used ({' '.join(str(error).split())[:200]}): start the server, unset "
             "MLFLOW_TRACKING_URI to use the database in --out, or delete that if it is damaged: records refill it"
         ) from error
+
+
+def _make_whole(path: Path) -> None:
+    """Make the database, all of its tables or none: one that was cut off while it was made cannot be used again."""
+    if path.exists():
+        return
+    # Another name each time: MLflow keeps what it has opened under a name.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+    draft.replace(path)
 
 
 class Tracking:
@@ -57,7 +70,8 @@ class Tracking:
         """
         self.uri = uri
         self._client = MlflowClient(uri)
-        root = sweep.out.resolve()
+        root = sweep.root.resolve()
+        where = sweep.remote or str(root)
         name = f"noisy-pairs {sweep.dataset}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
@@ -66,8 +80,8 @@ class Tracking:
             self.experiment = self._client.create_experiment(name, artifact_location=place)
         else:
             self.experiment = found.experiment_id
-        identity = digest([sweep.recipe.fingerprint, "" if own else str(root)])
-        self.parent = self._find_or_make(SWEEP, identity, root.name, {"kind": kind, "folder": str(root)})
+        identity = digest([sweep.recipe.fingerprint, "" if own else where])
+        self.parent = self._find_or_make(SWEEP, identity, Path(where).name, {"kind": kind, "folder": where})
         self._log(self.parent, params=_flat(asdict(sweep.recipe)))
         self._runs: dict[str, str] = {}
         self._logged: dict[tuple[str, str], set[int]] = {}

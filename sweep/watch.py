@@ -13,7 +13,7 @@ import ray
 from ray.tune import Callback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweep.status import Status
+from sweep.terminal import Terminal
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ class Watch(Callback):
     def __init__(
         self,
         patience: float,
-        status: Status,
+        terminal: Terminal,
         *,
         kill: Callable[[Place], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`patience` in seconds; `kill` and `clock` for tests."""
-        self._patience, self._status = patience, status
+        self._patience, self._terminal = patience, terminal
         self._kill, self._clock = kill or kill_worker, clock
         self._signs: dict[str, _Sign] = {}
         self._turn = clock()
@@ -90,7 +90,7 @@ class Watch(Callback):
                 self.killed += 1
                 reason = f"no sign of life for {self._patience:g} s: its worker is killed, and it goes on in another"
                 log.error("%s: %s (process %d on node %s)", sign.cell, reason, *sign.place)
-                self._status.note(f"{sign.cell!s:<46} {reason}")
+                self._terminal.note(f"{sign.cell!s:<46} {reason}")
                 self._kill(sign.place)
 
 

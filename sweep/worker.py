@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import time
 import traceback
 from contextlib import closing
@@ -15,6 +16,7 @@ from ray import tune
 
 from datasets.source import Source
 from sweep.keeping import Keeping
+from sweep.mirror import StopSeen, StoreMirror
 from sweep.provenance import library_versions, project_version
 from sweep.retries import DIVERGED, ERROR, MEMORY
 from trainables.cell import Cell
@@ -43,7 +45,8 @@ def train(
 
     A failure of the cell is reported and not raised, so that Ray's own retries are left to lost workers.
     """
-    if keeping.stop.exists():
+    stop = StopSeen(keeping)
+    if stop.now():
         tune.report({"stopped": True})
         return
     cell = Cell(**config["cell"])
@@ -73,7 +76,8 @@ def train(
     }
     try:
         # Closed before anything is reported: the driver then takes the checkpoints away.
-        with closing(_checkpoints(cell, source, engine, device, str(row["weights"]), keeping)) as checkpoints:
+        given = cell, source, engine, device, str(row["weights"]), keeping, stop
+        with closing(stop), closing(_checkpoints(*given)) as checkpoints:
             metrics = run_cell(
                 cell,
                 recipe,
@@ -86,6 +90,7 @@ def train(
                 checkpoints=checkpoints,
                 keep=keeping.encoder(cell.key),
             )
+        _send(keeping, cell.key)
         # Plain arrays: the driver knows no torch, and would import it with their class.
         examples = [vars(one) for one in shown]
         tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves, "examples": examples})
@@ -107,7 +112,13 @@ def train(
 
 
 def _checkpoints(
-    cell: Cell, source: Source, engine: Engine, device: torch.device, weights: str, keeping: Keeping
+    cell: Cell,
+    source: Source,
+    engine: Engine,
+    device: torch.device,
+    weights: str,
+    keeping: Keeping,
+    stop: StopSeen,
 ) -> Checkpoints:
     """The cell's checkpoints; one that was made on other data or by another engine is not gone on from."""
     identity = {
@@ -123,16 +134,31 @@ def _checkpoints(
         keeping.of(cell.key),
         json.dumps(identity),
         every=keeping.every,
-        beat=_Pulse(keeping),
+        beat=_Pulse(keeping, stop),
         say=lambda line: tune.report({"said": line}),
+        mirror=StoreMirror(keeping.store, keeping.of(cell.key)) if keeping.remote else None,
     )
+
+
+def _send(keeping: Keeping, key: str) -> None:
+    """Of a sweep at an address: send the cell's encoder, and leave nothing of the cell on this machine.
+
+    Raises:
+        StoreError: it could not be sent.
+    """
+    if not keeping.remote:
+        return
+    if path := keeping.encoder(key):
+        keeping.store.push(path)
+        path.unlink()
+    shutil.rmtree(keeping.of(key), ignore_errors=True)
 
 
 class _Pulse:
     """Called in every step: a sign of life now and then, and whether the cell is to stop."""
 
-    def __init__(self, keeping: Keeping) -> None:
-        self._keeping = keeping
+    def __init__(self, keeping: Keeping, stop: StopSeen) -> None:
+        self._keeping, self._stop = keeping, stop
         self._looked = self._told = time.monotonic()
 
     def __call__(self) -> bool:
@@ -143,7 +169,7 @@ class _Pulse:
         if now - self._told >= self._keeping.alive:
             self._told = now
             tune.report({"alive": True})
-        return self._keeping.stop.exists()
+        return self._stop()
 
 
 def out_of_memory(error: Exception) -> bool:

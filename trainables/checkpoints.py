@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from trainables.mirror import Mirror
+
 MAGIC = b"NPCKPT01"
 """What a file begins with. Its number is raised when what a state holds changes."""
 STAGES = ("pretrain", "pretrained", "probe", "probed")
@@ -71,6 +73,7 @@ class Checkpoints:
         every: float = 60.0,
         beat: Callable[[], bool] = never,
         say: Callable[[str], None] = silent,
+        mirror: Mirror | None = None,
     ) -> None:
         """Nothing is read or written yet.
 
@@ -80,9 +83,10 @@ class Checkpoints:
             every: seconds between two checkpoints.
             beat: called after every step and every batch of an evaluation; returns whether the cell is to stop now.
             say: takes a line for the user; called in the thread that trains.
+            mirror: another place of what is in `folder`, as a machine may be lost. None: there is none.
         """
         self._folder, self._identity, self._every = folder, identity, every
-        self._beat, self._say = beat, say
+        self._beat, self._say, self._mirror = beat, say, mirror or Mirror()
         self._last = time.monotonic()
         self._writer: threading.Thread | None = None
         self._kept: list[Path] = []
@@ -140,13 +144,14 @@ class Checkpoints:
         """The newest whole checkpoint of this cell, if there is one.
 
         What is damaged or belongs to something else is said and removed, and the one before is taken. What an
-        interrupted write has left is swept away.
+        interrupted write has left is swept away. Raises OSError where the mirror cannot be read.
         """
         if self._folder is None:
             return None
         with suppress(OSError):
             for draft in self._folder.glob(".*.tmp"):
                 draft.unlink()
+        self._mirror.fetch()
         refused = False
         for path in newest_first(self._folder):
             try:
@@ -156,6 +161,7 @@ class Checkpoints:
                 self._say(f"checkpoint {path} is not used: {error}")
                 with suppress(OSError):
                     path.unlink()
+                self._mirror.gone(path)
                 continue
             if refused:
                 self._say(f"the cell goes on from the checkpoint before, {path.name}")
@@ -191,10 +197,12 @@ class Checkpoints:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, packed(self._identity, Checkpoint(stage=stage, step=step, state=state)))
+            self._mirror.sent(path)
             self._kept = [*(kept for kept in self._kept if kept != path), path][-KEPT:]
             for old in newest_first(self._folder):
                 if old not in self._kept:
                     old.unlink()
+                    self._mirror.gone(old)
         except (OSError, MemoryError, RuntimeError) as error:  # torch tells a lack of memory as a RuntimeError
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             self._trouble = f"checkpoint {path} cannot be written ({reason}): the cell goes on without it"

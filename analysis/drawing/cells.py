@@ -145,7 +145,7 @@ def _stated(study: Study, asked: pd.DataFrame, values: pd.DataFrame, pairings: S
         nothing = dict.fromkeys(["estimate", "low", "high"], np.nan)
         table = asked.assign(**nothing, n=0)
     else:
-        known = by_cell(values, by=point)[[*point, "estimate", "low", "high", "n"]]
+        known = by_cell(values, by=point, level=study.level)[[*point, "estimate", "low", "high", "n"]]
         table = asked.merge(known, on=point, how="left")
         table["n"] = table["n"].fillna(0).astype(int)
     records = study.records

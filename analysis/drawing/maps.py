@@ -114,7 +114,7 @@ def _forest(study: Study, values: pd.DataFrame, pairings: Sequence[str], label: 
     notes = style.notes(table, study.seeds)
     for panel, name in zip(axes[0], names, strict=True):
         own = values[values["objective"] == name]
-        notes += _forest_panel(panel, table[table["objective"] == name], own, name)
+        notes += _forest_panel(panel, table[table["objective"] == name], own, name, study.level)
         panel.set_xlabel(label)
         panel.set_title(style.word(name))
     labels = [style.place(r.rho, r.nu) for r in cells.rows(table[table["objective"] == names[0]])]
@@ -124,7 +124,7 @@ def _forest(study: Study, values: pd.DataFrame, pairings: Sequence[str], label: 
     return style.finish(figure, heading=study.title, legend=[], notes=notes, frame=frame)
 
 
-def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: str) -> list[str]:
+def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: str, level: float) -> list[str]:
     look = style.look(name)
     axes.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
     for y, row in enumerate(cells.rows(table)):
@@ -135,7 +135,8 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: s
     done = (table["state"] == "done").to_numpy()
     axes.plot(100 * table["estimate"][done], np.flatnonzero(done), linestyle="", marker=look.marker, color=look.colour)
     cell = list(zip(values["rho"], values["nu"], strict=True))
-    mean = mean_over_grid(pd.DataFrame({"cell": cell, "seed": values["seed"], "value": values["difference"]}))
+    frame = pd.DataFrame({"cell": cell, "seed": values["seed"], "value": values["difference"]})
+    mean = mean_over_grid(frame, level=level)
     below = len(table) + 0.4
     axes.axhline(len(table) - 0.3, color=style.GREY, linewidth=0.5)
     if not math.isnan(mean.low):

@@ -18,7 +18,7 @@ def over_random(study: Study) -> pd.DataFrame:
     gains = against_random(study.records, study.metric)
     rows = []
     for objective, part in gains.groupby("objective"):
-        found = mean_over_grid(part[["seed"]].assign(cell=0, value=part["difference"]))
+        found = mean_over_grid(part[["seed"]].assign(cell=0, value=part["difference"]), level=study.level)
         rows.append({**vars(found), "objective": objective})
     return pd.DataFrame(rows, columns=["objective", "estimate", "low", "high", "seeds"])
 

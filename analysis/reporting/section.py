@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.looks import in_words
 from analysis.reporting.learnt import unproven
 from analysis.studies import Study
 from analysis.tables import in_order
@@ -38,6 +39,8 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, asked: bool) -
         found.append(
             "One seed: there are no intervals, and no sentence is judged. Give the same command with --seeds 0 1 2."
         )
+    if study.grown:
+        found.append(f"{in_words(study.level)}.")
     if losses := unproven(study):
         found.append(
             f"Without noisy pairs, pretraining is not shown to beat the random encoder for {', '.join(losses)} (see: "

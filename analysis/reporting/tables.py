@@ -28,7 +28,7 @@ def in_short(study: Study, anchor: str, margin: float) -> Table:
     rows = []
     for (objective, kind), part in gains.groupby([gains["objective"], kinds]):
         cell = part.groupby(["rho", "nu"]).ngroup()
-        found = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]))
+        found = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
         verdict = noninferiority(found, margin=margin).verdict
         words = {
             "better": "better than without",
@@ -88,7 +88,8 @@ def score_table(study: Study, anchor: str) -> Table:
     cells = comparable(study.records, study.metric)
     grouped = cells.groupby(["dataset", "objective", "rho", "nu", "pairing"])[study.metric]
     frame = grouped.agg(["mean", "std", "count", "size"]).reset_index()
-    frame["missing"] = study.records["seed"].nunique() - frame["count"]
+    seeds = study.records.groupby("objective")["seed"].nunique()
+    frame["missing"] = (frame["objective"].map(seeds) if study.grown else seeds.max()) - frame["count"]
     return make(
         f"{anchor}-scores",
         "Scores",
@@ -107,7 +108,7 @@ def score_table(study: Study, anchor: str) -> Table:
 
 def exposure_table(study: Study, anchor: str, margin: float) -> Table:
     """The paper's table: noisy minus exposure over the grid, with what seeds say of it."""
-    frame = in_paper_order(by_objective(_pairs(study), margin=margin))
+    frame = in_paper_order(by_objective(_pairs(study), margin=margin, level=study.level))
     return make(
         f"{anchor}-exposure",
         "Noisy minus mere exposure",
@@ -140,7 +141,7 @@ def cell_table(study: Study, anchor: str) -> Table:
         "Noisy minus mere exposure, cell by cell",
         notes.CELLS,
         [*_CELL, *_DIFFERENCE],
-        in_paper_order(by_cell(_pairs(study))),
+        in_paper_order(by_cell(_pairs(study), level=study.level)),
         "No cell has both pairings.",
     )
 
@@ -148,7 +149,7 @@ def cell_table(study: Study, anchor: str) -> Table:
 def zero_table(study: Study, anchor: str) -> Table:
     """Each cell minus that without noisy pairs, corrected for their number."""
     gains = against_rho_zero(study.records, study.metric)
-    frame = in_paper_order(by_cell(gains, by=["dataset", "objective", "rho", "nu", "pairing"]))
+    frame = in_paper_order(by_cell(gains, by=["dataset", "objective", "rho", "nu", "pairing"], level=study.level))
     return make(
         f"{anchor}-zero",
         "With minus without noisy pairs, cell by cell",
@@ -161,7 +162,7 @@ def zero_table(study: Study, anchor: str) -> Table:
 
 def trend_table(study: Study, anchor: str) -> Table:
     """The slope of the score in rho."""
-    frame = trend_in_rho(study.records, study.metric)
+    frame = trend_in_rho(study.records, study.metric, level=study.level)
     frame = frame[frame["pairing"] != "none"].assign(
         nu=frame["nu"].map("{:g}".format).where(frame["nu"].notna(), "all")
     )

@@ -9,10 +9,12 @@ import torch
 from analysis.records import read_records
 from datasets.settings import CLASSES
 from sweep import cluster, launch
+from sweep.chronicle import Chronicle, machines
 from sweep.presets import preset
+from sweep.progress import read
 from sweep.recorder import Recorder
-from sweep.status import Status
 from sweep.stopping import Stop
+from sweep.terminal import Terminal
 from sweep.watch import Watch
 from sweep.worker import out_of_memory
 from trainables.engine import PLAIN
@@ -63,10 +65,19 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     tries.mkdir()
     sweep = type(sweep)(**{**vars(sweep), "out": tmp_path / "out"})
     origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
-    status, stop = Status(len(cells), 0), Stop(tmp_path / "stop")
-    recorder = Recorder(sweep, CLASSES, origin, Silent(), status, stop)
-    with cluster.started(PLAIN):
-        launch.launch(sweep, cells, str(tries), None, recorder, Watch(60, status), stop, tmp_path / "logs")
+    terminal, stop = Terminal(len(cells), 0), Stop(tmp_path / "stop")
+    recorder = Recorder(sweep, CLASSES, origin, Silent(), terminal, stop)
+    states = dict.fromkeys([cell.key for cell in cells])
+    with cluster.started(PLAIN), Chronicle(tmp_path / "progress.json", states, machines) as chronicle:
+        there, watch = cluster.machine(1), Watch(60, terminal)
+        launch.launch(
+            sweep, cells, str(tries), None, there, recorder, watch, chronicle, stop, tmp_path / "logs", grows=False
+        )
+    said = read(tmp_path / "progress.json")
+    assert (said.driver.stage, said.planned, said.done, said.failed) == ("ended", len(cells), len(cells) - 1, 1)
+    assert said.used.cells == len(cells)
+    assert 0 < said.used.seconds <= said.used.core_seconds
+    assert said.nodes[0].alive
     times = {cell: json.loads((tries / cell.key).read_text()) for cell in cells}
     assert {cell for cell, found in times.items() if len(found) == 2} == {crowded, hopeless}
     assert all(len(found) <= 2 for found in times.values())

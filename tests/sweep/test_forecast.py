@@ -172,7 +172,7 @@ def happened(tmp_path, monkeypatch):
         forecast.write(plan, tmp_path)
         monkeypatch.setattr(hindsight, "_seconds", lambda root, missing: {"moco": [8.0, 8.0], "random": [4.0]})
         monkeypatch.setattr(hindsight.time, "time", itertools.repeat(100.0 + took).__next__)
-        numbers = Hindsight(tmp_path, 100.0).look_back(sweep or mine, cells, how or Circumstances())
+        numbers = Hindsight(tmp_path, 100.0).look_back(sweep or mine, cells, how or Circumstances(at_once=2))
         return numbers, json.loads(forecast.place(tmp_path).read_text())["outcome"]
 
     return look
@@ -195,9 +195,10 @@ def test_a_forecast_is_held_against_what_happened(happened, capsys):
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        (Circumstances(stopped=True), "cut off"),
-        (Circumstances(resumed=1), "1 cells went on from a checkpoint"),
-        (Circumstances(troubles=2), "2 attempts failed"),
+        (Circumstances(stopped=True, at_once=2), "cut off"),
+        (Circumstances(resumed=1, at_once=2), "1 cells went on from a checkpoint"),
+        (Circumstances(troubles=2, at_once=2), "2 attempts failed"),
+        (Circumstances(at_once=6), "the plan was of 2 cells at the same time, and 6 ran"),
     ],
 )
 def test_what_cannot_be_compared_as_a_whole_is_compared_by_cell(happened, capsys, how, reason):
@@ -210,8 +211,8 @@ def test_what_cannot_be_compared_as_a_whole_is_compared_by_cell(happened, capsys
 
 def test_other_cells_than_were_planned_make_no_whole():
     cells = smoke()[1]
-    assert list(incomparable(planned(cells), cells, Circumstances())) == []
-    assert "other ones" in next(incomparable(planned(cells[1:]), cells, Circumstances()))
+    assert list(incomparable(planned(cells), cells, Circumstances(at_once=2))) == []
+    assert "other ones" in next(incomparable(planned(cells[1:]), cells, Circumstances(at_once=2)))
 
 
 def test_a_plan_of_another_recipe_or_engine_is_left_aside(happened, capsys):
@@ -226,5 +227,5 @@ def test_a_plan_of_another_recipe_or_engine_is_left_aside(happened, capsys):
 def test_a_damaged_plan_stops_no_sweep(tmp_path, capsys):
     forecast.place(tmp_path).write_text("no plan")
     sweep, cells = smoke()
-    assert Hindsight(tmp_path, 0.0).look_back(sweep, cells, Circumstances()) == {}
+    assert Hindsight(tmp_path, 0.0).look_back(sweep, cells, Circumstances(at_once=2)) == {}
     assert "nothing is compared with it" in capsys.readouterr().out

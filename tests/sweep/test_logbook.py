@@ -1,5 +1,7 @@
 """MLflow beside the sweep: in order, and nothing stops or gets lost when it fails."""
 
+from urllib.parse import parse_qs
+
 import pytest
 from mlflow.exceptions import MlflowException
 
@@ -12,7 +14,7 @@ from sweep.presets import preset
 class Notes:
     """Stands for `Tracking`: notes what it is told, and fails while `broken`."""
 
-    experiment = "1"
+    experiment, parent = "1", "p"
 
     def __init__(self):
         self.told, self.broken = [], False
@@ -57,7 +59,9 @@ def test_what_is_told_is_written_in_order_and_curves_are_given_again_at_the_end(
             ("end", True, {}, []),
         ]
         assert book.fault is None
-        assert book.runs == "#/experiments/1/runs?workflowType=machine_learning"
+        where, asked = book.runs.split("?")
+        assert where == "#/experiments/1/runs"
+        assert parse_qs(asked)["searchFilter"] == ["tags.`mlflow.parentRunId`='p'"]  # the cells of this sweep
 
 
 def test_nothing_is_connected_before_there_is_something_to_write(notes, folder):

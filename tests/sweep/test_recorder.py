@@ -10,8 +10,8 @@ from analysis.records import read_records, recorded_keys, write_record
 from datasets.settings import CLASSES
 from sweep.presets import preset
 from sweep.recorder import Recorder
-from sweep.status import Status
 from sweep.stopping import Stop
+from sweep.terminal import Terminal
 
 
 class Silent:
@@ -25,7 +25,7 @@ class Silent:
 def recorder(tmp_path):
     sweep = type(preset("vts-smoke"))(**{**vars(preset("vts-smoke")), "out": tmp_path / "out"})
     origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
-    return Recorder(sweep, CLASSES, origin, Silent(), Status(7, 0), Stop(tmp_path / "stop"))
+    return Recorder(sweep, CLASSES, origin, Silent(), Terminal(7, 0), Stop(tmp_path / "stop"))
 
 
 def report(recorder, cell, examples=(), **scores):

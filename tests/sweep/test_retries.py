@@ -11,8 +11,8 @@ from sweep.presets import preset
 from sweep.recorder import Recorder
 from sweep.retries import DIVERGED, ERROR, LOST, MEMORY, Failure
 from sweep.show import Outcome, recorded_errors, show
-from sweep.status import Status
 from sweep.stopping import Stop
+from sweep.terminal import Terminal
 from tests.sweep.test_recorder import Silent
 
 ONE, TWO = preset("vts-smoke").cells()[:2]
@@ -32,7 +32,7 @@ def stop(tmp_path):
 @pytest.fixture
 def recorder(sweep, stop):
     origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
-    return Recorder(sweep, CLASSES, origin, Silent(), Status(7, 0), stop)
+    return Recorder(sweep, CLASSES, origin, Silent(), Terminal(7, 0), stop)
 
 
 def trial(cell):

@@ -41,9 +41,9 @@ pytestmark = pytest.mark.xdist_group("stopping")
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopping") / "out"
-    with begun("vts-smoke", "--out", folder, *LONG) as process:
+    with begun("vts-smoke", "--out", folder, *LONG, "--checkpoint-every", 0.5) as process:
         seen = read_until(process, "test F1")
-        time.sleep(2)
+        wait_for(Keeping(root=folder).begun, what="a checkpoint of the second cell")
         os.killpg(process.pid, signal.SIGINT)
         return folder, *ended(process, seen, 60)
 

@@ -111,7 +111,7 @@ class Server:
     def __init__(self, uri, sweep):
         self._uri, self._sweep, self._tracking = uri, sweep, None
         self.away = False
-        self.experiment = "1"
+        self.experiment, self.parent = "1", "p"
 
     def __getattr__(self, name):
         def call(*what):

@@ -3,8 +3,10 @@
 import warnings
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from datasets.errors import InputError
 from sweep.presets import preset
 from sweep.tracking import KEY, connect
 
@@ -49,3 +51,21 @@ def test_a_run_that_was_abandoned_is_not_finished_until_its_cell_is_recorded(tra
     (run,) = runs(tracking, TWO)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test_f1_macro"] == 0.25
+
+
+def test_a_database_that_could_not_be_made_whole_is_none(tmp_path, monkeypatch):
+    path = tmp_path / "mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_experiments", full)
+        with pytest.raises(InputError, match="disk is full"):
+            connect(f"sqlite:///{path}", SMOKE, own=True)
+    assert not path.exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tracking = connect(f"sqlite:///{path}", SMOKE, own=True)
+    tracking.finish(ONE, {"status": "done"})
+    assert tracking.ended() == {ONE.key: "done"}
+
+
+def full(*words, **settings):
+    raise MlflowException("database or disk is full")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from sweep.presets import preset
-from sweep.status import Status
+from sweep.terminal import Terminal
 from sweep.watch import Watch
 
 ONE, TWO = preset("vts-smoke").cells()[:2]
@@ -16,7 +16,7 @@ class Sweep:
 
     def __init__(self, patience):
         self.now, self.killed = 1000.0, []
-        self.watch = Watch(patience, Status(2, 0), kill=self.killed.append, clock=lambda: self.now)
+        self.watch = Watch(patience, Terminal(2, 0), kill=self.killed.append, clock=lambda: self.now)
         self.trials = {
             cell.key: SimpleNamespace(trial_id=cell.key, config={"cell": vars(cell)}, num_failures=1, max_failures=9)
             for cell in (ONE, TWO)

@@ -1,0 +1,206 @@
+"""Machines out of nothing: a few addresses of this one, each with an sshd, in namespaces that nobody else sees."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAD, WORKERS = "127.0.0.1", ("127.0.0.2", "127.0.0.3")
+PACKAGES = {
+    "sshd": "openssh-server",
+    "ssh": "openssh-client",
+    "rsync": "rsync",
+    "unshare": "util-linux",
+    "ip": "iproute2",
+}
+INSIDE = "NOISY_PAIRS_LOOPBACK"
+"""Set in the environment of what runs in the namespaces."""
+PATH = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+RAY = str(Path(sys.executable).parent / "ray")
+
+T = TypeVar("T")
+
+
+def lacking() -> str:
+    """What there must be before anything can begin, in a line; empty where all is there."""
+    if not sys.platform.startswith("linux"):
+        return "nodes on one machine need Linux, whose namespaces keep them from everything else"
+    if os.geteuid():
+        return "namespaces for the nodes, so that `ray stop` cannot reach your own Ray, need root: run it with sudo"
+    if missing := [package for name, package in PACKAGES.items() if not shutil.which(name, path=PATH)]:
+        return f"programs are missing: apt-get install -y {' '.join(missing)}"
+    return ""
+
+
+def enter(words: Sequence[str]) -> int:
+    """Run `python WORDS` where it sees no process but its own and no network but a loopback of its own.
+
+    Returns:
+        Its exit code.
+    """
+    spaces = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--mount", "--net"]
+    # A /run of its own, for sshd puts a folder there.
+    begin = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && ip link set lo up && exec "$@"'
+    command = [*spaces, "sh", "-c", begin, "sh", sys.executable, *words]
+    return subprocess.run(command, env={**os.environ, INSIDE: "1"}, check=False).returncode
+
+
+@dataclass(frozen=True)
+class Machines:
+    """A head and two workers in a folder, which is their home and holds all that they write."""
+
+    place: Path
+    """A short name: Ray puts sockets below it."""
+
+    @property
+    def home(self) -> Path:
+        """Home of who logs in."""
+        return self.place / "home"
+
+    @property
+    def config(self) -> Path:
+        """The cluster's YAML."""
+        return self.place / "cluster.yaml"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What commands have, here and behind a login."""
+        return {
+            "HOME": str(self.home),
+            "PATH": PATH,
+            "TMPDIR": str(self.place),
+            "RAY_TMPDIR": str(self.place),
+            "XDG_CACHE_HOME": str(self.place / "cache"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def listen(self) -> "subprocess.Popen[bytes]":
+        """Start the sshd that all of them share, with keys of its own."""
+        self.home.mkdir()
+        (self.home / ".bashrc").touch()
+        # ssh takes `~` from there, whatever HOME says. Nobody outside of the namespaces sees it.
+        users = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
+        moved = [[*user[:5], str(self.home), "/bin/bash"] if user[0] == "root" else user for user in users]
+        (self.place / "passwd").write_text("".join(":".join(user) + "\n" for user in moved))
+        subprocess.run(["mount", "--bind", str(self.place / "passwd"), "/etc/passwd"], check=True)
+        for name in ("host", "login"):
+            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.place / name)]
+            subprocess.run(words, check=True)
+        shutil.copy(self.place / "login.pub", self.place / "authorized")
+        lines = [
+            *(f"ListenAddress {address}" for address in (HEAD, *WORKERS)),
+            f"HostKey {self.place / 'host'}",
+            f"AuthorizedKeysFile {self.place / 'authorized'}",
+            f"PidFile {self.place / 'sshd.pid'}",
+            "StrictModes no",  # whoever owns the folders above these files
+            "UsePAM no",
+            "PasswordAuthentication no",
+            "PermitRootLogin prohibit-password",
+            "MaxStartups 100",
+            "SetEnv " + " ".join(f'{name}="{value}"' for name, value in self.environment.items()),
+        ]
+        (self.place / "sshd_config").write_text("\n".join(lines) + "\n")
+        sshd = shutil.which("sshd", path=PATH)
+        assert sshd is not None
+        with (self.place / "sshd.log").open("wb") as log:
+            # By its full name and in the foreground: sshd starts itself again for each login.
+            return subprocess.Popen([sshd, "-D", "-e", "-f", str(self.place / "sshd_config")], stderr=log)
+
+    def write_config(self) -> None:
+        """`cluster.local.yaml`, but for what cannot be the same where all machines are one."""
+        given = yaml.safe_load((ROOT / "cluster.local.yaml").read_text())
+        self.config.write_text(yaml.safe_dump(on_loopback(given, self.place / "login"), sort_keys=False))
+
+    def begin(self, name: str, *words: str) -> "subprocess.Popen[bytes]":
+        """A command, begun; what it prints goes into a log with this name."""
+        with (self.place / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                words,
+                cwd=ROOT,
+                # The newer autoscaler counts one machine too few where they are given by address.
+                env={**os.environ, **self.environment, "RAY_UP_enable_autoscaler_v2": "0"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def on_head(self, name: str, *words: str) -> "subprocess.Popen[bytes]":
+        """A command in the project's folder on the head, by `ray exec`."""
+        command = f"cd ~/noisy-pairs && {shlex.join(words)}"
+        return self.begin(name, RAY, "exec", "--no-config-cache", str(self.config), command)
+
+
+def on_loopback(given: Mapping[str, Any], key: Path) -> dict[str, Any]:
+    """The cluster of machines of one's own, with addresses of this one for machines.
+
+    Args:
+        given: `cluster.local.yaml`.
+        key: private key that the machines let in.
+    """
+    config = dict(given)
+    config["provider"] = {"type": "local", "head_ip": HEAD, "worker_ips": list(WORKERS)}
+    config["auth"] = {"ssh_user": "root", "ssh_private_key": str(key)}
+    config["file_mounts"] = {"~/noisy-pairs": str(ROOT)}
+    # The libraries are installed: what would install them is the one thing that is not tried here.
+    install, *rest = given["setup_commands"]
+    if "make" not in install:
+        raise ValueError(f"cluster.local.yaml: the first of setup_commands installs, not {install!r}")
+    config["setup_commands"] = [f"ln -sfn {shlex.quote(sys.prefix)} ~/noisy-pairs/.venv", *rest]
+    memory = "--object-store-memory=150000000"
+    config["head_start_ray_commands"] = [
+        f"{line} --node-ip-address={HEAD} --include-dashboard=false {memory}" if " ray start " in line else line
+        for line in given["head_start_ray_commands"]
+    ]
+    # No `ray stop`: it would stop the others too. A machine's own address is the one that was logged in to.
+    config["worker_start_ray_commands"] = [
+        f"{line} --node-ip-address=$(echo $SSH_CONNECTION | cut -d' ' -f3) --num-cpus=1 {memory}"
+        for line in given["worker_start_ray_commands"]
+        if " ray start " in line
+    ]
+    return config
+
+
+def processes() -> dict[int, str]:
+    """pid -> command line of all that runs in the namespaces, but for this process."""
+    found = {}
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit() and int(place.name) != os.getpid():
+            try:
+                state = (place / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:
+                continue
+            if state != "Z":
+                found[int(place.name)] = words
+    return found
+
+
+def raylet(address: str) -> int | None:
+    """The process that is the node at an address."""
+    sign = f"--node_ip_address={address} "
+    return next((pid for pid, words in processes().items() if "raylet/raylet " in words and sign in words), None)
+
+
+def wait_for(what: str, condition: Callable[[], T], seconds: float) -> T:
+    """Wait until the condition holds, and return it.
+
+    Raises:
+        TimeoutError: it did not come to hold in time.
+    """
+    due = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > due:
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.2)
+    return found

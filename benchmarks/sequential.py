@@ -1,0 +1,156 @@
+"""`python -m benchmarks.sequential`: what seeds that are added by looking do to intervals, simulated.
+
+Three tables: how often the interval holds the mean, for errors of three laws and every ratio of target and spread; how
+often a mean on the bound of a claim is judged to be beyond it, where the claim is about something else than what is
+watched; and the seeds that are used, against a number that is fixed beforehand. A run is a few dozen numbers, no sweep.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from scipy import special, stats
+
+from analysis.intervals import LEVEL
+from analysis.sequential import widened
+
+SEED = 20_261_124
+
+#: Targets (half-widths) in standard deviations between seeds.
+RATIOS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0)
+
+Law = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+
+
+def _lognormal(generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Of skewness 1.75."""
+    law = stats.lognorm(0.5)
+    return (generator.lognormal(0, 0.5, shape) - law.mean()) / law.std()
+
+
+#: Errors of a seed, of mean 0 and variance 1.
+LAWS: Mapping[str, Law] = {
+    "normal": lambda generator, shape: generator.standard_normal(shape),
+    "Student t, 3 degrees": lambda generator, shape: generator.standard_t(3, shape) / math.sqrt(3),
+    "lognormal, skewness 1.75": _lognormal,
+}
+
+
+def half_widths(values: np.ndarray, first: int, level: float) -> np.ndarray:
+    """Of the t interval after `first` seeds, after one more, ...; from (runs, seeds) to (runs, seeds - first + 1)."""
+    numbers = np.arange(1, values.shape[1] + 1)
+    sums, squares = values.cumsum(axis=1), (values**2).cumsum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.sqrt(np.maximum(squares - sums**2 / numbers, 0) / (numbers - 1) / numbers)
+        found: np.ndarray = (special.stdtrit(numbers - 1, (1 + level) / 2) * spread)[:, first - 1 :]
+    return found
+
+
+def stops(half: np.ndarray, target: float, first: int) -> np.ndarray:
+    """After how many seeds each run ends."""
+    narrow = half < target
+    narrow[:, -1] = True
+    found: np.ndarray = narrow.argmax(axis=1) + first
+    return found
+
+
+def ended(values: np.ndarray, numbers: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and half-width of each run's first `numbers` values."""
+    rows = np.arange(len(values))
+    means = values.cumsum(axis=1)[rows, numbers - 1] / numbers
+    return means, half_widths(values, 2, level)[rows, numbers - 2]
+
+
+def holds(values: np.ndarray, ratio: float, first: int, level: float) -> tuple[float, float]:
+    """How often the interval holds 0, the mean of the law, and the seeds used on average."""
+    numbers = stops(half_widths(values, first, level), ratio, first)
+    means, half = ended(values, numbers, level)
+    return float((np.abs(means) <= half).mean()), float(numbers.mean())
+
+
+def beyond(watched: np.ndarray, claimed: np.ndarray, ratio: float, first: int, level: float) -> float:
+    """How often the interval of what is claimed lies beyond 0, its mean, if the watched one decides of seeds.
+
+    Of the two sides the worse one.
+    """
+    numbers = stops(half_widths(watched, first, level), ratio, first)
+    means, half = ended(claimed, numbers, level)
+    return float(max((means > half).mean(), (means < -half).mean()))
+
+
+def likely_narrow(numbers: np.ndarray, ratio: float) -> np.ndarray:
+    """How likely the 95 % interval over so many seeds is narrow enough; normal errors."""
+    t = special.stdtrit(numbers - 1, (1 + LEVEL) / 2)
+    found: np.ndarray = special.chdtr(numbers - 1, numbers * (numbers - 1) * (ratio / t) ** 2)
+    return found
+
+
+def fixed(ratio: float, share: float = 0.9) -> int:
+    """The least number of seeds whose 95 % interval is narrow enough in this share of all cases; normal errors."""
+    numbers = np.arange(2, 2_000)
+    return int(numbers[np.argmax(likely_narrow(numbers, ratio) >= share)])
+
+
+def _coverage(generator: np.random.Generator, runs: int, first: int, most: int, level: float) -> None:
+    print(f"Coverage, %, from {first} to {most} seeds; plain: 95 % intervals all along; widened: {100 * level:.4g} %")
+    print(f"  {'errors':<26}{'target / sd':>12}{'plain':>8}{'widened':>9}{'seeds':>8}{'three fixed':>13}")
+    for name, law in LAWS.items():
+        values = law(generator, (runs, most))
+        few = holds(values[:, :3], math.inf, 3, LEVEL)[0]
+        for ratio in RATIOS:
+            plain, (held, used) = holds(values, ratio, first, LEVEL)[0], holds(values, ratio, first, level)
+            print(f"  {name:<26}{ratio:>12g}{100 * plain:>8.1f}{100 * held:>9.1f}{used:>8.1f}{100 * few:>13.1f}")
+
+
+def _verdicts(generator: np.random.Generator, runs: int, first: int, most: int, level: float) -> None:
+    print("\nA mean on the bound judged to be beyond it, % (2.5 is meant), the worse side and the worst ratio; by the")
+    print("correlation of what is claimed with what is watched")
+    print(f"  {'errors':<26}{'correlation':>12}{'plain':>8}{'widened':>9}")
+    for name, law in LAWS.items():
+        watched, other = law(generator, (runs, most)), law(generator, (runs, most))
+        for correlation in (1.0, 0.7, 0.0, -0.7):
+            claimed = correlation * watched + math.sqrt(1 - correlation**2) * other
+            worst = [max(beyond(watched, claimed, r, first, own) for r in RATIOS) for own in (LEVEL, level)]
+            print(f"  {name:<26}{correlation:>12g}{100 * worst[0]:>8.1f}{100 * worst[1]:>9.1f}")
+
+
+def _saved(generator: np.random.Generator, runs: int, first: int, most: int, level: float) -> None:
+    print(f"\nSeeds used, and the fixed number whose 95 % interval is as narrow in 90 % of cases (at most {most})")
+    print(f"  {'target / sd':>13}{'used':>8}{'narrow, %':>11}{'fixed':>8}{'narrow, %':>11}")
+    values = LAWS["normal"](generator, (runs, most))
+    used = {}
+    for ratio in sorted({k * r for r in RATIOS for k in (1, 2, 4)}):
+        numbers = stops(half_widths(values, first, level), ratio, first)
+        used[ratio] = numbers.mean()
+        if ratio in RATIOS:
+            narrow = (ended(values, numbers, level)[1] < ratio).mean()
+            number = min(max(fixed(ratio), first), most)
+            likely = likely_narrow(np.array(number), ratio)
+            print(f"  {ratio:>13g}{used[ratio]:>8.1f}{100 * narrow:>11.0f}{number:>8}{100 * likely:>11.0f}")
+    print("\nThree losses whose spreads are as 1 : 1/2 : 1/4, the target in units of the largest")
+    print(f"  {'target / sd':>13}{'used':>8}{'fixed':>8}{'saved, %':>10}")
+    for ratio in RATIOS:
+        rule, beforehand = sum(used[k * ratio] for k in (1, 2, 4)), 3 * min(max(fixed(ratio), first), most)
+        print(f"  {ratio:>13g}{rule:>8.1f}{beforehand:>8}{100 * (1 - rule / beforehand):>10.0f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sequential", description=__doc__)
+    parser.add_argument("--first", type=int, default=3, help="first seeds (3)")
+    parser.add_argument("--most", type=int, default=12, help="most seeds (12)")
+    parser.add_argument("--runs", type=int, default=100_000, help="simulated sweeps of each kind (100,000)")
+    options = parser.parse_args(arguments)
+    generator = np.random.default_rng(SEED)
+    try:
+        level = widened(options.first, options.most)
+    except ValueError as error:
+        parser.error(str(error))
+    for table in (_coverage, _verdicts, _saved):
+        table(generator, options.runs, options.first, options.most, level)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,198 @@
+"""A sweep's place on an object store: what the driver and its workers write in a folder here is sent there."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from analysis.errors import RecordsError
+from analysis.remote import AT_ONCE, opened, sense
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds between two tries; the store's own library has tried for some seconds before it says anything."""
+FINAL = ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+"""Signs of errors that do not pass."""
+
+T = TypeVar("T")
+
+
+class StoreError(OSError):
+    """The store cannot be written or read: one line, for the user."""
+
+
+@dataclass
+class Store:
+    """The address that a local folder is sent to. Of a sweep in a folder alone there is none, and nothing is sent."""
+
+    root: Path
+    """The folder here."""
+    uri: str | None = None
+    lost: str | None = field(default=None, init=False)
+    """Why nothing may be written there any more, if so: another driver has taken the sweep over."""
+    _sending: threading.Thread | None = field(default=None, init=False, repr=False)
+
+    def push(self, *paths: Path, once: bool = False) -> None:
+        """Send files, or all files below a folder, to the places they have here; one that is not here is passed over.
+
+        Each is there whole or not at all, and has the time here that it has there.
+
+        Raises:
+            StoreError: one could not be sent, after several tries (or `once`), or another driver has taken the sweep
+                over.
+        """
+        if self.uri is None:
+            return
+        files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        files = [file for file in files if file.is_file() and not file.name.startswith(".")]
+        if len(files) == 1:
+            self._push(files[0], once)
+        elif files:
+            with ThreadPoolExecutor(min(AT_ONCE, len(files)), "push") as threads:
+                list(threads.map(lambda file: self._push(file, once), files))
+
+    def soon(self, path: Path) -> None:
+        """Send a file that is written again and again, in a thread: it is left out where that takes long or fails."""
+        if self.uri is not None and (self._sending is None or not self._sending.is_alive()):
+            self._sending = threading.Thread(target=self._push_once, args=(path,), name="push", daemon=True)
+            self._sending.start()
+
+    def write(self, name: str, content: bytes, *, once: bool = False) -> None:
+        """Write an object.
+
+        Raises:
+            StoreError: as `push`.
+        """
+
+        def send() -> None:
+            # In one piece: whatever ends this process, there is no object before the stream is closed.
+            with self._store.open_output_stream(f"{self._path}/{name}") as stream:
+                stream.write(content)
+
+        self._tried(send, f"{self.uri}/{name} cannot be written", once)
+
+    def read(self, name: str, *, once: bool = False) -> bytes | None:
+        """An object's content; None where there is none.
+
+        Raises:
+            StoreError: the store did not answer, after several tries.
+        """
+
+        def get() -> bytes | None:
+            try:
+                with self._store.open_input_stream(f"{self._path}/{name}") as stream:
+                    return stream.read()
+            except FileNotFoundError:
+                return None
+
+        return self._tried(get, f"{self.uri}/{name} cannot be read", once)
+
+    def remove(self, name: str, *, once: bool = False) -> None:
+        """Remove an object, or all below a folder's name; nothing where there is none.
+
+        Raises:
+            StoreError: as `push`.
+        """
+
+        def go() -> None:
+            from pyarrow.fs import FileType
+
+            path = f"{self._path}/{name}"
+            kind = self._store.get_file_info(path).type
+            if kind == FileType.Directory:
+                self._store.delete_dir(path)
+            elif kind == FileType.File:
+                self._store.delete_file(path)
+
+        self._tried(go, f"{self.uri}/{name} cannot be removed", once)
+
+    def names(self, folder: str) -> list[str]:
+        """The names of all objects below a folder's name, as `checkpoints/key/probe-3.ckpt`, sorted.
+
+        Raises:
+            StoreError: as `read`.
+        """
+
+        def listed() -> list[str]:
+            from pyarrow.fs import FileSelector, FileType
+
+            found = self._store.get_file_info(
+                FileSelector(f"{self._path}/{folder}", recursive=True, allow_not_found=True)
+            )
+            return sorted(one.path.removeprefix(f"{self._path}/") for one in found if one.type == FileType.File)
+
+        return self._tried(listed, f"{self.uri}/{folder} cannot be read")
+
+    def written(self, name: str) -> datetime | None:
+        """When an object was written, by the store's clock; None where there is none.
+
+        Raises:
+            StoreError: as `read`.
+        """
+        info = self._tried(lambda: self._info(name), f"{self.uri}/{name} cannot be read")
+        return info.mtime.astimezone(UTC) if info.mtime else None
+
+    def has(self, name: str) -> bool:
+        """Whether there is an object of this name; asked once, and False where the store does not answer."""
+        from pyarrow.fs import FileType
+
+        try:
+            return bool(self._info(name).type == FileType.File)
+        except OSError:
+            return False
+
+    @cached_property
+    def _opened(self) -> "tuple[FileSystem, str]":
+        assert self.uri is not None
+        try:
+            return opened(self.uri)
+        except RecordsError as error:
+            raise StoreError(str(error)) from error
+
+    @property
+    def _store(self) -> "FileSystem":
+        return self._opened[0]
+
+    @property
+    def _path(self) -> str:
+        return self._opened[1]
+
+    def _info(self, name: str) -> "FileInfo":
+        return self._store.get_file_info(f"{self._path}/{name}")
+
+    def _push(self, path: Path, once: bool) -> None:
+        name = path.relative_to(self.root).as_posix()
+        self.write(name, path.read_bytes(), once=once)
+        info = self._tried(lambda: self._info(name), f"{self.uri}/{name} cannot be read", once)
+        if info.mtime_ns is not None:  # so that the next one to fetch does not read it again
+            os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
+
+    def _push_once(self, path: Path) -> None:
+        with suppress(OSError):
+            self.write(path.relative_to(self.root).as_posix(), path.read_bytes(), once=True)
+
+    def _tried(self, what: Callable[[], T], failure: str, once: bool = False) -> T:
+        """Do it, again after each of `PAUSES` where it fails, unless `once`.
+
+        Raises:
+            StoreError: it failed every time, or another driver has taken the sweep over.
+        """
+        for pause in (*(() if once else PAUSES), None):
+            if self.lost:
+                raise StoreError(self.lost)
+            try:
+                return what()
+            except OSError as error:
+                if pause is None or isinstance(error, StoreError) or any(sign in str(error) for sign in FINAL):
+                    raise StoreError(f"{failure}: {sense(error)}") from error
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")

@@ -1,0 +1,134 @@
+"""What `--until` says, and what it has led to: seeds added by loss, and the level that makes up for looking."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from analysis.intervals import LEVEL
+from analysis.looks import QUANTITIES
+from analysis.sequential import MOST, widened
+from datasets.errors import InputError, in_a_line
+
+EXAMPLE = "halfwidth(difference) < 0.01"
+
+PROBED = ("random", "imagenet")
+"""Baselines that cost a probe only: they get each seed that a loss gets, to be held against."""
+
+_FORM = re.compile(r"\s*halfwidth\s*\(\s*(\w+)\s*\)\s*<\s*([^\s<]+)\s*")
+
+
+@dataclass(frozen=True)
+class Until:
+    """A condition: half the width of the interval of `name` (see `QUANTITIES`) is below `target`, a fraction."""
+
+    name: str
+    target: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    """What looking has led to in a folder. It is kept, also where no further seeds are asked for."""
+
+    added: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Seeds beyond the first ones, by loss or baseline."""
+    level: float = LEVEL
+    """Of intervals, so that they hold `LEVEL`."""
+
+    def __post_init__(self) -> None:
+        """Refuse a level that is none."""
+        if not LEVEL <= self.level < 1:
+            raise InputError(f"grown.level {self.level:g}: a level from {LEVEL:g} to below 1")
+
+    def joined(self, before: "Grown") -> "Grown":
+        """With what `before` has led to: seeds stay, and the higher level."""
+        names = {**before.added, **self.added}
+        added = {name: _union(before.added.get(name, ()), self.added.get(name, ())) for name in names}
+        return Grown(added=added, level=max(self.level, before.level))
+
+
+def _union(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys((*left, *right)))
+
+
+def parse(text: str) -> Until:
+    """Read a condition such as `EXAMPLE`.
+
+    Raises:
+        InputError: it is none, or names what cannot be watched.
+    """
+    found = _FORM.fullmatch(text)
+    if not found:
+        raise InputError(
+            f'--until {in_a_line(repr(text), most=80)}: write it as "{EXAMPLE}", with one of {", ".join(QUANTITIES)} '
+            "in the brackets"
+        )
+    name, number = found.groups()
+    if name not in QUANTITIES:
+        raise InputError(f"--until: cannot watch {in_a_line(name, most=40)!r}, choose from {', '.join(QUANTITIES)}")
+    try:
+        target = float(number)
+    except ValueError:
+        target = 0.0
+    if not 0 < target < 1:
+        raise InputError(
+            f"--until: {in_a_line(number, most=40)} must be a number between 0 and 1, a share as in the records: 0.01 "
+            "is one point"
+        )
+    return Until(name, target)
+
+
+def check(
+    until: str, most: int, seeds: Sequence[int], rho: Sequence[float], pairings: Sequence[str], losses: Sequence[str]
+) -> None:
+    """Make sure that a sweep's settings go with `until` (empty: no condition) and `most` seeds.
+
+    Raises:
+        InputError: they do not.
+    """
+    if not until:
+        if most:
+            raise InputError(f'--max-seeds {most}: only with --until, such as --until "{EXAMPLE}"')
+        return
+    name, first = parse(until).name, len(set(seeds))
+    if first < 2:
+        raise InputError(
+            "--until: one seed has no interval to look at: begin with at least two, better three to five, as in "
+            "--seeds 0 1 2"
+        )
+    if not first <= most <= MOST:
+        what = f"--max-seeds {most}" if most else "--until without --max-seeds"
+        raise InputError(f"{what}: say how many seeds there may be in all, from {first} (--seeds) to {MOST}")
+    if max(seeds) + most >= 2**63:
+        raise InputError("--until: seeds are added after the largest of --seeds, which leaves no room below 2^63")
+    if not losses:
+        raise InputError("--until: no loss is run whose interval could be looked at: name one in --losses")
+    wanted = {"noisy", "exposure"} if name == "difference" else {"noisy", "false_positive"} & set(pairings)
+    if not wanted or not wanted <= set(pairings):
+        raise InputError(
+            f"--until: {name} needs --pairings "
+            + ("noisy exposure" if name == "difference" else "noisy or false_positive")
+            + ", and these are "
+            + " ".join(pairings)
+        )
+    if not any(rho) or (name == "against_clean" and all(rho)):
+        needs = "a rate above 0" + (" and 0" if name == "against_clean" else "")
+        raise InputError(f"--until: {name} needs {needs} in --rho")
+
+
+def sequence(seeds: Sequence[int], most: int) -> tuple[int, ...]:
+    """The seeds in the order in which they are used: the first ones as given, then those after the largest."""
+    first = tuple(dict.fromkeys(seeds))
+    after = max(first) + 1
+    return (*first, *range(after, after + most - len(first)))
+
+
+def level_for(seeds: Sequence[int], most: int) -> float:
+    """The level that makes up for looking after each seed."""
+    return widened(len(set(seeds)), most)
+
+
+def with_baselines(added: Mapping[str, tuple[int, ...]], objectives: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Added seeds of losses, and of the baselines in `PROBED` all of these."""
+    every = tuple(sorted({seed for seeds in added.values() for seed in seeds}))
+    probed = {name: every for name in objectives if name in PROBED} if every else {}
+    return {**{name: seeds for name, seeds in added.items() if seeds}, **probed}
