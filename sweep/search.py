@@ -53,8 +53,6 @@ class Search:
             raise InputError(
                 "--rho and --retry-failed are for sweep.run: a search is at rho 0, and what failed stays out"
             )
-        if self.sweep.until or self.sweep.max_seeds:
-            raise InputError("--until and --max-seeds are for sweep.run: a search has just its --seeds")
         if self.sweep.remote:
             raise InputError(
                 f"--out {self.sweep.remote}: a search needs a folder on this machine: give --out FOLDER; the sweep "

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from datasets.errors import InputError
-from sweep import forecast, hindsight
+from sweep import forecast, hindsight, launch
 from sweep.forecast import HARNESS, Forecast, makespan, with_losses
 from sweep.hindsight import Circumstances, Hindsight, incomparable, unlike
+from sweep.machine import Machine
+from sweep.nodes import Node
 from sweep.plan import duration, firsts, lines
 from sweep.presets import preset
 from sweep.prices import Prices
+from sweep.show import Outcome
 from trainables.engine import PLAIN
 from trainables.pace import Part
 
@@ -213,6 +216,45 @@ def test_other_cells_than_were_planned_make_no_whole():
     cells = smoke()[1]
     assert list(incomparable(planned(cells), cells, Circumstances(at_once=2))) == []
     assert "other ones" in next(incomparable(planned(cells[1:]), cells, Circumstances(at_once=2)))
+
+
+def test_seeds_that_were_added_later_are_not_held_against_the_plan(tmp_path, monkeypatch, capsys):
+    sweep, cells = smoke()
+    forecast.write(planned(cells[:1]), tmp_path)
+    asked = []
+    monkeypatch.setattr(hindsight, "_seconds", lambda root, cells: asked.append(list(cells)) or {"moco": [8.0]})
+    looking = Hindsight(tmp_path, 100.0)
+    first = looking.look_back(sweep, cells, Circumstances(at_once=2))
+    assert asked == [cells[:1]]
+    assert set(first) == {"forecast_error_moco"}
+    assert looking.look_back(sweep, cells[1:], Circumstances(at_once=2)) == {}
+    assert "other ones than" in capsys.readouterr().out
+    both = Outcome(forecast=first).followed_by(Outcome())
+    assert both.forecast == first
+
+
+def node(name, cores, gpus=0):
+    return Node(id=name, name=name, cores=cores, gpus=gpus, memory=10**10, accelerator="")
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "at_once", "here", "slots"),
+    [
+        ({}, [node("a", 4)], 2, 2, 2),
+        ({}, [node("a", 4), node("b", 2), node("head", 0)], 3, 2, 3),
+        ({"workers": 1}, [node("a", 4), node("b", 2)], 1, 1, 1),
+        ({"cell_memory": 6.0}, [node("a", 4), node("b", 4)], 2, 1, 4),
+        ({"cell_memory": 60.0}, [node("a", 4)], 1, 1, 2),
+        ({"gpu_share": 0.1}, [node("a", 40, 2), node("b", 40)], 20, 20, 40),
+    ],
+)
+def test_cells_at_the_same_time_are_those_that_fit_on_all_machines(monkeypatch, asked, there, at_once, here, slots):
+    monkeypatch.setattr(launch, "nodes", lambda: there)
+    first = there[0]
+    machine = Machine(processor="some", cores=first.cores, gpus=first.gpus, memory=first.memory, torch="2", node="a")
+    found = launch.room(replace(preset("vts-smoke"), engine=replace(PLAIN, threads=2), **asked), machine)
+    assert (found.at_once, found.a_machine, found.slots) == (at_once, here, slots)
+    assert found.gpus == sum(one.gpus for one in there)
 
 
 def test_a_plan_of_another_recipe_or_engine_is_left_aside(happened, capsys):

@@ -1,6 +1,7 @@
 """--address: what is refused in one line, what travels, and a cluster that loses a machine in mid-sweep."""
 
 import gc
+import json
 import os
 import signal
 import socket
@@ -197,3 +198,17 @@ def test_ctrl_c_ends_the_command_and_not_the_cluster(tmp_path, short_path):
         assert process.wait(timeout=60) == 130, seen
         assert "running cells write their checkpoints" in seen
         assert raylet(nodes[0]).poll() is None
+
+
+@pytest.mark.slow
+def test_a_plan_is_measured_on_a_cluster_and_compared_with_what_it_took(tmp_path, short_path):
+    words = ("vts-smoke", "--losses", "moco", "--rho", 0, "--seeds", 0, 1, *ENGINE, "--out", tmp_path / "out")
+    with cluster(short_path, 2) as (made, _):
+        plan = run(*words, "--address", made.address, "--plan")
+        assert plan.returncode == 0, plan.stderr
+        assert "cluster: 2 cores on " in plan.stdout
+        assert "timing moco, 1 at a time" in plan.stdout
+        assert json.loads((tmp_path / "out/plan.json").read_text())["at_once"] == 2
+        done = run(*words, "--address", made.address)
+    assert done.returncode == 0, done.stderr
+    assert "until the last cell: forecast" in done.stdout

@@ -2,13 +2,16 @@
 
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from analysis.rates import Choice
 from datasets.errors import InputError
+from sweep.found import filled
 from sweep.presets import preset
 from sweep.proposals import Proposals, Proposer, database
 from sweep.rates import FIELDS, rate_of, with_rate
@@ -185,6 +188,19 @@ def test_the_sweep_to_fill_is_the_one_that_was_asked_for():
     assert found.sweep.out.name == "vts-quick-lr"
 
 
+def test_a_sweep_that_grows_at_an_address_is_searched_here_and_filled_there():
+    grid = replace(preset("vts-smoke"), rho=(0.0, 1.0), seeds=(0, 1), pairings=("noisy", "exposure"))
+    base = replace(grid, out="s3://bucket/some", until="halfwidth(difference) < 0.1", max_seeds=4)
+    found = searched(base)
+    assert found.sweep.out == Path("results/some-lr")
+    assert found.sweep.until == ""
+    assert to_fill(found, base) == base
+    choice = Choice(objective="moco", rate=0.5, best=0.5, score=0.5, seeds=1, edge=None)
+    assert filled(base, [choice]).out == "s3://bucket/some-chosen"
+    with pytest.raises(InputError, match="--until: difference needs a rate above 0"):
+        replace(found.sweep, seeds=(0, 1), until=base.until, max_seeds=4)
+
+
 def test_recipes_are_kept_before_they_are_run(tmp_path):
     asked = search()
     folder = SearchFolder(tmp_path)
@@ -210,6 +226,7 @@ def test_recipes_are_kept_before_they_are_run(tmp_path):
         ),
         ({"sweep": replace(preset("vts-smoke"), rho=(0.5,))}, "a search is at rho 0"),
         ({"sweep": replace(preset("vts-smoke"), rho=(0.0,), seeds=(1, 1))}, "each seed once"),
+        ({"sweep": replace(preset("vts-smoke"), rho=(0.0,), out="s3://b/n")}, "s3://b/n: a search needs a folder"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(more, said):

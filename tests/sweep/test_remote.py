@@ -1,5 +1,6 @@
 """`--out s3://bucket/name`: a sweep that lives on an object store, through the real command line."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.records import read_curves, read_records
-from analysis.remote import working_copy
+from analysis.remote import fetch, working_copy
 from sweep.config import Sweep, from_yaml, to_yaml
 from tests import fake_s3
 from tests.command import ROOT, begun, in_session, read_until, run, wait_for
@@ -73,6 +74,20 @@ def test_all_that_a_sweep_leaves_lies_there_and_nothing_of_its_running(small):
     assert f"records   {uri}/records" in done.stdout
     assert f"logs      {uri}/{logs[0]}" in done.stdout
     assert f"vts-smoke in {uri}, on " in done.stdout
+
+
+@pytest.mark.slow  # what is sent is the same folder's file
+def test_a_plan_lies_there_too_and_is_compared_with_what_happens():
+    uri = f"s3://{fake_s3.BUCKET}/planned"
+    plan = run(*WORDS, "--out", uri, "--plan")
+    assert plan.returncode == 0, plan.stderr
+    assert f"written to {uri}/plan.json" in plan.stdout
+    assert fake_s3.names("planned") == ["plan.json"]
+    shutil.rmtree(working_copy(uri))
+    done = run(*WORDS, "--out", uri)
+    assert done.returncode == 0, done.stderr
+    assert "until the last cell: forecast" in done.stdout
+    assert json.loads((fetch(uri) / "plan.json").read_text())["outcome"]["whole"]
 
 
 def test_its_mlflow_is_here(small):
