@@ -30,6 +30,10 @@ class GridSearcher(Searcher):
         self._closed = closed
         self._waiting = [{"cell": asdict(cell), **(beside(cell) if beside else {})} for cell in cells]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its searcher down for a restore that is never asked for, and threads cannot be."""
+        return {}
+
     def suggest(self, trial_id: str) -> Any:
         """The next cell, or `Searcher.FINISHED`."""
         if self._closed() or not self._waiting:

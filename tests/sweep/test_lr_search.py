@@ -11,6 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from analysis.records import read_records
+from sweep import lr_search
 from sweep.config import from_yaml
 from sweep.presets import preset
 from tests.command import ROOT, run
@@ -75,6 +76,7 @@ def test_mlflow_has_a_parent_of_the_search_and_the_rate_of_each_cell(found):
     assert sorted(run.data.metrics["lr"] for run in runs if "lr" in run.data.metrics) == [0.01, 0.1]
 
 
+@pytest.mark.slow  # the same as of a sweep
 def test_what_is_missing_is_run_again_to_the_same_bits_and_no_more(found):
     folder, _ = found
     before = read_records(folder).set_index("key").drop(columns=TIMES)
@@ -94,24 +96,25 @@ def test_what_is_missing_is_run_again_to_the_same_bits_and_no_more(found):
         (["vts-smoke", "--rate", "1"], "did you mean --rates"),
         (["vts-smoke", "--sampler", "random"], "choose from"),
         (["vts-smoke", "--losses", "random"], "none of them has a learning rate"),
+        (["vts-smoke", "--out", "s3://bucket/name"], "give --out FOLDER"),
     ],
 )
-def test_a_mistake_is_one_line(words, said):
-    done = search(*words)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stderr.startswith("sweep.lr_search: ")
-    assert said in done.stderr
+def test_a_mistake_is_one_line(capsys, words, said):
+    assert lr_search.main(words) == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    assert error.startswith("sweep.lr_search: ")
+    assert said in error
 
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
-    """A plan, and the sweep that it was of."""
+    """A plan, and the words of the sweep that it is of."""
     folder = tmp_path_factory.mktemp("plan") / "out"
     words = ("vts-smoke", "--losses", "moco", "random", "--rho", 0, "--out", folder)
     plan = run(*words, "--plan", "--price", 2)
     there = sorted(path.name for path in folder.rglob("*"))
-    return folder, plan, there, run(*words)
+    return folder, plan, there, words
 
 
 def test_a_plan_runs_nothing_and_writes_its_file_alone(planned):
@@ -123,8 +126,10 @@ def test_a_plan_runs_nothing_and_writes_its_file_alone(planned):
         assert words in plan.stdout
 
 
+@pytest.mark.slow
 def test_the_sweep_says_how_far_the_plan_was_off_and_keeps_it(planned):
-    folder, _, _, done = planned
+    folder, _, _, words = planned
+    done = run(*words)
     assert done.returncode == 0, done.stderr
     assert "until the last cell: forecast" in done.stdout
     outcome = json.loads((folder / "plan.json").read_text())["outcome"]

@@ -1,5 +1,6 @@
 """Which rates are proposed, and what a cut-off command leaves in Optuna's database, without Ray running."""
 
+import threading
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from ray import cloudpickle
 from ray.tune.search import Searcher
 
 from analysis.rates import Choice
@@ -16,6 +18,7 @@ from sweep.presets import preset
 from sweep.proposals import Proposals, Proposer, database
 from sweep.rates import FIELDS, rate_of, with_rate
 from sweep.search import SEEDS, SearchFolder, searched, to_fill
+from sweep.searcher import GridSearcher
 from sweep.searching import Tried, survivors, unfinished
 
 
@@ -242,3 +245,8 @@ def test_rates_that_were_never_handed_out_are_missing_too():
     left = unfinished(asked, tried, 100, proposed=True)
     assert left == [asked.cell("moco", 1.0, 100), asked.cell("moco", 10.0, 100), asked.random(100)]
     assert unfinished(asked, tried, 100, proposed=False) == [asked.random(100)]
+
+
+def test_tune_writes_down_a_searcher_that_knows_a_thread():
+    lock = threading.Lock()  # as the word to stop does, of a sweep at an address
+    assert cloudpickle.dumps(GridSearcher([search().random(0)], closed=lambda: lock.locked()))

@@ -68,7 +68,7 @@ def test_all_that_a_sweep_leaves_lies_there_and_nothing_of_its_running(small):
         *(f"predictions/{key}.parquet" for key in keys),
         *(f"encoders/{key}.safetensors" for key in keys),
         *(f"records/dataset=vts/objective={row.objective}/{row.key}.parquet" for row in read_records(uri).itertuples()),
-        *("summary.parquet", "sweep.yaml", "data.txt", "tables.txt"),
+        *("summary.parquet", "sweep.yaml", "data.txt", "progress.json", "tables.txt"),
         *logs,
     }
     assert f"records   {uri}/records" in done.stdout
