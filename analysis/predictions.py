@@ -1,6 +1,7 @@
 """Predictions on some test images of each cell, `predictions/<key>.parquet`, to be looked at."""
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -28,7 +29,7 @@ PREDICTIONS = pa.schema(
     ]
 )
 
-MOST_BYTES = 1_000_000  # of a picture that is read
+LEAST = 10_000  # bytes that the picture of a single pixel may have
 
 _REMEDY = "delete it to do without this cell's predictions"
 
@@ -101,7 +102,7 @@ def _packed(image: NDArray[np.uint8]) -> bytes:
 
 def _unpacked(jpeg: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Raises ValueError or what Pillow raises for a damaged image; nothing is decoded that has another size."""
-    if len(jpeg) > MOST_BYTES:
+    if len(jpeg) > LEAST + 4 * math.prod(size):
         raise ValueError(f"a picture of {len(jpeg):,} bytes")
     with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
         if (image.height, image.width, image.mode) != (*size, "RGB"):

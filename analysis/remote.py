@@ -8,11 +8,15 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from filelock import FileLock
 
 from analysis.errors import RecordsError, in_a_line
 
@@ -34,6 +38,8 @@ FILES = (
 )
 AT_ONCE = 16
 """Files that are read or written at the same time: each waits for the network."""
+YOUNG = 3 * 10**9
+"""Nanoseconds in which a file that was just written is read again."""
 MANY = 8
 """Digits of a digest that tell two addresses of the same last part from each other."""
 
@@ -155,18 +161,41 @@ def fetch(uri: str, into: Path | None = None) -> Path:
     try:
         there = _listed(store, root)
         if there is None:  # a file
-            name = uri.rsplit("/", 1)[1]
-            copy = (into or working_copy(uri, "read")) / name
-            _bring(store, root.rsplit("/", 1)[0], {name: store.get_file_info(root)}, copy.parent)
-            return copy
+            return _fetch_file(store, root, into or working_copy(uri, "read"))
         copy = into or working_copy(uri, "read")
-        _bring(store, root, there, copy)
+        with _alone(copy):
+            _bring(store, root, there, copy)
+            for path in _copied(copy):
+                if path.relative_to(copy).as_posix() not in there:
+                    path.unlink(missing_ok=True)
     except _StoreError as error:
         raise RecordsError(f"{uri} cannot be read: {error}") from error
-    for path in _copied(copy):
-        if path.relative_to(copy).as_posix() not in there:
-            path.unlink(missing_ok=True)
     return copy
+
+
+def _fetch_file(store: "FileSystem", path: str, into: Path) -> Path:
+    """Bring one file, and the sweep.yaml beside it: that says at which level intervals are."""
+    from pyarrow.fs import FileType
+
+    folder, name = path.rsplit("/", 1)
+    try:
+        found = {one: store.get_file_info(f"{folder}/{one}") for one in (name, "sweep.yaml")}
+    except OSError as error:
+        raise _StoreError(sense(error)) from error
+    there = {one: info for one, info in found.items() if info.type == FileType.File}
+    with _alone(into):
+        _bring(store, folder, there, into)
+        if "sweep.yaml" not in there:
+            (into / "sweep.yaml").unlink(missing_ok=True)
+    return into / name
+
+
+@contextmanager
+def _alone(copy: Path) -> Iterator[None]:
+    """Nobody else brings this copy up to date inside."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(copy.with_name(f".{copy.name}.lock")):
+        yield
 
 
 class _StoreError(Exception):
@@ -228,7 +257,9 @@ def _same(path: Path, info: "FileInfo") -> bool:
         here = path.stat()
     except OSError:
         return False
-    return (here.st_size, here.st_mtime_ns) == (info.size, info.mtime_ns)
+    # A store may count whole seconds: what is so young may have been written twice in one.
+    young = abs(time.time_ns() - info.mtime_ns) < YOUNG
+    return not young and (here.st_size, here.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
 def _copied(copy: Path) -> list[Path]:

@@ -53,6 +53,7 @@ def leased(store: Store) -> Iterator[str | None]:
     finally:
         over.set()
         thread.join(RENEWED / 4)
+        store.settle(RENEWED / 4)
         with suppress(OSError):
             if _token(store.read(NAME, once=True)) == token:
                 store.remove(NAME, once=True)
@@ -61,6 +62,7 @@ def leased(store: Store) -> Iterator[str | None]:
 
 def _claimed(store: Store, mine: Path, token: str) -> str | None:
     """Claim the address; who had it before and is gone."""
+    asked = time.monotonic()
     found = store.read(NAME)
     before = None
     if found is not None:
@@ -73,7 +75,8 @@ def _claimed(store: Store, mine: Path, token: str) -> str | None:
             )
     mine.write_text(token)
     store.write(NAME, _myself(token))
-    time.sleep(SETTLED)
+    # One that came late may have replaced another's who has read his back already: he finds that out when he renews it.
+    time.sleep(SETTLED if time.monotonic() - asked < SETTLED / 2 else RENEWED + SETTLED)
     if _token(there := store.read(NAME)) != token:
         raise InputError(
             f"--out {store.uri} is in use by another sweep ({_who(there)}), which began at the same time: wait for it, "

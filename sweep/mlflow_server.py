@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from analysis.remote import working_copy
 from datasets.errors import InputError, in_a_line
 
 LOOPBACK = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "[[]::1]", "[[]::1]:*")
@@ -166,6 +167,8 @@ def choose(where: str | None, store: str | None, artifacts: str | None) -> tuple
     """Database and artifacts, by DIR and what is given beside it."""
     remote = where is not None and "://" in where
     folder = Path(where).resolve() if where is not None and not remote else data_folder()
+    if remote and (own := working_copy(str(where).rstrip("/")) / "mlflow.db").exists():  # of the sweep that ran here
+        folder = own.parent
     if artifacts is None:
         artifacts = f"{str(where).rstrip('/')}/mlartifacts" if remote else str(folder / "mlartifacts")
     elif "://" not in artifacts:

@@ -78,7 +78,12 @@ class Store:
             with self._store.open_output_stream(f"{self._path}/{name}") as stream:
                 stream.write(content)
 
-        self._tried(send, f"{self.uri}/{name} cannot be written", once)
+        def apart() -> None:
+            # A signal's exception comes in the main thread: there it would close the stream before all is in it.
+            with ThreadPoolExecutor(1, "write") as thread:
+                thread.submit(send).result()
+
+        self._tried(apart, f"{self.uri}/{name} cannot be written", once)
 
     def read(self, name: str, *, once: bool = False) -> bytes | None:
         """An object's content; None where there is none.
@@ -177,8 +182,13 @@ class Store:
             os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
 
     def _push_once(self, path: Path) -> None:
-        with suppress(OSError):
+        with suppress(Exception):  # Arrow has errors of its own where the process ends meanwhile
             self.write(path.relative_to(self.root).as_posix(), path.read_bytes(), once=True)
+
+    def settle(self, seconds: float) -> None:
+        """Wait for what is sent in a thread, but not for long."""
+        if self._sending is not None:
+            self._sending.join(seconds)
 
     def _tried(self, what: Callable[[], T], failure: str, once: bool = False) -> T:
         """Do it, again after each of `PAUSES` where it fails, unless `once`.

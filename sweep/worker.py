@@ -18,7 +18,8 @@ from datasets.source import Source
 from sweep.keeping import Keeping
 from sweep.mirror import StopSeen, StoreMirror
 from sweep.provenance import library_versions, project_version
-from sweep.retries import DIVERGED, ERROR, MEMORY
+from sweep.remote import StoreError
+from sweep.retries import DIVERGED, ERROR, LOST, MEMORY
 from trainables.cell import Cell
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.contrastive_probe import run_cell
@@ -99,6 +100,9 @@ def train(
     except NonFiniteLossError as error:
         # The same seed diverges again: recorded as failed, so that the same command does not try for ever.
         tune.report({"error": str(error), "kind": DIVERGED, "traceback": "", "row": row, "curves": curves})
+    except StoreError as error:
+        # The machine's or the store's fault: it is not recorded.
+        tune.report({"error": str(error), "kind": LOST, "traceback": "", "row": row, "curves": curves})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         kind = MEMORY if out_of_memory(error) else ERROR

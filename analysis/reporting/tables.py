@@ -88,8 +88,9 @@ def score_table(study: Study, anchor: str) -> Table:
     cells = comparable(study.records, study.metric)
     grouped = cells.groupby(["dataset", "objective", "rho", "nu", "pairing"])[study.metric]
     frame = grouped.agg(["mean", "std", "count", "size"]).reset_index()
-    seeds = study.records.groupby("objective")["seed"].nunique()
-    frame["missing"] = (frame["objective"].map(seeds) if study.grown else seeds.max()) - frame["count"]
+    seeds = study.records["seed"]
+    own = frame["objective"].map(seeds.groupby(study.records["objective"]).nunique())
+    frame["missing"] = (own if study.grown else seeds.nunique()) - frame["count"]
     return make(
         f"{anchor}-scores",
         "Scores",

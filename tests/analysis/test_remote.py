@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from analysis import claims, figures, report, summary
+from analysis import claims, figures, remote, report, summary
 from analysis.errors import RecordsError
 from analysis.records import read_curves, read_records, recorded_keys, write_curves, write_record
 from analysis.remote import beside, checked, fetch, is_remote, local, place, working_copy
@@ -67,7 +67,24 @@ def test_the_copy_follows_what_lies_there(sweep, row, classes):
     assert all(path.exists() for path in own)
 
 
-def test_only_what_differs_is_read(sweep):
+def test_the_plan_comes_with_a_summary_alone_and_goes_with_it(sweep):
+    # It says at which level intervals are.
+    uri = sweep[1]
+    name, bucket = uri.rsplit("/", 1)[1], fake_s3.client()
+    for content in (b"seeds: [0]", b"seeds: [0, 1]", None):
+        if content:
+            bucket.put_object(Bucket=fake_s3.BUCKET, Key=f"{name}/sweep.yaml", Body=content)
+        else:
+            bucket.delete_object(Bucket=fake_s3.BUCKET, Key=f"{name}/sweep.yaml")
+        bucket.put_object(Bucket=fake_s3.BUCKET, Key=f"{name}/summary.parquet", Body=b"a summary")
+        copy = fetch(f"{uri}/summary.parquet")
+        assert copy.read_bytes() == b"a summary"
+        beside_it = copy.with_name("sweep.yaml")
+        assert (beside_it.read_bytes() if beside_it.exists() else None) == content
+
+
+def test_only_what_differs_is_read(sweep, monkeypatch):
+    monkeypatch.setattr(remote, "YOUNG", 0)  # the files were written just now
     uri = sweep[1]
     copy = fetch(uri)
     before = {path: path.stat().st_ino for path in copy.rglob("*.parquet")}
