@@ -2,9 +2,12 @@
 
 import os
 import sys
+import urllib.parse
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -179,9 +182,9 @@ def mlflow(uri: str | None) -> Iterable[Finding]:
     else:
         where = f"{uri.split('://')[0]}://{uri.split('://')[1].rsplit('@', 1)[-1]}"
         try:
-            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10) as answer:
+            with urllib.request.urlopen(_asking(uri, f"{where.rstrip('/')}/health"), timeout=10) as answer:
                 said = answer.read(100).decode(errors="replace").strip()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             yield Finding(
                 "FAIL",
                 "mlflow",
@@ -193,6 +196,15 @@ def mlflow(uri: str | None) -> Iterable[Finding]:
             yield Finding("ok", "mlflow", f"{where} answers")
         else:
             yield Finding("FAIL", "mlflow", f"something else than MLflow answers at {where}: mend MLFLOW_TRACKING_URI")
+
+
+def _asking(uri: str, where: str) -> urllib.request.Request:
+    """A request to `where`, with the name and password that `uri` may hold."""
+    request = urllib.request.Request(where)
+    user, at, _ = uri.split("://", 1)[1].rpartition("@")
+    if at:
+        request.add_header("Authorization", f"Basic {b64encode(urllib.parse.unquote(user).encode()).decode()}")
+    return request
 
 
 def ports(listening: Iterable[tuple[int, bool]]) -> Iterable[Finding]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.commandline import exit_with, printable
+from analysis.errors import RecordsError
+from analysis.remote import checked, is_remote
 from datasets.errors import InputError
 from sweep import checks, inspection
 from sweep.checks import Finding
@@ -116,16 +118,28 @@ def reached(address: str | None) -> Iterator[Machines]:
     if address is None:
         yield Machines(each=lambda function, *arguments: {HERE: function(*arguments)})
         return
+    from sweep import joining
     from sweep.cluster import started
     from sweep.nodes import nodes, on_each_node
     from trainables.engine import Engine
 
-    with started(Engine(), address):
+    with started(Engine(), joining.reached(address)):
         yield Machines(
             each=lambda function, *arguments: {HERE: function(*arguments), **on_each_node(function, *arguments)},
             gpus={node.name: node.gpus for node in nodes()},
             others=True,
         )
+
+
+def _out(given: str | None) -> str | None:
+    """The folder's whole path, or the address.
+
+    Raises:
+        RecordsError: that is no address.
+    """
+    if given is None:
+        return None
+    return checked(given) if is_remote(given) else str(Path(given).resolve())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,16 +151,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", metavar="DIR", help="the sweep's --out, a folder or a URI such as s3://bucket/name")
     parser.add_argument("--data-root", nargs="+", default=(), metavar="PATH", help="files and folders that it reads")
     given = parser.parse_args(argv)
-    out = given.out if given.out is None or "://" in given.out else str(Path(given.out).resolve())
-    asked = Asked(out=out, data=tuple(str(Path(place).resolve()) for place in given.data_root))
     failed = warned = 0
     try:
+        asked = Asked(out=_out(given.out), data=tuple(str(Path(place).resolve()) for place in given.data_root))
         with reached(given.address) as machines:
             for finding in examine(machines, asked):
                 print(printable(str(finding)).replace("\n", " "), flush=True)
                 failed += finding.level == "FAIL"
                 warned += finding.level == "WARN"
-    except InputError as error:
+    except (InputError, RecordsError) as error:
         print(f"sweep.doctor: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

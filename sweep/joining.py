@@ -4,6 +4,8 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +24,8 @@ from sweep.nodes import Node, Unanswered, nodes, on_each_node
 from sweep.provenance import library_versions
 
 PACKAGES = ("analysis", "datasets", "sweep", "trainables")
+ANSWER = 30.0
+"""Seconds in which Ray's head must answer, the start of the process that asks included."""
 REACH = 10.0
 """Seconds in which a cluster's address must answer."""
 
@@ -98,7 +102,24 @@ def reached(address: str) -> str:
             f"--address {address}: nobody answers there ({getattr(error, 'strerror', None) or error}): start the "
             "cluster (`ray up cluster.yaml`, or `ray start --head`), or leave --address out to run here alone"
         ) from error
+    _is_ray(address)
     return address
+
+
+def _is_ray(address: str) -> None:
+    """Make sure that what listens there is a cluster's head: Ray would wait for anything else for minutes.
+
+    Raises:
+        InputError: it gives no answer that Ray understands.
+    """
+    ask = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check", "--address", address]
+    try:
+        subprocess.run(ask, capture_output=True, timeout=ANSWER, check=False)  # what else may be wrong, joining says
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"--address {address}: what listens there does not answer as Ray's head does: give the head's address and "
+            "its port (6379 unless `ray start` was told another)"
+        ) from error
 
 
 def _current() -> str:

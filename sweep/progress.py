@@ -26,7 +26,7 @@ class Driver(_Part):
     """The process that runs the sweep, or ran it last."""
 
     host: str
-    process: int
+    process: Annotated[int, Field(gt=0, lt=2**31)]
     command: str
     """What was typed."""
     began: AwareDatetime

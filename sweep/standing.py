@@ -49,9 +49,9 @@ class Row:
         """When the cell ended; None where the record does not tell."""
         try:
             began = datetime.fromisoformat(self.started)
-        except ValueError:
+            return began + timedelta(seconds=self.seconds) if began.tzinfo and self.seconds is not None else None
+        except (ValueError, OverflowError):
             return None
-        return began + timedelta(seconds=self.seconds) if began.tzinfo and self.seconds is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,10 @@ from typing import Any
 
 from analysis.commandline import exit_with, number_between, printable
 from analysis.errors import RecordsError
+from analysis.remote import checked, fetch, is_remote
 from datasets.errors import InputError
 from sweep import progress
+from sweep.folder import Folder
 from sweep.progress import Node, Progress
 from sweep.standing import Left, Standing, standing
 
@@ -80,11 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _folder(where: str) -> Path:
     """The folder, or a copy of what lies at a URI, brought up to date."""
-    if "://" not in where:
+    if not is_remote(where):
         return Path(where)
-    from analysis.remote import fetch
-
-    return fetch(where)
+    copy = fetch(checked(where))
+    if not Folder(copy).config.exists():
+        raise InputError(f"{checked(where)}: there is no sweep.yaml; name the --out of a sweep")
+    return copy
 
 
 def as_json(found: Standing, prices: Prices) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import http.server
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -229,3 +230,31 @@ def test_the_command_line_itself():
     )
     assert done.returncode == 0
     assert "--address" in done.stdout
+
+
+def test_a_secret_in_an_address_and_a_cluster_that_is_not_there_are_one_line(capsys):
+    for words in (["--out", "s3://KEY:SECRET@bucket/x"], ["--address", "127.0.0.1:1"]):
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("sweep.doctor: ")
+        assert said.count("\n") == 1
+    assert "nobody answers" in said
+
+
+def test_a_tracking_uri_may_hold_a_password_and_a_server_may_be_none():
+    request = checks._asking("http://me:p%40ss@host:5000", "http://host:5000/health")
+    assert request.get_header("Authorization") == "Basic bWU6cEBzcw=="
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        port.listen()
+
+        def answer():
+            with port.accept()[0] as asked:
+                asked.sendall(b"SSH-2.0-x\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        (found,) = checks.mlflow(f"http://me:secret@127.0.0.1:{port.getsockname()[1]}")
+        thread.join()
+    assert found.level == "FAIL"
+    assert "secret" not in str(found)

@@ -47,7 +47,8 @@ def test_an_address_that_cannot_be_is_refused_with_what_is_valid(alone, address,
         reached(address)
 
 
-def test_a_cluster_that_is_gone_is_refused_at_once_and_one_that_listens_is_found(alone):
+def test_a_cluster_that_is_gone_is_refused_at_once_and_so_is_what_is_none(alone, monkeypatch):
+    monkeypatch.setattr(joining, "ANSWER", 0.5)
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{port.getsockname()[1]}"
@@ -56,6 +57,9 @@ def test_a_cluster_that_is_gone_is_refused_at_once_and_one_that_listens_is_found
         (alone / "ray").mkdir()
         (alone / "ray/ray_current_cluster").write_text(address + "\n")
         port.listen()
+        with pytest.raises(InputError, match="does not answer as Ray's head does"):
+            reached(address)
+        monkeypatch.setattr(joining, "_is_ray", lambda address: None)
         assert reached(address) == reached("auto") == address
 
 

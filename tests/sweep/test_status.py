@@ -1,6 +1,7 @@
 """`python -m sweep.status`: true while a sweep runs, after it, and after it was cut off."""
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -16,7 +17,7 @@ from analysis.records import write_record
 from sweep.folder import Folder
 from sweep.presets import preset
 from sweep.progress import Driver, Node, Progress, Running, Used, write
-from sweep.standing import standing, time_left
+from sweep.standing import Row, standing, time_left
 from sweep.status import Prices, main, render, span
 from tests.command import ROOT
 
@@ -277,3 +278,9 @@ def command(*words):
 )
 def test_spans_are_as_one_says_them(seconds, words):
     assert span(seconds) == words
+
+
+@pytest.mark.parametrize("seconds", [math.nan, 1e300, -1e300, 1e12])
+def test_a_record_of_impossible_seconds_has_no_end(seconds):
+    row = Row(key="k", status="done", seconds=seconds, started="2026-11-24T12:00:00+00:00", error=None)
+    assert row.ended is None
