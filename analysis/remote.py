@@ -82,6 +82,8 @@ def checked(where: str | PathLike[str]) -> str:
             f"{in_a_line(uri, most=200)}: {in_a_line(scheme, most=40)}:// is not known, use one of "
             f"{', '.join(f'{one}://' for one in SCHEMES)} or the path of a folder"
         )
+    if "@" in rest or "?" in rest:  # not repeated: it may be a secret
+        raise RecordsError(f"{scheme}://...: an address holds no keys and no options, the environment does: {example}")
     bucket, _, name = rest.rstrip("/").partition("/")
     if not bucket or not name:
         raise RecordsError(f"{uri}: it names no {'folder in the bucket' if bucket else 'bucket'}: {example}")

@@ -117,6 +117,7 @@ def planned(tmp_path_factory):
     return folder, plan, there, words
 
 
+@pytest.mark.slow
 def test_a_plan_runs_nothing_and_writes_its_file_alone(planned):
     _, plan, there, _ = planned
     assert plan.returncode == 0, plan.stderr

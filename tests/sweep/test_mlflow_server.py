@@ -96,6 +96,7 @@ def test_places_follow_from_the_folder(tmp_path, monkeypatch):
     assert choose("/d", SECRET, None) == (SECRET, "/d/mlartifacts")
 
 
+@pytest.mark.slow
 def test_it_answers_by_the_names_of_this_machine_and_of_a_tunnel_and_by_no_other(tmp_path):
     port = free_port()
     with serving(tmp_path, port):

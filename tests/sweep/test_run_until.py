@@ -25,6 +25,7 @@ def swept(tmp_path_factory):
     return folder, run(*WORDS, *NEVER, "--out", folder, "--workers", 2)
 
 
+@pytest.mark.slow
 def test_seeds_are_added_until_there_are_as_many_as_allowed(swept):
     folder, done = swept
     assert done.returncode == 0, done.stdout + done.stderr
@@ -42,6 +43,7 @@ def test_seeds_are_added_until_there_are_as_many_as_allowed(swept):
     assert {cell.key for cell in plan.cells()} == set(records.key)
 
 
+@pytest.mark.slow
 def test_the_same_command_and_its_yaml_run_nothing_more(swept):
     folder, _ = swept
     for words in ((*WORDS, *NEVER, "--out", folder), ("--config", folder / "sweep.yaml")):

@@ -1,6 +1,7 @@
 """What a signal does to a file that is being sent: nothing."""
 
 import _thread
+import signal
 import time
 
 import pytest
@@ -34,9 +35,13 @@ class Objects(dict):
 
 
 def test_a_signal_in_the_middle_of_a_write_leaves_a_whole_object(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a script
     store, objects = Store(tmp_path, "s3://bucket/name"), Objects({"bucket/name/sweep.yaml": b"before"})
     store.__dict__["_opened"] = (objects, "bucket/name")
-    with pytest.raises(KeyboardInterrupt):
-        store.write("sweep.yaml", b"after")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.write("sweep.yaml", b"after")
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_for(lambda: objects == {"bucket/name/sweep.yaml": b"after"})
     assert objects.writes == 1
