@@ -15,14 +15,13 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from analysis.commandline import exit_with, number_between, printable
+from analysis.commandline import add_folders, exit_with, number_between, printable
 from analysis.comparisons import MARGIN
 from analysis.errors import RecordsError
 from analysis.findings import FINDINGS
 from analysis.intervals import LEVEL
 from analysis.joining import read_sweeps, say
 from analysis.judging import Judged, Judgement, Verdict, judge, judge_finding
-from analysis.remote import place
 
 __all__ = [
     "FINDINGS",
@@ -198,9 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
-    parser.add_argument(
-        "dirs", type=place, nargs="+", metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
-    )
+    add_folders(parser, "dirs")
     parser.add_argument("--margin", type=number_between("the margin", 0, 100), default=100 * MARGIN, metavar="POINTS")
     parser.add_argument(
         "--level",

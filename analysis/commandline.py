@@ -5,6 +5,9 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from typing import Literal
+
+from analysis.remote import place
 
 
 def exit_with(main: Callable[[], int]) -> None:
@@ -17,6 +20,12 @@ def exit_with(main: Callable[[], int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def add_folders(parser: argparse.ArgumentParser, name: str = "dir", nargs: Literal["+", "*"] = "+") -> None:
+    """The argument DIR, one or several sweeps: a path, or an address as it is."""
+    told = "a sweep's folder or its summary.parquet, here or at s3://"
+    parser.add_argument(name, nargs=nargs, type=place, metavar="DIR", help=told)
 
 
 def printable(text: str) -> str:

@@ -15,14 +15,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.commandline import exit_with
+from analysis.commandline import add_folders, exit_with
 from analysis.drawing import curves, maps, paper, sheet, spread, style
 from analysis.drawing.inputs import Inputs
 from analysis.drawing.paper import Draw
 from analysis.errors import RecordsError
 from analysis.joining import read_sweeps, say
 from analysis.looks import level_of
-from analysis.remote import beside, place
+from analysis.remote import beside
 from analysis.studies import Study, studies
 
 #: The kinds of files that figures can be written as.
@@ -214,9 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
-    parser.add_argument(
-        "dir", nargs="+", type=place, metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
-    )
+    add_folders(parser)
     parser.add_argument(
         "--out",
         type=Path,

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.commandline import exit_with, number_between
+from analysis.commandline import add_folders, exit_with, number_between
 from analysis.comparisons import MARGIN
 from analysis.coverage import coverage, read_plan
 from analysis.drawing.inputs import folders_of
@@ -24,7 +24,7 @@ from analysis.errors import RecordsError
 from analysis.figures import FIGURES, Drawn, as_svg, draw_all
 from analysis.joining import Joined, read_sweeps, say
 from analysis.judging import judge
-from analysis.remote import beside, place
+from analysis.remote import beside
 from analysis.reporting import section, tables
 from analysis.reporting.section import Facts
 from analysis.reporting.table import Table, latex, markdown
@@ -158,9 +158,7 @@ def _default_out(folders: Sequence[Path | str], form: Format) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    parser.add_argument(
-        "dir", nargs="+", type=place, metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
-    )
+    add_folders(parser)
     parser.add_argument(
         "--out",
         type=Path,

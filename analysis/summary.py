@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from analysis import parquet
 from analysis.columns import class_columns, markdown, schema
-from analysis.commandline import exit_with
+from analysis.commandline import add_folders, exit_with
 from analysis.errors import RecordsError
 from analysis.grouping import grouped, render_groups
 from analysis.joining import read_sweeps, say
 from analysis.records import compact
-from analysis.remote import is_remote, place
+from analysis.remote import is_remote
 from analysis.tables import render
 
 _WRITES = (".parquet", ".csv", ".txt")
@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.summary", description=__doc__)
-    parser.add_argument(
-        "dir", type=place, nargs="*", metavar="DIR", help="a sweep's folder or its summary.parquet, here or at s3://"
-    )
+    add_folders(parser, nargs="*")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".parquet or .csv: records or groups; .txt: the text")
     parser.add_argument("--by", nargs="+", metavar="COLUMN", help="statistics for each combination of these columns")
     parser.add_argument("--metric", metavar="COLUMN", help="with --by: the score (default: the study's own)")

@@ -203,7 +203,8 @@ def _asking(uri: str, where: str) -> urllib.request.Request:
     request = urllib.request.Request(where)
     user, at, _ = uri.split("://", 1)[1].rpartition("@")
     if at:
-        request.add_header("Authorization", f"Basic {b64encode(urllib.parse.unquote(user).encode()).decode()}")
+        secret = b64encode(urllib.parse.unquote(user).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {secret}")  # not for whom a redirect names
     return request
 
 

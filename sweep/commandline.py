@@ -64,34 +64,41 @@ class Command:
 def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code: 0 complete, 1 cells are missing, 2 a mistake in what was given,
     130 Ctrl-C, 141 nobody reads what it says, 143 SIGTERM."""
+
+    def command() -> int:
+        asked = parse(argv)
+        if asked.plan:
+            from sweep.plan import plan
+
+            return plan(asked.sweep, asked.prices, address=asked.address)
+        from sweep.execute import describe, execute
+
+        return describe(asked.sweep) if asked.dry_run else execute(asked.sweep, address=asked.address)
+
+    return answered("sweep.run", command)
+
+
+def answered(name: str, command: Callable[[], int]) -> int:
+    """The command's exit code; whatever ends it early is told in one line after its name."""
+    again = "then run the same command again"
     try:
         with terminable():
-            command = parse(argv)
-            if command.plan:
-                from sweep.plan import plan
-
-                return plan(command.sweep, command.prices, address=command.address)
-            from sweep.execute import describe, execute
-
-            code = describe(command.sweep) if command.dry_run else execute(command.sweep, address=command.address)
+            code = command()
             sys.stdout.flush()  # here, where it is answered if nobody reads it
             return code
     except (InputError, RecordsError) as error:
-        print(f"sweep.run: {error}", file=sys.stderr)
-        return 2
+        told = str(error)
     except KeyboardInterrupt as stop:  # before the first cell or after the last; while cells run it is handled there
-        print("sweep.run: stopped; the same command runs what is missing", file=sys.stderr)
+        print(f"{name}: stopped; the same command runs what is missing", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:  # whoever read what it says has left, as `head` does
         return 128 + signal.SIGPIPE
     except StoreError as error:
-        print(f"sweep.run: {error}; then run the same command again: nothing recorded is lost", file=sys.stderr)
-        return 2
+        told = f"{error}; {again}: nothing recorded is lost"
     except OSError as error:  # a disk that is full or read-only, at any point
-        print(
-            f"sweep.run: {error}: free space or choose another --out, then run the same command again", file=sys.stderr
-        )
-        return 2
+        told = f"{error}: free space or choose another --out, {again}"
+    print(f"{name}: {told}", file=sys.stderr)
+    return 2
 
 
 def parse(argv: Sequence[str]) -> Command:

@@ -19,38 +19,24 @@ Presets (default: vts-quick):
 
 def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code: 0 chosen, 1 something is missing, 2 a mistake in what was given, 130
-    Ctrl-C, 143 SIGTERM."""
-    from analysis.errors import RecordsError
-    from datasets.errors import InputError
-    from sweep.commandline import read
+    Ctrl-C, 141 nobody reads what it says, 143 SIGTERM."""
+    from sweep.commandline import answered, read
     from sweep.search import searched, to_fill
     from sweep.searching import search_rates
-    from sweep.stopping import Terminated, terminable
 
-    try:
-        with terminable():
-            search, base = read(argv, searched, prog="python -m sweep.lr_search", usage=USAGE)
-            return search_rates(search, to_fill(search, base))
-    except (InputError, RecordsError) as error:
-        print(f"sweep.lr_search: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print("sweep.lr_search: stopped; the same command runs what is missing", file=sys.stderr)
-        return 143 if isinstance(stop, Terminated) else 130
-    except OSError as error:
-        print(f"sweep.lr_search: {error}: free space or choose another --out, then run it again", file=sys.stderr)
-        return 2
+    def command() -> int:
+        search, base = read(argv, searched, prog="python -m sweep.lr_search", usage=USAGE)
+        return search_rates(search, to_fill(search, base))
+
+    return answered("sweep.lr_search", command)
 
 
 def enter() -> None:
     """Entry of the command line."""
     right_datasets()
-    from sweep.stopping import leave
+    from sweep.stopping import end
 
-    code = main(sys.argv[1:])
-    if code > 128:  # a signal: who sent it does not wait for what Python does at its end
-        leave(code)
-    raise SystemExit(code)
+    end(main(sys.argv[1:]))
 
 
 if __name__ == "__main__":

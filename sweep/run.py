@@ -27,12 +27,9 @@ def main() -> None:
     """Entry of the command line."""
     right_datasets()
     from sweep.commandline import main as run
-    from sweep.stopping import leave
+    from sweep.stopping import end
 
-    code = run(sys.argv[1:])
-    if code > 128:  # a signal: who sent it does not wait for what Python does at its end
-        leave(code)
-    raise SystemExit(code)
+    end(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

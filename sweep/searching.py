@@ -20,8 +20,8 @@ from sweep.found import conclude
 from sweep.lock import alone
 from sweep.logbook import Logbook
 from sweep.machine import Machine
-from sweep.provenance import commit, project_version
 from sweep.rates import rate_of
+from sweep.running import came_to, followed, origin
 from sweep.search import Search, SearchFolder
 from sweep.show import Outcome, stopped_at_once
 from sweep.stopping import Stop
@@ -208,19 +208,12 @@ def _rung(
 
     sweep = search.sweep
     terminal = Terminal(len(cells), 0)
-    origin = {
-        "commit": commit(),
-        "version": project_version(),
-        "data": source.fingerprint,
-        "source": source.title,
-        "task": sweep.recipe.data.task,
-    }
-    recorder = Recorder(sweep, source.classes, origin, logbook, terminal, stop, score=said)
+    recorder = Recorder(sweep, source.classes, origin(sweep, source), logbook, terminal, stop, score=said)
     trainable = tune.with_parameters(
         try_rate, recipe=sweep.recipe, source=source, engine=sweep.engine, imagenet=None, keeping=sweep.keeping
     )
     watch = Watch(sweep.patience, terminal)
-    try:
+    with followed(terminal, stop):
         run_rounds(
             sweep,
             trainable,
@@ -234,17 +227,7 @@ def _rung(
             folder.logs,
             grows=False,
         )
-    except KeyboardInterrupt:
-        if not stop.asked:
-            raise
-    finally:
-        terminal.close()
-    return Outcome(
-        failures=recorder.failures,
-        counts=recorder.retries.counts,
-        unwritable=recorder.stopped,
-        stop=stop if stop.asked else None,
-    )
+    return came_to(recorder, stop)
 
 
 def _proposals(search: Search, folder: SearchFolder, tried: Tried, stop: Stop, plain: Sequence[Cell]) -> "Proposals":

@@ -160,6 +160,13 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def end(code: int) -> NoReturn:
+    """Leave with this code: after a signal at once, for who sent it does not wait for what Python does at its end."""
+    if code > 128:
+        leave(code)
+    raise SystemExit(code)
+
+
 def descendants(process: int) -> list[int]:
     """The processes below this one; none where the system does not tell (only Linux does)."""
     found = []

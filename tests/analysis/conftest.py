@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.records import COLUMNS, schema
+from analysis.studies import Study, studies
 
 CLASSES = ("stratified", "veined", "noise")
 
@@ -70,3 +71,12 @@ def frame() -> Callable[[list[dict[str, Any]]], pd.DataFrame]:
 @pytest.fixture
 def classes() -> tuple[str, ...]:
     return CLASSES
+
+
+@pytest.fixture
+def study(frame: Callable) -> Callable[[list[dict[str, Any]]], Study]:
+    def only(rows: list[dict[str, Any]]) -> Study:
+        (found,) = studies(frame(rows))
+        return found
+
+    return only

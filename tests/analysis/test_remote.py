@@ -15,8 +15,6 @@ from tests import fake_s3
 A, B, C = (16 * letter for letter in "abc")
 """Keys of cells."""
 
-pytestmark = pytest.mark.xdist_group("s3-analysis")
-
 
 @pytest.fixture(scope="module")
 def server():

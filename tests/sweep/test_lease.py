@@ -14,8 +14,6 @@ from sweep.remote import Store, StoreError
 from tests import fake_s3
 from tests.command import wait_for
 
-pytestmark = pytest.mark.xdist_group("s3-lease")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def server():

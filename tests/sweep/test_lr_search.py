@@ -16,9 +16,6 @@ from sweep.config import from_yaml
 from sweep.presets import preset
 from tests.command import ROOT, run
 
-# In one process, so that each small command is run once.
-pytestmark = pytest.mark.xdist_group("lr")
-
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 
 

@@ -17,8 +17,6 @@ from tests.trainables.test_resume import MOCO, TIMES, Beat
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.contrastive_probe import run_cell
 
-pytestmark = pytest.mark.xdist_group("s3-mirror")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def server():

@@ -11,8 +11,6 @@ from ray.cluster_utils import Cluster
 
 from sweep.nodes import Unanswered, nodes, on_each_node
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 @pytest.fixture(scope="module")
 def cluster():

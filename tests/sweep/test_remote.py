@@ -19,9 +19,6 @@ from tests import fake_s3
 from tests.command import ROOT, begun, in_session, read_until, run, wait_for
 from tests.sweep.test_run import TIMES, runs
 
-# In one process, so that the small sweep is run once.
-pytestmark = pytest.mark.xdist_group("s3-sweep")
-
 WORDS = ("vts-smoke", "--workers", 1, "--losses", "moco", "random", "--rho", 0)
 KEEP = ("--keep", "encoders")
 LONG = ("vts-smoke", "--workers", 2, "--losses", "moco", "--rho", 0, "--seeds", 0, 1, "--checkpoint-every", 0.5)

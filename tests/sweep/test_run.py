@@ -18,9 +18,6 @@ from sweep.config import from_yaml
 from sweep.presets import preset
 from tests.command import ROOT, run
 
-# In one process, so that the small sweep is run once.
-pytestmark = pytest.mark.xdist_group("run")
-
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 
 

@@ -11,9 +11,6 @@ from analysis.records import read_records
 from sweep.config import from_yaml
 from tests.command import begun, read_until, run
 
-# In one process, so that the small sweep is run once.
-pytestmark = pytest.mark.xdist_group("until")
-
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 WORDS = ("vts-smoke", "--losses", "moco", "random", "--pairings", "noisy", "exposure", "--rho", 0, 1, "--seeds", 0, 1)
 NEVER = ("--until", "halfwidth(difference) < 1e-9", "--max-seeds", 4)

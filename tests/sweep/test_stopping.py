@@ -34,10 +34,6 @@ def newest(folder):
     return max(path.stat().st_mtime_ns for path in Keeping(root=folder).checkpoints.glob("*/*.ckpt"))
 
 
-# In one process, so that the sweep which is interrupted is run once.
-pytestmark = pytest.mark.xdist_group("stopping")
-
-
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopping") / "out"
