@@ -1,0 +1,210 @@
+"""`python -m analysis.compare DIR REFERENCE`: whether a run agrees with another one, such as those of docs/results.
+
+Exit code 0 where they agree within their intervals, 1 where they differ, 2 where that cannot be said. Needs neither
+torch, ray nor mlflow.
+"""
+
+import argparse
+import sys
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from analysis.agreement import Agreement, agreement, of_one_data
+from analysis.commandline import exit_with, number_between, printable
+from analysis.coverage import read_plan
+from analysis.errors import RecordsError, in_a_line
+from analysis.intervals import LEVEL
+from analysis.joining import ENGINE, Joined, read_sweeps, say
+from analysis.judging import judge
+from analysis.remote import is_remote, place
+from analysis.studies import Study, studies
+from analysis.tables import aligned
+
+_NAMED = 5
+_NONE = "-"
+
+
+class Compared(NamedTuple):
+    """A study of a run, the reference's of the same recipe, and what came of it."""
+
+    run: Study
+    reference: Study
+    agreement: Agreement
+
+
+def compare(run: Joined, reference: Joined, *, level: float = LEVEL) -> list[Compared]:
+    """Every study of the reference with those of the run that have its recipe: on the same data, or else on any.
+
+    Raises `RecordsError` where no recipe is in both (says what differs), and as `analysis.agreement.agreement`.
+    """
+    mine, theirs = studies(run.records), studies(reference.records)
+    pairs = [(one, other) for other in theirs for one in _like(other, mine)]
+    if not pairs:
+        raise RecordsError(f"no recipe is in both, so that nothing can be compared: {_what_differs(run, reference)}")
+    level = max(level, run.level, reference.level)
+    return [Compared(one, other, agreement(one, other, level=level)) for one, other in pairs]
+
+
+def render(compared: Sequence[Compared], *, everything: bool = False) -> str:
+    """The comparisons as text, a section a study: means over the grid, and of the cells those that differ, or all."""
+    return printable("\n\n".join("\n".join(_section(one, everything)) for one in compared))
+
+
+def _like(reference: Study, among: Sequence[Study]) -> list[Study]:
+    """The studies of its recipe, and of those the ones on its data where there are any."""
+    found = [
+        s for s in among if (s.dataset, s.recipe, s.metric) == (reference.dataset, reference.recipe, reference.metric)
+    ]
+    return [study for study in found if of_one_data(study, reference)] or found
+
+
+def _section(one: Compared, everything: bool) -> Iterator[str]:
+    found = one.agreement
+    yield f"{one.run.title}: {one.run.score}, %, seeds {_seeds(one.run)}; the reference's {_seeds(one.reference)}"
+    yield from _unlike(one)
+    if found.shared.cells:
+        far = f"; the others by up to {100 * found.shared.largest:.2f} points" * (
+            found.shared.equal < found.shared.cells
+        )
+        yield f"{found.shared.equal} of the {found.shared.cells} cells that both have are the same, bit for bit{far}"
+    shown = found.table if everything else found.table[_telling(found.table)]
+    yield from aligned(
+        [["", "run", "reference", "difference", "interval", ""], [], *map(_line, shown.to_dict("records"))]
+    )
+    hidden = len(found.table) - len(shown)
+    if hidden:
+        yield f"  and {hidden} cells within their intervals, or without one (--all)"
+    yield from _verdicts(one)
+    yield _conclusion(found)
+
+
+def _telling(table: pd.DataFrame) -> pd.Series:
+    return (table["kind"] != "cell") | (table["low"] > 0) | (table["high"] < 0)
+
+
+def _line(row: Mapping[Hashable, Any]) -> list[str]:
+    known = not pd.isna(row["low"])
+    ends = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if known else _NONE
+    said = row["verdict"]
+    if said == "agrees" and known and not row["low"] <= 0 <= row["high"]:
+        said = "outside, as one in twenty is"
+    return [
+        row["name"],
+        *(f"{100 * row[n]:.2f}" for n in ("run", "reference")),
+        f"{100 * row['difference']:+.2f}",
+        ends,
+        said,
+    ]
+
+
+def _unlike(one: Compared) -> Iterator[str]:
+    """What else is not the same in both, a line each."""
+    if not of_one_data(one.run, one.reference):
+        yield "note: the data are not the same (their fingerprints differ): no cell is shared"
+    for name in ENGINE[2:]:
+        mine, theirs = (sorted(map(str, s.records[name].dropna().unique())) for s in (one.run, one.reference))
+        if name != "versions" and mine != theirs and mine and theirs:
+            yield f"note: {name} is {', '.join(mine)}; the reference's {', '.join(theirs)}"
+
+
+def _verdicts(one: Compared) -> Iterator[str]:
+    """How the verdicts on the paper's findings compare."""
+    sides = [{j.finding.key: j for j in judge(study.records)} for study in (one.run, one.reference)]
+    both = [(sides[0][key], sides[1][key]) for key in sides[0]]
+    both = [(a, b) for a, b in both if "not applicable" not in (a.verdict, b.verdict)]
+    same = sum(a.verdict == b.verdict for a, b in both)
+    if both:
+        yield f"verdicts on the paper's findings: {same} of {len(both)} the same"
+    for mine, theirs in both:
+        if {mine.verdict, theirs.verdict} == {"supported", "contradicted"}:
+            yield f"  {mine.finding.key}: {mine.verdict}; the reference's {theirs.verdict}"
+
+
+def _conclusion(found: Agreement) -> str:
+    if found.same:
+        return "agrees: the same numbers"
+    level = f"{100 * found.level:.4g} %"
+    if found.verdict == "cannot say":
+        return "cannot say: one seed in each and none shared; run more seeds"
+    chance = (1 - found.level) * found.intervals
+    counted = (
+        f"{found.outside} of {found.intervals} lie outside their own {level} interval, where chance puts {chance:.1f}"
+    )
+    if found.verdict == "agrees":
+        return f"agrees: no difference is beyond chance, allowing for their number ({counted})"
+    names = list(found.table.loc[found.table["verdict"] == "differs", "name"])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"differs, allowing for the number of comparisons, in: {'; '.join(names[:_NAMED])}{more} ({counted})"
+
+
+def _seeds(study: Study) -> str:
+    return " ".join(map(str, sorted(study.records.loc[study.records["status"] == "done", "seed"].unique())))
+
+
+def _what_differs(run: Joined, reference: Joined) -> str:
+    """The settings that differ, from both folders' sweep.yaml."""
+    plans = [dict(_flat(read_plan(_folder(joined.folders[0])).get("recipe", {}))) for joined in (run, reference)]
+    names = [name for name in {**plans[0], **plans[1]} if plans[0].get(name, _NONE) != plans[1].get(name, _NONE)]
+    if not all(plans) or not names:
+        recipes = [", ".join(sorted(joined.records["recipe"].unique())) for joined in (run, reference)]
+        return f"recipe {recipes[0]} here, {recipes[1]} in the reference"
+    here, there = ([in_a_line(plan.get(name, _NONE), most=40) for name in names] for plan in plans)
+    said = [f"{name} is {a} here, {b} there" for name, a, b in zip(names, here, there, strict=True)]
+    more = f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return "; ".join(said[:_NAMED]) + more
+
+
+def _flat(settings: object, path: str = "") -> Iterator[tuple[str, object]]:
+    if not isinstance(settings, Mapping):
+        yield path.removeprefix("."), settings
+        return
+    for name, value in settings.items():
+        yield from _flat(value, f"{path}.{name}")
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
+def _summary(given: Path | str) -> Path | str:
+    """What holds the records: results that ship have their summary alone."""
+    alone = not is_remote(given) and not Path(given, "records").is_dir() and Path(given, "summary.parquet").is_file()
+    return Path(given, "summary.parquet") if alone else given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the comparison; returns the exit code: 1 where the two differ, 2 for a user's mistake too."""
+    options = _parser().parse_args(arguments)
+    try:
+        sides = [read_sweeps([_summary(given)]) for given in (options.dir, options.reference)]
+        compared = compare(*sides, level=options.level)
+    except (RecordsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for side in sides:
+        say(side)
+    if options.format == "text":
+        print(render(compared, everything=options.all))
+    else:
+        tables = [one.agreement.table.assign(study=one.run.title) for one in compared]
+        print(pd.concat(tables, ignore_index=True).to_csv(index=False), end="")
+    verdicts = {one.agreement.verdict for one in compared}
+    return 1 if "differs" in verdicts else 2 if "cannot say" in verdicts else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis.compare", description=__doc__)
+    told = "a sweep's folder or its summary.parquet, here or at s3://"
+    parser.add_argument("dir", type=place, metavar="DIR", help=told)
+    parser.add_argument("reference", type=place, metavar="REFERENCE", help="the same, such as docs/results/vts-quick")
+    parser.add_argument("--level", type=number_between("the level", 0, 0.9999), default=LEVEL, help="of the intervals")
+    parser.add_argument("--format", choices=("text", "csv"), default="text")
+    parser.add_argument("--all", action="store_true", help="show every cell")
+    return parser
+
+
+if __name__ == "__main__":
+    exit_with(main)
