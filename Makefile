@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test test-all check bench chaos cluster-test clean
+.PHONY: sweep test test-all check bench chaos cluster-test reference clean
 
 sweep: $(VENV)/.installed ## run the default sweep, or what is missing of it
 	@$(BIN)/python -m sweep.run $(ARGS)
@@ -28,6 +28,9 @@ chaos: $(VENV)/.installed-dev ## disturb a small sweep 200 times and check that 
 
 cluster-test: $(VENV)/.installed-dev ## a cluster of two nodes on this machine, one killed in mid-sweep; as root, on Linux
 	@$(BIN)/python -m benchmarks.cluster $(ARGS)
+
+reference: $(VENV)/.installed-bench ## the results of docs/results, or what is missing of them; hours on 2 cores. ARGS="--photographs DIR --cifar DIR"
+	@$(BIN)/python -m benchmarks.reference $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'

@@ -74,6 +74,8 @@ def up(machines: Machines, told: Transcript) -> None:
         raise RuntimeError(f"ray up failed: see {machines.place / 'up.log'}")
     told.promise("ray up makes the cluster", kept=True)
     wait_for("both nodes run", lambda: all(map(raylet, WORKERS)), UP)
+    count = 'import ray; ray.init("auto"); exit(sum(node["Alive"] for node in ray.nodes()) < 3)'
+    wait_for("Ray knows both nodes", lambda: done(machines.on_head("nodes", "python", "-c", count), UP) == 0, UP)
     told.say(f"nodes: head {HEAD} without cores, {' and '.join(WORKERS)} with one each")
 
 

@@ -162,9 +162,11 @@ def on_loopback(given: Mapping[str, Any], key: Path) -> dict[str, Any]:
         f"{line} --node-ip-address={HEAD} --include-dashboard=false {memory}" if " ray start " in line else line
         for line in given["head_start_ray_commands"]
     ]
-    # No `ray stop`: it would stop the others too. A machine's own address is the one that was logged in to.
+    # No `ray stop`: it would stop the others too. A machine's own address is the one that was logged in to. One after
+    # the other: of nodes that share a folder and begin at once, one at times waits in vain to be registered.
+    address = "--node-ip-address=$(echo $SSH_CONNECTION | cut -d' ' -f3)"
     config["worker_start_ray_commands"] = [
-        f"{line} --node-ip-address=$(echo $SSH_CONNECTION | cut -d' ' -f3) --num-cpus=1 {memory}"
+        f"(flock 9 && {line} {address} --num-cpus=1 {memory}) 9> ~/begin"
         for line in given["worker_start_ray_commands"]
         if " ray start " in line
     ]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from analysis import claims, figures, report, summary
+from analysis import claims, compare, figures, report, summary
 from sweep.commandline import flags, flags_of
 from sweep.presets import PRESETS, preset
 from sweep.search import searched
 
 ROOT = Path(__file__).parents[1]
-ANALYSIS = (claims, figures, report, summary)
+ANALYSIS = (claims, compare, figures, report, summary)
 README = (ROOT / "README.md").read_text()
 
 

@@ -1,0 +1,110 @@
+"""`make reference`: the sweeps of docs/results, or what is missing of them, and what is shown of each.
+
+Records lie in results/reference/NAME, as those of any sweep; sweep.yaml, summary.parquet, tables, claims and figures
+are put into docs/results/NAME, where the page of reading is written by hand. No image is put there.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis import claims, tables
+from analysis.figures import FIGURES, draw_all, save
+from analysis.joining import read_sweeps
+from analysis.judging import judge
+from analysis.records import compact
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = Path("results/reference")
+SHOWN = Path("docs/results")
+
+#: Predictions show images, which may be somebody's photographs.
+DRAWN = tuple(name for name in FIGURES if name != "predictions")
+
+_ALL = ("moco", "within_image", "cross_image", "random", "supervised")
+_PHOTOGRAPHS = ("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A sweep that ships its results."""
+
+    words: tuple[str, ...]
+    """Arguments of `sweep.run`."""
+    seeds: int
+    needs: str = ""
+    """The option of this command that names its images; empty where it makes its own."""
+
+
+REFERENCES = {
+    "vts-quick": Reference(words=("vts-quick", "--objectives", *_ALL), seeds=8),
+    "vts-quick-photographs": Reference(
+        words=("vts-quick", "--objectives", *_ALL, *_PHOTOGRAPHS), seeds=8, needs="photographs"
+    ),
+    "vts-quick-pairings": Reference(
+        words=("vts-quick", "--objectives", *_ALL, "--pairings", "irrelevant", "false_positive"), seeds=3
+    ),
+    "cifar-quick": Reference(words=("cifar-quick",), seeds=5, needs="cifar"),
+}
+
+
+def command(name: str, images: str | None) -> list[str]:
+    """The sweep's command line; `images` is where the photographs or CIFAR-10 are."""
+    one = REFERENCES[name]
+    place = ["--data-root", images] if images else []
+    seeds = ["--seeds", *map(str, range(one.seeds))]
+    return [sys.executable, "-m", "sweep.run", *one.words, *place, *seeds, "--out", str(RECORDS / name)]
+
+
+def show(folder: Path, out: Path) -> None:
+    """Put what a reader is shown of a sweep's `folder` into `out`; a page of reading that lies there stays.
+
+    Raises `RecordsError` as `read_sweeps`, `OSError` where a file cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / "sweep.yaml", out / "sweep.yaml")
+    shutil.copy(compact(folder), out / "summary.parquet")
+    for name, text in texts(out / "summary.parquet").items():
+        (out / name).write_text(text, encoding="utf-8")
+    shutil.rmtree(out / "figures", ignore_errors=True)
+    joined = read_sweeps([folder])
+    save(draw_all(joined.records, joined.folders, only=DRAWN), out / "figures", ("svg",))
+
+
+def texts(summary: Path) -> dict[str, str]:
+    """The files of text that a summary makes: tables and claims."""
+    joined = read_sweeps([summary])
+    judged = claims.render(judge(joined.records, level=joined.level))
+    return {"tables.txt": tables.render(joined.records) + "\n", "claims.txt": judged + "\n"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and show what was asked for; the exit code of the first sweep that did not end well, 0 if all did."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reference", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(REFERENCES)} (default: all)")
+    parser.add_argument("--photographs", metavar="DIR", help="of textures, a folder a category")
+    parser.add_argument("--cifar", metavar="DIR", help="that holds cifar-10-batches-py")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(REFERENCES):
+        parser.error(f"unknown reference {', '.join(sorted(unknown))}: use some of {', '.join(REFERENCES)}")
+    for name in options.names or REFERENCES:
+        needs = REFERENCES[name].needs
+        if needs and not getattr(options, needs):
+            print(f"{name}: not run, it needs images: name their folder with --{needs} DIR", file=sys.stderr)
+            if options.names:
+                return 2
+            continue
+        images = getattr(options, needs) if needs else None
+        if code := subprocess.run(command(name, images), cwd=ROOT, check=False).returncode:
+            return code
+        show(ROOT / RECORDS / name, ROOT / SHOWN / name)
+        print(f"{SHOWN / name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
