@@ -23,7 +23,7 @@ from sweep.stopping import descendants
 SWEEP = ("vts-smoke", "--seeds", "0", "1", "--no-report", "--checkpoint-every", "1")
 ENGINE = ("--precision", "fp32", "--engine.layout", "channels_last", "--engine.compile", "no", "--threads", "1")
 """Given, so that nothing is measured and both sweeps round alike."""
-SCALING = ("vts-smoke", "--losses", "moco", "--rho", "0", "--no-report")
+SCALING = ("vts-quick", "--losses", "moco", "--rho", "0", "--no-report")
 UP, BACK, SWEPT, DOWN = 300.0, 240.0, 1500.0, 180.0
 """Seconds that each may take at most."""
 
@@ -151,9 +151,9 @@ def inside(options: argparse.Namespace) -> int:
         try:
             up(machines, told)
             if options.scaling:
-                scaling(machines, told, options.steps, options.cells)
+                scaling(machines, told, options.steps or 400, options.cells)
             else:
-                lose_a_node(machines, told, options.steps)
+                lose_a_node(machines, told, options.steps or 1500)
         except (TimeoutError, RuntimeError) as error:
             told.promise(str(error), kept=False)
         finally:
@@ -171,8 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the cluster, disturb it, take it down; 0 if all promises were kept, 2 if something is missing here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
     parser.add_argument("--scaling", action="store_true", help="measure two nodes against one instead")
-    parser.add_argument("--steps", type=int, default=1500, help="of pretraining a cell (default: %(default)s)")
-    parser.add_argument("--cells", type=int, default=6, help="a node, for --scaling (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="of pretraining a cell (default: 1500 small ones, 400 for --scaling)")
+    parser.add_argument("--cells", type=int, default=4, help="a node, for --scaling (default: %(default)s)")
     parser.add_argument(
         "--folder", type=Path, help="keep everything here (a short name), not in a folder that is removed"
     )
