@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ray.exceptions import AuthenticationError
 import datasets
 import sweep
 from datasets.errors import InputError
+from sweep.inspection import touch_remotely
 from sweep.nodes import Node, Unanswered, nodes, on_each_node
 from sweep.provenance import library_versions
 
@@ -175,22 +177,22 @@ def _folder(package: ModuleType) -> str:
     return str(Path(package.__file__ or "").resolve().parent.parent)
 
 
-def check_machines(out: Path | None, files: Sequence[Path]) -> list[str]:
+def check_machines(out: Path | str, files: Sequence[Path]) -> list[str]:
     """Make sure, before anything is run, that the cluster's machines can run cells.
 
     Args:
-        out: the sweep's folder, which exists; None where it is at an address, which all see.
+        out: the sweep's folder, which exists, or its address.
         files: what workers open.
 
     Returns:
         Lines to be said: the machines there are, those that do not answer, or do not see the sweep's folder.
 
     Raises:
-        InputError: a machine has other code or libraries, or does not see a file.
+        InputError: a machine has other code or libraries, or does not see a file, or may not write to the address.
     """
     here, cells = look([]), [node for node in nodes() if node.runs_cells]
     with ExitStack() as stack:
-        marks = [stack.enter_context(_mark(out))] if out else []
+        marks = [stack.enter_context(_mark(out))] if isinstance(out, Path) else []
         found = on_each_node(look, [*marks, *map(str, files)], among=cells)
     lines, blind = [_told(cells)], []
     for name, one in found.items():
@@ -205,6 +207,8 @@ def check_machines(out: Path | None, files: Sequence[Path]) -> list[str]:
             )
         if one.absent:
             blind.append(name)
+    if isinstance(out, str):
+        _reach(out, [node for node in cells if not isinstance(found.get(node.name), Unanswered)])
     if blind:
         lines.append(
             f"--out {out} is not seen by {len(blind)} of {len(cells)} machines ({', '.join(blind)}): checkpoints stay "
@@ -212,6 +216,21 @@ def check_machines(out: Path | None, files: Sequence[Path]) -> list[str]:
             "end; a shared disk or --out s3://BUCKET/NAME mends it"
         )
     return lines
+
+
+def _reach(uri: str, cells: Sequence[Node]) -> None:
+    """Make sure that machines can write to an object store and read from it.
+
+    Raises:
+        InputError: one cannot.
+    """
+    answers = on_each_node(touch_remotely, uri, f".seen-{uuid.uuid4().hex[:8]}", among=cells)
+    if faults := {name: fault for name, fault in answers.items() if isinstance(fault, str) and fault}:
+        name, fault = next(iter(faults.items()))
+        raise InputError(
+            f"--out {uri}: {len(faults)} of {len(cells)} machines cannot write there or read it ({name}: {fault}): "
+            "give them the right to it (a role, or keys in their environment); `python -m sweep.doctor` asks again"
+        )
 
 
 @contextmanager

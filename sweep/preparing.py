@@ -92,6 +92,6 @@ def machine_for(sweep: Sweep, address: str | None, files: Sequence[Path]) -> Mac
     if address is not None:
         from sweep.joining import check_machines
 
-        for line in check_machines(None if sweep.remote else sweep.root.resolve(), files):
+        for line in check_machines(sweep.remote or sweep.root.resolve(), files):
             print(line)
     return there

@@ -87,8 +87,8 @@ def answers(monkeypatch):
     """Name of each machine -> what it answers, made up."""
     found = {}
 
-    def asked(function, paths, among):
-        return {name: answer(paths) if callable(answer) else answer for name, answer in found.items()}
+    def asked(function, *arguments, among):
+        return {name: answer(*arguments) if callable(answer) else answer for name, answer in found.items()}
 
     machine = Node(id="x", name="here", cores=4, gpus=1, memory=1, accelerator="L4")
     monkeypatch.setattr(joining, "nodes", lambda: [machine])
@@ -128,6 +128,24 @@ def test_a_machine_that_cannot_run_cells_is_refused(answers, tmp_path, answer, w
     answers["a"] = answer
     with pytest.raises(InputError, match=words):
         check_machines(tmp_path, [Path("/the/store")])
+
+
+def test_machines_that_may_write_to_the_store_are_told_in_a_line(answers):
+    answers.update(a=lambda *asked: look(*asked) if len(asked) == 1 else "", b=Unanswered("gone"))
+    told, mute = check_machines("s3://bucket/name", [])
+    assert told.startswith("cluster: 4 cores")
+    assert mute.startswith("machine b does not answer (gone)")
+
+
+def test_a_machine_that_may_not_write_to_the_store_is_refused_before_anything_runs(answers):
+    def answer(*asked):
+        return look(*asked) if len(asked) == 1 else f"access to {asked[0]} denied"
+
+    answers["a"] = answer
+    with pytest.raises(
+        InputError, match=r"1 of 1 machines cannot write there .*\(a: access to s3://bucket/name denied\)"
+    ):
+        check_machines("s3://bucket/name", [])
 
 
 @pytest.fixture
