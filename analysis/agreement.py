@@ -5,7 +5,7 @@ numbers, but for rounding. Values are in the score's unit (F1 as a fraction).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,12 +15,13 @@ from scipy import special, stats
 
 from analysis.comparisons import holm
 from analysis.differences import BASELINES, comparable
-from analysis.intervals import LEVEL, mean_over_grid
+from analysis.intervals import LEVEL
 from analysis.studies import Study
 from analysis.tables import in_order
 
-#: From this number of seeds on that both runs have, with the same data, their values are compared seed by seed.
-PAIRED_FROM = 3
+#: From this number on, seeds that both runs have of the same data are compared seed by seed, and shared cells cell by
+#: cell: of fewer values, which may differ by an image of the test set or two, a spread says too little.
+PAIRED_FROM = 6
 
 #: A table's columns: see `Agreement.table`.
 COLUMNS = (
@@ -30,6 +31,9 @@ COLUMNS = (
 
 Kind = Literal["over the grid", "cell", "rounding"]
 Verdict = Literal["agrees", "differs", "cannot say"]
+
+# Scores are shares: sums of them that differ by less are equal but for the order of adding.
+_ROUNDING = 1e-12
 
 _POINT = ["objective", "rho", "nu", "pairing"]
 
@@ -54,14 +58,22 @@ Values = Mapping[Cell, pd.Series]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
-    """The cells that both runs have: one key, the same data, and a score in both."""
+class Cells:
+    """Which cells two runs have. Shared are those of one key on the same data that have a score in both."""
 
-    cells: int
+    shared: int
     equal: int
-    """Those with the very same score."""
+    """Shared ones with the very same score."""
+    typical: float
+    """Root mean square of the differences of shared cells that are not equal; NaN where there are none."""
     largest: float
-    """The largest difference, without its sign; NaN where no cell is shared."""
+    """The largest of them, without its sign; NaN likewise."""
+    here: int
+    """Done in the run, and not shared."""
+    there: int
+    """Done in the reference, and not shared."""
+    failed: int
+    """Failed in the run and done in the reference, on whatever data."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,21 +85,22 @@ class Agreement:
     `reference`; their `difference` with `low` and `high`, `p` of it being 0, `p_holm` corrected for all rows;
     `verdict`, which rests on `p_holm`; `method`; the `seeds` of the run and `reference_seeds`. `low` to `p_holm` are
     null where there is no interval."""
-    shared: Shared
+    cells: Cells
     level: float
 
     @property
     def verdict(self) -> Verdict:
-        """Of the whole: differs if one number does, and cannot say where none has an interval."""
+        """Of the whole: differs if one number does or a cell failed, and cannot say where none has an interval."""
         verdicts = set(self.table["verdict"])
-        if "differs" in verdicts:
+        if self.cells.failed or "differs" in verdicts:
             return "differs"
         return "agrees" if "agrees" in verdicts or self.same else "cannot say"
 
     @property
     def same(self) -> bool:
-        """Whether all cells are shared and have the very same scores."""
-        return 0 < self.shared.cells == self.shared.equal
+        """Whether both have the same cells, with the very same scores."""
+        one = self.cells
+        return one.shared > 0 and (one.equal, one.here, one.there, one.failed) == (one.shared, 0, 0, 0)
 
     @property
     def outside(self) -> int:
@@ -103,11 +116,16 @@ class Agreement:
 def agreement(run: Study, reference: Study, *, level: float = LEVEL) -> Agreement:
     """Compare the scores of two studies of one recipe, each cell and each loss's means over the cells both have.
 
-    A mean's values are those of the seeds that have all of its cells. Where the data are the same and both runs have
-    `PAIRED_FROM` seeds or more, the difference is taken seed by seed, with the t interval over those. Else the runs
-    count as independent draws of one law: t with the spread of both pooled, so that a single seed can be held against
-    several; seeds they share make that interval too wide, never too narrow. Shared cells have a row of their own: the
-    mean of all their differences, each an independent draw of rounding if both programs compute the same.
+    A mean's values are those of the seeds that have all of its cells. Where both runs have `PAIRED_FROM` seeds or more
+    of the same data, the difference is taken seed by seed, with the t interval over those. Else the runs count as
+    independent draws of one law: Student's t with the spread of both pooled, so that a single seed can be held against
+    several; seeds they share make that interval too wide, never too narrow.
+
+    Shared cells have rows of their own, of kind rounding: the mean of the differences of all of them, of those of each
+    loss, and of each loss and pairing, where there are `PAIRED_FROM` or more. Their t interval is over cells and seeds:
+    if both programs compute the same, each is an independent draw of rounding around 0.
+
+    Holm's correction is over the cells, and over all other rows, with half of 1 - level for each.
 
     Raises `RecordsError` as `analysis.differences.comparable`, `ValueError` for two recipes and for two kinds of score.
     """
@@ -118,26 +136,21 @@ def agreement(run: Study, reference: Study, *, level: float = LEVEL) -> Agreemen
     one, other = (_values(study) for study in (run, reference))
     common = [cell for cell in one if cell in other]
     same_data = of_one_data(run, reference)
-    rows = [
-        _row(kind, name, mine[name], theirs[name], same_data, level)
-        for kind, make in _KINDS.items()
-        for mine, theirs in [(make(one, common), make(other, common))]
-        for name in mine
-        if name in theirs
-    ]
-    pairs = _shared(run, reference) if same_data else pd.DataFrame(columns=["run", "reference"], dtype=float)
-    gaps = (pairs["run"] - pairs["reference"]).to_numpy(dtype=float)
-    if len(gaps) > 1:
-        rows.insert(0, _rounding(pairs, level))
+    shared = _shared(run, reference) if same_data else _shared(run, reference).iloc[:0]
+    rows = list(_rounding(shared, level))
+    for kind, make in _KINDS.items():
+        mine, theirs = make(one, common), make(other, common)
+        both = [name for name in mine if name in theirs]
+        rows += [_row(kind, name, mine[name], theirs[name], same_data, level) for name in both]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
+    single = (table["kind"] == "cell").to_numpy()
+    for part in (single, ~single):
+        table.loc[part, "p_holm"] = np.minimum(2 * holm(table.loc[part, "p"].to_numpy(dtype=float)), 1)
+    table["p_holm"] = table["p_holm"].astype(float)
     table["verdict"] = np.select(
         [table["p_holm"].isna(), table["p_holm"] < 1 - level], ["cannot say", "differs"], default="agrees"
     )
-    largest = float(np.abs(gaps).max()) if len(gaps) else math.nan
-    return Agreement(
-        table=table, shared=Shared(cells=len(gaps), equal=int((gaps == 0).sum()), largest=largest), level=level
-    )
+    return Agreement(table=table, cells=_count(run, reference, shared), level=level)
 
 
 def of_one_data(run: Study, reference: Study) -> bool:
@@ -191,59 +204,89 @@ def _row(kind: str, name: str, run: pd.Series, reference: pd.Series, same_data: 
     paired = same_data and len(seeds) >= PAIRED_FROM
     if paired:
         run, reference = run[seeds], reference[seeds]
-    found = _paired(run - reference, level) if paired else _pooled(run.to_numpy(), reference.to_numpy(), level)
     return {
         "kind": kind,
         "name": name,
         "run": run.mean(),
         "reference": reference.mean(),
         "difference": run.mean() - reference.mean(),
-        **found,
+        **(_paired(run - reference, level) if paired else _pooled(run, reference, level)),
         "method": "seed by seed" if paired else "as independent runs",
         "seeds": len(run),
         "reference_seeds": len(reference),
     }
 
 
+def _rounding(shared: pd.DataFrame, level: float) -> Iterator[dict]:
+    """Rows of shared cells: all of them, those of each loss, and of those the ones of each pairing."""
+    parts = {"all cells that both have": shared}
+    for loss in in_order(shared["objective"]):
+        own = shared[shared["objective"] == loss]
+        parts[f"{loss}, cell by cell"] = own
+        if own["pairing"].nunique() > 1:
+            for pairing, part in own.groupby("pairing"):
+                kind = "rho 0" if pairing == "none" else str(pairing).replace("_", " ")
+                parts[f"{loss} {kind}, cell by cell"] = part
+    for name, part in parts.items():
+        if len(part) >= PAIRED_FROM:
+            yield {
+                "kind": "rounding",
+                "name": name,
+                "run": part["run"].mean(),
+                "reference": part["reference"].mean(),
+                "difference": (part["run"] - part["reference"]).mean(),
+                **_paired(part["run"] - part["reference"], level),
+                "method": "cell by cell",
+                "seeds": part["seed"].nunique(),
+                "reference_seeds": part["seed"].nunique(),
+            }
+
+
 def _paired(gaps: pd.Series, level: float) -> dict[str, float]:
-    values = pd.DataFrame({"cell": 0, "seed": range(len(gaps)), "value": gaps.to_numpy()})
-    found = mean_over_grid(values, level=level)
-    return {"low": found.low, "high": found.high, "p": found.p}
+    """The t interval of differences: no difference at all is certain, the same difference everywhere says nothing."""
+    n = len(gaps)
+    return _interval(float(gaps.mean()), float(gaps.std() / math.sqrt(n)), n - 1, level)
 
 
-def _pooled(run: np.ndarray, reference: np.ndarray, level: float) -> dict[str, float]:
-    """Student's two samples, whose spreads are one under the null; NaN where neither has two values."""
+def _pooled(run: pd.Series, reference: pd.Series, level: float) -> dict[str, float]:
+    """Student's two samples, whose spreads are one under the null; no interval where neither has two values."""
     freedom = len(run) + len(reference) - 2
-    if freedom < 1:
-        return {"low": math.nan, "high": math.nan, "p": math.nan}
-    squares = sum(((values - values.mean()) ** 2).sum() for values in (run, reference))
-    error = math.sqrt(squares / freedom * (1 / len(run) + 1 / len(reference)))
-    gap = float(run.mean() - reference.mean())
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in (run, reference))
+    error = math.sqrt(squares / freedom * (1 / len(run) + 1 / len(reference))) if freedom else math.nan
+    return _interval(float(run.mean() - reference.mean()), error, freedom, level)
+
+
+def _interval(gap: float, error: float, freedom: int, level: float) -> dict[str, float]:
+    """By t; where the error is nothing but rounding, an interval is known only if the difference is nothing too."""
+    if math.isnan(error) or error <= _ROUNDING:
+        nothing = not math.isnan(error) and abs(gap) <= _ROUNDING
+        return {"low": gap, "high": gap, "p": 1.0} if nothing else dict.fromkeys(("low", "high", "p"), math.nan)
     half = float(special.stdtrit(freedom, (1 + level) / 2) * error)
-    if error == 0:
-        return {"low": gap, "high": gap, "p": float(gap == 0)}
     return {"low": gap - half, "high": gap + half, "p": float(2 * stats.t.sf(abs(gap) / error, freedom))}
 
 
-def _rounding(pairs: pd.DataFrame, level: float) -> dict:
-    return {
-        "kind": "rounding",
-        "name": "all cells that both have",
-        "run": pairs["run"].mean(),
-        "reference": pairs["reference"].mean(),
-        "difference": (pairs["run"] - pairs["reference"]).mean(),
-        **_paired(pairs["run"] - pairs["reference"], level),
-        "method": "cell by cell",
-        "seeds": pairs["seed"].nunique(),
-        "reference_seeds": pairs["seed"].nunique(),
-    }
-
-
 def _shared(run: Study, reference: Study) -> pd.DataFrame:
-    """Scores of the cells that both have: columns seed, run, reference."""
-    sides = []
-    for name, study in {"run": run, "reference": reference}.items():
-        done = study.records[study.records["status"] == "done"]
-        sides.append(done.set_index("key")[study.metric].astype(float).rename(name))
-    both = pd.concat([*sides, run.records.set_index("key")["seed"]], axis=1, join="inner")
-    return both.dropna()
+    """Scores of cells of one key that are done in both: columns objective, pairing, seed, run, reference."""
+    sides = [_done(study).set_index("key")[study.metric].astype(float) for study in (run, reference)]
+    names = run.records.set_index("key")[["objective", "pairing", "seed"]]
+    scores = [side.rename(name) for name, side in zip(("run", "reference"), sides, strict=True)]
+    return pd.concat([names, *scores], axis=1, join="inner").dropna()
+
+
+def _count(run: Study, reference: Study, shared: pd.DataFrame) -> Cells:
+    gaps = (shared["run"] - shared["reference"]).to_numpy()
+    unequal = gaps[gaps != 0]
+    failed = run.records.loc[run.records["status"] == "failed", "key"]
+    return Cells(
+        shared=len(gaps),
+        equal=len(gaps) - len(unequal),
+        typical=float(np.sqrt((unequal**2).mean())) if len(unequal) else math.nan,
+        largest=float(np.abs(unequal).max()) if len(unequal) else math.nan,
+        here=len(_done(run)) - len(gaps),
+        there=len(_done(reference)) - len(gaps),
+        failed=int(failed.isin(_done(reference)["key"]).sum()),
+    )
+
+
+def _done(study: Study) -> pd.DataFrame:
+    return study.records[(study.records["status"] == "done") & study.records[study.metric].notna()]

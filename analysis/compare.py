@@ -40,7 +40,7 @@ def compare(run: Joined, reference: Joined, *, level: float = LEVEL) -> list[Com
 
     Raises `RecordsError` where no recipe is in both (says what differs), and as `analysis.agreement.agreement`.
     """
-    mine, theirs = studies(run.records), studies(reference.records)
+    mine, theirs = (studies(joined.records, level=joined.level) for joined in (run, reference))
     pairs = [(one, other) for other in theirs for one in _like(other, mine)]
     if not pairs:
         raise RecordsError(f"no recipe is in both, so that nothing can be compared: {_what_differs(run, reference)}")
@@ -63,22 +63,32 @@ def _like(reference: Study, among: Sequence[Study]) -> list[Study]:
 
 def _section(one: Compared, everything: bool) -> Iterator[str]:
     found = one.agreement
-    yield f"{one.run.title}: {one.run.score}, %, seeds {_seeds(one.run)}; the reference's {_seeds(one.reference)}"
+    named = f" ({one.reference.title})" * (one.reference.title != one.run.title)
+    seeds = f"seeds {_seeds(one.run)}; the reference's{named} {_seeds(one.reference)}"
+    yield f"{one.run.title}: {one.run.score}, %, {seeds}"
     yield from _unlike(one)
-    if found.shared.cells:
-        far = f"; the others by up to {100 * found.shared.largest:.2f} points" * (
-            found.shared.equal < found.shared.cells
-        )
-        yield f"{found.shared.equal} of the {found.shared.cells} cells that both have are the same, bit for bit{far}"
+    yield from _in_both(found)
     shown = found.table if everything else found.table[_telling(found.table)]
-    yield from aligned(
-        [["", "run", "reference", "difference", "interval", ""], [], *map(_line, shown.to_dict("records"))]
-    )
-    hidden = len(found.table) - len(shown)
-    if hidden:
+    rows = [_line(row) for row in shown.to_dict("records")]
+    if rows:
+        yield from aligned([["", "run", "reference", "difference", "interval", ""], [], *rows])
+    if hidden := len(found.table) - len(shown):
         yield f"  and {hidden} cells within their intervals, or without one (--all)"
     yield from _verdicts(one)
     yield _conclusion(found)
+
+
+def _in_both(found: Agreement) -> Iterator[str]:
+    """Which cells both have, in a line each."""
+    cells = found.cells
+    if cells.shared:
+        far = f"; the others by {100 * cells.typical:.2f} points (root mean square), {100 * cells.largest:.2f} at most"
+        told = "the same, bit for bit" + far * (cells.equal < cells.shared)
+        yield f"{cells.equal} of the {cells.shared} cells that both have are {told}"
+    if cells.here or cells.there:
+        yield f"not in both, on the same data: {cells.here} cells of the run, {cells.there} of the reference"
+    if cells.failed:
+        yield f"{cells.failed} cells failed in the run and are done in the reference"
 
 
 def _telling(table: pd.DataFrame) -> pd.Series:
@@ -90,7 +100,7 @@ def _line(row: Mapping[Hashable, Any]) -> list[str]:
     ends = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if known else _NONE
     said = row["verdict"]
     if said == "agrees" and known and not row["low"] <= 0 <= row["high"]:
-        said = "outside, as one in twenty is"
+        said = "outside by itself"
     return [
         row["name"],
         *(f"{100 * row[n]:.2f}" for n in ("run", "reference")),
@@ -103,7 +113,7 @@ def _line(row: Mapping[Hashable, Any]) -> list[str]:
 def _unlike(one: Compared) -> Iterator[str]:
     """What else is not the same in both, a line each."""
     if not of_one_data(one.run, one.reference):
-        yield "note: the data are not the same (their fingerprints differ): no cell is shared"
+        yield "note: the data are not known to be the same (their fingerprints): no cell is shared"
     for name in ENGINE[2:]:
         mine, theirs = (sorted(map(str, s.records[name].dropna().unique())) for s in (one.run, one.reference))
         if name != "versions" and mine != theirs and mine and theirs:
@@ -112,7 +122,8 @@ def _unlike(one: Compared) -> Iterator[str]:
 
 def _verdicts(one: Compared) -> Iterator[str]:
     """How the verdicts on the paper's findings compare."""
-    sides = [{j.finding.key: j for j in judge(study.records)} for study in (one.run, one.reference)]
+    both_studies = (one.run, one.reference)
+    sides = [{j.finding.key: j for j in judge(study.records, level=study.level)} for study in both_studies]
     both = [(sides[0][key], sides[1][key]) for key in sides[0]]
     both = [(a, b) for a, b in both if "not applicable" not in (a.verdict, b.verdict)]
     same = sum(a.verdict == b.verdict for a, b in both)
@@ -124,18 +135,18 @@ def _verdicts(one: Compared) -> Iterator[str]:
 
 
 def _conclusion(found: Agreement) -> str:
-    if found.same:
-        return "agrees: the same numbers"
-    level = f"{100 * found.level:.4g} %"
+    if found.same and found.verdict == "agrees":
+        return "agrees: the same cells, the same numbers"
     if found.verdict == "cannot say":
-        return "cannot say: one seed in each and none shared; run more seeds"
-    chance = (1 - found.level) * found.intervals
+        return "cannot say: nothing that both have has an interval; run more seeds, or the cells of the reference"
+    level, chance = f"{100 * found.level:.4g} %", (1 - found.level) * found.intervals
     counted = (
         f"{found.outside} of {found.intervals} lie outside their own {level} interval, where chance puts {chance:.1f}"
     )
     if found.verdict == "agrees":
         return f"agrees: no difference is beyond chance, allowing for their number ({counted})"
     names = list(found.table.loc[found.table["verdict"] == "differs", "name"])
+    names += ["cells that failed"] if found.cells.failed else []
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"differs, allowing for the number of comparisons, in: {'; '.join(names[:_NAMED])}{more} ({counted})"
 
@@ -145,16 +156,25 @@ def _seeds(study: Study) -> str:
 
 
 def _what_differs(run: Joined, reference: Joined) -> str:
-    """The settings that differ, from both folders' sweep.yaml."""
-    plans = [dict(_flat(read_plan(_folder(joined.folders[0])).get("recipe", {}))) for joined in (run, reference)]
+    """The settings that differ, from both folders' sweep.yaml; else the recipes, data sets and scores there are."""
+    plans = [_settings(joined.folders[0]) for joined in (run, reference)]
     names = [name for name in {**plans[0], **plans[1]} if plans[0].get(name, _NONE) != plans[1].get(name, _NONE)]
     if not all(plans) or not names:
-        recipes = [", ".join(sorted(joined.records["recipe"].unique())) for joined in (run, reference)]
-        return f"recipe {recipes[0]} here, {recipes[1]} in the reference"
+        return f"{_named(run)} here, {_named(reference)} in the reference"
     here, there = ([in_a_line(plan.get(name, _NONE), most=40) for name in names] for plan in plans)
-    said = [f"{name} is {a} here, {b} there" for name, a, b in zip(names, here, there, strict=True)]
+    said = [f"{in_a_line(n, most=60)} is {a} here, {b} there" for n, a, b in zip(names, here, there, strict=True)]
     more = f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return "; ".join(said[:_NAMED]) + more
+
+
+def _named(joined: Joined) -> str:
+    return ", ".join(f"{s.dataset} ({s.score}) of recipe {s.recipe}" for s in studies(joined.records))
+
+
+def _settings(path: Path) -> dict[str, object]:
+    """What a sweep's recipe says, flat; {} where that cannot be read."""
+    recipe = read_plan(path if path.is_dir() else path.parent).get("recipe")
+    return dict(_flat(recipe)) if isinstance(recipe, Mapping) else {}
 
 
 def _flat(settings: object, path: str = "") -> Iterator[tuple[str, object]]:
@@ -163,10 +183,6 @@ def _flat(settings: object, path: str = "") -> Iterator[tuple[str, object]]:
         return
     for name, value in settings.items():
         yield from _flat(value, f"{path}.{name}")
-
-
-def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
 
 
 def _summary(given: Path | str) -> Path | str:
@@ -189,7 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.format == "text":
         print(render(compared, everything=options.all))
     else:
-        tables = [one.agreement.table.assign(study=one.run.title) for one in compared]
+        tables = [
+            one.agreement.table.assign(study=one.run.title, reference_study=one.reference.title) for one in compared
+        ]
         print(pd.concat(tables, ignore_index=True).to_csv(index=False), end="")
     verdicts = {one.agreement.verdict for one in compared}
     return 1 if "differs" in verdicts else 2 if "cannot say" in verdicts else 0

@@ -5,6 +5,7 @@ are put into docs/results/NAME, where the page of reading is written by hand. No
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import claims, tables
+from analysis.errors import RecordsError
 from analysis.figures import FIGURES, draw_all, save
 from analysis.joining import read_sweeps
 from analysis.judging import judge
@@ -66,7 +68,9 @@ def show(folder: Path, out: Path) -> None:
     Raises `RecordsError` as `read_sweeps`, `OSError` where a file cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder / "sweep.yaml", out / "sweep.yaml")
+    plan = (folder / "sweep.yaml").read_text(encoding="utf-8")
+    # Where images lay is nobody else's matter.
+    (out / "sweep.yaml").write_text(re.sub(r"(?m)^(data_root|store):.*$", r"\1: null", plan), encoding="utf-8")
     shutil.copy(compact(folder), out / "summary.parquet")
     for name, text in texts(out / "summary.parquet").items():
         (out / name).write_text(text, encoding="utf-8")
@@ -99,11 +103,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 2
             continue
         images = getattr(options, needs) if needs else None
-        if code := subprocess.run(command(name, images), cwd=ROOT, check=False).returncode:
+        if code := _run(command(name, images)):
             return code
-        show(ROOT / RECORDS / name, ROOT / SHOWN / name)
+        try:
+            show(ROOT / RECORDS / name, ROOT / SHOWN / name)
+        except (RecordsError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         print(f"{SHOWN / name}")
     return 0
+
+
+def _run(words: Sequence[str]) -> int:
+    """A command's exit code. Ctrl-C reaches it too, and it ends by itself when it has kept what there is."""
+    process = subprocess.Popen(words, cwd=ROOT)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The results that ship are those of today's presets, and everything shown follows from their summary."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,7 @@ def test_results_are_those_of_todays_preset(folder):
     recipe = asked(folder.name).recipe
     assert plan.recipe == recipe
     assert set(records["recipe"]) == {recipe.fingerprint}
-    assert not re.search(r"\w/|/\w", str(plan.data_root or ""))  # nobody's path
+    assert plan.data_root is None
 
 
 @shipped
@@ -76,7 +78,9 @@ def test_no_image_ships(folder):
 def test_what_is_shown_of_a_sweep_and_the_page_stays(tmp_path):
     for row in grid(2):
         write_record(tmp_path / "records-of", row, CLASSES)
-    (tmp_path / "records-of" / "sweep.yaml").write_text("preset: vts-quick\n")
+    (tmp_path / "records-of" / "sweep.yaml").write_text(
+        "preset: vts-quick\ndata_root: /home/me\nstore: /mine\nseeds: [0]\n"
+    )
     out = tmp_path / "out"
     out.mkdir()
     (out / "README.md").write_text("by hand")
@@ -84,6 +88,7 @@ def test_what_is_shown_of_a_sweep_and_the_page_stays(tmp_path):
     (out / "figures" / "old.svg").touch()
     show(tmp_path / "records-of", out)
     assert (out / "README.md").read_text() == "by hand"
+    assert (out / "sweep.yaml").read_text() == "preset: vts-quick\ndata_root: null\nstore: null\nseeds: [0]\n"
     assert {"sweep.yaml", "summary.parquet", "tables.txt", "claims.txt"} <= {path.name for path in out.iterdir()}
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert "vts-map.svg" in drawn
@@ -94,7 +99,7 @@ def test_what_is_shown_of_a_sweep_and_the_page_stays(tmp_path):
 def test_what_needs_images_is_left_out_or_refused(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(reference, "show", lambda folder, out: ran.append(out.name))
-    monkeypatch.setattr(reference.subprocess, "run", lambda *words, **how: type("Done", (), {"returncode": 0}))
+    monkeypatch.setattr(reference, "_run", lambda words: 0)
     assert main([]) == 0
     assert "vts-quick" in ran
     assert "cifar-quick" not in ran
@@ -106,8 +111,41 @@ def test_what_needs_images_is_left_out_or_refused(monkeypatch, capsys):
 
 def test_a_sweep_that_did_not_end_well_is_not_shown(monkeypatch):
     monkeypatch.setattr(reference, "show", lambda folder, out: pytest.fail("shown"))
-    monkeypatch.setattr(reference.subprocess, "run", lambda *words, **how: type("Done", (), {"returncode": 130}))
+    monkeypatch.setattr(reference, "_run", lambda words: 130)
     assert main(["vts-quick"]) == 130
+
+
+def test_what_cannot_be_shown_is_a_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(reference, "_run", lambda words: 0)
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    assert main(["vts-quick"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_sweep_that_is_interrupted_ends_by_itself(tmp_path):
+    """It gets the same Ctrl-C, and takes a while to keep what it has."""
+    kept = tmp_path / "kept"
+    sweep = (
+        "import os, pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        f"time.sleep(1); pathlib.Path({str(kept)!r}).touch(); sys.exit(130)"
+    )
+    maker = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from benchmarks.reference import _run\n"
+        f"sys.exit(_run([sys.executable, '-c', {sweep!r}]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", maker], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 130, ended.stderr
+    assert kept.exists()
+    assert not ended.stderr
+
+
+def test_every_reference_that_is_listed_ships():
+    listed = re.findall(r"\]\(([\w-]+)/README.md\)", (ROOT / "docs" / "results" / "README.md").read_text())
+    assert sorted(listed) == [folder.name for folder in SHIPPED]
 
 
 def test_an_unknown_name_is_a_line(capsys):

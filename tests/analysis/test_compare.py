@@ -30,7 +30,7 @@ def test_the_same_records_are_the_same_numbers(reference, capsys):
     assert main([str(reference), str(reference)]) == 0
     out = capsys.readouterr().out
     assert "84 of the 84 cells that both have are the same, bit for bit" in out
-    assert out.rstrip().endswith("agrees: the same numbers")
+    assert out.rstrip().endswith("agrees: the same cells, the same numbers")
 
 
 def test_a_reference_that_ships_has_its_summary_alone(reference, tmp_path, capsys):
@@ -48,7 +48,7 @@ def test_what_differs_is_named_and_is_exit_code_1(reference, tmp_path, capsys):
     out = capsys.readouterr().out
     conclusion = out.rstrip().split("\n")[-1]
     assert conclusion.startswith("differs, allowing for the number of comparisons, in: ")
-    assert "moco rho 0 minus random" in conclusion
+    assert "all cells that both have; moco rho 0; " in conclusion
     assert "within_image" not in conclusion
     shown = [line for line in out.split("\n") if line.startswith("  moco rho 0 ") and "minus" not in line]
     assert shown
@@ -68,7 +68,7 @@ def test_other_data_are_said_and_compared_as_other_draws(reference, tmp_path, ca
     run = sweep(tmp_path / "run", on(grid(1), data="beef"))
     assert main([str(run), str(reference)]) == 0
     out = capsys.readouterr().out
-    assert "the data are not the same" in out
+    assert "the data are not known to be the same" in out
     assert "bit for bit" not in out
     assert "seeds 0; the reference's 0 1 2" in out
 
@@ -83,7 +83,7 @@ def test_another_device_is_said(tmp_path, capsys):
 def test_one_seed_of_other_data_cannot_say(tmp_path, capsys):
     one, other = (sweep(tmp_path / data, on(grid(1), data=data)) for data in ("beef", "f00d"))
     assert main([str(one), str(other)]) == 2
-    assert "cannot say: one seed in each and none shared; run more seeds" in capsys.readouterr().out
+    assert "cannot say: nothing that both have has an interval" in capsys.readouterr().out
 
 
 def test_another_recipe_is_refused_with_what_differs(reference, tmp_path, capsys):
@@ -98,7 +98,41 @@ def test_another_recipe_is_refused_with_what_differs(reference, tmp_path, capsys
 def test_another_recipe_without_a_plan_is_named_by_its_fingerprint(reference, tmp_path, capsys):
     run = sweep(tmp_path / "run", on(grid(1), recipe="beef"))
     assert main([str(run), str(reference)]) == 2
-    assert "recipe beef here, 00ff in the reference" in capsys.readouterr().err
+    assert (
+        "vts (test macro F1) of recipe beef here, vts (test macro F1) of recipe 00ff in the reference"
+        in capsys.readouterr().err
+    )
+
+
+def test_what_is_not_in_both_is_counted(reference, tmp_path, capsys):
+    rows = [row for row in on(grid(2)) if row["objective"] in ("moco", "random")]
+    assert main([str(sweep(tmp_path / "run", rows)), str(reference)]) == 0
+    out = capsys.readouterr().out
+    assert "20 of the 20 cells that both have" in out
+    assert "not in both, on the same data: 0 cells of the run, 64 of the reference" in out
+    assert "the same cells" not in out
+
+
+def test_cells_that_failed_are_a_difference(reference, tmp_path, capsys):
+    broken = {"status": "failed", "error": "ValueError: no", **{f"test_f1_{name}": None for name in CLASSES}}
+    broken |= {"test_f1_macro": None, "test_miou": None, "test_accuracy": None}
+    rows = [row | broken if row["objective"] == "moco" else row for row in on(grid(3))]
+    assert main([str(sweep(tmp_path / "run", rows)), str(reference)]) == 1
+    out = capsys.readouterr().out
+    assert "27 cells failed in the run and are done in the reference" in out
+    assert "differs, allowing for the number of comparisons, in: cells that failed" in out
+
+
+def test_an_odd_sweep_yaml_is_a_line(reference, tmp_path, capsys):
+    run = sweep(tmp_path / "run", on(grid(1), recipe="beef"))
+    (run / "sweep.yaml").write_text('recipe: {"a\\e[31m\\nb": 1}')
+    assert main([str(run), str(reference)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+    (run / "sweep.yaml").write_text("recipe: [1, 2]")
+    assert main([str(run), str(reference)]) == 2
+    assert "of recipe beef here" in capsys.readouterr().err
 
 
 def test_a_folder_without_records_is_a_line(reference, tmp_path, capsys):
