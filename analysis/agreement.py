@@ -204,17 +204,9 @@ def _row(kind: str, name: str, run: pd.Series, reference: pd.Series, same_data: 
     paired = same_data and len(seeds) >= PAIRED_FROM
     if paired:
         run, reference = run[seeds], reference[seeds]
-    return {
-        "kind": kind,
-        "name": name,
-        "run": run.mean(),
-        "reference": reference.mean(),
-        "difference": run.mean() - reference.mean(),
-        **(_paired(run - reference, level) if paired else _pooled(run, reference, level)),
-        "method": "seed by seed" if paired else "as independent runs",
-        "seeds": len(run),
-        "reference_seeds": len(reference),
-    }
+    found = _paired(run - reference, level) if paired else _pooled(run, reference, level)
+    how = "seed by seed" if paired else "as independent runs"
+    return {**_means_of(kind, name, run, reference), **found, "method": how} | _seeds(run.index, reference.index)
 
 
 def _rounding(shared: pd.DataFrame, level: float) -> Iterator[dict]:
@@ -229,17 +221,18 @@ def _rounding(shared: pd.DataFrame, level: float) -> Iterator[dict]:
                 parts[f"{loss} {kind}, cell by cell"] = part
     for name, part in parts.items():
         if len(part) >= PAIRED_FROM:
-            yield {
-                "kind": "rounding",
-                "name": name,
-                "run": part["run"].mean(),
-                "reference": part["reference"].mean(),
-                "difference": (part["run"] - part["reference"]).mean(),
-                **_paired(part["run"] - part["reference"], level),
-                "method": "cell by cell",
-                "seeds": part["seed"].nunique(),
-                "reference_seeds": part["seed"].nunique(),
-            }
+            means = _means_of("rounding", name, part["run"], part["reference"])
+            found = _paired(part["run"] - part["reference"], level)
+            yield {**means, **found, "method": "cell by cell"} | _seeds(part["seed"], part["seed"])
+
+
+def _means_of(kind: str, name: str, run: pd.Series, reference: pd.Series) -> dict:
+    one, other = run.mean(), reference.mean()
+    return {"kind": kind, "name": name, "run": one, "reference": other, "difference": one - other}
+
+
+def _seeds(run: "pd.Series | pd.Index", reference: "pd.Series | pd.Index") -> dict[str, int]:
+    return {"seeds": run.nunique(), "reference_seeds": reference.nunique()}
 
 
 def _paired(gaps: pd.Series, level: float) -> dict[str, float]:

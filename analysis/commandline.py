@@ -22,10 +22,12 @@ def exit_with(main: Callable[[], int]) -> None:
     sys.exit(code)
 
 
-def add_folders(parser: argparse.ArgumentParser, name: str = "dir", nargs: Literal["+", "*"] = "+") -> None:
-    """The argument DIR, one or several sweeps: a path, or an address as it is."""
+def add_folders(
+    parser: argparse.ArgumentParser, name: str = "dir", nargs: Literal["+", "*"] | None = "+", *, metavar: str = "DIR"
+) -> None:
+    """The argument DIR, one or several sweeps (one where `nargs` is None): a path, or an address as it is."""
     told = "a sweep's folder or its summary.parquet, here or at s3://"
-    parser.add_argument(name, nargs=nargs, type=place, metavar="DIR", help=told)
+    parser.add_argument(name, nargs=nargs, type=place, metavar=metavar, help=told)
 
 
 def printable(text: str) -> str:

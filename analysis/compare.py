@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.agreement import Agreement, agreement, of_one_data
-from analysis.commandline import exit_with, number_between, printable
+from analysis.commandline import add_folders, exit_with, number_between, printable
 from analysis.coverage import read_plan
 from analysis.errors import RecordsError, in_a_line
 from analysis.intervals import LEVEL
 from analysis.joining import ENGINE, Joined, read_sweeps, say
 from analysis.judging import judge
-from analysis.remote import is_remote, place
+from analysis.remote import is_remote
 from analysis.studies import Study, studies
 from analysis.tables import aligned
 
@@ -114,9 +114,9 @@ def _unlike(one: Compared) -> Iterator[str]:
     """What else is not the same in both, a line each."""
     if not of_one_data(one.run, one.reference):
         yield "note: the data are not known to be the same (their fingerprints): no cell is shared"
-    for name in ENGINE[2:]:
+    for name in (name for name in ENGINE if name not in ("commit", "version", "versions")):
         mine, theirs = (sorted(map(str, s.records[name].dropna().unique())) for s in (one.run, one.reference))
-        if name != "versions" and mine != theirs and mine and theirs:
+        if mine != theirs and mine and theirs:
             yield f"note: {name} is {', '.join(mine)}; the reference's {', '.join(theirs)}"
 
 
@@ -215,9 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.compare", description=__doc__)
-    told = "a sweep's folder or its summary.parquet, here or at s3://"
-    parser.add_argument("dir", type=place, metavar="DIR", help=told)
-    parser.add_argument("reference", type=place, metavar="REFERENCE", help="the same, such as docs/results/vts-quick")
+    add_folders(parser, nargs=None)
+    add_folders(parser, "reference", nargs=None, metavar="REFERENCE")
     parser.add_argument("--level", type=number_between("the level", 0, 0.9999), default=LEVEL, help="of the intervals")
     parser.add_argument("--format", choices=("text", "csv"), default="text")
     parser.add_argument("--all", action="store_true", help="show every cell")
