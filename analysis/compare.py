@@ -127,11 +127,11 @@ def _verdicts(one: Compared) -> Iterator[str]:
     both = [(sides[0][key], sides[1][key]) for key in sides[0]]
     both = [(a, b) for a, b in both if "not applicable" not in (a.verdict, b.verdict)]
     same = sum(a.verdict == b.verdict for a, b in both)
+    opposite = [pair for pair in both if {one.verdict for one in pair} == {"supported", "contradicted"}]
     if both:
-        yield f"verdicts on the paper's findings: {same} of {len(both)} the same"
-    for mine, theirs in both:
-        if {mine.verdict, theirs.verdict} == {"supported", "contradicted"}:
-            yield f"  {mine.finding.key}: {mine.verdict}; the reference's {theirs.verdict}"
+        yield f"verdicts on the paper's findings: {same} of {len(both)} the same, {len(opposite)} opposite"
+    for mine, theirs in opposite:
+        yield f"  {mine.finding.key}: {mine.verdict}; the reference's {theirs.verdict}"
 
 
 def _conclusion(found: Agreement) -> str:
