@@ -71,6 +71,7 @@ def test_a_manifest_runs_from_its_rows_to_its_tables_and_goes_on_in_its_folder(m
     assert "made with other ImageNet weights" in other.stderr
 
 
+@pytest.mark.slow
 def test_cifars_format_runs_and_is_scored_by_accuracy(tmp_path):
     folder = tmp_path / "data" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
@@ -115,6 +116,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_every_bad_row_of_a_manifest_is_named_at_once_and_can_be_left_out(manifest, tmp_path):
     text = manifest.read_text().splitlines()
     broken = manifest.with_name("broken.csv")
