@@ -11,14 +11,16 @@ from analysis.remote import place
 
 
 def exit_with(main: Callable[[], int]) -> None:
-    """Run `main` and exit with its code; what reads the output may stop early, as `head` does."""
+    """Run `main` and exit with its code; what reads the output may stop early, as `head` does, or not take it."""
     try:
         code = main()
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python would try to flush again as it ends, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = 0 if isinstance(error, BrokenPipeError) else 2
+        if code:
+            print(f"error: {error}", file=sys.stderr)
     sys.exit(code)
 
 

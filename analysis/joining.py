@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from os.path import realpath
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
     known: dict[Path, Path] = {}
     notes = []
     for path in paths:
-        place = path.resolve()
+        place = Path(realpath(path))  # resolve() raises its own error for links that lead round
         if place in known:
             notes.append(f"{path} is given more than once: read once")
         known.setdefault(place, path)

@@ -6,6 +6,7 @@ Needs neither torch, ray nor mlflow: it works on a copy of the folders, anywhere
 import argparse
 import sys
 from collections.abc import Sequence
+from os.path import realpath
 from pathlib import Path
 
 import pandas as pd
@@ -81,7 +82,7 @@ def _check(folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | 
     if out.suffix not in _WRITES:
         raise RecordsError(f"--out {out}: end its name in one of {', '.join(_WRITES)}")
     for folder in folders:
-        if not is_remote(folder) and Path(folder, "records").resolve() in out.resolve().parents:
+        if not is_remote(folder) and Path(realpath(Path(folder, "records"))) in Path(realpath(out)).parents:
             raise RecordsError(f"--out {out} would be taken for a record there: choose another folder")
 
 

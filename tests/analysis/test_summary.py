@@ -148,3 +148,22 @@ def test_a_reader_that_has_seen_enough_is_no_error(folder):
     finally:
         os.close(end)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_an_output_that_takes_nothing_is_a_line(folder):
+    with open("/dev/full", "w") as full:
+        done = _run(folder, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_links_that_lead_round_are_a_line(tmp_path, capsys):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert main([str(tmp_path / "a"), "--out", str(tmp_path / "s.csv")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
