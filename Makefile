@@ -32,24 +32,28 @@ cluster-test: $(VENV)/.installed-dev ## a cluster of two nodes on this machine, 
 reference: $(VENV)/.installed-bench ## the results of docs/results, or what is missing of them; hours on 2 cores. ARGS="--photographs DIR --cifar DIR"
 	@$(BIN)/python -m benchmarks.reference $(ARGS)
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Modules are compiled when first imported: compiling all that is installed takes longer than installing it.
+define install
+@echo "installing the pinned packages into $(VENV) (some minutes, about 7 GB) ..."
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '$(1)'
+@touch $(VENV)/.installed $@
+endef
+
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the pinned packages into $(VENV) (some minutes, about 7 GB) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
-	@touch $@
+	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,.)
 
-$(VENV)/.installed-cluster: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster]'
-	@touch $@
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,.[dev])
 
-$(VENV)/.installed-bench: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	@touch $@
+$(VENV)/.installed-cluster: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,.[cluster])
+
+$(VENV)/.installed-bench: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,.[bench])
 
 clean: ## remove the environment and caches, never results
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
