@@ -51,9 +51,8 @@ def test_imagenet_weights_give_torchvisions_own_features(tmp_path):
     images = torch.rand(2, 3, 64, 64)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     features = torch.nn.Sequential(*list(theirs.children())[:-2])((images - mean[:, None, None]) / std[:, None, None])
-    torch.testing.assert_close(
-        ours(images), features, rtol=1e-4, atol=1e-4
-    )  # of values around 1; processors sum in other orders
+    # Of values around 1: processors sum in other orders.
+    torch.testing.assert_close(ours(images), features, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("stride", [8, 16])
