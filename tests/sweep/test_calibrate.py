@@ -71,6 +71,22 @@ def test_what_is_hardly_faster_does_not_replace_what_is_simpler(machine):
     assert measure(task(), 1).best.engine == replace(PLAIN, threads=1)
 
 
+def test_a_machine_that_was_busy_for_a_while_gets_no_other_engine(machine):
+    """What else ran there took half of the time while all but the compiled engines were measured."""
+
+    def rate(engine, cells):
+        if engine.compile != "no":
+            return 1.4
+        return 1.0 if len(asked) <= 5 else 2.0
+
+    asked = machine(rate)
+    choice = measure(task(cells=4), LONG)
+    assert [engine.compile for engine, _ in asked][3:6] == ["no", "default", "no"]
+    assert choice.best.engine == choice.plain.engine == replace(PLAIN, threads=1)
+    assert choice.best.rate == choice.plain.rate == 2.0
+    assert [one.rate for one in choice.tried if one.engine == PLAIN] == [2.0]
+
+
 def test_what_was_asked_for_stays(machine):
     asked = machine(lambda engine, cells: 1.0)
     choice = measure(task(Engine(precision="bf16", threads=4)), 1)
