@@ -32,7 +32,7 @@ cluster-test: $(VENV)/.installed-dev ## a cluster of two nodes on this machine, 
 reference: $(VENV)/.installed-bench ## the results of docs/results, or what is missing of them; hours on 2 cores. ARGS="--photographs DIR --cifar DIR"
 	@$(BIN)/python -m benchmarks.reference $(ARGS)
 
-# Modules are compiled when first imported: compiling all that is installed takes a third of the set-up.
+# Modules are compiled when first imported: compiling all that is installed takes more than a third of the set-up.
 define install
 @echo "installing the pinned packages into $(VENV) (some minutes, about 7 GB) ..."
 @$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '$(1)'
