@@ -1,7 +1,7 @@
 """`make reference`: the sweeps of docs/results, or what is missing of them, and what is shown of each.
 
-Records lie in results/reference/NAME, as those of any sweep; sweep.yaml, summary.parquet, tables, claims and figures
-are put into docs/results/NAME, where the page of reading is written by hand. No image is put there.
+Records lie in results/reference/NAME, as those of any sweep; sweep.yaml, summary.parquet, tables, means, claims and
+figures are put into docs/results/NAME, where the page of reading is written by hand. No image is put there.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from analysis.figures import FIGURES, draw_all, save
 from analysis.joining import read_sweeps
 from analysis.judging import judge
 from analysis.records import compact
+from analysis.studies import studies
+from benchmarks import means
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = Path("results/reference")
@@ -50,7 +52,8 @@ REFERENCES = {
         words=("vts-quick", "--objectives", *_ALL, *_PHOTOGRAPHS, *_FOUND), seeds=8, needs="photographs"
     ),
     "vts-quick-pairings": Reference(
-        words=("vts-quick", "--objectives", *_ALL, "--pairings", "irrelevant", "false_positive"), seeds=3
+        words=("vts-quick", "--objectives", *_ALL, "--pairings", "noisy", "irrelevant", "false_positive"),
+        seeds=3,
     ),
     "cifar-quick": Reference(words=("cifar-quick",), seeds=5, needs="cifar"),
 }
@@ -82,10 +85,11 @@ def show(folder: Path, out: Path) -> None:
 
 
 def texts(summary: Path) -> dict[str, str]:
-    """The files of text that a summary makes: tables and claims."""
+    """The files of text that a summary makes: tables, means with intervals, claims."""
     joined = read_sweeps([summary])
     judged = claims.render(judge(joined.records, level=joined.level))
-    return {"tables.txt": tables.render(joined.records) + "\n", "claims.txt": judged + "\n"}
+    grid = "\n\n".join(means.render(study) for study in studies(joined.records, level=joined.level))
+    return {"tables.txt": tables.render(joined.records) + "\n", "means.txt": grid + "\n", "claims.txt": judged + "\n"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -161,3 +161,15 @@ def test_an_unknown_name_is_a_line(capsys):
         main(["vts-slow"])
     assert ended.value.code == 2
     assert "unknown reference vts-slow: use some of vts-quick" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *(folder / "README.md" for folder in SHIPPED)], ids=lambda p: p.parent.name
+)
+def test_intervals_that_a_page_quotes_are_those_of_a_shipped_summary(page):
+    """No number that was copied by hand from elsewhere, or left behind by an earlier run."""
+    written = re.compile(r"[-+]\d+\.\d \[[-+]\d+\.\d, [-+]\d+\.\d\]")
+    shown = "".join((folder / name).read_text() for folder in SHIPPED for name in ("means.txt", "claims.txt"))
+    quoted = written.findall(page.read_text())
+    assert quoted
+    assert [number for number in quoted if number not in shown] == []

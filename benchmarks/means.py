@@ -1,0 +1,119 @@
+"""`python -m benchmarks.means DIR...`: the numbers that pages of reading quote, with t intervals over paired seeds.
+
+Means over the grid by loss, then every cell, all in points: above the random encoder, above rho 0, one pairing minus
+another. Several folders are joined.
+"""
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+import pandas as pd
+
+from analysis.commandline import exit_with
+from analysis.differences import BASELINES, against_random, against_rho_zero, comparable
+from analysis.errors import RecordsError
+from analysis.intervals import Estimate, mean_over_grid
+from analysis.joining import read_sweeps, say
+from analysis.studies import Study, studies
+from analysis.tables import aligned, in_order
+
+_POINT = ["objective", "rho", "nu"]
+
+
+def between_pairings(records: pd.DataFrame, metric: str, pairing: str, other: str) -> pd.DataFrame:
+    """Each cell of `pairing` minus that of `other` with the same objective, rho, nu and seed.
+
+    A false positive, another scene altogether, has nu 1. Columns: objective, rho, nu, seed, `difference`. Raises
+    `RecordsError` as `analysis.differences.comparable`.
+    """
+    cells = comparable(records, metric)
+    halves = [cells.loc[cells["pairing"] == p, [*_POINT, "seed", metric]] for p in (pairing, other)]
+    both = halves[0].merge(halves[1], on=[*_POINT, "seed"], validate="one_to_one")
+    return both.assign(difference=both[f"{metric}_x"] - both[f"{metric}_y"])
+
+
+def contrasts(study: Study) -> dict[str, pd.DataFrame]:
+    """Every difference that a study allows by name, each with the columns objective, rho, nu, seed, `difference`."""
+    zero = against_rho_zero(study.records, study.metric)
+    found = {"rho 0 minus random": against_random(study.records, study.metric)}
+    pairings = [p for p in ("noisy", "exposure", "irrelevant", "false_positive") if (zero["pairing"] == p).any()]
+    for pairing in pairings:
+        part = zero[zero["pairing"] == pairing]
+        for nu in sorted(part["nu"].unique()):
+            named = f" (nu {nu:g})" * (pairing != "false_positive")
+            found[f"{pairing}{named} minus rho 0"] = part[part["nu"] == nu]
+    for other in pairings[1:]:
+        if pairings[0] == "noisy":
+            found[f"noisy minus {other}"] = between_pairings(study.records, study.metric, "noisy", other)
+    return {name: table for name, table in found.items() if table["difference"].notna().any()}
+
+
+def render(study: Study) -> str:
+    """The study's means over the grid, how wide cells' intervals are, and its cells, as text."""
+    tables = contrasts(study)
+    columns = in_order(name for table in tables.values() for name in table["objective"])
+    losses = [name for name in columns if name not in BASELINES]
+    means = [[name, *(_mean(table, loss, study) for loss in columns)] for name, table in tables.items()]
+    lines = [f"{study.title}: {study.score}, points, means over the grid [{100 * study.level:.4g} % over seeds]"]
+    lines += aligned([["", *columns], [], *means])
+    widths = [*_widths(tables, study)]
+    lines += ["", "Median half-width of a cell's interval, points", *aligned(widths)] if widths else []
+    lines += ["", "Cells, points", *aligned([["", "rho", "nu", *losses], [], *_cells(tables, losses, study)])]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _estimate(table: pd.DataFrame, study: Study) -> Estimate:
+    cell = table.groupby(["rho", "nu"], dropna=False).ngroup()
+    return mean_over_grid(table[["seed"]].assign(cell=cell, value=table["difference"]), level=study.level)
+
+
+def _mean(table: pd.DataFrame, loss: str, study: Study) -> str:
+    part = table[table["objective"] == loss]
+    if part["difference"].isna().all():
+        return "-"
+    found = _estimate(part, study)
+    if math.isnan(found.low):
+        return f"{100 * found.estimate:+.1f}"
+    return f"{100 * found.estimate:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def _cells(tables: dict[str, pd.DataFrame], losses: Sequence[str], study: Study) -> Iterator[list[str]]:
+    for name, table in tables.items():
+        for (rho, nu), part in table[table["rho"] > 0].groupby(["rho", "nu"], dropna=False):
+            shown = "-" if name.startswith("false_positive") else f"{nu:g}"
+            yield [name.replace(f" (nu {nu:g})", ""), f"{rho:g}", shown, *(_mean(part, loss, study) for loss in losses)]
+
+
+def _widths(tables: dict[str, pd.DataFrame], study: Study) -> Iterator[list[str]]:
+    widths: dict[str, list[float]] = {}
+    for name, table in tables.items():
+        kind = re.sub(r" \(nu [^)]*\)", "", name)
+        for _, part in table[table["rho"] > 0].groupby(_POINT, dropna=False):
+            found = _estimate(part, study)
+            if not math.isnan(found.low):
+                widths.setdefault(kind, []).append(50 * (found.high - found.low))
+    for kind, values in widths.items():
+        yield [kind, f"{median(values):.1f}"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the numbers of every study in the folders; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.means", description=__doc__)
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="a sweep's folder or summary.parquet")
+    try:
+        joined = read_sweeps(parser.parse_args(arguments).folders)
+        text = "\n\n".join(render(study) for study in studies(joined.records, level=joined.level))
+    except RecordsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    say(joined)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    exit_with(main)

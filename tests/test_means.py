@@ -1,0 +1,91 @@
+"""The numbers of a page of reading, held against sums by hand."""
+
+import pandas as pd
+import pytest
+
+from analysis.records import read_records, write_record
+from analysis.studies import studies
+from benchmarks.means import between_pairings, contrasts, main, render
+from tests.analysis.conftest import CLASSES, grid, made_up
+
+METRIC = "test_f1_macro"
+
+
+def only(rows):
+    (study,) = studies(pd.DataFrame(rows))
+    return study
+
+
+def row_of(text: str, start: str) -> str:
+    """The first such line, with single spaces: means over the grid stand above widths and cells."""
+    return next(" ".join(line.split()) for line in text.splitlines() if line.strip().startswith(start))
+
+
+def test_means_and_intervals_by_hand():
+    """Seeds 0 and 1 move a cell by 2 and 4 points: 3 +- t(.975, 1 df) times their half difference, 12.7062 times 1."""
+    rows = [made_up("moco", 0.0, 0.0, "none", seed, 0.5) for seed in (0, 1)]
+    rows += [
+        made_up("moco", rho, 0.5, "noisy", seed, 0.5 + (0.02, 0.04)[seed] + shift)
+        for seed in (0, 1)
+        for rho, shift in ((0.5, 0.01), (1.0, -0.01))
+    ]
+    text = render(only(rows))
+    assert row_of(text, "noisy (nu 0.5) minus rho 0") == "noisy (nu 0.5) minus rho 0 +3.0 [-9.7, +15.7]"
+    cells = [" ".join(line.split()) for line in text.splitlines() if line.strip().startswith("noisy minus rho 0  ")]
+    assert "noisy minus rho 0 0.5 0.5 +4.0 [-8.7, +16.7]" in cells
+    assert "noisy minus rho 0 1 0.5 +2.0 [-10.7, +14.7]" in cells
+    assert "noisy minus rho 0 12.7" in cells
+
+
+def test_a_loss_that_has_no_such_pairs_has_a_dash():
+    rows = [*grid(2), made_up("supervised", 0.0, 0.0, "none", 0, 0.8), made_up("supervised", 0.0, 0.0, "none", 1, 0.8)]
+    text = render(only(rows))
+    assert row_of(text, "rho 0 minus random").startswith("rho 0 minus random +38.5 [")
+    assert row_of(text, "noisy minus exposure").startswith("noisy minus exposure - +1.0 [")
+
+
+def test_false_positives_are_held_against_nu_one():
+    rows = [made_up("moco", 0.0, 0.0, "none", 0, 0.5)]
+    rows += [made_up("moco", 1.0, nu, "noisy", 0, 0.5 - 0.1 * nu) for nu in (0.5, 1.0)]
+    rows += [made_up("moco", 1.0, 1.0, "false_positive", 0, 0.3)]
+    table = between_pairings(only(rows).records, METRIC, "noisy", "false_positive")
+    assert table["nu"].tolist() == [1.0]
+    assert table["difference"].tolist() == pytest.approx([0.1])
+    assert [*contrasts(only(rows))] == [
+        "noisy (nu 0.5) minus rho 0",
+        "noisy (nu 1) minus rho 0",
+        "false_positive minus rho 0",
+        "noisy minus false_positive",
+    ]
+
+
+def test_a_cell_that_failed_is_in_no_difference():
+    rows = [made_up("moco", 0.0, 0.0, "none", seed, 0.5) for seed in range(3)]
+    rows += [made_up("moco", 1.0, 0.5, "noisy", seed, 0.51) for seed in range(2)]
+    rows += [made_up("moco", 1.0, 0.5, "noisy", 2, status="failed")]
+    assert "+1.0 [+1.0, +1.0]" in row_of(render(only(rows)), "noisy (nu 0.5) minus rho 0")
+
+
+def test_one_seed_has_no_interval():
+    text = render(only(grid(1)))
+    assert row_of(text, "noisy minus exposure") == "noisy minus exposure +1.0 +1.0 +1.0"
+    assert "half-width" not in text
+
+
+def test_what_cannot_be_read_is_a_line(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_folders_are_joined(tmp_path, capsys):
+    """Noisy pairs in one sweep, other pairs in another: the difference is there when both are named."""
+    first = [row for row in grid(2) if row["pairing"] != "exposure"]
+    second = [row for row in grid(2) if row["pairing"] == "exposure"]
+    for name, rows in {"first": first, "second": second}.items():
+        for row in rows:
+            write_record(tmp_path / name, row, CLASSES)
+    assert len(read_records(tmp_path / "first")) == len(first)
+    assert main([str(tmp_path / "first")]) == 0
+    assert "noisy minus exposure" not in capsys.readouterr().out
+    assert main([str(tmp_path / "first"), str(tmp_path / "second")]) == 0
+    assert "+1.0 [+1.0, +1.0]" in row_of(capsys.readouterr().out, "noisy minus exposure")
