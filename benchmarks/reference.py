@@ -30,6 +30,7 @@ SHOWN = Path("docs/results")
 DRAWN = tuple(name for name in FIGURES if name != "predictions")
 
 _ALL = ("moco", "within_image", "cross_image", "random", "supervised")
+_PAIRINGS = ("--pairings", "noisy", "irrelevant", "false_positive")
 _PHOTOGRAPHS = ("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool")
 # What a search on seeds 100 and 101 found for them (docs/results/vts-quick-photographs): colour tells something there.
 _FOUND = ("--augment.grey", "0", "--moco.lr", "0.1", "--dense.within-lr", "0.1", "--dense.cross-lr", "0.3")
@@ -41,21 +42,24 @@ class Reference:
 
     words: tuple[str, ...]
     """Arguments of `sweep.run`."""
-    seeds: int
+    seeds: range
     needs: str = ""
     """The option of this command that names its images; empty where it makes its own."""
 
 
 REFERENCES = {
-    "vts-quick": Reference(words=("vts-quick", "--objectives", *_ALL), seeds=8),
+    "vts-quick": Reference(words=("vts-quick", "--objectives", *_ALL), seeds=range(8)),
     "vts-quick-photographs": Reference(
-        words=("vts-quick", "--objectives", *_ALL, *_PHOTOGRAPHS, *_FOUND), seeds=8, needs="photographs"
+        words=("vts-quick", "--objectives", *_ALL, *_PHOTOGRAPHS, *_FOUND), seeds=range(8), needs="photographs"
     ),
-    "vts-quick-pairings": Reference(
-        words=("vts-quick", "--objectives", *_ALL, "--pairings", "noisy", "irrelevant", "false_positive"),
-        seeds=3,
+    "vts-quick-pairings": Reference(words=("vts-quick", "--objectives", *_ALL, *_PAIRINGS), seeds=range(3)),
+    # Seeds that vts-quick-photographs has from the same machine, with rho 0 and noisy pairs of the same bits.
+    "vts-quick-photographs-pairings": Reference(
+        words=("vts-quick", "--objectives", *_ALL, *_PAIRINGS, *_PHOTOGRAPHS, *_FOUND),
+        seeds=range(4, 7),
+        needs="photographs",
     ),
-    "cifar-quick": Reference(words=("cifar-quick",), seeds=5, needs="cifar"),
+    "cifar-quick": Reference(words=("cifar-quick",), seeds=range(5), needs="cifar"),
 }
 
 
@@ -63,7 +67,7 @@ def command(name: str, images: str | None) -> list[str]:
     """The sweep's command line; `images` is where the photographs or CIFAR-10 are."""
     one = REFERENCES[name]
     place = ["--data-root", images] if images else []
-    seeds = ["--seeds", *map(str, range(one.seeds))]
+    seeds = ["--seeds", *map(str, one.seeds)]
     return [sys.executable, "-m", "sweep.run", *one.words, *place, *seeds, "--out", str(RECORDS / name)]
 
 

@@ -32,7 +32,7 @@ def asked(name: str):
 @pytest.mark.parametrize("name", REFERENCES)
 def test_its_command_is_one_that_sweep_run_takes(name):
     sweep = asked(name)
-    assert len(sweep.seeds) == REFERENCES[name].seeds
+    assert sweep.seeds == (*REFERENCES[name].seeds,)
     assert str(sweep.out) == f"results/reference/{name}"
     assert {"random", "supervised"} <= {*sweep.objectives}
 
