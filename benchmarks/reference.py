@@ -53,13 +53,15 @@ REFERENCES = {
         words=("vts-quick", "--objectives", *_ALL, *_PHOTOGRAPHS, *_FOUND), seeds=range(8), needs="photographs"
     ),
     "vts-quick-pairings": Reference(words=("vts-quick", "--objectives", *_ALL, *_PAIRINGS), seeds=range(3)),
-    # Seeds that vts-quick-photographs has from the same machine, with rho 0 and noisy pairs of the same bits.
+    # Irrelevant noise would take a fourth kind of photograph. Seeds of one machine, whose noisy pairs are those of
+    # vts-quick-photographs.
     "vts-quick-photographs-pairings": Reference(
-        words=("vts-quick", "--objectives", *_ALL, *_PAIRINGS, *_PHOTOGRAPHS, *_FOUND),
-        seeds=range(4, 7),
+        words=("vts-quick", "--objectives", *_ALL, "--pairings", "noisy", "false_positive", *_PHOTOGRAPHS, *_FOUND),
+        seeds=range(4, 8),
         needs="photographs",
     ),
-    "cifar-quick": Reference(words=("cifar-quick",), seeds=range(5), needs="cifar"),
+    # Of the first 2,000 images of each of CIFAR-10's files, which are not the published ones.
+    "cifar-quick": Reference(words=("cifar-quick", "--data.other-files"), seeds=range(5), needs="cifar"),
 }
 
 
