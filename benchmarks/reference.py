@@ -1,7 +1,8 @@
 """`make reference`: the sweeps of docs/results, or what is missing of them, and what is shown of each.
 
 Records lie in results/reference/NAME, as those of any sweep; sweep.yaml, summary.parquet, tables, means, claims and
-figures are put into docs/results/NAME, where the page of reading is written by hand. No image is put there.
+figures are put into docs/results/NAME, where the page of reading is written by hand. No image is put there. The
+verdicts of all stand side by side in docs/results/verdicts.txt.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from analysis import claims, tables
 from analysis.errors import RecordsError
 from analysis.figures import FIGURES, draw_all, save
+from analysis.findings import FINDINGS
 from analysis.joining import read_sweeps
 from analysis.judging import judge
 from analysis.records import compact
@@ -88,6 +90,7 @@ def show(folder: Path, out: Path) -> None:
     shutil.rmtree(out / "figures", ignore_errors=True)
     joined = read_sweeps([folder])
     save(draw_all(joined.records, joined.folders, only=DRAWN), out / "figures", ("svg",))
+    (out.parent / "verdicts.txt").write_text(verdicts(shipped(out.parent)), encoding="utf-8")
 
 
 def texts(summary: Path) -> dict[str, str]:
@@ -96,6 +99,24 @@ def texts(summary: Path) -> dict[str, str]:
     judged = claims.render(judge(joined.records, level=joined.level))
     grid = "\n\n".join(means.render(study) for study in studies(joined.records, level=joined.level))
     return {"tables.txt": tables.render(joined.records) + "\n", "means.txt": grid + "\n", "claims.txt": judged + "\n"}
+
+
+def shipped(results: Path) -> list[Path]:
+    """The folders in `results` that show a sweep."""
+    return sorted(path.parent for path in results.glob("*/summary.parquet"))
+
+
+def verdicts(folders: Sequence[Path]) -> str:
+    """Of every finding that some summary in `folders` speaks of, the verdict in each."""
+    found: dict[str, dict[str, str]] = {}
+    for folder in folders:
+        joined = read_sweeps([folder / "summary.parquet"])
+        for one in judge(joined.records, level=joined.level):
+            if one.verdict != "not applicable":
+                found.setdefault(one.finding.key, {})[folder.name] = one.verdict
+    names, keys = [folder.name for folder in folders], [finding.key for finding in FINDINGS]
+    rows = [[key, *(found[key].get(name, "-") for name in names)] for key in keys if key in found]
+    return "\n".join(tables.aligned([["", *names], [], *rows])) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

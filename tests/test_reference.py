@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.records import read_records, write_record
+from analysis.records import compact, read_records, write_record
 from benchmarks import reference
 from benchmarks.reference import REFERENCES, command, main, show, texts
 from sweep.commandline import parse
@@ -19,7 +19,9 @@ from sweep.config import from_yaml
 from tests.analysis.conftest import CLASSES, grid
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = sorted(path.parent for path in (ROOT / "docs" / "results").glob("*/summary.parquet"))
+RESULTS = ROOT / "docs" / "results"
+SHIPPED = reference.shipped(RESULTS)
+TRIED = sorted(RESULTS.glob("*/reasons/*.parquet"))
 
 shipped = pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 
@@ -60,6 +62,30 @@ def test_results_are_whole(folder):
 def test_tables_and_claims_follow_from_the_summary(folder):
     for name, text in texts(folder / "summary.parquet").items():
         assert (folder / name).read_text() == text, f"{folder / name}: make it anew with benchmarks.reference"
+
+
+def test_verdicts_side_by_side_follow_from_the_summaries():
+    assert (RESULTS / "verdicts.txt").read_text() == reference.verdicts(SHIPPED)
+
+
+def test_a_finding_that_no_sweep_speaks_of_is_left_out(tmp_path):
+    for name, seeds in {"a": 2, "b": 3}.items():
+        for row in grid(seeds):
+            write_record(tmp_path / name, row, CLASSES)
+        compact(tmp_path / name)
+    lines = {line.split()[0]: line.split()[1:] for line in reference.verdicts(reference.shipped(tmp_path)).splitlines()}
+    assert lines["a"] == ["b"]
+    assert "moco_exposure" in lines
+    assert set(lines["moco_exposure"]) <= {"supported", "contradicted", "undecided"}
+    assert "false_positives_hurt" not in lines
+
+
+@pytest.mark.parametrize("path", TRIED, ids=lambda path: path.stem)
+def test_what_was_tried_for_a_reason_follows_from_its_records(path):
+    records = read_records(path)
+    assert set(records["status"]) == {"done"}
+    assert records["commit"].nunique() == 1
+    assert path.with_suffix(".txt").read_text() == texts(path)["means.txt"]
 
 
 @shipped
@@ -152,7 +178,7 @@ def test_a_sweep_that_is_interrupted_ends_by_itself(tmp_path):
 
 
 def test_every_reference_that_is_listed_ships():
-    listed = re.findall(r"\]\(([\w-]+)/README.md\)", (ROOT / "docs" / "results" / "README.md").read_text())
+    listed = re.findall(r"\]\(([\w-]+)/README.md\)", (RESULTS / "README.md").read_text())
     assert sorted(listed) == [folder.name for folder in SHIPPED]
 
 
@@ -169,7 +195,8 @@ def test_an_unknown_name_is_a_line(capsys):
 def test_intervals_that_a_page_quotes_are_those_of_a_shipped_summary(page):
     """No number that was copied by hand from elsewhere, or left behind by an earlier run."""
     written = re.compile(r"[-+]\d+\.\d \[[-+]\d+\.\d, [-+]\d+\.\d\]")
-    shown = "".join((folder / name).read_text() for folder in SHIPPED for name in ("means.txt", "claims.txt"))
+    files = [folder / name for folder in SHIPPED for name in ("means.txt", "claims.txt")]
+    shown = "".join(path.read_text() for path in (*files, *(path.with_suffix(".txt") for path in TRIED)))
     quoted = written.findall(page.read_text())
     assert quoted
     assert [number for number in quoted if number not in shown] == []
