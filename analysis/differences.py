@@ -20,16 +20,22 @@ _POINT = [*_GROUP, "rho", "nu"]
 
 
 def noisy_minus_exposure(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
-    """Pairing `noisy` minus pairing `exposure`, paired by dataset, objective, rho, nu and seed (figures 7-9).
+    """Pairing `noisy` minus pairing `exposure` (figures 7-9): `noisy_minus` of it."""
+    return noisy_minus(records, "exposure", metric)
 
-    Columns: those five, `noisy`, `exposure`, `difference`. A pair of which a half failed or was not run has
-    nulls. Raises `RecordsError` for an unknown metric and for records that cannot be compared.
+
+def noisy_minus(records: pd.DataFrame, other: str, metric: str = "test_f1_macro") -> pd.DataFrame:
+    """Pairing `noisy` minus pairing `other`, paired by dataset, objective, rho, nu and seed.
+
+    Columns: those five, `noisy`, `other` by its name, `difference`. A pair of which a half failed or was not run has
+    nulls; a false positive has nu 1. Raises `RecordsError` for an unknown metric and for records that cannot be
+    compared.
     """
     pairs = comparable(records, metric)
-    pairs = pairs[pairs["pairing"].isin(["noisy", "exposure"])]
+    pairs = pairs[pairs["pairing"].isin(["noisy", other])]
     halves = pairs.pivot(index=[*_POINT, "seed"], columns="pairing", values=metric)
-    halves = halves.reindex(columns=["noisy", "exposure"]).astype(float)
-    halves["difference"] = halves["noisy"] - halves["exposure"]
+    halves = halves.reindex(columns=["noisy", other]).astype(float)
+    halves["difference"] = halves["noisy"] - halves[other]
     return halves.rename_axis(columns=None).reset_index()
 
 

@@ -14,7 +14,7 @@ from statistics import median
 import pandas as pd
 
 from analysis.commandline import exit_with
-from analysis.differences import BASELINES, against_random, against_rho_zero, comparable
+from analysis.differences import BASELINES, against_random, against_rho_zero, noisy_minus
 from analysis.errors import RecordsError
 from analysis.intervals import Estimate, mean_over_grid
 from analysis.joining import read_sweeps, say
@@ -22,18 +22,6 @@ from analysis.studies import Study, studies
 from analysis.tables import aligned, in_order
 
 _POINT = ["objective", "rho", "nu"]
-
-
-def between_pairings(records: pd.DataFrame, metric: str, pairing: str, other: str) -> pd.DataFrame:
-    """Each cell of `pairing` minus that of `other` with the same objective, rho, nu and seed.
-
-    A false positive, another scene altogether, has nu 1. Columns: objective, rho, nu, seed, `difference`. Raises
-    `RecordsError` as `analysis.differences.comparable`.
-    """
-    cells = comparable(records, metric)
-    halves = [cells.loc[cells["pairing"] == p, [*_POINT, "seed", metric]] for p in (pairing, other)]
-    both = halves[0].merge(halves[1], on=[*_POINT, "seed"], validate="one_to_one")
-    return both.assign(difference=both[f"{metric}_x"] - both[f"{metric}_y"])
 
 
 def contrasts(study: Study) -> dict[str, pd.DataFrame]:
@@ -48,8 +36,9 @@ def contrasts(study: Study) -> dict[str, pd.DataFrame]:
             found[f"{pairing}{named} minus rho 0"] = part[part["nu"] == nu]
     for other in pairings[1:]:
         if pairings[0] == "noisy":
-            found[f"noisy minus {other}"] = between_pairings(study.records, study.metric, "noisy", other)
-    return {name: table for name, table in found.items() if table["difference"].notna().any()}
+            found[f"noisy minus {other}"] = noisy_minus(study.records, other, study.metric)
+    known = {name: table.dropna(subset="difference") for name, table in found.items()}
+    return {name: table for name, table in known.items() if len(table)}
 
 
 def render(study: Study) -> str:
@@ -73,7 +62,7 @@ def _estimate(table: pd.DataFrame, study: Study) -> Estimate:
 
 def _mean(table: pd.DataFrame, loss: str, study: Study) -> str:
     part = table[table["objective"] == loss]
-    if part["difference"].isna().all():
+    if part.empty:
         return "-"
     found = _estimate(part, study)
     if math.isnan(found.low):

@@ -5,10 +5,8 @@ import pytest
 
 from analysis.records import read_records, write_record
 from analysis.studies import studies
-from benchmarks.means import between_pairings, contrasts, main, render
+from benchmarks.means import contrasts, main, render
 from tests.analysis.conftest import CLASSES, grid, made_up
-
-METRIC = "test_f1_macro"
 
 
 def only(rows):
@@ -48,7 +46,7 @@ def test_false_positives_are_held_against_nu_one():
     rows = [made_up("moco", 0.0, 0.0, "none", 0, 0.5)]
     rows += [made_up("moco", 1.0, nu, "noisy", 0, 0.5 - 0.1 * nu) for nu in (0.5, 1.0)]
     rows += [made_up("moco", 1.0, 1.0, "false_positive", 0, 0.3)]
-    table = between_pairings(only(rows).records, METRIC, "noisy", "false_positive")
+    table = contrasts(only(rows))["noisy minus false_positive"]
     assert table["nu"].tolist() == [1.0]
     assert table["difference"].tolist() == pytest.approx([0.1])
     assert [*contrasts(only(rows))] == [
