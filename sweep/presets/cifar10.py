@@ -15,7 +15,7 @@ CIFAR_VIEWS = replace(MOCO_V2, crop_low=math.sqrt(0.08), blur=0.0)
 
 
 def cifar_quick() -> Sweep:
-    """False positive pairs on CIFAR-10, small: 7 cells, about 5 minutes on 2 cores with 10,000 images.
+    """False positive pairs on CIFAR-10, small: 7 cells, 5 to 12 minutes a seed on 2 cores with 10,000 images.
 
     A slim ResNet-18 with a 3x3 stem, MoCo v2 for 400 steps of 64 pairs, then a linear probe; the partner of a pair is
     an image of another class with probability rho. Needs CIFAR-10 in --data-root (or --download). The paper's Fig. 1

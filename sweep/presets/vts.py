@@ -32,7 +32,7 @@ def vts_smoke() -> Sweep:
 
 
 def vts_quick() -> Sweep:
-    """The default: 28 cells on 64-px scenes, about 7 minutes on 2 cores, no GPU and no download.
+    """The default: 28 cells on 64-px scenes, 7 to 20 minutes a seed on 2 cores, no GPU and no download.
 
     A slim ResNet-18 (a quarter of its width, output stride 8: the paper's 8x8 map) on procedural textures, 240 steps
     of 16 pairs a cell, one seed; `--seeds 0 1 2` triples it. Expect each loss at rho 0 well above the random encoder
