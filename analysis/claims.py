@@ -15,13 +15,14 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from analysis.commandline import add_folders, exit_with, number_between, printable
-from analysis.comparisons import MARGIN
+from analysis.cli import add_folders, exit_with, number_between
 from analysis.errors import RecordsError
-from analysis.findings import FINDINGS
-from analysis.intervals import LEVEL
-from analysis.joining import read_sweeps, say
-from analysis.judging import Judged, Judgement, Verdict, judge, judge_finding
+from analysis.findings.paper import FINDINGS
+from analysis.findings.verdicts import Judged, Judgement, Verdict, judge, judge_finding
+from analysis.names import LEVEL
+from analysis.records.merge import read_sweeps, say
+from analysis.stats.comparisons import MARGIN
+from analysis.text import printable
 
 __all__ = [
     "FINDINGS",

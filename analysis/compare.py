@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.agreement import Agreement, agreement, of_one_data
-from analysis.commandline import add_folders, exit_with, number_between, printable
-from analysis.coverage import read_plan
+from analysis.cli import add_folders, exit_with, number_between
 from analysis.errors import RecordsError, in_a_line
-from analysis.intervals import LEVEL
-from analysis.joining import ENGINE, Joined, read_sweeps, say
-from analysis.judging import judge
-from analysis.remote import is_remote
-from analysis.studies import Study, studies
-from analysis.tables import aligned
+from analysis.findings.verdicts import judge
+from analysis.names import LEVEL
+from analysis.records.merge import ENGINE, Joined, read_sweeps, say
+from analysis.records.plan import read_plan
+from analysis.records.remote import is_remote
+from analysis.records.studies import Study, studies
+from analysis.stats.agreement import Agreement, agreement, of_one_data
+from analysis.text import aligned, printable
 
 _NAMED = 5
 _NONE = "-"
@@ -38,7 +38,7 @@ class Compared(NamedTuple):
 def compare(run: Joined, reference: Joined, *, level: float = LEVEL) -> list[Compared]:
     """Every study of the reference with those of the run that have its recipe: on the same data, or else on any.
 
-    Raises `RecordsError` where no recipe is in both (says what differs), and as `analysis.agreement.agreement`.
+    Raises `RecordsError` where no recipe is in both (says what differs), and as `analysis.stats.agreement.agreement`.
     """
     mine, theirs = (studies(joined.records, level=joined.level) for joined in (run, reference))
     pairs = [(one, other) for other in theirs for one in _like(other, mine)]

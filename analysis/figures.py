@@ -15,15 +15,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.commandline import add_folders, exit_with
-from analysis.drawing import curves, maps, paper, sheet, spread, style
-from analysis.drawing.inputs import Inputs
-from analysis.drawing.paper import Draw
+from analysis.cli import add_folders, exit_with
 from analysis.errors import RecordsError
-from analysis.joining import read_sweeps, say
-from analysis.looks import level_of
-from analysis.remote import beside
-from analysis.studies import Study, studies
+from analysis.plots import curves, maps, paper_figures, predictions, spread, style
+from analysis.plots.inputs import Inputs
+from analysis.plots.paper_figures import Draw
+from analysis.records.merge import read_sweeps, say
+from analysis.records.plan import level_of
+from analysis.records.remote import beside
+from analysis.records.studies import Study, studies
 
 #: The kinds of files that figures can be written as.
 FORMATS = ("svg", "png", "pdf")
@@ -74,32 +74,32 @@ FIGURES: Mapping[str, Kind] = {
     "fig1": Kind(
         title="{score} by noisy-pairs rate",
         caption="As Fig. 1 of the paper: {score} against the noisy-pairs rate rho, a line a loss. " + _LEVELS,
-        draw=paper.fig1,
+        draw=paper_figures.fig1,
     ),
     "fig4": Kind(
         title="MoCo: {score} by noisy-pairs rate",
         caption="As Fig. 4 of the paper: {score} against rho with MoCo, a line a per-image noise nu. " + _LEVELS,
-        draw=paper.fig4,
+        draw=paper_figures.fig4,
     ),
     "fig5": Kind(
         title="Dense losses: {score} by noisy-pairs rate",
         caption="As Fig. 5 of the paper: {score} against rho with the dense losses, a line a nu. " + _LEVELS,
-        draw=paper.fig5,
+        draw=paper_figures.fig5,
     ),
     "fig7": Kind(
         title="Noisy minus exposure by noisy-pairs rate",
         caption="As Fig. 7 of the paper, against rho, a line a loss. " + _DIFFERENCES,
-        draw=paper.fig7,
+        draw=paper_figures.fig7,
     ),
     "fig8": Kind(
         title="MoCo: noisy minus exposure",
         caption="As Fig. 8 of the paper, against rho with MoCo, a line a nu. " + _DIFFERENCES,
-        draw=paper.fig8,
+        draw=paper_figures.fig8,
     ),
     "fig9": Kind(
         title="Dense losses: noisy minus exposure",
         caption="As Fig. 9 of the paper, against rho with the dense losses, a line a nu. " + _DIFFERENCES,
-        draw=paper.fig9,
+        draw=paper_figures.fig9,
     ),
     "map": Kind(
         title="Noisy minus exposure over the grid",
@@ -143,7 +143,7 @@ FIGURES: Mapping[str, Kind] = {
         title="Predictions",
         caption="Test images, their truth, and what the probe of each cell predicts; F1 is the cell's on all test "
         "images. Cells chosen, not drawn by chance. Data: {source}.",
-        draw=sheet.predictions,
+        draw=predictions.predictions,
     ),
 }
 

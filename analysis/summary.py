@@ -12,14 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from analysis import parquet
-from analysis.columns import class_columns, markdown, schema
-from analysis.commandline import add_folders, exit_with
+from analysis.cli import add_folders, exit_with
 from analysis.errors import RecordsError
-from analysis.grouping import grouped, render_groups
-from analysis.joining import read_sweeps, say
-from analysis.records import compact
-from analysis.remote import is_remote
+from analysis.records import parquet
+from analysis.records.io import compact
+from analysis.records.merge import read_sweeps, say
+from analysis.records.remote import is_remote
+from analysis.records.schema import class_columns, markdown, schema
+from analysis.stats.groups import grouped, render_groups
 from analysis.tables import render
 
 _WRITES = (".parquet", ".csv", ".txt")

@@ -1,22 +1,14 @@
 """The sweep's results as tables: as a frame, and as text for the end of a sweep on the terminal."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from analysis.commandline import printable
-from analysis.differences import (
-    BASELINES,
-    against_random,
-    comparable,
-    difference_by_objective,
-    noisy_minus_exposure,
-)
-from analysis.studies import STUDY, headline, studies
-
-#: Order of the rows: baselines first, then the paper's losses.
-OBJECTIVES = (*BASELINES, "moco", "within_image", "cross_image")
+from analysis.names import BASELINES, in_paper_order
+from analysis.records.studies import STUDY, headline, studies
+from analysis.stats.differences import against_random, comparable, difference_by_objective, noisy_minus_exposure
+from analysis.text import aligned, printable, reason
 
 #: No line of `render` is longer.
 WIDTH = 120
@@ -38,7 +30,7 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
     A row per dataset, objective (in the paper's order), rho and nu; columns those and, for each pairing p of
     `none` (where rho is 0), `noisy`, `exposure`, `irrelevant`, `false_positive`: `p` the mean, `p_std` the sample
     standard deviation (null for one seed), `p_n` the number of seeds, 0 where no cell is done. Raises `RecordsError`
-    as `analysis.differences.comparable`.
+    as `analysis.stats.differences.comparable`.
     """
     by_pairing = comparable(records, metric).groupby([*_POINT, "pairing"])[metric]
     columns = {}
@@ -53,7 +45,7 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
 
 
 def render(records: pd.DataFrame) -> str:
-    """The tables as plain text of at most `WIDTH` columns, a section per study (see `analysis.studies`).
+    """The tables as plain text of at most `WIDTH` columns, a section per study (see `analysis.records.studies`).
 
     The score in %, noisy minus exposure and pretrained minus random in points, and the failed cells. Of more than
     `STUDIES_SHOWN` studies the first are shown, and the others counted. `records` as from `read_records`.
@@ -180,40 +172,6 @@ def _percent(point: Mapping[Hashable, Any], pairing: str, seeds: int) -> str:
 
 def _points(fraction: float, sign: str = "") -> str:
     return "-" if pd.isna(fraction) else f"{100 * fraction:{sign}.2f}"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, the others to the right; an empty row is a rule."""
-    cells = [row for row in rows if row]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    rule = "  " + "-" * (sum(widths) + 3 * (len(widths) - 1))
-    lines = []
-    for row in rows:
-        rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=False)]
-        lines.append("  " + "   ".join([row[0].ljust(widths[0]), *rest]) if row else rule)
-    return lines
-
-
-def reason(error: str) -> str:
-    """Why a cell failed, of the record's column `error`: a traceback's last lines stand behind bars."""
-    return error.split(" | ", 1)[0]
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Losses and baselines, each once, in the order of `OBJECTIVES`, others behind by name."""
-    found = set(names)
-    return [*(name for name in OBJECTIVES if name in found), *sorted(found - set(OBJECTIVES))]
-
-
-def in_paper_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Sorted by dataset and `OBJECTIVES`, others behind by name; within an objective as before."""
-    place = {name: index for index, name in enumerate(in_order(table["objective"]))}
-    return table.sort_values(
-        ["dataset", "objective"],
-        key=lambda column: column.map(place) if column.name == "objective" else column,
-        kind="stable",
-        ignore_index=True,
-    )
 
 
 #: The tables under the one of F1, in their order.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.records import read_records
+from analysis.records.io import read_records
 from benchmarks.disturbed import Chaos, Tally
 from benchmarks.faults import FAULTS, WEIGHTS
 

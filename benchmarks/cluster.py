@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.records import read_records
+from analysis.records.io import read_records
 from benchmarks.chaos import leftovers, results
 from benchmarks.loopback import HEAD, INSIDE, RAY, WORKERS, Machines, enter, lacking, processes, raylet, wait_for
 from sweep.stopping import descendants

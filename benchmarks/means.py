@@ -13,13 +13,14 @@ from statistics import median
 
 import pandas as pd
 
-from analysis.commandline import exit_with
-from analysis.differences import BASELINES, against_random, against_rho_zero, noisy_minus
+from analysis.cli import exit_with
 from analysis.errors import RecordsError
-from analysis.intervals import Estimate, mean_over_grid
-from analysis.joining import read_sweeps, say
-from analysis.studies import Study, studies
-from analysis.tables import aligned, in_order
+from analysis.names import BASELINES, in_order
+from analysis.records.merge import read_sweeps, say
+from analysis.records.studies import Study, studies
+from analysis.stats.differences import against_random, against_rho_zero, noisy_minus
+from analysis.stats.intervals import Estimate, mean_over_grid
+from analysis.text import aligned
 
 _POINT = ["objective", "rho", "nu"]
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from analysis import claims, tables
 from analysis.errors import RecordsError
 from analysis.figures import FIGURES, draw_all, save
-from analysis.findings import FINDINGS
-from analysis.joining import read_sweeps
-from analysis.judging import judge
-from analysis.records import compact
-from analysis.studies import studies
+from analysis.findings.paper import FINDINGS
+from analysis.findings.verdicts import judge
+from analysis.records.io import compact
+from analysis.records.merge import read_sweeps
+from analysis.records.studies import studies
 from benchmarks import means
 
 ROOT = Path(__file__).resolve().parents[1]

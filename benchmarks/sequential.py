@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy import special, stats
 
-from analysis.intervals import LEVEL
-from analysis.sequential import widened
+from analysis.names import LEVEL
+from analysis.stats.sequential import widened
 
 SEED = 20_261_124
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.records import read_records
+from analysis.records.io import read_records
 from benchmarks.common import Table, cores, main
 
 STEPS = ("--pretrain.steps", "40", "--pretrain.warmup", "20", "--probe.steps", "60")

@@ -10,7 +10,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from analysis.errors import RecordsError
-from analysis.remote import checked, is_remote, working_copy
+from analysis.records.remote import checked, is_remote, working_copy
 from datasets.errors import InputError, in_a_line
 from datasets.registry import DATASETS, check_nu
 from datasets.source import Demands, Place

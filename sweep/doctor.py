@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.commandline import exit_with, printable
+from analysis.cli import exit_with
 from analysis.errors import RecordsError
-from analysis.remote import checked, is_remote
+from analysis.records.remote import checked, is_remote
+from analysis.text import printable
 from datasets.errors import InputError
 from sweep import checks, inspection
 from sweep.checks import Finding

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from analysis.remote import fetch
+from analysis.records.remote import fetch
 from datasets.errors import InputError
 from datasets.registry import load
 from sweep import logs

@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.records import read_records, recorded_keys
+from analysis.records.io import read_records, recorded_keys
 from datasets.errors import InputError
 from sweep.config import Sweep, from_yaml, recipe_differences, to_yaml
 from sweep.remote import Store

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import rates as judged
-from analysis.rates import Choice
-from analysis.records import compact, read_records, recorded_keys
+from analysis.records.io import compact, read_records, recorded_keys
+from analysis.stats import learning_rates as judged
+from analysis.stats.learning_rates import Choice
 from sweep.config import Sweep, to_yaml
 from sweep.folder import replace_text
 from sweep.logbook import Logbook
@@ -102,9 +102,9 @@ def _written(
     if stopped or not tried["rate"].notna().any():
         return written
     # Here, because matplotlib takes a second to import.
-    from analysis.drawing import rates as drawing
-    from analysis.drawing import style
     from analysis.figures import Drawn, save
+    from analysis.plots import learning_rates as drawing
+    from analysis.plots import style
 
     heading = f"{name}: validation by learning rate, rho 0"
     with style.context():

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.looks import Look, interval, look
-from analysis.records import read_records, recorded_keys
+from analysis.records.io import read_records, recorded_keys
+from analysis.stats.seed_stopping import Look, interval, look
 from sweep.config import Sweep
 from sweep.show import Outcome
 from sweep.until import Grown, level_for, parse, sequence, with_baselines

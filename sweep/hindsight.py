@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.records import read_records
-from analysis.tables import in_order
+from analysis.names import in_order
+from analysis.records.io import read_records
 from datasets.errors import InputError
 from sweep import forecast
 from sweep.config import Sweep

@@ -113,7 +113,7 @@ def sweep_up(folder: str, token: str) -> None:
 
 def touch_remotely(uri: str, name: str) -> str:
     """Put an object below a URI, read it, and take it away again; returns why that is not possible, or nothing."""
-    from analysis.remote import opened
+    from analysis.records.remote import opened
 
     try:
         store, root = opened(uri)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analysis.remote import working_copy
+from analysis.records.remote import working_copy
 from sweep.remote import Store
 
 Kept = Literal["encoders"]

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
-from analysis.records import read_curves, read_records, recorded_keys
+from analysis.records.io import read_curves, read_records, recorded_keys
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.logs import redirect

@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from analysis.tables import aligned, in_order
+from analysis.names import in_order
+from analysis.text import aligned
 from datasets.registry import load
 from sweep import forecast, logs
 from sweep.config import Sweep

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from analysis.records import recorded_keys
-from analysis.remote import fetch
+from analysis.records.io import recorded_keys
+from analysis.records.remote import fetch
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.lease import leased

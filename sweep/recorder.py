@@ -8,10 +8,10 @@ from typing import Any
 from ray.tune import Callback
 
 from analysis import tables
-from analysis.columns import schema
 from analysis.errors import RecordsError
-from analysis.predictions import Prediction, write_predictions
-from analysis.records import write_curves, write_record
+from analysis.records.io import write_curves, write_record
+from analysis.records.predictions import Prediction, write_predictions
+from analysis.records.schema import schema
 from sweep.config import Sweep
 from sweep.folder import Folder
 from sweep.logbook import Logbook

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from analysis.errors import RecordsError
-from analysis.remote import AT_ONCE, opened, sense
+from analysis.records.remote import AT_ONCE, opened, sense
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis import rates as judged
-from analysis.records import read_records, recorded_keys
+from analysis.records.io import read_records, recorded_keys
+from analysis.stats import learning_rates as judged
 from datasets.errors import InputError
 from datasets.registry import load
 from datasets.source import Source

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import tables
-from analysis.comparisons import by_objective
-from analysis.differences import noisy_minus_exposure
-from analysis.intervals import LEVEL
-from analysis.records import compact, read_records, recorded_keys
-from analysis.studies import headline
-from analysis.tables import reason as reason_of
+from analysis.names import LEVEL
+from analysis.records.io import compact, read_records, recorded_keys
+from analysis.records.studies import headline
+from analysis.stats.comparisons import by_objective
+from analysis.stats.differences import noisy_minus_exposure
+from analysis.text import reason as reason_of
 from datasets.source import Source
 from sweep.config import Sweep
 from sweep.folder import Folder
@@ -145,9 +145,9 @@ def _report(folder: Folder) -> list[Path]:
     # Here, because matplotlib takes a second to import.
     from analysis.claims import count_verdicts
     from analysis.figures import draw_all, save
-    from analysis.joining import read_sweeps
-    from analysis.judging import judge
-    from analysis.report import html
+    from analysis.findings.verdicts import judge
+    from analysis.records.merge import read_sweeps
+    from analysis.report.page import html
 
     try:
         joined = read_sweeps([folder.root])

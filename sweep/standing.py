@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from analysis import parquet
 from analysis.errors import RecordsError
-from analysis.tables import reason
+from analysis.records import parquet
+from analysis.text import reason
 from datasets.errors import InputError
 from sweep import progress
 from sweep.config import from_yaml

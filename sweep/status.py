@@ -14,9 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.commandline import exit_with, number_between, printable
+from analysis.cli import exit_with, number_between
 from analysis.errors import RecordsError
-from analysis.remote import checked, fetch, is_remote
+from analysis.records.remote import checked, fetch, is_remote
+from analysis.text import printable
 from datasets.errors import InputError
 from sweep import progress
 from sweep.folder import Folder

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.commandline import exit_with
-from analysis.coverage import COORDINATES
+from analysis.cli import exit_with
 from analysis.errors import RecordsError
-from analysis.records import read_records
-from analysis.remote import checked, fetch, is_remote, place, working_copy
+from analysis.records.coverage import COORDINATES
+from analysis.records.io import read_records
+from analysis.records.remote import checked, fetch, is_remote, place, working_copy
 from datasets.errors import InputError
 from sweep.config import from_yaml
 from sweep.folder import Folder

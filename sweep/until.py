@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analysis.intervals import LEVEL
-from analysis.looks import QUANTITIES
-from analysis.sequential import MOST, widened
+from analysis.names import LEVEL
+from analysis.stats.seed_stopping import QUANTITIES
+from analysis.stats.sequential import MOST, widened
 from datasets.errors import InputError, in_a_line
 
 EXAMPLE = "halfwidth(difference) < 0.01"

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis import claims, compare, figures, report, summary
+from analysis import claims, compare, figures, summary
+from analysis.report import page
 from sweep.commandline import flags, flags_of
 from sweep.presets import PRESETS, preset
 from sweep.search import searched
 
 ROOT = Path(__file__).parents[1]
-ANALYSIS = (claims, compare, figures, report, summary)
+ANALYSIS = (claims, compare, figures, page, summary)
 README = (ROOT / "README.md").read_text()
 
 

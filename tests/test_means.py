@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from analysis.records import read_records, write_record
-from analysis.studies import studies
+from analysis.records.io import read_records, write_record
+from analysis.records.studies import studies
 from benchmarks.means import contrasts, main, render
 from tests.analysis.conftest import CLASSES, grid, made_up
 

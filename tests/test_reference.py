@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.records import compact, read_records, write_record
+from analysis.records.io import compact, read_records, write_record
 from benchmarks import reference
 from benchmarks.reference import REFERENCES, command, main, show, texts
 from sweep.commandline import parse

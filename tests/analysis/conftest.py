@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.records import COLUMNS, schema
-from analysis.studies import Study, studies
+from analysis.records.io import COLUMNS, schema
+from analysis.records.studies import Study, studies
 
 CLASSES = ("stratified", "veined", "noise")
 

@@ -6,8 +6,8 @@ import pytest
 
 from analysis import claims
 from analysis.claims import claims_table, judge, main, parts_table, render
-from analysis.findings import FINDINGS
-from analysis.records import write_record
+from analysis.findings.paper import FINDINGS
+from analysis.records.io import write_record
 from tests.analysis.conftest import made_up
 from tests.fake_grid import cells, flat, noise, records
 

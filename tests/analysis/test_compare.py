@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from analysis.compare import main
-from analysis.records import compact, write_record
+from analysis.records.io import compact, write_record
 from tests.analysis.conftest import CLASSES, grid
 
 

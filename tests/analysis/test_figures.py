@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from analysis.drawing import style
-from analysis.drawing.style import DOUBLE, SMALL
 from analysis.errors import RecordsError
 from analysis.figures import FIGURES, as_svg, draw_all, main, save
-from analysis.records import write_record
+from analysis.plots import style
+from analysis.plots.style import DOUBLE, SMALL
+from analysis.records.io import write_record
 
 SOURCE = "procedural textures (stratified, veined, matted, dotted) and a rather long source's name"
 

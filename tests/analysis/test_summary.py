@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.columns import markdown
-from analysis.grouping import grouped
-from analysis.joining import read_sweeps
-from analysis.records import read_records, write_record
+from analysis.records.io import read_records, write_record
+from analysis.records.merge import read_sweeps
+from analysis.records.schema import markdown
+from analysis.stats.groups import grouped
 from analysis.summary import main
 from analysis.tables import render
 

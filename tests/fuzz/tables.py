@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from analysis.columns import SCHEMA, class_columns, schema
 from analysis.errors import RecordsError
-from analysis.predictions import PREDICTIONS, Prediction, read_predictions, write_predictions
-from analysis.records import COLUMNS, CURVES, read_curves, read_records, recorded_keys
+from analysis.records.io import COLUMNS, CURVES, read_curves, read_records, recorded_keys
+from analysis.records.predictions import PREDICTIONS, Prediction, read_predictions, write_predictions
+from analysis.records.schema import SCHEMA, class_columns, schema
 from datasets.errors import UNPRINTABLE, InputError
 from datasets.manifest import ManifestSettings
 from datasets.manifest import read as read_manifest

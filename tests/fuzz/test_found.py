@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from analysis.columns import schema
-from analysis.coverage import read_plan
 from analysis.errors import RecordsError
-from analysis.predictions import PREDICTIONS, read_predictions
-from analysis.records import read_records, recorded_keys
+from analysis.records.io import read_records, recorded_keys
+from analysis.records.plan import read_plan
+from analysis.records.predictions import PREDICTIONS, read_predictions
+from analysis.records.schema import schema
 from datasets.errors import UNPRINTABLE, InputError, in_a_line
 from datasets.images import read_image
 from datasets.manifest import ManifestSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.records import read_records
+from analysis.records.io import read_records
 from datasets.settings import CLASSES
 from sweep import cluster, launch
 from sweep.chronicle import Chronicle, machines

@@ -136,8 +136,8 @@ def test_how_a_cell_is_executed_is_no_part_of_its_key():
 def test_a_folder_whose_sweep_yaml_is_gone_goes_on_as_its_records_were_made(tmp_path):
     from dataclasses import asdict, replace
 
-    from analysis.columns import schema
-    from analysis.records import write_record
+    from analysis.records.io import write_record
+    from analysis.records.schema import schema
     from trainables.engine import PLAIN, Engine
 
     smoke = replace(preset("vts-smoke"), engine=Engine())

@@ -8,7 +8,7 @@ import timm
 import torch
 from PIL import Image
 
-from analysis.records import read_records
+from analysis.records.io import read_records
 from datasets.cifar10 import CHECKSUMS
 from sweep.commandline import main
 from tests.command import run

@@ -74,7 +74,7 @@ def test_the_command_says_it_in_one_line(alone):
 def test_our_packages_travel_and_nothing_else():
     with joining._code() as folder:
         assert sorted(path.name for path in folder.iterdir()) == sorted(joining.PACKAGES)
-        assert (folder / "analysis/reporting").is_dir()
+        assert (folder / "analysis/report").is_dir()
         assert not list(folder.rglob("__pycache__"))
         words = [sys.executable, "-c", "import datasets, sweep.joining; print(sweep.joining.look([]).datasets)"]
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from analysis.records import read_records
+from analysis.records.io import read_records
 from sweep import lr_search
 from sweep.config import from_yaml
 from sweep.presets import preset

@@ -7,7 +7,7 @@ import warnings
 import pytest
 from mlflow.tracking import MlflowClient
 
-from analysis.records import read_curves, recorded_keys
+from analysis.records.io import read_curves, recorded_keys
 from sweep.folder import Folder
 from sweep.tracking import KEY
 from tests.command import ROOT, begun, read_until

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from analysis.records import read_records
+from analysis.records.io import read_records
 from sweep.folder import Folder
 from sweep.stopping import Stop
 from sweep.terminal import Terminal

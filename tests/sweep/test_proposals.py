@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from ray import cloudpickle
 from ray.tune.search import Searcher
 
-from analysis.rates import Choice
+from analysis.stats.learning_rates import Choice
 from datasets.errors import InputError
 from sweep.found import filled
 from sweep.presets import preset

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis.predictions import read_predictions
-from analysis.records import read_records, recorded_keys, write_record
+from analysis.records.io import read_records, recorded_keys, write_record
+from analysis.records.predictions import read_predictions
 from datasets.settings import CLASSES
 from sweep.presets import preset
 from sweep.recorder import Recorder

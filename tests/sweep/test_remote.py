@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.records import read_curves, read_records
-from analysis.remote import fetch, working_copy
+from analysis.records.io import read_curves, read_records
+from analysis.records.remote import fetch, working_copy
 from sweep.config import Sweep, from_yaml, to_yaml
 from tests import fake_s3
 from tests.command import ROOT, begun, in_session, read_until, run, wait_for

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.records import read_records, recorded_keys
-from analysis.tables import reason
+from analysis.records.io import read_records, recorded_keys
+from analysis.text import reason
 from datasets.settings import CLASSES
 from sweep.presets import preset
 from sweep.recorder import Recorder

@@ -12,8 +12,8 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from analysis.predictions import read_predictions
-from analysis.records import read_curves, read_records
+from analysis.records.io import read_curves, read_records
+from analysis.records.predictions import read_predictions
 from sweep.config import from_yaml
 from sweep.presets import preset
 from tests.command import ROOT, run

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.records import read_records
+from analysis.records.io import read_records
 from sweep.config import from_yaml
 from tests.command import begun, read_until, run
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from analysis.columns import schema
-from analysis.records import write_record
+from analysis.records.io import write_record
+from analysis.records.schema import schema
 from sweep.folder import Folder
 from sweep.presets import preset
 from sweep.progress import Driver, Node, Progress, Running, Used, write

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from analysis.records import read_records, recorded_keys
+from analysis.records.io import read_records, recorded_keys
 from sweep import stopping
 from sweep.keeping import Keeping
 from sweep.stopping import Stop, Terminated, descendants, terminable

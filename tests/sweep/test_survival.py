@@ -7,7 +7,7 @@ import time
 import pandas as pd
 import pytest
 
-from analysis.records import read_curves, read_records, recorded_keys
+from analysis.records.io import read_curves, read_records, recorded_keys
 from sweep.folder import Folder
 from sweep.keeping import Keeping
 from tests.command import begun, in_session, read_until, run, wait_for

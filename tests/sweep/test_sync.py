@@ -10,8 +10,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from analysis.columns import schema
-from analysis.records import write_curves, write_record
+from analysis.records.io import write_curves, write_record
+from analysis.records.schema import schema
 from sweep import logbook as module
 from sweep.folder import Folder
 from sweep.logbook import Logbook

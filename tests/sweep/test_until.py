@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from analysis.columns import schema
-from analysis.coverage import COORDINATES, coverage
-from analysis.records import read_records, recorded_keys, write_record
-from analysis.sequential import widened
+from analysis.records.coverage import COORDINATES, coverage
+from analysis.records.io import read_records, recorded_keys, write_record
+from analysis.records.schema import schema
+from analysis.stats.sequential import widened
 from datasets.errors import InputError
 from datasets.settings import CLASSES
 from sweep.commandline import parse as command

@@ -1,0 +1,142 @@
+"""Predicates: what a sentence of the paper predicts of the cells of a grid.
+
+A finding has parts (such as one a loss). A part is a contrast of cells and the region in which, if the sentence is
+true, its mean over the grid lies.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.findings.contrasts import Contrast, Grid
+from analysis.names import LEVEL
+from analysis.stats.intervals import FURTHER_UP_TO, Estimate, further_seeds, mean_over_grid
+
+#: Single runs are compared by three seeds here: the expected range of so many normal values, in standard deviations.
+RANGE_OF_THREE = 3 / math.sqrt(math.pi)
+
+Kind = Literal["vts", "real", "cifar10"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Where a mean lies if the claim is true: between `above` and `below`, both outside, in the score's unit."""
+
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.above < self.below or (math.isinf(self.above) and math.isinf(self.below)):
+            raise ValueError(f"a region above {self.above} and below {self.below} holds nothing or everything")
+
+    def __str__(self) -> str:
+        """In points, such as "> -1" or "-2.4 to 2.4"."""
+        low, high = (f"{100 * bound + 0.0:.4g}" for bound in (self.above, self.below))
+        if math.isinf(self.below):
+            return f"> {low}"
+        return f"< {high}" if math.isinf(self.above) else f"{low} to {high}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """What is measured, and where the claim says it lies."""
+
+    name: str
+    region: Region
+    values: pd.DataFrame
+    """Columns cell, seed, value, NaN where missing; no row where the study has no such cell."""
+    estimate: Callable[..., Estimate] = mean_over_grid
+    """Called with `values` and the keyword `level`."""
+    further: Callable[..., int | None] = further_seeds
+    """Called with the estimate and the keyword `threshold`: how many further seeds would clear it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finding:
+    """A sentence of the paper that records can support or contradict: all of its parts hold, or one does not."""
+
+    key: str
+    sentence: str
+    """The paper's words, shortened."""
+    where: str
+    about: tuple[Kind, ...]
+    needs: str
+    """The cells without which it cannot be asked, in words."""
+    parts: Callable[[Grid, float], list[Part]]
+    """Called with a grid and the margin, a fraction."""
+    unit: str = "points"
+
+
+def kind_of(dataset: str) -> Kind:
+    """What the paper would say of a data set: the two it made up by name, anything else as of xBD."""
+    return "vts" if dataset == "vts" else "cifar10" if dataset == "cifar10" else "real"
+
+
+def span_of_seeds(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
+    """The range that three seeds of a cell are expected to span: 1.693 standard deviations, pooled over cells.
+
+    Its interval is from chi-square with the degrees of freedom of one cell (seeds - 1, averaged over cells), as if the
+    cells of a seed erred as one: wider than need be where they do not. Below two seeds it is NaN.
+    """
+    by_cell = values.dropna(subset="value").groupby("cell", sort=False)["value"].agg(["count", "var"])
+    several = by_cell[by_cell["count"] > 1]
+    within = values["cell"].isin(several.index) & values["value"].notna()
+    seeds = int(values.loc[within, "seed"].nunique())
+    span = low = high = freedom = math.nan
+    if seeds:
+        deviation = math.sqrt(float(np.average(several["var"], weights=several["count"] - 1)))
+        span = RANGE_OF_THREE * deviation
+        freedom = float((several["count"] - 1).mean())
+        tails = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], freedom)
+        low, high = (float(span * math.sqrt(freedom / tail)) for tail in tails)
+    return Estimate(
+        estimate=span,
+        low=low,
+        high=high,
+        level=level,
+        error=math.nan,
+        freedom=freedom,
+        p=math.nan,
+        p_exact=math.nan,
+        method="chi-square over seeds" if seeds else "no interval: one seed" if len(by_cell) else "no value",
+        cells=len(several),
+        seeds=seeds,
+        values=int(several["count"].sum()),
+        left_out=len(by_cell) - len(several),
+    )
+
+
+def further_seeds_of_span(estimate: Estimate, *, threshold: float) -> int | None:
+    """`analysis.stats.intervals.further_seeds` for `span_of_seeds`, supposing that the span stays as it is."""
+    freedom = estimate.freedom + np.arange(1, FURTHER_UP_TO + 1)
+    tail = (1 - estimate.level) / 2
+    ends = estimate.estimate * np.sqrt(freedom / stats.chi2.ppf([[1 - tail], [tail]], freedom))
+    enough = (ends[0] > threshold) | (ends[1] < threshold)
+    return int(np.argmax(enough)) + 1 if enough.any() else None
+
+
+#: The two regions most claims are about: something helps, something hurts.
+UP, DOWN = Region(above=0.0), Region(below=0.0)
+
+#: The unit of a slope, times 100: see `contrasts.slopes`.
+SLOPE = "points per unit of rho"
+
+
+def one(grid: Grid, name: str, region: Region, contrast: Contrast) -> list[Part]:
+    """One part: the mean over all cells of the contrast."""
+    return [Part(name=name, region=region, values=grid.frame(contrast))]
+
+
+def each(grid: Grid, losses: Iterable[str], region: Region, make: Callable[[str], Contrast]) -> list[Part]:
+    """A part for each loss: the mean over the cells of `make(loss)`."""
+    return [Part(name=loss, region=region, values=grid.frame(make(loss))) for loss in losses]
+
+
+def every(grid: Grid, region: Region, contrast: Contrast) -> list[Part]:
+    """A part for each cell of the contrast."""
+    return [Part(name=str(cell), region=region, values=grid.frame({cell: v})) for cell, v in contrast.items()]

@@ -1,0 +1,242 @@
+"""Judging: what the records of a study say of each finding of the paper.
+
+A finding is supported where the interval of each of its parts lies inside the region the paper's sentence stands for.
+It is contradicted where that of one part lies wholly outside, with the interval widened for the number of parts
+(Bonferroni). Neither is said wrongly in more than 1 - level of all cases where seeds err normally, by simulation
+(`tests/analysis/test_claim_errors.py`); where their errors are strongly skewed it is more often (METHOD.md).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.findings.base import Finding, Part, Region, kind_of
+from analysis.findings.contrasts import Grid, grid_of
+from analysis.findings.paper import FINDINGS
+from analysis.names import LEVEL
+from analysis.records.studies import Study, studies
+from analysis.stats.comparisons import MARGIN, holm
+from analysis.stats.intervals import FURTHER_UP_TO, Estimate
+
+Verdict = Literal["supported", "contradicted", "undecided", "not applicable"]
+
+#: Part of a grid's cells below which its mean says nothing of the grid.
+ENOUGH = 0.5
+
+_KINDS = {"vts": "VTS", "real": "real data", "cifar10": "CIFAR-10"}
+
+# An end of an interval this close to a bound is on it: equal scores differ by rounding.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """A part of a finding as a study has it; values in the score's unit, slopes per unit of rho."""
+
+    name: str
+    region: Region
+    estimate: Estimate
+    """With the interval it is judged by: of the level asked for where the mean lies inside the region, else of that
+    corrected for the number of parts."""
+    verdict: Verdict
+    expected: int
+    """Cells of the grid that the part is about; more than `estimate.cells` where some have no value or one seed."""
+    p: float
+    """Two-sided p of the mean being at the nearer bound of the region, by t; below 1 - level it supports. 1 where the
+    mean lies outside; NaN without an interval."""
+    reason: str
+    """What would decide it; empty where it is decided."""
+    further: float
+    """Further seeds that would decide it, inf where they are too many to count; NaN where seeds are not the matter."""
+
+    @property
+    def slack(self) -> float:
+        """How far the interval, or else the estimate, stays inside the region; negative where it does not."""
+        e, region = self.estimate, self.region
+        low, high = (e.estimate, e.estimate) if math.isnan(e.low) else (e.low, e.high)
+        return min(low - region.above, region.below - high)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judgement:
+    """A finding, a study and the verdict."""
+
+    finding: Finding
+    study: str
+    """The study's title."""
+    score: str
+    seeds: int
+    asked: bool
+    """Whether the paper does not speak of this data set: its claim is asked of somebody's own data."""
+    verdict: Verdict
+    parts: tuple[Judged, ...]
+    decide: str
+    """What would decide it, or why it is not applicable; empty where it is decided."""
+    p: float = math.nan
+    """The largest p of the parts: all of them must hold."""
+    p_holm: float = math.nan
+    """The same, corrected for all findings asked of the study (Holm)."""
+
+    @property
+    def ranked(self) -> list[Judged]:
+        """The parts, those first that speak most against the finding: the contradicted, then those without a value."""
+
+        def place(part: Judged) -> tuple[bool, float]:
+            return part.verdict != "contradicted", -math.inf if math.isnan(part.slack) else part.slack
+
+        return sorted(self.parts, key=place)
+
+    @property
+    def weakest(self) -> Judged | None:
+        """The part that speaks most against the finding; None where it is not applicable."""
+        return next(iter(self.ranked), None)
+
+
+def judge(records: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL) -> list[Judgement]:
+    """Every finding asked of every study of the records, in the order of `studies` and `FINDINGS`.
+
+    `margin` is a fraction above 0, `level` that of the intervals. Raises `ValueError` for either out of range and
+    `RecordsError` as `analysis.stats.differences.comparable`.
+    """
+    if not margin > 0 or not 0 < level < 1:
+        raise ValueError(f"margin {margin} must be above 0 and level {level} between 0 and 1")
+    judgements: list[Judgement] = []
+    for study in studies(records, level=level):
+        grid = grid_of(study)
+        judged = [judge_finding(finding, study, grid, margin=margin, level=level) for finding in FINDINGS]
+        corrected = holm(np.array([judgement.p for judgement in judged]))
+        judgements += [replace(j, p_holm=float(p)) for j, p in zip(judged, corrected, strict=True)]
+    return judgements
+
+
+def judge_finding(
+    finding: Finding, study: Study, grid: Grid, *, margin: float = MARGIN, level: float = LEVEL
+) -> Judgement:
+    """One finding asked of one study, whose grid is `grid`; `p_holm` is NaN."""
+    frame = Judgement(
+        finding=finding,
+        study=study.title,
+        score=study.score,
+        seeds=study.seeds,
+        asked=grid.asked,
+        verdict="not applicable",
+        parts=(),
+        decide="",
+    )
+    if kind_of(study.dataset) not in finding.about:
+        return replace(frame, decide=f"the paper says it of {' and '.join(_KINDS[kind] for kind in finding.about)}")
+    parts = finding.parts(grid, margin)
+    held = [part for part in parts if not part.values.empty]
+    if not held:
+        return replace(frame, decide=f"needs {finding.needs}")
+    strict = 1 - (1 - level) / len(held)
+    judged = tuple(_judge_part(part, finding.needs, level=level, strict=strict) for part in parts)
+    return replace(frame, parts=judged, verdict=_together(judged), decide=_decide(judged), p=_largest(judged))
+
+
+def _judge_part(part: Part, needs: str, *, level: float, strict: float) -> Judged:
+    estimate = e = part.estimate(part.values, level=level)
+    expected = int(part.values["cell"].nunique())
+    verdict: Verdict = "undecided"
+    reason, further = _absence(estimate, expected, needs), math.nan
+    if not reason:
+        if not _contains(part.region, estimate.estimate):
+            e = part.estimate(part.values, level=strict)
+        verdict = "supported" if _inside(e, part.region) else "contradicted" if _outside(e, part.region) else verdict
+    if not reason and verdict == "undecided":
+        further = _further(part, e)
+        reason = _in_words(further)
+    return Judged(
+        name=part.name,
+        region=part.region,
+        estimate=e,
+        verdict=verdict,
+        expected=expected,
+        p=_p(estimate, part.region),
+        reason=reason,
+        further=further,
+    )
+
+
+def _inside(e: Estimate, region: Region) -> bool:
+    return e.low > region.above + _ROUNDING and e.high < region.below - _ROUNDING
+
+
+def _outside(e: Estimate, region: Region) -> bool:
+    return e.high < region.above - _ROUNDING or e.low > region.below + _ROUNDING
+
+
+def _contains(region: Region, value: float) -> bool:
+    return region.above < value < region.below
+
+
+def _absence(e: Estimate, expected: int, needs: str) -> str:
+    """Why there is nothing to judge by; empty where there is enough."""
+    if not expected:
+        return f"needs {needs}"
+    if not e.values and not e.left_out:
+        return f"no value: {'the cell' if expected == 1 else f'all {expected} cells'} failed or not run"
+    if math.isnan(e.low):
+        return "one seed: run more, as in --seeds 0 1 2"
+    if e.cells < ENOUGH * expected:
+        return f"{e.cells} of {expected} cells have two seeds: run the others"
+    return ""
+
+
+def _further(part: Part, e: Estimate) -> float:
+    region = part.region
+    bounds = [bound for bound in (region.above, region.below) if math.isfinite(bound)]
+    if not _contains(region, e.estimate):
+        # Beyond one bound: only that one can be cleared.
+        bounds = [region.above if e.estimate <= region.above else region.below]
+    numbers = [part.further(e, threshold=bound) for bound in bounds]
+    return max(math.inf if number is None else number for number in numbers)
+
+
+def _in_words(further: float) -> str:
+    if math.isinf(further):
+        return f"too close to tell: more than {FURTHER_UP_TO:,} further seeds"
+    return f"about {further:.0f} further seed{'' if further == 1 else 's'}, if estimate and spread stay as they are"
+
+
+def _p(e: Estimate, region: Region) -> float:
+    if math.isnan(e.error):
+        return math.nan
+    distances = np.array([e.estimate - region.above, region.below - e.estimate])
+    if e.error == 0:
+        return 0.0 if distances.min() > _ROUNDING else 1.0
+    return float(min(1.0, 2 * stats.t.sf(distances.min() / e.error, e.freedom)))
+
+
+def _together(parts: Sequence[Judged]) -> Verdict:
+    verdicts = {part.verdict for part in parts}
+    if "contradicted" in verdicts:
+        return "contradicted"
+    return "supported" if verdicts == {"supported"} else "undecided"
+
+
+def _decide(parts: Sequence[Judged]) -> str:
+    """What would decide an undecided finding: what is absent, else the seeds to contradict it, else to support it."""
+    if _together(parts) != "undecided":
+        return ""
+    open_ = [part for part in parts if part.reason]
+    absent = [part for part in open_ if math.isnan(part.further)]
+    against = [part for part in open_ if not _contains(part.region, part.estimate.estimate)]
+    if absent:
+        part = absent[0]
+    elif against:
+        part = min(against, key=lambda part: part.further)
+    else:
+        part = max(open_, key=lambda part: part.further)
+    alike = {other.reason for other in parts} == {part.reason}
+    return part.reason if alike else f"{part.name}: {part.reason}"
+
+
+def _largest(parts: Sequence[Judged]) -> float:
+    # NaN where one part has none: it must hold too.
+    return float(np.max([part.p for part in parts]))

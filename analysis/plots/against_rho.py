@@ -1,0 +1,38 @@
+"""A line of cells against rho, with intervals and marks for what is absent, and the ticks of its axes."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import MaxNLocator
+
+from analysis.plots.style import ABSENT, Look
+
+
+def ticks(axis: Axis, most: int = 6) -> None:
+    """Few, round ticks, whose labels stay short."""
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+
+
+def line(axes: Axes, cells: pd.DataFrame, look: Look, *, row: int = 0, shift: float = 0.0, skip: int = 0) -> None:
+    """Draw cells (`rho`, `estimate`, `low`, `high`, `state`) against rho, in percent or points, with their intervals.
+
+    A cell without a value leaves a gap and is marked above the axis, at a height given by `row`. `shift` moves all
+    but rho 0 to the side. The first `skip` points have neither marker nor interval: they belong to another line.
+    """
+    x = (cells["rho"] + np.where(cells["rho"] > 0, shift, 0)).to_numpy(dtype=float)
+    middle, low, high = (100 * cells[name].to_numpy(dtype=float) for name in ("estimate", "low", "high"))
+    shown = list(range(skip, len(cells)))
+    axes.plot(x, middle, color=look.colour, marker=look.marker, linestyle=look.dashes, markevery=shown)
+    known = ~np.isnan(low) & (np.arange(len(cells)) >= skip)
+    if known.any():
+        sides = np.stack([middle - low, high - middle])[:, known]
+        axes.errorbar(
+            x[known], middle[known], yerr=sides, fmt="none", ecolor=look.colour, elinewidth=0.8, capsize=1.8, zorder=1.8
+        )
+    for state, marker in ABSENT.items():
+        absent = x[(cells["state"] == state).to_numpy()]
+        if len(absent):
+            height = np.full(len(absent), 0.02 + 0.035 * row)
+            where = axes.get_xaxis_transform()
+            axes.plot(absent, height, color=look.colour, linestyle="", marker=marker, transform=where, gid=state)

@@ -1,0 +1,155 @@
+"""What a figure shows of each cell: estimate, interval, number of seeds, and whether it is done, failed or missing."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from analysis.names import BASELINES, OBJECTIVES, in_order
+from analysis.records.studies import Study
+from analysis.stats.comparisons import by_cell
+from analysis.stats.differences import against_rho_zero, comparable, noisy_minus_exposure
+
+#: What names a cell within a study and a pairing.
+POINT = ("objective", "rho", "nu")
+
+_VALUES = [*POINT, "seed", "difference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of `complete`."""
+
+    objective: str
+    rho: float
+    nu: float
+    estimate: float
+    low: float
+    high: float
+    n: int
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One loss at one nu, and where it stands among small multiples."""
+
+    loss: str
+    nu: float
+    row: int
+    column: int
+
+
+def losses(study: Study) -> list[str]:
+    """The losses of a study, baselines left out, in the paper's order and others behind by name."""
+    return in_order(set(study.records["objective"]) - set(BASELINES))
+
+
+def has_nu(study: Study) -> bool:
+    """Whether noisy images differ in a share that is swept; real pairs have none, false positives are all noise."""
+    records = study.records
+    return bool(((records["rho"] > 0) & (records["nu"] > 0) & (records["pairing"] != "false_positive")).any())
+
+
+def pairing_of(study: Study) -> str:
+    """The pairing whose score the paper shows: `noisy`, or `false_positive` where there is no other (CIFAR-10)."""
+    return "noisy" if (study.records["pairing"] == "noisy").any() else "false_positive"
+
+
+def scores(study: Study, pairing: str) -> pd.DataFrame:
+    """The study's score of each cell and seed of a pairing (`none`: without noisy pairs), as column `difference`.
+
+    Columns objective, rho, nu, seed, `difference` (a fraction; the name that `complete` reads), null where it failed.
+    """
+    known = comparable(study.records, study.metric).rename(columns={study.metric: "difference"})
+    return known.loc[known["pairing"] == pairing, _VALUES]
+
+
+def gains(study: Study) -> pd.DataFrame:
+    """Noisy minus exposure of each cell and seed; columns as `scores`."""
+    return noisy_minus_exposure(study.records, study.metric)[_VALUES]
+
+
+def gains_over_zero(study: Study) -> pd.DataFrame:
+    """Each cell of `pairing_of` minus the cell of rho 0 of the same seed; columns as `scores`."""
+    table = against_rho_zero(study.records, study.metric)
+    return table.loc[table["pairing"] == pairing_of(study), _VALUES]
+
+
+def complete(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
+    """A row per cell that the study asks for, whether it has a value or not, sorted by loss, rho and nu.
+
+    `values` as from `scores` or `gains`. The study asks for each loss at each rho and nu that any loss has with one of
+    `pairings`. Columns: objective, rho, nu, `estimate`, `low`, `high` (fractions; NaN where there is none), `n` seeds,
+    `state`: done (a seed at least), failed (none is done and one failed), missing.
+    """
+    asked = _asked(study, pairings)
+    values = values[~values["objective"].isin(BASELINES)]
+    return _stated(study, asked, values, pairings)
+
+
+def rows(table: pd.DataFrame) -> list[Row]:
+    """The rows of a table as from `complete`."""
+    names = [field.name for field in fields(Row)]
+    return [Row(**{str(name): value for name, value in row.items()}) for row in table[names].to_dict("records")]
+
+
+def without_noise(study: Study) -> pd.DataFrame:
+    """The cells of rho 0, a row per loss: columns as `complete`."""
+    return complete(study, scores(study, "none"), ["none"])
+
+
+def baselines(study: Study) -> pd.DataFrame:
+    """The baselines that the study has, a row each in the paper's order: columns as `complete`."""
+    values = scores(study, "none")
+    values = values[values["objective"].isin(BASELINES)]
+    names = [name for name in OBJECTIVES if name in set(values["objective"])]
+    return _stated(study, _points(names, [0.0], [0.0]), values, ["none"])
+
+
+def blocks(study: Study) -> list[Block]:
+    """A row a loss and a column a nu; one row of the losses where there are not several nu."""
+    noisy = study.records[(study.records["rho"] > 0) & ~study.records["objective"].isin(BASELINES)]
+    names, nus = losses(study), sorted(set(noisy["nu"])) or [0.0]
+    places = [(i, j) if len(nus) > 1 else (0, i) for i in range(len(names)) for j in range(len(nus))]
+    points = itertools.product(names, nus)
+    return [
+        Block(loss=loss, nu=nu, row=row, column=column)
+        for (row, column), (loss, nu) in zip(places, points, strict=True)
+    ]
+
+
+def shape(found: Sequence[Block]) -> tuple[int, int]:
+    """Rows and columns that blocks take; at least one block."""
+    return 1 + max(block.row for block in found), 1 + max(block.column for block in found)
+
+
+def _asked(study: Study, pairings: Sequence[str]) -> pd.DataFrame:
+    if list(pairings) == ["none"]:
+        return _points(losses(study), [0.0], [0.0])
+    records = study.records
+    run = records[records["pairing"].isin(pairings) & (records["rho"] > 0)]
+    return _points(losses(study), sorted(set(run["rho"])), sorted(set(run["nu"])))
+
+
+def _points(names: Sequence[str], rhos: Sequence[float], nus: Sequence[float]) -> pd.DataFrame:
+    table = pd.DataFrame(list(itertools.product(names, rhos, nus)), columns=list(POINT))
+    return table.astype({"objective": object, "rho": float, "nu": float})
+
+
+def _stated(study: Study, asked: pd.DataFrame, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
+    point = list(POINT)
+    if values.empty:
+        nothing = dict.fromkeys(["estimate", "low", "high"], np.nan)
+        table = asked.assign(**nothing, n=0)
+    else:
+        known = by_cell(values, by=point, level=study.level)[[*point, "estimate", "low", "high", "n"]]
+        table = asked.merge(known, on=point, how="left")
+        table["n"] = table["n"].fillna(0).astype(int)
+    records = study.records
+    failed = records[(records["status"] == "failed") & records["pairing"].isin(pairings)]
+    has_failed = pd.MultiIndex.from_frame(table[point]).isin(list(failed[point].itertuples(index=False, name=None)))
+    table["state"] = np.where(table["n"] > 0, "done", np.where(has_failed, "failed", "missing"))
+    return table

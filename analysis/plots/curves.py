@@ -1,0 +1,112 @@
+"""Learning curves: the loss of pretraining with its plateau, and the probe's F1 on validation images.
+
+The function takes a study and its inputs and returns the figure, or in words why it cannot be drawn.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis.plots import against_rho, cells, style
+from analysis.plots.inputs import Inputs
+from analysis.plots.style import DOUBLE, Dashes, Frame, Share
+from analysis.records.studies import Study
+
+# The rows of panels that each loss has: stage and name of the curve, factor, labels of the axes.
+_KINDS = (
+    ("pretrain", "val_loss", 1.0, "loss, nats", "steps of pretraining"),
+    ("probe", "val_f1_macro", 100.0, "val. F1, %", "steps of the probe"),
+)
+
+_DASHES: dict[str, Dashes] = {"none": "-", "noisy": "-", "exposure": "--", "irrelevant": "-.", "false_positive": ":"}
+
+
+def curves(study: Study, inputs: Inputs) -> Figure | str:
+    """Noise-free validation loss and validation F1 of the probe against steps, a line a cell (mean over seeds)."""
+    points = inputs.curves(study)
+    if points.empty:
+        return "its folders hold no learning curves" if inputs.folders else "no folder with curves was given"
+    blocks = cells.blocks(study)
+    if not blocks:
+        return "no loss was run, only baselines"
+    means = _means(study, points)
+    rows, columns = cells.shape(blocks)
+    # Losses have plateaus of their own: columns share an axis only where they are the nu of one loss.
+    by_nu = len({block.loss for block in blocks if block.row == 0}) == 1
+    share_y: Share = "row" if by_nu else False
+    figure, axes = style.panels(len(_KINDS) * rows, columns, width=DOUBLE, share_x=False, share_y=share_y)
+    rhos = sorted(set(study.records["rho"]))
+    for block in blocks:
+        mine = means[(means["objective"] == block.loss) & means["nu"].isin([block.nu, 0.0])]
+        for offset, (stage, name, factor, up, along) in enumerate(_KINDS):
+            panel = axes[len(_KINDS) * block.row + offset, block.column]
+            _lines(panel, _of(mine, stage, name), rhos, factor)
+            panel.set_xlabel(along, fontsize=style.SMALL, labelpad=1)
+            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            against_rho.ticks(panel.yaxis, 4)
+            if block.column == 0:
+                panel.set_ylabel(up)
+            if stage == "pretrain":
+                panel.set_title(style.named(block.loss, block.nu))
+                _reference(panel, _of(mine, "pretrain", "plateau"), 1.0, "plateau")
+            else:
+                _reference(panel, _of(means[means["objective"] == "random"], stage, name), factor, "random")
+    lacking = int((~study.records["key"].isin(points["key"])).sum())
+    notes = [f"{lacking} of {len(study.records)} cells have no curves"] if lacking else []
+    figure.align_ylabels(axes[:, 0])
+    frame = Frame(height=0.95, down=0.56, head=0.24, left=0.68, across=0.14 if by_nu else 0.5)
+    return style.finish(figure, heading=study.title, legend=_legend(means, rhos), notes=notes, frame=frame)
+
+
+def _means(study: Study, points: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds of each curve at each step, a row a cell, curve and step."""
+    point = [*cells.POINT, "pairing"]
+    table = points.merge(study.records[["key", *point]], on="key")
+    return table.groupby([*point, "stage", "name", "step"])["value"].mean().reset_index()
+
+
+def _of(means: pd.DataFrame, stage: str, name: str) -> pd.DataFrame:
+    return means[(means["stage"] == stage) & (means["name"] == name)]
+
+
+def _lines(axes: Axes, means: pd.DataFrame, rhos: Sequence[float], factor: float) -> None:
+    for _, part in means.groupby(["rho", "nu", "pairing"]):
+        rho, pairing = part["rho"].iloc[0], part["pairing"].iloc[0]
+        marker = "." if len(part) == 1 else ""
+        axes.plot(
+            part["step"],
+            factor * part["value"],
+            color=_shade(rho, rhos),
+            linestyle=_DASHES[pairing],
+            marker=marker,
+            linewidth=1.4 if rho == 0 else 0.9,
+        )
+
+
+def _reference(axes: Axes, means: pd.DataFrame, factor: float, gid: str) -> None:
+    """A level line: the plateau, or where the random encoder's probe ended."""
+    if len(means):
+        level = factor * means.loc[means["step"] == means["step"].max(), "value"].mean()
+        axes.axhline(level, color=style.GREY, linestyle=(0, (1, 1.5)), linewidth=1, zorder=1, gid=gid)
+
+
+def _shade(rho: float, rhos: Sequence[float]) -> tuple[float, float, float, float]:
+    # Viridis rises in lightness only, so that the order of rho shows in grey; its pale end would not show on white.
+    return colormaps["viridis"](0.85 * rhos.index(rho) / max(1, len(rhos) - 1))
+
+
+def _legend(means: pd.DataFrame, rhos: Sequence[float]) -> list[Line2D]:
+    shades = [Line2D([], [], color=_shade(rho, rhos), label=f"{style.RHO} {rho:g}") for rho in rhos]
+    run = set(means["pairing"]) - {"none"}
+    pairs = [
+        Line2D([], [], color="black", linestyle=dashes, label=style.word(name))
+        for name, dashes in _DASHES.items()
+        if name in run
+    ]
+    level = Line2D([], [], color=style.GREY, linestyle=(0, (1, 1.5)), label="plateau; random encoder")
+    return [*shades, *pairs, level]

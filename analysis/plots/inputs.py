@@ -1,0 +1,62 @@
+"""What a figure needs besides records: curves and predictions, read from the sweeps' folders when asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.records import parquet
+from analysis.records.io import CURVES, read_curves, read_records
+from analysis.records.predictions import Prediction, read_predictions
+from analysis.records.studies import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The folders that records came from, and the cells (keys) whose predictions are wanted; none: a telling few."""
+
+    folders: Sequence[Path] = ()
+    cells: Sequence[str] = ()
+    # What was read already: every study asks for the same files.
+    _curves: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    _records: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+
+    def of(self, study: Study) -> list[Path]:
+        """The sweeps' folders that hold cells of the study, in the order given; a summary's file is none."""
+        folders = [folder for folder in self.folders if folder.is_dir()]
+        # A key does not cover the data: among several folders it may name a cell of another study too.
+        return folders if len(folders) < 2 else [folder for folder in folders if self._holds(folder, study)]
+
+    def curves(self, study: Study) -> pd.DataFrame:
+        """The curves of the study's cells, columns as `analysis.records.io.CURVES`; empty where no folder has any."""
+        parts: list[pd.DataFrame] = []
+        wanted = set(study.records["key"])
+        for folder in self.of(study):
+            if folder not in self._curves:
+                has_some = bool(parquet.files(folder / "curves"))
+                self._curves[folder] = read_curves(folder) if has_some else pd.DataFrame(columns=CURVES.names)
+            curves = self._curves[folder]
+            parts.append(curves[curves["key"].isin(wanted)])
+            wanted -= set(curves["key"])
+        return pd.concat(parts) if parts else pd.DataFrame(columns=CURVES.names)
+
+    def predictions(self, study: Study, keys: Sequence[str]) -> list[Prediction]:
+        """The predictions of these of the study's cells, in this order; of a cell in two folders the first's."""
+        found: dict[str, list[Prediction]] = {}
+        for folder in self.of(study):
+            for one in read_predictions(folder, [key for key in keys if key not in found]):
+                found.setdefault(one.key, []).append(one)
+        return [one for key in keys for one in found.get(key, [])]
+
+    def _holds(self, folder: Path, study: Study) -> bool:
+        if folder not in self._records:
+            self._records[folder] = read_records(folder)[["key", "data"]].fillna("")
+        records = self._records[folder]
+        data = records.loc[records["key"].isin(study.records["key"]), "data"]
+        return bool(data.isin(study.records["data"].fillna("")).any())
+
+
+def folders_of(study: Study, folders: Sequence[Path]) -> list[Path]:
+    """Those of the sweeps' folders that hold cells of the study."""
+    return Inputs(folders=folders).of(study)

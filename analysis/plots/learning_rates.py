@@ -1,0 +1,76 @@
+"""Validation score against learning rate: seeds as points, their mean as a line, the chosen rate marked."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from analysis.names import in_order
+from analysis.plots import against_rho, style
+from analysis.plots.style import DOUBLE, SINGLE, Frame
+from analysis.stats.learning_rates import Choice
+
+
+def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Figure:
+    """A column of panels a loss: the probe's validation F1, and how far the loss ended below its plateau.
+
+    `tried` as from `analysis.stats.learning_rates.table`, with one loss at least.
+    """
+    losses = [name for name in in_order(tried["objective"]) if name != "random"]
+    width = SINGLE if len(losses) == 1 else DOUBLE
+    figure, axes = style.panels(2, len(losses), width=width, share_x=False, share_y=False)
+    random = 100 * tried.loc[tried["objective"] == "random", "score"].mean()
+    chosen = {choice.objective: choice.rate for choice in choices}
+    for column, name in enumerate(losses):
+        part, above, below = tried[tried["objective"] == name], axes[0, column], axes[1, column]
+        above.set_title(style.word(name))
+        for panel, value in ((above, "score"), (below, "below")):
+            _points(panel, part, value, name)
+            if name in chosen:
+                panel.axvline(chosen[name], color=style.BLACK, linewidth=0.8, linestyle=":", zorder=1, gid="chosen")
+            against_rho.ticks(panel.yaxis, 4)
+        if random == random:
+            above.axhline(random, color=style.GREY, linestyle="--", linewidth=1, zorder=1, gid="random")
+        below.axhline(0, color=style.GREY, linewidth=0.6, zorder=1)
+        below.set_xlabel("learning rate")
+    axes[0, 0].set_ylabel("val. F1, %")
+    axes[1, 0].set_ylabel("below plateau, %")
+    figure.align_ylabels(axes[:, 0])
+    failed = tried[tried["status"] == "failed"]
+    notes = [f"no score (x): {len(failed)} of {len(tried)} cells failed"] if len(failed) else []
+    frame = Frame(height=1.25, down=0.34, left=0.6, across=0.5)
+    return style.finish(figure, heading=heading, legend=_legend(failed), notes=notes, frame=frame)
+
+
+def _points(panel: Axes, part: pd.DataFrame, value: str, name: str) -> None:
+    """Each seed and their mean, in %; a rate that failed is a cross at the foot."""
+    look = style.look(name)
+    found = part[part[value].notna()]
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(numticks=6))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))  # its own needs mathtext
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xlim(part["rate"].min() / 1.5, part["rate"].max() * 1.5)
+    panel.plot(
+        found["rate"], 100 * found[value], linestyle="", marker=look.marker, color=look.colour, alpha=0.4, gid="seeds"
+    )
+    means = 100 * found.groupby("rate")[value].mean()
+    panel.plot(means.index, means, color=look.colour, linestyle=look.dashes, gid="mean")
+    failed = part.loc[part["status"] == "failed", "rate"].unique()
+    panel.plot(failed, [0.04] * len(failed), "x", color=style.GREY, transform=panel.get_xaxis_transform(), gid="failed")
+
+
+def _legend(failed: pd.DataFrame) -> list[Artist]:
+    entries: list[Artist] = [
+        Line2D([], [], color=style.GREY, linestyle="", marker="o", alpha=0.5, label="a seed"),
+        Line2D([], [], color=style.GREY, label="mean"),
+        Line2D([], [], color=style.GREY, linestyle="--", label="random encoder"),
+        Line2D([], [], color=style.BLACK, linestyle=":", label="chosen"),
+    ]
+    if len(failed):
+        entries.append(Line2D([], [], color=style.GREY, linestyle="", marker="x", label="failed"))
+    return entries

@@ -1,0 +1,159 @@
+"""The difference over the whole grid: a map over rho and nu, and forest plots of every cell with the grid's mean.
+
+Each function takes a study and its inputs and returns the figure, or in words why it cannot be drawn.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from analysis.plots import cells, style
+from analysis.plots.inputs import Inputs
+from analysis.plots.paper_figures import POINTS, RHO, no_pairs
+from analysis.plots.style import DOUBLE, Frame
+from analysis.records.studies import Study
+from analysis.stats.intervals import mean_over_grid
+
+_COLOURS = "PuOr_r"  # diverging, and safe for the colour-blind
+_HATCHES = {"missing": "////", "failed": "xxxx"}
+
+# More columns than this leave no room for a number in each of three maps side by side.
+_SIDE_BY_SIDE = 6
+
+
+def difference_map(study: Study, inputs: Inputs) -> Figure | str:
+    """Noisy minus exposure over rho and nu, a panel a loss, with value and number of seeds in each cell."""
+    if reason := no_pairs(study):
+        return reason
+    if not cells.has_nu(study):
+        return "its pairs have no per-image noise nu: see fig7"
+    table = cells.complete(study, cells.gains(study), ["noisy", "exposure"])
+    if not (table["state"] == "done").any():
+        return f"none of its {len(table)} cells is done"
+    names = cells.losses(study)
+    rhos, nus = sorted(set(table["rho"])), sorted(set(table["nu"]))
+    beside = len(rhos) <= _SIDE_BY_SIDE and len(names) <= 3
+    figure, axes = style.panels(*((1, len(names)) if beside else (len(names), 1)), width=DOUBLE)
+    most = 100 * float(table["estimate"].abs().max()) or 1.0
+    colours = ScalarMappable(Normalize(-most, most), _COLOURS)
+    for panel, name in zip(axes.ravel().tolist(), names, strict=True):
+        _map(panel, table[table["objective"] == name], rhos, nus, colours)
+        panel.set_title(style.word(name))
+    for panel in axes[-1]:
+        panel.set_xlabel(RHO)
+    for panel in axes[:, 0]:
+        panel.set_ylabel(f"per-image noise {style.NU}")
+    frame = Frame(height=max(1.0, 0.34 * len(nus)), right=0.75, down=0.42)
+    states = [state for state in _HATCHES if (table["state"] == state).any()]
+    legend = [Patch(facecolor="white", edgecolor=style.GREY, hatch=_HATCHES[s], label=s) for s in states]
+    notes = [f"noisy {style.MINUS} exposure; n: seeds", *style.notes(table, study.seeds)]
+    style.finish(figure, heading=study.title, legend=legend, notes=notes, frame=frame)
+    _colour_bar(figure, axes[-1, -1], colours)
+    return figure
+
+
+def forest(study: Study, inputs: Inputs) -> Figure | str:
+    """Noisy minus exposure of every cell with its interval, a panel a loss, the mean over the grid below."""
+    if reason := no_pairs(study):
+        return reason
+    return _forest(study, cells.gains(study), ["noisy", "exposure"], POINTS)
+
+
+def forest_zero(study: Study, inputs: Inputs) -> Figure | str:
+    """Every cell with noisy pairs minus the one without (rho 0), drawn as `forest`."""
+    pairing = cells.pairing_of(study)
+    return _forest(
+        study, cells.gains_over_zero(study), [pairing], f"{style.word(pairing)} {style.MINUS} {style.RHO} 0, points"
+    )
+
+
+def _map(axes: Axes, table: pd.DataFrame, rhos: Sequence[float], nus: Sequence[float], colours: ScalarMappable) -> None:
+    for row in cells.rows(table):
+        corner = (rhos.index(row.rho) - 0.5, nus.index(row.nu) - 0.5)
+        if row.state == "done":
+            face = colours.to_rgba(np.array([100 * row.estimate]))[0]
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor="white", linewidth=0.8))
+            text = f"{style.signed(row.estimate)}\nn {row.n}"
+            ink = "white" if np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5 else "black"
+        else:
+            hatch = _HATCHES[row.state]
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="#B0B0B0", hatch=hatch, linewidth=0.8))
+            text, ink = row.state, "black"
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6} if row.state != "done" else None
+        axes.text(corner[0] + 0.5, corner[1] + 0.5, text, ha="center", va="center", color=ink, bbox=box)
+    axes.set_xticks(range(len(rhos)), [f"{rho:g}" for rho in rhos])
+    axes.set_yticks(range(len(nus)), [f"{nu:g}" for nu in nus])
+    axes.set_xlim(-0.5, len(rhos) - 0.5)
+    axes.set_ylim(-0.5, len(nus) - 0.5)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _colour_bar(figure: Figure, axes: Axes, colours: ScalarMappable) -> None:
+    place = axes.get_position()
+    width = figure.get_figwidth()
+    bar = figure.add_axes((place.x1 + 0.12 / width, place.y0, 0.1 / width, place.height))
+    figure.colorbar(colours, cax=bar, label="points")
+
+
+def _forest(study: Study, values: pd.DataFrame, pairings: Sequence[str], label: str) -> Figure | str:
+    table = cells.complete(study, values, pairings)
+    if table.empty:
+        return "no cell with noisy pairs (rho above 0) was run"
+    if not (table["state"] == "done").any():
+        return f"none of its {len(table)} cells is done"
+    names = cells.losses(study)
+    figure, axes = style.panels(1, len(names), width=DOUBLE)
+    notes = style.notes(table, study.seeds)
+    for panel, name in zip(axes[0], names, strict=True):
+        own = values[values["objective"] == name]
+        notes += _forest_panel(panel, table[table["objective"] == name], own, name, study.level)
+        panel.set_xlabel(label)
+        panel.set_title(style.word(name))
+    labels = [style.place(r.rho, r.nu) for r in cells.rows(table[table["objective"] == names[0]])]
+    axes[0, 0].set_yticks([*range(len(labels)), len(labels) + 0.4], [*labels, "mean"])
+    axes[0, 0].set_ylim(len(labels) + 1.0, -0.7)
+    frame = Frame(height=0.16 * (len(labels) + 1.7), left=style.room(labels))
+    return style.finish(figure, heading=study.title, legend=[], notes=notes, frame=frame)
+
+
+def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: str, level: float) -> list[str]:
+    look = style.look(name)
+    axes.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
+    for y, row in enumerate(cells.rows(table)):
+        if row.state != "done":
+            _say(axes, y, row.state)
+        elif not math.isnan(row.low):
+            axes.plot([100 * row.low, 100 * row.high], [y, y], color=look.colour, linewidth=1)
+    done = (table["state"] == "done").to_numpy()
+    axes.plot(100 * table["estimate"][done], np.flatnonzero(done), linestyle="", marker=look.marker, color=look.colour)
+    cell = list(zip(values["rho"], values["nu"], strict=True))
+    frame = pd.DataFrame({"cell": cell, "seed": values["seed"], "value": values["difference"]})
+    mean = mean_over_grid(frame, level=level)
+    below = len(table) + 0.4
+    axes.axhline(len(table) - 0.3, color=style.GREY, linewidth=0.5)
+    if not math.isnan(mean.low):
+        axes.plot([100 * mean.low, 100 * mean.high], [below, below], color="black", marker="|", gid="mean")
+    if math.isnan(mean.estimate):
+        _say(axes, below, "no value")
+        return []
+    axes.plot([100 * mean.estimate], [below], color="black", marker="D", gid="mean")
+    between = (
+        "" if math.isnan(mean.low) else f" [{style.signed(mean.low, 2)}, {style.signed(mean.high, 2)}], {mean.method}"
+    )
+    left = f", {mean.left_out} left out that have one seed" if mean.left_out else ""
+    said = f"mean of {style.word(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
+    return [f"{said}, {mean.seeds} seed{'s' if mean.seeds != 1 else ''}"]
+
+
+def _say(axes: Axes, y: float, text: str) -> None:
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    where = axes.get_yaxis_transform()
+    axes.text(0.5, y, text, color=style.GREY, bbox=box, transform=where, ha="center", va="center")

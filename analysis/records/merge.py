@@ -1,0 +1,202 @@
+"""Several sweeps' records as one frame, with everything that does not go without saying said in a line.
+
+A cell's key hashes its coordinates and recipe, not the data it saw: records of one key and other data belong to
+other studies (see `analysis.records.studies`), and both stay. Of one key and the same data one record counts.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from os.path import realpath
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import RecordsError
+from analysis.names import LEVEL
+from analysis.records.io import ORDER, read_records
+from analysis.records.plan import in_words, level_of
+from analysis.records.remote import local
+from analysis.records.schema import class_columns, schema
+from analysis.records.studies import STUDY, studies
+
+#: What should be one within a study: it changes what was computed, or how it was rounded.
+ENGINE = ("commit", "version", "versions", "device", "precision", "layout", "compile", "threads", "weights")
+
+_NAMED = 3
+_SAID = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Joined:
+    """Records of one or several sweeps, and what a reader has to know of how they came together."""
+
+    records: pd.DataFrame
+    """As from `read_records`; a key occurs once for each fingerprint of data."""
+    folders: tuple[Path, ...]
+    """Where they come from, in the order given, each once; of an address, its copy on this machine."""
+    conflicts: tuple[str, ...]
+    """A line for each record that disagrees with the one that counts: key, cell, both scores, and which counts."""
+    notes: tuple[str, ...]
+    """Lines on what was counted once, failed elsewhere or ran on several engines, and on the level of intervals."""
+    level: float
+    """Of intervals: see `analysis.records.plan.level_of`."""
+
+
+def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
+    """The records of sweeps' folders, addresses or summary.parquet files, sorted as by `read_records`.
+
+    Of a cell (key and data) that several have, one that is done and scored counts before one that is not, then the
+    first given. Two that are done with different scores are a conflict; null is no score. Raises `RecordsError` where
+    no folder is given, and as `read_records` for any of them.
+    """
+    given = [local(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
+    folders, notes = _distinct(given)
+    if not folders:
+        raise RecordsError("no folder given: name at least one sweep's folder or summary.parquet")
+    frames = [read_records(folder) for folder in folders]
+    level = level_of(folders)
+    notes += [in_words(level)] if level > LEVEL else []
+    if len(frames) == 1:
+        notes += _engines(frames[0])
+        return Joined(records=frames[0], folders=folders, conflicts=(), notes=tuple(notes), level=level)
+    whole = pd.concat(frames, ignore_index=True)
+    whole = whole[schema(class_columns(list(whole.columns))).names]
+    pairs = _rivals(whole, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
+    records = _sorted(whole.drop(index=pairs["loser"]))
+    notes += [*_counted_once(pairs, whole, folders), *_of_several_data(records), *_engines(records)]
+    return Joined(
+        records=records,
+        folders=folders,
+        conflicts=tuple(_conflicts(pairs, whole, folders)),
+        notes=tuple(notes),
+        level=level,
+    )
+
+
+def say(joined: Joined) -> None:
+    """Print conflicts and notes to stderr, the first `_SAID` of each."""
+    for word, lines in {"conflict": joined.conflicts, "note": joined.notes}.items():
+        more = [f"and {len(lines) - _SAID} more"] if len(lines) > _SAID else []
+        for line in [*lines[:_SAID], *more]:
+            print(f"{word}: {line}", file=sys.stderr)
+
+
+def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
+    known: dict[Path, Path] = {}
+    notes = []
+    for path in paths:
+        place = Path(realpath(path))  # resolve() raises its own error for links that lead round
+        if place in known:
+            notes.append(f"{path} is given more than once: read once")
+        known.setdefault(place, path)
+    return tuple(known.values()), notes
+
+
+def _rivals(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
+    """Records that do not count, each with the one of the same key and data that does.
+
+    Columns: `loser`, `winner` (labels of `whole`), `lost`, `won` (places of their folders), `both` (both are done),
+    `score` (name of the first score in which the two differ, null where they agree).
+    """
+    done = whole["status"] == "done"
+    cells = pd.DataFrame({"key": whole["key"], "data": whole["data"].fillna("")})
+    cells = cells.assign(rank=2 * ~done + whole["test_f1_macro"].isna(), place=place)
+    cells = cells[cells.duplicated(["key", "data"], keep=False)].sort_values(["rank", "place"], kind="stable")
+    winner = pd.Series(cells.index, index=cells.index).groupby([cells["key"], cells["data"]]).transform("first")
+    loser = winner.index[winner != winner.index].sort_values()
+    pairs = pd.DataFrame({"loser": loser, "winner": winner[loser].to_numpy()})
+    pairs["lost"], pairs["won"] = place[pairs["loser"]], place[pairs["winner"]]
+    pairs["both"] = done[pairs["loser"]].to_numpy() & done[pairs["winner"]].to_numpy()
+    scores = [name for name in whole.columns if name.startswith(("test_", "val_"))]
+    there, here = (whole.loc[pairs[name], scores].to_numpy(float) for name in ("loser", "winner"))
+    differ = (there != here) & ~np.isnan(there) & ~np.isnan(here) & pairs["both"].to_numpy()[:, None]
+    first = np.array([*scores, None], dtype=object)[np.where(differ.any(1), differ.argmax(1), len(scores))]
+    return pairs.assign(score=first)
+
+
+def _conflicts(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
+    pairs = pairs[pairs["score"].notna()]
+    winners, losers = (whole.loc[pairs[name]].to_dict("records") for name in ("winner", "loser"))
+    lines = []
+    for score, won, lost, here, there in zip(pairs["score"], pairs["won"], pairs["lost"], winners, losers, strict=True):
+        cell = f"{here['dataset']} {here['objective']} rho {here['rho']:g} nu {here['nu']:g} {here['pairing']}"
+        values = f"{here[score]:.6g} in {folders[won]} and {there[score]:.6g} in {folders[lost]}"
+        lines.append(f"{here['key']} ({cell} seed {here['seed']}): {score} is {values}; that of {folders[won]} counts")
+    return lines
+
+
+def _counted_once(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
+    """A line for each two folders and kind of repetition that is no conflict."""
+    lost_done, won_done = (whole.loc[pairs[name], "status"].eq("done").to_numpy() for name in ("loser", "winner"))
+    scored = whole.loc[pairs["loser"], "test_f1_macro"].notna().to_numpy()
+    kinds = pairs.assign(lost_done=lost_done, won_done=won_done, scored=scored, key=pairs["loser"].map(whole["key"]))
+    kinds = kinds[kinds["score"].isna()]
+    lines = []
+    for _, part in kinds.groupby(["lost", "won", "lost_done", "won_done", "scored"]):
+        first, keys = part.iloc[0], part["key"]
+        there, here, count = folders[first["lost"]], folders[first["won"]], _count(len(part))
+        if first["lost_done"]:
+            how = "with the same scores" if first["scored"] else "without a score there"
+            lines.append(f"{count} of {there} also in {here}, {how}: counted once")
+        elif first["won_done"]:
+            lines.append(f"{count} failed in {there} and done in {here}: done counts ({_some(keys)})")
+        else:
+            lines.append(f"{count} failed in {there} and in {here}: counted once, as failed ({_some(keys)})")
+    return lines
+
+
+def _of_several_data(records: pd.DataFrame) -> list[str]:
+    again = records[records.duplicated("key", keep=False)]
+    if again.empty:
+        return []
+    cells = _count(again["key"].nunique())
+    prints = _some(sorted(set(again["data"].fillna("not recorded"))))
+    return [f"{cells} recorded on several data (fingerprints {prints}): each data is a study of its own"]
+
+
+def _engines(records: pd.DataFrame) -> list[str]:
+    """A line for each study whose records were not all made by one program on one machine."""
+    known = records[STUDY].fillna("")
+    spread = records[list(ENGINE)].groupby([known[name] for name in STUDY]).transform("nunique").max(axis=1)
+    lines = []
+    for study in studies(records[spread > 1]):
+        mixed = [name for name in ENGINE if study.records[name].nunique() > 1]
+        parts = [f"{name} ({_values(study.records[name])})" for name in mixed]
+        lines.append(f"{study.title}, recipe {study.recipe}: its records differ in {', '.join(parts)}")
+    return lines
+
+
+def _values(column: pd.Series) -> str:
+    counts = column.value_counts(sort=False)
+    if column.name == "versions":
+        return _libraries(list(counts.index))
+    return _some([f"{str(value)[:40]}: {count}" for value, count in sorted(counts.items(), key=lambda i: str(i[0]))])
+
+
+def _libraries(texts: Sequence[str]) -> str:
+    """The libraries whose versions differ among JSON objects name -> version."""
+    try:
+        sets = [dict(json.loads(text)) for text in texts]
+    except (ValueError, TypeError):
+        return f"{len(texts)} sets of libraries"
+    names = sorted({name for versions in sets for name in versions})
+    return _some([name for name in names if len({str(versions.get(name)) for versions in sets}) > 1])
+
+
+def _sorted(records: pd.DataFrame) -> pd.DataFrame:
+    by = records[[*ORDER, "key"]].assign(data=records["data"].fillna(""))
+    return records.loc[by.sort_values(list(by.columns), kind="stable").index].reset_index(drop=True)
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return ", ".join(listed[:_NAMED]) + more
+
+
+def _count(number: int) -> str:
+    return f"{number} cell" if number == 1 else f"{number} cells"

@@ -1,0 +1,74 @@
+"""What a sweep planned, as its `sweep.yaml` and records tell: cells, added seeds, confidence level."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from analysis.errors import RecordsError
+from analysis.names import LEVEL
+
+_AXES = {"objectives": (str,), "rho": (int, float), "nu": (int, float), "pairings": (str,), "seeds": (int,)}
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """What the last command in a sweep's folder was asked for, from `sweep.yaml`; {} where that cannot be read."""
+    try:
+        found = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
+    except Exception:  # PyYAML raises many kinds
+        return {}
+    return found if isinstance(found, dict) and _sound(found) else {}
+
+
+def added_of(plan: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The seeds that were added by looking, by loss or baseline; {} where there are none, or not as they should be."""
+    grown = plan.get("grown")
+    added = grown.get("added") if isinstance(grown, dict) else None
+    if not isinstance(added, dict):
+        return {}
+    return {
+        str(name): seeds
+        for name, seeds in added.items()
+        if isinstance(seeds, list) and seeds and all(isinstance(seed, int) for seed in seeds)
+    }
+
+
+def _sound(plan: Mapping[str, Any]) -> bool:
+    """Whether each axis that it has is a list of values of its type."""
+    axes = [(plan.get(name) or [], kinds) for name, kinds in _AXES.items()]
+    return all(isinstance(axis, list) and all(isinstance(value, kinds) for value in axis) for axis, kinds in axes)
+
+
+def level_of(folders: Iterable[Path]) -> float:
+    """The level at which intervals of these folders' records are to be taken, the greatest of all that are given.
+
+    `LEVEL`, but for folders where seeds were added by looking. A summary.parquet goes by the sweep.yaml beside it.
+    Raises `RecordsError` for a sweep.yaml whose level is none.
+    """
+    return max([LEVEL, *(_level(read_plan(path), path) for path in map(_folder, folders))])
+
+
+def in_words(level: float) -> str:
+    """What a reader must know of the level; empty where seeds were given beforehand."""
+    if level <= LEVEL:
+        return ""
+    return (
+        f"Seeds were added by looking at how wide an interval is (--until): intervals are of {100 * level:.4g} %, so "
+        f"that they hold {100 * LEVEL:g} %; hold p against {1 - level:.3g}, where else it is {1 - LEVEL:.2g}"
+    )
+
+
+def _level(plan: Mapping[str, Any], path: Path) -> float:
+    grown = plan.get("grown") or {}
+    level = grown.get("level", LEVEL) if isinstance(grown, dict) else None
+    if not isinstance(level, int | float) or not LEVEL <= level < 1:
+        raise RecordsError(
+            f"{path / 'sweep.yaml'}: grown.level is no number from {LEVEL:g} to below 1: it says how wide intervals "
+            "must be, so restore it from the log of the sweep, or run the sweep's command again"
+        )
+    return float(level)
+
+
+def _folder(path: Path) -> Path:
+    return path.parent if path.suffix == ".parquet" else path

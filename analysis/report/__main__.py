@@ -1,0 +1,69 @@
+"""`python -m analysis.report DIR...`: what sweeps mean, in one file: verdicts, figures, tables, provenance.
+
+The HTML needs neither network nor server: it opens from disk, prints, and its tables can be sorted. `--format md` or
+`latex` gives the tables alone. Needs neither torch, ray nor mlflow.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.cli import add_folders, exit_with, number_between
+from analysis.errors import RecordsError
+from analysis.figures import draw_all
+from analysis.records.merge import read_sweeps, say
+from analysis.records.remote import beside
+from analysis.report.page import ENDINGS, Format, html, words
+from analysis.stats.comparisons import MARGIN
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report; returns the exit code, 2 for a user's mistake."""
+    options = _parser().parse_args(arguments)
+    margin = options.margin / 100
+    try:
+        joined = read_sweeps(options.dir)
+        out = options.out or _default_out(options.dir, options.format)
+        if options.format == "html":
+            text = html(joined, draw_all(joined.records, joined.folders), margin=margin)
+        else:
+            text = words(joined, options.format, margin=margin)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except (RecordsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    say(joined)
+    print(out)
+    return 0
+
+
+def _default_out(folders: Sequence[Path | str], form: Format) -> Path:
+    if len(folders) > 1:
+        raise RecordsError(f"several folders: say where to write their report, as in --out report{ENDINGS[form]}")
+    return beside(folders[0]) / f"report{ENDINGS[form]}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
+    add_folders(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to write to; by default DIR/report.html, of an address NAME/report.html here",
+    )
+    parser.add_argument("--format", choices=tuple(ENDINGS), default="html", help="the page, or its tables alone")
+    parser.add_argument(
+        "--margin",
+        type=number_between("the margin", 0, 100),
+        default=100 * MARGIN,
+        metavar="POINTS",
+        help='"robust" means: not worse by more than this (default: %(default)g)',
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    exit_with(main)

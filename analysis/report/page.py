@@ -1,0 +1,131 @@
+"""`python -m analysis.report DIR...`: what sweeps mean, in one file: verdicts, figures, tables, provenance.
+
+The HTML needs neither network nor server: it opens from disk, prints, and its tables can be sorted. `--format md` or
+`latex` gives the tables alone. Needs neither torch, ray nor mlflow.
+"""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from analysis.figures import FIGURES, Drawn, as_svg
+from analysis.findings.verdicts import judge
+from analysis.plots.inputs import folders_of
+from analysis.records.coverage import coverage
+from analysis.records.merge import Joined
+from analysis.records.plan import read_plan
+from analysis.records.studies import Study, studies
+from analysis.report import section, tables
+from analysis.report.section import Facts
+from analysis.report.table import Table, latex, markdown
+from analysis.stats.comparisons import MARGIN
+
+Format = Literal["html", "md", "latex"]
+ENDINGS: dict[Format, str] = {"html": ".html", "md": ".md", "latex": ".tex"}
+
+
+class Picture(NamedTuple):
+    """A figure in the page."""
+
+    title: str
+    caption: str
+    data: str
+    """The SVG in base64."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Section:
+    """A study in the report."""
+
+    anchor: str
+    title: str
+    warnings: Sequence[str]
+    facts: Facts
+    first: Sequence[Table]
+    """Before the figures."""
+    tables: Sequence[Table]
+    """Behind them."""
+    figures: Sequence[Picture]
+    undrawn: Sequence[tuple[str, str]]
+    provenance: Facts
+    settings: Sequence[tuple[str, Facts]]
+
+
+def html(joined: Joined, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
+    """The report as one HTML page; `drawn` are all figures of `analysis.figures.draw_all`, study by study.
+
+    Raises `RecordsError` as `analysis.stats.differences.comparable`.
+    """
+    found = list(_sections(joined, margin, drawn))
+    page = Environment(
+        loader=PackageLoader("analysis", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html.jinja")
+    return page.render(
+        title="noisy-pairs: " + " and ".join(dict.fromkeys(one.title for one in found)),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=_version(),
+        folders=[str(folder) for folder in joined.folders],
+        notes=[*(f"Conflict: {line}" for line in joined.conflicts), *joined.notes],
+        sections=found,
+    )
+
+
+def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
+    """The report's tables in Markdown or LaTeX, with what was run and what a reader must know."""
+    mark = "" if form == "md" else "% "
+    blocks = [f"{mark}{line}" for line in (*joined.conflicts, *joined.notes)]
+    for one in _sections(joined, margin, ()):
+        lines = [*one.warnings, *(f"{name}: {value}" for name, value in (*one.facts, *one.provenance))]
+        if form == "md":
+            blocks += [f"## {one.title}", "\n".join(f"- {line}" for line in lines)]
+        else:
+            blocks += ["\n".join(f"% {line}" for line in (one.title, *lines))]
+        blocks += [(markdown if form == "md" else latex)(table) for table in (*one.first, *one.tables)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
+    for number, study in enumerate(studies(joined.records, level=joined.level), start=1):
+        own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
+        plans = {str(folder): read_plan(folder) for folder in folders_of(study, joined.folders)}
+        yield _section(study, f"study-{number}", margin, own, plans)
+
+
+def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]) -> Section:
+    cells = coverage(study.records, list(plans.values()))
+    judgements = judge(study.records, margin=margin, level=study.level)
+    return Section(
+        anchor=anchor,
+        title=study.title,
+        warnings=section.warnings(study, list(plans.values()), asked=any(j.asked for j in judgements)),
+        facts=section.facts(study, cells, list(plans.values())),
+        first=[
+            tables.in_short(study, anchor, margin),
+            tables.verdicts(judgements, anchor, margin),
+        ],
+        tables=list(tables.detail_tables(study, cells, anchor, margin)),
+        figures=[
+            Picture(one.title, one.caption, base64.b64encode(as_svg(one.figure)).decode())
+            for one in drawn
+            if one.figure is not None
+        ],
+        undrawn=[(one.title, one.reason) for one in drawn if one.figure is None],
+        provenance=section.provenance(study),
+        settings=section.settings(plans),
+    )
+
+
+def _version() -> str:
+    try:
+        return version("noisy-pairs")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,120 @@
+"""What a report says of a study beside its results: what was run and on what, and where the records come from."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.names import in_order
+from analysis.records.plan import in_words
+from analysis.records.studies import Study
+from analysis.report.learning import unproven
+
+Facts = list[tuple[str, str]]
+"""Names and what they are, in words."""
+
+
+def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, asked: bool) -> list[str]:
+    """What a reader must know before any number: how far this is from the paper's setting.
+
+    `asked`: the paper does not speak of this data set.
+    """
+    found = []
+    if asked:
+        found.append("The paper does not speak of these data: its sentences about real data are asked of them.")
+    if study.dataset == "vts" and not study.source.lower().startswith("dtd"):
+        found.append(f"These are results on {study.source or 'unnamed textures'}, not on DTD.")
+    if study.dataset == "cifar10" and not study.source.startswith("CIFAR-10"):
+        found.append(f"These are results on {study.source or 'unnamed images'}, not on CIFAR-10.")
+    presets = sorted({str(plan.get("preset") or "") for plan in plans})
+    if not presets or not all(name.endswith("-paper") for name in presets):
+        setting = f"preset {', '.join(presets)}" if any(presets) else "a setting that the folder does not name"
+        found.append(
+            f"Run with {setting}, which is not the paper's setting in scale, encoder or budget. The verdicts say "
+            "whether these records agree with the paper's sentences; they reproduce nothing and refute nothing."
+        )
+    noisy = study.records[(study.records["status"] == "done") & (study.records["rho"] > 0)]
+    if noisy["seed"].nunique() < 2:
+        found.append(
+            "One seed: there are no intervals, and no sentence is judged. Give the same command with --seeds 0 1 2."
+        )
+    if study.grown:
+        found.append(f"{in_words(study.level)}.")
+    if losses := unproven(study):
+        found.append(
+            f"Without noisy pairs, pretraining is not shown to beat the random encoder for {', '.join(losses)} (see: "
+            "Did pretraining learn?). What noisy pairs do to a pretraining that does nothing says little."
+        )
+    return found
+
+
+def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]]) -> Facts:
+    """What was run; `cells` as from `analysis.records.coverage.coverage`."""
+    records = study.records
+    counts = cells["status"].value_counts()
+    states = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("done", "failed", "missing"))
+    noisy = records[records["rho"] > 0]
+    found = [
+        ("data", study.source or "not recorded"),
+        ("preset", ", ".join(sorted({str(plan["preset"]) for plan in plans if plan.get("preset")})) or "not recorded"),
+        ("losses and baselines", ", ".join(in_order(records["objective"]))),
+        ("rho, the noisy-pairs rate", _levels(records["rho"])),
+        ("nu, the per-image noise", _levels(noisy["nu"]) if (noisy["nu"] > 0).any() else "none: pairs are real ones"),
+        ("pairings", ", ".join(sorted(set(noisy["pairing"]))).replace("_", " ") or "none"),
+        ("seeds", _levels(records["seed"])),
+        ("cells", f"{len(cells)}: {states}"),
+        ("score", study.score),
+    ]
+    steps = records["pretrain_steps"].dropna().unique()
+    return [*found, ("pretraining", f"{_levels(pd.Series(steps))} steps")] if len(steps) else found
+
+
+def provenance(study: Study) -> Facts:
+    """Where the records come from and what made them."""
+    records = study.records
+    seconds, begun = records["seconds"].dropna(), records["started"].dropna()
+    time = f"{seconds.sum() / 3600:.1f} h in all, {seconds.median():.0f} s a cell in the median" if len(seconds) else ""
+    found = [
+        ("recipe", study.recipe),
+        ("data fingerprint", _distinct(records["data"])),
+        ("weights of imagenet", _distinct(records["weights"])),
+        ("commit", _distinct(records["commit"])),
+        ("noisy-pairs", _distinct(records["version"])),
+        ("libraries", "; ".join(_libraries(text) for text in records["versions"].dropna().unique())),
+        ("device", _distinct(records["device"])),
+        ("arithmetic", _distinct(records["precision"])),
+        ("compiled", _distinct(records["compile"])),
+        ("CPU threads a cell", _distinct(records["threads"])),
+        ("cells' time", time),
+        ("begun", f"{begun.min()} to {begun.max()}" if len(begun) else ""),
+    ]
+    return [(name, value) for name, value in found if value]
+
+
+def settings(plans: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Facts]]:
+    """Everything that `sweep.yaml` holds, by folder."""
+    return [(folder, list(_flat(plan))) for folder, plan in plans.items() if plan]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", ", ".join(map(str, item)) if isinstance(item, list) else str(item)
+
+
+def _levels(values: pd.Series) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(set(values))) or "none"
+
+
+def _distinct(values: pd.Series) -> str:
+    return ", ".join(sorted({str(value) for value in values.dropna()}))
+
+
+def _libraries(text: str) -> str:
+    try:
+        return ", ".join(f"{name} {version}" for name, version in json.loads(text).items())
+    except (ValueError, AttributeError):
+        return text

@@ -1,0 +1,275 @@
+"""The tables of a report: one function each, from a study to what is shown."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from analysis.claims import claims_table
+from analysis.findings.verdicts import Judgement
+from analysis.names import in_paper_order
+from analysis.records.studies import Study
+from analysis.report import captions
+from analysis.report.learning import learnt_table
+from analysis.report.table import Column, Table, interval, make, number, p_value, percent, points, text
+from analysis.stats.comparisons import by_cell, by_objective, noninferiority, trend_in_rho
+from analysis.stats.differences import against_rho_zero, comparable, noisy_minus_exposure
+from analysis.stats.intervals import further_seeds_in_words, mean_over_grid
+from analysis.stats.variance import pairing_gain
+from analysis.text import reason
+
+_CELL = [text("loss", "objective"), number("rho", "rho"), number("nu", "nu")]
+
+
+def in_short(study: Study, anchor: str, margin: float) -> Table:
+    """Each loss's scores with noisy pairs minus those without, over the grid, and what that says in words."""
+    gains = against_rho_zero(study.records, study.metric)
+    gains = gains[gains["pairing"] == ("noisy" if "noisy" in set(gains["pairing"]) else "false_positive")]
+    full = (gains["nu"] == 1) & (gains["pairing"] != "false_positive")
+    kinds = gains["pairing"].map(_words).where(~full, "noisy, nu = 1")
+    rows = []
+    for (objective, kind), part in gains.groupby([gains["objective"], kinds]):
+        cell = part.groupby(["rho", "nu"]).ngroup()
+        found = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
+        verdict = noninferiority(found, margin=margin).verdict
+        words = {
+            "better": "better than without",
+            "not worse": f"not worse by more than {_margin(margin)}",
+            "worse": f"worse by more than {_margin(margin)}",
+            "undecided": f"undecided: {further_seeds_in_words(found, threshold=-margin)}",
+        }
+        rows.append({**vars(found), "objective": objective, "kind": kind, "words": words[verdict], "dataset": ""})
+    frame = in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, "words"]))
+    return make(
+        f"{anchor}-short",
+        "Do noisy pairs hurt?",
+        captions.SHORT.format(score=_sentence(study.score), full=captions.FULL if full.any() else ""),
+        [
+            text("loss", "objective"),
+            text("pairs", "kind"),
+            points("difference", "estimate"),
+            interval("95 % interval"),
+            text("that is", "words"),
+            number("cells", "cells"),
+            number("seeds", "seeds"),
+        ],
+        frame,
+        "No loss has cells with noisy pairs beside the one without: nothing can be said.",
+    )
+
+
+_ESTIMATE = ["estimate", "low", "high", "cells", "seeds"]
+
+
+def verdicts(judgements: Sequence[Judgement], anchor: str, margin: float) -> Table:
+    """The claims that apply to the study, judged."""
+    frame = claims_table([j for j in judgements if j.verdict != "not applicable"])
+    frame = frame.assign(low=frame["low"] / 100, high=frame["high"] / 100)
+    left = sum(j.verdict == "not applicable" for j in judgements)
+    return make(
+        f"{anchor}-verdicts",
+        "The paper's sentences, judged",
+        captions.VERDICTS.format(margin=_margin(margin), left=left),
+        [
+            Column(heading="verdict", value=lambda row: row["verdict"], text=True, verdict=True),
+            Column(heading="finding", value=lambda row: f"{row['sentence']} ({row['where']}).", text=True),
+            text("weakest part", "part"),
+            number("estimate", "estimate", "+.2f"),
+            interval("95 % interval"),
+            text("claimed", "region"),
+            p_value("p (Holm)", "p_holm"),
+            text("what would decide it", "decide"),
+        ],
+        frame,
+        "None of the paper's sentences is about what these records hold.",
+    )
+
+
+def score_table(study: Study, anchor: str) -> Table:
+    """Every cell's score over seeds."""
+    cells = comparable(study.records, study.metric)
+    grouped = cells.groupby(["dataset", "objective", "rho", "nu", "pairing"])[study.metric]
+    frame = grouped.agg(["mean", "std", "count", "size"]).reset_index()
+    seeds = study.records["seed"]
+    own = frame["objective"].map(seeds.groupby(study.records["objective"]).nunique())
+    frame["missing"] = (own if study.grown else seeds.nunique()) - frame["count"]
+    return make(
+        f"{anchor}-scores",
+        "Scores",
+        captions.SCORES.format(score=_sentence(study.score)),
+        [
+            *_CELL,
+            text("pairs", "pairing", _words),
+            percent("mean", "mean"),
+            percent("std", "std"),
+            number("seeds", "count"),
+            number("seeds without a score", "missing"),
+        ],
+        in_paper_order(frame),
+    )
+
+
+def exposure_table(study: Study, anchor: str, margin: float) -> Table:
+    """The paper's table: noisy minus exposure over the grid, with what seeds say of it."""
+    frame = in_paper_order(by_objective(_pairs(study), margin=margin, level=study.level))
+    return make(
+        f"{anchor}-exposure",
+        "Noisy minus mere exposure",
+        captions.EXPOSURE,
+        [
+            text("loss", "objective"),
+            points("mean", "mean"),
+            number("std", "std", ".2f", 100),
+            interval("95 % interval"),
+            p_value("p", "p"),
+            p_value("p exact", "p_exact"),
+            number("std of cells", "between_cells", ".2f", 100),
+            number("of seeds", "between_seeds", ".2f", 100),
+            number("of the rest", "residual", ".2f", 100),
+            interval("for further cells", "further_low", "further_high"),
+            number("to halve", "halve"),
+            number("cells", "cells"),
+            number("seeds", "seeds"),
+            number("missing", "missing"),
+        ],
+        frame,
+        "No cell has both pairings.",
+    )
+
+
+def cell_table(study: Study, anchor: str) -> Table:
+    """Noisy minus exposure of each cell, corrected for their number."""
+    return make(
+        f"{anchor}-cells",
+        "Noisy minus mere exposure, cell by cell",
+        captions.CELLS,
+        [*_CELL, *_DIFFERENCE],
+        in_paper_order(by_cell(_pairs(study), level=study.level)),
+        "No cell has both pairings.",
+    )
+
+
+def zero_table(study: Study, anchor: str) -> Table:
+    """Each cell minus that without noisy pairs, corrected for their number."""
+    gains = against_rho_zero(study.records, study.metric)
+    frame = in_paper_order(by_cell(gains, by=["dataset", "objective", "rho", "nu", "pairing"], level=study.level))
+    return make(
+        f"{anchor}-zero",
+        "With minus without noisy pairs, cell by cell",
+        captions.ZERO,
+        [*_CELL, text("pairs", "pairing", _words), *_DIFFERENCE],
+        frame,
+        "No loss has cells with noisy pairs beside the one without.",
+    )
+
+
+def trend_table(study: Study, anchor: str) -> Table:
+    """The slope of the score in rho."""
+    frame = trend_in_rho(study.records, study.metric, level=study.level)
+    frame = frame[frame["pairing"] != "none"].assign(
+        nu=frame["nu"].map("{:g}".format).where(frame["nu"].notna(), "all")
+    )
+    return make(
+        f"{anchor}-trend",
+        "Trend in rho",
+        captions.TREND,
+        [
+            text("loss", "objective"),
+            text("pairs", "pairing", _words),
+            text("nu", "nu"),
+            points("slope", "estimate"),
+            interval("95 % interval"),
+            p_value("p", "p"),
+            p_value("p (Page)", "p_page"),
+            number("levels of rho", "levels"),
+            number("seeds", "seeds"),
+            number("values missing", "missing"),
+            text("interval", "method"),
+        ],
+        in_paper_order(frame),
+        "No loss has two levels of rho.",
+    )
+
+
+def pairing_table(study: Study, anchor: str) -> Table:
+    """What common random numbers are worth."""
+    frame = in_paper_order(pairing_gain(study.records, study.metric))
+    return make(
+        f"{anchor}-pairing",
+        "What pairing by seed is worth",
+        captions.PAIRING,
+        [
+            text("loss", "objective"),
+            number("paired", "paired", ".2f", 100),
+            number("unpaired", "unpaired", ".2f", 100),
+            number("correlation", "correlation", "+.2f"),
+            number("ratio", "width_ratio", ".2f"),
+            number("worth", "worth", ".1f"),
+            number("grid: paired", "grid_paired", ".2f", 100),
+            number("grid: unpaired", "grid_unpaired", ".2f", 100),
+            number("grid: ratio", "grid_width_ratio", ".2f"),
+            number("grid: worth", "grid_worth", ".1f"),
+            number("seeds", "seeds"),
+        ],
+        frame,
+        "No cell has both pairings.",
+    )
+
+
+def absent_table(cells: pd.DataFrame, anchor: str) -> Table:
+    """The cells that failed or are missing; `cells` as from `analysis.records.coverage.coverage`."""
+    frame = cells[cells["status"] != "done"]
+    return make(
+        f"{anchor}-absent",
+        "What is missing",
+        "" if frame.empty else captions.ABSENT,
+        [
+            text("status", "status"),
+            *_CELL,
+            text("pairs", "pairing", _words),
+            number("seed", "seed"),
+            text("why", "error", reason),
+        ],
+        frame,
+        "Nothing: every planned cell is done.",
+    )
+
+
+def detail_tables(study: Study, cells: pd.DataFrame, anchor: str, margin: float) -> Iterator[Table]:
+    """The tables behind the figures, in their order."""
+    yield exposure_table(study, anchor, margin)
+    yield learnt_table(study, anchor)
+    yield trend_table(study, anchor)
+    yield pairing_table(study, anchor)
+    yield score_table(study, anchor)
+    yield cell_table(study, anchor)
+    yield zero_table(study, anchor)
+    yield absent_table(cells, anchor)
+
+
+_DIFFERENCE = [
+    points("difference", "estimate"),
+    interval("95 % interval"),
+    p_value("p", "p"),
+    p_value("p (Holm)", "p_holm"),
+    p_value("p (BH)", "p_bh"),
+    number("seeds", "n"),
+    number("missing", "missing"),
+]
+
+
+def _pairs(study: Study) -> pd.DataFrame:
+    """Noisy minus exposure; nothing where one of the two was never run."""
+    pairs = noisy_minus_exposure(study.records, study.metric)
+    return pairs if {"noisy", "exposure"} <= set(study.records["pairing"]) else pairs.iloc[:0]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _margin(margin: float) -> str:
+    return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]

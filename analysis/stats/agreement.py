@@ -1,0 +1,284 @@
+"""Agreement: whether two runs of one recipe say the same, up to what seeds and rounding explain.
+
+A seed is one draw of the same law in both runs. Cells that both have (one key, the same data) should even be the same
+numbers, but for rounding. Values are in the score's unit (F1 as a fraction).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from analysis.names import BASELINES, LEVEL, in_order
+from analysis.records.studies import Study
+from analysis.stats.comparisons import holm
+from analysis.stats.differences import comparable
+
+#: From this number on, seeds that both runs have of the same data are compared seed by seed, and shared cells cell by
+#: cell: of fewer values, which may differ by an image of the test set or two, a spread says too little.
+PAIRED_FROM = 6
+
+#: A table's columns: see `Agreement.table`.
+COLUMNS = (
+    *("kind", "name", "run", "reference", "difference", "low", "high", "p", "p_holm", "verdict"),
+    *("method", "seeds", "reference_seeds"),
+)
+
+Kind = Literal["over the grid", "cell", "rounding"]
+Verdict = Literal["agrees", "differs", "cannot say"]
+
+# Scores are shares: sums of them that differ by less are equal but for the order of adding.
+_ROUNDING = 1e-12
+
+_POINT = ["objective", "rho", "nu", "pairing"]
+
+
+class Cell(NamedTuple):
+    """A point of the grid."""
+
+    objective: str
+    rho: float
+    nu: float
+    pairing: str
+
+    def __str__(self) -> str:
+        if self.objective in BASELINES:
+            return self.objective
+        noise = f" nu {self.nu:g}" if self.nu else ""
+        return f"{self.objective} rho {self.rho:g}{noise}{f' {self.pairing}' if self.rho else ''}"
+
+
+#: Cells (or what is made of them) -> values by seed.
+Values = Mapping[Cell, pd.Series]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Which cells two runs have. Shared are those of one key on the same data that have a score in both."""
+
+    shared: int
+    equal: int
+    """Shared ones with the very same score."""
+    typical: float
+    """Root mean square of the differences of shared cells that are not equal; NaN where there are none."""
+    largest: float
+    """The largest of them, without its sign; NaN likewise."""
+    here: int
+    """Done in the run, and not shared."""
+    there: int
+    """Done in the reference, and not shared."""
+    failed: int
+    """Failed in the run and done in the reference, on whatever data."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Agreement:
+    """What two runs have in common and where they differ."""
+
+    table: pd.DataFrame
+    """A row for each number that both have. Columns: `kind` and `name` of it; its mean in the `run` and in the
+    `reference`; their `difference` with `low` and `high`, `p` of it being 0, `p_holm` corrected for all rows;
+    `verdict`, which rests on `p_holm`; `method`; the `seeds` of the run and `reference_seeds`. `low` to `p_holm` are
+    null where there is no interval."""
+    cells: Cells
+    level: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the whole: differs if one number does or a cell failed, and cannot say where none has an interval."""
+        verdicts = set(self.table["verdict"])
+        if self.cells.failed or "differs" in verdicts:
+            return "differs"
+        return "agrees" if "agrees" in verdicts or self.same else "cannot say"
+
+    @property
+    def same(self) -> bool:
+        """Whether both have the same cells, with the very same scores."""
+        one = self.cells
+        return one.shared > 0 and (one.equal, one.here, one.there, one.failed) == (one.shared, 0, 0, 0)
+
+    @property
+    def outside(self) -> int:
+        """Numbers whose own interval, not corrected for their number, does not hold 0."""
+        return int(((self.table["low"] > 0) | (self.table["high"] < 0)).sum())
+
+    @property
+    def intervals(self) -> int:
+        """Numbers that have an interval."""
+        return int(self.table["low"].notna().sum())
+
+
+def agreement(run: Study, reference: Study, *, level: float = LEVEL) -> Agreement:
+    """Compare the scores of two studies of one recipe, each cell and each loss's means over the cells both have.
+
+    A mean's values are those of the seeds that have all of its cells. Where both runs have `PAIRED_FROM` seeds or more
+    of the same data, the difference is taken seed by seed, with the t interval over those. Else the runs count as
+    independent draws of one law: Student's t with the spread of both pooled, so that a single seed can be held against
+    several; seeds they share make that interval too wide, never too narrow.
+
+    Shared cells have rows of their own, of kind rounding: the mean of the differences of all of them, of those of each
+    loss, and of each loss and pairing, where there are `PAIRED_FROM` or more. Their t interval is over cells and seeds:
+    if both programs compute the same, each is an independent draw of rounding around 0.
+
+    Holm's correction is over the cells, and over all other rows, with half of 1 - level for each.
+
+    Raises `RecordsError` as `differences.comparable`, `ValueError` for two recipes and for two kinds of score.
+    """
+    if (run.recipe, run.metric) != (reference.recipe, reference.metric):
+        raise ValueError(
+            f"recipes {run.recipe} and {reference.recipe} ({run.metric}, {reference.metric}) are two things"
+        )
+    one, other = (_values(study) for study in (run, reference))
+    common = [cell for cell in one if cell in other]
+    same_data = of_one_data(run, reference)
+    shared = _shared(run, reference) if same_data else _shared(run, reference).iloc[:0]
+    rows = list(_rounding(shared, level))
+    for kind, make in _KINDS.items():
+        mine, theirs = make(one, common), make(other, common)
+        both = [name for name in mine if name in theirs]
+        rows += [_row(kind, name, mine[name], theirs[name], same_data, level) for name in both]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    single = (table["kind"] == "cell").to_numpy()
+    for part in (single, ~single):
+        table.loc[part, "p_holm"] = np.minimum(2 * holm(table.loc[part, "p"].to_numpy(dtype=float)), 1)
+    table["p_holm"] = table["p_holm"].astype(float)
+    table["verdict"] = np.select(
+        [table["p_holm"].isna(), table["p_holm"] < 1 - level], ["cannot say", "differs"], default="agrees"
+    )
+    return Agreement(table=table, cells=_count(run, reference, shared), level=level)
+
+
+def of_one_data(run: Study, reference: Study) -> bool:
+    """Whether both say what data they saw, and saw the same."""
+    one, other = (study.records["data"].iloc[0] for study in (run, reference))
+    return isinstance(one, str) and one == other
+
+
+def _values(study: Study) -> dict[Cell, pd.Series]:
+    """Each cell's scores by seed; without those that have none."""
+    records = comparable(study.records, study.metric).dropna(subset=study.metric)
+    groups = records.set_index("seed").groupby(_POINT)[study.metric]
+    found = {Cell._make(point): scores.astype(float).sort_index() for point, scores in groups}
+    order = {name: place for place, name in enumerate(in_order({cell.objective for cell in found}))}
+    return dict(sorted(found.items(), key=lambda item: (order[item[0].objective], *item[0][1:])))
+
+
+def _cells(values: Values, common: Sequence[Cell]) -> dict[str, pd.Series]:
+    return {str(cell): values[cell] for cell in common}
+
+
+def _means(values: Values, common: Sequence[Cell]) -> dict[str, pd.Series]:
+    """What a reader asks of a sweep, by seed: gains over random and over rho 0, noisy minus exposure."""
+    random = Cell("random", 0.0, 0.0, "none")
+    found = {}
+    for loss in dict.fromkeys(cell.objective for cell in common if cell != random):
+        zero = Cell(loss, 0.0, 0.0, "none")
+        noisy = [cell for cell in common if cell.objective == loss and cell.rho > 0]
+        twins = [(c, c._replace(pairing="exposure")) for c in noisy if c.pairing == "noisy"]
+        twins = [(cell, twin) for cell, twin in twins if twin in common]
+        if {zero, random} <= {*common}:
+            found[f"{loss}{'' if loss in BASELINES else ' rho 0'} minus random"] = _minus(values, [(zero, random)])
+        for pairing in dict.fromkeys(cell.pairing for cell in noisy) if zero in common else ():
+            pairs = [(cell, zero) for cell in noisy if cell.pairing == pairing]
+            found[f"{loss} {pairing.replace('_', ' ')} minus rho 0"] = _minus(values, pairs)
+        if twins:
+            found[f"{loss} noisy minus exposure"] = _minus(values, twins)
+    return {name: by_seed for name, by_seed in found.items() if len(by_seed)}
+
+
+_KINDS = {"over the grid": _means, "cell": _cells}
+
+
+def _minus(values: Values, pairs: Sequence[tuple[Cell, Cell]]) -> pd.Series:
+    """The mean of the pairs' differences by seed, of the seeds that have all of them."""
+    return pd.concat([values[a] - values[b] for a, b in pairs], axis=1).dropna().mean(axis=1)
+
+
+def _row(kind: str, name: str, run: pd.Series, reference: pd.Series, same_data: bool, level: float) -> dict:
+    seeds = run.index.intersection(reference.index)
+    paired = same_data and len(seeds) >= PAIRED_FROM
+    if paired:
+        run, reference = run[seeds], reference[seeds]
+    found = _paired(run - reference, level) if paired else _pooled(run, reference, level)
+    how = "seed by seed" if paired else "as independent runs"
+    return {**_means_of(kind, name, run, reference), **found, "method": how} | _seeds(run.index, reference.index)
+
+
+def _rounding(shared: pd.DataFrame, level: float) -> Iterator[dict]:
+    """Rows of shared cells: all of them, those of each loss, and of those the ones of each pairing."""
+    parts = {"all cells that both have": shared}
+    for loss in in_order(shared["objective"]):
+        own = shared[shared["objective"] == loss]
+        parts[f"{loss}, cell by cell"] = own
+        if own["pairing"].nunique() > 1:
+            for pairing, part in own.groupby("pairing"):
+                kind = "rho 0" if pairing == "none" else str(pairing).replace("_", " ")
+                parts[f"{loss} {kind}, cell by cell"] = part
+    for name, part in parts.items():
+        if len(part) >= PAIRED_FROM:
+            means = _means_of("rounding", name, part["run"], part["reference"])
+            found = _paired(part["run"] - part["reference"], level)
+            yield {**means, **found, "method": "cell by cell"} | _seeds(part["seed"], part["seed"])
+
+
+def _means_of(kind: str, name: str, run: pd.Series, reference: pd.Series) -> dict:
+    one, other = run.mean(), reference.mean()
+    return {"kind": kind, "name": name, "run": one, "reference": other, "difference": one - other}
+
+
+def _seeds(run: "pd.Series | pd.Index", reference: "pd.Series | pd.Index") -> dict[str, int]:
+    return {"seeds": run.nunique(), "reference_seeds": reference.nunique()}
+
+
+def _paired(gaps: pd.Series, level: float) -> dict[str, float]:
+    """The t interval of differences: no difference at all is certain, the same difference everywhere says nothing."""
+    n = len(gaps)
+    return _interval(float(gaps.mean()), float(gaps.std() / math.sqrt(n)), n - 1, level)
+
+
+def _pooled(run: pd.Series, reference: pd.Series, level: float) -> dict[str, float]:
+    """Student's two samples, whose spreads are one under the null; no interval where neither has two values."""
+    freedom = len(run) + len(reference) - 2
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in (run, reference))
+    error = math.sqrt(squares / freedom * (1 / len(run) + 1 / len(reference))) if freedom else math.nan
+    return _interval(float(run.mean() - reference.mean()), error, freedom, level)
+
+
+def _interval(gap: float, error: float, freedom: int, level: float) -> dict[str, float]:
+    """By t; where the error is nothing but rounding, an interval is known only if the difference is nothing too."""
+    if math.isnan(error) or error <= _ROUNDING:
+        nothing = not math.isnan(error) and abs(gap) <= _ROUNDING
+        return {"low": gap, "high": gap, "p": 1.0} if nothing else dict.fromkeys(("low", "high", "p"), math.nan)
+    half = float(special.stdtrit(freedom, (1 + level) / 2) * error)
+    return {"low": gap - half, "high": gap + half, "p": float(2 * stats.t.sf(abs(gap) / error, freedom))}
+
+
+def _shared(run: Study, reference: Study) -> pd.DataFrame:
+    """Scores of cells of one key that are done in both: columns objective, pairing, seed, run, reference."""
+    sides = [_done(study).set_index("key")[study.metric].astype(float) for study in (run, reference)]
+    names = run.records.set_index("key")[["objective", "pairing", "seed"]]
+    scores = [side.rename(name) for name, side in zip(("run", "reference"), sides, strict=True)]
+    return pd.concat([names, *scores], axis=1, join="inner").dropna()
+
+
+def _count(run: Study, reference: Study, shared: pd.DataFrame) -> Cells:
+    gaps = (shared["run"] - shared["reference"]).to_numpy()
+    unequal = gaps[gaps != 0]
+    failed = run.records.loc[run.records["status"] == "failed", "key"]
+    return Cells(
+        shared=len(gaps),
+        equal=len(gaps) - len(unequal),
+        typical=float(np.sqrt((unequal**2).mean())) if len(unequal) else math.nan,
+        largest=float(np.abs(unequal).max()) if len(unequal) else math.nan,
+        here=len(_done(run)) - len(gaps),
+        there=len(_done(reference)) - len(gaps),
+        failed=int(failed.isin(_done(reference)["key"]).sum()),
+    )
+
+
+def _done(study: Study) -> pd.DataFrame:
+    return study.records[(study.records["status"] == "done") & study.records[study.metric].notna()]

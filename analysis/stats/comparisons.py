@@ -1,0 +1,225 @@
+"""Comparisons: each cell's difference with corrections for their number, the trend in rho, non-inferiority, the table.
+
+Tidy frames in and out, in the metric's unit (F1 as a fraction); slopes are per unit of rho, from rho 0 to rho 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from analysis.names import BASELINES, LEVEL
+from analysis.stats.differences import comparable, difference_by_objective
+from analysis.stats.intervals import Estimate, further_seeds, mean_over_grid
+from analysis.stats.variance import components
+
+#: "Robust" means: not worse by more than this, one point.
+MARGIN = 0.01
+
+#: A point of the grid, which with the seed makes a row of `analysis.stats.differences.noisy_minus_exposure`.
+CELL = ("dataset", "objective", "rho", "nu")
+
+_GROUP = ["dataset", "objective"]
+
+# Values of a cell that differ by less than this are equal but for rounding.
+_ROUNDING = 64 * np.finfo(float).eps
+
+Verdict = Literal["better", "not worse", "worse", "undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noninferiority:
+    """What an interval says of a difference, given a margin. `equivalent`: it lies within the margin on both sides."""
+
+    verdict: Verdict
+    equivalent: bool
+    margin: float
+
+
+def noninferiority(estimate: Estimate, *, margin: float = MARGIN) -> Noninferiority:
+    """Whether a difference is better than 0, at least not worse than -margin, worse than that, or none of them.
+
+    By the ends of its interval: low > 0, low > -margin, high < -margin. A 95% interval errs with 2.5% at each end.
+    Undecided where there is no interval. Raises `ValueError` for a margin that is not above 0.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin is {margin}, use a number above 0, such as {MARGIN} for one point")
+    low, high = estimate.low, estimate.high
+    verdict: Verdict = "undecided"
+    if low > 0:
+        verdict = "better"
+    elif low > -margin:
+        verdict = "not worse"
+    elif high < -margin:
+        verdict = "worse"
+    return Noninferiority(verdict=verdict, equivalent=low > -margin and high < margin, margin=margin)
+
+
+def by_cell(
+    differences: pd.DataFrame, *, by: Sequence[str] = CELL, value: str = "difference", level: float = LEVEL
+) -> pd.DataFrame:
+    """A row per cell: its mean over seeds with the t interval, and p of it being 0, corrected for the number of cells.
+
+    `by` are the columns that tell cells apart, `value` the column of values. Columns: those of `by`, `estimate`, `low`,
+    `high`, `error`, `n` (values), `missing` (rows without), `p`, `p_holm` (no false finding among all cells, whatever
+    their dependence), `p_bh` (expected share of false findings). `low` to `p_bh` are null where n < 2; corrections are
+    over the rows of the table that have a p. Raises `ValueError` where a cell has two rows of one seed.
+    """
+    if differences.duplicated([*by, "seed"]).any():
+        raise ValueError(f"{', '.join(by)} do not tell cells apart: a cell has two rows of one seed")
+    grouped = differences.astype({value: float}).groupby([*by], dropna=False)[value]
+    statistics = {
+        "estimate": "mean",
+        "spread": "std",
+        "largest": "max",
+        "smallest": "min",
+        "n": "count",
+        "rows": "size",
+    }
+    table = grouped.agg(list(statistics.values())).set_axis(list(statistics), axis=1).reset_index()
+    spread = table["spread"].to_numpy(copy=True)
+    size = np.maximum(np.maximum(table["largest"].abs(), table["smallest"].abs()), 1)
+    spread[(table["largest"] - table["smallest"] <= _ROUNDING * size).to_numpy() & ~np.isnan(spread)] = 0
+    n, estimate = table["n"].to_numpy(), table["estimate"].to_numpy()
+    error = spread / np.sqrt(np.maximum(n, 1))
+    freedom = np.maximum(n - 1, 1)
+    half = special.stdtrit(freedom, (1 + level) / 2) * error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * special.stdtr(freedom, -np.abs(estimate) / error)
+    p[(error == 0) & (np.abs(estimate) <= _ROUNDING)] = 1
+    table = table.assign(low=estimate - half, high=estimate + half, error=error, missing=table["rows"] - n, p=p)
+    table["p_holm"], table["p_bh"] = holm(p), benjamini_hochberg(p)
+    return table[[*by, "estimate", "low", "high", "error", "n", "missing", "p", "p_holm", "p_bh"]]
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down correction of p-values, in their order; NaN is no comparison and stays NaN."""
+    corrected = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known])]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """The correction of Benjamini and Hochberg for the false discovery rate; NaN is no comparison and stays NaN."""
+    corrected = np.full(len(p), np.nan)
+    known = ~np.isnan(p)
+    if known.any():
+        corrected[known] = stats.false_discovery_control(p[known])
+    return corrected
+
+
+def by_objective(differences: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL) -> pd.DataFrame:
+    """The paper's table with what seeds say of it: a row per dataset and objective of `noisy_minus_exposure`.
+
+    Columns: those of `difference_by_objective` (`mean` and `std` over the grid, as in the paper); `estimate`, `low`,
+    `high`, `error`, `p`, `p_exact`, `left_out`, `method` of `mean_over_grid` (`estimate` differs from `mean` where
+    cells are left out); `p_holm` over the rows; `between_cells`, `between_seeds`, `residual`, and `further_low`,
+    `further_high` for such cells and seeds in the long run, of `components`; `halve`, the further seeds that would
+    halve the interval (null: none to judge by, or too many); `verdict` and `equivalent` of `noninferiority`.
+    """
+    table = difference_by_objective(differences)
+    cell = differences.groupby(["rho", "nu"], dropna=False).ngroup()
+    values = differences[[*_GROUP, "seed"]].assign(cell=cell, value=differences["difference"])
+    parts = dict(iter(values.groupby(_GROUP)))
+    rows = [_statistics(parts[key], margin, level) for key in zip(table["dataset"], table["objective"], strict=True)]
+    found = pd.DataFrame(rows, columns=list(_statistics(values.iloc[:0], margin, level)), index=table.index)
+    found.insert(5, "p_holm", holm(found["p"].to_numpy(dtype=float)))
+    return table.join(found.astype({"halve": "Int64"}))
+
+
+def _statistics(values: pd.DataFrame, margin: float, level: float) -> dict[str, Any]:
+    found, parts = mean_over_grid(values, level=level), components(values, level=level)
+    judged = noninferiority(found, margin=margin)
+    names = ("estimate", "low", "high", "error", "p", "p_exact", "left_out", "method")
+    halve = further_seeds(found)
+    return {
+        **{name: getattr(found, name) for name in names},
+        **{name: getattr(parts, name) for name in ("between_cells", "between_seeds", "residual")},
+        "further_low": parts.low,
+        "further_high": parts.high,
+        "halve": pd.NA if halve is None else halve,
+        "verdict": judged.verdict,
+        "equivalent": judged.equivalent,
+    }
+
+
+def trend_in_rho(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> pd.DataFrame:
+    """The least-squares slope of the score in rho, rho 0 included: of each seed, then their mean with its interval.
+
+    A row per dataset, objective, pairing and nu, and one with null nu for the mean slope over nu; a loss without noisy
+    pairs has one row of pairing `none`. The cell of rho 0 serves each nu and pairing. A level that one seed only has
+    where others have more is left out, and then a seed that lacks a level, for its slope would be another one.
+    Columns: `estimate`, `low`, `high`, `error`, `p`, `p_exact` and `method` (or the reason for a null) of
+    `mean_over_grid` over nu; `p_page`, of Page's test for a monotone trend, two-sided, exact up to 12 seeds and 8
+    levels, of the mean over nu (null below 3 levels or 2 seeds); `levels` of rho and `lowest` of them (not 0 where
+    rho 0 lacks); `seeds`; `missing`, values that lack, and `left_out`, values that are not used.
+    Raises as `comparable`.
+    """
+    cells = comparable(records, metric)
+    cells = cells[~cells["objective"].isin(BASELINES)].rename(columns={metric: "value"})
+    rows = []
+    for (dataset, objective), part in cells.groupby(_GROUP):
+        clean, noisy = part[part["rho"] == 0], part[part["rho"] > 0]
+        if noisy.empty:
+            rows.append({"dataset": dataset, "objective": objective, "pairing": "none", **_slope([clean], level)})
+        for pairing, same in noisy.groupby("pairing"):
+            curves = {nu: pd.concat([clean, curve]) for nu, curve in same.groupby("nu")}
+            where = {"dataset": dataset, "objective": objective, "pairing": pairing}
+            rows += [{**where, "nu": nu, **_slope([curve], level)} for nu, curve in curves.items()]
+            rows.append({**where, **_slope(list(curves.values()), level)})
+    columns = ["dataset", "objective", "pairing", "nu", *_slope([cells.iloc[:0]], level)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _slope(curves: Sequence[pd.DataFrame], level: float) -> dict[str, Any]:
+    """The mean slope of curves, each a frame of seed, rho and value that holds a rho once a seed."""
+    tables = [curve.pivot(index="seed", columns="rho", values="value").astype(float) for curve in curves]
+    wholes = [whole for table in tables if (whole := _complete(table)).size and whole.shape[1] > 1]
+    slopes = [pd.DataFrame({"cell": i, "value": whole @ _contrast(whole)}) for i, whole in enumerate(wholes)]
+    values = pd.concat([pd.DataFrame({"cell": [], "value": []}), *slopes]) if not slopes else pd.concat(slopes)
+    found = mean_over_grid(values.rename_axis("seed").reset_index(), level=level)
+    there = sum(int(table.count().sum()) for table in tables)
+    levels = sorted(set().union(*(whole.columns for whole in wholes)))
+    several = max(table.count().astype(bool).sum() for table in tables) > 1
+    reason = "no value" if not there else "no slope: " + ("no seed has all levels" if several else "one level of rho")
+    return {
+        **{name: getattr(found, name) for name in ("estimate", "low", "high", "error", "p", "p_exact")},
+        "p_page": _page(wholes),
+        "levels": len(levels),
+        "lowest": levels[0] if levels else np.nan,
+        "seeds": found.seeds,
+        "missing": sum(int(table.isna().to_numpy().sum()) for table in tables),
+        "left_out": there - sum(whole.size for whole in wholes),
+        "method": found.method if wholes else reason,
+    }
+
+
+def _complete(table: pd.DataFrame) -> pd.DataFrame:
+    """The seeds that have all levels (columns), without levels of one seed where others have more."""
+    counts = table.count()
+    return table.loc[:, counts > int((counts > 1).any())].dropna()
+
+
+def _contrast(table: pd.DataFrame) -> np.ndarray:
+    """What the columns, levels of rho, are multiplied with for the least-squares slope."""
+    rho = table.columns.to_numpy(dtype=float)
+    return (rho - rho.mean()) / ((rho - rho.mean()) ** 2).sum()
+
+
+def _page(wholes: Sequence[pd.DataFrame]) -> float:
+    """Two-sided p of Page's test of the mean curve of tables, seeds x levels; NaN where they share too few."""
+    if not wholes:
+        return float("nan")
+    seeds = set.intersection(*(set(whole.index) for whole in wholes))
+    levels = set.intersection(*(set(whole.columns) for whole in wholes))
+    if len(seeds) < 2 or len(levels) < 3:
+        return float("nan")
+    mean = np.mean([whole.loc[sorted(seeds), sorted(levels)] for whole in wholes], axis=0)
+    sides = [stats.page_trend_test(table).pvalue for table in (mean, mean[:, ::-1])]
+    return float(min(1.0, 2 * min(sides)))

@@ -1,0 +1,107 @@
+"""The paper's differences: noisy pairs against mere exposure, against no noise, against no pretraining.
+
+Tidy frame in, tidy frame out, all in the metric's own unit (F1 as a fraction, not in points). Only cells
+with status 'done' have a value. A difference that lacks one of its halves is null, not left out.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.errors import RecordsError
+
+_SEVERAL = {"recipe": "recipes", "data": "sets of data"}
+
+_GROUP = ["dataset", "objective"]
+_POINT = [*_GROUP, "rho", "nu"]
+
+
+def noisy_minus_exposure(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
+    """Pairing `noisy` minus pairing `exposure` (figures 7-9): `noisy_minus` of it."""
+    return noisy_minus(records, "exposure", metric)
+
+
+def noisy_minus(records: pd.DataFrame, other: str, metric: str = "test_f1_macro") -> pd.DataFrame:
+    """Pairing `noisy` minus pairing `other`, paired by dataset, objective, rho, nu and seed.
+
+    Columns: those five, `noisy`, `other` by its name, `difference`. A pair of which a half failed or was not run has
+    nulls; a false positive has nu 1. Raises `RecordsError` for an unknown metric and for records that cannot be
+    compared.
+    """
+    pairs = comparable(records, metric)
+    pairs = pairs[pairs["pairing"].isin(["noisy", other])]
+    halves = pairs.pivot(index=[*_POINT, "seed"], columns="pairing", values=metric)
+    halves = halves.reindex(columns=["noisy", other]).astype(float)
+    halves["difference"] = halves["noisy"] - halves[other]
+    return halves.rename_axis(columns=None).reset_index()
+
+
+def difference_by_objective(differences: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread of `noisy_minus_exposure` over the grid, a row per dataset and objective.
+
+    Each grid point (rho, nu) is first averaged over its seeds; `mean` and `std` (sample standard deviation,
+    ddof 1, null below two points) are then over grid points, as in the paper, which has one seed. Columns:
+    dataset, objective, `n` (pairs with both halves), `mean`, `std`, `cells` (grid points with a value),
+    `seeds` (distinct ones), `missing` (pairs that lack a half).
+    """
+    points = differences.groupby(_POINT)["difference"].mean().groupby(_GROUP)
+    whole = differences.dropna(subset="difference")
+    table = differences.groupby(_GROUP)["difference"].agg(n="count", runs="size")
+    table = table.join(points.agg(mean="mean", std="std", cells="count"))
+    table["seeds"] = whole.groupby(_GROUP)["seed"].nunique().reindex(table.index, fill_value=0)
+    table["missing"] = table["runs"] - table["n"]
+    return table.drop(columns="runs").reset_index()
+
+
+def against_rho_zero(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
+    """Each cell with noisy pairs minus the cell without (rho 0) of the same dataset, objective and seed.
+
+    Columns: dataset, objective, rho, nu, pairing, seed, `value`, `rho_zero`, `difference`. Null where a half
+    is missing. Raises as `noisy_minus_exposure`.
+    """
+    cells = comparable(records, metric)
+    clean = cells[cells["rho"] == 0]
+    return _minus(cells[cells["rho"] > 0], clean, [*_GROUP, "seed"], metric, "rho_zero")
+
+
+def against_random(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
+    """Each cell without noisy pairs (rho 0) minus the random encoder of the same dataset and seed.
+
+    Columns as `against_rho_zero`, with `random` in place of `rho_zero`; `objective` includes the other
+    baselines. Null where a half is missing. Raises as `noisy_minus_exposure`.
+    """
+    cells = comparable(records, metric)
+    random = cells["objective"] == "random"
+    return _minus(cells[(cells["rho"] == 0) & ~random], cells[random], ["dataset", "seed"], metric, "random")
+
+
+def comparable(records: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The records, with `metric` null where a cell failed, if cells can be told apart and compared.
+
+    Raises `RecordsError` for a metric that is no column, and where the cells of one dataset and objective
+    come from several recipes or data: their differences would be those of recipes or data too.
+    """
+    if metric not in records.columns:
+        known = ", ".join(name for name in records.columns if name.startswith(("test_", "val_")))
+        raise RecordsError(f"the records have no metric {metric!r}: use one of {known}")
+    for name in ("recipe", "data"):
+        groups = records.groupby(_GROUP)[name]
+        several = groups.nunique(dropna=False)
+        for dataset, objective in several.index[several > 1]:
+            values = sorted(set(groups.get_group((dataset, objective)).fillna("not recorded")))
+            raise RecordsError(
+                f"the records of {dataset} {objective} come from {len(values)} {_SEVERAL[name]} "
+                f"({', '.join(values)}): keep one, as in records[records['{name}'] == ...]"
+            )
+    twice = records.duplicated([*_POINT, "pairing", "seed"])
+    if twice.any():
+        key = records.loc[twice, "key"].iloc[0]
+        raise RecordsError(f"the cell {key} is there twice under two keys: keep one of them")
+    return records.assign(**{metric: records[metric].where(records["status"] == "done")})
+
+
+def _minus(cells: pd.DataFrame, reference: pd.DataFrame, by: Sequence[str], metric: str, name: str) -> pd.DataFrame:
+    reference = reference[[*by, metric]].rename(columns={metric: name})
+    cells = cells[[*_POINT, "pairing", "seed", metric]].rename(columns={metric: "value"})
+    table = cells.merge(reference, on=list(by), how="left", validate="many_to_one")
+    return table.assign(difference=table["value"] - table[name])

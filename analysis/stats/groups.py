@@ -1,0 +1,180 @@
+"""Grouped statistics: a score by any columns of the records, with what is missing and an interval over seeds.
+
+Tidy frame in, tidy frame out, in the metric's own unit (F1 as a fraction); only `render_groups` prints percents.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.errors import RecordsError
+from analysis.names import LEVEL, OBJECTIVES
+from analysis.records.schema import COLUMNS
+from analysis.records.studies import STUDY, headline
+from analysis.text import aligned, printable
+
+#: A grid point; with the seed it is a cell of a study.
+POINT = ["objective", "rho", "nu", "pairing"]
+
+#: What `grouped` says of each group, behind the columns of the study and those asked for.
+STATISTICS = (
+    *("metric", "n", "failed", "missing", "points", "seeds", "mean", "std", "min", "max"),
+    *("estimate", "low", "high", "left_out", "method"),
+)
+
+_SHOWN = 200
+_PRINTED = ("n", "failed", "missing", "points", "seeds", "estimate", "low", "high", "std", "min", "max")
+
+
+def grouped(
+    records: pd.DataFrame, by: Sequence[str] = (), *, metric: str | None = None, level: float = LEVEL
+) -> pd.DataFrame:
+    """Statistics of a score for each study and each combination of the columns `by`; studies are never mixed.
+
+    `records` as from `read_records`; `metric` is a column of numbers, by default the study's own (`headline`).
+    Columns: dataset, source, recipe, data, those of `by`, and
+
+    - `metric` its name; `n` cells that are done and have it; `failed`; `missing`: cells without it, and those not
+      recorded though the study has their grid point and their seed; `points` and `seeds` of the n cells;
+    - `mean`, `std` (ddof 1, null below two), `min`, `max` of the n values;
+    - `estimate`, `low`, `high`, `left_out`: as by `mean_over_grid`, which gives each grid point the
+      same weight, with its t interval over seeds of this `level`, whatever their number; null where `n` is 0, and `low`
+      and `high` with one seed. `method` says so.
+
+    A level above `LEVEL` says that seeds were added to single losses: only a loss's own seeds can then be missing.
+
+    Raises `RecordsError` for an unknown column or metric, and for a cell that a study has twice.
+    """
+    by = [name for name in dict.fromkeys(by) if name not in STUDY]
+    _check(records, by, metric)
+    study = records[STUDY].fillna("").groupby(STUDY).ngroup()
+    names = {number: metric or headline(part) for number, part in records[["task"]].groupby(study)}
+    rows = records[list(dict.fromkeys([*STUDY, *POINT, "seed", "status", *by]))].assign(
+        study=study, point=records[POINT].groupby(POINT).ngroup(), metric=study.map(names), value=np.nan
+    )
+    for name in set(names.values()):
+        here = (rows["metric"] == name) & (rows["status"] == "done")
+        rows["value"] = rows["value"].where(~here, records[name].astype(float))
+    twice = rows.duplicated(["study", "point", "seed"])
+    if twice.any():
+        raise RecordsError(f"the cell {records.loc[twice, 'key'].iloc[0]} is there twice under two keys: keep one")
+    absent = _absent(rows, ragged=level > LEVEL)
+    rows = rows if absent.empty else pd.concat([rows, absent], ignore_index=True)
+    groups = rows.groupby(["study", *by], dropna=False)
+    rows["group"] = groups.ngroup()
+    table = rows.groupby("group")[[*STUDY, *by, "metric"]].first(skipna=False)
+    table = _interval(table.join(_describe(rows)), rows[["group", "point", "seed", "value"]], level)
+    return _in_order(table[[*STUDY, *by, *STATISTICS]], by)
+
+
+def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
+    """The table of `grouped` as plain text, a section per study and the score in % where it is a share."""
+    by = [name for name in dict.fromkeys(by) if name not in STUDY]
+    units = {column.name: column.unit for column in COLUMNS}
+    sections = []
+    for _, part in table.head(_SHOWN).groupby([*STUDY, "metric"], dropna=False, sort=False):
+        head = part.iloc[0].fillna("")
+        unit = units.get(head["metric"], "0-1")
+        what = f"{head['metric']}, {'%' if unit == '0-1' else unit}".removesuffix(", ")
+        place = " on ".join(text for text in (head["dataset"], head["source"]) if text)
+        data = f", data {head['data']}" if head["data"] else ""
+        rows = [[*by, *_PRINTED], []] if by else [list(_PRINTED), []]
+        for row in part.to_dict("records"):
+            rows.append([_text(row[name]) for name in by])
+            rows[-1] += [_number(row[name], 100 if unit == "0-1" else 1) for name in _PRINTED]
+        title = printable(f"{place}, recipe {head['recipe']}{data}: {what}, 95% interval over seeds")
+        sections.append("\n".join([title, *aligned(rows), *_reasons(part)]))
+    if len(table) > _SHOWN:
+        sections.append(f"and {len(table) - _SHOWN} more groups: write all of them with --out groups.csv")
+    return "\n\n".join(sections)
+
+
+def _check(records: pd.DataFrame, by: Sequence[str], metric: str | None) -> None:
+    if unknown := [name for name in by if name not in records.columns]:
+        raise RecordsError(f"no column {unknown[0]!r} to group by: use some of {', '.join(records.columns)}")
+    numbers = [str(name) for name in records.columns if pd.api.types.is_numeric_dtype(records[name])]
+    if metric is not None and metric not in numbers:
+        raise RecordsError(f"no column {metric!r} of numbers: use one of {', '.join(numbers)}")
+
+
+def _absent(rows: pd.DataFrame, *, ragged: bool) -> pd.DataFrame:
+    """A row for each recorded grid point and seed of a study that no record has; it has coordinates and no more.
+
+    With `ragged`, seeds are those of the point's own loss: others have others by design.
+    """
+    points = rows.drop_duplicates(["study", "point"])[["study", "point", *STUDY, *POINT, "metric"]]
+    recorded = rows[["study", "point", "seed"]]
+    shared = ["study", "objective"] if ragged else ["study"]
+    spanned = points[["point", *shared]].merge(rows[[*shared, "seed"]].drop_duplicates(), on=shared)
+    spanned = spanned[["study", "point", "seed"]]
+    spanned = spanned.merge(recorded, how="left", indicator=True)
+    absent = spanned[spanned["_merge"] == "left_only"][["study", "point", "seed"]]
+    return absent.merge(points, on=["study", "point"]).assign(status="missing", value=np.nan)
+
+
+def _describe(rows: pd.DataFrame) -> pd.DataFrame:
+    scored = rows[rows["value"].notna()].groupby("group")
+    failed = (rows["status"] == "failed").groupby(rows["group"]).sum()
+    numbers = {name: ("value", name) for name in ("mean", "std", "min", "max", "size")}
+    table: pd.DataFrame = rows.groupby("group").agg(n=("value", "count"), **numbers)
+    table["failed"], table["missing"] = failed, table["size"] - table["n"] - failed
+    for name, column in {"points": "point", "seeds": "seed"}.items():
+        table[name] = scored[column].nunique().reindex(table.index, fill_value=0)
+    return table.drop(columns="size")
+
+
+def _interval(table: pd.DataFrame, rows: pd.DataFrame, level: float) -> pd.DataFrame:
+    """With estimate and t interval: `mean_over_grid`'s, in its symbols, of all groups at once.
+
+    Its bootstrap from 10 seeds on would take minutes for thousands of groups.
+    """
+    rows = rows[rows["value"].notna()]
+    cells = rows.groupby(["group", "point"])["value"]
+    rows = rows.assign(n=cells.transform("count"), rest=rows["value"] - cells.transform("mean"))
+    most = rows.groupby("group")["n"].transform("max")
+    rows = rows[(rows["n"] > 1) | (most == 1)]
+    points = rows.groupby("group")["point"].nunique()
+    weight = 1 / (rows["group"].map(points) * rows["n"])
+    moved = np.sqrt(rows["n"] / (rows["n"] - 1).clip(lower=1)) * weight * rows["rest"]
+    seeds = pd.DataFrame({"weight": weight, "moved": moved}).groupby([rows["group"], rows["seed"]]).sum()
+    squares = (seeds**2).groupby("group").sum()
+    freedom = (1 / squares["weight"] - 1).reindex(table.index)
+    several = (rows.groupby("group")["n"].max() > 1).reindex(table.index, fill_value=False)
+    half = (stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(squares["moved"]).reindex(table.index)).where(several)
+    estimate = (weight * rows["value"]).groupby(rows["group"]).sum().reindex(table.index)
+    left_out = table["points"] - points.reindex(table.index, fill_value=0)
+    method = np.select([table["n"] == 0, ~several], ["no value", "no interval: one seed"], "t over seeds")
+    return table.assign(estimate=estimate, low=estimate - half, high=estimate + half, left_out=left_out, method=method)
+
+
+def _in_order(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    place = {name: f"{i:02}" for i, name in enumerate(OBJECTIVES)}
+    return table.sort_values(
+        [*STUDY, *by],
+        key=lambda column: column.map(lambda name: place.get(name, name)) if column.name == "objective" else column,
+        kind="stable",
+        ignore_index=True,
+    )
+
+
+def _reasons(part: pd.DataFrame) -> list[str]:
+    lines = []
+    if (part["method"] == "no interval: one seed").any():
+        lines.append("  no interval where there is one seed")
+    if left_out := int(part["left_out"].sum()):
+        lines.append(f"  {left_out} grid points of one seed are not in the estimates: others of their group have more")
+    return lines
+
+
+def _text(value: Any) -> str:
+    text = "-" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+    return printable(text)[:40]
+
+
+def _number(value: float, scale: int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return "-" if pd.isna(value) else f"{scale * value:.2f}"

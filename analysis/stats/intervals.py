@@ -1,0 +1,259 @@
+"""Intervals: what seeds say of the uncertainty of a mean over a grid.
+
+All cells of a seed share scenes, initial weights and draws (common random numbers), so that their errors are not
+independent: the seed, not the cell, is the unit that is repeated. Values are in the metric's unit (F1 as a fraction).
+"""
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from analysis.names import LEVEL
+
+#: From this number of seeds on the interval is a bootstrap's; with fewer it would be too narrow.
+BOOTSTRAP_FROM = 10
+
+#: Beyond this number of seeds the bootstrap's interval is that of t, and takes long.
+BOOTSTRAP_UP_TO = 200
+
+#: Resamples of the bootstrap, and flips where not all can be taken.
+RESAMPLES = 9_999
+
+#: Up to this number of seeds all sign flips are taken (2**14 = 16,384).
+FLIPS_UP_TO = 14
+
+#: The seed of every bootstrap and of random flips: the same records give the same interval.
+RANDOM_SEED = 20_221_113
+
+#: More further seeds than this are not counted.
+FURTHER_UP_TO = 1_000
+
+# An end of an interval needs this many resamples beyond it.
+_TAIL = 10
+
+# Equal seeds differ by rounding only; that is no spread.
+_ROUNDING = 64 * np.finfo(float).eps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over a grid and its interval; `low` and `high` are NaN where there is none."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    error: float
+    """Standard error; NaN where there is none."""
+    freedom: float
+    """Degrees of freedom of the error, effective seeds minus 1; NaN where there is none."""
+    p: float
+    """Two-sided, of the mean being 0, by the t distribution; NaN where there is no interval."""
+    p_exact: float
+    """The same from all sign flips of whole seeds: no normal distribution is assumed. Never below 2**(1 - seeds)."""
+    method: str
+    """How the interval was made, or why there is none."""
+    cells: int
+    """Cells in the mean."""
+    seeds: int
+    """Distinct seeds in the mean."""
+    values: int
+    left_out: int
+    """Cells that have a value of one seed only while others have more: in neither mean nor interval."""
+
+
+def mean_over_grid(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
+    """The mean over cells of each cell's mean over seeds, with an interval over seeds.
+
+    `values` has the columns `cell` (any label), `seed` and `value`; a NaN value is passed over. With r the values less
+    their cell's mean, C cells and n_c seeds in cell c, seed s moves the mean by
+    u_s = sum_c sqrt(n_c / (n_c - 1)) r_cs / (C n_c). The error is sqrt(sum_s u_s^2), the effective seeds are
+    1 / sum_s w_s^2, where w_s = sum_c 1 / (C n_c) over the cells that have the seed. On a complete grid this is the t
+    interval over the seeds' grid means. From `BOOTSTRAP_FROM` to `BOOTSTRAP_UP_TO` seeds the
+    interval is that of `bca`.
+    Raises `ValueError` for two values of one cell and seed, and for a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, use a number between 0 and 1")
+    matrix = matrix_of(values)
+    several = (~np.isnan(matrix)).sum(axis=0) > 1
+    if not several.any() or several.all():
+        return mean_of_matrix(matrix, level=level)
+    matrix = matrix[:, several]
+    matrix = matrix[~np.isnan(matrix).all(axis=1)]
+    return mean_of_matrix(matrix, level=level, left_out=int((~several).sum()))
+
+
+def matrix_of(values: pd.DataFrame) -> np.ndarray:
+    """Seeds x cells of `values` (see `mean_over_grid`), NaN where there is no value; no row or column is empty."""
+    number = pd.to_numeric(values["value"]).to_numpy(dtype=float, na_value=np.nan)
+    known = values[~np.isnan(number)]
+    cell, cells = pd.factorize(known["cell"], use_na_sentinel=False)
+    seed, seeds = pd.factorize(known["seed"], sort=True)
+    counts = np.bincount(seed * len(cells) + cell, minlength=len(seeds) * len(cells)).reshape(len(seeds), len(cells))
+    if (counts > 1).any():
+        s, c = np.argwhere(counts > 1)[0]
+        raise ValueError(f"cell {cells[c]} has {counts[s, c]} values of seed {seeds[s]}: give one")
+    matrix = np.full(counts.shape, np.nan)
+    matrix[seed, cell] = number[~np.isnan(number)]
+    return matrix
+
+
+def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 0) -> Estimate:
+    """`mean_over_grid` of a matrix, seeds x cells, NaN where there is no value; it has no empty row or column.
+
+    Either each cell has two values or more, or each has one; `left_out` is only handed on.
+    """
+    counts = (~np.isnan(matrix)).sum(axis=0)
+    single = Estimate(
+        estimate=float(np.nanmean(matrix, axis=0).mean()) if matrix.size else math.nan,
+        low=math.nan,
+        high=math.nan,
+        level=level,
+        error=math.nan,
+        freedom=math.nan,
+        p=math.nan,
+        p_exact=math.nan,
+        method="no interval: one seed" if matrix.size else "no value",
+        cells=matrix.shape[1],
+        seeds=matrix.shape[0],
+        values=int(counts.sum()),
+        left_out=left_out,
+    )
+    return single if matrix.size == 0 or counts.max() < 2 else _with_interval(single, matrix)
+
+
+def moves(matrix: np.ndarray) -> tuple[np.ndarray, float]:
+    """How far each seed moves the mean over cells (u of `mean_over_grid`; its norm is the error), and effective seeds.
+
+    `matrix` is seeds x cells, NaN where there is no value; each cell has two values or more.
+    """
+    counts = (~np.isnan(matrix)).sum(axis=0)
+    weights = _weights(matrix)
+    rests = np.nan_to_num(matrix - np.nanmean(matrix, axis=0))
+    return (np.sqrt(counts / (counts - 1)) * weights * rests).sum(axis=1), _effective(weights)
+
+
+def bca(matrix: np.ndarray, *, level: float = LEVEL, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """The ends of the bias-corrected and accelerated bootstrap interval (Efron 1987) of a mean over a grid.
+
+    `matrix` is seeds x cells, NaN where there is no value; each seed and each cell has one. Whole seeds are drawn, all
+    their cells with them, and each cell keeps its weight; a resample that draws none of a cell's seeds leaves that cell
+    out. The level is expanded as Hesterberg (2015, The American Statistician 69) does for percentiles, for a
+    bootstrap's spread is too small by (n - 1) / n and normal: at 10 seeds 95% would be 90%. The generator's seed is
+    `RANDOM_SEED`. NaN where all resamples are equal, or too few (`_TAIL`) lie beyond an end to place it.
+    """
+    effective = _effective(_weights(matrix))
+    end = math.sqrt(effective / (effective - 1)) * special.stdtrit(effective - 1, (1 + level) / 2)
+    if special.ndtr(-end) * resamples < _TAIL:
+        return math.nan, math.nan
+    # Cells that have the same seeds share their counts: the resamples of a complete grid are those of one column.
+    patterns, which, cells = np.unique(~np.isnan(matrix), axis=1, return_inverse=True, return_counts=True)
+    totals = np.stack([np.nansum(matrix[:, which == i], axis=1) for i in range(len(cells))], axis=1)
+    seeds = len(matrix)
+
+    def mean(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        places = drawn.reshape(-1, drawn.shape[axis])
+        places = places + seeds * np.arange(len(places))[:, None]
+        counts = np.bincount(places.ravel(), minlength=seeds * len(places)).reshape(*drawn.shape[:-1], seeds)
+        present = counts @ patterns
+        sums = (counts @ totals / np.maximum(present, 1)).sum(axis=-1)
+        return sums / ((present > 0) @ cells)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (np.arange(seeds),),
+            mean,
+            n_resamples=resamples,
+            confidence_level=1 - 2 * special.ndtr(-end),
+            method="BCa",
+            vectorized=True,
+            rng=np.random.default_rng(RANDOM_SEED),
+        )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def flips(shares: np.ndarray) -> float:
+    """Two-sided p of a sum being 0, by flipping the signs of its shares, one a seed; NaN below two seeds.
+
+    Exact, from all 2^n flips, up to `FLIPS_UP_TO` shares; with more from `RESAMPLES` flips of the seed `RANDOM_SEED`.
+    The law under the null is only that a seed's share is as likely as its negative.
+    """
+    seeds = len(shares)
+    if seeds < 2:
+        return math.nan
+    if seeds <= FLIPS_UP_TO:
+        signs = 1 - 2 * (np.arange(2**seeds)[:, None] >> np.arange(seeds) & 1)
+    else:
+        drawn = np.random.default_rng(RANDOM_SEED).integers(2, size=(RESAMPLES + 1, seeds), dtype=np.int8)
+        signs = 2 * drawn - 1
+        signs[0] = 1
+    # Sums that are equal but for rounding count as equal.
+    slack = _ROUNDING * np.abs(shares).sum()
+    return float((np.abs(signs @ shares) >= abs(shares.sum()) - slack).mean())
+
+
+def further_seeds(estimate: Estimate, *, threshold: float | None = None) -> int | None:
+    """How many further seeds of every cell would halve the interval or, given a threshold, leave it on one side of it.
+
+    Supposes that estimate and spread between seeds stay as they are. 0 where it is so already. None where the seeds
+    have no spread to judge by (one seed: `error` is NaN) or where it takes more than `FURTHER_UP_TO`.
+    """
+    if math.isnan(estimate.error):
+        return None
+    if threshold is not None and not estimate.low <= threshold <= estimate.high:
+        return 0
+    seeds = estimate.freedom + 1 + np.arange(1, FURTHER_UP_TO + 1)
+    spread = estimate.error * math.sqrt(estimate.freedom + 1)
+    widths = special.stdtrit(seeds - 1, (1 + estimate.level) / 2) * spread / np.sqrt(seeds)
+    if threshold is None:
+        if estimate.error == 0:
+            return 0
+        enough = widths <= special.stdtrit(estimate.freedom, (1 + estimate.level) / 2) * estimate.error / 2
+    else:
+        enough = widths < abs(estimate.estimate - threshold)
+    return int(np.argmax(enough)) + 1 if enough.any() else None
+
+
+def further_seeds_in_words(estimate: Estimate, *, threshold: float | None = None) -> str:
+    """`further_seeds` as a phrase, such as "about 4 further seeds", with the reason where there is no number."""
+    number = further_seeds(estimate, threshold=threshold)
+    if number is not None:
+        return f"about {number} further seed{'' if number == 1 else 's'}" if number else "no further seed"
+    if estimate.values == 0:
+        return "no value yet"
+    if math.isnan(estimate.error):
+        return "one seed: run at least two more"
+    return f"too close to tell: more than {FURTHER_UP_TO:,} further seeds"
+
+
+def _weights(matrix: np.ndarray) -> np.ndarray:
+    """Of each value in the mean over cells; 0 where there is none."""
+    known = ~np.isnan(matrix)
+    return np.where(known, 1 / (matrix.shape[1] * known.sum(axis=0)), 0)
+
+
+def _effective(weights: np.ndarray) -> float:
+    return float(1 / (weights.sum(axis=1) ** 2).sum())
+
+
+def _with_interval(single: Estimate, matrix: np.ndarray) -> Estimate:
+    moved, effective = moves(matrix)
+    error, freedom = float(np.sqrt((moved**2).sum())), effective - 1
+    flipped = flips((np.nan_to_num(matrix) * _weights(matrix)).sum(axis=1))
+    known = replace(single, error=error, freedom=freedom, p_exact=flipped, method="t over seeds")
+    if error <= _ROUNDING * max(1.0, float(np.nanmax(np.abs(matrix)))):
+        p = 1.0 if abs(single.estimate) <= _ROUNDING else 0.0
+        return replace(known, error=0.0, low=single.estimate, high=single.estimate, p=p)
+    half = special.stdtrit(freedom, (1 + single.level) / 2) * error
+    p = float(2 * special.stdtr(freedom, -abs(single.estimate) / error))
+    known = replace(known, low=float(single.estimate - half), high=float(single.estimate + half), p=p)
+    if not BOOTSTRAP_FROM <= single.seeds <= BOOTSTRAP_UP_TO:
+        return known
+    low, high = bca(matrix, level=single.level)
+    return known if math.isnan(low + high) else replace(known, low=low, high=high, method="BCa over seeds")

@@ -1,0 +1,166 @@
+"""Learning rates that were tried: which go on to further seeds, and which one is chosen. Never by test scores.
+
+A table of them has a row for each cell: `dataset`, `objective`, `rate` (null for the random encoder), `seed`, `key`,
+`status`, `score` (the probe's macro F1 on validation images, 0-1; null where the cell failed) and `below`: how far
+under its plateau the noise-free validation loss ended (share of the plateau; null where a loss has none).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.names import in_order
+from analysis.records import parquet
+from analysis.text import aligned
+
+#: The score that rates are chosen by.
+SCORE = "val_f1_macro"
+
+#: Rates that go on at least, as long as there are so many.
+LEAST = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The learning rate of one loss."""
+
+    objective: str
+    rate: float
+    best: float
+    """The rate with the best mean; larger than `rate` where the two cannot be told apart."""
+    score: float
+    """Mean score of `rate`, 0-1."""
+    seeds: int
+    edge: Literal["smallest", "largest"] | None
+    """Where the best one is the last that was tried on that side: a better one may lie beyond."""
+
+
+def table(records: pd.DataFrame, rates: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """The table of this module's docstring.
+
+    Args:
+        records: as from `read_records`.
+        rates: (recipe's fingerprint, objective) -> learning rate. Records of other recipes are left out, but for those
+            of the random encoder, which has no rate.
+    """
+    known = [(recipe, name) in rates for recipe, name in zip(records["recipe"], records["objective"], strict=True)]
+    mine = records[pd.Series(known, index=records.index) | (records["objective"] == "random")]
+    done = mine["status"] == "done"
+    found = pd.DataFrame(
+        {
+            **{name: mine[name] for name in ("dataset", "objective")},
+            "rate": [
+                rates.get((recipe, name), math.nan)
+                for recipe, name in zip(mine["recipe"], mine["objective"], strict=True)
+            ],
+            **{name: mine[name] for name in ("seed", "key", "status")},
+            "score": mine[SCORE].where(done),
+            "below": (1 - mine["pretrain_val_loss"] / mine["pretrain_plateau"]).where(done),
+        }
+    )
+    return found.sort_values(["dataset", "objective", "rate", "seed"], ignore_index=True)
+
+
+def surviving(scores: Mapping[float, Sequence[float]]) -> tuple[float, ...]:
+    """The rates that go on to the next seed: the better half by their mean so far, `LEAST` at least; sorted.
+
+    Successive halving (Jamieson & Talwalkar 2016), with seeds as the resource: all rates that are still in have been
+    tried with the same seeds, so that they are compared on the same draws, and who goes on does not depend on which
+    cell happened to end first. Of equals the smaller goes on.
+
+    Args:
+        scores: rate -> its scores, one a seed; rates that failed are not among them.
+    """
+    ranked = sorted(scores, key=lambda rate: (-sum(scores[rate]) / len(scores[rate]), rate))
+    return tuple(sorted(ranked[: max(LEAST, math.ceil(len(ranked) / 2))]))
+
+
+def choose(tried: pd.DataFrame) -> Choice | None:
+    """The rate of one loss, of those that have all seeds; None where every rate failed.
+
+    The best mean wins, unless a smaller rate cannot be told from it: one whose scores are lower by no more than one
+    standard error of the paired differences over seeds (after the one-standard-error rule of Breiman et al. 1984). The
+    smallest such rate is taken, for larger ones are nearer to where training diverges.
+
+    Args:
+        tried: the rows of one loss, of a table as from `table`.
+    """
+    done = tried[tried["score"].notna()]
+    wide = done.pivot(index="seed", columns="rate", values="score").dropna(axis="columns")
+    if wide.empty:
+        return None
+    means = wide.mean()
+    best = float(means[means == means.max()].index.min())
+    chosen = best
+    for rate in sorted(rate for rate in map(float, wide.columns) if rate < best):
+        difference = wide[best] - wide[rate]
+        if len(wide) > 1 and difference.mean() <= difference.std() / math.sqrt(len(wide)):
+            chosen = rate
+            break
+    rates = tried["rate"]
+    return Choice(
+        objective=str(tried["objective"].iloc[0]),
+        rate=chosen,
+        best=best,
+        score=float(means[chosen]),
+        seeds=len(wide),
+        edge="smallest" if best == rates.min() else "largest" if best == rates.max() else None,
+    )
+
+
+def render(tried: pd.DataFrame, choices: Sequence[Choice]) -> str:
+    """The table and what follows from it, as text."""
+    chosen = {choice.objective: choice for choice in choices}
+    rows = [["loss", "rate", "validation F1, %", "std", "seeds", "failed", "below plateau, %", ""]]
+    for name in in_order(tried["objective"]):
+        rows.append([])
+        part = tried[tried["objective"] == name]
+        for _, mine in part.groupby("rate", dropna=False):
+            rate = float(mine["rate"].iloc[0])
+            scores = 100 * mine["score"].dropna()
+            mark = "<- chosen" if name in chosen and rate == chosen[name].rate else ""
+            rows.append(
+                [
+                    name,
+                    "-" if pd.isna(rate) else f"{rate:g}",
+                    f"{scores.mean():.1f}" if len(scores) else "-",
+                    f"{scores.std():.1f}" if len(scores) > 1 else "-",
+                    str(len(scores)),
+                    str(int((mine["status"] == "failed").sum())),
+                    f"{100 * mine['below'].mean():.1f}" if mine["below"].notna().any() else "-",
+                    mark,
+                ]
+            )
+    return "\n".join([*aligned(rows), *(line for choice in choices for line in remarks(choice, tried))])
+
+
+def remarks(choice: Choice, tried: pd.DataFrame) -> Iterator[str]:
+    """What must be known of a choice."""
+    name = choice.objective
+    if choice.rate != choice.best:
+        yield (
+            f"{name}: {choice.best:g} is best by its mean, but {choice.rate:g} lies within one standard error of it "
+            f"over {choice.seeds} seeds: the smaller is taken"
+        )
+    if choice.seeds == 1:
+        yield f"{name}: one seed: rates with close scores cannot be told apart"
+    if choice.edge:
+        further = "smaller" if choice.edge == "smallest" else "larger"
+        yield f"{name}: {choice.best:g} is the {choice.edge} rate tried: add {further} ones to --rates"
+    random = tried.loc[tried["objective"] == "random", "score"].mean()
+    if choice.score <= random:
+        yield f"{name}: no better than the random encoder ({100 * random:.1f} %): pretraining did not help"
+
+
+def write(tried: pd.DataFrame, path: Path) -> Path:
+    """Write the table as Parquet, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    return parquet.write(path, pa.Table.from_pandas(tried, preserve_index=False))

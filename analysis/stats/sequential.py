@@ -1,0 +1,95 @@
+"""The level of intervals whose number of seeds was decided by looking at their width.
+
+Seeds are added until the half-width of a t interval is below a target. With normal errors the mean is independent of
+all variances seen, so that neither its sign nor its size decides; but one stops where the variance happens to look
+small, and the interval then covers less than its level (Chow & Robbins 1965, Annals of Mathematical Statistics 36;
+Starr 1966, the same 37). Here the level is raised, for every look and for the interval in the end, until the coverage
+is what was asked whatever the spread of seeds is. The coverage is computed, not simulated.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from analysis.names import LEVEL
+
+#: More seeds than this are no matter of adding one after the other.
+MOST = 100
+
+# Steps of the sum of squares, and of the ratios of target and spread, over which coverage is computed.
+_BINS = 400
+_RATIOS = 40
+
+# The level is given in steps of this.
+_STEP = 1e-4
+
+
+@lru_cache
+def widened(first: int, most: int, level: float = LEVEL) -> float:
+    """The level of t intervals that hold `level` although seeds are added until the interval is narrow enough.
+
+    There are `first` seeds to begin with and `most` in the end; after each the interval is looked at. The worst ratio
+    of target and spread counts. Raises `ValueError` unless 2 <= first <= most <= `MOST`.
+    """
+    if not 2 <= first <= most <= MOST:
+        raise ValueError(f"first {first} and most {most}: need 2 <= first <= most <= {MOST}")
+    if first == most:
+        return level
+
+    def excess(logit: float) -> float:
+        return float(coverage(first, most, special.expit(logit)).min()) - level
+
+    low, high = special.logit(level), special.logit(1 - (1 - level) / (most - first + 1))  # Bonferroni holds surely
+    found = special.expit(optimize.brentq(excess, low, high, xtol=1e-4))
+    return min(math.ceil(found / _STEP) * _STEP, 1 - _STEP)
+
+
+def coverage(first: int, most: int, level: float, ratios: np.ndarray | None = None) -> np.ndarray:
+    """Of t intervals of this level, how often they hold the mean if seeds are added as for `widened`; normal errors.
+
+    `ratios` are targets (half-widths) in standard deviations between seeds; by default such as matter.
+    Shape (ratios,). With Y_n the sum of squares of n seeds about their mean, in variances, the sum gains an independent
+    chi-square of one degree a seed. One stops at n where Y_n < n (n - 1) (ratio / t_(n-1))^2, and given Y_n the mean
+    misses independently of it: P(hold) = 2 Phi(t_(n-1) sqrt(Y_n / (n - 1))) - 1. The law of Y_n of those that
+    go on is carried from seed to seed in bins.
+    """
+    numbers = np.arange(first, most + 1)
+    t = special.stdtrit(numbers - 1, (1 + level) / 2)
+    if ratios is None:
+        ratios = _telling(numbers, t)
+    stops = numbers * (numbers - 1) * (np.asarray(ratios, dtype=float)[:, None] / t) ** 2
+    edges, middles, moves = _grid(most)
+    widths = np.diff(edges)
+    law = np.tile(np.diff(stats.chi2.cdf(edges, first - 1)), (len(stops), 1))
+    held = np.zeros(len(stops))
+    for place, number in enumerate(numbers):
+        ends = np.clip((stops[:, place, None] - edges[:-1]) / widths, 0, 1) if number < most else np.ones_like(law)
+        hold = 2 * special.ndtr(t[place] * np.sqrt(middles / (number - 1))) - 1
+        held += (law * ends) @ hold
+        law = (law * (1 - ends)) @ moves
+    return held
+
+
+@lru_cache(maxsize=4)
+def _grid(most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bins of the sum of squares, finer towards 0: edges, middles, and the law of where one more seed leads from each.
+
+    The first and last have shapes (bins + 1,) and (bins, bins).
+    """
+    roots = np.linspace(0, math.sqrt(stats.chi2.isf(1e-9, most - 1)), _BINS + 1)
+    edges, middles = roots**2, ((roots[1:] + roots[:-1]) / 2) ** 2
+    gains = np.maximum(edges - middles[:, None], 0)
+    return edges, middles, np.diff(special.chdtr(1, gains), axis=1)
+
+
+def _telling(numbers: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Ratios from where one hardly ever stops before the last seed to where one nearly always stops at the first."""
+
+    def ratio(place: int, share: float) -> float:
+        n = numbers[place]
+        return float(t[place] * math.sqrt(stats.chi2.ppf(share, n - 1) / (n * (n - 1))))
+
+    lows = [ratio(place, 1e-3) for place in range(len(numbers) - 1)]
+    return np.geomspace(min(lows), ratio(0, 0.999), _RATIOS)

@@ -1,0 +1,25 @@
+"""Plain text for terminals: aligned tables, printable strings."""
+
+from collections.abc import Sequence
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right; an empty row is a rule."""
+    cells = [row for row in rows if row]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    rule = "  " + "-" * (sum(widths) + 3 * (len(widths) - 1))
+    lines = []
+    for row in rows:
+        rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=False)]
+        lines.append("  " + "   ".join([row[0].ljust(widths[0]), *rest]) if row else rule)
+    return lines
+
+
+def reason(error: str) -> str:
+    """Why a cell failed, of the record's column `error`: a traceback's last lines stand behind bars."""
+    return error.split(" | ", 1)[0]
+
+
+def printable(text: str) -> str:
+    """Text of records, which comes from anywhere, without what would control a terminal; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)

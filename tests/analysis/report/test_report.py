@@ -1,0 +1,263 @@
+"""The report: one file that stands alone, says everything, and breaks on nothing."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from analysis.figures import FIGURES
+from analysis.records.io import write_curves, write_record
+from analysis.report import page as report
+from analysis.report.__main__ import main
+from tests.command import ROOT
+
+
+@pytest.fixture
+def folder(tmp_path, rows, classes):
+    for row in rows:
+        write_record(tmp_path / "sweep", row, classes)
+    return tmp_path / "sweep"
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For what the tables say: most of a report's seconds are its figures."""
+    monkeypatch.setattr(report, "draw_all", lambda records, folders: [])
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, the ids, and the tables as lists of rows."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.fetched, self.ids, self.links, self.rows, self.open = [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        known = dict(attributes)
+        self.fetched += [known[name] for name in ("src", "srcset", "data") if name in known]
+        self.fetched += [known["href"]] if tag == "link" else []
+        self.ids += [known["id"]] if "id" in known else []
+        self.links += [known["href"]] if tag == "a" else []
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data.strip()
+
+
+def page(folder, *words):
+    assert main([str(folder), *words]) == 0
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_it_stands_alone_and_every_link_leads_somewhere(folder):
+    found = page(folder)
+    assert found.open == []
+    assert found.fetched
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in found.fetched)
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    assert len(set(found.ids)) == len(found.ids)
+    assert not re.search(r"url\(|@import|https?://", (folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_it_says_what_the_records_say(folder, frame, rows):
+    found = page(folder)
+    text = [" | ".join(row) for row in found.rows]
+    # Made so that every noisy cell is one point above its exposure in every seed: no spread, no doubt.
+    assert sum("+1.00 | [+1.00, +1.00]" in row for row in text) >= 12
+    records = frame(rows)
+    mean = records[(records.objective == "moco") & (records.rho == 0)].test_f1_macro.mean()
+    assert any(row.startswith(f"moco | 0 | 0 | none | {100 * mean:.1f}") for row in text)
+    assert any("supported" in row and "MoCo" in row for row in text)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_missing_and_what_failed_is_named(tmp_path, rows, row, classes):
+    rows = [one for one in rows if not (one["objective"] == "moco" and one["rho"] == 1 and one["seed"] == 2)]
+    failed = row("cross_image", 0.25, 0.25, "noisy", 0, status="failed")
+    for one in [*rows, failed]:
+        write_record(tmp_path, one, classes)
+    text = [" | ".join(row) for row in page(tmp_path).rows]
+    assert "missing | moco | 1 | 0.25 | noisy | 2 | -" in text
+    assert "failed | cross_image | 0.25 | 0.25 | noisy | 0 | ValueError: no" in text
+
+
+@pytest.mark.parametrize(
+    "some",
+    [
+        lambda rows: [row for row in rows if row["seed"] == 0],
+        lambda rows: [row for row in rows if row["pairing"] != "exposure"],
+        lambda rows: [row for row in rows if row["pairing"] == "exposure"],
+        lambda rows: [row for row in rows if row["objective"] == "random"],
+        lambda rows: [row for row in rows if row["rho"] > 0],
+        lambda rows: rows[:1],
+        lambda rows: rows[1:2],
+        lambda rows: [row | {"status": "failed", "error": "no", **dict.fromkeys(SCORES)} for row in rows],
+        lambda rows: [row | {"dataset": "xbd", "nu": 0.0} for row in rows if row["nu"] in (0.0, 0.25)],
+        lambda rows: [row | {"task": "classification", "dataset": "mine"} for row in rows],
+    ],
+    ids=["seed", "noisy", "exposure", "random", "no-zero", "one", "one-loss", "failed", "xbd", "own"],
+)
+@pytest.mark.parametrize("form", ["html", "md", "latex"])
+def test_no_gap_breaks_it(tmp_path, rows, classes, some, form, capsys):
+    for row in some(rows):
+        write_record(tmp_path, row, classes)
+    assert main([str(tmp_path), "--format", form]) == 0, capsys.readouterr().err
+    text = (tmp_path / f"report.{ {'latex': 'tex'}.get(form, form) }").read_text(encoding="utf-8")
+    words = re.sub(r"base64,[^\"]*|<script>.*", "", text, flags=re.DOTALL)
+    assert not re.search(r"\bnan\b|<NA>|[>|&] ?None ?[<|&]|\binf\b", words)
+
+
+SCORES = [f"test_{name}" for name in ("f1_macro", "miou", "accuracy", "f1_stratified", "f1_veined", "f1_noise")]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_seed_is_not_given_an_interval(tmp_path, rows, classes):
+    for row in rows:
+        if row["seed"] == 0:
+            write_record(tmp_path, row, classes)
+    found = page(tmp_path)
+    assert not any(re.search(r"\[[+-]\d", entry) for row in found.rows for entry in row)
+    assert "One seed: there are no intervals" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not any(row and row[0] in ("supported", "contradicted") for row in found.rows)
+
+
+@pytest.mark.parametrize(
+    ("source", "preset", "said", "unsaid"),
+    [
+        ("procedural textures (a, b)", "vts-paper", ["procedural textures (a, b), not on DTD"], ["reproduce nothing"]),
+        ("dtd textures (a, b)", "vts-quick", ["reproduce nothing"], ["not on DTD"]),
+        ("dtd textures (a, b)", "'vts-paper, changed'", ["vts-paper, changed"], ["not on DTD"]),
+        ("dtd textures (a, b)", None, ["a setting that the folder does not name"], ["not on DTD"]),
+    ],
+)
+def test_stand_ins_and_small_settings_are_named_as_such(tmp_path, row, classes, source, preset, said, unsaid):
+    write_record(tmp_path, row(source=source), classes)
+    if preset:
+        (tmp_path / "sweep.yaml").write_text(f"preset: {preset}\nrecipe: {{probe: {{steps: 7}}}}\n")
+    assert main([str(tmp_path)]) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(words in text for words in said)
+    assert not any(words in text for words in unsaid)
+    assert ("<dt>recipe.probe.steps</dt><dd>7</dd>" in text) == bool(preset)
+
+
+def test_several_sweeps_are_joined_and_conflicts_stand_on_top(tmp_path, row, classes, capsys):
+    for name, f1 in (("a", 0.5), ("b", 0.6)):
+        write_record(tmp_path / name, row(f1=f1), classes)
+        write_record(tmp_path / name, row(f1=f1, recipe="beef", dataset="xbd", nu=0.0), classes)
+    words = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(words) == 2
+    assert "several folders: say where to write" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "new" / "both.html")]) == 0
+    text = (tmp_path / "new" / "both.html").read_text(encoding="utf-8")
+    assert text.index("Conflict:") < text.index('id="study-1"') < text.index('id="study-2"')
+    assert row(f1=0.5)["key"] in text
+
+
+def test_texts_from_records_cannot_become_markup(tmp_path, row, classes):
+    bad = "<script>alert(1)</script> & 50 %"
+    write_record(tmp_path, row(source=bad), classes)
+    write_record(tmp_path, row(seed=1, status="failed", error=bad, source=bad), classes)
+    for form in ("html", "md", "latex"):
+        assert main([str(tmp_path), "--format", form]) == 0
+    assert "<script>alert" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert r"50 \%" in (tmp_path / "report.tex").read_text(encoding="utf-8")
+
+
+def test_figures_that_cannot_be_drawn_are_listed_with_the_reason(folder):
+    found = page(folder)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    missing = int(re.search(r"(\d+) figures? could not be drawn", text).group(1))
+    assert len(found.fetched) + missing == len(FIGURES)
+
+
+def test_curves_are_drawn_where_there_are_some(folder, rows):
+    before = len(page(folder).fetched)
+    for one in rows[:5]:
+        write_curves(folder, one["key"], [("pretrain", 10, "val_loss", 4.0), ("probe", 10, "val_f1_macro", 0.4)])
+    assert len(page(folder).fetched) == before + 1
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_planned_cells_that_were_never_run_are_missing(folder):
+    plan = "preset: vts-quick\nobjectives: [moco]\nrho: [0.75]\nnu: [0.5]\npairings: [noisy]\nseeds: [9]\n"
+    (folder / "sweep.yaml").write_text(plan)
+    assert "missing | moco | 0.75 | 0.5 | noisy | 9 | -" in [" | ".join(row) for row in page(folder).rows]
+
+
+def test_a_source_named_by_dollars_or_in_any_script_breaks_nothing(tmp_path, rows, classes):
+    for row in rows:
+        write_record(tmp_path, row | {"source": "folder a$b_{$c \u8349\u539f"}, classes)
+    page(tmp_path)
+    assert "a$b_{$c \u8349\u539f" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_data_that_the_paper_does_not_speak_of_are_marked_as_asked(tmp_path, rows, classes):
+    for row in rows:
+        if row["nu"] in (0.0, 0.25):
+            write_record(tmp_path, row | {"dataset": "mine", "nu": 0.0}, classes)
+    page(tmp_path)
+    assert "The paper does not speak of these data" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_several_seeds_of_the_baseline_alone_are_no_seeds(tmp_path, rows, classes):
+    for row in rows:
+        if row["seed"] == 0 or row["rho"] == 0:
+            write_record(tmp_path, row, classes)
+    page(tmp_path)
+    assert "One seed: there are no intervals" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "no records in nowhere"),
+        (["nowhere", "--margin", "0"], "the margin is '0', use a number above 0"),
+        (["nowhere", "--format", "pdf"], "invalid choice: 'pdf'"),
+        ([], "the following arguments are required: DIR"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_code_2(words, said, capsys):
+    try:
+        code = main(words)
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_latex_and_markdown_hold_the_tables_of_the_page(folder):
+    tables = page(folder).rows
+    heads = {tuple(row) for row in tables if row and row[0] in ("loss", "verdict", "status")}
+    assert main([str(folder), "--format", "md"]) == 0
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert all("| " + " | ".join(head) + " |" in text for head in heads)
+    assert main([str(folder), "--format", "latex"]) == 0
+    text = (folder / "report.tex").read_text(encoding="utf-8")
+    assert text.count("\\begin{table}") == text.count("\\toprule") == len(heads)
+    assert "+1.00" in text
+
+
+def test_the_page_needs_no_torch(folder):
+    code = f"import sys; from analysis.report import main; main([{str(folder)!r}]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split()[-1] == "False"
+    assert pd.read_parquet(folder / "records").shape[0] == 84
