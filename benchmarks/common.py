@@ -14,9 +14,9 @@ from statistics import median
 import torch
 
 from datasets.seeding import stream
-from datasets.settings import VtsSettings
-from datasets.textures import TextureBank
-from datasets.vts import Vts
+from datasets.vts.config import VtsSettings
+from datasets.vts.dataset import Vts
+from datasets.vts.textures import TextureBank
 from sweep.machine import processor
 from trainables.engine import Engine
 from trainables.recipe import Recipe

@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import rivals
 from benchmarks.common import Table, Timing, best_engine, cores, device, in_turn, main, ratio, scenes, time_it, vts
+from datasets.augment.config import MOCO_V2
 from datasets.seeding import stream
-from datasets.settings import MOCO_V2
-from datasets.textures import TextureBank, load_textures
+from datasets.vts.textures import TextureBank, load_textures
 from sweep.presets import preset
 from trainables.cell import OBJECTIVES, Cell
 from trainables.encoders import make_encoder
@@ -183,14 +183,14 @@ def kept_bytes(loss: str, positions: int, batch: int) -> int:
 
 def parts(size: int, batch: int, bank: TextureBank) -> Table:
     """Where the time of a MoCo step goes, each part measured by itself."""
-    from datasets import augment
+    from datasets.augment import transforms
 
     recipe, engine = settings(size, batch), best_engine()
     data, cell = scenes(recipe, bank), Cell(objective="moco", rho=0.5, nu=0.5)
     index = torch.arange(batch)
     noisy = index % 2 == 0
     loaded = data.pairs("train", index, ~noisy, noisy, 0.5, labelled=False)
-    drawn = augment.draw(recipe.augment, batch, size, stream(0))
+    drawn = transforms.draw(recipe.augment, batch, size, stream(0))
     encoder = make_encoder(recipe.encoder, engine).to(device()).train()
     objective = REGISTRY["moco"](encoder, recipe, stream(0)).to(device())
     views = training_views(training_pool(data, cell), cell, recipe, 0, labelled=False)[0]
@@ -207,7 +207,7 @@ def parts(size: int, batch: int, bank: TextureBank) -> Table:
     table = Table(f"Parts of a MoCo step, {size} px, batch {batch}", ("part", "ms"))
     for name, work in (
         ("render both images", lambda: data.pairs("train", index, ~noisy, noisy, 0.5, labelled=False)),
-        ("augment both images", lambda: [augment.apply(loaded.first, None, drawn) for _ in range(2)]),
+        ("augment both images", lambda: [transforms.apply(loaded.first, None, drawn) for _ in range(2)]),
         ("encoder forward, without gradient (keys)", forward),
         ("encoder forward and backward (queries)", forward_backward),
         ("optimiser", optimiser.step),

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from benchmarks.common import Table, best_engine, device, main, time_it, vts
-from datasets.textures import load_textures
+from datasets.vts.textures import load_textures
 from sweep.presets import preset
 from trainables.cell import OBJECTIVES, Cell
 from trainables.contrastive_probe import run_cell

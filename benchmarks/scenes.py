@@ -8,9 +8,9 @@ import torch
 from benchmarks.common import Table, best_engine, device, in_turn, main, scenes, time_it, vts
 from benchmarks.pretrain import settings
 from datasets.seeding import stream
-from datasets.settings import VtsSettings
-from datasets.textures import load_textures
-from datasets.vts import Vts
+from datasets.vts.config import VtsSettings
+from datasets.vts.dataset import Vts
+from datasets.vts.textures import load_textures
 from trainables.timing import bare_step
 
 

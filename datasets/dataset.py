@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from datasets.settings import Pairing
+from datasets.types import Pairing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import tyro
 from pydantic import Field
 
-from datasets.cifar10 import Cifar10Settings
+from datasets.cifar10.config import Cifar10Settings
 from datasets.errors import InputError
-from datasets.manifest import ManifestSettings
-from datasets.settings import VtsSettings
+from datasets.manifest.config import ManifestSettings
 from datasets.source import Demands, Place, Source
-from datasets.xbd import XbdSettings
+from datasets.vts.config import VtsSettings
+from datasets.xbd.config import XbdSettings
 
 if TYPE_CHECKING:
     import torch

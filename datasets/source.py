@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from datasets.errors import InputError
-from datasets.settings import Pairing
+from datasets.types import Pairing
 
 
 @dataclass(frozen=True, kw_only=True)

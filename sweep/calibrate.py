@@ -14,7 +14,7 @@ from itertools import product
 from pydantic import TypeAdapter, ValidationError
 from ray.exceptions import RayError
 
-from datasets.cache import keep, kept
+from datasets.files import keep, kept
 from sweep.measure import Ask, Measured, Task, processes
 from trainables.engine import PLAIN, Engine, Layout, Precision
 

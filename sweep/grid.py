@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from datasets.settings import Pairing
+from datasets.types import Pairing
 from trainables.cell import Cell
 
 COST = {"moco": 2.0, "within_image": 3.0, "cross_image": 3.0, "supervised": 2.0}

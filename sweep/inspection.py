@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from datasets.cache import cache_folder
+from datasets.files import cache_folder
 from sweep.machine import processor
 from sweep.provenance import commit, project_version
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datasets.errors import InputError
-from datasets.images import read_image
+from datasets.images.read import read_image
 
 
 def random_pixels(height: int, width: int, bands: int, dtype: str = "uint8", seed: int = 0) -> np.ndarray:

@@ -12,9 +12,9 @@ import tifffile
 from PIL import Image
 
 from datasets.errors import InputError
-from datasets.manifest import ManifestSettings
+from datasets.manifest.config import ManifestSettings
 from datasets.source import Place
-from datasets.tile_source import TileSource
+from datasets.tiles.source import TileSource
 
 SMALL = ManifestSettings(size=16)
 COLUMNS = ("image", "partner", "split", "mask", "partner_mask", "noisy", "group")

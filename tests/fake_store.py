@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from datasets.errors import InputError
-from datasets.pairlist import PairFiles
-from datasets.store import Cut, Store, ensure
-from datasets.storing import tiling
+from datasets.tiles import cutting
+from datasets.tiles.pairs import PairFiles
+from datasets.tiles.store import Cut, Store, ensure
 
 SIZE, HEIGHT, WIDTH = 8, 20, 27  # 2 x 3 tiles; 4 rows and 3 columns of pixels are in none
 CUT = Cut(size=SIZE, bands=3, noisy_classes=(2, 3))
@@ -125,13 +125,13 @@ def bring(root: Path, tmp_path: Path) -> Callable[..., Store]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the pairs whose pixels were read."""
     names: list[str] = []
-    read = tiling.read
+    read = cutting.read
 
-    def noted(pair: PairFiles, *rest: object) -> tiling.Tiles:
+    def noted(pair: PairFiles, *rest: object) -> cutting.Tiles:
         names.append(pair.name)
         return read(pair, *rest)
 
-    monkeypatch.setattr(tiling, "read", noted)
+    monkeypatch.setattr(cutting, "read", noted)
     return names
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.formats.batches import unpickled
+from datasets.cifar10.batches import unpickled
 from tests.fuzz.texts import _batch
 
 ROOT = Path(__file__).parents[1]

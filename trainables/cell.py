@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from datasets.errors import InputError
 from datasets.registry import DATASETS
-from datasets.settings import Pairing
+from datasets.types import Pairing
 
 OBJECTIVES = ("moco", "within_image", "cross_image")
 """Contrastive losses, in the paper's order."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from datasets.settings import IGNORED
+from datasets.types import IGNORED
 from trainables.encoders import Backbone
 from trainables.heads import dense_head, map_labels, unit_positions
 from trainables.losses import cross_image, within_image

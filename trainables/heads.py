@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.segmentation.fcn import FCNHead
 
-from datasets.settings import IGNORED, Task
+from datasets.types import IGNORED, Task
 
 
 def image_head(channels: int, features: int) -> nn.Module:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from datasets.settings import IGNORED
+from datasets.types import IGNORED
 
 
 def confusion(

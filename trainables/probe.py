@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from datasets.dataset import Dataset
 from datasets.seeding import batch_indices, seeded, stream
-from datasets.settings import TURNS, Task
+from datasets.types import TURNS, Task
 from trainables.cell import Cell
 from trainables.downstream import class_weights, dihedral, turned
 from trainables.encoders import Backbone

@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from datasets.augment.config import Augment
 from datasets.errors import InputError
 from datasets.registry import AnySettings
-from datasets.settings import TURNS, Augment, VtsSettings
+from datasets.types import TURNS
+from datasets.vts.config import VtsSettings
 from trainables.cell import digest
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from datasets.dataset import Dataset, PairBatch, PairPool
 from datasets.registry import open_data
-from datasets.settings import Pairing
 from datasets.source import Source
+from datasets.types import Pairing
 from trainables.cell import Cell
 from trainables.checkpoints import Checkpoints
 from trainables.contrastive_probe import UNTRAINED, first_encoder

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
-from datasets import augment
+from datasets.augment import transforms
 from datasets.dataset import Dataset, Draws, PairBatch, PairPool
 from datasets.seeding import batch_indices, stream
-from datasets.settings import TURNS
+from datasets.types import TURNS
 from trainables.cell import Cell
 from trainables.downstream import dihedral
 from trainables.recipe import Recipe
@@ -81,10 +81,10 @@ def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:
 def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator) -> Views:
     """Augment both images of each pair, each with parameters of its own."""
     count, size = len(loaded.first), loaded.first.shape[-1]
-    first, first_labels = augment.apply(
-        loaded.first, loaded.first_labels, augment.draw(recipe.augment, count, size, generator)
+    first, first_labels = transforms.apply(
+        loaded.first, loaded.first_labels, transforms.draw(recipe.augment, count, size, generator)
     )
-    second, second_labels = augment.apply(
-        loaded.second, loaded.second_labels, augment.draw(recipe.augment, count, size, generator)
+    second, second_labels = transforms.apply(
+        loaded.second, loaded.second_labels, transforms.draw(recipe.augment, count, size, generator)
     )
     return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels)

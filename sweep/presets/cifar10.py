@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.cifar10 import Cifar10Settings
-from datasets.settings import MOCO_V2
+from datasets.augment.config import MOCO_V2
+from datasets.cifar10.config import Cifar10Settings
 from sweep.config import Sweep
 from trainables.engine import Engine
 from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from datasets.manifest import ManifestSettings
+from datasets.manifest.config import ManifestSettings
 from sweep.config import Sweep
 from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
 

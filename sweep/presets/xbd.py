@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from datasets.xbd import XbdSettings
+from datasets.xbd.config import XbdSettings
 from sweep.config import LOSSES, Sweep
 from trainables.engine import Engine
 from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe

@@ -18,8 +18,8 @@ from analysis.records.io import COLUMNS, CURVES, read_curves, read_records, reco
 from analysis.records.predictions import PREDICTIONS, Prediction, read_predictions, write_predictions
 from analysis.records.schema import SCHEMA, class_columns, schema
 from datasets.errors import UNPRINTABLE, InputError
-from datasets.manifest import ManifestSettings
-from datasets.manifest import read as read_manifest
+from datasets.manifest.config import ManifestSettings
+from datasets.manifest.config import read as read_manifest
 from tests.fake_pairs import save
 from tests.fuzz.law import Reader
 from tests.fuzz.mutations import mutated

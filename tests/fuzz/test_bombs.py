@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import InputError
-from datasets.formats.bounds import FREE_BYTES, MOST_BYTES, MOST_TIMES, affordable
+from datasets.images.bounds import FREE_BYTES, MOST_BYTES, MOST_TIMES, affordable
 from tests.fuzz import bombs
 
 ROOT = Path(__file__).parents[2]

@@ -16,12 +16,12 @@ from analysis.records.plan import read_plan
 from analysis.records.predictions import PREDICTIONS, read_predictions
 from analysis.records.schema import schema
 from datasets.errors import UNPRINTABLE, InputError, in_a_line
-from datasets.images import read_image
-from datasets.manifest import ManifestSettings
-from datasets.manifest import read as read_manifest
-from datasets.manifest_table import read_table
-from datasets.masks import read_mask
-from datasets.photographs import read as read_textures
+from datasets.images.masks import read_mask
+from datasets.images.read import read_image
+from datasets.manifest.config import ManifestSettings
+from datasets.manifest.config import read as read_manifest
+from datasets.manifest.table import read_table
+from datasets.vts.photos import read as read_textures
 from sweep.config import from_yaml
 from tests.fake_images import smooth_pixels
 from tests.fake_xbd import box

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from datasets.images import read_image
+from datasets.images.read import read_image
 from tests.fake_images import refused, smooth_pixels
 from tests.fuzz.bombs import jpeg, tiff_of
 

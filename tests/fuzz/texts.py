@@ -8,10 +8,10 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from datasets.cifar10 import CHECKSUMS
-from datasets.cifar10 import read as read_cifar
+from datasets.cifar10.files import CHECKSUMS
+from datasets.cifar10.files import read as read_cifar
 from datasets.errors import InputError
-from datasets.masks import read_mask
+from datasets.images.masks import read_mask
 from sweep.config import Sweep, from_yaml, to_yaml
 from sweep.presets import PRESETS, preset
 from tests.fake_xbd import box

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from analysis.records.io import read_records
-from datasets.settings import CLASSES
+from datasets.vts.config import CLASSES
 from sweep import cluster, launch
 from sweep.chronicle import Chronicle, machines
 from sweep.presets import preset

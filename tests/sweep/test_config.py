@@ -81,9 +81,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_settings_that_do_not_fit_each_other_are_refused():
-    from datasets.cifar10 import Cifar10Settings
-    from datasets.manifest import ManifestSettings
-    from datasets.xbd import XbdSettings
+    from datasets.cifar10.config import Cifar10Settings
+    from datasets.manifest.config import ManifestSettings
+    from datasets.xbd.config import XbdSettings
     from trainables.engine import Engine
     from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 
@@ -166,10 +166,11 @@ def test_a_folder_is_deterministic_or_not(tmp_path):
 
 
 def test_what_the_tools_say_of_presets_is_so():
-    from datasets import manifest_tools, xbd_tools
+    from datasets.manifest.__main__ import RATES
+    from datasets.xbd.__main__ import PRESET
 
-    assert preset("xbd-quick").recipe.data == xbd_tools.PRESET
-    assert preset("manifest").rho == manifest_tools.RATES
+    assert preset("xbd-quick").recipe.data == PRESET
+    assert preset("manifest").rho == RATES
 
 
 def test_a_preset_whose_recipe_was_changed_is_no_longer_called_by_its_name_alone():

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from analysis.records.io import read_records
-from datasets.cifar10 import CHECKSUMS
+from datasets.cifar10.files import CHECKSUMS
 from sweep.commandline import main
 from tests.command import run
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.records.io import read_records, recorded_keys, write_record
 from analysis.records.predictions import read_predictions
-from datasets.settings import CLASSES
+from datasets.vts.config import CLASSES
 from sweep.presets import preset
 from sweep.recorder import Recorder
 from sweep.stopping import Stop

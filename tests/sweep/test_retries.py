@@ -6,7 +6,7 @@ import pytest
 
 from analysis.records.io import read_records, recorded_keys
 from analysis.text import reason
-from datasets.settings import CLASSES
+from datasets.vts.config import CLASSES
 from sweep.presets import preset
 from sweep.recorder import Recorder
 from sweep.retries import DIVERGED, ERROR, LOST, MEMORY, Failure

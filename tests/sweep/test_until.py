@@ -11,7 +11,7 @@ from analysis.records.io import read_records, recorded_keys, write_record
 from analysis.records.schema import schema
 from analysis.stats.sequential import widened
 from datasets.errors import InputError
-from datasets.settings import CLASSES
+from datasets.vts.config import CLASSES
 from sweep.commandline import parse as command
 from sweep.config import from_yaml, to_yaml
 from sweep.folder import Folder

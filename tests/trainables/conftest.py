@@ -5,10 +5,10 @@ from functools import partial
 import pytest
 import torch
 
-from datasets import textures
 from datasets.seeding import stream
-from datasets.settings import VtsSettings
-from datasets.vts import Vts
+from datasets.vts import textures
+from datasets.vts.config import VtsSettings
+from datasets.vts.dataset import Vts
 from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 
 

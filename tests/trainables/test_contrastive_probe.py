@@ -55,7 +55,7 @@ def test_random_is_not_pretrained(recipe, bank):
 
 
 def test_downstream_task_is_the_same_in_every_cell(recipe, bank, monkeypatch):
-    from datasets.vts import Vts
+    from datasets.vts.dataset import Vts
 
     shown = {}
     original = Vts.downstream

@@ -8,7 +8,7 @@ import torch
 
 from datasets.errors import InputError
 from datasets.seeding import stream
-from datasets.vts import Vts
+from datasets.vts.dataset import Vts
 from trainables.cell import OBJECTIVES, Cell
 from trainables.encoders import check_encoder, make_encoder
 from trainables.engine import PLAIN, Engine

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.cifar10 import Cifar10Settings
+from datasets.cifar10.config import Cifar10Settings
 from trainables import examples as module
 from trainables.cell import Cell
 from trainables.contrastive_probe import run_cell

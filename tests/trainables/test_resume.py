@@ -264,7 +264,7 @@ run_cell(MOCO, long_recipe(), textures.procedural(32, count=8), device=torch.dev
 
 
 def long_recipe():
-    from datasets.settings import VtsSettings
+    from datasets.vts.config import VtsSettings
     from trainables.recipe import Moco, Recipe
 
     return Recipe(

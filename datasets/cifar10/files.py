@@ -1,0 +1,138 @@
+"""CIFAR-10's files: read, checked against the published checksums, downloaded if asked."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from datasets.cifar10.batches import unpickled
+from datasets.errors import InputError, in_a_line, reason
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+SIDE = 32
+
+
+FOLDER = "cifar-10-batches-py"
+
+
+CHECKSUMS = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+"""MD5 of the files of the published set, as torchvision has them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cifar10Images:
+    """The images as they were read: `train` holds the training batches one after the other."""
+
+    train: UInt8[np.ndarray, "n 32 32 3"]
+    train_labels: UInt8[np.ndarray, " n"]
+    test: UInt8[np.ndarray, "m 32 32 3"]
+    test_labels: UInt8[np.ndarray, " m"]
+    fingerprint: str
+    published: bool
+    """Whether all files are those of the published set."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The ten classes."""
+        return CLASSES
+
+    @property
+    def title(self) -> str:
+        """Which CIFAR-10."""
+        name = "CIFAR-10" if self.published else "other images in CIFAR-10's format"
+        return f"{name} ({len(self.train)} + {len(self.test)} images)"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What results must not be taken for."""
+        if self.published:
+            return ()
+        return ("these are not the published CIFAR-10's files: results on them are not results on CIFAR-10",)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """None: the pixels travel to the workers."""
+        return ()
+
+
+def read(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
+    """Read CIFAR-10's Python batches from `root` or from `root/cifar-10-batches-py`.
+
+    Raises:
+        InputError: as `Cifar10Settings.load`.
+    """
+    folder = root if (root / "test_batch").exists() else root / FOLDER
+    if download and _absent(folder):
+        _download(root)
+    if absent := _absent(folder):
+        raise InputError(
+            f"--data-root {root}: CIFAR-10 is not there ({folder / absent[0]} is missing); name the folder that holds "
+            f"{FOLDER}, or let torchvision fetch it with --download (170 MB)"
+        )
+    contents = {name: (folder / name).read_bytes() for name in CHECKSUMS}
+    # usedforsecurity: it only tells files apart; `unpickled` is what makes reading safe.
+    sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in contents.items()}
+    strange = [name for name in CHECKSUMS if sums[name] != CHECKSUMS[name]]
+    if strange and not other_files:
+        raise InputError(
+            f"{folder / strange[0]} is not the published file (MD5 {sums[strange[0]]}, not {CHECKSUMS[strange[0]]}): "
+            "fetch it again, or take the folder as it is with --data.other-files"
+        )
+    parts = [_batch(folder / name, contents[name]) for name in CHECKSUMS]
+    train, test = parts[:-1], parts[-1]
+    digest = hashlib.blake2b(digest_size=8)
+    for images, labels in parts:
+        digest.update(np.ascontiguousarray(images).data)
+        digest.update(labels.data)
+    return Cifar10Images(
+        train=np.concatenate([images for images, _ in train]),
+        train_labels=np.concatenate([labels for _, labels in train]),
+        test=test[0],
+        test_labels=test[1],
+        fingerprint=digest.hexdigest(),
+        published=not strange,
+    )
+
+
+def _absent(folder: Path) -> list[str]:
+    return [name for name in CHECKSUMS if not (folder / name).is_file()]
+
+
+def _download(root: Path) -> None:
+    from torchvision.datasets import CIFAR10  # here, because nothing else in this file needs torch
+
+    try:
+        CIFAR10(str(root), download=True)
+    except (OSError, RuntimeError, EOFError) as error:
+        raise InputError(
+            f"the download of CIFAR-10 from {CIFAR10.url} to {root} failed ({in_a_line(error, most=200)}); "
+            f"try again, or fetch that archive yourself and unpack it in {root}"
+        ) from error
+
+
+def _batch(path: Path, content: bytes) -> tuple[UInt8[np.ndarray, "n 32 32 3"], UInt8[np.ndarray, " n"]]:
+    """Images and labels of one file: rows of 3,072 bytes, the red plane first."""
+    try:
+        found = unpickled(content)
+        pixels, given = found["data"], found["labels"]
+        if not isinstance(pixels, np.ndarray) or not all(type(label) is int for label in given):
+            raise ValueError("data are no array, or labels no list of whole numbers")
+        labels = np.array(given)
+        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * SIDE * SIDE) or len(labels) == 0:
+            raise ValueError(f"data of shape {pixels.shape} and type {pixels.dtype} for {len(labels)} labels")
+        if labels.min() < 0 or labels.max() >= len(CLASSES):
+            raise ValueError(f"labels from {labels.min()} to {labels.max()}, where 0 to 9 are valid")
+    except Exception as error:  # of many kinds on damage, and all mean the same
+        raise InputError(f"{path} is no batch of CIFAR-10 ({reason(error)}): replace it") from error
+    return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)), labels.astype(np.uint8)

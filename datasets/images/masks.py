@@ -1,0 +1,128 @@
+"""Masks of class numbers: from xBD's label files, or from images of class numbers."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+from jaxtyping import UInt8
+
+from datasets.errors import InputError, in_a_line, reason
+from datasets.images import polygons
+from datasets.images.read import read_classes
+from datasets.types import IGNORED
+
+DAMAGES = {"no-damage": 1, "minor-damage": 2, "major-damage": 3, "destroyed": 4}
+UNCLASSIFIED = "un-classified"
+BUILDING = "building"  # what buildings before a disaster are counted as
+# Nothing else is handed on: GEOS reads collections by recursion, and ends the process where they are deep.
+WKT = re.compile(r"\s*(MULTI)?POLYGON\b[\x00-\x7f]*\Z", re.IGNORECASE)
+FARTHEST = 1e9  # px from the image's corner: no coordinate of anyone's, and far from overflow
+
+Unclassified = Literal["no-damage", "ignore"]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Class numbers of an image."""
+
+    labels: UInt8[np.ndarray, "h w"]
+    buildings: Mapping[str, int] = field(default_factory=dict)
+    """xBD: how many polygons there are of each subtype; `building` where there are no subtypes."""
+
+
+def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified) -> Mask:
+    """Read the mask of an image of `height` x `width` px.
+
+    A .json file is an xBD label file: the polygons of `features.xy`, 0 where there are none. Those of a file named
+    `..._pre_disaster.json`, or without any subtype and not named `..._post_disaster.json`, are 1; else no-damage is 1,
+    minor-damage 2, major-damage 3, destroyed 4. A pixel belongs to a polygon where its centre does (see
+    `polygons.draw`); the drawing behind the official targets takes every pixel that an edge touches, so these differ
+    along edges. Anything else is an image of one band of 8 bits, whose values are the classes, 255 being `IGNORED`.
+
+    Args:
+        path: the file.
+        height: rows of the image.
+        width: columns of the image.
+        unclassified: what un-classified buildings become, class 1 or `IGNORED`.
+
+    Raises:
+        InputError: the file cannot be read, is of another size than the image, or has a subtype that is unknown.
+            The message is without the path.
+    """
+    if path.suffix.lower() == ".json":
+        return _xbd(_json(path), height, width, unclassified, path.stem)
+    labels = read_classes(path)
+    if labels.shape != (height, width):
+        raise InputError(f"is {labels.shape[1]} x {labels.shape[0]} px, its image {width} x {height}; they must agree")
+    return Mask(labels)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is cut off or damaged (no JSON: {reason(error)})") from error
+
+
+def _xbd(content: Any, height: int, width: int, unclassified: Unclassified, name: str) -> Mask:
+    try:
+        features = [(feature["properties"].get("subtype"), feature["wkt"]) for feature in content["features"]["xy"]]
+        size = {key: content.get("metadata", {}).get(key) for key in ("width", "height")}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            "is no xBD label file: features.xy, or properties and wkt of one of them, is absent"
+        ) from error
+    for key, needed in (("width", width), ("height", height)):
+        if size[key] not in (None, needed):
+            raise InputError(
+                f"is for a {key} of {in_a_line(size[key], most=30)} px, its image has {needed}; they must agree"
+            )
+    found = [None if name.endswith("_pre_disaster") else subtype for subtype, _ in features]
+    subtypes = _named(found, needed=name.endswith("_post_disaster"))
+    classes = {**DAMAGES, BUILDING: 1, UNCLASSIFIED: IGNORED if unclassified == "ignore" else 1}
+    values = np.array([classes[subtype] for subtype in subtypes], np.uint8)
+    shapes = _geometries([wkt for _, wkt in features])
+    return Mask(polygons.draw(shapes, values, height, width), dict(Counter(subtypes)))
+
+
+def _named(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
+    """The subtypes; all `BUILDING` where no polygon has one and none is needed."""
+    if all(subtype is None for subtype in subtypes) and not needed:
+        return [BUILDING] * len(subtypes)
+    valid = (*DAMAGES, UNCLASSIFIED)
+    for number, subtype in enumerate(subtypes):
+        if subtype not in valid:
+            name = "no subtype" if subtype is None else f"the unknown subtype {in_a_line(repr(subtype), most=60)}"
+            raise InputError(f"polygon {number} of features.xy has {name}; valid are {', '.join(valid)}")
+    return list(subtypes)
+
+
+def _geometries(texts: Sequence[Any]) -> np.ndarray:
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"polygon {number} of features.xy has a wkt that is no text")
+        if not WKT.match(text):
+            raise _no_polygon(number, text)
+    with np.errstate(invalid="ignore", over="ignore"):  # nan or 1e999 would be warned of; they are refused below
+        shapes = shapely.from_wkt(np.array(texts, object), on_invalid="ignore")
+    kinds = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+    bad = ~np.isin(shapely.get_type_id(shapes), kinds)  # what is no WKT is None, of type -1
+    points, owner = shapely.get_coordinates(shapes, return_index=True)
+    bad[owner[~(np.abs(points) < FARTHEST).all(axis=1)]] = True  # so written, nan is bad too
+    if bad.any():
+        number = int(np.argmax(bad))
+        raise _no_polygon(number, texts[number])
+    return shapes
+
+
+def _no_polygon(number: int, text: str) -> InputError:
+    shown = in_a_line(repr(text[:200]), most=60)
+    return InputError(f"polygon {number} of features.xy is no WKT of a polygon in px: {shown}")

@@ -1,0 +1,134 @@
+"""TIFF files of one image of 8 or 16 bits: its bands, planar or not, from all the data or not at all."""
+
+import math
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+from jaxtyping import UInt8, UInt16
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFrame, TiffPage, TiffPageSeries
+
+from datasets.errors import InputError
+from datasets.images import jpeg
+from datasets.images.bounds import affordable
+
+STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
+PLAIN = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
+JPEGS = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
+DEFLATES = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
+# Others, such as JPEG 2000, take as much memory for a tile as the tile itself says.
+COMPRESSIONS = (COMPRESSION.NONE, COMPRESSION.LZW, *DEFLATES, COMPRESSION.PACKBITS, COMPRESSION.ZSTD, COMPRESSION.LZMA)
+VALID = "none, LZW, deflate, PackBits, Zstandard, LZMA and JPEG"
+BLOCK = 16  # px that a JPEG may be larger than its tile
+BAND_AXES = set("SCQI")  # tifffile's letters: samples, channels, unknown, pages
+
+Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
+
+
+def shape(file: BinaryIO) -> tuple[int, int, int, int]:
+    """Height, width, bands without alpha, and bits a sample of the pixels that `decode` gives."""
+    with tifffile.TiffFile(file, _multifile=False) as tiff:
+        series = _image(tiff)
+        sizes = dict(zip(series.axes, series.shape, strict=True))
+        bands = int(np.prod([size for axis, size in sizes.items() if axis not in "YX"]))
+        if series.keyframe.photometric == PHOTOMETRIC.PALETTE:
+            bands = 3
+        return sizes["Y"], sizes["X"], bands - len(_alpha(series)), 8 * series.dtype.itemsize
+
+
+def decode(file: BinaryIO) -> Pixels:
+    """The pixels, without the bands that are declared alpha; a palette as RGB, 8 bits a sample."""
+    with tifffile.TiffFile(file, _multifile=False) as tiff:
+        series = _image(tiff)
+        pixels = _read(tiff, series)
+        page = series.keyframe
+        if page.photometric == PHOTOMETRIC.PALETTE:
+            assert page.colormap is not None
+            return np.ascontiguousarray((page.colormap.T >> 8).astype(np.uint8)[pixels[..., 0]])
+        if page.photometric == PHOTOMETRIC.MINISWHITE:
+            return np.iinfo(pixels.dtype).max - pixels
+        return np.ascontiguousarray(np.delete(pixels, _alpha(series), axis=2) if _alpha(series) else pixels)
+
+
+def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
+    """The numbers of an image of one band of 8 bits as they are in the file: no colours looked up."""
+    with tifffile.TiffFile(file, _multifile=False) as tiff:
+        series = _image(tiff)
+        pixels = _read(tiff, series)
+        if pixels.dtype != np.uint8 or pixels.shape[2] != 1:
+            raise InputError(
+                f"has {pixels.shape[2]} bands of {pixels.dtype}; valid class numbers are one band of uint8"
+            )
+        return np.ascontiguousarray(pixels[..., 0])
+
+
+def _image(tiff: tifffile.TiffFile) -> TiffPageSeries:
+    """The one image of the file; overviews and transparency masks do not count."""
+    images = [series for series in tiff.series if not (series.keyframe.is_reduced or series.keyframe.is_mask)]
+    if len(images) != 1:
+        raise InputError(
+            f"holds {len(images)} images; a TIFF must hold one (is it cut off?)"
+            if not images
+            else f"holds {len(images)} images; a TIFF must hold one, so save each to a file of its own"
+        )
+    series = images[0]
+    page = series.keyframe
+    others = [axis for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YX" and size > 1]
+    if not {"Y", "X"} <= set(series.axes) or len(others) > 1 or not set(others) <= BAND_AXES:
+        raise InputError(f"has the axes {series.axes} {series.shape}; valid are height, width and bands")
+    if series.dtype.name not in ("uint8", "uint16") or page.bitspersample not in (8, 16):
+        raise InputError(f"has samples of {page.bitspersample} bits ({series.dtype}); valid are uint8 and uint16")
+    if not _known_colours(page):
+        colours = PHOTOMETRIC(page.photometric).name
+        raise InputError(f"has the colours {colours}; valid are grey, RGB, 8-bit palette and JPEG: convert it")
+    if page.compression not in (*COMPRESSIONS, *JPEGS):
+        how = getattr(page.compression, "name", page.compression)
+        raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
+    itemsize = series.dtype.itemsize
+    for shape in (series.shape, page.chunks):
+        affordable(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size)
+    return series
+
+
+def _known_colours(page: TiffPage) -> bool:
+    if page.photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
+        return page.samplesperpixel == 1 and (page.bitspersample == 8 or page.photometric != PHOTOMETRIC.PALETTE)
+    return page.photometric in PLAIN or (page.photometric == PHOTOMETRIC.YCBCR and page.compression in JPEGS)
+
+
+def _alpha(series: TiffPageSeries) -> list[int]:
+    """Numbers of the bands that are declared alpha, associated (1) or not (2)."""
+    page = series.keyframe
+    first = page.samplesperpixel - len(page.extrasamples)
+    return [first + i for i, kind in enumerate(page.extrasamples) if kind in (1, 2)]
+
+
+def _read(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
+    """All bands, last axis, after a look whether the file has all the data: some codecs fill up what is missing."""
+    size = tiff.filehandle.size
+    for page in series.pages:
+        if page is None:  # later pages of one block of data, whose size tifffile checks
+            continue
+        ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        if max(ends, default=0) > size or (0 in page.dataoffsets) or not ends:
+            raise InputError("is cut off or damaged (the TIFF lacks some of its data)")
+        if page.compression in JPEGS:
+            _check_jpegs(tiff, page, series.keyframe)
+    pixels = series.asarray(maxworkers=1)
+    names = [axis for axis, length in zip(series.axes, pixels.shape, strict=True) if axis in "YX" or length > 1]
+    pixels = pixels.reshape([n for axis, n in zip(series.axes, pixels.shape, strict=True) if axis in "YX" or n > 1])
+    if len(names) == 2:
+        names, pixels = [*names, "S"], pixels[..., None]
+    bands = next(axis for axis in names if axis not in "YX")
+    pixels = pixels.transpose([names.index(axis) for axis in ("Y", "X", bands)])
+    return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+
+
+def _check_jpegs(tiff: tifffile.TiffFile, page: TiffPage | TiffFrame, first: TiffPage) -> None:
+    """Refuse a JPEG larger than the tile it is to fill: it is decoded as it is, and cut off then."""
+    height, width = first.chunks[:2] if first.planarconfig == 1 else first.chunks[-2:]
+    for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tiff.filehandle.seek(start)
+        h, w = jpeg.extent(tiff.filehandle.read(count))
+        if h > height + BLOCK or w > width + BLOCK:
+            raise InputError(f"is damaged (a JPEG of {w} x {h} px in a tile of {width} x {height})")

@@ -1,0 +1,244 @@
+"""The command line of manifests: check every file and say what they hold, or draw some pairs."""
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int64
+
+from datasets import cli
+from datasets.errors import InputError
+from datasets.manifest.config import ManifestSettings
+from datasets.manifest.source import described, left_out, listing_of, needs_scale, stored
+from datasets.source import Place
+from datasets.tiles.source import TileSource, class_pixels, labelled, split_counts
+from datasets.tiles.splits import undersample
+from datasets.tiles.store import Store
+from datasets.types import SPLITS
+
+RATES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Noisy-pairs rates that a sweep on a manifest has unless it is told otherwise."""
+FEW = 64
+"""Training pairs below which a batch may be larger than the set it is drawn from."""
+MOST_PAIRS = 50
+"""Rows of a preview: beyond it Pillow and browsers give up."""
+ENOUGH = 2**28
+"""Pixel values from which mean and deviation are taken; all of a large set would take many minutes to count."""
+_AT_ONCE = 2**26  # bytes of pixels that are held in memory
+
+
+def check(given: argparse.Namespace) -> None:
+    """Read every file; list all problems, or say what there is and which command comes next."""
+    settings = settings_of(given)
+    listing = listing_of(given.file, settings)
+    store = stored(
+        listing, settings, Place(root=given.file, store=given.store, skip_bad=given.skip_bad), jobs=given.jobs
+    )
+    for line in left_out(listing, store.left_out):
+        print(line)
+    source = described(listing, settings, store)
+    rows = np.flatnonzero(source.split == SPLITS.index("train"))
+    chosen = some(rows, ENOUGH // (2 * store.size**2 * store.bands))
+    mean, std, constant = scale(store, chosen)
+    numbers = [f"{word:.5g}" for word in (*mean, *std)]
+    words = ["--data.mean", *numbers[: len(mean)], "--data.std", *numbers[len(mean) :]]
+    blocks = [source.title, by_group(store), by_split(source), by_class(source)]
+    of = "the" if len(chosen) == len(rows) else f"{len(chosen):,} of {len(rows):,}"
+    blocks.append(f"mean and std of each band of {of} training tiles\n{' '.join(words)}")
+    print("\n\n".join(blocks))
+    if constant:
+        print(f"of no use, since every pixel is the same (std 1 stands for 0): band {', '.join(map(str, constant))}")
+    for line in source.notes:
+        if not line.startswith("left out"):  # said already, and all of them
+            print(f"note: {line}")
+    if note := smallest(source):
+        print(f"note: {note}")
+    needed = words if needs_scale(settings, store.dtype) else []
+    print(f"\nnext:\n{next_command(given, settings, source, needed)}")
+
+
+def settings_of(given: argparse.Namespace) -> ManifestSettings:
+    """The settings that the flags say."""
+    return ManifestSettings(
+        size=given.size,
+        bands=given.bands,
+        classes=tuple(given.classes),
+        noisy_classes=tuple(given.noisy_classes),
+        dense_labels=given.dense_labels,
+    )
+
+
+def smallest(source: TileSource) -> str:
+    """What the sets of rates are too small for, if they are: a sweep's batch cannot be larger than the smallest."""
+    counts = split_counts(source)
+    clean, noisy = (int(counts[kind].tolist()[0]) for kind in ("clean", "noisy"))  # of train, the first split
+    if not clean or not noisy:
+        return ""
+    number, rho = min((sum(undersample(clean, noisy, rho)), rho) for rho in RATES)
+    if number >= FEW:
+        return ""
+    return f"at rho {rho:g} there are {number} training pairs: lower --pretrain.batch to that, or leave the rate out"
+
+
+def by_group(store: Store) -> str:
+    """How many pairs each group has in each split, if there are groups."""
+    names = store.pairs["group"].replace("", "(no group)")
+    table = pd.crosstab(names, store.pairs["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    total = table.sum()
+    if not store.pairs["group"].any():
+        table = table[:0]
+    table.loc["all pairs"] = total
+    return table.rename_axis(index=None, columns=None).to_string(formatters=dict.fromkeys(SPLITS, "{:,}".format))
+
+
+def by_split(source: TileSource) -> str:
+    """Tiles of each split, and which share of them is noisy and has a mask."""
+    counts = split_counts(source)
+    masked = labelled(source)
+    counts["noisy, %"] = 100 * counts["noisy"] / counts["tiles"]
+    counts["labelled, %"] = 100 * np.bincount(source.split[masked], minlength=len(SPLITS)) / counts["tiles"]
+    columns = ["tiles", "clean", "noisy", "noisy, %", "labelled, %"]
+    return counts[columns].to_string(formatters=dict.fromkeys(columns[:3], "{:,}".format), float_format="%.1f")
+
+
+def by_class(source: TileSource) -> str:
+    """The share of each class in the pixels that count, by split."""
+    pixels = pd.DataFrame({split: class_pixels(source, split) for split in SPLITS}, index=pd.Index(source.classes))
+    shares = 100 * pixels / pixels.sum()
+    return shares.rename(columns="{}, %".format).to_string(float_format="%.3f")
+
+
+def some(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " chosen"]:
+    """At most so many of the rows, but one at least; which, is always the same."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, max(1, most), replace=False))
+
+
+def scale(store: Store, rows: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float], list[int]]:
+    """Mean and standard deviation of each band over the tiles with these numbers, images and partners alike.
+
+    Returns:
+        both in the files' unit, and the bands (from 1) that are the same everywhere, whose deviation is given as 1.
+    """
+    histogram = np.zeros((store.bands, np.iinfo(store.dtype).max + 1), np.int64)
+    for side in (store.image(), store.partner()):
+        step = max(1, _AT_ONCE // side[:1].nbytes)
+        for first in range(0, len(rows), step):
+            histogram += _histogram(side[rows[first : first + step]], histogram.shape[1])
+    values = np.arange(histogram.shape[1], dtype=np.float64)
+    mean = histogram @ values / histogram.sum(axis=1)
+    spread = np.sqrt((histogram * (values - mean[:, None]) ** 2).sum(axis=1) / histogram.sum(axis=1))
+    constant = (np.flatnonzero(spread == 0) + 1).tolist()
+    return mean.tolist(), np.where(spread == 0, 1, spread).tolist(), constant
+
+
+def _histogram(pixels: np.ndarray, values: int) -> Int64[np.ndarray, "bands values"]:
+    bands = pixels.reshape(-1, pixels.shape[-1]).T
+    return np.stack([np.bincount(np.ascontiguousarray(band), minlength=values) for band in bands])
+
+
+def next_command(
+    given: argparse.Namespace, settings: ManifestSettings, source: TileSource, scale_words: Sequence[str]
+) -> str:
+    """The sweep on these pairs, with the flags that they need."""
+    words = ["python", "-m", "sweep.run", "manifest", "--data", str(given.file)]
+    default = ManifestSettings()
+    for name in ("size", "bands"):
+        if (value := getattr(settings, name)) != getattr(default, name):
+            words += [f"--data.{name}", str(value)]
+    if settings.classes:
+        words += ["--data.classes", *settings.classes]
+    if settings.noisy_classes:
+        words += ["--data.noisy-classes", *map(str, settings.noisy_classes)]
+    if settings.dense_labels != default.dense_labels:
+        words += ["--data.dense-labels", settings.dense_labels]
+    words += scale_words
+    if settings.bands != 3:
+        words += ["--augment.hue", "0"]  # a sweep refuses to turn the hue of what has none
+    if not split_counts(source).loc["train", "noisy"]:
+        words += ["--rho", "0"]
+    if given.store:
+        words += ["--store", str(given.store)]
+    if given.skip_bad:
+        words += ["--skip-bad"]
+    return shlex.join([*words, "--out", f"results/{given.file.stem}"])
+
+
+def preview(given: argparse.Namespace) -> None:
+    """Draw some pairs."""
+    from datasets.manifest import preview as manifest_preview
+
+    if not 1 <= given.pairs <= MOST_PAIRS:
+        raise InputError(f"--pairs {given.pairs}: from 1 to {MOST_PAIRS}")
+    if given.seed < 0:
+        raise InputError(f"--seed {given.seed}: must be 0 or more")
+    settings = settings_of(given)
+    listing = listing_of(given.file, settings)
+    if not listing.pairs:
+        raise listing.refusal(listing.problems)
+    if listing.problems:
+        print(f"{given.file}: {len(listing.problems)} problems, which `check` lists", file=sys.stderr)
+    chosen = manifest_preview.some(listing.pairs, given.pairs, given.seed)
+    # A store of its own, since all pairs would take minutes to read; its tiles are those of the real one.
+    with tempfile.TemporaryDirectory(prefix="manifest-preview-") as folder:
+        place = Place(store=Path(folder), skip_bad=True)
+        store = stored(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
+        for line in left_out(listing, store.left_out):
+            print(line, file=sys.stderr)
+        manifest_preview.draw(given.out, listing, store, settings.classes)
+    print(given.out)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Both commands and their options; those of the settings have a sweep's names and defaults."""
+    default = ManifestSettings()
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
+
+    def setting(name: str, kind: type, about: str, nargs: str | None = None) -> None:
+        value = getattr(default, name.replace("-", "_"))
+        shared.add_argument(f"--{name}", f"--data.{name}", type=kind, nargs=nargs, default=value, help=about)
+
+    setting("size", int, "side of the tiles that images are cut into, px (%(default)s)")
+    setting("bands", int, "bands of each image (%(default)s)")
+    setting("classes", str, "names of the classes in the order of their labels", nargs="*")
+    kinds = ("classes", "binary")
+    shared.add_argument(
+        *("--dense-labels", "--data.dense-labels"),
+        choices=kinds,
+        default=default.dense_labels,
+        help="what the dense losses tell apart: all classes, or class 0 from the rest (%(default)s)",
+    )
+    setting("noisy-classes", int, "classes of the partner's mask that make a tile noisy", nargs="*")
+
+    whole = argparse.ArgumentParser(prog="python -m datasets.manifest", description=__doc__)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    about = "read every file; list all problems, or say what there is and which command comes next"
+    command = commands.add_parser("check", parents=[shared], help=about, description=about)
+    command.add_argument("--store", type=Path, metavar="DIR", help="folder of the arrays (the user's cache)")
+    command.add_argument("--skip-bad", action="store_true", help="leave rows with problems out, and name them")
+    command.add_argument("--jobs", type=int, default=0, help="threads that read images (0: one a core)")
+    command.set_defaults(run=check)
+    about = "draw some pairs: image, partner and masks"
+    command = commands.add_parser("preview", parents=[shared], help=about, description=about)
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
+    command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="draws the pairs (%(default)s)")
+    command.set_defaults(run=preview)
+    return whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m datasets.manifest`; see `tool.run`."""
+    return cli.run(parser(), argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,290 @@
+"""What a manifest's rows name, checked by listings and headers: which pairs can be used, and all that is wrong."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+from datasets.errors import InputError, in_a_line
+from datasets.images.read import Shape, shape_of
+from datasets.manifest.table import REQUIRED, Row, read_table
+from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
+from datasets.types import SPLITS
+
+_TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """A manifest, read and checked without a look at pixels."""
+
+    path: Path
+    pairs: Sequence[PairFiles]
+    """The pairs of the rows that have no problem, in the rows' order."""
+    problems: Sequence[Problem]
+    """What is wrong with the other rows, in the rows' order."""
+    row: Mapping[str, int]
+    """Number of each pair's row, by the pair's name."""
+    counting: str
+    """What the rows' numbers are, for messages."""
+    dtype: str
+    """Of the images' pixels, `uint8` or `uint16`; empty where no image could be read."""
+    outside: float
+    """Share of the images' pixels that no tile holds, since tiles do not overlap."""
+
+    def refusal(self, problems: Iterable[Problem]) -> ProblemsError:
+        """The error that lists these problems in the rows' order."""
+        remedy = f"correct them, or leave their rows out with --skip-bad ({self.counting})"
+        return ProblemsError(self.path, self.in_rows(problems), remedy)
+
+    def in_rows(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Problems found here or by the store, each with its row, in the rows' order; those without one come last."""
+        last = max(self.row.values(), default=0) + 1
+        return sorted(map(self._placed, problems), key=lambda problem: (self.row.get(problem.pair, last), problem))
+
+    def _placed(self, problem: Problem) -> Problem:
+        if problem.pair not in self.row or problem.where.startswith("row "):
+            return problem
+        return replace(problem, where=f"row {self.row[problem.pair]}", what=f"{problem.where}: {problem.what}")
+
+
+def listed(path: Path, *, size: int, bands: int) -> Listing:
+    """Read a manifest and check each row by listings and headers.
+
+    Args:
+        path: the CSV or Parquet file.
+        size: side of a tile, px, which each image must hold.
+        bands: that each image must have.
+
+    Raises:
+        InputError: the file cannot be read, its columns are not those of a manifest, or all images have other bands.
+            What is wrong with single rows is in the listing's `problems` instead.
+    """
+    table = read_table(path)
+    # Absolute, so that a change of folder cannot change what is meant; links are not followed, for the names' sake.
+    rows = _with_names([_understood(path.parent.absolute(), row) for row in table.rows])
+    headers = _Headers()
+    _check_bands(path, {shape.bands for shape in _shapes(rows, headers)}, bands)
+    faults = {row.number: [*row.faults, *_size_faults(row, headers, size, bands)] for row in rows}
+    dtype = _usual_dtype(rows, headers)
+    for number, fault in (*_depth_faults(rows, headers, dtype), *_repeated(rows), *_leaks(rows)):
+        faults[number].append(fault)
+    problems = [
+        Problem(where=f"row {row.number}", what=in_a_line(fault, most=500), pair=row.pair.name)
+        for row in rows
+        for fault in faults[row.number]
+    ]
+    if lacking := [split for split in SPLITS if all(row.pair.split != split for row in rows)]:
+        what = f"no row has {' or '.join(lacking)}; each of {', '.join(SPLITS)} is needed"
+        problems.append(Problem(where="column split", what=what))
+    pairs = [row.pair for row in rows if not faults[row.number]]
+    return Listing(
+        path=path,
+        pairs=pairs,
+        problems=problems,
+        row={row.pair.name: row.number for row in rows},
+        counting=table.counting,
+        dtype=dtype,
+        outside=_outside(_shapes([row for row in rows if not faults[row.number]], headers), size),
+    )
+
+
+def _outside(shapes: Sequence[Shape], size: int) -> float:
+    pixels = sum(shape.height * shape.width for shape in shapes)
+    inside = sum(shape.height // size * size * (shape.width // size * size) for shape in shapes)
+    return 1 - inside / pixels if pixels else 0.0
+
+
+# --- cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A row whose cells have been understood, as far as they can be."""
+
+    number: int
+    files: Mapping[str, tuple[str, Path]]
+    """By column, each file that is named: as it is written, and where it lies."""
+    pair: PairFiles
+    faults: tuple[str, ...]
+
+    @property
+    def images(self) -> tuple[tuple[str, str, Path], ...]:
+        """Column, cell and path of the one or two images."""
+        return tuple((role, *self.files[role]) for role in ("image", "partner") if role in self.files)
+
+
+def _understood(folder: Path, row: Row) -> _Read:
+    cells = row.cells
+    faults = [row.fault] if row.fault else [f"no {name}" for name in REQUIRED if not cells[name]]
+    split = cells.get("split", "")
+    if split and split not in SPLITS:
+        faults.append(f"split {split!r}: must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+    noisy = cells.get("noisy", "").lower().removesuffix(".0")  # 1.0: pandas, where a cell of the column is empty
+    if noisy not in _TRUTH:
+        faults.append(f"noisy {cells['noisy']!r}: must be true, false, yes, no, 1, 0 or empty")
+    columns = ("image", "partner", "mask", "partner_mask")
+    files = {column: (cells[column], folder / cells[column]) for column in columns if cells.get(column)}
+    nowhere = ("", folder)
+    pair = PairFiles(
+        name=_portable(folder, cells.get("image", "")),
+        image=files.get("image", nowhere)[1],
+        partner=files.get("partner", nowhere)[1],
+        split=split,
+        group=cells.get("group", ""),
+        mask=files["mask"][1] if "mask" in files else None,
+        partner_mask=files["partner_mask"][1] if "partner_mask" in files else None,
+        noisy=_TRUTH.get(noisy),
+    )
+    return _Read(number=row.number, files=files, pair=pair, faults=tuple(faults))
+
+
+def _portable(folder: Path, cell: str) -> str:
+    """The file's path from the manifest's folder on: where that can be, the same on every machine."""
+    path = PurePath(cell)
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix() if cell else ""
+
+
+def _with_names(rows: Sequence[_Read]) -> list[_Read]:
+    """The rows, each pair with a name of its own: its image's, with the partner's if there are several."""
+    partners = Counter(image for image, _ in {(row.pair.name, row.pair.partner) for row in rows})
+    named: dict[str, _Read] = {}
+    for row in rows:
+        name = row.pair.name
+        if partners[name] > 1:
+            name = f"{name} + {PurePath(row.files.get('partner', ('-',))[0]).as_posix()}"
+        if name in named or not row.pair.name:
+            name = f"row {row.number}"
+        named[name] = replace(row, pair=replace(row.pair, name=name))
+    return list(named.values())
+
+
+# --- files
+
+
+class _Headers:
+    """Shapes of images, each header read once however many rows name the image."""
+
+    def __init__(self) -> None:
+        self.found: dict[Path, Shape | str] = {}
+
+    def of(self, path: Path) -> Shape | str:
+        """The shape, or what keeps it from being known."""
+        if path not in self.found:
+            try:
+                self.found[path] = absence(path) or shape_of(path)
+            except InputError as error:
+                self.found[path] = str(error)
+        return self.found[path]
+
+
+def _shapes(rows: Sequence[_Read], headers: _Headers) -> list[Shape]:
+    """Of all images whose headers can be read."""
+    shapes = [headers.of(path) for row in rows for _, _, path in row.images]
+    return [shape for shape in shapes if not isinstance(shape, str)]
+
+
+def _check_bands(path: Path, found: Collection[int], bands: int) -> None:
+    """Say a mistake in the settings once, not once a row."""
+    if len(found) == 1 and bands not in found:
+        (there,) = found
+        raise InputError(f"{path}: all images have {_bands(there)}, --data.bands is {bands}; give --data.bands {there}")
+
+
+def absence(path: Path) -> str:
+    """Why there is no file to be read; empty where there is one."""
+    try:
+        if path.is_file():
+            return ""
+        return "is no file" if path.exists() else "does not exist"
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        return f"cannot be read ({error.strerror})"
+
+
+def _size_faults(row: _Read, headers: _Headers, size: int, bands: int) -> Iterator[str]:
+    """What the headers tell against the files of one row."""
+    sizes = {}
+    for role, cell, path in row.images:
+        match headers.of(path):
+            case str(reason):
+                yield f"{role} {cell}: {reason}"
+            case shape:
+                sizes[role] = (shape.width, shape.height)
+                if shape.bands != bands:
+                    yield f"{role} {cell}: has {_bands(shape.bands)}, --data.bands is {bands}"
+                if min(sizes[role]) < size:
+                    yield f"{role} {cell}: is {_extent(sizes[role])}, smaller than a tile (--data.size {size})"
+    if len(set(sizes.values())) > 1:
+        yield f"partner {row.files['partner'][0]}: is {_extent(sizes['partner'])}, its image {_extent(sizes['image'])}"
+    for role, of in (("mask", "image"), ("partner_mask", "partner")):
+        if role in row.files:
+            cell, path = row.files[role]
+            for fault in _mask_faults(path, headers, of, sizes.get(of)):
+                yield f"{role} {cell}: {fault}"
+
+
+def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
+    """Absence and size alone: what values a mask has, and whether a label file fits, is seen when it is read."""
+    if path.suffix.lower() == ".json":
+        if reason := absence(path):
+            yield reason
+        return
+    match headers.of(path):
+        case str(reason):
+            yield reason
+        case shape:
+            if expected and (shape.width, shape.height) != expected:
+                yield f"is {_extent((shape.width, shape.height))}, its {of} {_extent(expected)}"
+
+
+def _usual_dtype(rows: Sequence[_Read], headers: _Headers) -> str:
+    """What most images have; of two that are as frequent, what comes first."""
+    usual = Counter(shape.dtype for shape in _shapes(rows, headers)).most_common(1)
+    return usual[0][0] if usual else ""
+
+
+def _depth_faults(rows: Sequence[_Read], headers: _Headers, dtype: str) -> Iterator[tuple[int, str]]:
+    for row in rows:
+        for role, cell, path in row.images:
+            shape = headers.of(path)
+            if not isinstance(shape, str) and shape.dtype != dtype:
+                yield row.number, f"{role} {cell}: has {_bits(shape.dtype)} a value, most images have {_bits(dtype)}"
+
+
+def _repeated(rows: Sequence[_Read]) -> Iterator[tuple[int, str]]:
+    """Pairs that are none, and pairs that were there before."""
+    before: dict[frozenset[str], int] = {}
+    for row in rows:
+        if len(row.images) < 2:
+            continue
+        both = frozenset(os.path.realpath(path) for _, _, path in row.images)
+        if len(both) == 1:
+            yield row.number, "image and partner are the same file; a pair is two images"
+        elif both in before:
+            yield row.number, f"the same two images as in row {before[both]}"
+        before.setdefault(both, row.number)
+
+
+def _leaks(rows: Sequence[_Read]) -> Iterator[tuple[int, str]]:
+    """Images of one split that are in another one too: scores on the one would tell of the other."""
+    first: dict[str, tuple[int, str]] = {}
+    for row in rows:
+        if row.pair.split not in SPLITS:
+            continue
+        for role, cell, path in row.images:
+            number, split = first.setdefault(os.path.realpath(path), (row.number, row.pair.split))
+            if split != row.pair.split:
+                yield row.number, f"{role} {cell}: is in {split} too (row {number}); a file belongs to one split"
+
+
+def _bands(number: int) -> str:
+    return f"{number} band{'s' * (number > 1)}"
+
+
+def _bits(dtype: str) -> str:
+    return f"{8 if dtype == 'uint8' else 16} bits"
+
+
+def _extent(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]} px"

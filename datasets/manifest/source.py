@@ -1,0 +1,188 @@
+"""A manifest's pairs as tiles: made once a machine, held against what the question needs of them, and described."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from datasets.errors import InputError
+from datasets.files import cache_folder
+from datasets.manifest.config import ManifestSettings
+from datasets.manifest.rows import Listing, listed
+from datasets.source import Place
+from datasets.tiles.pairs import Problem, ProblemsError
+from datasets.tiles.source import TileSource, class_pixels, fingerprint, split_counts
+from datasets.tiles.store import Cut, Store, ensure
+from datasets.types import SPLITS
+
+FEW = 100
+"""Training pairs below which a note says that they are few."""
+SHOWN = 5
+"""Left-out rows that the notes name; `check` names all."""
+
+
+def tiled(place: Place, settings: ManifestSettings) -> TileSource:
+    """The tiles of the manifest `place.root`.
+
+    Raises:
+        InputError: the file or its rows cannot be used (`ProblemsError` lists all rows), a scale is lacking, or the
+            tiles cannot answer the question (see `described`).
+    """
+    listing = listing_of(place.root, settings)
+    # Before the images are read, which may take long; `check` reads them all the same, to tell everything at once.
+    if listing.problems and not place.skip_bad:
+        raise listing.refusal(listing.problems)
+    if needs_scale(settings, listing.dtype) and not settings.mean:
+        bits = 8 if listing.dtype == "uint8" else 16
+        raise InputError(
+            f"{listing.path}: images of {settings.bands} band{'s' * (settings.bands > 1)} and {bits} bits need "
+            "--data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
+        )
+    return described(listing, settings, stored(listing, settings, place))
+
+
+def listing_of(root: Path | None, settings: ManifestSettings) -> Listing:
+    """The rows, checked by listings and headers.
+
+    Raises:
+        InputError: no file is named, or none that can be read.
+    """
+    if root is None:
+        raise InputError("manifest: name the CSV or Parquet file that lists the pairs, with --data FILE")
+    return listed(root.expanduser(), size=settings.size, bands=settings.bands)
+
+
+def needs_scale(settings: ManifestSettings, dtype: str) -> bool:
+    """Whether only the user can say what brings values to the size of 1: all but 8-bit images of three bands."""
+    return settings.bands != 3 or dtype == "uint16"
+
+
+def stored(listing: Listing, settings: ManifestSettings, place: Place, *, jobs: int = 0, quiet: bool = False) -> Store:
+    """The tiles as arrays on disk, made if they are not there; `jobs` threads read images, 0: one a core.
+
+    Raises:
+        ProblemsError: some files cannot be used, by the listing or as they were read, and none may be left out.
+        InputError: no pair can be used, or the store cannot be written.
+    """
+    if not listing.pairs and place.skip_bad:
+        first = listing.in_rows(listing.problems)[0]
+        raise InputError(f"{listing.path}: no row can be used; the first problem is {first.where}: {first.what}")
+    try:
+        return ensure(
+            listing.pairs,
+            Cut(size=settings.size, bands=settings.bands, noisy_classes=settings.noisy_classes),
+            place.store or cache_folder() / "stores",
+            root=listing.path.absolute(),  # or the same file, named in another way, would not find its store
+            problems=listing.problems,
+            skip_bad=place.skip_bad,
+            jobs=jobs,
+            quiet=quiet,
+        )
+    except ProblemsError as error:
+        raise listing.refusal(error.problems) from error
+
+
+def described(listing: Listing, settings: ManifestSettings, store: Store) -> TileSource:
+    """The tiles with their splits and classes.
+
+    Raises:
+        InputError: a split has no tile or no mask, val has no clean tile, training masks show a single class, or a mask
+            shows a label without a name.
+    """
+    _check_splits(listing, store)
+    split = np.array([SPLITS.index(name) for name in store.tiles["split"]], np.int8)
+    classes = _classes(listing, settings, store)
+    source = TileSource(
+        store=store,
+        split=split,
+        classes=classes,
+        title=f"{listing.path.name} ({len(store.pairs):,} pairs, {len(split):,} tiles of {store.size} px)",
+        notes=(),
+        fingerprint=fingerprint(store, split),
+        dense_labels=settings.dense_labels,
+        noisy_classes=settings.noisy_classes,
+        mean=settings.mean or None,
+        std=settings.std or None,
+    )
+    for split_name in SPLITS:
+        shown = np.flatnonzero(class_pixels(source, split_name))
+        if len(shown) < (2 if split_name == "train" else 1):
+            what = f"only {classes[shown[0]]}" if len(shown) else "no class"
+            raise InputError(
+                f"{listing.path}: the masks of split {split_name} show {what}, so there is nothing to tell apart; "
+                "masks hold the number of each pixel's class (255 counts as none)"
+            )
+    return replace(source, notes=tuple(_notes(listing, settings, source)))
+
+
+def _check_splits(listing: Listing, store: Store) -> None:
+    tiles = store.tiles
+    uses = {"train": "trained", "val": "validated", "test": "tested"}
+    for split, used in uses.items():
+        part = tiles[tiles["split"] == split]
+        if part.empty:
+            raise InputError(f"{listing.path}: no row of split {split} can be used; add some, or correct those it has")
+        if not (part["labelled"] != "").any():
+            raise InputError(
+                f"{listing.path}: no row of split {split} has a mask, and the probe is {used} on masks; fill in "
+                "partner_mask, or mask"
+            )
+    if tiles.loc[tiles["split"] == "val", "noisy"].all():
+        raise InputError(
+            f"{listing.path}: every tile of split val is noisy, and pretraining is validated without noise; move some "
+            "clean pairs there"
+        )
+
+
+def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tuple[str, ...]:
+    """A name for each label that any mask shows, those that only the dense losses look at among them."""
+    counts = store.image_counts + store.partner_counts
+    largest = int(np.flatnonzero(counts.any(axis=0)).max(initial=0))
+    if settings.classes and largest >= len(settings.classes):
+        row = listing.row[store.tiles["pair"].iloc[int(counts[:, largest].argmax())]]
+        raise InputError(
+            f"{listing.path}: row {row}: a mask shows class {largest}, and --data.classes names "
+            f"{len(settings.classes)} (0 to {len(settings.classes) - 1}); name all classes, or correct the mask"
+        )
+    if not settings.classes and max(settings.noisy_classes, default=0) > largest:
+        raise InputError(
+            f"--data.noisy-classes {max(settings.noisy_classes)}: no mask shows it, the largest label is {largest}; "
+            "correct it, or name all classes with --data.classes"
+        )
+    return settings.classes or tuple(f"class_{label}" for label in range(largest + 1))
+
+
+# --- what to say of it
+
+
+def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> Iterator[str]:
+    """What was left out or assumed, and what the tiles cannot tell."""
+    store = source.store
+    yield from left_out(listing, store.left_out, most=SHOWN)
+    if outside := listing.outside:
+        yield f"tiles of {store.size} px leave out {outside:.1%} of the pixels, at the right and at the bottom"
+    if number := _unsaid(listing, settings, set(store.pairs["pair"])):
+        why = "and no two masks tell" if settings.noisy_classes else "and --data.noisy-classes is not given"
+        yield f"{number:,} of {len(store.pairs):,} pairs are taken as clean: their column noisy is empty, {why}"
+    if not split_counts(source).loc["train", "noisy"]:
+        yield "no pair of split train is noisy: only --rho 0 can be run"
+    absent = [name for name, n in zip(source.classes, class_pixels(source, "train").tolist(), strict=True) if not n]
+    if absent:
+        yield f"no mask of split train shows {', '.join(absent)}"
+    if (pairs := int((store.pairs["split"] == "train").sum())) < FEW:
+        yield f"{pairs} training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)"
+
+
+def left_out(listing: Listing, problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
+    """A line for each of the first `most` problems that were skipped; None: for all."""
+    lines = [f"left out: {problem.where}: {problem.what}" for problem in listing.in_rows(problems)[:most]]
+    if len(lines) < len(problems):
+        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.manifest check` names")
+    return lines
+
+
+def _unsaid(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:
+    """Pairs of which nothing says whether they are noisy."""
+    silent = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None]
+    return sum(not (settings.noisy_classes and pair.mask and pair.partner_mask) for pair in silent)

@@ -1,0 +1,42 @@
+"""The pairing rule: rho, nu and pairing decide which two images form a positive pair (paper, IV and V-C)."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from datasets.types import Pairing
+
+
+def choose_noisy(uniform: Float[Tensor, " n"], rho: float) -> Bool[Tensor, " n"]:
+    """Which pairs of a batch are noisy, given one uniform draw in [0, 1) a pair.
+
+    Thresholding the same draws at every rho makes the noisy sets of two cells nested: a pair that is noisy at
+    rho = .25 is noisy at rho = .5 too, so that cells differ in nothing else.
+    """
+    return uniform < rho
+
+
+def shown(noisy: Bool[Tensor, " n"], pairing: Pairing) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Whether the first and the second image of each pair show the noisy partner.
+
+    A pair that is not noisy shows the clean image twice. A noisy one shows clean and noisy, or at pairing `exposure`
+    the noisy partner twice.
+    """
+    return (noisy if pairing == "exposure" else torch.zeros_like(noisy)), noisy
+
+
+def swap(
+    first: Bool[Tensor, " n"], second: Bool[Tensor, " n"], uniform: Float[Tensor, " n"]
+) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Exchange the two sides of each pair with probability one half.
+
+    Either image of a pair is "the input image I" in turn (paper, III-B): neither side is always the clean one.
+    """
+    exchange = uniform < 0.5
+    return first.where(~exchange, second), second.where(~exchange, first)
+
+
+def another(index: Int[Tensor, " n"], uniform: Float[Tensor, " n"], count: int) -> Int[Tensor, " n"]:
+    """For each of the indexed images another one of `count`, all others equally likely: a false positive's partner."""
+    step = 1 + (uniform.double() * (count - 1)).long().clamp(max=count - 2)
+    return (index + step) % count

@@ -1,0 +1,236 @@
+"""The making of a store's arrays: pairs are read in parallel and their tiles written to where they belong.
+
+It happens in a folder of its own. A making that was stopped goes on there: what the journal says is done is checked
+and not done again, and is moved where pairs before it were added or left out since.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from datasets.errors import InputError
+from datasets.images.read import Shape
+from datasets.tiles import cutting
+from datasets.tiles.arrays import Rows
+from datasets.tiles.cutting import ARRAYS, IMAGES, MASKS, PARTNER_MASKS, PARTNERS, Cut
+from datasets.tiles.journal import Journal, Note
+from datasets.tiles.pairs import PairFiles, Problem
+
+FORMAT = 1
+"""Of the journal and of finished stores; another one is made anew."""
+SPARE = 2**24  # bytes that must be free besides the arrays, for tables
+
+Plan = Mapping[str, int]  # by the name of each pair, in order of the rows: the first of its rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be made."""
+
+    pairs: Sequence[PairFiles]
+    keys: Mapping[str, str]
+    """By the name of each pair: what changes when one of its files does."""
+    cut: Cut
+    root: Path
+    """Folder below which messages name files."""
+    work: Path
+    """Folder in which it is made."""
+    jobs: int
+    """Threads."""
+    bar: bool
+    """Whether a bar shows how far it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """Arrays that hold the tiles of all pairs that could be used, perhaps with gaps between them."""
+
+    job: Job
+    rows: Rows
+    journal: Journal
+    shapes: Mapping[str, Shape]
+    """By the name of each pair that could be used."""
+    problems: Sequence[Problem]
+
+    @property
+    def dtype(self) -> str:
+        """Of the images."""
+        return self.rows.dtypes[IMAGES]
+
+    def close(self) -> list[Note]:
+        """Close the gaps and make .npy files of the arrays; the notes of all pairs, in order.
+
+        Raises:
+            OSError: the arrays cannot be written.
+            InputError: what was written is not what is there.
+        """
+        plan, number = _plan(self.job, self.shapes)
+        _arrange(self.rows, self.journal, {self.job.keys[name]: first for name, first in plan.items()}, number)
+        notes = {name: self.journal.notes[self.job.keys[name]] for name in plan}
+        for name, first in plan.items():
+            if notes[name].first != first:
+                raise InputError(f"the tiles of {name} in {self.job.work} have changed; is the disk sound? Start again")
+        self.rows.seal(number)
+        return list(notes.values())
+
+
+def fill(job: Job, shapes: Mapping[str, Shape]) -> Filled:
+    """Fill arrays in `job.work` with the tiles of the pairs of `shapes`, which `survey` gave.
+
+    Raises:
+        OSError: the arrays cannot be written.
+        InputError: there is too little space for them.
+    """
+    rows, journal = _opened(job, next(iter(shapes.values())).dtype)
+    plan, number = _plan(job, shapes)
+    _check_space(job.work, rows.needed(number) + SPARE)
+    _arrange(rows, journal, {job.keys[name]: first for name, first in plan.items()}, number)
+    problems = _read_all(job, rows, journal, shapes, plan)
+    lost = {problem.pair for problem in problems}
+    usable = {name: shape for name, shape in shapes.items() if name not in lost}
+    return Filled(job=job, rows=rows, journal=journal, shapes=usable, problems=problems)
+
+
+def arrays_of(pairs: Sequence[PairFiles]) -> tuple[str, ...]:
+    """The arrays that these pairs need: masks only where there are any."""
+    absent = set()
+    if all(pair.mask is None for pair in pairs):
+        absent.add(MASKS)
+    if all(pair.partner_mask is None for pair in pairs):
+        absent.add(PARTNER_MASKS)
+    return tuple(name for name in ARRAYS if name not in absent)
+
+
+def survey(job: Job) -> tuple[dict[str, Shape], list[Problem]]:
+    """Shapes of the pairs, by name, whose headers are in order, and what is wrong with the others."""
+    with ThreadPoolExecutor(job.jobs) as pool:
+        found = list(pool.map(lambda pair: cutting.survey(pair, job.cut, job.root), job.pairs))
+    problems = [problem for surveyed in found for problem in surveyed.problems]
+    shapes = {pair.name: surveyed.shape for pair, surveyed in zip(job.pairs, found, strict=True) if surveyed.shape}
+    if shapes:
+        ((usual, _),) = Counter(shape.dtype for shape in shapes.values()).most_common(1)
+        for pair in job.pairs:
+            if pair.name in shapes and (dtype := shapes[pair.name].dtype) != usual:
+                what = f"is {dtype}, where most images are {usual}; all must have the same depth"
+                problems.append(Problem(where=cutting.relative(pair.image, job.root), what=what, pair=pair.name))
+                del shapes[pair.name]
+    return shapes, problems
+
+
+def _opened(job: Job, dtype: str) -> tuple[Rows, Journal]:
+    """The arrays in the work folder and their journal, those of an earlier making if it was alike."""
+    arrays = arrays_of(job.pairs)
+    pixels, numbers = (job.cut.size, job.cut.size, job.cut.bands), (job.cut.size, job.cut.size)
+    rows = Rows(
+        folder=job.work,
+        shapes={name: pixels if name in (IMAGES, PARTNERS) else numbers for name in arrays},
+        dtypes={name: dtype if name in (IMAGES, PARTNERS) else "uint8" for name in arrays},
+    )
+    head = {"format": FORMAT, "dtype": dtype, "arrays": list(arrays)}  # the cut is part of each note's key
+    journal = Journal.kept(job.work / "journal.jsonl", head)
+    if journal is None:
+        shutil.rmtree(job.work, ignore_errors=True)
+        job.work.mkdir(parents=True)
+        journal = Journal.new(job.work / "journal.jsonl", head)
+    return rows, journal
+
+
+def _plan(job: Job, shapes: Mapping[str, Shape]) -> tuple[Plan, int]:
+    """Where the tiles of each pair go, in the order of the pairs, and how many there are."""
+    plan, number = {}, 0
+    for pair in job.pairs:
+        if pair.name in shapes:
+            plan[pair.name] = number
+            number += _tiles(shapes[pair.name], job.cut)
+    return plan, number
+
+
+def _tiles(shape: Shape, cut: Cut) -> int:
+    return (shape.height // cut.size) * (shape.width // cut.size)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"the tiles need {needed / 1e9:.2f} GB in {folder.parent}, where {free / 1e9:.2f} GB are free; "
+            "free some, or name a folder on another disk for them"
+        )
+
+
+def _arrange(rows: Rows, journal: Journal, plan: Mapping[str, int], number: int) -> None:
+    """Move what the journal knows to where the plan, by key, wants it; then there are exactly `number` rows."""
+    moves = [(journal.notes[key], first) for key, first in plan.items() if key in journal.notes]
+    moves = sorted(((note, first) for note, first in moves if note.first != first), key=lambda move: move[0].first)
+    down = [(note, first) for note, first in moves if first < note.first]
+    up = [(note, first) for note, first in moves if first > note.first]
+    rows.resize(max(number, rows.number()))
+    # In this order nothing is overwritten that is still to be moved, as long as the order of pairs is the same; what
+    # is overwritten all the same is found out by its digest and made again.
+    for note, first in down + up[::-1]:
+        if rows.move(note.first, first, note.tiles, note.digest):
+            journal.add(note.at(first))
+    rows.resize(number)
+
+
+def _read_all(
+    job: Job, rows: Rows, journal: Journal, shapes: Mapping[str, Shape], plan: Mapping[str, int]
+) -> list[Problem]:
+    """Write the tiles of all pairs of the plan, and say which pairs could not be read."""
+    problems: list[Problem] = []
+    pool = ThreadPoolExecutor(job.jobs)
+    futures: list[Future[Note]] = []
+    try:
+        for pair in job.pairs:
+            if pair.name in plan:
+                known = journal.notes.get(job.keys[pair.name])
+                futures.append(pool.submit(_written, job, rows, pair, shapes[pair.name], plan[pair.name], known))
+        for future in tqdm(as_completed(futures), total=len(futures), unit="pair", disable=not job.bar):
+            try:
+                note = future.result()
+            except cutting.Unusable as error:
+                problems += error.problems
+                continue
+            _noted(journal, note)
+    except BaseException:  # a full disk or Ctrl-C
+        pool.shutdown(cancel_futures=True)  # ends it now, not after all pairs
+        with suppress(OSError):  # what was finished meanwhile need not be made again
+            for future in futures:
+                if not future.cancelled() and future.exception() is None:
+                    _noted(journal, future.result())
+        raise
+    pool.shutdown()
+    return problems
+
+
+def _noted(journal: Journal, note: Note) -> None:
+    if journal.notes.get(note.key) is not note:
+        journal.add(note)
+
+
+def _written(job: Job, rows: Rows, pair: PairFiles, shape: Shape, first: int, note: Note | None) -> Note:
+    """Write the tiles of a pair from row `first` on, unless `note` is right in that they are there."""
+    across, number = shape.width // job.cut.size, _tiles(shape, job.cut)
+    there = note is not None and (note.first, note.tiles, note.across) == (first, number, across)
+    if note and there and rows.holds(first, number, note.digest):
+        return note
+    tiles = cutting.read(pair, shape, job.cut, tuple(rows.shapes), job.root)
+    rows.write(first, tiles.blocks)
+    return Note(
+        key=job.keys[pair.name],
+        first=first,
+        tiles=number,
+        across=across,
+        digest=rows.digest(tiles.blocks),
+        counts={
+            name: [{str(number): pixels for number, pixels in tile.items()} for tile in of_mask]
+            for name, of_mask in tiles.counts.items()
+        },
+        buildings=dict(tiles.buildings),
+    )

@@ -1,0 +1,157 @@
+"""Tiles of real image pairs, memory-mapped: pairs at a noisy-pairs rate by undersampling, and downstream images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
+from torch import Tensor
+
+from datasets import pairing as pairs
+from datasets.dataset import Draws, PairBatch
+from datasets.tiles.source import TileSource, class_pixels, labelled
+from datasets.tiles.splits import undersample
+from datasets.types import IGNORED, SPLITS, Pairing
+
+Numbers = Int64[np.ndarray, " n"]
+
+SPREAD = 3.0
+"""Standard deviations either way that a scaled band shows; what lies beyond is cut."""
+
+
+class Tiles:
+    """The tiles of a source, brought to a device in batches. They are the same for every seed."""
+
+    def __init__(self, source: TileSource, device: torch.device) -> None:
+        """Open the arrays; nothing is read yet."""
+        self.source, self.device = source, device
+        self.classes = source.classes
+        store = source.store
+        self._image, self._partner = store.image(), store.partner()
+        tiles = store.tiles
+        self._number = tiles["number"].to_numpy(np.int64)
+        self.noisy = tiles["noisy"].to_numpy(bool)
+        self._partner_side = (tiles["labelled"] == "partner").to_numpy(bool)
+        self._labelled = labelled(source)
+
+    def of_split(self, split: str, chosen: Bool[np.ndarray, " tiles"]) -> Numbers:
+        """The chosen tiles of a split."""
+        return np.flatnonzero((self.source.split == SPLITS.index(split)) & chosen)
+
+    def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "TilePool":
+        """As many training tiles as give the rate rho; fewer clean, or fewer noisy, ones are some of more."""
+        kinds = (self.of_split("train", ~self.noisy), self.of_split("train", self.noisy))
+        counts = undersample(len(kinds[0]), len(kinds[1]), rho)
+        chosen = [
+            kind[torch.randperm(len(kind), generator=generator).numpy()[:count]]
+            for kind, count in zip(kinds, counts, strict=True)
+        ]
+        return TilePool(data=self, tiles=np.sort(np.concatenate(chosen)), pairing=pairing)
+
+    def pairs(
+        self, tiles: Numbers, first: Bool[Tensor, " n"], second: Bool[Tensor, " n"], *, labelled: bool
+    ) -> PairBatch:
+        """Two images of each tile, each the pair's own partner where it is said, with their labels if wanted.
+
+        Each image has its own labels: the first's from its mask, the partner's from the partner's.
+        """
+        sides = [side.numpy() for side in (first, second)]
+        images = [self._show(tiles, side) for side in sides]
+        labels = [self._dense_labels(tiles, side) if labelled else None for side in sides]
+        return PairBatch(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1])
+
+    def validation_pairs(self) -> int:
+        """Clean validation tiles."""
+        return len(self.of_split("val", ~self.noisy))
+
+    def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
+        """Clean validation tiles, each image with its partner."""
+        tiles = self.of_split("val", ~self.noisy)[index.numpy()]
+        none = torch.zeros(len(index), dtype=torch.bool)
+        return self.pairs(tiles, none, ~none, labelled=labelled)
+
+    def count(self, split: str) -> int:
+        """Tiles of a split whose mask shows a class."""
+        return len(self.of_split(split, self._labelled))
+
+    def downstream(
+        self, split: str, index: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"]]:
+        """The labelled image of each tile, which is the partner where that has a mask, and its classes."""
+        tiles = self.of_split(split, self._labelled)[index.numpy()]
+        side = self._partner_side[tiles]
+        return self._show(tiles, side), self._to_device(self._masks(tiles, side))
+
+    def class_counts(self) -> Int[Tensor, " classes"]:
+        """Pixels of each class in the labelled training tiles."""
+        return torch.from_numpy(class_pixels(self.source, "train"))
+
+    def noise_pixels(self, nu: float) -> float:
+        """The mean share of noisy classes in the partners of noisy training tiles; NaN where no class is named so."""
+        noisy, classes = self.of_split("train", self.noisy), list(self.source.noisy_classes)
+        if not len(noisy) or not classes:
+            return float("nan")
+        return float(self.source.store.partner_counts[noisy][:, classes].sum(axis=1).mean() / self.source.store.size**2)
+
+    def _show(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> Float[Tensor, "n c h w"]:
+        """Images in [0, 1], of the first side or of the partner's."""
+        pixels = self._to_device(_either(self._image, self._partner, self._number[tiles], partner))
+        images = pixels.permute(0, 3, 1, 2).float()
+        if self.source.mean is None or self.source.std is None:
+            return images.div_(255)
+        mean, std = (
+            torch.tensor(values, device=self.device)[:, None, None] for values in (self.source.mean, self.source.std)
+        )
+        return images.sub_(mean).div_(2 * SPREAD * std).add_(0.5).clamp_(0, 1)
+
+    def _masks(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w"]:
+        store = self.source.store
+        if partner.all():
+            return np.take(store.partner_mask(), self._number[tiles], axis=0)
+        if not partner.any():
+            return np.take(store.mask(), self._number[tiles], axis=0)
+        return _either(store.mask(), store.partner_mask(), self._number[tiles], partner)
+
+    def _dense_labels(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> UInt8[Tensor, "n h w"]:
+        labels = self._to_device(self._masks(tiles, partner))
+        if self.source.dense_labels == "classes":
+            return labels
+        return (labels > 0).byte().masked_fill(labels == IGNORED, IGNORED)
+
+    def _to_device(self, array: Shaped[np.ndarray, "n ..."]) -> Shaped[Tensor, "n ..."]:
+        # torch computes little with 16 unsigned bits.
+        tensor = torch.from_numpy(array.astype(np.int32) if array.dtype == np.uint16 else array)
+        return tensor.to(self.device)
+
+
+def _either(
+    first: np.ndarray, second: np.ndarray, rows: Numbers, choose_second: Bool[np.ndarray, " n"]
+) -> Shaped[np.ndarray, "n ..."]:
+    """Rows of the first array, or of the second where that is chosen."""
+    found = np.empty((len(rows), *first.shape[1:]), first.dtype)
+    for array, chosen in ((first, ~choose_second), (second, choose_second)):
+        found[chosen] = array[rows[chosen]]
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TilePool:
+    """The training tiles of one cell: the rate of noisy ones is exact in the pool."""
+
+    data: Tiles
+    tiles: Numbers
+    pairing: Pairing
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
+        """The indexed tiles' pairs, and which are noisy.
+
+        Every pair is of two times; mere exposure shows a noisy tile's partner twice instead (paper, V-C).
+        """
+        tiles = self.tiles[index.numpy()]
+        noisy = torch.from_numpy(self.data.noisy[tiles])
+        twice = noisy & (self.pairing == "exposure")
+        first, second = pairs.swap(twice, torch.ones_like(noisy), draws.swap)
+        return self.data.pairs(tiles, first, second, labelled=labelled), noisy

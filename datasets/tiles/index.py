@@ -1,0 +1,183 @@
+"""The small files of a finished store: its tables, and `store.json`, which says that all of it is there."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int64
+
+from datasets.images.masks import BUILDING, DAMAGES, UNCLASSIFIED
+from datasets.tiles.build import FORMAT
+from datasets.tiles.cutting import MASKS, PARTNER_MASKS, Cut
+from datasets.tiles.journal import Note
+from datasets.tiles.pairs import PairFiles, Problem
+
+ABOUT = "store.json"
+SMALL = ("tiles.parquet", "pairs.parquet", "counts.npy")
+SUBTYPES = (BUILDING, *DAMAGES, UNCLASSIFIED)  # the order of their columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a finished store says of itself."""
+
+    format: int
+    signature: str
+    """Of the files it was made from: names, sizes, times."""
+    fingerprint: str
+    """Of what it holds."""
+    size: int
+    bands: int
+    dtype: str
+    files: Mapping[str, int]
+    """Bytes of each file besides this one."""
+    digests: Mapping[str, str]
+    """Of the content of the small ones, which all else is told by. Arrays are too large to be read again each time:
+    once a store is finished they are trusted by their size."""
+    left_out: tuple[Problem, ...]
+    """What was found wrong while its pairs were read."""
+
+
+def finish(
+    work: Path,
+    pairs: Sequence[PairFiles],
+    notes: Sequence[Note],
+    cut: Cut,
+    *,
+    signature: str,
+    dtype: str,
+    problems: Sequence[Problem],
+) -> None:
+    """Write the tables beside the arrays in `work`, and last of all `store.json`.
+
+    Args:
+        work: the folder with the arrays.
+        pairs: the pairs that are in them, in this order.
+        notes: one for each.
+        cut: how they were cut.
+        signature: of the files they were made from.
+        dtype: of the images.
+        problems: why other pairs are absent.
+    """
+    counts = np.stack([_counts(notes, name, cut) for name in (MASKS, PARTNER_MASKS)])
+    tables = {"tiles": _tiles(pairs, notes, cut, counts), "pairs": _pairs(pairs, notes)}
+    for name, table in tables.items():
+        table.to_parquet(work / f"{name}.parquet", index=False)
+    np.save(work / "counts.npy", counts)
+    files = sorted(path for path in work.iterdir() if path.suffix in (".npy", ".parquet"))
+    about = About(
+        format=FORMAT,
+        signature=signature,
+        fingerprint=_fingerprint(pairs, notes, cut, dtype),
+        size=cut.size,
+        bands=cut.bands,
+        dtype=dtype,
+        files={path.name: path.stat().st_size for path in files},
+        digests={name: _digest(work / name) for name in SMALL},
+        left_out=tuple(sorted(problems)),
+    )
+    (work / ABOUT).write_text(json.dumps(asdict(about), indent=1))
+    for path in (*files, work / ABOUT):
+        sync(path)
+
+
+def look(folder: Path) -> About | str:
+    """What the store in `folder` says of itself, or why it cannot be trusted."""
+    path = folder / ABOUT
+    if not folder.is_dir():
+        return "there is none yet"
+    try:
+        content = json.loads(path.read_text())
+        about = About(**{**content, "left_out": tuple(Problem(**problem) for problem in content["left_out"])})
+        if about.format != FORMAT:
+            return f"it has format {about.format}, not {FORMAT}"
+        for name, size in about.files.items():
+            if (found := (folder / name).stat().st_size) != size:
+                return f"{name} has {found} bytes instead of {size}"
+        for name, digest in about.digests.items():
+            if _digest(folder / name) != digest:
+                return f"{name} has another content than it had"
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return f"it is damaged ({error})"
+    return about
+
+
+def _digest(path: Path) -> str:
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk for good."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows cannot open a folder
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _counts(notes: Sequence[Note], name: str, cut: Cut) -> Int64[np.ndarray, "tiles classes"]:
+    """Pixels of each class in the masks called `name`; both kinds of mask have equally many columns."""
+    met = (int(number) for note in notes for of_mask in note.counts.values() for tile in of_mask for number in tile)
+    classes = 1 + max((*cut.noisy_classes, *met), default=0)
+    counts = np.zeros((sum(note.tiles for note in notes), classes), np.int64)
+    for note in notes:
+        for tile, of_tile in enumerate(note.counts.get(name, ())):
+            for number, pixels in of_tile.items():
+                counts[note.first + tile, int(number)] = pixels
+    return counts
+
+
+def _tiles(
+    pairs: Sequence[PairFiles], notes: Sequence[Note], cut: Cut, counts: Int64[np.ndarray, "2 tiles classes"]
+) -> pd.DataFrame:
+    which = np.repeat(np.arange(len(pairs)), [note.tiles for note in notes])
+    in_grid = np.concatenate([np.arange(note.tiles) for note in notes])
+    across = np.array([note.across for note in notes])[which]
+    image, partner = (counts[:, :, list(cut.noisy_classes)].sum(axis=2) > 0).astype(bool)
+    both = np.array([pair.mask is not None and pair.partner_mask is not None for pair in pairs])
+    given = np.array([-1 if pair.noisy is None else int(pair.noisy) for pair in pairs])[which]
+    labelled = ["partner" if pair.partner_mask else "image" if pair.mask else "" for pair in pairs]
+    return pd.DataFrame(
+        {
+            **{name: np.array([getattr(pair, of) for pair in pairs], object)[which] for name, of in NAMES.items()},
+            "top": in_grid // across * cut.size,
+            "left": in_grid % across * cut.size,
+            "noisy": np.where(given < 0, partner & ~image & both[which], given == 1),
+            "labelled": np.array(labelled, object)[which],
+            "number": np.arange(len(which)),
+        }
+    )
+
+
+NAMES = {"pair": "name", "group": "group", "split": "split"}  # columns of both tables: where they come from
+
+
+def _pairs(pairs: Sequence[PairFiles], notes: Sequence[Note]) -> pd.DataFrame:
+    met = {subtype for note in notes for subtype in note.buildings}
+    return pd.DataFrame(
+        {
+            **{name: np.array([getattr(pair, of) for pair in pairs], object) for name, of in NAMES.items()},
+            "tiles": np.array([note.tiles for note in notes], np.int64),
+            **{
+                subtype: np.array([note.buildings.get(subtype, 0) for note in notes], np.int64)
+                for subtype in SUBTYPES
+                if subtype in met
+            },
+        }
+    )
+
+
+def _fingerprint(pairs: Sequence[PairFiles], notes: Sequence[Note], cut: Cut, dtype: str) -> str:
+    said: list[Any] = [asdict(cut), dtype]
+    for pair, note in zip(pairs, notes, strict=True):
+        masks = [pair.mask is not None, pair.partner_mask is not None]
+        said.append([pair.name, pair.group, pair.split, pair.noisy, *masks, note.across, note.digest])
+    return blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()

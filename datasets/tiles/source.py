@@ -1,0 +1,142 @@
+"""Tiles of image pairs on disk, split and described: what a sweep hands to its workers. No torch here."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int8, Int64
+
+from datasets.errors import InputError
+from datasets.source import Demands
+from datasets.tiles.splits import undersample
+from datasets.tiles.store import Store
+from datasets.types import SPLITS
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TileSource:
+    """A store of tiles and what a data set says of it. Can be pickled; pixels stay on disk."""
+
+    store: Store
+    split: Int8[np.ndarray, " tiles"]
+    """Each tile's place in `SPLITS`: 0 train, 1 val, 2 test."""
+    classes: tuple[str, ...]
+    """Downstream classes in label order."""
+    title: str
+    notes: tuple[str, ...]
+    fingerprint: str
+    """16 hex digits of the content, the same on every machine."""
+    dense_labels: Literal["classes", "binary"]
+    """What the dense losses compare: the classes, or class 0 against all others."""
+    noisy_classes: tuple[int, ...] = ()
+    """Classes that make a tile noisy where its partner alone shows them; none where only the list of pairs tells."""
+    mean: tuple[float, ...] | None = None
+    """Of each band, in the files' units; None: 8-bit values 0..255 become 0..1."""
+    std: tuple[float, ...] | None = None
+    """Likewise."""
+
+    def __post_init__(self) -> None:
+        if len(self.split) != len(self.store.tiles):
+            raise ValueError(f"{len(self.split)} splits for {len(self.store.tiles)} tiles")
+        if len(self.split) and not 0 <= self.split.min() <= self.split.max() < len(SPLITS):
+            raise ValueError(f"splits from {self.split.min()} to {self.split.max()}, not 0 to {len(SPLITS) - 1}")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The folder of the arrays."""
+        return (self.store.path,)
+
+
+def fingerprint(store: Store, split: Int8[np.ndarray, " tiles"]) -> str:
+    """16 hex digits of what the tiles show and of how they are split; the same on every machine."""
+    return blake2b(store.fingerprint.encode() + split.tobytes(), digest_size=8).hexdigest()
+
+
+def split_counts(source: TileSource) -> pd.DataFrame:
+    """Tiles of each split: `tiles`, `clean`, `noisy`."""
+    noisy = source.store.tiles["noisy"].to_numpy(bool)
+    tiles, of_them = (np.bincount(source.split[which], minlength=len(SPLITS)) for which in (slice(None), noisy))
+    return pd.DataFrame({"tiles": tiles, "clean": tiles - of_them, "noisy": of_them}, index=pd.Index(SPLITS))
+
+
+def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"]:
+    """Pixels of each class in the labelled masks of a split; ignored ones count nowhere."""
+    found = source.store.class_counts[source.split == SPLITS.index(split)].sum(axis=0)
+    pixels = np.zeros(len(source.classes), np.int64)
+    pixels[: len(found)] = found
+    return pixels
+
+
+def report(source: TileSource) -> str:
+    """Two tables: the tiles of each split, and how rare the classes are in the training tiles."""
+    pixels = class_pixels(source, "train")
+    width = max(map(len, (*source.classes, "class")))
+    lines = [split_counts(source).to_string(formatters=dict.fromkeys(("tiles", "clean", "noisy"), "{:,}".format)), ""]
+    lines.append(f"{'class':<{width}}  {'training pixels':>15}  {'share':>8}  1/share")
+    for name, count in zip(source.classes, pixels.tolist(), strict=True):
+        share = count / max(1, int(pixels.sum()))
+        inverse = f"{1 / share:.2f}" if count else "none"
+        lines.append(f"{name:<{width}}  {count:>15,}  {share:>8.3%}  {inverse:>7}")
+    return "\n".join(lines)
+
+
+def labelled(source: TileSource) -> Bool[np.ndarray, " tiles"]:
+    """The tiles that the probe can learn from: one pixel at least of the mask that counts has a class."""
+    return np.asarray(source.store.class_counts.any(axis=1))
+
+
+def check(source: TileSource, demands: Demands) -> None:
+    """Refuse a grid that the tiles cannot fill.
+
+    Raises:
+        InputError: a rate asks for tiles that there are none of, a batch is larger than what it is drawn from, fewer
+            than two clean tiles validate pretraining, or the dense losses lack labels.
+    """
+    _check_pairs(source, demands)
+    masked = int((labelled(source) & (source.split == SPLITS.index("train"))).sum())
+    for flag, batch in (("probe", demands.probe_batch), ("pretrain", demands.supervised_batch)):
+        if masked < batch:
+            raise InputError(f"--{flag}.batch {batch}: {masked} training tiles have a mask; lower the batch")
+
+
+def _check_pairs(source: TileSource, demands: Demands) -> None:
+    """Refuse what contrastive losses cannot be trained on; without rates there are none."""
+    if not demands.rho:
+        return
+    if demands.labels and (lacking := unlabelled(source)):
+        raise InputError(
+            f"the dense losses compare the labels of both images, and {lacking:,} pairs to train or validate them on "
+            "lack mask or partner_mask; fill them in, or run --losses moco"
+        )
+    counts = split_counts(source)
+    (clean, clean_validating, _), (noisy, _, _) = counts["clean"].tolist(), counts["noisy"].tolist()
+    for rho in demands.rho:
+        kept = undersample(clean, noisy, rho)
+        if 0 < rho < 1 and not all(kept):
+            raise InputError(
+                f"--rho {rho:g}: {clean} clean and {noisy} noisy training tiles are too few for it (the nearest set "
+                f"has {kept[0]} and {kept[1]}); leave it out"
+            )
+        there = sum(kept)
+        if there < demands.batch:
+            raise InputError(
+                f"--pretrain.batch {demands.batch}: at rho {rho:g} there are {there} training pairs ({clean} clean and "
+                f"{noisy} noisy tiles); lower the batch, or leave the rate out"
+            )
+    if clean_validating < 2:
+        raise InputError(
+            f"split val holds {clean_validating} clean tiles, and pretraining is validated on clean ones, 2 at least: "
+            "draw another split (xBD: --data.split-seed), or add pairs"
+        )
+
+
+def unlabelled(source: TileSource) -> int:
+    """Training and clean validation pairs one of whose two masks is absent, or shows no class anywhere."""
+    counts = (source.store.image_counts, source.store.partner_counts)
+    both = pd.DataFrame({side: found.any(axis=1) for side, found in enumerate(counts)})
+    clean = ~source.store.tiles["noisy"].to_numpy(bool)
+    used = (source.split == SPLITS.index("train")) | ((source.split == SPLITS.index("val")) & clean)
+    return int((~both[used].groupby(source.store.tiles["pair"][used]).any().all(axis=1)).sum())

@@ -1,0 +1,204 @@
+"""Tiles of image pairs as arrays on disk: made once, opened at once, shared by all that read them.
+
+Of 1,024 x 1,024 px, xBD's 18,000 photographs would take minutes to decode in every cell; memory-mapped, a tile is
+there when it is looked at, and all processes of a machine share the pages.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int64
+
+from datasets.errors import InputError
+from datasets.tiles import index
+from datasets.tiles import summary as overview
+from datasets.tiles.cache import Request
+from datasets.tiles.cutting import IMAGES, MASKS, PARTNER_MASKS, PARTNERS, Cut
+from datasets.tiles.pairs import PairFiles, Problem
+
+__all__ = ["Cut", "Store", "ensure", "summary"]
+
+REMEDY = "repair or remove what they name, or leave it out with --skip-bad"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A finished store. Small, and can be pickled: a worker opens the arrays itself."""
+
+    path: Path
+    fingerprint: str
+    """16 hex digits of names, splits, groups, flags and pixels; the same on every machine."""
+    size: int
+    """Side of a tile, px."""
+    bands: int
+    dtype: str
+    """Of images and partners: `uint8` or `uint16`."""
+    left_out: tuple[Problem, ...]
+    """What was wrong with files that were skipped."""
+
+    def image(self) -> np.memmap:
+        """First images: (tiles, size, size, bands), read-only."""
+        return self._array(IMAGES)
+
+    def partner(self) -> np.memmap:
+        """Second images: (tiles, size, size, bands), read-only."""
+        return self._array(PARTNERS)
+
+    def mask(self) -> np.memmap:
+        """Classes of the first images: (tiles, size, size) uint8, read-only; 255 throughout where a pair has no mask.
+
+        Raises:
+            InputError: no pair has one.
+        """
+        return self._array(MASKS)
+
+    def partner_mask(self) -> np.memmap:
+        """Classes of the second images, like `mask`.
+
+        Raises:
+            InputError: no pair has one.
+        """
+        return self._array(PARTNER_MASKS)
+
+    @cached_property
+    def tiles(self) -> pd.DataFrame:
+        """One row a tile, in order of the arrays.
+
+        Columns: pair (its name), group, split, top and left (px, in the image), noisy, labelled (`partner`, `image`
+        or empty: the side whose mask counts), number (row of the arrays).
+        """
+        return pd.read_parquet(self.path / "tiles.parquet")
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """One row a pair: pair, group, split, tiles, and a column for each subtype of buildings (their polygons)."""
+        return pd.read_parquet(self.path / "pairs.parquet")
+
+    @property
+    def class_counts(self) -> Int64[np.ndarray, "tiles classes"]:
+        """Pixels of each class in the mask that counts; zeros where there is none. 255 is not counted.
+
+        There are as many classes as the masks or the cut's noisy classes name.
+        """
+        partner = (self.tiles["labelled"] == "partner").to_numpy(bool)
+        return np.where(partner[:, None], self.partner_counts, self.image_counts)
+
+    @property
+    def image_counts(self) -> Int64[np.ndarray, "tiles classes"]:
+        """Pixels of each class in the masks of the first images."""
+        return self._counts[0]
+
+    @property
+    def partner_counts(self) -> Int64[np.ndarray, "tiles classes"]:
+        """Pixels of each class in the masks of the second images."""
+        return self._counts[1]
+
+    @cached_property
+    def _counts(self) -> Int64[np.ndarray, "2 tiles classes"]:
+        return np.load(self.path / "counts.npy", allow_pickle=False)
+
+    @cached_property
+    def _opened(self) -> dict[str, np.memmap]:
+        return {}
+
+    def _array(self, name: str) -> np.memmap:
+        if name not in self._opened:
+            about = index.look(self.path)
+            if isinstance(about, str) or about.fingerprint != self.fingerprint:
+                reason = about if isinstance(about, str) else "it was made anew of other files"
+                raise InputError(f"the store {self.path} is not the one that was opened ({reason}); start again")
+            if f"{name}.npy" not in about.files:
+                raise InputError(f"the store {self.path} has no {name.replace('_', ' ')}: no pair came with one")
+            try:
+                self._opened[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            except ValueError as error:
+                raise InputError(
+                    f"{self.path / name}.npy is damaged ({error}): delete {self.path}, and it is made again"
+                ) from error
+        return self._opened[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without tables and arrays, which are opened again where they are needed.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def ensure(
+    pairs: Sequence[PairFiles],
+    cut: Cut,
+    folder: Path,
+    *,
+    root: Path,
+    problems: Sequence[Problem] = (),
+    skip_bad: bool = False,
+    jobs: int = 0,
+    quiet: bool = False,
+    remedy: str = REMEDY,
+) -> Store:
+    """Open the store of these pairs in `folder`, and make it first where there is none that is right.
+
+    A store is right as long as the files it was made from have the names, sizes and times that they had, and as its
+    own files have the sizes that they had. What is made shows up all at once when it is finished. One that was
+    stopped, by whatever, goes on with the same call; of several at the same time one makes it and the others wait.
+
+    Args:
+        pairs: the pairs, in the order that their tiles are to have.
+        cut: how images become tiles.
+        folder: where stores lie, each in a folder of its own by root and cut.
+        root: folder (or file) of the data: messages name files as they lie below it.
+        problems: what is already known to be wrong; a pair that is named is not read.
+        skip_bad: leave pairs with problems out instead of refusing all.
+        jobs: threads that read images; 0: as many as there are cores for this process.
+        quiet: neither messages nor a progress bar on stderr.
+        remedy: what a user can do about problems, for the message.
+
+    Raises:
+        ProblemsError: files cannot be used, all of them named, and `skip_bad` is false.
+        InputError: no pair can be used, or the store cannot be written.
+    """
+    if jobs < 0:
+        raise InputError(f"{jobs} jobs: give 1 or more, or 0 for one a core")
+    if len({pair.name for pair in pairs}) < len(pairs):
+        raise InputError(f"{root}: several pairs have the same name; give each its own")
+    lost = {problem.pair for problem in problems}
+    request = Request(
+        pairs=[pair for pair in pairs if pair.name not in lost],
+        cut=cut,
+        folder=folder.expanduser().absolute(),  # workers may run elsewhere
+        root=root,
+        problems=tuple(problems),
+        skip_bad=skip_bad,
+        jobs=jobs or _cores(),
+        quiet=quiet,
+        remedy=remedy,
+    )
+    try:
+        about = request.fulfil()
+    except OSError as error:
+        raise InputError(
+            f"the store in {error.filename or folder} cannot be written or read ({error.strerror or error}); "
+            "make room or allow writing there, or name another folder"
+        ) from error
+    return Store(
+        path=request.home,
+        fingerprint=about.fingerprint,
+        size=about.size,
+        bands=about.bands,
+        dtype=about.dtype,
+        left_out=tuple(sorted({*problems, *about.left_out})),
+    )
+
+
+def summary(store: Store) -> str:
+    """A table by group, with a total: pairs, tiles, buildings by subtype (xBD) or shares of classes, noisy tiles."""
+    subtypes = [name for name in store.pairs.columns if name in index.SUBTYPES]
+    return overview.table(store.tiles, store.pairs, store.class_counts, subtypes)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

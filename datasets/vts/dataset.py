@@ -1,0 +1,187 @@
+"""VTS: the splits, positive pairs and downstream images of the synthetic set (paper, IV-B).
+
+`python -m datasets.vts --preview FILE.png` draws the paper's Fig. 3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Integer, UInt8
+from torch import Tensor
+
+from datasets import pairing as pairs
+from datasets.dataset import Draws, PairBatch
+from datasets.types import SPLITS, Pairing
+from datasets.vts import scenes as voronoi
+from datasets.vts import textures
+from datasets.vts.config import CLASSES, VtsSettings, noisy_regions
+from datasets.vts.textures import TextureBank
+
+KEPT = 2**26
+"""Bytes of region maps that a split keeps, a byte a pixel; a larger split finds each pixel's region each time."""
+
+
+class Vts:
+    """The scenes of one seed, rendered in batches on a device when asked for."""
+
+    classes: tuple[str, ...] = CLASSES
+
+    def __init__(
+        self,
+        settings: VtsSettings,
+        bank: TextureBank,
+        stream: Callable[[str], torch.Generator],
+        device: torch.device,
+    ) -> None:
+        """Split the texture images, then describe every scene; nothing is rendered yet.
+
+        Args:
+            settings: counts, size and regions.
+            bank: the texture images.
+            stream: gives the random stream of a purpose; the same seed gives the same scenes to every cell.
+            device: where scenes are rendered.
+        """
+        self.settings = settings
+        self.device = device
+        self.canvas = voronoi.Canvas.of(bank, device)
+        entropy = int(torch.randint(2**62, (), generator=stream("texture split")))
+        split = textures.split_images(bank, np.random.default_rng(entropy))
+        self.scenes = {
+            name: voronoi.draw(getattr(settings, name), settings.regions, split[name], stream(f"scenes {name}")).to(
+                device
+            )
+            for name in SPLITS
+        }
+
+        self._regions: dict[str, Tensor] = {}
+
+    def count(self, split: str) -> int:
+        """Scenes in a split."""
+        return len(self.scenes[split])
+
+    def pairs(
+        self,
+        split: str,
+        index: Int[Tensor, " n"],
+        first_noisy: Bool[Tensor, " n"],
+        second_noisy: Bool[Tensor, " n"],
+        nu: float,
+        *,
+        labelled: bool = True,
+        noise: int = voronoi.NOISE,
+    ) -> PairBatch:
+        """Two images of each indexed scene, each clean or noisy at per-image noise `nu`; noise-free labels if wanted.
+
+        `noise` is the category that noisy regions show.
+
+        "For the dense supervised losses, we use the noise-free label for both the noise-free and the noisy images"
+        (paper, IV-B1); so do mere-exposure pairs.
+        """
+        scenes, regions = self._scenes(split, index)
+        count = noisy_regions(nu, self.settings.regions)
+        first, second = (
+            self._draw(
+                scenes, regions, voronoi.shown(scenes, (noisy * count).to(self.device, non_blocking=True), noise)
+            )
+            for noisy in (first_noisy, second_noisy)
+        )
+        labels = voronoi.label_map(scenes.classes, regions) if labelled else None
+        return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
+
+    def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "VtsPool":
+        """The training scenes, each noisy with probability rho every time it is loaded; nothing is drawn beforehand."""
+        return VtsPool(data=self, rho=rho, nu=nu, pairing=pairing)
+
+    def validation_pairs(self) -> int:
+        """Validation scenes."""
+        return self.count("val")
+
+    def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
+        """Each validation scene with itself, free of noise."""
+        clean = torch.zeros(len(index), dtype=torch.bool)
+        return self.pairs("val", index, clean, clean, 0.0, labelled=labelled)
+
+    def class_counts(self) -> Int[Tensor, " classes"]:
+        """Pixels of each class in the downstream training images."""
+        counts = torch.zeros(len(self.classes), dtype=torch.long, device=self.device)
+        for part in torch.arange(self.count("train")).split(256):
+            labels = self.downstream("train", part)[1]
+            counts += torch.bincount(labels.flatten().long(), minlength=len(self.classes))
+        return counts
+
+    def noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
+        """The class of each pixel before any region turns noisy."""
+        scenes, regions = self._scenes(split, index)
+        return voronoi.label_map(scenes.classes, regions)
+
+    def downstream(
+        self, split: str, index: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, "n h w"]]:
+        """Images and true three-class labels of the downstream task: the same for every cell of the grid."""
+        scenes, regions = self._scenes(split, index)
+        category = voronoi.shown(scenes, torch.full((len(index),), self.settings.downstream_noise, device=self.device))
+        return self._draw(scenes, regions, category), voronoi.label_map(category, regions)
+
+    def noise_pixels(self, nu: float) -> float:
+        """The realised mean share of pixels that noise covers in a noisy training image at per-image noise nu.
+
+        nu is exact in regions and holds for pixels on average only, since regions differ in size.
+        """
+        count = noisy_regions(nu, self.settings.regions)
+        covered = 0.0
+        for part in torch.arange(self.count("train")).split(256):
+            scenes, regions = self._scenes("train", part)
+            noisy = voronoi.label_map(voronoi.shown(scenes, torch.full_like(part, count, device=self.device)), regions)
+            covered += float((noisy == voronoi.NOISE).double().mean(dim=(1, 2)).sum())
+        return covered / self.count("train")
+
+    def _scenes(self, split: str, index: Int[Tensor, " n"]) -> tuple[voronoi.Scenes, Integer[Tensor, "n h w"]]:
+        """The indexed scenes and their region maps."""
+        index = index.to(self.device, non_blocking=True)
+        scenes = self.scenes[split]
+        if split in self._regions:
+            return scenes[index], self._regions[split][index]
+        size = self.settings.size
+        if len(scenes) * size**2 > KEPT or self.settings.regions > 256:
+            return scenes[index], voronoi.region_map(scenes.sites[index], size)
+        maps = [voronoi.region_map(sites, size).to(torch.uint8) for sites in scenes.sites.split(64)]
+        self._regions[split] = torch.cat(maps)
+        return scenes[index], self._regions[split][index]
+
+    def _draw(
+        self, scenes: voronoi.Scenes, regions: Integer[Tensor, "n h w"], category: Int[Tensor, "n r"]
+    ) -> Float[Tensor, "n 3 h w"]:
+        return voronoi.render(scenes, category, regions, self.canvas).float().div_(255)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VtsPool:
+    """The training pairs of one cell."""
+
+    data: Vts
+    rho: float
+    nu: float
+    pairing: Pairing
+
+    def __len__(self) -> int:
+        return self.data.count("train")
+
+    def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
+        """The indexed scenes' pairs, and which are noisy.
+
+        A false positive shows another scene, clean, under the first one's labels, for it is taken for a true pair.
+        """
+        noisy = pairs.choose_noisy(draws.noisy, self.rho)
+        sides = pairs.swap(*pairs.shown(noisy, self.pairing), draws.swap)
+        if self.pairing != "false_positive":
+            noise = voronoi.IRRELEVANT if self.pairing == "irrelevant" else voronoi.NOISE
+            return self.data.pairs("train", index, *sides, self.nu, labelled=labelled, noise=noise), noisy
+        other, clean = pairs.another(index, draws.partner, len(self)), torch.zeros_like(noisy)
+        first, second = (
+            self.data.pairs("train", index.where(~strange, other), clean, clean, 0.0, labelled=False).first
+            for strange in sides
+        )
+        labels = self.data.noise_free_labels("train", index) if labelled else None
+        return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels), noisy

@@ -1,0 +1,137 @@
+"""A VTS scene as a few numbers, and its rendering in batches at any amount of noise (paper, IV-B and Fig. 3)."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer, UInt8
+from torch import Tensor
+
+from datasets.vts.textures import TextureBank
+
+NOISE = 2  # the third category, and the third class downstream
+IRRELEVANT = 3  # noise that is no class downstream (paper, B3), where there are textures for it
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scenes:
+    """n scenes of r regions. Clean image, noisy image at any nu and labels are all rendered from these numbers."""
+
+    sites: Float[Tensor, "n r 2"]
+    """Voronoi sites (row, column), uniform in the unit square."""
+    classes: Int[Tensor, "n r"]
+    """Class of each region, 0 or 1, half of the regions each."""
+    rank: Int[Tensor, "n r"]
+    """The order in which regions turn noisy: region i is noisy where rank < number of noisy regions. One order for
+    every nu, so that noisy sets are nested."""
+    image: Int[Tensor, "n k"]
+    """Number of the texture image of each category in the bank."""
+    window: Float[Tensor, "n k 2"]
+    """Where in that texture image the window lies: share of the free play in rows and columns, in [0, 1)."""
+
+    def __len__(self) -> int:
+        return self.sites.shape[0]
+
+    def __getitem__(self, index: Int[Tensor, " m"]) -> "Scenes":
+        return Scenes(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    def to(self, device: torch.device) -> "Scenes":
+        """The same scenes on another device."""
+        return Scenes(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def draw(count: int, regions: int, images: Sequence[np.ndarray], generator: torch.Generator) -> Scenes:
+    """Describe `count` scenes; a fourth category changes nothing about the others.
+
+    Args:
+        count: number of scenes, n.
+        regions: Voronoi regions a scene, r; even.
+        images: for each of the k categories the bank's image numbers that this split may use.
+        generator: the only source of randomness.
+    """
+    shuffle = torch.rand(count, regions, generator=generator).argsort(dim=1)
+    chosen = torch.rand(count, IRRELEVANT, generator=generator)
+    sites = torch.rand(count, regions, 2, generator=generator)
+    rank = torch.rand(count, regions, generator=generator).argsort(dim=1)
+    window = torch.rand(count, IRRELEVANT, 2, generator=generator)
+    if more := len(images) - IRRELEVANT:
+        chosen = torch.cat([chosen, torch.rand(count, more, generator=generator)], dim=1)
+        window = torch.cat([window, torch.rand(count, more, 2, generator=generator)], dim=1)
+    numbers = [
+        torch.as_tensor(pool)[(chosen[:, k] * len(pool)).long().clamp_(max=len(pool) - 1)]
+        for k, pool in enumerate(images)
+    ]
+    return Scenes(
+        sites=sites,
+        classes=(shuffle >= regions // 2).long(),
+        rank=rank,
+        image=torch.stack(numbers, dim=1).long(),
+        window=window,
+    )
+
+
+def region_map(sites: Float[Tensor, "n r 2"], size: int) -> Int[Tensor, "n s s"]:
+    """The region of each pixel: the nearest site to the pixel's centre, (n, size, size)."""
+    centre = (torch.arange(size, device=sites.device) + 0.5) / size
+    # |x - s|^2 without the term in |x|^2, which is the same for every site; separable in rows and columns.
+    row, column = sites[..., 0, None], sites[..., 1, None]
+    by_row = row * row - 2 * centre * row
+    by_column = column * column - 2 * centre * column
+    # Not argmin, which takes five times as long on a CPU over any axis but the last.
+    return (by_row[..., None] + by_column[..., None, :]).min(dim=1).indices
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Canvas:
+    """The texture bank on a device, ready to fill regions with."""
+
+    pixels: UInt8[Tensor, "total 3"]
+    offset: Int[Tensor, " images"]
+    height: Int[Tensor, " images"]
+    width: Int[Tensor, " images"]
+
+    @staticmethod
+    def of(bank: TextureBank, device: torch.device) -> "Canvas":
+        """Copy the bank to the device; on the CPU its memory is shared."""
+        with warnings.catch_warnings():
+            # Ray hands arrays out read-only, and torch warns of it; nothing here ever writes to them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            pixels = torch.from_numpy(bank.pixels).to(device)
+        offset, height, width = (torch.tensor(array, device=device) for array in (bank.offset, bank.height, bank.width))
+        return Canvas(pixels=pixels, offset=offset, height=height, width=width)
+
+
+def shown(scenes: Scenes, noisy_regions: Int[Tensor, " n"], noise: int = NOISE) -> Int[Tensor, "n r"]:
+    """The category that each region shows if the first `noisy_regions` of each scene (by rank) turn to `noise`."""
+    return scenes.classes.masked_fill(scenes.rank < noisy_regions[:, None], noise)
+
+
+def label_map(category: Int[Tensor, "n r"], regions: Integer[Tensor, "n s s"]) -> UInt8[Tensor, "n s s"]:
+    """The category of each pixel: the true labels of what `render` draws, and noise-free ones without noisy regions."""
+    return category.to(torch.uint8).gather(1, regions.flatten(1).long()).view_as(regions)
+
+
+def render(
+    scenes: Scenes, category: Int[Tensor, "n r"], regions: Integer[Tensor, "n s s"], canvas: Canvas
+) -> UInt8[Tensor, "n 3 s s"]:
+    """Draw each scene: every region shows the scene's window of its category's texture image.
+
+    Args:
+        scenes: n scenes.
+        category: what each region shows, from `shown`.
+        regions: their `region_map`.
+        canvas: the textures.
+    """
+    size = regions.shape[-1]
+    height, width = canvas.height[scenes.image], canvas.width[scenes.image]
+    top = (scenes.window[..., 0] * (height - size + 1)).long()
+    left = (scenes.window[..., 1] * (width - size + 1)).long()
+    start = (canvas.offset[scenes.image] + top * width + left).gather(1, category)
+    stride = width.gather(1, category)
+    # One gather for the whole batch: each pixel reads the window of the category that its region shows.
+    flat = regions.flatten(1).long()
+    line = torch.arange(size, device=flat.device)
+    first = start.gather(1, flat).view_as(regions) + stride.gather(1, flat).view_as(regions) * line[:, None]
+    return canvas.pixels[first + line].permute(0, 3, 1, 2)

@@ -1,0 +1,168 @@
+"""From an xBD tree to its tiles: the store is made or found, training and validation are drawn."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int8
+
+from datasets.errors import InputError
+from datasets.files import cache_folder
+from datasets.source import Place
+from datasets.tiles import splits, store
+from datasets.tiles.pairs import PairFiles, Problem
+from datasets.tiles.source import TileSource, fingerprint
+from datasets.tiles.store import Cut, Store
+from datasets.types import SPLITS
+from datasets.xbd import tree
+from datasets.xbd.config import CLASSES, DAMAGED, SIDE, XbdSettings, index
+
+VAL_SHARE = 0.3
+"""Of the tiles (or images) of train and tier3: 11,002 of xBD's 36,672 tiles (paper, IV-A)."""
+FEW = 100
+"""Image pairs below which results are for trying things out."""
+MANY = 50_000
+"""Tiles above which a sweep is told that they are many: xBD has 40,404 of 512 px, and 16 times as many of 128."""
+SHOWN = 10
+"""Left-out files that the notes name; `prepare` names all."""
+REMEDY = "repair or unpack these again, or leave them out with --skip-bad"
+
+
+def load(settings: XbdSettings, place: Place, *, jobs: int = 0, quiet: bool = False) -> TileSource:
+    """The tiles of an xBD tree, split into training, validation and test.
+
+    Args:
+        settings: how to cut and to split.
+        place: where the tree lies and where the arrays go.
+        jobs: threads that decode images; 0: one a core.
+        quiet: say nothing while they do.
+
+    Raises:
+        InputError: there is no xBD tree, files of it cannot be used (all are named), or a split would be empty.
+    """
+    root = tree.checked(place.root)
+    pairs, problems = index(root, settings)
+    if place.skip_bad or not problems:  # otherwise the store refuses, and names all problems at once
+        enough(root, {pair.split for pair in pairs})
+    made = bring(pairs, problems, settings, root, place.store, skip_bad=place.skip_bad, jobs=jobs, quiet=quiet)
+    enough(root, set(made.tiles["split"]))
+    split = draw(made.tiles, split_by=settings.split_by, seed=settings.split_seed)
+    if not (split == SPLITS.index("train")).any():
+        raise InputError(f"{root}: too few pairs in train and tier3 for a training and a validation set; add some")
+    return TileSource(
+        store=made,
+        split=split,
+        classes=CLASSES,
+        title=title(made),
+        notes=(*cautions(settings, made), *left_out(made.left_out, most=SHOWN)),
+        fingerprint=fingerprint(made, split),
+        dense_labels="binary",
+        noisy_classes=DAMAGED,
+    )
+
+
+def bring(
+    pairs: list[PairFiles],
+    problems: list[Problem],
+    settings: XbdSettings,
+    root: Path,
+    folder: Path | None,
+    *,
+    skip_bad: bool,
+    jobs: int = 0,
+    quiet: bool = False,
+) -> Store:
+    """The store of these pairs of a tree, found or made in `folder` (None: the user's cache).
+
+    Raises:
+        InputError: there are problems and none may be skipped, or no pair is left, or a mask holds unknown classes.
+    """
+    made = store.ensure(
+        pairs,
+        Cut(size=settings.size, bands=settings.bands, noisy_classes=DAMAGED, unclassified=settings.unclassified),
+        folder or cache_folder() / "stores",
+        root=root,
+        problems=problems,
+        skip_bad=skip_bad,
+        jobs=jobs,
+        quiet=quiet,
+        remedy=REMEDY,
+    )
+    found = made.class_counts.shape[1]
+    if found > len(CLASSES):
+        raise InputError(
+            f"{root}: a file in targets/ holds class {found - 1} and xBD's are 0 to {len(CLASSES) - 1}; use the "
+            "polygons (--data.masks polygons)"
+        )
+    return made
+
+
+def draw(tiles: pd.DataFrame, *, split_by: str, seed: int) -> Int8[np.ndarray, " tiles"]:
+    """Each tile's place in `SPLITS`; those without a split become training or validation, stratified by disaster.
+
+    The draw depends on `seed` and on the names, groups and order of the tiles: "The validation set always contains
+    the same 11 002 image pairs" (paper, IV-A).
+    """
+    split = np.array([SPLITS.index(name) if name else 0 for name in tiles["split"]], np.int8)
+    drawn = (tiles["split"] == "").to_numpy(bool)
+    split[drawn] = validation(tiles[drawn], split_by=split_by, seed=seed)
+    return split
+
+
+def validation(rows: pd.DataFrame, *, split_by: str, seed: int) -> Bool[np.ndarray, " rows"]:
+    """Which rows validate: .3 of them, or all rows of .3 of the images.
+
+    Args:
+        rows: tiles or whole pairs, with the columns `pair` and `group`.
+        split_by: `tile` or `image`.
+        seed: of the draw.
+    """
+    generator = np.random.default_rng(seed)
+    if split_by == "image":
+        return splits.grouped(rows["pair"].tolist(), rows["group"].tolist(), VAL_SHARE, generator)
+    return splits.stratified(rows["group"].to_numpy(str), VAL_SHARE, generator)
+
+
+def title(made: Store) -> str:
+    """What the tiles are, such as `xBD (19 disasters, 9,168 + 933 image pairs)`: train and tier3, then test."""
+    test = int((made.pairs["split"] == "test").sum())
+    disasters = made.pairs["group"].nunique()
+    number = f"{disasters} disaster{'s' if disasters > 1 else ''}"
+    return f"xBD ({number}, {len(made.pairs) - test:,} + {test:,} image pairs)"
+
+
+def cautions(settings: XbdSettings, made: Store) -> list[str]:
+    """What results must not be taken for, and pixels that the size of the tiles leaves out."""
+    lines = []
+    if len(made.pairs) < FEW:
+        lines.append(
+            f"{len(made.pairs)} image pairs are far too few (the paper has 9,168 + 933): scores on them say nothing"
+        )
+    if len(made.tiles) > MANY:
+        lines.append(f"{len(made.tiles):,} tiles: each cell looks at all that validate and test, which takes long")
+    if rest := SIDE % settings.size:
+        lines.append(f"tiles of {settings.size} px leave {rest} px of each image out, at the right and at the bottom")
+    return lines
+
+
+def left_out(problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
+    """A line for each of the first `most` problems that were skipped; None: for all."""
+    lines = [f"left out: {problem.where}: {problem.what}" for problem in problems[:most]]
+    if len(lines) < len(problems):
+        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.xbd prepare` names")
+    return lines
+
+
+def enough(root: Path, found: Collection[str]) -> None:
+    """Refuse a tree without training or without test pairs, given the splits of its pairs.
+
+    Raises:
+        InputError: says which folder lacks them.
+    """
+    for split, folders, purpose in (("", "train or tier3", "train on"), ("test", "test", "test on")):
+        if split not in found:
+            raise InputError(
+                f"{root}: no pair in {folders} can be used, so there is nothing to {purpose}; unpack xBD "
+                f"({tree.SITE}) so that it is {tree.LAYOUT}"
+            )

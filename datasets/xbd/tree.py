@@ -1,0 +1,200 @@
+"""xBD as it is unpacked: which pairs a tree holds, and what is wrong with it. Folders are listed, no file is opened."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datasets.errors import InputError
+from datasets.tiles.pairs import PairFiles, Problem
+
+SPLIT_OF = {"train": "", "tier3": "", "test": "test"}
+"""The folders that are read and the split of their pairs; empty: training or validation, to be drawn. `hold`, the
+challenge's second test set, is not read: the paper tests on `test`."""
+Side = Literal["pre", "post"]
+SIDES: tuple[Side, ...] = ("pre", "post")
+Masks = Literal["polygons", "targets"]
+
+NAME = re.compile(r"(?P<disaster>[^_]+)_(?P<number>\d{8})_(?P<side>pre|post)_disaster")
+CHALLENGE = re.compile(r"(?P<split>test|hold)_(?P<side>pre|post)_\d{5}(_target)?")
+PATTERN = "<disaster>_<8 digits>_{pre,post}_disaster"
+LAYOUT = f"{{train,tier3,test}}/{{images,labels}}/{PATTERN}.{{png,json}}"
+SITE = "https://xview2.org"
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The files of one folder that are named as xBD names them."""
+
+    folder: str
+    """Relative to the root, such as `train/images`."""
+    suffix: str
+    """What follows the pattern, such as `.png`."""
+    there: dict[str, set[Side]]
+    """The sides there are of each pair, by the pair's name `<disaster>_<8 digits>`."""
+
+    def path(self, pair: str, side: Side) -> str:
+        """Where the file of a pair lies, relative to the root, whether it is there or not."""
+        return f"{self.folder}/{pair}_{side}_disaster{self.suffix}"
+
+    def has(self, pair: str, side: Side) -> bool:
+        """Whether it is there."""
+        return side in self.there.get(pair, ())
+
+
+def read(root: Path | None, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
+    """The pairs of an xBD tree that are complete, sorted by name, and everything that is wrong with its names.
+
+    Args:
+        root: folder that holds `train`, `tier3` and `test`, or some of them.
+        masks: `polygons`: the label files; `targets`: the images in `targets` where a folder has them.
+
+    Raises:
+        InputError: there is no xBD tree at `root`, or no targets where they are asked for.
+    """
+    folder = checked(root)
+    if masks == "targets" and not any((folder / split / "targets").is_dir() for split in SPLIT_OF):
+        raise InputError(f"{folder} has no folder targets: use the polygons (--data.masks polygons)")
+    found = [_read_split(folder, split, masks) for split in SPLIT_OF if (folder / split).is_dir()]
+    pairs, twice = _once(folder, [pair for complete, _ in found for pair in complete])
+    problems = [*twice, *(problem for _, wrong in found for problem in wrong)]
+    return sorted(pairs, key=lambda pair: pair.name), sorted(problems)
+
+
+def checked(root: Path | None) -> Path:
+    """The root, if an xBD tree is there.
+
+    Raises:
+        InputError: says where xBD is downloaded and how it lies.
+    """
+    download = f"xBD is downloaded from {SITE} after registering there; unpacked, it is {LAYOUT}"
+    if root is None:
+        raise InputError(f"xbd: name the folder of the data with --data-root FOLDER; {download}")
+    if not root.is_dir():
+        raise InputError(f"{root} {'is a file' if root.exists() else 'does not exist'}; {download}")
+    if any((root / split / "images").is_dir() for split in SPLIT_OF):
+        return root
+    if (root / "images").is_dir():
+        raise InputError(f"{root} is one folder of a tree: name the folder above it; {download}")
+    inside = [path for path in sorted(root.iterdir()) if any((path / split / "images").is_dir() for split in SPLIT_OF)]
+    if inside:
+        raise InputError(f"{root} is no xBD tree, but {inside[0]} is: name that folder")
+    raise InputError(f"{root} is no xBD tree; {download}")
+
+
+def _read_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
+    """The complete pairs of one folder, and what is wrong there."""
+    images, strange_images = _files(root, f"{split}/images", ".png", PICTURES)
+    labels, strange_labels = _files(root, f"{split}/labels", ".json", (".json",))
+    shown: Files = labels
+    strange_targets: list[Problem] = []
+    if masks == "targets" and (root / split / "targets").is_dir():
+        shown, strange_targets = _files(root, f"{split}/targets", "_target.png", PICTURES)
+    problems = [*strange_images, *strange_labels, *strange_targets]
+    for files in (images, shown):
+        if not (root / files.folder).is_dir() and (images.there or labels.there):  # one line, not one for each file
+            missing = Problem(where=files.folder, what=f"is missing, so no pair of {split} can be used; unpack it too")
+            return [], [*problems, missing]
+    pairs = []
+    for pair in images.there:
+        wrong = [*_missing_images(images, pair), *_missing_masks(images, shown, pair)]
+        problems += wrong
+        if not wrong:
+            pairs.append(_pair_files(root, split, images, shown, pair))
+    return pairs, [*problems, *_missing_both(images, labels)]
+
+
+def _files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) -> tuple[Files, list[Problem]]:
+    """List a folder, if it is there; files that end `alike` but are not named as xBD names them become problems."""
+    there: dict[str, set[Side]] = defaultdict(set)
+    challenge, problems = [], []
+    path = root / folder
+    for name in sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ():
+        if name.startswith(".") or not name.lower().endswith(alike):
+            continue
+        match = NAME.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
+        if match:
+            there[f"{match['disaster']}_{match['number']}"].add("pre" if match["side"] == "pre" else "post")
+        elif CHALLENGE.fullmatch(Path(name).stem):
+            challenge.append(name)
+        else:
+            problems.append(
+                Problem(where=f"{folder}/{name}", what=f"is not named {PATTERN}{suffix}; rename or remove it")
+            )
+    if challenge:  # one line, since there are a thousand or none
+        what = (
+            f"is named as in the xView2 challenge ({len(challenge):,} files here are), and no labels belong to such "
+            f"names: download the current release from {SITE}"
+        )
+        problems.append(Problem(where=f"{folder}/{challenge[0]}", what=what))
+    return Files(folder=folder, suffix=suffix, there=dict(there)), problems
+
+
+def _pair_files(root: Path, split: str, images: Files, shown: Files, pair: str) -> PairFiles:
+    return PairFiles(
+        name=pair,
+        image=root / images.path(pair, "pre"),
+        partner=root / images.path(pair, "post"),
+        split=SPLIT_OF[split],
+        group=pair.rpartition("_")[0],
+        mask=root / shown.path(pair, "pre"),
+        partner_mask=root / shown.path(pair, "post"),
+    )
+
+
+def _missing_images(images: Files, pair: str) -> list[Problem]:
+    """Which of a pair's two images is missing."""
+    return [
+        Problem(
+            where=images.path(pair, side),
+            what="is missing, but the other image of the pair is there; unpack it too or remove that",
+            pair=pair,
+        )
+        for side in SIDES
+        if not images.has(pair, side)
+    ]
+
+
+def _missing_masks(images: Files, shown: Files, pair: str) -> list[Problem]:
+    """Which of a pair's images have no labels."""
+    return [
+        Problem(
+            where=shown.path(pair, side),
+            what=f"is missing, but {images.path(pair, side)} is there; unpack it too",
+            pair=pair,
+        )
+        for side in SIDES
+        if images.has(pair, side) and not shown.has(pair, side)
+    ]
+
+
+def _missing_both(images: Files, labels: Files) -> list[Problem]:
+    """Labels of pairs that have no image at all."""
+    return [
+        Problem(
+            where=labels.path(pair, side),
+            what=f"labels {images.path(pair, side)}, which is missing; unpack it too or remove the label",
+        )
+        for pair in labels.there.keys() - images.there.keys()
+        for side in SIDES
+        if labels.has(pair, side)
+    ]
+
+
+def _once(root: Path, pairs: list[PairFiles]) -> tuple[list[PairFiles], list[Problem]]:
+    """The pairs without those that lie in two folders: such a pair would be trained on and tested on at once."""
+    places: dict[str, list[PairFiles]] = defaultdict(list)
+    for pair in pairs:
+        places[pair.name].append(pair)
+    problems = [
+        Problem(where=_where(root, other), what=f"is also at {_where(root, found[0])}; keep one of them", pair=name)
+        for name, found in places.items()
+        for other in found[1:]
+    ]
+    return [found[0] for found in places.values() if len(found) == 1], problems
+
+
+def _where(root: Path, pair: PairFiles) -> str:
+    return pair.image.relative_to(root).as_posix()

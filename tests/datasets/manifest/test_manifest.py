@@ -1,0 +1,198 @@
+"""A manifest becomes tiles whose pixels, splits and classes are those that were listed, or one line says why not."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.errors import InputError
+from datasets.manifest.config import ManifestSettings, read
+from datasets.source import Place
+from tests import fake_xbd
+from tests.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, sound
+from tests.real import real
+
+FIXTURES = (data, own_store)  # pytest finds them by their names
+SCALED = {"mean": (100.0,), "std": (50.0,)}
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"size": 7}, "--data.size 7"),
+        ({"bands": 0}, "--data.bands 0: 1 to 13"),
+        ({"bands": 14}, "--data.bands 14: 1 to 13"),
+        ({"classes": ("one",)}, "--data.classes: 2 to 255 names"),
+        ({"classes": ("a b", "c")}, "--data.classes 'a b'"),
+        ({"classes": ("macro", "c")}, "--data.classes 'macro'"),
+        ({"classes": ("a", "a")}, "--data.classes a a: repeats"),
+        ({"noisy_classes": (255,)}, "--data.noisy-classes 255: classes are 0 to 254"),
+        ({"noisy_classes": (-1,)}, "--data.noisy-classes -1"),
+        ({"noisy_classes": (1, 1)}, "--data.noisy-classes 1 1: repeats"),
+        ({"classes": ("a", "b"), "noisy_classes": (2,)}, "--data.noisy-classes 2: classes are 0 to 1"),
+        ({"mean": (1.0, 2.0), "std": (1.0, 2.0)}, "--data.mean: 2 values for 3 bands"),
+        ({"mean": (1.0, 2.0, 3.0)}, "--data.mean and --data.std belong together"),
+        ({"mean": (1.0,) * 3, "std": (1.0, 0.0, 1.0)}, "--data.std 1.0 0.0 1.0: must be above 0"),
+        ({"mean": (1.0,) * 3, "std": (1.0, float("nan"), 1.0)}, "--data.std 1.0 nan 1.0"),
+    ],
+)
+def test_settings_that_make_no_tiles_are_refused_by_their_flag(given: dict, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        ManifestSettings(**given)
+    assert message in line(error)
+
+
+def test_neither_settings_nor_loading_need_torch(data: Path) -> None:
+    path = listed(data.parent / "pairs.csv", sound(data.parent))
+    code = (
+        "import sys; from pathlib import Path; from datasets.manifest import ManifestSettings;"
+        "from datasets.source import Place;"
+        f"ManifestSettings(size=16).load(Place(root=Path({str(path)!r})));"
+        "sys.exit(' '.join({'torch', 'ray', 'mlflow'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# --- what is listed is what is loaded
+
+
+@pytest.mark.parametrize("manifest", ["pairs.csv", "pairs.parquet"])
+@pytest.mark.parametrize(
+    ("bands", "dtype", "ending"),
+    [
+        (1, "uint8", ".png"),
+        (3, "uint8", ".tif"),
+        (3, "uint16", ".png"),
+        (1, "uint16", ".png"),
+        (4, "uint16", ".tiff"),
+        (13, "uint16", ".tif"),
+        (13, "uint8", ".tif"),
+    ],
+)
+def test_tiles_are_the_pixels_of_the_files(data: Path, manifest: str, bands: int, dtype: str, ending: str) -> None:
+    path = listed(data / manifest, sound(data, bands=bands, dtype=dtype, ending=ending))
+    scaled = {name: values * bands for name, values in SCALED.items()}
+    source = load(path, ManifestSettings(size=16, bands=bands, **scaled))
+    tiles, image, partner = source.store.tiles, source.store.image(), source.store.partner()
+    assert image.dtype == partner.dtype == dtype
+    assert len(image) == 4 * len(SPLITS)
+    for number, split in enumerate(SPLITS):
+        rows = tiles[tiles["pair"] == f"before/{number}{ending}"]
+        assert set(rows["split"]) == {split}
+        assert rows["noisy"].tolist() == [number % 2 == 0] * 4
+        for row in rows.itertuples():
+            window = np.s_[row.top : row.top + 16, row.left : row.left + 16]
+            np.testing.assert_array_equal(image[row.number], pixels(2 * number, 32, bands, dtype)[window])
+            np.testing.assert_array_equal(partner[row.number], pixels(2 * number + 1, 32, bands, dtype)[window])
+    assert [("train", "val", "test")[place] for place in source.split] == tiles["split"].tolist()
+    assert source.classes == ("class_0", "class_1", "class_2")
+    assert (source.mean, source.std) == (scaled["mean"], scaled["std"])
+
+
+def test_jpegs_are_read_and_need_no_scale(data: Path) -> None:
+    source = load(listed(data / "pairs.csv", sound(data, ending=".jpg")))
+    assert source.store.dtype == "uint8"
+    assert source.mean is None
+    assert source.std is None
+
+
+def test_csv_parquet_and_absolute_paths_hold_the_same_content(data: Path, tmp_path: Path) -> None:
+    rows = sound(data)
+    absolute = [{**row, "image": str(data / row["image"]), "mask": str(data / row["mask"])} for row in rows]
+    other = [{**row, "split": "val" if row["split"] == "test" else "test"} for row in rows[3:]]
+    sources = [
+        load(listed(data / "pairs.csv", rows)),
+        load(listed(data / "pairs.parquet", rows)),
+        load(listed(data / "absolute.csv", absolute)),
+        load(listed(data / "other.csv", rows[:3] + other)),
+    ]
+    data.rename(tmp_path / "moved")
+    sources.append(load(tmp_path / "moved" / "pairs.csv"))
+    assert len({source.fingerprint for source in sources}) == 2
+    assert sources[3].fingerprint != sources[0].fingerprint
+    assert all(pickle.loads(pickle.dumps(source)).fingerprint == source.fingerprint for source in sources)
+
+
+def test_tiles_are_made_once_however_the_file_is_named(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = listed(data / "pairs.csv", sound(data))
+    load(path)
+    assert "making the store" in capsys.readouterr().err
+    monkeypatch.chdir(data)
+    load(Path("pairs.csv"))
+    assert capsys.readouterr().err == ""
+
+
+def test_noisy_is_read_in_every_way_it_may_be_written(data: Path) -> None:
+    words = ("TRUE", "no", "1.0", "0", "Yes", "")
+    rows = [{**row, "noisy": word} for row, word in zip(sound(data), words, strict=True)]
+    pairs, problems = read(listed(data / "pairs.csv", rows), SMALL)
+    assert [pair.noisy for pair in pairs] == [True, False, True, False, True, None]
+    assert not problems
+
+
+def test_noise_by_masks_is_of_single_tiles_where_the_column_is_empty(data: Path) -> None:
+    rows = [{**row, "noisy": ""} for row in sound(data)]
+    rows[0]["noisy"] = "no"  # what is said wins over the masks
+    del rows[4]["mask"]  # what a mask might have shown nobody knows
+    for row in rows:
+        row.setdefault("mask", "")
+    source = load(listed(data / "pairs.csv", rows), replace(SMALL, noisy_classes=(2,)))
+    tiles = source.store.tiles
+    noisy = tiles[tiles["noisy"]]
+    assert noisy["pair"].unique().tolist() == ["before/2.png"]
+    assert set(noisy["left"]) == {16}  # only the right half of the mask is class 2
+    assert any("1 of 6 pairs are taken as clean" in note for note in source.notes)
+
+
+def test_xbd_label_files_are_masks(data: Path) -> None:
+    rows = sound(data)
+    for number, row in enumerate(rows):
+        damage = "destroyed" if row["noisy"] == "yes" else "no-damage"
+        fake_xbd.label(data / f"{number}_pre.json", [(fake_xbd.HOUSE, None)], 32)
+        fake_xbd.label(data / f"{number}_post.json", [(fake_xbd.HOUSE, damage)], 32)
+        row |= {"mask": f"{number}_pre.json", "partner_mask": f"{number}_post.json", "noisy": ""}
+    source = load(listed(data / "pairs.csv", rows), ManifestSettings(size=32, noisy_classes=(2, 3, 4)))
+    assert source.store.tiles["noisy"].tolist() == [True, False] * 3
+    assert source.store.class_counts[0].tolist() == [32 * 32 - 80, 0, 0, 0, 80]
+
+
+# --- what is said
+
+
+def test_notes_say_what_the_pairs_cannot_tell(data: Path) -> None:
+    rows = [{**row, "noisy": ""} for row in sound(data, side=40)]
+    source = load(listed(data / "pairs.csv", rows))
+    assert source.notes == (
+        "tiles of 16 px leave out 36.0% of the pixels, at the right and at the bottom",
+        "6 of 6 pairs are taken as clean: their column noisy is empty, and --data.noisy-classes is not given",
+        "no pair of split train is noisy: only --rho 0 can be run",
+        "3 training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)",
+    )
+    assert source.title == "pairs.csv (6 pairs, 24 tiles of 16 px)"
+
+
+# --- real photographs
+
+
+@pytest.mark.realdata
+def test_a_manifest_of_xbd_is_xbd(tmp_path: Path) -> None:
+    from datasets.xbd import __main__, config
+
+    root, path = real("xbd"), tmp_path / "xbd.csv"
+    assert __main__.main(["manifest", str(root), "--out", str(path)]) == 0
+    settings = ManifestSettings(size=512, classes=config.CLASSES, noisy_classes=config.DAMAGED, dense_labels="binary")
+    listed_tiles = load(path, settings).store
+    official = config.XbdSettings().load(Place(root=root)).store
+    for name in ("image", "partner", "mask", "partner_mask"):
+        assert sorted(map(bytes, getattr(listed_tiles, name)())) == sorted(map(bytes, getattr(official, name)()))
+    assert listed_tiles.tiles["noisy"].sum() == official.tiles["noisy"].sum()

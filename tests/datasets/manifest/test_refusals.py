@@ -1,0 +1,166 @@
+"""Pairs that cannot answer the question, or fill a grid, are refused in one line that says what to do."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.errors import InputError
+from datasets.manifest.config import ManifestSettings
+from datasets.source import Demands, Place
+from datasets.tiles.source import labelled
+from tests.fake_pairs import SMALL, Rows, data, line, listed, load, own_store, save, sound
+
+FIXTURES = (data, own_store)  # pytest finds them by their names
+
+
+def test_a_wrong_number_of_bands_is_said_once(data: Path) -> None:
+    path = listed(data / "pairs.csv", sound(data, bands=1))
+    with pytest.raises(InputError, match=r"all images have 1 band.*give --data\.bands 1") as error:
+        load(path)
+    line(error)
+
+
+@pytest.mark.parametrize(("bands", "dtype", "ending"), [(1, "uint8", ".png"), (3, "uint16", ".png")])
+def test_a_scale_that_nobody_can_guess_must_be_given(data: Path, bands: int, dtype: str, ending: str) -> None:
+    path = listed(data / "pairs.csv", sound(data, bands=bands, dtype=dtype, ending=ending))
+    with pytest.raises(InputError, match=r"--data\.mean and --data\.std.*datasets\.manifest check") as error:
+        load(path, ManifestSettings(size=16, bands=bands))
+    line(error)
+
+
+def whole_no_masks(data: Path, rows: Rows) -> str:
+    for row in rows:
+        if row["split"] == "val":
+            row["mask"] = row["partner_mask"] = ""
+    return "no row of split val has a mask, and the probe is validated on masks"
+
+
+def whole_no_clean_validation(data: Path, rows: Rows) -> str:
+    for row in rows:
+        row["noisy"] = "yes"
+    return "every tile of split val is noisy"
+
+
+def whole_one_class(data: Path, rows: Rows) -> str:
+    for row in rows:
+        if row["split"] == "train":
+            for column in ("mask", "partner_mask"):
+                save(data / row[column], np.ones((32, 32), np.uint8))
+    return "the masks of split train show only class_1"
+
+
+def whole_nothing_counts(data: Path, rows: Rows) -> str:
+    for row in rows:
+        if row["split"] == "train":
+            save(data / row["partner_mask"], np.full((32, 32), 255, np.uint8))
+    return "the masks of split train show no class"
+
+
+def whole_nothing_to_test(data: Path, rows: Rows) -> str:
+    save(data / rows[-1]["partner_mask"], np.full((32, 32), 255, np.uint8))
+    return "the masks of split test show no class"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [whole_no_masks, whole_no_clean_validation, whole_one_class, whole_nothing_counts, whole_nothing_to_test],
+)
+def test_pairs_that_cannot_answer_the_question_are_refused(data: Path, change: Callable[[Path, Rows], str]) -> None:
+    rows = sound(data)
+    message = change(data, rows)
+    with pytest.raises(InputError) as error:
+        load(listed(data / "pairs.csv", rows))
+    assert message in line(error)
+
+
+def test_labels_without_a_name_are_refused_with_the_row_that_shows_them(data: Path) -> None:
+    rows = sound(data)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[5, 5] = 7  # also where only the dense losses look
+    save(data / rows[4]["mask"], mask)
+    path = listed(data / "pairs.csv", rows)
+    with pytest.raises(
+        InputError, match=r"row 6: a mask shows class 7, and --data\.classes names 3 \(0 to 2\)"
+    ) as error:
+        load(path, replace(SMALL, classes=("ground", "house", "ruin")))
+    line(error)
+    assert load(path).classes[-1] == "class_7"
+
+
+def test_noisy_classes_that_no_mask_shows_are_refused(data: Path) -> None:
+    path = listed(data / "pairs.csv", sound(data))
+    with pytest.raises(InputError, match=r"--data\.noisy-classes 3: no mask shows it, the largest label is 2") as error:
+        load(path, replace(SMALL, noisy_classes=(3,)))
+    line(error)
+    named = replace(SMALL, noisy_classes=(3,), classes=("a", "b", "c", "d"))
+    assert "no mask of split train shows d" in load(path, named).notes
+
+
+def test_no_file_is_named(data: Path) -> None:
+    with pytest.raises(InputError, match="--data FILE") as error:
+        SMALL.load(Place())
+    line(error)
+
+
+DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=4, supervised_batch=0, probe_batch=4)
+
+
+@pytest.mark.parametrize(
+    ("demands", "message"),
+    [
+        ({"batch": 5}, "--pretrain.batch 5: at rho 0 there are 4 training pairs (4 clean and 8 noisy tiles)"),
+        ({"batch": 9, "rho": (1.0,)}, "--pretrain.batch 9: at rho 1 there are 8 training pairs"),
+        ({"probe_batch": 13}, "--probe.batch 13: 12 training tiles have a mask"),
+        ({"supervised_batch": 13}, "--pretrain.batch 13: 12 training tiles have a mask"),
+        ({"rho": (0.05,)}, "--rho 0.05: 4 clean and 8 noisy training tiles are too few for it"),
+    ],
+)
+def test_a_grid_that_the_tiles_cannot_fill_is_refused(data: Path, demands: dict, message: str) -> None:
+    source = load(listed(data / "pairs.csv", sound(data)))
+    SMALL.check(source, DEMANDS)
+    with pytest.raises(InputError) as error:
+        SMALL.check(source, replace(DEMANDS, **demands))
+    assert message in line(error)
+
+
+@pytest.mark.parametrize("row", [0, 3])  # one that trains; a clean one that validates
+def test_dense_losses_need_both_masks_of_every_pair_they_see(data: Path, row: int) -> None:
+    rows = sound(data)
+    rows[row]["mask"] = ""
+    source = load(listed(data / "pairs.csv", rows))
+    SMALL.check(source, replace(DEMANDS, labels=False))
+    with pytest.raises(InputError, match=r"1 pairs to train or validate them on lack mask.*--losses moco") as error:
+        SMALL.check(source, DEMANDS)
+    line(error)
+
+
+def test_a_noisy_pair_that_validates_nothing_needs_no_masks_for_the_dense_losses(data: Path) -> None:
+    rows = sound(data)
+    rows[4]["mask"] = ""
+    SMALL.check(load(listed(data / "pairs.csv", rows)), DEMANDS)
+
+
+def test_baselines_alone_need_no_pairs(data: Path) -> None:
+    rows = sound(data)
+    for row in rows:
+        if row["split"] == "train":
+            row["noisy"] = "yes"
+    source = load(listed(data / "pairs.csv", rows))
+    with pytest.raises(InputError, match="needs clean pairs"):
+        SMALL.check(source, DEMANDS)
+    SMALL.check(source, replace(DEMANDS, rho=(), batch=64, labels=False))
+
+
+def test_tiles_that_show_no_class_are_not_probed(data: Path) -> None:
+    rows = sound(data)
+    mask = np.full((32, 32), 255, np.uint8)
+    mask[:16, :16] = [[0] * 8 + [1] * 8] * 16  # one tile of four
+    for row in rows[:3]:
+        save(data / row["partner_mask"], mask)
+    source = load(listed(data / "pairs.csv", rows))
+    assert labelled(source).sum() == 3 + 3 * 4
+    with pytest.raises(InputError, match=r"--probe\.batch 4: 3 training tiles have a mask"):
+        SMALL.check(source, DEMANDS)

@@ -1,0 +1,84 @@
+"""What the tutorial docs/your-own-pairs.md says and shows is so: its code and commands are run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.errors import InputError
+from datasets.manifest.__main__ import main
+from sweep.commandline import flags, parse
+from sweep.presets import preset
+from tests.fake_pairs import pixels, save
+
+TUTORIAL = (Path(__file__).parents[3] / "docs" / "your-own-pairs.md").read_text()
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def mydata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the tutorial asks a reader to have: 10 pairs, every third noisy, where it says."""
+    data = tmp_path / "mydata"
+    named = re.findall(r"^mydata/(\w+)/", TUTORIAL, flags=re.MULTILINE)
+    assert named == ["before", "after", "masks_before", "masks_after"]
+    for number in range(10):
+        for place, folder in enumerate(named):
+            image = pixels(40 + number, 128) if place < 2 else np.eye(128, dtype=np.uint8)
+            save(data / folder / f"Ort {number}.png", image + np.uint8(place % 2))
+    (data / "noisy.txt").write_text("".join(f"Ort {number}.png\n" for number in range(0, 10, 3)))
+    monkeypatch.chdir(tmp_path)
+    return data
+
+
+def commands(module: str) -> list[list[str]]:
+    """The commands of a module that the tutorial shows, as words after the module's name."""
+    return [shlex.split(line) for line in re.findall(rf"^python -m {re.escape(module)} (.+)$", TUTORIAL, re.MULTILINE)]
+
+
+def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", TUTORIAL, flags=re.DOTALL)
+    exec(snippet, {})
+    shown = commands("datasets.manifest")
+    assert [words[0] for words in shown] == ["check", "preview"]
+    for words in shown:
+        assert main(words) == 0
+    output = capsys.readouterr().out
+    assert "pairs.csv (10 pairs" in output
+    assert re.search(r"^train +6 +4 +2 ", output, re.MULTILINE)  # tiles, clean, noisy
+    assert Path("preview.png").is_file()
+    assert output.index("next:") > 0
+    sweeps = commands("sweep.run")
+    assert len(sweeps) == 2
+    for words in sweeps:
+        sweep = parse(words).sweep
+        source = sweep.recipe.data.load(sweep.place)
+        assert source.store.tiles["noisy"].sum() == 4
+        with pytest.raises(InputError, match=r"--pretrain\.batch 16"):  # 16 tiles of each kind, the tutorial says
+            sweep.recipe.data.check(source, sweep.demands)
+    assert parse(sweeps[0]).sweep.recipe == parse(sweeps[1]).sweep.recipe  # more seeds of the same
+
+
+def test_flags_that_the_tutorial_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("check", "preview"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+    pattern = r"(?<![\w-])--[a-z](?:[a-z0-9.-]*[a-z0-9])?"
+    known = {*flags(preset("manifest")), *re.findall(pattern, capsys.readouterr().out)}
+    found = set(re.findall(pattern, TUTORIAL.replace("with `--data.` before", "")))
+    assert found <= known
+    assert len(found) > 10
+
+
+def test_what_the_tutorial_says_of_the_preset_is_so() -> None:
+    sweep = parse(commands("sweep.run")[0]).sweep
+    assert sweep.objectives == ("moco", "random", "supervised")
+    assert len(sweep.rho) == 5
+    assert sweep.pairings == ("noisy", "exposure")
+    assert sweep.recipe.data.size == 128
+    assert (sweep.recipe.pretrain.batch, sweep.recipe.pretrain.steps) == (16, 240)

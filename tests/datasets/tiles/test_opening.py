@@ -1,0 +1,139 @@
+"""A store is made once and then opened; what changed in pairs or files makes another."""
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.tiles.pairs import PairFiles, ProblemsError
+from datasets.tiles.store import ensure
+from tests.fake_store import CUT, WHAT, bring, pairs, pixels_of, reads, refused, root, same, save, spoil
+
+FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
+
+
+def test_a_store_is_opened_without_reading_anything(bring, pairs, reads) -> None:
+    made = bring(pairs)
+    assert sorted(reads) == [pair.name for pair in pairs]
+    reads.clear()
+    assert bring(pairs) == made
+    assert reads == []
+    assert sorted(path.name for path in made.path.parent.iterdir()) == [f".{made.path.name}.lock", made.path.name]
+
+
+def test_a_finished_store_is_opened_where_nothing_can_be_written(bring, pairs, monkeypatch) -> None:
+    made = bring(pairs)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr("datasets.tiles.cache.FileLock", refuse)
+    assert bring(pairs) == made
+
+
+def test_a_store_is_small_when_pickled_and_opens_its_arrays_itself(bring, pairs) -> None:
+    store = bring(pairs)
+    store.tiles, store.pairs, store.class_counts, store.image()  # what was read does not travel
+    data = pickle.dumps(store)
+    assert len(data) < 1000
+    assert same(pickle.loads(data), store)
+
+
+def test_a_store_named_from_here_is_found_from_elsewhere(pairs, root, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = ensure(pairs, CUT, Path("stores"), root=root, quiet=True)
+    monkeypatch.chdir("/")
+    assert len(store.image()) == 30
+
+
+def test_the_root_may_be_a_file_that_lists_the_pairs(bring, pairs, root) -> None:
+    listings = [root / "a.csv", root / "b.csv"]
+    for listing in listings:
+        listing.write_text("")
+    stores = [bring(pairs, root=listing) for listing in listings]
+    assert len({store.path for store in stores}) == 2
+    spoil(pairs[0].image)
+    assert f"\n  image/0.png: {WHAT}" in refused(lambda: bring(pairs, root=listings[0]), ProblemsError)
+
+
+def test_cuts_and_roots_have_stores_of_their_own(bring, pairs, root) -> None:
+    stores = [bring(pairs), bring(pairs, replace(CUT, size=5)), bring(pairs, replace(CUT, noisy_classes=(1,)))]
+    stores.append(bring([replace(pair, mask=None, partner_mask=None) for pair in pairs]))
+    copied = root.with_name("other")
+    shutil.copytree(root, copied)
+    stores.append(bring([moved(pair, root, copied) for pair in pairs], root=copied))
+    assert len({store.path for store in stores}) == 5
+    assert bring(pairs) == stores[0]
+
+
+def moved(pair: PairFiles, root: Path, to: Path) -> PairFiles:
+    names = ("image", "partner", "mask", "partner_mask")
+    return replace(pair, **{name: to / getattr(pair, name).relative_to(root) for name in names})
+
+
+def test_the_fingerprint_is_of_the_content_alone(bring, pairs, root) -> None:
+    made = bring(pairs, jobs=1)
+    copied = root.with_name("elsewhere")
+    shutil.copytree(root, copied)
+    for path in copied.rglob("*.png"):
+        os.utime(path, ns=(0, 10**18))
+    again = bring([moved(pair, root, copied) for pair in pairs], root=copied, jobs=3)
+    assert same(again, made)
+    assert len(made.fingerprint) == 16
+    assert int(made.fingerprint, 16) >= 0
+
+
+CHANGES: dict[str, Callable[[list[PairFiles]], list[PairFiles]]] = {
+    "name": lambda pairs: [replace(pairs[0], name="other"), *pairs[1:]],
+    "split": lambda pairs: [replace(pairs[0], split="test"), *pairs[1:]],
+    "group": lambda pairs: [replace(pairs[0], group="c"), *pairs[1:]],
+    "flag": lambda pairs: [replace(pairs[0], noisy=True), *pairs[1:]],
+    "mask": lambda pairs: [replace(pairs[0], mask=None), *pairs[1:]],
+    "partner": lambda pairs: [replace(pairs[0], partner=pairs[1].partner), *pairs[1:]],
+    "fewer": lambda pairs: pairs[1:],
+    "order": lambda pairs: pairs[::-1],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_said_of_pairs_changes_store_and_fingerprint(bring, pairs, change) -> None:
+    before = bring(pairs).fingerprint
+    changed = CHANGES[change](pairs)
+    assert bring(changed).fingerprint != before
+    assert same(bring(changed), bring(changed, folder="fresh"))
+    assert bring(pairs).fingerprint == before
+
+
+def test_a_changed_file_is_read_again_and_said(bring, pairs, capsys) -> None:
+    before = bring(pairs)
+    pixels = pixels_of(pairs[2].image).copy()
+    pixels[0, 0, 0] ^= 1
+    save(pairs[2].image, pixels)
+    after = bring(pairs, quiet=False)
+    assert "anew since the files it was made from" in capsys.readouterr().err
+    assert after.fingerprint != before.fingerprint
+    np.testing.assert_array_equal(after.image()[12], pixels[:8, :8])
+
+
+def test_a_touched_file_makes_the_same_store_again(bring, pairs, reads) -> None:
+    before = bring(pairs)
+    reads.clear()
+    os.utime(pairs[0].mask, ns=(0, 10**18))
+    assert bring(pairs) == before
+    assert len(reads) == 5
+
+
+def test_who_opened_a_store_that_was_made_anew_is_told(bring, pairs) -> None:
+    old = bring(pairs)
+    held = old.image()
+    before = held.copy()
+    bring(CHANGES["order"](pairs))
+    np.testing.assert_array_equal(held, before)  # a map that is open stays what it was
+    assert "made anew" in refused(old.partner)
+    assert "made anew" in refused(pickle.loads(pickle.dumps(old)).image)

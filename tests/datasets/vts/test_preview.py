@@ -1,0 +1,57 @@
+"""The picture of a scene: what it shows, and how a mistake ends."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.errors import InputError
+from datasets.vts.__main__ import panels
+from datasets.vts.config import VtsSettings
+from datasets.vts.textures import procedural
+from tests.command import ROOT
+
+SETTINGS = VtsSettings(size=32)
+
+
+@pytest.fixture(scope="module")
+def shown():
+    drawn = panels(SETTINGS, procedural(32, count=8), seed=0, scene=3, augmentation="moco")
+    return {title: picture for _, title, picture in drawn}
+
+
+def test_every_texture_and_partner_is_shown(shown):
+    titles = " ".join(shown)
+    for word in ("texture_a", "texture_b", "texture of noise", "irrelevant noise\n(dotted)", "nu = 0.25", "nu = 1"):
+        assert word in titles
+    assert all(picture.shape[2] == 3 for picture in shown.values())
+
+
+def test_irrelevant_noise_changes_the_pixels_that_relevant_noise_changes(shown):
+    changed = {
+        name: (shown[name] != shown["scene"]).any(axis=2)
+        for name in ("noisy partner, nu = 0.5", "irrelevant noise, nu = 0.5")
+    }
+    relevant, irrelevant = changed.values()
+    # A pixel of noise may happen to have the colour that was there.
+    assert (relevant == irrelevant).mean() > 0.97
+    assert 0.2 < relevant.mean() < 0.8
+
+
+def test_a_scene_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match=r"--scene 6000: there are scenes 0 to 5999"):
+        list(panels(SETTINGS, procedural(32, count=8), seed=0, scene=6000, augmentation="moco"))
+
+
+def test_the_command_draws_a_file_and_ends_a_mistake_with_one_line_and_code_2(tmp_path):
+    def preview(*words):
+        command = [sys.executable, "-m", "datasets.vts", "--preview", tmp_path / "scene.png", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    refused = preview("--size", "4")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--data.size 4" in refused.stderr
+    assert preview("--size", "32").returncode == 0
+    assert np.asarray(Image.open(tmp_path / "scene.png")).std() > 10

@@ -1,0 +1,73 @@
+"""The embedded textures: the same each time, and told apart by structure alone."""
+
+import numpy as np
+import pytest
+
+from datasets.errors import InputError
+from datasets.vts import textures
+
+
+@pytest.fixture(scope="module")
+def bank() -> textures.TextureBank:
+    return textures.procedural(32)
+
+
+def test_procedural_is_the_same_each_time(bank: textures.TextureBank) -> None:
+    again = textures.procedural(32)
+    np.testing.assert_array_equal(again.pixels, bank.pixels)
+    assert again.fingerprint == bank.fingerprint
+
+
+@pytest.mark.parametrize("size", [32, 45, 64, 160])
+def test_procedural_shape_and_count(size: int) -> None:
+    bank = textures.procedural(size, count=4)
+    assert bank.categories == ("stratified", "veined", "matted", "dotted")
+    assert np.bincount(bank.category).tolist() == [4, 4, 4, 4]
+    assert set(bank.height) == set(bank.width) == {round(1.5 * size)}
+    assert bank.enlarged == 0
+    assert min(bank.image(m).std() for m in range(16)) > 5  # none is blank
+
+
+def test_fewer_procedural_textures_are_the_first_of_more(bank: textures.TextureBank) -> None:
+    few = textures.procedural(32, count=5)
+    for c in range(4):
+        for m in range(5):
+            np.testing.assert_array_equal(few.image(5 * c + m), bank.image(120 * c + m))
+
+
+def test_no_two_procedural_textures_are_equal(bank: textures.TextureBank) -> None:
+    assert len({bank.image(m).tobytes() for m in range(480)}) == 480
+
+
+@pytest.mark.parametrize("options", [{"size": 31}, {"size": 64, "count": 3}])
+def test_procedural_refuses(options: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=r"\A[^\n]+\Z"):
+        textures.procedural(**options)
+
+
+def centroid_accuracy(features: np.ndarray, category: np.ndarray) -> float:
+    """Nearest class centroid, fitted on even images and scored on odd ones, averaged with the reverse."""
+    features = (features - features.mean(0)) / features.std(0)
+    even = np.arange(len(category)) % 2 == 0
+    scores = []
+    for fit in (even, ~even):
+        centres = np.stack([features[fit & (category == c)].mean(0) for c in range(4)])
+        nearest = ((features[~fit, None] - centres) ** 2).sum(-1).argmin(1)
+        scores.append((nearest == category[~fit]).mean())
+    return float(np.mean(scores))
+
+
+def test_colour_tells_nothing_of_the_family_but_structure_does(bank: textures.TextureBank) -> None:
+    images = np.stack([bank.image(m) for m in range(480)]).astype(np.float64)
+    flat = images.reshape(480, -1, 3)
+    colour = np.concatenate(
+        [flat.mean(1), flat.std(1), np.quantile(flat, (0.1, 0.5, 0.9), 1).swapaxes(0, 1).reshape(480, 9)], 1
+    )
+    # Chance is 1/4 with a standard error of .02 over 480 images; the bound is three of them.
+    assert abs(centroid_accuracy(colour, bank.category) - 1 / 4) < 0.06
+    # Coherence of the gradients' direction (structure tensor), and energy of the gradient: no colour in it.
+    grey = images.mean(3)
+    down, right = np.gradient((grey - grey.mean((1, 2), keepdims=True)) / grey.std((1, 2), keepdims=True), axis=(1, 2))
+    xx, yy, xy = (right**2).mean((1, 2)), (down**2).mean((1, 2)), (right * down).mean((1, 2))
+    structure = np.stack([np.hypot(xx - yy, 2 * xy) / (xx + yy), np.log(xx + yy)], 1)
+    assert centroid_accuracy(structure, bank.category) > 0.5
