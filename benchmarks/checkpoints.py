@@ -15,9 +15,9 @@ from benchmarks.pretrain import settings
 from datasets.seeding import seeded, stream
 from sweep.presets import preset
 from trainables.checkpoints import Checkpoints, newest_first
-from trainables.encoders import make_encoder
 from trainables.engine import Engine
-from trainables.objectives import REGISTRY
+from trainables.models.encoders import make_encoder
+from trainables.objectives.registry import REGISTRY
 from trainables.pretrain import Training
 from trainables.recipe import Recipe
 from trainables.views import Views

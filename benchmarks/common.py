@@ -19,8 +19,8 @@ from datasets.vts.dataset import Vts
 from datasets.vts.textures import TextureBank
 from sweep.machine import processor
 from trainables.engine import Engine
+from trainables.profiling.bare_step import seconds_of
 from trainables.recipe import Recipe
-from trainables.timing import seconds_of
 
 
 @dataclass(frozen=True)

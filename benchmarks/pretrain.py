@@ -14,12 +14,12 @@ from datasets.seeding import stream
 from datasets.vts.textures import TextureBank, load_textures
 from sweep.presets import preset
 from trainables.cell import OBJECTIVES, Cell
-from trainables.encoders import make_encoder
 from trainables.engine import Engine
-from trainables.objectives import REGISTRY
+from trainables.models.encoders import make_encoder
+from trainables.objectives.registry import REGISTRY
 from trainables.pretrain import Training
+from trainables.profiling.bare_step import bare_step
 from trainables.recipe import Encoder, Moco, Recipe
-from trainables.timing import bare_step
 from trainables.views import training_pool, training_views
 
 
@@ -152,7 +152,7 @@ def memory() -> Table:
 
 def kept_bytes(loss: str, positions: int, batch: int) -> int:
     """Bytes of the distinct tensors that a dense loss saves for the backward pass."""
-    from trainables.losses import cross_image, within_image
+    from trainables.objectives.losses import cross_image, within_image
 
     features, partner = (
         torch.nn.functional.normalize(torch.rand(batch, positions, 256), dim=2).requires_grad_() for _ in range(2)

@@ -9,7 +9,7 @@ from benchmarks.common import Table, best_engine, device, main, time_it, vts
 from datasets.vts.textures import load_textures
 from sweep.presets import preset
 from trainables.cell import OBJECTIVES, Cell
-from trainables.contrastive_probe import run_cell
+from trainables.run_cell import run_cell
 
 
 def run() -> list[Table]:

@@ -11,7 +11,7 @@ from datasets.seeding import stream
 from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import Vts
 from datasets.vts.textures import load_textures
-from trainables.timing import bare_step
+from trainables.profiling.bare_step import bare_step
 
 
 def run() -> list[Table]:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from datasets.errors import InputError, in_a_line
 from sweep.folder import Folder, cannot_write, replace_text
 from trainables.engine import Engine
-from trainables.pace import Part, seconds
+from trainables.profiling.parts import Part, seconds
 
 HARNESS = 0.3
 """Seconds between two cells of a worker: `python -m benchmarks.sweep` measures it."""

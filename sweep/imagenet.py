@@ -24,7 +24,7 @@ def weights(sweep: Sweep, cells: Sequence[Cell]) -> Weights | None:
     """
     if not any(cell.objective == "imagenet" for cell in cells):
         return None
-    from trainables.imagenet import file_digest, imagenet_encoder, weights_file  # here: torch takes seconds to import
+    from trainables.models.imagenet import file_digest, imagenet_encoder, weights_file
 
     recipe = sweep.recipe
     path = weights_file(recipe.encoder, sweep.imagenet_weights, download=sweep.download).resolve()

@@ -134,7 +134,7 @@ class _Trainer:
         """Make a step with this engine, and the loss after three of them."""
         import torch
 
-        from trainables.timing import bare_step
+        from trainables.profiling.bare_step import bare_step
 
         self._step = None
         torch.set_num_threads(engine.threads)
@@ -148,7 +148,7 @@ class _Trainer:
         """Seconds of steps, for a second or more; bytes that such a process takes, and that there are."""
         import torch
 
-        from trainables.timing import seconds_of
+        from trainables.profiling.bare_step import seconds_of
 
         seconds = seconds_of(self._step, self._device, least=3, budget=1.0)
         if self._device.type == "cuda":

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from sweep.keeping import STOP, Keeping
 from sweep.remote import Store
-from trainables.checkpoints import write_whole
-from trainables.mirror import Mirror
+from trainables.checkpoints import Mirror, write_whole
 
 LOOK = 2.0
 """Seconds between two looks for the request to stop at an address."""

@@ -56,7 +56,7 @@ def check_encoder(recipe: Recipe) -> None:
         InputError: it cannot, or gives no feature map.
     """
     if recipe.encoder.name not in KNOWN:
-        from trainables import encoders  # here, because torch and timm take seconds to import
+        from trainables.models import encoders
 
         encoders.check_encoder(recipe.encoder, bands=recipe.data.bands)
 

@@ -15,7 +15,7 @@ from datasets.source import Source
 from sweep.config import Sweep
 from sweep.machine import Machine
 from trainables.cell import Cell
-from trainables.pace import Part, mean
+from trainables.profiling.parts import Part, mean
 
 STEPS, PROBE_STEPS, BATCHES = 40, 60, 16
 """Steps of pretraining and probe, and batches of an evaluation, that are timed at most."""
@@ -111,7 +111,7 @@ class _Rehearser:
 
     def rehearse(self, cell: Cell, size: Mapping[str, int] | None) -> tuple[Part, ...]:
         """Seconds of each part; None is the shortest size."""
-        from trainables.rehearsal import SMALLEST, Size, rehearse
+        from trainables.profiling.cell_profile import SMALLEST, Size, rehearse
 
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
             return rehearse(

@@ -22,12 +22,12 @@ from sweep.remote import StoreError
 from sweep.retries import DIVERGED, ERROR, LOST, MEMORY
 from trainables.cell import Cell
 from trainables.checkpoints import Checkpoints, StoppedError
-from trainables.contrastive_probe import run_cell
 from trainables.engine import Engine
 from trainables.examples import Example
-from trainables.imagenet import file_digest
+from trainables.models.imagenet import file_digest
 from trainables.pretrain import NonFiniteLossError
 from trainables.recipe import Recipe
+from trainables.run_cell import run_cell
 
 LOOK = 0.5
 """Seconds between two looks for the request to stop."""

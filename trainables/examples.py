@@ -9,8 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from datasets.dataset import Dataset
-from trainables.encoders import Backbone
-from trainables.heads import scores
+from trainables.models.encoders import Backbone
+from trainables.models.heads import scores
 from trainables.probe import Probed, encode
 from trainables.recipe import Recipe
 from trainables.views import parts

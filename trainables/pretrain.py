@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from datasets.dataset import Dataset
 from datasets.seeding import seeded, stream
 from trainables.cell import Cell
-from trainables.encoders import Backbone
-from trainables.objective import Objective
-from trainables.objectives import REGISTRY
-from trainables.progress import Progress, Report, undisturbed
+from trainables.cell_state import Progress, Report, undisturbed
+from trainables.models.encoders import Backbone
+from trainables.objectives.base import Objective
+from trainables.objectives.registry import REGISTRY
+from trainables.objectives.supervised import Supervised
 from trainables.recipe import Pretrain, Recipe
-from trainables.supervised import Supervised
 from trainables.views import (
     Views,
     downstream_validation,

@@ -15,12 +15,12 @@ from datasets.dataset import Dataset
 from datasets.seeding import batch_indices, seeded, stream
 from datasets.types import TURNS, Task
 from trainables.cell import Cell
+from trainables.cell_state import Progress, Report, undisturbed
 from trainables.downstream import class_weights, dihedral, turned
-from trainables.encoders import Backbone
-from trainables.heads import downstream_head, scores, task_loss
 from trainables.metrics import EXTRA, confusion, metrics
+from trainables.models.encoders import Backbone
+from trainables.models.heads import downstream_head, scores, task_loss
 from trainables.pretrain import evaluation_steps, mean_finite
-from trainables.progress import Progress, Report, undisturbed
 from trainables.recipe import Recipe
 from trainables.views import parts
 

@@ -18,7 +18,7 @@ from sweep.presets import preset
 from sweep.prices import Prices
 from sweep.show import Outcome
 from trainables.engine import PLAIN
-from trainables.pace import Part
+from trainables.profiling.parts import Part
 
 
 def made(**more):

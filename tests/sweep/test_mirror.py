@@ -15,7 +15,7 @@ from tests.command import wait_for
 from tests.trainables.conftest import bank, recipe  # noqa: F401  fixtures
 from tests.trainables.test_resume import MOCO, TIMES, Beat
 from trainables.checkpoints import Checkpoints, StoppedError
-from trainables.contrastive_probe import run_cell
+from trainables.run_cell import run_cell
 
 
 @pytest.fixture(scope="module", autouse=True)

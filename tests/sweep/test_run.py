@@ -129,7 +129,7 @@ def test_a_report_that_cannot_be_made_costs_nothing_that_is_recorded(smoke, tmp_
 
 def test_one_worker_gives_the_same_bits_as_two_and_as_no_ray_at_all(smoke, tmp_path):
     from datasets.vts.textures import load_textures
-    from trainables.contrastive_probe import run_cell
+    from trainables.run_cell import run_cell
 
     folder = tmp_path / "one"
     assert run("vts-smoke", "--out", folder, "--workers", 1).returncode == 0

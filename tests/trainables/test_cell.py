@@ -8,7 +8,7 @@ import pytest
 from datasets.errors import InputError
 from datasets.registry import DATASETS
 from trainables.cell import OBJECTIVES, Cell
-from trainables.objectives import REGISTRY
+from trainables.objectives.registry import REGISTRY
 from trainables.recipe import Recipe
 
 

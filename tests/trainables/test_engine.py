@@ -10,12 +10,12 @@ from datasets.errors import InputError
 from datasets.seeding import stream
 from datasets.vts.dataset import Vts
 from trainables.cell import OBJECTIVES, Cell
-from trainables.encoders import check_encoder, make_encoder
 from trainables.engine import PLAIN, Engine
-from trainables.objectives import REGISTRY
+from trainables.models.encoders import check_encoder, make_encoder
+from trainables.objectives.registry import REGISTRY
 from trainables.pretrain import Training
+from trainables.profiling.bare_step import bare_step, seconds_of
 from trainables.recipe import KNOWN, Encoder
-from trainables.timing import bare_step, seconds_of
 from trainables.views import training_pool, training_views
 
 CPU = torch.device("cpu")

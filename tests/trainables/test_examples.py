@@ -9,12 +9,12 @@ import torch
 from datasets.cifar10.config import Cifar10Settings
 from trainables import examples as module
 from trainables.cell import Cell
-from trainables.contrastive_probe import run_cell
-from trainables.encoders import make_encoder
 from trainables.engine import PLAIN
 from trainables.examples import as_pictures, examples, telling
 from trainables.metrics import confusion, metrics
+from trainables.models.encoders import make_encoder
 from trainables.probe import Probed
+from trainables.run_cell import run_cell
 
 
 def shown(cell, recipe, bank):

@@ -9,7 +9,7 @@ import torch
 
 from trainables import pretrain as module
 from trainables.cell import OBJECTIVES, Cell
-from trainables.encoders import make_encoder
+from trainables.models.encoders import make_encoder
 from trainables.pretrain import NonFiniteLossError, evaluation_steps, mean_finite, pretrain, rate
 from trainables.recipe import Moco, Pretrain
 from trainables.views import training_pool, training_views

@@ -9,8 +9,8 @@ from torch import nn
 from datasets.seeding import stream
 from trainables.cell import Cell
 from trainables.downstream import class_weights, dihedral, turned
-from trainables.encoders import make_encoder
-from trainables.heads import downstream_head
+from trainables.models.encoders import make_encoder
+from trainables.models.heads import downstream_head
 from trainables.probe import cached_features, encode, probe, training_batches
 from trainables.recipe import Probe
 

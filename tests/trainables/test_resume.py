@@ -15,8 +15,8 @@ import torch
 from trainables import checkpoints as module
 from trainables.cell import OBJECTIVES, Cell
 from trainables.checkpoints import Checkpoints, StoppedError
-from trainables.contrastive_probe import run_cell
 from trainables.recipe import Encoder, Pretrain, Probe
+from trainables.run_cell import run_cell
 
 TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
 CPU = torch.device("cpu")

@@ -9,15 +9,15 @@ from datasets.registry import open_data
 from datasets.seeding import seeded
 from datasets.source import Source
 from trainables.cell import Cell
+from trainables.cell_state import Progress, Report
 from trainables.checkpoints import Checkpoints
-from trainables.encoders import Backbone, make_encoder
 from trainables.engine import PLAIN, Engine
 from trainables.examples import TakeExamples, examples
-from trainables.imagenet import imagenet_encoder
-from trainables.keeping import save_encoder
+from trainables.models.encoders import Backbone, make_encoder
+from trainables.models.export import save_encoder
+from trainables.models.imagenet import imagenet_encoder
 from trainables.pretrain import pretrain
 from trainables.probe import probe
-from trainables.progress import Progress, Report
 from trainables.recipe import Recipe
 
 UNTRAINED = ("random", "imagenet")

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainables import rehearsal
 from trainables.cell import Cell
 from trainables.engine import PLAIN
-from trainables.pace import Part, mean, seconds
-from trainables.rehearsal import SMALLEST, Excerpt, Size, rehearse, shortened
+from trainables.profiling import cell_profile
+from trainables.profiling.cell_profile import SMALLEST, Excerpt, Size, rehearse, shortened
+from trainables.profiling.parts import Part, mean, seconds
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(rehearsal, "time", clock)
+    monkeypatch.setattr(cell_profile, "time", clock)
     return clock
 
 
@@ -70,7 +70,7 @@ def test_each_part_counts_as_often_as_a_whole_cell_does_it(bank, recipe, tmp_pat
 
 
 def test_a_step_is_timed_without_the_first_and_the_last(tmp_path, clock):
-    marks = rehearsal._Marks(tmp_path, CPU, {"pretrain": 6})
+    marks = cell_profile._Marks(tmp_path, CPU, {"pretrain": 6})
     marks.note("begin")
     for step, taken in enumerate([10, 2, 3, 2, 3, 9], start=1):  # the first is slow, the last has an evaluation
         clock.now += taken

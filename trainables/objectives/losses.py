@@ -1,4 +1,4 @@
-"""The three contrastive losses of the paper. Features are unit-normalised by the caller (`trainables.heads`).
+"""The three contrastive losses of the paper. Features are unit-normalised by the caller (`trainables.models.heads`).
 
 Throughout, e(p, q) = exp(f_p . f_q / T) with temperature T.
 """

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from datasets.seeding import seeded, stream
-from trainables.encoders import make_encoder
 from trainables.engine import Engine
-from trainables.objectives import REGISTRY
+from trainables.models.encoders import make_encoder
+from trainables.objectives.registry import REGISTRY
 from trainables.pretrain import Training
 from trainables.recipe import Recipe
 from trainables.views import Views

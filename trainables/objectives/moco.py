@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.encoders import Backbone
-from trainables.heads import image_head, unit_vectors
-from trainables.losses import info_nce
-from trainables.objective import Objective
+from trainables.models.encoders import Backbone
+from trainables.models.heads import image_head, unit_vectors
+from trainables.objectives.base import Objective
+from trainables.objectives.losses import info_nce
 from trainables.recipe import Recipe
 from trainables.views import Views
 

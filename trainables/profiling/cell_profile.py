@@ -19,16 +19,16 @@ from datasets.registry import open_data
 from datasets.source import Source
 from datasets.types import Pairing
 from trainables.cell import Cell
+from trainables.cell_state import Progress
 from trainables.checkpoints import Checkpoints
-from trainables.contrastive_probe import UNTRAINED, first_encoder
 from trainables.engine import Engine
 from trainables.examples import examples
-from trainables.pace import Part
 from trainables.pretrain import evaluation_steps, pretrain
 from trainables.probe import probe
-from trainables.progress import Progress
+from trainables.profiling.bare_step import synchronise
+from trainables.profiling.parts import Part
 from trainables.recipe import Recipe
-from trainables.timing import synchronise
+from trainables.run_cell import UNTRAINED, first_encoder
 
 
 @dataclass(frozen=True, kw_only=True)

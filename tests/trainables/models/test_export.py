@@ -10,13 +10,13 @@ from safetensors import safe_open
 
 from datasets.registry import open_data
 from trainables.cell import Cell
-from trainables.contrastive_probe import first_encoder, run_cell
-from trainables.encoders import make_encoder
 from trainables.engine import PLAIN, Engine
-from trainables.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_encoder
-from trainables.keeping import save_encoder
+from trainables.models.encoders import make_encoder
+from trainables.models.export import save_encoder
+from trainables.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_encoder
 from trainables.pretrain import pretrain
 from trainables.recipe import Encoder
+from trainables.run_cell import first_encoder, run_cell
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import safetensors.torch
 
 from trainables.checkpoints import write_whole
-from trainables.encoders import Backbone, timm_options
+from trainables.models.encoders import Backbone, timm_options
 from trainables.recipe import Encoder
 
 
@@ -21,7 +21,7 @@ def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int =
     The file's metadata say what else a model is to be made with: `timm` (its name), `options` (JSON: further arguments
     of `create_model`; empty for the plain model at output stride 32), `mean` and `std` (JSON: images in [0, 1] are
     brought to (image - mean) / std), and `encoder` (JSON: our own settings). A stem that timm cannot make
-    (`small_stem`, `stem_pool` false in `encoder`) is made by `trainables.encoders.make_encoder`.
+    (`small_stem`, `stem_pool` false in `encoder`) is made by `trainables.models.encoders.make_encoder`.
 
     Raises:
         OSError: it cannot be written.

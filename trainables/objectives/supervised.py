@@ -9,9 +9,9 @@ from torch import Tensor
 from datasets.dataset import Dataset
 from datasets.seeding import seeded
 from trainables.downstream import class_weights
-from trainables.encoders import Backbone
-from trainables.heads import downstream_head, scores, task_loss
-from trainables.objective import Objective
+from trainables.models.encoders import Backbone
+from trainables.models.heads import downstream_head, scores, task_loss
+from trainables.objectives.base import Objective
 from trainables.recipe import Recipe
 from trainables.views import Views
 

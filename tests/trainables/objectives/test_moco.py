@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from datasets.seeding import stream
 from trainables.cell import Cell
-from trainables.encoders import make_encoder
-from trainables.losses import info_nce
-from trainables.moco import MocoV2
+from trainables.models.encoders import make_encoder
+from trainables.objectives.losses import info_nce
+from trainables.objectives.moco import MocoV2
 from trainables.views import training_pool, training_views, validation_views
 
 CELL = Cell(objective="moco", rho=0.5, nu=0.5)

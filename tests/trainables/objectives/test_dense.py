@@ -9,10 +9,10 @@ import torch
 
 from datasets.seeding import stream
 from trainables.cell import Cell
-from trainables.dense import cross_image_objective, derangement, within_image_objective
-from trainables.encoders import make_encoder
-from trainables.heads import map_labels
-from trainables.losses import within_image
+from trainables.models.encoders import make_encoder
+from trainables.models.heads import map_labels
+from trainables.objectives.dense import cross_image_objective, derangement, within_image_objective
+from trainables.objectives.losses import within_image
 from trainables.views import training_pool, training_views, validation_views
 
 CELL = Cell(objective="within_image", rho=0.5, nu=0.5)

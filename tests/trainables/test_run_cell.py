@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainables.cell import OBJECTIVES, Cell
-from trainables.contrastive_probe import run_cell
+from trainables.run_cell import run_cell
 
 TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
 

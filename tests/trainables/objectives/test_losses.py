@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from trainables.losses import cross_image, info_nce, within_image
+from trainables.objectives.losses import cross_image, info_nce, within_image
 
 T = 0.3
 

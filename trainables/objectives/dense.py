@@ -7,10 +7,10 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from datasets.types import IGNORED
-from trainables.encoders import Backbone
-from trainables.heads import dense_head, map_labels, unit_positions
-from trainables.losses import cross_image, within_image
-from trainables.objective import Objective
+from trainables.models.encoders import Backbone
+from trainables.models.heads import dense_head, map_labels, unit_positions
+from trainables.objectives.base import Objective
+from trainables.objectives.losses import cross_image, within_image
 from trainables.recipe import Recipe
 from trainables.views import Views
 

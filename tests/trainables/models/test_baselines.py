@@ -11,15 +11,15 @@ import torch
 
 from datasets.errors import InputError
 from datasets.seeding import seeded
-from trainables import imagenet
 from trainables.cell import Cell
-from trainables.contrastive_probe import run_cell
 from trainables.downstream import dihedral
-from trainables.encoders import make_encoder
-from trainables.heads import downstream_head, scores
-from trainables.imagenet import file_digest, imagenet_encoder, weights_file
+from trainables.models import imagenet
+from trainables.models.encoders import make_encoder
+from trainables.models.heads import downstream_head, scores
+from trainables.models.imagenet import file_digest, imagenet_encoder, weights_file
 from trainables.pretrain import batches, make_objective, pretrain
 from trainables.recipe import Encoder
+from trainables.run_cell import run_cell
 
 CPU = torch.device("cpu")
 SUPERVISED = Cell(objective="supervised")

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import torch
 
-from trainables.dense import cross_image_objective, within_image_objective
-from trainables.encoders import Backbone
-from trainables.moco import MocoV2
-from trainables.objective import Objective
+from trainables.models.encoders import Backbone
+from trainables.objectives.base import Objective
+from trainables.objectives.dense import cross_image_objective, within_image_objective
+from trainables.objectives.moco import MocoV2
 from trainables.recipe import Recipe
 
 REGISTRY: dict[str, Callable[[Backbone, Recipe, torch.Generator], Objective]] = {

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainables.encoders import Backbone
+from trainables.models.encoders import Backbone
 from trainables.views import Views
 
 

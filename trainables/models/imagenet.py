@@ -10,8 +10,8 @@ from urllib.parse import urlparse
 import torch
 
 from datasets.errors import InputError
-from trainables.encoders import Backbone, make_encoder
 from trainables.engine import PLAIN, Engine
+from trainables.models.encoders import Backbone, make_encoder
 from trainables.recipe import Encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
