@@ -18,7 +18,7 @@ from pathlib import Path
 from analysis.records.io import read_records
 from benchmarks.chaos import leftovers, results
 from benchmarks.loopback import HEAD, INSIDE, RAY, WORKERS, Machines, enter, lacking, processes, raylet, wait_for
-from sweep.stopping import descendants
+from sweep.signals import descendants
 
 SWEEP = ("vts-smoke", "--seeds", "0", "1", "--no-report", "--checkpoint-every", "1")
 ENGINE = ("--precision", "fp32", "--engine.layout", "channels_last", "--engine.compile", "no", "--threads", "1")

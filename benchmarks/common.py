@@ -17,7 +17,7 @@ from datasets.seeding import stream
 from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import Vts
 from datasets.vts.textures import TextureBank
-from sweep.machine import processor
+from sweep.provenance import processor
 from trainables.engine import Engine
 from trainables.profiling.bare_step import seconds_of
 from trainables.recipe import Recipe

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweep.stopping import descendants
+from sweep.signals import descendants
 
 SWEEP = ("vts-smoke", "--seeds", "0", "1", "--pretrain.steps", "400", "--workers", "2", "--no-report")
 EVERY = 0.5

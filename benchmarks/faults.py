@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from benchmarks.disturbed import Chaos, Driver, Fault, kill, when
-from sweep.stopping import descendants
+from sweep.signals import descendants
 
 
 def _kill_worker(chaos: Chaos, driver: Driver) -> bool:

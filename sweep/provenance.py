@@ -1,6 +1,7 @@
 """Where a record comes from: code, libraries, machine."""
 
 import json
+import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,3 +36,12 @@ def project_version() -> str:
 def library_versions() -> str:
     """Versions of the libraries that results depend on, as JSON."""
     return json.dumps({name: version(name) for name in LIBRARIES})
+
+
+def processor() -> str:
+    """The processor's name, as Linux tells it; elsewhere what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

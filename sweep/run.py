@@ -26,8 +26,8 @@ def right_datasets() -> None:
 def main() -> None:
     """Entry of the command line."""
     right_datasets()
-    from sweep.commandline import main as run
-    from sweep.stopping import end
+    from sweep.cli import main as run
+    from sweep.signals import end
 
     end(run(sys.argv[1:]))
 

@@ -19,10 +19,10 @@ from analysis.errors import RecordsError
 from analysis.records.remote import checked, fetch, is_remote
 from analysis.text import printable
 from datasets.errors import InputError
-from sweep import progress
-from sweep.folder import Folder
-from sweep.progress import Node, Progress
-from sweep.standing import Left, Standing, standing
+from sweep.monitor import progress
+from sweep.monitor.progress import Node, Progress
+from sweep.monitor.snapshot import Left, Standing, standing
+from sweep.storage.run_dir import Folder
 
 MOST = 20
 """Running or failed cells that are named."""

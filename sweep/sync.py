@@ -13,12 +13,12 @@ from analysis.records.coverage import COORDINATES
 from analysis.records.io import read_records
 from analysis.records.remote import checked, fetch, is_remote, place, working_copy
 from datasets.errors import InputError
-from sweep.config import from_yaml
-from sweep.folder import Folder
-from sweep.lock import alone
-from sweep.logbook import fill
-from sweep.remote import Store
-from sweep.show import parent_metrics
+from sweep.config.yaml_io import from_yaml
+from sweep.storage.lock import alone
+from sweep.storage.object_store import Store
+from sweep.storage.run_dir import Folder
+from sweep.summarize import parent_metrics
+from sweep.tracking.background import fill
 from trainables.cell import Cell
 
 
@@ -42,7 +42,7 @@ def sync(where: Path | str, uri: str | None) -> str:
     # Those of the records, not of the grid: sweep.yaml may be that of a part.
     names = ("dataset", *COORDINATES, "recipe")
     cells = [Cell(**{name: row[name] for name in names}) for row in records.to_dict("records")]
-    from sweep.tracking import TRACKING_ERRORS, connect  # here: importing MLflow takes seconds
+    from sweep.tracking.client import TRACKING_ERRORS, connect
 
     where = uri or folder.mlflow_uri
     with alone(folder):

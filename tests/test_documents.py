@@ -8,9 +8,9 @@ import pytest
 
 from analysis import claims, compare, figures, summary
 from analysis.report import page
-from sweep.commandline import flags, flags_of
+from sweep.cli import flags, flags_of
+from sweep.lr_search.config import searched
 from sweep.presets import PRESETS, preset
-from sweep.search import searched
 
 ROOT = Path(__file__).parents[1]
 ANALYSIS = (claims, compare, figures, page, summary)

@@ -14,8 +14,8 @@ from PIL import Image
 from analysis.records.io import compact, read_records, write_record
 from benchmarks import reference
 from benchmarks.reference import REFERENCES, command, main, show, texts
-from sweep.commandline import parse
-from sweep.config import from_yaml
+from sweep.cli import parse
+from sweep.config.yaml_io import from_yaml
 from tests.analysis.conftest import CLASSES, grid
 
 ROOT = Path(__file__).parents[1]

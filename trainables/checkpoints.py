@@ -30,6 +30,30 @@ KEPT = 2
 T = TypeVar("T")
 
 
+class Mirror:
+    """Another place for the files of one folder: this one is nowhere, and those derived from it say where.
+
+    A checkpoint counts as kept once it is there too.
+    """
+
+    def fetch(self) -> None:
+        """Bring the files of that place into the folder, but for those that are in it.
+
+        Raises:
+            OSError: the place cannot be read.
+        """
+
+    def sent(self, path: Path) -> None:
+        """A file of the folder is whole: send it.
+
+        Raises:
+            OSError: it could not be sent.
+        """
+
+    def gone(self, path: Path) -> None:
+        """A file of the folder was removed: remove it there, now or later."""
+
+
 class StoppedError(Exception):
     """The cell was asked to stop; its checkpoint is written."""
 
@@ -295,27 +319,3 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-class Mirror:
-    """Another place for the files of one folder: this one is nowhere, and those derived from it say where.
-
-    A checkpoint counts as kept once it is there too.
-    """
-
-    def fetch(self) -> None:
-        """Bring the files of that place into the folder, but for those that are in it.
-
-        Raises:
-            OSError: the place cannot be read.
-        """
-
-    def sent(self, path: Path) -> None:
-        """A file of the folder is whole: send it.
-
-        Raises:
-            OSError: it could not be sent.
-        """
-
-    def gone(self, path: Path) -> None:
-        """A file of the folder was removed: remove it there, now or later."""

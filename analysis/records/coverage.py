@@ -41,7 +41,7 @@ def _has_nu(records: pd.DataFrame) -> bool:
 
 
 def _cells(plan: Mapping[str, Any], has_nu: bool) -> Iterator[tuple[str, float, float, str, int]]:
-    """The distinct cells that a sweep's axes span: as `sweep.grid.expand`, which a test holds it to."""
+    """The distinct cells that a sweep's axes span: as `sweep.config.grid.expand`, which a test holds it to."""
     objectives, *axes, seeds = (plan.get(name) or [] for name in ("objectives", "rho", "pairings", "seeds"))
     grids = [(objectives, seeds), *(([name], own) for name, own in added_of(plan).items())]
     for objective, rho, pairing, seed in (point for names, own in grids for point in product(names, *axes, own)):

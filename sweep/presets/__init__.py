@@ -4,7 +4,7 @@ from collections.abc import Callable
 from inspect import cleandoc
 
 from datasets.errors import InputError
-from sweep.config import Sweep
+from sweep.config.sweep import Sweep
 from sweep.presets.cifar10 import cifar_paper, cifar_quick
 from sweep.presets.manifest import manifest
 from sweep.presets.vts import vts_gpu, vts_paper, vts_quick, vts_smoke

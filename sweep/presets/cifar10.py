@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets.augment.config import MOCO_V2
 from datasets.cifar10.config import Cifar10Settings
-from sweep.config import Sweep
+from sweep.config.sweep import Sweep
 from trainables.engine import Engine
 from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 

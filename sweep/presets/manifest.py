@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datasets.manifest.config import ManifestSettings
-from sweep.config import Sweep
+from sweep.config.sweep import Sweep
 from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from datasets.augment.config import Augment
 from datasets.vts.config import VtsSettings
-from sweep.config import LOSSES, Sweep
+from sweep.config.sweep import LOSSES, Sweep
 from trainables.engine import PLAIN, Engine
 from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
 

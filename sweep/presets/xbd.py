@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datasets.xbd.config import XbdSettings
-from sweep.config import LOSSES, Sweep
+from sweep.config.sweep import LOSSES, Sweep
 from trainables.engine import Engine
 from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
 

@@ -22,7 +22,7 @@ from datasets.cifar10 import _batch
 from datasets.errors import InputError
 from datasets.images import read_classes, read_image, shape_of
 from datasets.masks import read_mask
-from sweep.config import from_yaml
+from sweep.config.sweep import from_yaml
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 readers = {

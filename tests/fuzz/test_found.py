@@ -22,7 +22,7 @@ from datasets.manifest.config import ManifestSettings
 from datasets.manifest.config import read as read_manifest
 from datasets.manifest.table import read_table
 from datasets.vts.photos import read as read_textures
-from sweep.config import from_yaml
+from sweep.config.yaml_io import from_yaml
 from tests.fake_images import smooth_pixels
 from tests.fake_xbd import box
 from tests.fuzz.bombs import jpeg

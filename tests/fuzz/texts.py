@@ -12,7 +12,8 @@ from datasets.cifar10.files import CHECKSUMS
 from datasets.cifar10.files import read as read_cifar
 from datasets.errors import InputError
 from datasets.images.masks import read_mask
-from sweep.config import Sweep, from_yaml, to_yaml
+from sweep.config.sweep import Sweep
+from sweep.config.yaml_io import from_yaml, to_yaml
 from sweep.presets import PRESETS, preset
 from tests.fake_xbd import box
 from tests.fuzz.law import Reader

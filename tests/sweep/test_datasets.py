@@ -10,7 +10,7 @@ from PIL import Image
 
 from analysis.records.io import read_records
 from datasets.cifar10.files import CHECKSUMS
-from sweep.commandline import main
+from sweep.cli import main
 from tests.command import run
 
 SMALL = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweep.commandline import main
+from sweep.cli import main
 from tests.command import ROOT, run
 
 

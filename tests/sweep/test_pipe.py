@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from analysis.records.io import read_records
-from sweep.folder import Folder
-from sweep.stopping import Stop
-from sweep.terminal import Terminal
+from sweep.signals import Stop
+from sweep.storage.run_dir import Folder
+from sweep.tune.console import Terminal
 from tests.command import ROOT
 
 

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from analysis.records.io import read_curves, read_records
 from analysis.records.predictions import read_predictions
-from sweep.config import from_yaml
+from sweep.config.yaml_io import from_yaml
 from sweep.presets import preset
 from tests.command import ROOT, run
 
@@ -205,7 +205,7 @@ def test_what_the_machine_does_best_is_measured_once_and_recorded(tmp_path):
 
 
 def test_the_driver_does_without_torch():
-    code = "import sys, sweep.execute, sweep.settle, sweep.launch, sweep.logbook; sys.exit('torch' in sys.modules)"
+    code = "import sys, sweep.driver, sweep.autotune.choose, sweep.tune.runner; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

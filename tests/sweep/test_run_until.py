@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from analysis.records.io import read_records
-from sweep.config import from_yaml
+from sweep.config.yaml_io import from_yaml
 from tests.command import begun, read_until, run
 
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]

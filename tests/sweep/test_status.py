@@ -14,11 +14,11 @@ import pytest
 
 from analysis.records.io import write_record
 from analysis.records.schema import schema
-from sweep.folder import Folder
+from sweep.monitor.progress import Driver, Node, Progress, Running, Used, write
+from sweep.monitor.snapshot import Row, standing, time_left
 from sweep.presets import preset
-from sweep.progress import Driver, Node, Progress, Running, Used, write
-from sweep.standing import Row, standing, time_left
 from sweep.status import Prices, main, render, span
+from sweep.storage.run_dir import Folder
 from tests.command import ROOT
 
 SWEEP = preset("vts-smoke")
@@ -157,7 +157,7 @@ def test_time_left_has_less_doubt_the_more_is_recorded():
 
 
 def standing_row(seconds):
-    from sweep.standing import Row
+    from sweep.monitor.snapshot import Row
 
     return Row(key="k", status="done", seconds=float(seconds), started="", error=None)
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis.records.io import read_curves, read_records, recorded_keys
-from sweep.folder import Folder
-from sweep.keeping import Keeping
+from sweep.storage.cell_files import Keeping
+from sweep.storage.run_dir import Folder
 from tests.command import begun, in_session, read_until, run, wait_for
 from tests.sweep.test_run import TIMES, runs
 

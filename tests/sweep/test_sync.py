@@ -12,12 +12,12 @@ from mlflow.tracking import MlflowClient
 
 from analysis.records.io import write_curves, write_record
 from analysis.records.schema import schema
-from sweep import logbook as module
-from sweep.folder import Folder
-from sweep.logbook import Logbook
 from sweep.presets import preset
+from sweep.storage.run_dir import Folder
 from sweep.sync import main
-from sweep.tracking import KEY, connect
+from sweep.tracking import background as module
+from sweep.tracking.background import Logbook
+from sweep.tracking.client import KEY, connect
 from tests.command import ROOT
 
 SMOKE = preset("vts-smoke")

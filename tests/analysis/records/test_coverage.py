@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from analysis.records.coverage import COORDINATES, coverage
 from analysis.records.plan import read_plan
-from sweep.grid import Axes, expand
+from sweep.config.grid import Axes, expand
 
 SHARES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=3, unique=True)
 

@@ -11,7 +11,7 @@ from datasets.manifest import __main__
 from datasets.manifest.__main__ import main, scale
 from datasets.manifest.config import ManifestSettings
 from datasets.source import Place
-from sweep.commandline import parse
+from sweep.cli import parse
 from tests.fake_pairs import faulty, listed, pixels, save, sound
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from datasets.errors import InputError
 from datasets.manifest.__main__ import main
-from sweep.commandline import flags, parse
+from sweep.cli import flags, parse
 from sweep.presets import preset
 from tests.fake_pairs import pixels, save
 

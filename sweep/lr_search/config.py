@@ -1,0 +1,196 @@
+"""What one search for learning rates is asked for, and the folder that it fills."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from datasets.errors import InputError
+from sweep.config.stopping_rule import Grown
+from sweep.config.sweep import Sweep
+from sweep.config.yaml_io import from_yaml, to_yaml
+from sweep.rates import FIELDS, with_rate
+from sweep.storage.run_dir import Folder, replace_text
+from trainables.cell import Cell
+from trainables.recipe import Recipe
+
+SEEDS = (100, 101, 102)
+"""Seeds of a search: other ones than a sweep's, so that no replicate of the sweep has had a part in the choice."""
+GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Rates, half a decade apart: "The learning rates were determined via a coarse grid search" (paper, V-A)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Learning rates to be tried for the losses of a sweep at rho 0."""
+
+    config: Path | None = None
+    """A sweep.yaml whose rates are searched, instead of a preset's; flags override it too."""
+    rates: tuple[float, ...] = GRID
+    """Learning rates that are tried for each loss; for tpe those that it begins with, and its smallest and largest."""
+    sampler: Literal["grid", "tpe"] = "grid"
+    """How rates are found: just those of --rates, or further ones by Optuna's tree-structured Parzen estimator."""
+    trials: int = 0
+    """For tpe: rates that are tried for each loss, those of --rates among them; 0: four more than these."""
+    prune: bool = True
+    """Go on to each further seed with the better half of the rates alone."""
+    sweep: Annotated[Sweep, tyro.conf.arg(name="")]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be searched."""
+        if not self.rates:
+            raise InputError("--rates is empty: give at least one learning rate")
+        for rate in self.rates:
+            if not 0 < rate < 1e6:
+                raise InputError(f"--rates {rate:g}: a learning rate is above 0 and below a million")
+        if self.sampler == "tpe" and len(set(self.rates)) < 2:
+            raise InputError("--rates: tpe needs the smallest and the largest rate, give two at least")
+        if self.trials and self.sampler == "grid":
+            raise InputError("--trials is for --sampler tpe: the grid tries each of --rates once")
+        if self.trials < 0 or 0 < self.trials < len(set(self.rates)):
+            raise InputError(f"--trials {self.trials}: at least as many as --rates, {len(set(self.rates))}")
+        if self.sweep.rho != (0.0,) or self.sweep.retry_failed:
+            raise InputError(
+                "--rho and --retry-failed are for sweep.run: a search is at rho 0, and what failed stays out"
+            )
+        if self.sweep.remote:
+            raise InputError(
+                f"--out {self.sweep.remote}: a search needs a folder on this machine: give --out FOLDER; the sweep "
+                "that it writes may go to an address"
+            )
+        if len(set(self.sweep.seeds)) < len(self.sweep.seeds):
+            raise InputError("--seeds: each seed once")
+        if not self.losses:
+            raise InputError(f"--losses: none of them has a learning rate, choose from {', '.join(FIELDS)}")
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The losses whose rates are searched."""
+        return tuple(dict.fromkeys(name for name in self.sweep.objectives if name in FIELDS))
+
+    @property
+    def wanted(self) -> int:
+        """Rates that TPE tries for each loss; 0 for the grid."""
+        return (self.trials or len(set(self.rates)) + 4) if self.sampler == "tpe" else 0
+
+    def recipe(self, objective: str, rate: float) -> Recipe:
+        """The recipe under which a rate is tried."""
+        return with_rate(self.sweep.recipe, objective, rate)
+
+    def cell(self, objective: str, rate: float, seed: int) -> Cell:
+        """The cell that tries a rate with a seed."""
+        return self._cell(objective, seed, self.recipe(objective, rate))
+
+    def random(self, seed: int) -> Cell:
+        """The untouched encoder."""
+        return self._cell("random", seed, self.sweep.recipe)
+
+    def _cell(self, objective: str, seed: int, recipe: Recipe) -> Cell:
+        return Cell(
+            dataset=self.sweep.dataset, objective=objective, pairing="none", seed=seed, recipe=recipe.fingerprint
+        )
+
+    def settled(self, sweep: Sweep) -> "Search":
+        """This search with its sweep's engine settled."""
+        return replace(self, sweep=sweep)
+
+
+def searched(base: Sweep) -> Search:
+    """A search for a sweep's rates, in a folder of its own beside the sweep's."""
+    seen = dict.fromkeys(base.objectives, True)
+    losses = tuple(name for name in seen if name in FIELDS or name == "random")
+    sweep = replace(
+        base,
+        objectives=losses or base.objectives,
+        rho=(0.0,),
+        seeds=SEEDS,
+        until="",
+        max_seeds=0,
+        grown=Grown(),
+        out=beside(Path("results", base.out.rsplit("/", 1)[1]) if isinstance(base.out, str) else base.out, "-lr"),
+        report=False,
+        retry_failed=False,
+    )
+    return Search(sweep=sweep)
+
+
+def beside(out: str | Path, more: str) -> str | Path:
+    """A folder or address beside this one, with more to its name."""
+    return f"{out}{more}" if isinstance(out, str) else out.with_name(f"{out.name}{more}")
+
+
+def to_fill(search: Search, base: Sweep) -> Sweep:
+    """The sweep that is to have the rates: the preset's grid, with all else that flags have changed."""
+    sweep = search.sweep
+    return replace(
+        sweep,
+        objectives=base.objectives,
+        rho=base.rho,
+        seeds=base.seeds,
+        until=base.until,
+        max_seeds=base.max_seeds,
+        out=base.out,
+        report=base.report,
+        retry_failed=base.retry_failed,
+    )
+
+
+class SearchFolder(Folder):
+    """A search's folder: its records belong to as many recipes as rates were tried."""
+
+    @property
+    def config(self) -> Path:
+        """What was asked for; no sweep.yaml, or a sweep would take the folder for its own."""
+        return self.root / "search.yaml"
+
+    @property
+    def recipes(self) -> Path:
+        """Each recipe that was tried, as <fingerprint>.yaml, which `sweep.run --config` takes."""
+        return self.root / "recipes"
+
+    @property
+    def optuna(self) -> Path:
+        """Optuna's database."""
+        return self.root / "optuna.db"
+
+    @property
+    def chosen(self) -> Path:
+        """The sweep with the rates filled in."""
+        return self.root / "chosen.yaml"
+
+    @property
+    def table(self) -> Path:
+        """Each cell with its rate and score."""
+        return self.root / "rates.parquet"
+
+    @property
+    def text(self) -> Path:
+        """The same as text, with the choice."""
+        return self.root / "rates.txt"
+
+    def own(self) -> None:
+        """Make sure that it is no sweep's folder.
+
+        Raises:
+            InputError: it is.
+        """
+        if (self.root / "sweep.yaml").exists():
+            raise InputError(f"--out {self.root} is a sweep's folder: choose another --out for the search")
+
+    def keep(self, search: Search, objective: str, rate: float) -> None:
+        """Write down the recipe of a rate, before a cell is run under it."""
+        recipe = search.recipe(objective, rate)
+        path = self.recipes / f"{recipe.fingerprint}.yaml"
+        if not path.exists():
+            self.recipes.mkdir(exist_ok=True)
+            replace_text(path, to_yaml(replace(search.sweep, preset="custom", recipe=recipe)))
+
+    def kept(self) -> dict[str, Recipe]:
+        """Fingerprint -> recipe of all that were tried.
+
+        Raises:
+            InputError: one cannot be read.
+        """
+        found = [from_yaml(path).recipe for path in sorted(self.recipes.glob("*.yaml"))]
+        return {recipe.fingerprint: recipe for recipe in found}

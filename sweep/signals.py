@@ -1,0 +1,187 @@
+"""Ctrl-C and SIGTERM: asked once, cells write checkpoints and the sweep ends politely; asked twice, at once."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from sweep.storage.cell_files import STOP
+from sweep.storage.object_store import Store
+
+CELLS = 5.0
+"""Seconds after SIGTERM that cells have for their checkpoints. Whoever sends it, kills some seconds later."""
+GONE = 9.0
+"""Seconds after SIGTERM, or a second Ctrl-C, at which the process is gone whatever it is doing."""
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: as Ctrl-C, but for the exit code."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt, and has a deadline."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:  # else an earlier deadline holds
+            _deadline(GONE, _leave(number))
+        raise Terminated
+
+    with _handling({signal.SIGTERM: terminate}):
+        yield
+
+
+class Stop:
+    """Whether running cells are to stop, and who asked for it."""
+
+    def __init__(self, file: Path, store: Store | None = None) -> None:
+        """`file` is what tells workers; its folder is made while signals are listened to. `store`: where the sweep is
+        at an address, there too."""
+        self._file, self._store = file, store if store and store.uri else None
+        self._telling: threading.Thread | None = None
+        self._told = False
+        self._due = 0.0
+        self.signal = 0
+        """The signal that came, 0 for none."""
+        self.at_once = False
+        """Whether there is no time for more than what must be."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether cells are to stop."""
+        return self.signal != 0
+
+    @property
+    def code(self) -> int:
+        """The exit code of a process that stops for this signal."""
+        return 128 + self.signal
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, the first signal asks cells to stop; a second Ctrl-C, or SIGTERM's deadline, raises."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.unlink(missing_ok=True)
+        handlers: dict[signal.Signals, Handler] = {signal.SIGTERM: self._terminate}
+        # Ignored where the sweep was begun in the background of a script: it is not meant for it.
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            handlers[signal.SIGINT] = self._interrupt
+        try:
+            with _handling(handlers):
+                yield
+        finally:
+            if self._due and not self.at_once:  # what is left to do has what is left of the time
+                _deadline(max(0.1, self._due - time.monotonic()), _leave(signal.SIGTERM))
+            with suppress(OSError):
+                self._file.unlink(missing_ok=True)
+                self._file.parent.rmdir()  # unless there are checkpoints
+            self._take_back()
+
+    def ask(self, number: int) -> None:
+        """Ask cells to stop, as the signal of this number does."""
+        self.signal = number
+        with suppress(OSError):  # a full disk: cells go on until the second signal or the deadline
+            self._file.parent.mkdir(exist_ok=True)
+            self._file.touch()
+        if self._store and not self._telling:  # a handler has no time to wait for an answer
+            self._telling = threading.Thread(target=self._tell, args=(self._store,), name="stop", daemon=True)
+            self._telling.start()
+
+    def take_note(self) -> str | None:
+        """What is to be said, once: in the driver's loop, since a handler may have come in the middle of a print."""
+        if not self.asked or self._told:
+            return None
+        self._told = True
+        if self.signal == signal.SIGPIPE:
+            return "nobody reads what the sweep says: it stops, and running cells write their checkpoints"
+        if self.signal == signal.SIGTERM:
+            return f"SIGTERM: running cells write their checkpoints, for {CELLS:g} s at most"
+        return "stopping: running cells write their checkpoints; Ctrl-C again stops at once"
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            self.at_once = True
+            _deadline(GONE, _leave(self.signal))
+            raise KeyboardInterrupt
+        self.ask(number)
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        if self.signal != signal.SIGTERM:  # after a Ctrl-C it still has its deadline
+            self._due = time.monotonic() + GONE
+            _deadline(CELLS, self._cut_off)
+        self.ask(number)
+
+    def _cut_off(self, number: int, frame: FrameType | None) -> None:
+        self.at_once = True
+        _deadline(GONE - CELLS, _leave(signal.SIGTERM))
+        raise Terminated
+
+    def _tell(self, store: Store) -> None:
+        with suppress(OSError):
+            store.write(STOP, b"")
+
+    def _take_back(self) -> None:
+        """Remove the word at the address; where that does not answer, the next command does."""
+        if self._store and self._telling:
+            self._telling.join(1.0)
+            with suppress(OSError):
+                self._store.remove(STOP, once=True)
+
+
+def _deadline(seconds: float, then: Handler) -> None:
+    signal.signal(signal.SIGALRM, then)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _leave(number: int) -> Handler:
+    """A handler that leaves."""
+
+    def handle(alarm: int, frame: FrameType | None) -> None:
+        leave(128 + number)
+
+    return handle
+
+
+def leave(code: int) -> NoReturn:
+    """End this process and all that it has started, now: no thread is waited for, and no deadline overtakes it."""
+    for child in descendants(os.getpid()):
+        with suppress(OSError):
+            os.kill(child, signal.SIGKILL)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(RuntimeError, OSError, ValueError):  # it may be in the middle of a print
+            stream.flush()
+    os._exit(code)
+
+
+def end(code: int) -> NoReturn:
+    """Leave with this code: after a signal at once, for who sent it does not wait for what Python does at its end."""
+    if code > 128:
+        leave(code)
+    raise SystemExit(code)
+
+
+def descendants(process: int) -> list[int]:
+    """The processes below this one; none where the system does not tell (only Linux does)."""
+    found = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+@contextmanager
+def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

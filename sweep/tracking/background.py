@@ -1,0 +1,188 @@
+"""MLflow written beside the sweep: by one thread, in order, so that no cell waits for it."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
+
+from analysis.records.io import read_curves, read_records, recorded_keys
+from sweep.config.sweep import Sweep
+from sweep.logs import redirect
+from sweep.storage.run_dir import Folder
+from trainables.cell import Cell
+
+if TYPE_CHECKING:
+    from sweep.tracking.client import Tracking
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""Seconds after a fault in which MLflow is left alone: a server that is gone must not hold up the end of a sweep."""
+
+
+class Logbook:
+    """The sweep's runs in MLflow. What cannot be written is told at the end and stops nothing: records are complete,
+    and the next command fills in what MLflow lacks."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        folder: Folder,
+        *,
+        kind: str = "sweep",
+        cells: Sequence[Cell] | None = None,
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
+        """Connect to the server that MLFLOW_TRACKING_URI names, or to the database in the folder.
+
+        A database that does not exist yet is made when there is something to write, for that takes seconds.
+
+        Args:
+            sweep: what is run.
+            folder: where.
+            kind: what the parent run is, a tag of it.
+            cells: all that there may be, where they are not the sweep's own; may grow.
+            rates: key -> learning rate, where cells have rates of their own: a metric of theirs.
+
+        Raises:
+            InputError: there is no MLflow there.
+        """
+        elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+        self.uri = elsewhere or folder.mlflow_uri
+        self._root, self._cells = folder.root, sweep.cells() if cells is None else cells
+        self._rates: Mapping[str, float] = {} if rates is None else rates
+        self.fault: str | None = None
+        """What went wrong last; None again when MLflow has all it missed."""
+        self._quiet_until = 0.0
+        self._thread = ThreadPoolExecutor(1, "mlflow")
+        self._connect = partial(_connect, self.uri, sweep, own=not elsewhere, kind=kind)
+        self._tracking: Tracking | None = None
+        if elsewhere or folder.mlflow.exists():
+            self._tracking = self._thread.submit(self._connect).result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Wait until everything is written."""
+        self._thread.shutdown()
+
+    @property
+    def runs(self) -> str:
+        """Where in MLflow's pages the sweep's cells are, best first, with their curves; its own first page is about
+        language models, and its list of runs shows no cell and no score."""
+        if not self._tracking:
+            return "#/experiments?workflowType=machine_learning"
+        asked = {
+            "workflowType": "machine_learning",
+            "searchFilter": f"tags.`mlflow.parentRunId`='{self._tracking.parent}'",
+            "orderByKey": "metrics.`test_f1_macro`",
+            "orderByAsc": "false",
+            "compareRunsMode": "CHART",
+        }
+        return f"#/experiments/{self._tracking.experiment}/runs?{urlencode(asked)}"
+
+    def start(self, cell: Cell) -> None:
+        """A cell has begun. Before MLflow is connected it is told with the cell's first points, to begin the sooner."""
+        if self._tracking:
+            self._write(lambda tracking: tracking.start(cell))
+
+    def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
+        """Points of a cell's learning curves have come."""
+        self._write(lambda tracking: tracking.curves(cell, points))
+
+    def finish(self, cell: Cell, row: Mapping[str, Any], curves: Iterable[tuple[str, int, str, float]]) -> None:
+        """A cell is recorded. All its curves are given again, in case some could not be written."""
+
+        def write(tracking: "Tracking") -> None:
+            tracking.curves(cell, curves)
+            tracking.finish(cell, {**row, **_rate(self._rates, cell)})
+
+        self._write(write)
+
+    def abandon(self, cell: Cell) -> None:
+        """A cell has ended without a record."""
+        self._write(lambda tracking: tracking.abandon(cell))
+
+    def expect(self, cells: Sequence[Cell]) -> None:
+        """More cells are planned than the sweep began with."""
+        self._cells = tuple(cells)
+
+    def fill(self, folder: Path, cells: Sequence[Cell]) -> None:
+        """Give cells that were recorded, but never finished in MLflow, the run they lack."""
+        self._write(lambda tracking: fill(tracking, folder, cells, self._rates))
+
+    def fill_again(self) -> None:
+        """If MLflow lacks something, try once more at once, for the sweep ends."""
+        self._thread.submit(self._catch_up)
+
+    def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+        """The sweep has ended; wait until all is written."""
+        self._write(lambda tracking: tracking.end(complete, metrics, artifacts))
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait until all is written."""
+        self._thread.submit(lambda: None).result()
+
+    def _write(self, write: Callable[["Tracking"], object]) -> None:
+        self._thread.submit(self._try, write)
+
+    def _try(self, write: Callable[["Tracking"], object]) -> None:
+        """In the thread: write, unless MLflow has just failed. When it is there again it gets what it has missed."""
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            self._tracking = self._tracking or self._connect()
+            write(self._tracking)
+            if self.fault:  # records are the buffer
+                fill(self._tracking, self._root, self._cells, self._rates)
+                self.fault = None
+        except Exception as error:  # whatever it is: here nobody else would ever see it
+            self.fault = " ".join(str(error).split())[:200] or type(error).__name__
+            self._quiet_until = time.monotonic() + PATIENCE
+            log.exception("MLflow could not be written")
+
+    def _catch_up(self) -> None:
+        if self.fault:
+            self._quiet_until = 0.0
+            self._try(lambda tracking: None)
+
+
+def _rate(rates: Mapping[str, float], cell: Cell) -> dict[str, float]:
+    return {"lr": rates[cell.key]} if cell.key in rates else {}
+
+
+def _connect(uri: str, sweep: Sweep, *, own: bool, kind: str) -> "Tracking":
+    from sweep.tracking.client import connect
+
+    redirect("mlflow", "alembic")
+    return connect(uri, sweep, own=own, kind=kind)
+
+
+def fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell], rates: Mapping[str, float] | None = None) -> int:
+    """Give cells that are recorded in the folder, but never finished in MLflow, the run they lack; returns how many."""
+    recorded = recorded_keys(folder).status
+    wanted = {cell.key: cell for cell in cells if cell.key in recorded}
+    ended = tracking.ended() if wanted else {}
+    lacking = {key: cell for key, cell in wanted.items() if ended.get(key) != recorded[key]}
+    if not lacking:
+        return 0
+    curves = dict(_curves(folder))
+    for row in read_records(folder).to_dict("records"):
+        if cell := lacking.get(str(row["key"])):
+            tracking.curves(cell, curves.get(cell.key, []))
+            tracking.finish(cell, {**{str(name): value for name, value in row.items()}, **_rate(rates or {}, cell)})
+    return len(lacking)
+
+
+def _curves(folder: Path) -> Iterator[tuple[str, list[tuple[str, int, str, float]]]]:
+    if (folder / "curves").is_dir():
+        for key, part in read_curves(folder).groupby("key")[["stage", "step", "name", "value"]]:
+            yield str(key), list(part.itertuples(index=False, name=None))

@@ -1,0 +1,196 @@
+"""MLflow, written by the driver alone: a parent run for the sweep, a child for each cell, found again by tag."""
+
+import os
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from datasets.errors import InputError
+from sweep.config.sweep import Sweep
+from trainables.cell import Cell, digest
+
+SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
+"""Tags by which a run is found again, so that no command makes it twice."""
+AXES = ("dataset", "objective", "rho", "nu", "pairing", "seed")
+
+
+TRACKING_ERRORS = (MlflowException, SQLAlchemyError)
+"""What writing to MLflow can raise: the server's word, or the database's."""
+
+
+def connect(uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> "Tracking":
+    """The sweep's runs in the MLflow at `uri`; `own` is whether that is the database in the sweep's folder.
+
+    Raises:
+        InputError: there is no MLflow there.
+    """
+    # MLflow's own patience with a server that does not answer is several minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    try:
+        if own:
+            _make_whole(Path(uri.removeprefix("sqlite:///")))
+        return Tracking(uri, sweep, own=own, kind=kind)
+    except (*TRACKING_ERRORS, OSError) as error:
+        raise InputError(
+            f"MLflow at {uri} cannot be used ({' '.join(str(error).split())[:200]}): start the server, unset "
+            "MLFLOW_TRACKING_URI to use the database in --out, or delete that if it is damaged: records refill it"
+        ) from error
+
+
+def _make_whole(path: Path) -> None:
+    """Make the database, all of its tables or none: one that was cut off while it was made cannot be used again."""
+    if path.exists():
+        return
+    # Another name each time: MLflow keeps what it has opened under a name.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+    draft.replace(path)
+
+
+class Tracking:
+    """The sweep's runs in MLflow."""
+
+    def __init__(self, uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> None:
+        """Connect, and find or make the experiment and the parent run.
+
+        Args:
+            uri: tracking server or `sqlite:///` database.
+            sweep: names the experiment by its data set, the parent run by its folder.
+            own: the database lies in the sweep's folder, and moves with it: the path does not tell sweeps apart.
+            kind: what the parent run is, a tag of it.
+        """
+        self.uri = uri
+        self._client = MlflowClient(uri)
+        root = sweep.root.resolve()
+        where = sweep.remote or str(root)
+        name = f"noisy-pairs {sweep.dataset}"
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            # A path relative to wherever the command was run would lose the artifacts to the UI.
+            place = (root / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
+            self.experiment = self._client.create_experiment(name, artifact_location=place)
+        else:
+            self.experiment = found.experiment_id
+        identity = digest([sweep.recipe.fingerprint, "" if own else where])
+        self.parent = self._find_or_make(SWEEP, identity, Path(where).name, {"kind": kind, "folder": where})
+        self._log(self.parent, params=_flat(asdict(sweep.recipe)))
+        self._runs: dict[str, str] = {}
+        self._logged: dict[tuple[str, str], set[int]] = {}
+
+    def start(self, cell: Cell) -> None:
+        """Find or make the cell's run and mark it as running."""
+        run = self._find_or_make(
+            KEY,
+            cell.key,
+            str(cell),
+            {
+                "mlflow.parentRunId": self.parent,
+                "kind": "cell",
+                **{axis: str(getattr(cell, axis)) for axis in AXES},
+            },
+        )
+        self._runs[cell.key] = run
+        # rho and nu are metrics too: the UI plots metrics against metrics, and parameters only in some charts.
+        self._log(run, params={axis: getattr(cell, axis) for axis in AXES}, metrics={"rho": cell.rho, "nu": cell.nu})
+        self._client.update_run(run, status="RUNNING")
+
+    def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
+        """Log points (stage, step, name, value) of the learning curves, but for those an earlier attempt logged."""
+        run = self._run(cell)
+        now = int(time.time() * 1000)
+        named = [Metric(f"{stage}/{name}", value, now, step) for stage, step, name, value in points]
+        fresh = [metric for metric in named if metric.step not in self._steps(run, metric.key)]
+        if fresh:
+            self._client.log_batch(run, metrics=fresh)
+        for metric in fresh:
+            self._steps(run, metric.key).add(metric.step)
+
+    def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
+        """Log a recorded cell's metrics and provenance and end its run."""
+        run = self._run(cell)
+        # Null where a cell has no such number; pandas reads that back as NaN.
+        numbers = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v == v}
+        texts = {k: str(v) for k, v in row.items() if isinstance(v, str) and k not in AXES}
+        self._log(run, metrics=numbers, tags=texts)
+        self._client.set_terminated(run, "FINISHED" if row["status"] == "done" else "FAILED")
+
+    def abandon(self, cell: Cell) -> None:
+        """End the run of a cell that gave no record."""
+        self._client.set_terminated(self._run(cell), "FAILED")
+
+    def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Iterable[Path]) -> None:
+        """Log what the sweep found to the parent run and end it."""
+        self._log(self.parent, metrics=metrics)
+        for path in artifacts:
+            if path.is_dir():
+                self._client.log_artifacts(self.parent, str(path), path.name)
+            else:
+                self._client.log_artifact(self.parent, str(path))
+        self._client.set_terminated(self.parent, "FINISHED" if complete else "FAILED")
+
+    def ended(self) -> dict[str, str]:
+        """Key -> status of the cells whose runs are finished; one that was abandoned is not: its cell may run again."""
+        query = f"tags.`mlflow.parentRunId` = '{self.parent}' and attributes.status != 'RUNNING'"
+        found: dict[str, str] = {}
+        token = None
+        while True:
+            page = self._client.search_runs([self.experiment], query, max_results=1000, page_token=token)
+            found |= {run.data.tags[KEY]: run.data.tags["status"] for run in page if "status" in run.data.tags}
+            token = page.token
+            if not token:
+                return found
+
+    def _run(self, cell: Cell) -> str:
+        """The cell's run, begun if it could not be begun when the cell was."""
+        if cell.key not in self._runs:
+            self.start(cell)
+        return self._runs[cell.key]
+
+    def _steps(self, run: str, metric: str) -> set[int]:
+        """The steps logged of a metric, asked of MLflow once in case an earlier driver logged some."""
+        if (run, metric) not in self._logged:
+            self._logged[run, metric] = {point.step for point in self._client.get_metric_history(run, metric)}
+        return self._logged[run, metric]
+
+    def _find_or_make(self, tag: str, value: str, name: str, tags: Mapping[str, str]) -> str:
+        query = f"tags.`{tag}` = '{value}'"
+        if tag == KEY:  # a cell of another sweep's folder has its own run there
+            query += f" and tags.`mlflow.parentRunId` = '{self.parent}'"
+        found: list[Run] = self._client.search_runs([self.experiment], query, max_results=1)
+        if found:
+            return found[0].info.run_id
+        run = self._client.create_run(self.experiment, run_name=name, tags={**tags, tag: value})
+        return run.info.run_id
+
+    def _log(
+        self,
+        run: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            run,
+            metrics=[Metric(k, float(v), now, 0) for k, v in (metrics or {}).items()],
+            params=[Param(k, str(v)) for k, v in (params or {}).items()],
+            tags=[RunTag(k, v) for k, v in (tags or {}).items()],
+        )
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat |= _flat(item, f"{prefix}{name}.") if isinstance(item, Mapping) else {f"{prefix}{name}": item}
+    return flat

@@ -1,0 +1,96 @@
+"""Grid length as a formula, distinct cells, and the searcher that hands them out."""
+
+import json
+
+import pytest
+
+from datasets.errors import InputError
+from sweep.config.grid import Axes, cheapest_last, expand
+from sweep.config.sweep import Sweep
+from sweep.presets import PRESETS, preset
+from trainables.cell import BASELINES, Cell
+
+
+def size(axes, *, has_nu=True):
+    """Per loss and seed: one clean cell if rho = 0 or nu = 0 is on an axis, and all noisy combinations."""
+    noisy = len({r for r in axes.rho if r}) * len(set(axes.pairings))
+    noisy *= len({n for n in axes.nu if n}) if has_nu else 1
+    losses = set(axes.objectives) - set(BASELINES)
+    baselines = set(axes.objectives) & set(BASELINES)
+    clean = 0 in axes.rho or (has_nu and 0 in axes.nu)
+    return len(set(axes.seeds)) * (len(losses) * (noisy + clean) + len(baselines))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_have_as_many_cells_as_the_formula_says(name):
+    sweep = preset(name)
+    cells = sweep.cells()
+    assert len(cells) == len(set(cells)) == len({cell.key for cell in cells})
+    assert len(cells) == size(sweep.axes, has_nu=sweep.recipe.data.has_nu)
+
+
+def test_the_papers_grid_has_99_cells_a_seed():
+    cells = preset("vts-paper").cells()
+    assert len(cells) == 3 * 99
+    assert [sum(cell.seed == seed for cell in cells) for seed in (0, 1, 2)] == [99, 99, 99]
+    assert len(preset("vts-gpu").cells()) == 99
+    assert len(preset("vts-quick").cells()) >= 27
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        Axes(("moco",), (0.0,), (0.5, 1.0), ("noisy", "exposure"), (0,)),
+        Axes(("moco", "random"), (0.5, 1.0), (0.0, 0.5), ("noisy",), (0, 1)),
+        Axes(("random",), (0.0, 1.0), (0.5,), ("noisy", "exposure"), (0, 1, 2)),
+        Axes(("moco", "moco"), (1.0, 1.0), (0.5,), ("noisy", "noisy"), (4, 4)),
+    ],
+)
+def test_equivalent_combinations_are_one_cell(axes):
+    cells = expand(axes, dataset="vts", recipe="r")
+    assert len(cells) == size(axes)
+    assert len(cells) <= axes.points
+
+
+def test_seeds_come_one_after_the_other():
+    seeds = [cell.seed for cell in Sweep(seeds=(2, 0, 1)).cells()]
+    assert seeds == sorted(seeds, key=(2, 0, 1).index)
+
+
+def test_growing_an_axis_keeps_the_keys_of_the_cells_there_were():
+    before = {cell.key for cell in Sweep(rho=(0.0, 0.5)).cells()}
+    assert before < {cell.key for cell in Sweep(rho=(0.0, 0.5, 1.0), seeds=(0, 1)).cells()}
+
+
+def test_a_bad_value_is_refused():
+    with pytest.raises(InputError, match="rho = 2"):
+        expand(Axes(("moco",), (2.0,), (0.5,), ("noisy",), (0,)), dataset="vts", recipe="")
+
+
+def test_the_searcher_hands_out_every_cell_once_then_finishes(tmp_path):
+    from ray.tune.search import Searcher
+
+    from sweep.tune.grid_searcher import GridSearcher
+
+    cells = Sweep(objectives=("moco", "random")).cells()
+    searcher = GridSearcher(cells)
+    first = [Cell(**searcher.suggest(f"trial {n}")["cell"]) for n in range(5)]
+    searcher.save(str(tmp_path / "state"))
+    json.loads((tmp_path / "state").read_text())
+    again = GridSearcher(())
+    again.restore(str(tmp_path / "state"))
+    rest = [Cell(**again.suggest(f"trial {n}")["cell"]) for n in range(5, len(cells))]
+    assert tuple(first + rest) == cells
+    assert again.suggest("one more") == Searcher.FINISHED
+    assert again.suggest("another") == Searcher.FINISHED
+
+
+def test_the_cheapest_of_the_last_seed_come_last_and_none_is_lost():
+    cells = Sweep(seeds=(0, 1)).cells()
+    order = cheapest_last(cells, 5)
+    assert sorted(order) == sorted(cells)
+    assert order[: len(cells) // 2] == cells[: len(cells) // 2]  # the first seed is left as it is
+    assert [cell.objective for cell in order[-5:]] == ["moco"] * 4 + ["random"]
+    kept = [cell for cell in cells if cell not in order[-5:]]
+    assert list(order[:-5]) == kept
+    assert cheapest_last(cells[:1], 5) == cells[:1]

@@ -1,0 +1,269 @@
+"""`--until`: what it takes, what it decides from records, and that it ends; cells give made-up scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from analysis.records.coverage import COORDINATES, coverage
+from analysis.records.io import read_records, recorded_keys, write_record
+from analysis.records.schema import schema
+from analysis.stats.sequential import widened
+from datasets.errors import InputError
+from datasets.vts.config import CLASSES
+from sweep.adaptive_seeds import grown, in_the_end, most_further, run_growing
+from sweep.cli import parse as command
+from sweep.config.stopping_rule import EXAMPLE, Grown, Until, parse, sequence
+from sweep.config.yaml_io import from_yaml, to_yaml
+from sweep.presets import preset
+from sweep.signals import Stop
+from sweep.storage.run_dir import Folder
+from sweep.tune.outcome import Outcome
+from sweep.tune.retries import bare_row
+from tests.command import run
+
+PAIRS = {"pairings": ("noisy", "exposure"), "seeds": (0, 1, 2)}
+
+
+def sweep_in(folder, **changes):
+    """vts-smoke with both pairings: three losses and the random encoder."""
+    given = PAIRS | {"out": folder, "until": "halfwidth(difference) < 0.02", "max_seeds": 6} | changes
+    return replace(preset("vts-smoke"), **given)
+
+
+def write(sweep, cell, score, status="done"):
+    row = dict.fromkeys(name for name in schema(CLASSES).names if name != "schema") | bare_row(cell)
+    row |= {"status": status, "version": "v", "versions": "{}", "data": "d", "source": "s", "task": "segmentation"}
+    if status == "done":
+        row |= dict.fromkeys(["test_f1_macro", "test_miou", "test_accuracy"], score)
+    else:
+        row["error"] = "ValueError: no"
+    write_record(sweep.out, row, CLASSES)
+
+
+def score_of(cell, spread):
+    """A score whose difference by pairing has this spread over seeds, differently for each loss."""
+    drawn = np.random.default_rng([9, cell.seed]).standard_normal()
+    return 0.5 + (spread[cell.objective] * drawn if cell.pairing == "noisy" else 0.0)
+
+
+class Runs:
+    """Stands for Ray: records what it is given, but for what is lost or fails."""
+
+    def __init__(self, spread, *, lost=lambda cell: False, fails=lambda cell: False, most=None):
+        self.spread, self.lost, self.fails, self.most = spread, lost, fails, most
+        self.rounds, self.claimed = [], []
+
+    def __call__(self, sweep, cells):
+        self.rounds.append(list(cells))
+        for cell in cells:
+            if self.most == 0:
+                stop = Stop(sweep.keeping.stop)
+                stop.signal = 2
+                return Outcome(stop=stop)
+            self.most = None if self.most is None else self.most - 1
+            if not self.lost(cell):
+                write(sweep, cell, score_of(cell, self.spread), "failed" if self.fails(cell) else "done")
+        return Outcome(counts={"lost": sum(map(self.lost, cells))})
+
+
+def end(sweep, runs):
+    """As `execute` does: what is missing is run, and what that asks for; returns the sweep as it has become."""
+    sweep, _ = grown(sweep)
+    known = recorded_keys(sweep.out).status
+    missing = [cell for cell in sweep.cells() if cell.key not in known]
+    if not missing:
+        return sweep
+    return run_growing(sweep, missing, runs, runs.claimed.append)[0]
+
+
+SPREAD = {"moco": 0.01, "within_image": 0.0001, "cross_image": 5.0, "random": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (EXAMPLE, Until("difference", 0.01)),
+        ("  halfwidth( against_clean )<1e-3 ", Until("against_clean", 0.001)),
+    ],
+)
+def test_a_condition_is_read(text, found):
+    assert parse(text) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--until", "width < 1"], 'write it as "halfwidth(difference) < 0.01", with one of difference, against_clean'),
+        (["--until", "halfwidth(difference) > 0.01"], "write it as"),
+        (["--until", "halfwidth(difference) < 0.01 and x"], "write it as"),
+        (["--until", "halfwidth(f1) < 0.01"], "cannot watch 'f1', choose from difference, against_clean"),
+        (["--until", "halfwidth(difference) < 1"], "1 must be a number between 0 and 1"),
+        (["--until", "halfwidth(difference) < nan"], "nan must be a number between 0 and 1"),
+        (["--until", "halfwidth(difference) < 1%"], "0.01 is one point"),
+        (["--until", EXAMPLE, "--seeds", "0"], "one seed has no interval to look at: begin with at least two"),
+        (["--until", EXAMPLE, "--seeds", "4", "4"], "one seed has no interval"),
+        (["--until", EXAMPLE, "--max-seeds", "0"], "--until without --max-seeds: say how many seeds there may be"),
+        (["--until", EXAMPLE, "--max-seeds", "2"], "--max-seeds 2: say how many seeds there may be in all, from 3"),
+        (["--until", EXAMPLE, "--max-seeds", "9999"], "(--seeds) to 100"),
+        (["--until", EXAMPLE, "--seeds", "0", str(2**63 - 4)], "leaves no room below 2^63"),
+        (["--until", ""], "--max-seeds 6: only with --until"),
+        (["--until", EXAMPLE, "--losses", "random"], "no loss is run whose interval could be looked at"),
+        (["--until", EXAMPLE, "--pairings", "noisy"], "needs --pairings noisy exposure, and these are noisy"),
+        (["--until", "halfwidth(against_clean) < .1", "--pairings", "exposure"], "needs --pairings noisy or"),
+        (["--until", "halfwidth(against_clean) < .1", "--rho", "1"], "needs a rate above 0 and 0 in --rho"),
+        (["--until", EXAMPLE, "--rho", "0"], "needs a rate above 0 in --rho"),
+    ],
+)
+def test_a_mistake_is_one_line(words, message):
+    given = ["vts-quick", "--seeds", "0", "1", "2", "--max-seeds", "6"]
+    with pytest.raises(InputError) as error:
+        command([*given, *words])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_seeds_go_on_after_the_largest_given():
+    assert sequence((0, 1, 2), 6) == (0, 1, 2, 3, 4, 5)
+    assert sequence((7, 3, 3), 4) == (7, 3, 8, 9)
+    assert sequence((0, 1), 2) == (0, 1)
+
+
+def test_losses_get_as_many_seeds_as_they_need(tmp_path, capsys):
+    runs = Runs(SPREAD)
+    sweep = end(sweep_in(tmp_path), runs)
+    said = capsys.readouterr().out
+    seeds = {name: set(part.seed) for name, part in read_records(tmp_path).groupby("objective")}
+    assert seeds["within_image"] == {0, 1, 2}
+    assert seeds["cross_image"] == seeds["random"] == set(range(6))
+    assert seeds["moco"] == set(range(5))
+    # One seed a round, and of a loss that is narrow enough no cell.
+    assert [{cell.seed for cell in cells} for cells in runs.rounds] == [{0, 1, 2}, {3}, {4}, {5}]
+    assert not any(cell.objective == "within_image" for cells in runs.rounds[1:] for cell in cells)
+    # What is planned is written down before it is run, and is what was run in the end.
+    assert [len(one.cells()) for one in runs.claimed[:3]] == list(np.cumsum(list(map(len, runs.rounds)))[1:])
+    assert {cell.key for cell in sweep.cells()} == set(read_records(tmp_path).key)
+    assert sweep.grown.level == widened(3, 6)
+    assert "cross_image: half-width" in said
+    assert "not below 2: seed 3 is added" in said
+    assert said.count("within_image: half-width 0.0") == 1
+    ended = in_the_end(sweep)
+    assert "and --max-seeds is 6: no further seed" in ended
+    assert "14 seeds of a loss were used; 6 of each, as many as the widest has, would have been 18" in ended
+
+
+def test_the_decision_depends_on_records_alone(tmp_path):
+    whole = end(sweep_in(tmp_path / "whole"), Runs(SPREAD))
+    cells = whole.cells()
+    first = len(whole.grid(whole.objectives, (0, 1, 2)))
+    # Cut off after so many cells, once with and once without what was written down of the plan.
+    for count, keep in ((5, True), (first, False), (first + 3, True), (len(cells) - 3, False), (len(cells), True)):
+        folder = tmp_path / str(count)
+        cut = end(sweep_in(folder), Runs(SPREAD, most=count))
+        again = sweep_in(folder, grown=cut.grown if keep else Grown())
+        assert end(again, Runs(SPREAD)).grown == whole.grown
+        there, here = (read_records(one).set_index("key").test_f1_macro for one in (whole.out, folder))
+        assert there.sort_index().equals(here.sort_index())
+    # The same command again does nothing.
+    runs = Runs(SPREAD)
+    assert end(replace(whole, grown=whole.grown), runs).grown == whole.grown
+    assert end(sweep_in(whole.out), runs).grown == whole.grown
+    assert runs.rounds == []
+
+
+def test_a_loss_that_fails_gets_no_seeds_and_one_whose_cell_is_lost_waits(tmp_path, capsys):
+    runs = Runs(
+        SPREAD,
+        fails=lambda cell: cell.objective == "cross_image" and cell.rho > 0,
+        lost=lambda cell: cell.objective == "moco" and cell.seed == 3,
+    )
+    sweep = end(sweep_in(tmp_path), runs)
+    assert sweep.grown.added == {"moco": (3,), "random": (3,)}
+    assert len(runs.rounds) == 2
+    said = capsys.readouterr().out
+    assert "cross_image: no value after 3 seeds, so further seeds would be of no use" in said
+    # The next command tries the lost ones again, and then goes on.
+    after = end(sweep_in(tmp_path), Runs(SPREAD))
+    assert set(after.grown.added["moco"]) > {3}
+    assert "cross_image" not in after.grown.added
+
+
+def test_one_failed_cell_does_not_stop_a_loss(tmp_path):
+    runs = Runs(SPREAD, fails=lambda cell: cell.objective == "moco" and cell.seed == 0 and cell.rho > 0)
+    assert end(sweep_in(tmp_path), runs).grown.added["moco"][0] == 3
+
+
+def test_stopping_ends_it(tmp_path):
+    runs = Runs(SPREAD, most=4)
+    _, outcome = run_growing(sweep_in(tmp_path), sweep_in(tmp_path).cells(), runs, runs.claimed.append)
+    assert outcome.stop.asked
+    assert len(runs.rounds) == 1
+
+
+def test_a_folder_keeps_its_seeds_and_its_level(tmp_path):
+    sweep = end(sweep_in(tmp_path), Runs(SPREAD))
+    path = tmp_path / "sweep.yaml"
+    path.write_text(to_yaml(sweep))
+    before = from_yaml(path)
+    assert before == sweep
+    # A wider target, fewer seeds, other first ones, no condition: nothing that was added is forgotten.
+    for change in (
+        {"until": "halfwidth(difference) < 0.5"},
+        {"max_seeds": 4},
+        {"seeds": (0, 1, 2, 3)},
+        {"until": "", "max_seeds": 0},
+    ):
+        now, _ = grown(sweep_in(tmp_path, **change).going_on(before))
+        assert now.grown.level == before.grown.level
+        assert {cell.key for cell in before.cells()} <= {cell.key for cell in now.cells()}
+    # A narrower one goes on, more seeds widen.
+    runs = Runs(SPREAD)
+    more = end(sweep_in(tmp_path, until="halfwidth(difference) < 0.0001", max_seeds=8).going_on(before), runs)
+    assert more.grown.level == widened(3, 8) > before.grown.level
+    assert max(more.grown.added["within_image"]) > 2
+    assert end(sweep_in(tmp_path, retry_failed=True).going_on(before), runs).grown == before.grown
+
+
+def test_seeds_that_are_there_already_are_looked_at_one_after_the_other(tmp_path):
+    fixed = sweep_in(tmp_path, until="", max_seeds=0, seeds=tuple(range(5)))
+    for cell in fixed.cells():
+        write(fixed, cell, score_of(cell, SPREAD))
+    runs = Runs(SPREAD)
+    sweep = end(sweep_in(tmp_path), runs)
+    assert {cell.seed for cells in runs.rounds for cell in cells} == {5}
+    assert sweep.grown.level == widened(3, 6)
+
+
+def test_what_is_added_counts_as_planned_everywhere(tmp_path, capsys):
+    sweep = end(sweep_in(tmp_path), Runs(SPREAD))
+    plan = yaml.safe_load(to_yaml(sweep))
+    records = read_records(tmp_path)
+    found = coverage(records[records.seed < 3], [plan])
+    assert set(found[COORDINATES].itertuples(index=False, name=None)) == {
+        tuple(getattr(cell, name) for name in COORDINATES) for cell in sweep.cells()
+    }
+    assert sweep.points >= len(sweep.cells())
+    fresh = sweep_in(tmp_path / "new")
+    assert most_further(fresh) == len(fresh.grid(fresh.objectives, (3, 4, 5)))
+
+
+def test_a_dry_run_counts_what_was_added_and_what_may_come(tmp_path):
+    words = ("vts-smoke", "--pairings", "noisy", "exposure", "--seeds", 0, 1, 2, "--out", tmp_path, "--dry-run")
+    done = run(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6)
+    assert done.returncode == 0, done.stderr
+    assert "30 distinct cells" in done.stdout
+    assert "30 more at most, where --until 'halfwidth(difference) < 0.02' asks for further seeds" in done.stdout
+    Folder(tmp_path).claim(sweep_in(tmp_path), "data")
+    end(sweep_in(tmp_path), Runs(SPREAD))
+    count = len(read_records(tmp_path))
+    assert f"{count} distinct cells" in run(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6).stdout
+
+
+@pytest.mark.parametrize("grown", [{"level": 0.5}, {"level": "x"}, {"added": {"moco": "all"}}, {"seeds": 3}])
+def test_a_damaged_plan_is_one_line(tmp_path, grown):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump({"grown": grown}))
+    with pytest.raises(InputError, match="grown") as error:
+        from_yaml(path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,167 @@
+"""`progress.json`: written in time, gone on from by the next command, refused in a line where it is damaged."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from datasets.errors import InputError
+from sweep.monitor import progress
+from sweep.monitor.progress import Node, Used, read
+from sweep.presets import preset
+from sweep.tune.progress_writer import Chronicle
+
+ONE, TWO = preset("vts-smoke").cells()[:2]
+MACHINE = Node(name="a", cpus=8, gpus=2, gpu="H100")
+HEAD = Node(name="head", cpus=0, gpus=0)
+
+
+class Command:
+    """A command whose cells begin and end when the test says so, with a clock of its own."""
+
+    def __init__(self, path, nodes=None):
+        self.now = 1000.0
+        self.nodes = {"1": MACHINE, "2": HEAD} if nodes is None else nodes
+        self.recorder = SimpleNamespace(recorded=set(), failures={})
+        self.chronicle = Chronicle(path, {ONE.key: None, TWO.key: None}, lambda: self.nodes, clock=lambda: self.now)
+        self.path = path
+
+    def start(self, cell):
+        self.chronicle.on_trial_start(0, [], self.trial(cell))
+
+    def end(self, cell, failure=None):
+        self.recorder.recorded.add(cell.key)
+        if failure:
+            self.recorder.failures[cell.key] = failure
+        self.chronicle.on_trial_complete(0, [], self.trial(cell))
+
+    def wait(self, seconds):
+        self.now += seconds
+        self.chronicle.on_step_end(0, [])
+
+    def trial(self, cell):
+        return SimpleNamespace(trial_id=cell.key, config={"cell": vars(cell)})
+
+    @property
+    def said(self):
+        return read(self.path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "progress.json"
+
+
+def test_what_goes_on_is_told_every_ten_seconds_and_when_a_cell_ends(path):
+    command = Command(path)
+    with command.chronicle as chronicle:
+        assert command.said.driver.stage == "starting"
+        assert command.said.nodes == (MACHINE, HEAD)
+        chronicle.follow(command.recorder)
+        assert command.said.driver.stage == "running"
+        command.start(ONE)
+        command.wait(9)
+        assert not command.said.running
+        command.wait(1)
+        (running,) = command.said.running
+        assert (running.key, running.cell, running.objective) == (ONE.key, str(ONE), ONE.objective)
+        command.start(TWO)
+        command.now += 2
+        command.end(ONE)
+        assert (command.said.done, command.said.failed, command.said.most) == (1, 0, 2)
+        assert [one.key for one in command.said.running] == [TWO.key]
+        command.now += 2
+        command.end(TWO, "diverged")
+    assert (command.said.planned, command.said.done, command.said.failed) == (2, 1, 1)
+    assert command.said.driver.stage == "ended"
+
+
+def test_machine_time_counts_while_cells_run_and_is_summed_over_commands(path):
+    for _ in range(2):
+        command = Command(path)
+        with command.chronicle as chronicle:
+            command.wait(1000)  # the machine is measured
+            chronicle.follow(command.recorder)
+            command.wait(50)  # for a worker
+            command.start(ONE)
+            command.wait(100)
+            command.nodes = {"2": HEAD}  # noticed at the next look only
+            command.wait(10)
+            command.wait(30)
+            command.end(ONE)
+            command.wait(500)
+    used = command.said.used
+    assert used == Used(seconds=280, node_seconds=500, core_seconds=1760, gpu_seconds=440, cells=2)
+    assert {node.name: node.alive for node in command.said.nodes} == {"a": False, "head": True}
+
+
+def test_a_lost_worker_is_not_running_until_it_begins_again(path):
+    command = Command(path)
+    with command.chronicle as chronicle:
+        chronicle.follow(command.recorder)
+        command.start(ONE)
+        command.now += 5
+        chronicle.on_trial_recover(0, [], command.trial(ONE))
+        assert not command.said.running
+        assert command.said.done == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "\x00\xff", '{"schema": 1}', "null", "9" * 5000, "[" * 100_000, '{"schema": 2}']
+)
+def test_a_damaged_file_is_one_line_and_the_next_command_counts_anew(path, text):
+    path.write_text(text)
+    with pytest.raises(InputError, match="delete it") as error:
+        read(path)
+    assert "\n" not in str(error.value)
+    command = Command(path)
+    assert "it is written anew" in command.chronicle.note
+    with command.chronicle:
+        assert command.said.used == Used()
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("schema",), 2),
+        (("used", "seconds"), -1.0),
+        (("used", "seconds"), "NaN"),
+        (("driver", "began"), "2026-11-24T15:00:00"),
+        (("driver", "stage"), "dreaming"),
+        (("nodes", 0, "cpus"), None),
+        (("more",), 1),
+    ],
+)
+def test_no_value_is_taken_that_cannot_be(path, where, value):
+    with Command(path).chronicle:
+        pass
+    content = json.loads(path.read_text())
+    part = content
+    for step in where[:-1]:
+        part = part[step]
+    part[where[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="damaged or of another version"):
+        read(path)
+
+
+def test_a_full_disk_is_logged_once_and_stops_nothing(path, monkeypatch, caplog):
+    def full(where, text):
+        raise OSError(28, "No space left on device")
+
+    command = Command(path)
+    with command.chronicle as chronicle:
+        chronicle.follow(command.recorder)
+        monkeypatch.setattr(progress, "write", full)
+        command.start(ONE)
+        for _ in range(3):
+            command.wait(20)
+        assert caplog.text.count("No space left") == 1
+        monkeypatch.undo()
+        command.wait(20)
+    assert command.said.used.seconds == 80
+
+
+def test_where_there_is_none_nothing_is_said(path):
+    assert read(path) is None
+    assert Command(path).chronicle.note is None

@@ -1,0 +1,273 @@
+"""What a plan reckons, by independent answers: schedules, losses, prices, and what it is compared with."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from datasets.errors import InputError
+from sweep.cluster.machine import Machine
+from sweep.cluster.nodes import Node
+from sweep.planning import forecast, retrospect
+from sweep.planning.forecast import HARNESS, Forecast, Prices, makespan, with_losses
+from sweep.planning.plan import duration, firsts, lines
+from sweep.planning.retrospect import Circumstances, Hindsight, incomparable, unlike
+from sweep.presets import preset
+from sweep.tune import runner
+from sweep.tune.outcome import Outcome
+from trainables.engine import PLAIN
+from trainables.profiling.parts import Part
+
+
+def made(**more):
+    parts = {
+        "moco": (
+            Part(stage="pretrain", name="opening", each=1, times=1),
+            Part(stage="pretrain", name="step", each=0.1, times=90),
+        ),
+        "random": (
+            Part(stage="pretrain", name="opening", each=1, times=1),
+            Part(stage="probe", name="step", each=0.1, times=10),
+        ),
+    }
+    known = {
+        "made": "2026-11-24T00:00:00+00:00",
+        "recipe": preset("vts-smoke").recipe.fingerprint,
+        "data": "d",
+        "engine": PLAIN,
+        "processor": "some",
+        "threads": 1,
+        "at_once": 2,
+        "gpus": 0.0,
+        "total": 5,
+        "cells": (("a", "moco"), ("b", "moco"), ("c", "moco"), ("d", "random")),
+        "parts": parts,
+        "steps": 270,
+        "start": 5.0,
+        "end": 3.0,
+        "disk": 10**6,
+        "checkpoint_every": 60.0,
+    }
+    return Forecast(**{**known, **more})
+
+
+def test_a_schedule_gives_each_cell_to_the_worker_that_is_free_first():
+    assert makespan([3, 2, 2, 1], 1) == 8
+    assert makespan([3, 2, 2, 1], 2) == 4
+    assert makespan([3, 2, 2, 1], 9) == 3
+    assert makespan([], 2) == 0
+
+
+def test_no_schedule_beats_its_longest_cell_or_an_even_split():
+    rng = np.random.default_rng(0)
+    for workers in (1, 2, 5):
+        cells = rng.uniform(1, 9, 20).tolist()
+        found = makespan(cells, workers)
+        best = max(max(cells), sum(cells) / workers)
+        assert best <= found <= (2 - 1 / workers) * best + 1e-9  # Graham's bound
+
+
+def test_the_wall_time_is_start_schedule_and_end():
+    plan = made()
+    assert (plan.cell("moco"), plan.cell("random"), plan.busy) == (10, 2, 32)
+    assert plan.wall(1) == pytest.approx(5 + 32 + 4 * HARNESS + 3)
+    assert plan.wall(2) == pytest.approx(5 + 20 + 2 * HARNESS + 3)
+    assert plan.until_last(2) == plan.wall(2) - 3
+
+
+def simulated(work, *, every, losses, restart, rng):
+    """Seconds of a cell whose machine is lost at random."""
+    now, done = 0.0, 0.0
+    while done < work:
+        stretch = min(every, work - done)
+        until = rng.exponential(1 / losses)
+        now += min(until, stretch)
+        done += stretch if until >= stretch else 0
+        now += 0 if until >= stretch else restart
+    return now
+
+
+@pytest.mark.parametrize(
+    ("work", "every", "losses", "restart"), [(100, 30, 0.01, 5), (50, 60, 0.02, 10), (300, 10, 0.001, 1)]
+)
+def test_expected_time_with_losses_is_that_of_a_simulation(work, every, losses, restart):
+    rng = np.random.default_rng(1)
+    times = [simulated(work, every=every, losses=losses, restart=restart, rng=rng) for _ in range(4000)]
+    expected = with_losses(work, every=every, losses=losses, restart=restart)
+    assert abs(np.mean(times) - expected) < 4 * np.std(times) / np.sqrt(len(times))
+
+
+def test_without_losses_nothing_is_done_again():
+    assert with_losses(100, every=30, losses=0, restart=5) == 100
+    assert made().spot(0) == 1
+    assert made().spot(10) > made().spot(1) > 1
+
+
+def test_a_plan_in_words_has_its_costs():
+    text = "\n".join(lines(made(), Prices(hour=36.0, spot_hour=18.0, spot_losses=0.0)))
+    hours = made().wall(2) / 3600
+    assert f"at 36 USD: {36 * hours:.2f} USD" in text
+    assert f"at 18 USD: {18 * hours:.2f} USD; 0.0 %" in text
+    assert "270 steps of pretraining" in text
+    assert "core hours" in text
+    on_gpus = "\n".join(lines(made(gpus=2.0), Prices(hour=36.0)))
+    assert f"{2 * hours:.2g} GPU hours at 36 USD: {72 * hours:.2f} USD" in on_gpus
+    assert "USD" not in "\n".join(lines(made(), Prices()))
+
+
+def test_durations_are_said_in_the_unit_that_one_says_them_in():
+    assert [duration(s) for s in (8, 430, 9000, 500_000)] == ["8 s", "7.2 min", "2.5 h", "5.8 days"]
+
+
+@pytest.mark.parametrize(
+    ("prices", "said"),
+    [
+        ({"hour": 0.0}, "--price 0: must be above 0"),
+        ({"spot_hour": 1.0}, "belong together"),
+        ({"spot_losses": 1.0}, "belong together"),
+        ({"spot_hour": 1.0, "spot_losses": -1.0}, "--spot-losses-per-hour -1"),
+    ],
+)
+def test_what_is_no_price_is_refused(prices, said):
+    with pytest.raises(InputError, match=said):
+        Prices(**prices)
+
+
+def test_one_cell_of_each_objective_is_measured():
+    assert [cell.objective for cell in firsts(preset("vts-smoke").cells())] == [
+        "random",
+        "moco",
+        "within_image",
+        "cross_image",
+    ]
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path):
+    forecast.write(made(), tmp_path)
+    assert forecast.read(tmp_path) == made()
+    assert forecast.read(tmp_path / "other") is None
+    forecast.place(tmp_path).write_text("{}")
+    with pytest.raises(InputError, match="no plan of this version"):
+        forecast.read(tmp_path)
+
+
+# What happened.
+
+
+def smoke():
+    sweep = preset("vts-smoke")
+    cells = [cell for cell in sweep.cells() if cell.objective in ("moco", "random")]
+    return replace(sweep, engine=PLAIN), cells
+
+
+def planned(cells):
+    return made(cells=tuple((cell.key, cell.objective) for cell in cells))
+
+
+@pytest.fixture
+def happened(tmp_path, monkeypatch):
+    """Look back at a command that took so many seconds, whose moco cells took 8 s and whose random one 4 s."""
+
+    def look(plan, took=20.0, how=None, sweep=None):
+        mine, cells = smoke()
+        forecast.write(plan, tmp_path)
+        monkeypatch.setattr(retrospect, "_seconds", lambda root, missing: {"moco": [8.0, 8.0], "random": [4.0]})
+        monkeypatch.setattr(retrospect.time, "time", itertools.repeat(100.0 + took).__next__)
+        numbers = Hindsight(tmp_path, 100.0).look_back(sweep or mine, cells, how or Circumstances(at_once=2))
+        return numbers, json.loads(forecast.place(tmp_path).read_text())["outcome"]
+
+    return look
+
+
+def test_a_forecast_is_held_against_what_happened(happened, capsys):
+    plan = planned(smoke()[1])
+    numbers, kept = happened(plan, took=20.0)
+    said = plan.until_last(2)
+    assert numbers["forecast_error"] == pytest.approx(said / 20 - 1, abs=1e-4)
+    assert numbers["forecast_error_moco"] == 0.25
+    assert numbers["forecast_error_random"] == -0.5
+    assert kept["whole"]["took"] == 20
+    assert kept["losses"]["moco"] == {"forecast": 10, "took": 8, "error": 0.25, "cells": 2}
+    out = capsys.readouterr().out
+    assert "moco: forecast 10.0 s a cell, took 8.0 s (+25 %)" in out
+    assert f"forecast {said:.0f} s, took 20 s" in out
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (Circumstances(stopped=True, at_once=2), "cut off"),
+        (Circumstances(resumed=1, at_once=2), "1 cells went on from a checkpoint"),
+        (Circumstances(troubles=2, at_once=2), "2 attempts failed"),
+        (Circumstances(at_once=6), "the plan was of 2 cells at the same time, and 6 ran"),
+    ],
+)
+def test_what_cannot_be_compared_as_a_whole_is_compared_by_cell(happened, capsys, how, reason):
+    numbers, kept = happened(planned(smoke()[1]), how=how)
+    assert set(numbers) == {"forecast_error_moco", "forecast_error_random"}
+    assert kept["whole"] is None
+    assert reason in kept["not comparable as a whole"][0]
+    assert "the forecast of the whole is not compared" in capsys.readouterr().out
+
+
+def test_other_cells_than_were_planned_make_no_whole():
+    cells = smoke()[1]
+    assert list(incomparable(planned(cells), cells, Circumstances(at_once=2))) == []
+    assert "other ones" in next(incomparable(planned(cells[1:]), cells, Circumstances(at_once=2)))
+
+
+def test_seeds_that_were_added_later_are_not_held_against_the_plan(tmp_path, monkeypatch, capsys):
+    sweep, cells = smoke()
+    forecast.write(planned(cells[:1]), tmp_path)
+    asked = []
+    monkeypatch.setattr(retrospect, "_seconds", lambda root, cells: asked.append(list(cells)) or {"moco": [8.0]})
+    looking = Hindsight(tmp_path, 100.0)
+    first = looking.look_back(sweep, cells, Circumstances(at_once=2))
+    assert asked == [cells[:1]]
+    assert set(first) == {"forecast_error_moco"}
+    assert looking.look_back(sweep, cells[1:], Circumstances(at_once=2)) == {}
+    assert "other ones than" in capsys.readouterr().out
+    both = Outcome(forecast=first).followed_by(Outcome())
+    assert both.forecast == first
+
+
+def node(name, cores, gpus=0):
+    return Node(id=name, name=name, cores=cores, gpus=gpus, memory=10**10, accelerator="")
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "at_once", "here", "slots"),
+    [
+        ({}, [node("a", 4)], 2, 2, 2),
+        ({}, [node("a", 4), node("b", 2), node("head", 0)], 3, 2, 3),
+        ({"workers": 1}, [node("a", 4), node("b", 2)], 1, 1, 1),
+        ({"cell_memory": 6.0}, [node("a", 4), node("b", 4)], 2, 1, 4),
+        ({"cell_memory": 60.0}, [node("a", 4)], 1, 1, 2),
+        ({"gpu_share": 0.1}, [node("a", 40, 2), node("b", 40)], 20, 20, 40),
+    ],
+)
+def test_cells_at_the_same_time_are_those_that_fit_on_all_machines(monkeypatch, asked, there, at_once, here, slots):
+    monkeypatch.setattr(runner, "nodes", lambda: there)
+    first = there[0]
+    machine = Machine(processor="some", cores=first.cores, gpus=first.gpus, memory=first.memory, torch="2", node="a")
+    found = runner.room(replace(preset("vts-smoke"), engine=replace(PLAIN, threads=2), **asked), machine)
+    assert (found.at_once, found.a_machine, found.slots) == (at_once, here, slots)
+    assert found.gpus == sum(one.gpus for one in there)
+
+
+def test_a_plan_of_another_recipe_or_engine_is_left_aside(happened, capsys):
+    sweep, cells = smoke()
+    other = replace(sweep, engine=replace(PLAIN, threads=2))
+    assert "another engine" in unlike(planned(cells), other)
+    numbers, kept = happened(planned(cells), sweep=other)
+    assert (numbers, kept) == ({}, {})
+    assert "is not compared" in capsys.readouterr().out
+
+
+def test_a_damaged_plan_stops_no_sweep(tmp_path, capsys):
+    forecast.place(tmp_path).write_text("no plan")
+    sweep, cells = smoke()
+    assert Hindsight(tmp_path, 0.0).look_back(sweep, cells, Circumstances(at_once=2)) == {}
+    assert "nothing is compared with it" in capsys.readouterr().out

@@ -1,0 +1,189 @@
+"""Checkpoints at an address: a cell that is cut off anywhere goes on on another machine as if it had not been."""
+
+import os
+import shutil
+import time
+
+import pytest
+import torch
+
+from sweep.storage import object_store
+from sweep.storage.cell_files import STOP, Keeping
+from sweep.storage.checkpoint_sync import StopSeen, StoreMirror
+from tests import fake_s3
+from tests.command import wait_for
+from tests.trainables.conftest import bank, recipe  # noqa: F401  fixtures
+from tests.trainables.test_resume import MOCO, TIMES, Beat
+from trainables.checkpoints import Checkpoints, StoppedError
+from trainables.run_cell import run_cell
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    with fake_s3.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def machine(request, tmp_path, monkeypatch):
+    """Moves to another machine: one that has nothing of the sweep here."""
+    count = 0
+
+    def moved():
+        nonlocal count
+        count += 1
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"machine-{count}"))
+        return Keeping(root=f"s3://{fake_s3.BUCKET}/{request.node.name}")
+
+    return moved
+
+
+@pytest.fixture
+def run(recipe, bank):  # noqa: F811
+    """Run the cell with a machine's keeping; metrics but the times, points and predictions, as text."""
+
+    def ran(keeping, beat, every=1e9, said=None):
+        points, shown = [], []
+        metrics = run_cell(
+            MOCO,
+            recipe,
+            bank,
+            device=torch.device("cpu"),
+            report=lambda *point: points.append(point),
+            show=shown.extend,
+            checkpoints=open_here(keeping, every=every, beat=beat, say=(said if said is not None else []).append),
+        )
+        pictures = [(one.number, one.predicted.tobytes()) for one in shown]
+        return repr(({name: value for name, value in metrics.items() if name not in TIMES}, points, pictures))
+
+    return ran
+
+
+def open_here(keeping, **options):
+    return Checkpoints(keeping.of(MOCO.key), "this", mirror=StoreMirror(keeping.store, keeping.of(MOCO.key)), **options)
+
+
+def cut_everywhere(run, machine, thinned):
+    beats = Beat()
+    whole = run(machine(), beats)
+    machine().forget(MOCO.key)
+    for last in range(1, beats.count + 1, thinned):
+        with pytest.raises(StoppedError):
+            run(machine(), Beat(last))
+        again, said = Beat(), []
+        assert run(machine(), again, said=said) == whole
+        assert said == []
+        if last > 3:
+            assert again.count < beats.count  # it did go on
+        machine().forget(MOCO.key)
+
+
+def test_a_cell_that_is_cut_off_goes_on_elsewhere_as_if_it_had_not_been(run, machine):
+    cut_everywhere(run, machine, thinned=9)
+
+
+@pytest.mark.slow
+def test_a_cell_that_is_cut_off_anywhere_goes_on_elsewhere_as_if_it_had_not_been(run, machine):
+    cut_everywhere(run, machine, thinned=1)
+
+
+def state(number):
+    return {"weights": torch.full((3,), float(number))}
+
+
+def fill(checkpoints, *steps):
+    for step in steps:
+        checkpoints.tick("pretrain", step, lambda step=step: state(step))
+        checkpoints.close()
+
+
+def test_the_last_two_are_kept_there_and_the_newest_is_loaded_elsewhere(machine):
+    keeping = machine()
+    assert keeping.begun() == set()
+    fill(open_here(keeping, every=0.0), 8, 9, 10)
+    there = [f"checkpoints/{MOCO.key}/pretrain-{step}.ckpt" for step in (10, 9)]
+    assert keeping.store.names("checkpoints") == there
+    assert keeping.begun() == {MOCO.key}
+    elsewhere = machine()
+    one = open_here(elsewhere, every=0.0)
+    assert one.load().step == 10
+    fill(one, 11)
+    assert elsewhere.store.names("checkpoints") == [there[0], there[0].replace("10", "11")]
+    elsewhere.forget(MOCO.key)
+    assert keeping.begun() == set()
+    assert not elsewhere.of(MOCO.key).exists()
+
+
+def test_one_that_is_damaged_there_is_said_and_removed_and_the_one_before_taken(machine):
+    keeping = machine()
+    fill(open_here(keeping, every=0.0), 1, 2)
+    keeping.store.write(f"checkpoints/{MOCO.key}/pretrain-2.ckpt", b"damaged")
+    said = []
+    assert open_here(machine(), say=said.append).load().step == 1
+    assert len(said) == 2
+    assert [name[-15:] for name in keeping.store.names("checkpoints")] == ["pretrain-1.ckpt"]
+
+
+def test_what_is_here_is_not_read_again(machine):
+    keeping = machine()
+    fill(open_here(keeping, every=0.0), 1)
+    path = keeping.of(MOCO.key) / "pretrain-1.ckpt"
+    before = path.stat().st_ino
+    assert open_here(keeping).load().step == 1
+    assert path.stat().st_ino == before
+    shutil.rmtree(keeping.of(MOCO.key))
+    assert open_here(keeping).load().step == 1
+
+
+def test_a_store_that_is_away_is_said_once_and_changes_nothing(run, machine, monkeypatch):
+    whole = run(machine(), Beat())
+    machine().forget(MOCO.key)
+    calls = []
+
+    def away(self, path, once):
+        calls.append(path)
+        raise object_store.StoreError("s3://bucket/x cannot be written: the server does not answer")
+
+    monkeypatch.setattr(object_store.Store, "push", away)
+    said = []
+    keeping = machine()
+    assert run(keeping, Beat(), every=0.0, said=said) == whole
+    assert len(calls) > 2
+    assert len(said) == 1
+    assert "the server does not answer" in said[0]
+    assert said[0].endswith("the cell goes on without it")
+
+
+def test_a_request_to_stop_is_seen(machine, monkeypatch):
+    monkeypatch.setattr("sweep.storage.checkpoint_sync.LOOK", 0.0)
+    keeping = machine()
+    seen = StopSeen(keeping)
+    assert not seen.now()
+    assert not seen()
+    time.sleep(0.2)
+    assert not seen()
+    keeping.store.write(STOP, b"")
+    assert seen.now()
+    wait_for(seen, 5)
+    seen.close()
+
+
+def test_a_store_that_is_away_asks_nobody_to_stop_and_holds_nobody_up(machine, monkeypatch):
+    monkeypatch.setattr("sweep.storage.checkpoint_sync.LOOK", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            object_store.Store, "_info", lambda self, name: time.sleep(1) or (_ for _ in ()).throw(OSError("away"))
+        )
+        seen = StopSeen(machine())
+        started = time.monotonic()
+        assert not any(seen() for _ in range(1000))
+        assert time.monotonic() - started < 0.9
+        time.sleep(1.2)
+        assert not seen()
+        seen.close()
+
+
+def test_keeping_names_are_the_same_on_one_machine(machine):
+    keeping = machine()
+    assert keeping.stop == keeping.local / "checkpoints" / "stop"
+    assert str(keeping.local).startswith(os.environ["XDG_CACHE_HOME"])

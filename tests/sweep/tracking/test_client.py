@@ -1,0 +1,71 @@
+"""Runs in MLflow, found again and filled up whatever was missed."""
+
+import warnings
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from datasets.errors import InputError
+from sweep.presets import preset
+from sweep.tracking.client import KEY, connect
+
+SMOKE = preset("vts-smoke")
+ONE, TWO, THREE = SMOKE.cells()[:3]
+POINTS = [("pretrain", step, "train_loss", float(step)) for step in (1, 2, 3, 4)]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def tracking(uri):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow's own tables
+        yield connect(uri, SMOKE, own=True)
+
+
+def runs(tracking, cell):
+    return MlflowClient(tracking.uri).search_runs([tracking.experiment], f"tags.`{KEY}` = '{cell.key}'")
+
+
+def test_points_that_were_missed_are_filled_in_and_none_is_there_twice(tracking, uri):
+    tracking.curves(ONE, POINTS[:1])
+    tracking.curves(ONE, POINTS[2:3])
+    tracking.curves(ONE, POINTS)
+    connect(uri, SMOKE, own=True).curves(ONE, POINTS)  # another driver
+    (run,) = runs(tracking, ONE)
+    history = MlflowClient(uri).get_metric_history(run.info.run_id, "pretrain/train_loss")
+    assert sorted(point.step for point in history) == [1, 2, 3, 4]
+
+
+def test_a_run_that_was_abandoned_is_not_finished_until_its_cell_is_recorded(tracking):
+    tracking.start(TWO)
+    tracking.abandon(TWO)
+    tracking.finish(THREE, {"status": "done", "test_f1_macro": 0.5})
+    assert tracking.ended() == {THREE.key: "done"}
+    tracking.finish(TWO, {"status": "done", "test_f1_macro": 0.25})
+    assert tracking.ended() == {TWO.key: "done", THREE.key: "done"}
+    (run,) = runs(tracking, TWO)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test_f1_macro"] == 0.25
+
+
+def test_a_database_that_could_not_be_made_whole_is_none(tmp_path, monkeypatch):
+    path = tmp_path / "mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_experiments", full)
+        with pytest.raises(InputError, match="disk is full"):
+            connect(f"sqlite:///{path}", SMOKE, own=True)
+    assert not path.exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tracking = connect(f"sqlite:///{path}", SMOKE, own=True)
+    tracking.finish(ONE, {"status": "done"})
+    assert tracking.ended() == {ONE.key: "done"}
+
+
+def full(*words, **settings):
+    raise MlflowException("database or disk is full")

@@ -1,0 +1,100 @@
+"""Cells that did not fit beside others run again, alone, and fail only then."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.records.io import read_records
+from datasets.vts.config import CLASSES
+from sweep.cluster import session
+from sweep.monitor.progress import read
+from sweep.presets import preset
+from sweep.signals import Stop
+from sweep.tune import runner
+from sweep.tune.console import Terminal
+from sweep.tune.progress_writer import Chronicle, machines
+from sweep.tune.recorder import Recorder
+from sweep.tune.watchdog import Watch
+from sweep.tune.worker import out_of_memory
+from trainables.engine import PLAIN
+
+
+class Silent:
+    """Stands for the logbook."""
+
+    def __getattr__(self, name):
+        return lambda *what: None
+
+
+def test_lack_of_memory_is_known_by_its_errors():
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory(MemoryError())
+    assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert out_of_memory(RuntimeError("CUDA error: out of memory"))
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path, monkeypatch, capsys):
+    sweep = preset("vts-smoke")
+    cells = sweep.cells()
+    crowded, hopeless = cells[1], cells[2]
+
+    def train(config, *, recipe, source, engine, imagenet, keeping):
+        # Nested, so that workers get it by value.
+        import time
+
+        from ray import tune
+
+        from trainables.cell import Cell
+
+        cell = Cell(**config["cell"])
+        tries = Path(source, cell.key)
+        tries.write_text(json.dumps([*json.loads(tries.read_text() if tries.exists() else "[]"), time.time()]))
+        again = len(json.loads(tries.read_text())) > 1
+        if cell == hopeless or (cell == crowded and not again):
+            tune.report({"error": "OutOfMemoryError: too large", "traceback": "a\nb", "kind": "out of memory"})
+            return
+        row = dict(config["cell"]) | {"key": cell.key, "status": "done", "versions": "{}", "started": "now"}
+        row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "seconds": 1.0}
+        tune.report({"row": row, "curves": [], "examples": []})
+
+    monkeypatch.setattr(runner, "train_cell", train)
+    tries = tmp_path / "tries"
+    tries.mkdir()
+    sweep = type(sweep)(**{**vars(sweep), "out": tmp_path / "out"})
+    origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
+    terminal, stop = Terminal(len(cells), 0), Stop(tmp_path / "stop")
+    recorder = Recorder(sweep, CLASSES, origin, Silent(), terminal, stop)
+    states = dict.fromkeys([cell.key for cell in cells])
+    with session.started(PLAIN), Chronicle(tmp_path / "progress.json", states, machines) as chronicle:
+        there, watch = session.machine(1), Watch(60, terminal)
+        runner.launch(
+            sweep, cells, str(tries), None, there, recorder, watch, chronicle, stop, tmp_path / "logs", grows=False
+        )
+    said = read(tmp_path / "progress.json")
+    assert (said.driver.stage, said.planned, said.done, said.failed) == ("ended", len(cells), len(cells) - 1, 1)
+    assert said.used.cells == len(cells)
+    assert 0 < said.used.seconds <= said.used.core_seconds
+    assert said.nodes[0].alive
+    times = {cell: json.loads((tries / cell.key).read_text()) for cell in cells}
+    assert {cell for cell, found in times.items() if len(found) == 2} == {crowded, hopeless}
+    assert all(len(found) <= 2 for found in times.values())
+    first_round = max(found[0] for found in times.values())
+    assert all(found[1] > first_round for found in times.values() if len(found) == 2)
+    records = read_records(sweep.out).set_index("key")
+    assert set(records.index[records.status == "done"]) == {cell.key for cell in cells} - {hopeless.key}
+    reason = "OutOfMemoryError: too large (out of memory, tried 2 times; logs/sweep.log)"
+    assert recorder.failures == {hopeless.key: reason}
+    assert records.error[hopeless.key] == f"{reason} | a | b"
+    assert recorder.retries.counts == {"out of memory": 3}
+    said = capsys.readouterr().out
+    assert said.count("runs again alone, at the end: OutOfMemoryError") == 2
+    assert said.count("failed: OutOfMemoryError") == 1
+
+
+@pytest.fixture(autouse=True)
+def root_on_the_path(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
