@@ -1,4 +1,4 @@
-"""A sweep that grows: losses whose interval is too wide get further seeds (`--until`)."""
+"""`--until`: adds seeds to a loss until its confidence interval is narrow enough."""
 
 import math
 from collections.abc import Callable, Sequence, Set
@@ -16,18 +16,18 @@ from trainables.cell import Cell
 Run = Callable[[Sweep, Sequence[Cell]], Outcome]
 
 
-def grown(sweep: Sweep) -> tuple[Sweep, list[Look]]:
-    """The sweep with the seeds that the records ask for, and what the last look at each loss has shown.
+def add_seeds(sweep: Sweep) -> tuple[Sweep, list[Look]]:
+    """The sweep with the seeds that its records ask for, and the last look at each loss.
 
-    Where a loss still misses records of the seeds it has, nothing is decided of it. Seeds that were added before stay,
-    whatever the condition is now. With --retry-failed, and without --until, it is the sweep as it was.
+    While records of a loss are missing, nothing is decided about it. Seeds that were added before stay, whatever the
+    condition is now. With --retry-failed, and without --until, the sweep is returned unchanged.
     """
     if not sweep.until or sweep.retry_failed:
         return sweep, []
     level = max(sweep.grown.level, level_for(sweep.seeds, sweep.max_seeds))
     order = sequence(sweep.seeds, sweep.max_seeds)
-    known = recorded_keys(sweep.root).status
-    records = read_records(sweep.root) if known else pd.DataFrame()
+    known = recorded_keys(sweep.run_dir.root).status
+    records = read_records(sweep.run_dir.root) if known else pd.DataFrame()
     looks = [_look(sweep, loss, order, records, known.keys(), level) for loss in sweep.losses]
     first = set(sweep.seeds)
     added = {}
@@ -38,23 +38,23 @@ def grown(sweep: Sweep) -> tuple[Sweep, list[Look]]:
     return replace(sweep, grown=Grown(added=with_baselines(added, sweep.objectives), level=level)), looks
 
 
-def run_growing(
+def run_adaptively(
     sweep: Sweep, missing: Sequence[Cell], run: Run, claim: Callable[[Sweep], None]
 ) -> tuple[Sweep, Outcome]:
-    """Run the missing cells, and then those of the seeds that the records ask for, until they ask for none.
+    """Run the missing cells, then those of the seeds that the records ask for, until they ask for none.
 
-    `claim` writes down what is planned before it is run. A cell that gives no record is not tried again, and its loss
-    gets no further seed in this command.
+    `claim` writes `sweep.yaml` before added cells are run. A cell that gives no record is not tried again, and its
+    loss gets no further seed in this command.
     """
     outcome, tried = run(sweep, missing), {cell.key for cell in missing}
     said: set[str] = set()
     while sweep.until and not sweep.retry_failed and not outcome.stop and not outcome.unwritable:
-        sweep, looks = grown(sweep)
+        sweep, looks = add_seeds(sweep)
         claim(sweep)
-        lines = [in_words(sweep, seen) for seen in looks]
+        lines = [describe_look(sweep, seen) for seen in looks]
         print("\n".join(line for line in lines if line not in said), flush=True)
         said.update(lines)
-        known = recorded_keys(sweep.root).status
+        known = recorded_keys(sweep.run_dir.root).status
         further = [cell for cell in sweep.cells() if cell.key not in known and cell.key not in tried]
         if not further:
             break
@@ -63,8 +63,8 @@ def run_growing(
     return sweep, outcome
 
 
-def in_words(sweep: Sweep, seen: Look) -> str:
-    """What a look has shown and what follows, in a line."""
+def describe_look(sweep: Sweep, seen: Look) -> str:
+    """The result of a look, and what follows from it, in a line."""
     target = 100 * parse(sweep.until).target
     after = f"after {len(seen.seeds)} seeds"
     if seen.state == "unfinished":
@@ -84,22 +84,22 @@ def in_words(sweep: Sweep, seen: Look) -> str:
     return f"{found}: seed {sequence(sweep.seeds, sweep.max_seeds)[len(seen.seeds)]} is added"
 
 
-def most_further(sweep: Sweep) -> int:
-    """How many cells more there would be if each loss got as many seeds as it may."""
+def max_added_cells(sweep: Sweep) -> int:
+    """The number of cells that are added if each loss gets as many seeds as it may."""
     order = sequence(sweep.seeds, sweep.max_seeds)
     added = with_baselines(dict.fromkeys(sweep.losses, order), sweep.objectives)
     return len(replace(sweep, grown=replace(sweep.grown, added=added)).cells()) - len(sweep.cells())
 
 
-def in_the_end(sweep: Sweep) -> str:
-    """The seeds each loss has used, and what the same number for all would have taken; empty without --until."""
-    sweep, looks = grown(sweep)
+def final_lines(sweep: Sweep) -> str:
+    """The seeds that each loss has used, against the same number for all; empty without --until."""
+    sweep, looks = add_seeds(sweep)
     if not looks:
         return ""
     used, most = sum(len(seen.seeds) for seen in looks), max(len(seen.seeds) for seen in looks)
     lines = [
         f"--until {sweep.until!r}; intervals are of {100 * sweep.grown.level:.4g} %, to hold 95 % in spite of it:",
-        *(f"  {in_words(sweep, seen)}" for seen in looks),
+        *(f"  {describe_look(sweep, seen)}" for seen in looks),
     ]
     if len(looks) > 1 and used < most * len(looks):
         lines.append(

@@ -21,7 +21,7 @@ from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml
 from sweep.planning.forecast import Prices
 from sweep.presets import PRESETS, described, preset
-from sweep.signals import Terminated, terminable
+from sweep.signals import Terminated, sigterm_raises
 from sweep.storage.object_store import StoreError
 
 DEFAULT = "vts-quick"
@@ -72,18 +72,18 @@ def main(argv: Sequence[str]) -> int:
             from sweep.planning.plan import plan
 
             return plan(asked.sweep, asked.prices, address=asked.address)
-        from sweep.driver import describe, execute
+        from sweep.driver import describe, run_sweep
 
-        return describe(asked.sweep) if asked.dry_run else execute(asked.sweep, address=asked.address)
+        return describe(asked.sweep) if asked.dry_run else run_sweep(asked.sweep, address=asked.address)
 
-    return answered("sweep.run", command)
+    return run_command("sweep.run", command)
 
 
-def answered(name: str, command: Callable[[], int]) -> int:
-    """The command's exit code; whatever ends it early is told in one line after its name."""
+def run_command(name: str, command: Callable[[], int]) -> int:
+    """Run the command and return its exit code; an error that ends it is one line after its name."""
     again = "then run the same command again"
     try:
-        with terminable():
+        with sigterm_raises():
             code = command()
             sys.stdout.flush()  # here, where it is answered if nobody reads it
             return code

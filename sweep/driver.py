@@ -2,42 +2,49 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 from analysis.records.remote import fetch
 from datasets.errors import InputError
-from datasets.registry import load
 from sweep import logs
-from sweep.adaptive_seeds import grown, in_the_end, in_words, most_further, run_growing
+from sweep.adaptive_seeds import add_seeds, describe_look, max_added_cells, run_adaptively
 from sweep.config.sweep import Sweep
 from sweep.planning.retrospect import Circumstances, Hindsight
-from sweep.prepare import check_encoder, entered, machine_for, pending, recorded_here, weights
-from sweep.storage.cleanup import tidy
-from sweep.storage.run_dir import Folder
-from sweep.summarize import announce, show, stopped_at_once
-from sweep.tracking.background import Logbook
+from sweep.prepare import (
+    Inputs,
+    claim,
+    entered,
+    load_inputs,
+    machine_for,
+    missing_cells,
+    previous_sweep,
+    recorded_status,
+)
+from sweep.signals import StopRequest
+from sweep.storage.cleanup import remove_leftovers
+from sweep.storage.run_dir import RunDir
+from sweep.summarize import announce, print_stopped, summarize
+from sweep.tracking.background import BackgroundTracking
 from sweep.tune.outcome import Outcome
-from sweep.tune.runner import run_cells
 from trainables.cell import Cell
 
 
 def describe(sweep: Sweep) -> int:
     """Print the distinct cells and how many equivalent ones were dropped; nothing is run or written."""
     if sweep.until:
-        seen = replace(sweep, out=fetch(sweep.remote)) if sweep.remote else sweep
-        sweep, _ = grown(seen.going_on(Folder(seen.root).check(seen)))
+        local = replace(sweep, out=fetch(sweep.out)) if isinstance(sweep.out, str) else sweep
+        sweep, _ = add_seeds(local.continuing(previous_sweep(local.run_dir, local)))
     cells = sweep.cells()
     for cell in cells:
         print(f"{cell.key}  {cell}")
     dropped = sweep.points - len(cells)
     print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
     if sweep.until:
-        print(f"{most_further(sweep)} more at most, where --until {sweep.until!r} asks for further seeds")
+        print(f"{max_added_cells(sweep)} more at most, where --until {sweep.until!r} asks for further seeds")
     return 0
 
 
-def execute(sweep: Sweep, *, address: str | None = None) -> int:
+def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
     """Run the cells that are not recorded, then show the results.
 
     Args:
@@ -49,131 +56,131 @@ def execute(sweep: Sweep, *, address: str | None = None) -> int:
         Ctrl-C, 143 after SIGTERM.
 
     Raises:
-        InputError: the data, the folder or the cluster do not fit, or another sweep runs there.
-        RecordsError, StoreError: what lies at the sweep's address cannot be read, or nothing be written there.
+        InputError: the data, the folder or the cluster do not fit, or another driver runs the sweep.
+        RecordsError, StoreError: what lies at the sweep's address cannot be read or written.
     """
     began = time.time()
-    with entered(sweep) as (folder, before):
-        if before:
-            print(f"the sweep that ran here ({before}) was cut off; what it has recorded and checkpointed is used")
-        recorded = recorded_here(sweep)
-        if drafts := tidy(sweep.keeping, recorded, before=began):
-            print(f"{drafts} unfinished files of it are removed")
-        sweep, looks = grown(sweep.going_on(folder.check(sweep)))
-        for line in (in_words(sweep, seen) for seen in looks if recorded):
-            print(line)
-        cells = sweep.cells()
-        missing = pending(sweep, cells, recorded)
-        hindsight = Hindsight(folder.root, began)
-        outcome, left = _execute(sweep, cells, missing, folder, recorded, hindsight, address)
+    with entered(sweep) as (run_dir, killed):
+        recorded = _clean(run_dir, killed, began)
+        sweep = _resumed(sweep, run_dir, recorded)
+        missing = missing_cells(sweep, recorded)
+        if missing and address is not None:
+            from sweep.cluster.join import reached
+
+            address = reached(address)
+        inputs = load_inputs(sweep, missing)
+        claim(run_dir, sweep, *inputs.fingerprints)
+        logs.to_file(run_dir.log)
+        if missing:
+            outcome, left = _run_missing(sweep, missing, inputs, run_dir, recorded, began, address)
+        else:
+            outcome, left = Outcome(), _show_recorded(sweep, inputs, run_dir, recorded)
     if outcome.unwritable:
-        remedy = "when that is over," if sweep.remote else "free space, then"
+        remedy = "when that is over," if run_dir.uri else "free space, then"
         raise InputError(f"{outcome.unwritable}: {remedy} run the same command again; nothing recorded is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
-def _execute(
+def _clean(run_dir: RunDir, killed: str | None, began: float) -> dict[str, str]:
+    """Remove what a killed driver left; returns key -> status of the recorded cells."""
+    if killed:
+        print(f"the sweep that ran here ({killed}) was cut off; what it has recorded and checkpointed is used")
+    recorded = recorded_status(run_dir)
+    if count := remove_leftovers(run_dir, recorded, before=began):
+        print(f"{count} unfinished files of it are removed")
+    return recorded
+
+
+def _resumed(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, str]) -> Sweep:
+    """The sweep with what the folder has settled already: the engine, and seeds that --until asks for."""
+    sweep, looks = add_seeds(sweep.continuing(previous_sweep(run_dir, sweep)))
+    if recorded:
+        for look in looks:
+            print(describe_look(sweep, look))
+    return sweep
+
+
+def _show_recorded(sweep: Sweep, inputs: Inputs, run_dir: RunDir, recorded: Mapping[str, str]) -> list[Cell]:
+    """Nothing is missing: show the results; returns the cells that are not done."""
+    announce(sweep, inputs.source)
+    with BackgroundTracking(sweep, run_dir) as tracking:
+        if recorded:
+            tracking.fill(run_dir.root, sweep.cells())
+        if sweep.retry_failed:
+            print("no cell is recorded as failed; nothing is run (without --retry-failed: what is missing)")
+        else:
+            print(f"all {len(sweep.cells())} cells are recorded already; nothing is run")
+        return summarize(sweep, Outcome(), run_dir, tracking)
+
+
+def _run_missing(
     sweep: Sweep,
-    cells: Sequence[Cell],
     missing: Sequence[Cell],
-    folder: Folder,
+    inputs: Inputs,
+    run_dir: RunDir,
     recorded: Mapping[str, str],
-    hindsight: Hindsight,
+    began: float,
     address: str | None,
 ) -> tuple[Outcome, list[Cell]]:
-    """Run the missing cells and show the results.
-
-    Args:
-        sweep: what was asked for.
-        cells: all that are planned.
-        missing: those that are to be run.
-        folder: where.
-        recorded: key -> status of what is recorded there.
-        hindsight: holds the plan, if there is one, against what happens.
-        address: of a cluster.
+    """Start Ray, choose the engine, run the missing cells, show the results.
 
     Returns:
-        What they came to, and the cells that are not done.
+        How the cells ended, and those that are not done.
     """
-    # Not beside the start of Ray, which forks: a thread that is inside a matrix product then hangs for ever.
-    # What is cheap to refuse comes first: bringing real images into arrays can take long.
-    if missing:
-        check_encoder(sweep.recipe)
-        if address is not None:
-            from sweep.cluster.join import reached
+    from sweep.autotune.choose import settle  # here: Ray takes a second to import
+    from sweep.cluster.session import started
+    from sweep.tune.progress_writer import ProgressWriter, machines
+    from sweep.tune.resources import resources_for
+    from sweep.tune.runner import TuneRunner
+    from sweep.tune.trainable import WorkerJob
 
-            address = reached(address)
-    imagenet = weights(sweep, cells if missing and sweep.until else missing)
-    source = load(sweep.recipe.data, sweep.place, sweep.demands)
-    files = [path.resolve() for path in (*source.files, *([imagenet.path] if imagenet else ()))]
-    identity = source.fingerprint, imagenet.fingerprint if imagenet else None
-    with ExitStack() as stack:
-        folder.claim(sweep, *identity)
-        logs.to_file(folder.log)
-        if missing:
-            from sweep.autotune.choose import settle
-            from sweep.cluster.session import started
-            from sweep.tune.progress_writer import Chronicle, machines
-            from sweep.tune.runner import room
+    retrospect, stop = Hindsight(run_dir.root, began), StopRequest(run_dir)
+    planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}
+    with started(sweep.engine, address):
+        machine = machine_for(sweep, address, inputs.files)
+        with ProgressWriter(run_dir, planned, machines) as progress:
+            if progress.warning:
+                print(progress.warning)
+            sweep, engine = settle(sweep, missing, machine)
+            claim(run_dir, sweep, *inputs.fingerprints)
+            announce(sweep, inputs.source)
+            with BackgroundTracking(sweep, run_dir) as tracking:
+                if recorded:
+                    tracking.fill(run_dir.root, sweep.cells())
+                resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})
+                print(f"engine: {engine}\n{_intention(sweep, missing, resumed)}", flush=True)
+                job = WorkerJob.of(sweep, inputs.source, inputs.weights.path if inputs.weights else None)
+                runner = TuneRunner(sweep, job, machine, run_dir, tracking, stop, progress=progress)
 
-            stack.enter_context(started(sweep.engine, address))
-            there = machine_for(sweep, address, files)
-            states = {cell.key: recorded.get(cell.key) for cell in cells}
-            chronicle = stack.enter_context(Chronicle(folder.progress, states, machines, sent=folder.send_soon))
-            if chronicle.note:
-                print(chronicle.note)
-            sweep, engine = settle(sweep, missing, there)
-            folder.claim(sweep, *identity)
-        announce(sweep, source)
-        logbook = stack.enter_context(Logbook(sweep, folder))
-        if recorded:
-            logbook.fill(sweep.root, cells)
-        if not missing:
-            print(_nothing(sweep, cells))
-            return Outcome(), _shown(sweep, Outcome(), folder, logbook)
-        print(f"engine: {engine}")
-        resumed = len(sweep.keeping.begun() & {cell.key for cell in missing})
-        print(_plan(sweep, cells, missing, resumed), flush=True)
+                def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
+                    tracking.expect(sweep.cells())
+                    progress.expect(sweep.cells())
+                    with stop.handling():
+                        outcome = runner.run(missing, planned=len(sweep.cells()), grows=address is not None)
+                    if stop.at_once:
+                        return outcome
+                    circumstances = Circumstances(
+                        resumed=resumed,
+                        troubles=sum(outcome.counts.values()),
+                        stopped=bool(outcome.stop or outcome.unwritable),
+                        at_once=max(resources_for(sweep, machine).at_once, progress.most),
+                    )
+                    return replace(outcome, forecast=retrospect.look_back(sweep, missing, circumstances))
 
-        def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
-            logbook.expect(sweep.cells())
-            chronicle.expect(sweep.cells())
-            grows = address is not None
-            outcome = run_cells(sweep, missing, source, imagenet, there, folder, logbook, chronicle, grows=grows)
-            if outcome.stop and outcome.stop.at_once:
-                return outcome
-            how = Circumstances(
-                resumed=resumed,
-                troubles=sum(outcome.counts.values()),
-                stopped=bool(outcome.stop or outcome.unwritable),
-                at_once=max(room(sweep, there).at_once, chronicle.most),
-            )
-            return replace(outcome, forecast=hindsight.look_back(sweep, missing, how))
-
-        sweep, outcome = run_growing(sweep, missing, run, lambda larger: folder.claim(larger, *identity))
-        chronicle.end()
-        if outcome.stop and outcome.stop.at_once:
-            stopped_at_once()
-            return outcome, list(missing)
-        return outcome, _shown(sweep, outcome, folder, logbook)
+                sweep, outcome = run_adaptively(
+                    sweep, missing, run, lambda larger: claim(run_dir, larger, *inputs.fingerprints)
+                )
+                progress.end()
+                if stop.at_once:
+                    print_stopped()
+                    return outcome, list(missing)
+                return outcome, summarize(sweep, outcome, run_dir, tracking)
 
 
-def _shown(sweep: Sweep, outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
-    """Show the results, and what --until has come to; returns the cells that are not done."""
-    left = show(sweep, sweep.cells(), outcome, folder, logbook)
-    if said := in_the_end(sweep):
-        print(f"\n{said}")
-    return left
-
-
-def _plan(sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], resumed: int) -> str:
+def _intention(sweep: Sweep, missing: Sequence[Cell], resumed: int) -> str:
+    """What is about to be run, in a line."""
+    planned = len(sweep.cells())
     if sweep.retry_failed:
-        return f"running {len(missing)} of {len(cells)} cells again: those recorded as failed, and no others"
-    goes_on = f", {resumed} of them from a checkpoint" if resumed else ""
-    return f"{len(cells) - len(missing)} of {len(cells)} cells are recorded; running {len(missing)}{goes_on}"
-
-
-def _nothing(sweep: Sweep, cells: Sequence[Cell]) -> str:
-    if sweep.retry_failed:
-        return "no cell is recorded as failed; nothing is run (without --retry-failed: what is missing)"
-    return f"all {len(cells)} cells are recorded already; nothing is run"
+        return f"running {len(missing)} of {planned} cells again: those recorded as failed, and no others"
+    checkpoints = f", {resumed} of them from a checkpoint" if resumed else ""
+    return f"{planned - len(missing)} of {planned} cells are recorded; running {len(missing)}{checkpoints}"

@@ -6,8 +6,8 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def right_datasets() -> None:
-    """Make sure that `import datasets` finds ours and not Hugging Face's package of that name.
+def check_datasets() -> None:
+    """Make sure that `import datasets` finds our package and not Hugging Face's of that name.
 
     Exits with code 2 and one line otherwise: nothing else here could be imported.
     """
@@ -25,11 +25,11 @@ def right_datasets() -> None:
 
 def main() -> None:
     """Entry of the command line."""
-    right_datasets()
+    check_datasets()
     from sweep.cli import main as run
-    from sweep.signals import end
+    from sweep.signals import exit_with
 
-    end(run(sys.argv[1:]))
+    exit_with(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked once, cells write checkpoints and the sweep ends politely; asked twice, at once."""
+"""Ctrl-C and SIGTERM: at the first signal cells write checkpoints and the sweep ends; at the second it ends at once."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from sweep.storage.cell_files import STOP
-from sweep.storage.object_store import Store
+from sweep.storage.object_store import ObjectStore
+from sweep.storage.run_dir import STOP, RunDir
 
-CELLS = 5.0
-"""Seconds after SIGTERM that cells have for their checkpoints. Whoever sends it, kills some seconds later."""
-GONE = 9.0
-"""Seconds after SIGTERM, or a second Ctrl-C, at which the process is gone whatever it is doing."""
+CHECKPOINT_TIME = 5.0
+"""Seconds after SIGTERM that cells have for their checkpoints. The sender usually kills some seconds later."""
+EXIT_TIME = 9.0
+"""Seconds after SIGTERM, or a second Ctrl-C, at which the process exits whatever it is doing."""
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -27,27 +27,26 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
     """Inside, SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt, and has a deadline."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
         if not signal.getitimer(signal.ITIMER_REAL)[0]:  # else an earlier deadline holds
-            _deadline(GONE, _leave(number))
+            _deadline(EXIT_TIME, _exit_handler(number))
         raise Terminated
 
     with _handling({signal.SIGTERM: terminate}):
         yield
 
 
-class Stop:
-    """Whether running cells are to stop, and who asked for it."""
+class StopRequest:
+    """Whether running cells are to stop, and for which signal. A file tells the workers."""
 
-    def __init__(self, file: Path, store: Store | None = None) -> None:
-        """`file` is what tells workers; its folder is made while signals are listened to. `store`: where the sweep is
-        at an address, there too."""
-        self._file, self._store = file, store if store and store.uri else None
-        self._telling: threading.Thread | None = None
-        self._told = False
+    def __init__(self, run_dir: RunDir) -> None:
+        """Nothing is asked for yet. The file's folder is made while signals are handled."""
+        self._file, self._store = run_dir.stop, run_dir.store if run_dir.uri else None
+        self._sending: threading.Thread | None = None
+        self._announced = False
         self._due = 0.0
         self.signal = 0
         """The signal that came, 0 for none."""
@@ -65,7 +64,7 @@ class Stop:
         return 128 + self.signal
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def handling(self) -> Iterator[None]:
         """Inside, the first signal asks cells to stop; a second Ctrl-C, or SIGTERM's deadline, raises."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.unlink(missing_ok=True)
@@ -78,11 +77,11 @@ class Stop:
                 yield
         finally:
             if self._due and not self.at_once:  # what is left to do has what is left of the time
-                _deadline(max(0.1, self._due - time.monotonic()), _leave(signal.SIGTERM))
+                _deadline(max(0.1, self._due - time.monotonic()), _exit_handler(signal.SIGTERM))
             with suppress(OSError):
                 self._file.unlink(missing_ok=True)
                 self._file.parent.rmdir()  # unless there are checkpoints
-            self._take_back()
+            self._withdraw()
 
     def ask(self, number: int) -> None:
         """Ask cells to stop, as the signal of this number does."""
@@ -90,47 +89,47 @@ class Stop:
         with suppress(OSError):  # a full disk: cells go on until the second signal or the deadline
             self._file.parent.mkdir(exist_ok=True)
             self._file.touch()
-        if self._store and not self._telling:  # a handler has no time to wait for an answer
-            self._telling = threading.Thread(target=self._tell, args=(self._store,), name="stop", daemon=True)
-            self._telling.start()
+        if self._store and not self._sending:  # a handler has no time to wait for an answer
+            self._sending = threading.Thread(target=self._send, args=(self._store,), name="stop", daemon=True)
+            self._sending.start()
 
-    def take_note(self) -> str | None:
-        """What is to be said, once: in the driver's loop, since a handler may have come in the middle of a print."""
-        if not self.asked or self._told:
+    def take_message(self) -> str | None:
+        """A line for the user, once; printed by the driver's loop, for a handler may interrupt a print."""
+        if not self.asked or self._announced:
             return None
-        self._told = True
+        self._announced = True
         if self.signal == signal.SIGPIPE:
             return "nobody reads what the sweep says: it stops, and running cells write their checkpoints"
         if self.signal == signal.SIGTERM:
-            return f"SIGTERM: running cells write their checkpoints, for {CELLS:g} s at most"
+            return f"SIGTERM: running cells write their checkpoints, for {CHECKPOINT_TIME:g} s at most"
         return "stopping: running cells write their checkpoints; Ctrl-C again stops at once"
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             self.at_once = True
-            _deadline(GONE, _leave(self.signal))
+            _deadline(EXIT_TIME, _exit_handler(self.signal))
             raise KeyboardInterrupt
         self.ask(number)
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         if self.signal != signal.SIGTERM:  # after a Ctrl-C it still has its deadline
-            self._due = time.monotonic() + GONE
-            _deadline(CELLS, self._cut_off)
+            self._due = time.monotonic() + EXIT_TIME
+            _deadline(CHECKPOINT_TIME, self._cut_off)
         self.ask(number)
 
     def _cut_off(self, number: int, frame: FrameType | None) -> None:
         self.at_once = True
-        _deadline(GONE - CELLS, _leave(signal.SIGTERM))
+        _deadline(EXIT_TIME - CHECKPOINT_TIME, _exit_handler(signal.SIGTERM))
         raise Terminated
 
-    def _tell(self, store: Store) -> None:
+    def _send(self, store: ObjectStore) -> None:
         with suppress(OSError):
             store.write(STOP, b"")
 
-    def _take_back(self) -> None:
-        """Remove the word at the address; where that does not answer, the next command does."""
-        if self._store and self._telling:
-            self._telling.join(1.0)
+    def _withdraw(self) -> None:
+        """Remove the file at the address. If that does not answer, the next command removes it."""
+        if self._store and self._sending:
+            self._sending.join(1.0)
             with suppress(OSError):
                 self._store.remove(STOP, once=True)
 
@@ -140,17 +139,17 @@ def _deadline(seconds: float, then: Handler) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _leave(number: int) -> Handler:
-    """A handler that leaves."""
+def _exit_handler(number: int) -> Handler:
+    """A handler that exits."""
 
     def handle(alarm: int, frame: FrameType | None) -> None:
-        leave(128 + number)
+        kill_all(128 + number)
 
     return handle
 
 
-def leave(code: int) -> NoReturn:
-    """End this process and all that it has started, now: no thread is waited for, and no deadline overtakes it."""
+def kill_all(code: int) -> NoReturn:
+    """Kill all child processes and exit at once, without waiting for threads."""
     for child in descendants(os.getpid()):
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
@@ -160,10 +159,10 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def end(code: int) -> NoReturn:
-    """Leave with this code: after a signal at once, for who sent it does not wait for what Python does at its end."""
+def exit_with(code: int) -> NoReturn:
+    """Exit with this code: after a signal at once, for its sender does not wait for Python's own clean-up."""
     if code > 128:
-        leave(code)
+        kill_all(code)
     raise SystemExit(code)
 
 

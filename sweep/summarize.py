@@ -1,4 +1,4 @@
-"""What a command says: at the beginning what it runs, at the end what was found and what is missing."""
+"""What a command prints: first what it runs, at the end the results and what is missing."""
 
 import logging
 import shlex
@@ -16,9 +16,10 @@ from analysis.stats.comparisons import by_objective
 from analysis.stats.differences import noisy_minus_exposure
 from analysis.text import reason as reason_of
 from datasets.source import Source
+from sweep.adaptive_seeds import final_lines
 from sweep.config.sweep import Sweep
-from sweep.storage.run_dir import Folder
-from sweep.tracking.background import Logbook
+from sweep.storage.run_dir import RunDir
+from sweep.tracking.background import BackgroundTracking
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
 
@@ -26,58 +27,61 @@ log = logging.getLogger(__name__)
 
 
 def announce(sweep: Sweep, source: Source) -> None:
-    """Say what is about to be run, and on what."""
+    """Print what is about to be run, and on which data."""
     print(f"{sweep.preset} in {sweep.out}, on {source.title}")
     for note in source.notes:
         print(note)
 
 
-def show(sweep: Sweep, cells: Sequence[Cell], outcome: Outcome, folder: Folder, logbook: Logbook) -> list[Cell]:
-    """Print and log tables, places and what is missing; returns the planned cells that are not done.
+def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: BackgroundTracking) -> list[Cell]:
+    """Print the results, where they are and what is missing; log them; returns the planned cells that are not done.
 
     Raises:
         StoreError: the tables cannot be written at the sweep's address.
     """
-    done = {key for key, status in recorded_keys(sweep.root).status.items() if status == "done"}
+    cells = sweep.cells()
+    done = {key for key, status in recorded_keys(run_dir.root).status.items() if status == "done"}
     left = [cell for cell in cells if cell.key not in done]
     if done:
-        summary = compact(sweep.root)
-        records = read_records(sweep.root)
+        summary = compact(run_dir.root)
+        records = read_records(run_dir.root)
         text = tables.render(records)
-        folder.tables.write_text(text + "\n")
+        run_dir.tables.write_text(text + "\n")
         print(f"\n{text}\n")
-        artifacts = [summary, folder.tables, folder.config]
+        artifacts = [summary, run_dir.tables, run_dir.config]
         if outcome.stop is None:  # else there is no time for it
-            artifacts += _report(folder) if sweep.report else []
-            logbook.fill_again()
-            logbook.end(not left, parent_metrics(records, sweep.grown.level) | dict(outcome.forecast), artifacts)
+            artifacts += _write_report(run_dir) if sweep.report else []
+            tracking.fill_again()
+            tracking.end(not left, parent_metrics(records, sweep.grown.level) | dict(outcome.forecast), artifacts)
         if outcome.unwritable is None:
-            folder.send(*artifacts)
-        print(f"records   {folder.name}/records\nsummary   {_shown(folder, summary)}")
-        if folder.report in artifacts:
-            print(f"report    {_shown(folder, folder.report)}\nfigures   {_shown(folder, folder.figures)}")
+            run_dir.send(*artifacts)
+        print(f"records   {run_dir.name}/records\nsummary   {run_dir.name_of(summary)}")
+        if run_dir.report in artifacts:
+            print(f"report    {run_dir.name_of(run_dir.report)}\nfigures   {run_dir.name_of(run_dir.figures)}")
     if outcome.unwritable is None:
-        folder.send(folder.log, folder.progress, folder.plan)
-    print(f"logs      {_shown(folder, folder.log)}")
-    print(f"MLflow    {python()} -m mlflow ui --backend-store-uri {shlex.quote(logbook.uri)}")
-    print(f"          then http://127.0.0.1:5000/{logbook.runs}")
-    if logbook.fault:
+        run_dir.send(run_dir.log, run_dir.progress, run_dir.plan)
+    print(f"logs      {run_dir.name_of(run_dir.log)}")
+    print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {shlex.quote(tracking.uri)}")
+    print(f"          then http://127.0.0.1:5000/{tracking.runs}")
+    if tracking.fault:
         print(
-            f"MLflow could not be written ({logbook.fault}); the same command fills in what it lacks, and so does "
-            f"{python()} -m sweep.sync {shlex.quote(str(sweep.out))}"
+            f"MLflow could not be written ({tracking.fault}); the same command fills in what it lacks, and so does "
+            f"{python_command()} -m sweep.sync {shlex.quote(str(sweep.out))}"
         )
     if any(outcome.counts.values()):
         print("went wrong: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(outcome.counts.items())))
     if left:
-        _say_what_is_missing(sweep, cells, left, outcome)
+        _print_missing(sweep, left, outcome, run_dir)
+    if text := final_lines(sweep):
+        print(f"\n{text}")
     return left
 
 
-def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cell], outcome: Outcome) -> None:
-    """Each cell that is not done with the reason, and how to go on."""
-    failed = recorded_errors(sweep.root)
-    begun = set() if sweep.remote and outcome.unwritable else sweep.keeping.begun()
-    print(f"\n{len(left)} of {len(cells)} cells are missing:")
+def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir: RunDir) -> None:
+    """Print each cell that is not done with the reason, and how to continue."""
+    failed = recorded_errors(run_dir.root)
+    begun = set() if run_dir.uri and outcome.unwritable else run_dir.cells_with_checkpoints()
+    print(f"\n{len(left)} of {len(sweep.cells())} cells are missing:")
     for cell in left:
         reason = outcome.failures.get(cell.key) or reason_of(failed.get(cell.key, "")) or "not finished"
         print(f"  {cell}: {reason}" + (", has a checkpoint" if cell.key in begun else ""))
@@ -90,29 +94,24 @@ def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cel
         print(f"to go on: {_command()}")
 
 
-def _shown(folder: Folder, path: Path) -> str:
-    """Where something of the folder is found: at its address, if it has one."""
-    return f"{folder.name}/{path.relative_to(folder.root).as_posix()}"
-
-
-def recorded_errors(folder: Path) -> dict[str, str]:
+def recorded_errors(root: Path) -> dict[str, str]:
     """Why cells are recorded as failed, by key."""
-    if "failed" not in recorded_keys(folder).status.values():
+    if "failed" not in recorded_keys(root).status.values():
         return {}
-    records = read_records(folder)
+    records = read_records(root)
     failed = records[records["status"] == "failed"]
     return dict(zip(failed["key"], failed["error"], strict=True))
 
 
-def stopped_at_once() -> None:
-    """The last words of a sweep that had no time for more."""
+def print_stopped() -> None:
+    """Print how to continue, where a sweep was stopped at once."""
     print(f"stopped; to go on: {_command()}", flush=True)
 
 
-def _report(folder: Folder) -> list[Path]:
-    """Draw the figures and write the report; print which of the paper's sentences the records support.
+def _write_report(run_dir: RunDir) -> list[Path]:
+    """Draw the figures, write the report, print which of the paper's claims the records support; returns what it wrote.
 
-    What is wrong with them is said and costs nothing that is recorded.
+    An error is printed and ends nothing: the records are complete.
     """
     # Here, because matplotlib takes a second to import.
     from analysis.claims import count_verdicts
@@ -122,32 +121,34 @@ def _report(folder: Folder) -> list[Path]:
     from analysis.report.page import html
 
     try:
-        joined = read_sweeps([folder.root])
+        joined = read_sweeps([run_dir.root])
         print(f"the paper's sentences: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
         drawn = draw_all(joined.records, joined.folders)
-        save(drawn, folder.figures)
-        folder.report.write_text(html(joined, drawn), encoding="utf-8")
+        save(drawn, run_dir.figures)
+        run_dir.report.write_text(html(joined, drawn), encoding="utf-8")
     except Exception as error:  # whatever it is: the sweep has ended well, and its records are complete
         log.exception("the report could not be made")
-        print(f"the report could not be made: {' '.join(str(error).split()) or type(error).__name__}; see {folder.log}")
+        print(
+            f"the report could not be made: {' '.join(str(error).split()) or type(error).__name__}; see {run_dir.log}"
+        )
         return []
-    return [folder.report, folder.figures]
+    return [run_dir.report, run_dir.figures]
 
 
 def parent_metrics(records: pd.DataFrame, level: float = LEVEL) -> dict[str, float]:
-    """Noisy minus exposure a loss, with its interval over seeds, for the parent run in MLflow."""
+    """Noisy minus exposure of each loss, with its interval over seeds, for the parent run in MLflow."""
     rows = by_objective(noisy_minus_exposure(records, headline(records)), level=level).to_dict("records")
     names = ("mean", "std", "low", "high")
     found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in names}
     return {name: value for name, value in found.items() if pd.notna(value)}
 
 
-def python() -> str:
-    """The interpreter as one would type it here."""
+def python_command() -> str:
+    """The interpreter as the user would type it here."""
     here = Path(sys.executable)
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
 def _command() -> str:
-    """What was typed."""
-    return shlex.join([python(), "-m", "sweep.run", *sys.argv[1:]])
+    """The command that was typed."""
+    return shlex.join([python_command(), "-m", "sweep.run", *sys.argv[1:]])

@@ -11,12 +11,11 @@ from analysis.cli import exit_with
 from analysis.errors import RecordsError
 from analysis.records.coverage import COORDINATES
 from analysis.records.io import read_records
-from analysis.records.remote import checked, fetch, is_remote, place, working_copy
+from analysis.records.remote import checked, fetch, is_remote, place
 from datasets.errors import InputError
 from sweep.config.yaml_io import from_yaml
-from sweep.storage.lock import alone
-from sweep.storage.object_store import Store
-from sweep.storage.run_dir import Folder
+from sweep.storage.lock import locked
+from sweep.storage.run_dir import RunDir
 from sweep.summarize import parent_metrics
 from sweep.tracking.background import fill
 from trainables.cell import Cell
@@ -29,37 +28,35 @@ def sync(where: Path | str, uri: str | None) -> str:
         InputError: no sweep's folder or address, a sweep runs there, or no MLflow at `uri`.
         RecordsError: there are no records, or one cannot be read.
     """
-    address = checked(where) if is_remote(where) else None
-    root = working_copy(address) if address else Path(where)
-    folder = Folder(root, Store(root, address))
-    if address:
-        with alone(folder):
-            fetch(address, root)
-    if not folder.config.exists():
-        raise InputError(f"{folder.name}: there is no sweep.yaml, so it is no sweep's folder")
-    sweep = replace(from_yaml(folder.config), out=address or root)
-    records = read_records(root)
+    run_dir = RunDir.at(checked(where) if is_remote(where) else Path(where))
+    if run_dir.uri:
+        with locked(run_dir):
+            fetch(run_dir.uri, run_dir.root)
+    if not run_dir.config.exists():
+        raise InputError(f"{run_dir.name}: there is no sweep.yaml, so it is no sweep's folder")
+    sweep = replace(from_yaml(run_dir.config), out=run_dir.uri or run_dir.root)
+    records = read_records(run_dir.root)
     # Those of the records, not of the grid: sweep.yaml may be that of a part.
     names = ("dataset", *COORDINATES, "recipe")
     cells = [Cell(**{name: row[name] for name in names}) for row in records.to_dict("records")]
     from sweep.tracking.client import TRACKING_ERRORS, connect
 
-    where = uri or folder.mlflow_uri
-    with alone(folder):
+    server = uri or run_dir.mlflow_uri
+    with locked(run_dir):
         try:
-            tracking = connect(where, sweep, own=uri is None)
-            filled = fill(tracking, root, cells)
+            tracking = connect(server, sweep, own=uri is None)
+            filled = fill(tracking, run_dir.root, cells)
             complete = {cell.key for cell in sweep.cells()} <= set(records["key"][records["status"] == "done"])
-            there = [folder.tables, folder.config, folder.report, folder.figures, root / "summary.parquet"]
+            artifacts = [run_dir.tables, run_dir.config, run_dir.report, run_dir.figures, run_dir.summary]
             tracking.end(
-                complete, parent_metrics(records, sweep.grown.level), [path for path in there if path.exists()]
+                complete, parent_metrics(records, sweep.grown.level), [path for path in artifacts if path.exists()]
             )
         except TRACKING_ERRORS as error:
             raise InputError(
-                f"MLflow at {where} stopped answering ({' '.join(str(error).split())[:200]}): run the same command "
+                f"MLflow at {server} stopped answering ({' '.join(str(error).split())[:200]}): run the same command "
                 "again, it goes on"
             ) from error
-    return f"MLflow at {where}: {filled} of {len(cells)} recorded cells were missing and are filled in"
+    return f"MLflow at {server}: {filled} of {len(cells)} recorded cells were missing and are filled in"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

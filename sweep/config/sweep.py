@@ -7,22 +7,22 @@ from typing import Annotated, Literal
 import tyro
 
 from analysis.errors import RecordsError
-from analysis.records.remote import checked, is_remote, working_copy
+from analysis.records.remote import checked, is_remote
 from datasets.errors import InputError
 from datasets.registry import check_nu
 from datasets.source import Demands, Place
 from sweep.config.grid import Axes, distinct, expand
 from sweep.config.stopping_rule import Grown
 from sweep.config.stopping_rule import check as check_until
-from sweep.storage.cell_files import Keeping, Kept
+from sweep.storage.run_dir import RunDir
 from trainables.cell import BASELINES, Cell
 from trainables.engine import Engine
 from trainables.recipe import Recipe
 
 LOSSES: tuple[Literal["moco", "within_image", "cross_image"], ...] = ("moco", "within_image", "cross_image")
 """The contrastive losses, in the paper's order."""
-ALIVE = 5.0
-"""Seconds between two signs of a cell's life."""
+Kept = Literal["encoders"]
+"""What can be kept of a recorded cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,27 +132,14 @@ class Sweep:
         return self.recipe.data.dataset
 
     @property
-    def remote(self) -> str | None:
-        """The sweep's address, where it has one: what lies there counts, and `root` is a copy of it."""
-        return self.out if isinstance(self.out, str) else None
-
-    @property
-    def root(self) -> Path:
-        """The sweep's folder on this machine."""
-        return working_copy(self.out) if isinstance(self.out, str) else self.out
+    def run_dir(self) -> RunDir:
+        """Where its results go."""
+        return RunDir.at(self.out)
 
     @property
     def place(self) -> Place:
         """Where the data are."""
         return Place(root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad)
-
-    @property
-    def keeping(self) -> Keeping:
-        """What cells leave on the disk while they run."""
-        alive = min(ALIVE, self.patience / 4)
-        return Keeping(
-            root=self.remote or self.root.resolve(), every=self.checkpoint_every, alive=alive, keep=self.keep
-        )
 
     @property
     def demands(self) -> Demands:
@@ -172,10 +159,10 @@ class Sweep:
         """The grid's axes."""
         return Axes(self.objectives, self.rho, self.nu or (0.0,), self.pairings, self.seeds)
 
-    def going_on(self, before: "Sweep | None") -> "Sweep":
-        """This sweep in a folder that `before` was run in: what it leaves open is executed as before.
+    def continuing(self, before: "Sweep | None") -> "Sweep":
+        """This sweep in a folder that `before` was run in: what it leaves open is taken from there.
 
-        A folder's cells are to be compared with each other; what is given still wins.
+        For the cells of a folder are compared with each other. What is given outright still wins.
         """
         if before is None:
             return self

@@ -1,27 +1,27 @@
-"""Checkpoints of a sweep at an address: what its workers have beside a machine's own folder."""
+"""Workers of a sweep at an address: their checkpoints are copied there, and they look there for the request to stop."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from sweep.storage.cell_files import STOP, Keeping
-from sweep.storage.object_store import Store
+from sweep.storage.object_store import ObjectStore
+from sweep.storage.run_dir import STOP, RunDir
 from trainables.checkpoints import Mirror, write_whole
 
-LOOK = 2.0
-"""Seconds between two looks for the request to stop at an address."""
+INTERVAL = 2.0
+"""Seconds between two looks at the address for the request to stop."""
 
 
 class StoreMirror(Mirror):
-    """One cell's checkpoints at the sweep's address."""
+    """The copies of one cell's checkpoints at the sweep's address."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
-        """`folder`, below the store's root, is the cell's; nothing is read or written yet."""
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
+        """Nothing is read or written yet. `folder`, below the store's root, is the cell's."""
         self._store, self._folder = store, folder
 
     def fetch(self) -> None:
-        """Bring the checkpoints that are not here.
+        """Download the checkpoints that are missing here.
 
         Raises:
             StoreError: the store did not answer, after several tries.
@@ -33,7 +33,7 @@ class StoreMirror(Mirror):
                 write_whole(path, [content])
 
     def sent(self, path: Path) -> None:
-        """Send one that is whole. Once: the next one comes soon, and the end of a stage waits for this one.
+        """Upload a complete checkpoint. Tried once: the next one comes soon, and the end of a stage waits for it.
 
         Raises:
             StoreError: it could not be sent.
@@ -41,40 +41,40 @@ class StoreMirror(Mirror):
         self._store.push(path, once=True)
 
     def gone(self, path: Path) -> None:
-        """Remove one there too; what cannot be removed goes with the others when the cell is recorded."""
+        """Remove a checkpoint there too. If that fails, it is removed with the others when the cell is recorded."""
         with suppress(OSError):
             self._store.remove(path.relative_to(self._store.root).as_posix(), once=True)
 
 
-class StopSeen:
-    """Whether cells are to stop: looked for in a thread where there is an address, for the answer may take a while."""
+class StopFlag:
+    """Whether cells have been asked to stop. At an address a thread looks, since the answer may take a while."""
 
-    def __init__(self, keeping: Keeping) -> None:
-        """Nothing is looked for yet."""
-        self._keeping, self._store = keeping, keeping.store
-        self._thread = ThreadPoolExecutor(1, "stop") if keeping.remote else None
-        self._look: Future[bool] | None = None
-        self._looked = time.monotonic()
+    def __init__(self, run_dir: RunDir) -> None:
+        """Nothing is looked up yet."""
+        self._run_dir = run_dir
+        self._thread = ThreadPoolExecutor(1, "stop") if run_dir.uri else None
+        self._answer: Future[bool] | None = None
+        self._asked = time.monotonic()
 
     def now(self) -> bool:
         """The answer, waited for."""
-        return self._store.has(STOP) if self._keeping.remote else self._keeping.stop.exists()
+        return self._run_dir.store.has(STOP) if self._run_dir.uri else self._run_dir.stop.exists()
 
     def __call__(self) -> bool:
-        """The answer; of an address, that of the last look that is over."""
+        """The answer; at an address the latest that has arrived."""
         if self._thread is None:
-            return self._keeping.stop.exists()
-        if self._look is not None:
-            if not self._look.done():
+            return self._run_dir.stop.exists()
+        if self._answer is not None:
+            if not self._answer.done():
                 return False
-            if self._look.result():
+            if self._answer.result():
                 return True
-        if time.monotonic() - self._looked >= LOOK:
-            self._looked = time.monotonic()
-            self._look = self._thread.submit(self._store.has, STOP)
+        if time.monotonic() - self._asked >= INTERVAL:
+            self._asked = time.monotonic()
+            self._answer = self._thread.submit(self._run_dir.store.has, STOP)
         return False
 
     def close(self) -> None:
-        """Look no more; a look that is under way is not waited for."""
+        """Stop looking, without waiting for an answer that is under way."""
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)

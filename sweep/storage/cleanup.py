@@ -1,4 +1,4 @@
-"""What a killed driver has left in a sweep's folder, taken away by the next one."""
+"""Leftovers of a killed driver in a sweep's folder, removed by the next one."""
 
 import os
 import shutil
@@ -6,52 +6,53 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from sweep.storage.cell_files import STOP, Keeping
+from sweep.storage.run_dir import STOP, RunDir
 
-DRAFTS = (".part", ".tmp")
-"""How names of files end that are not whole yet; they begin with a dot, too."""
+UNFINISHED = (".part", ".tmp")
+"""Endings of files that are not complete yet; their names begin with a dot, too."""
 FOREIGN = ("logs", "mlartifacts")
 """Folders that Ray and MLflow fill."""
 
 
-def tidy(keeping: Keeping, recorded: Mapping[str, str], *, before: float) -> int:
-    """Remove drafts of files, checkpoints of recorded cells and a request to stop; call it under the folder's lock.
+def remove_leftovers(run_dir: RunDir, recorded: Mapping[str, str], *, before: float) -> int:
+    """Remove unfinished files, checkpoints of recorded cells and a request to stop; call it under the folder's lock.
 
-    Of a sweep at an address, both here and there.
+    At an address, both here and there.
 
     Args:
-        keeping: names the places.
+        run_dir: the sweep's folder.
         recorded: key -> status of the cells that have a record.
-        before: seconds since the epoch; a draft that is younger is left, for somebody may be writing it.
+        before: seconds since the epoch; a younger file is kept, for somebody may be writing it.
 
     Returns:
-        How many drafts there were.
+        The number of unfinished files.
 
     Raises:
         StoreError: the address does not answer.
     """
-    keeping.stop.unlink(missing_ok=True)
-    if keeping.remote:
-        keeping.store.remove(STOP)
-        for key in keeping.begun() & recorded.keys():
-            keeping.forget(key)
-        for place in keeping.local.glob(".fetch-*.tmp"):  # a driver was killed while it read what lies there
-            shutil.rmtree(place, ignore_errors=True)
+    run_dir.stop.unlink(missing_ok=True)
+    if run_dir.uri:
+        run_dir.store.remove(STOP)
+        for key in run_dir.cells_with_checkpoints() & recorded.keys():
+            run_dir.remove_checkpoints(key)
+        for folder in run_dir.root.glob(".fetch-*.tmp"):  # a driver was killed while it downloaded
+            shutil.rmtree(folder, ignore_errors=True)
     for key in recorded:
-        if keeping.of(key).is_dir():
-            keeping.forget(key)
+        if run_dir.cell_checkpoints(key).is_dir():
+            run_dir.remove_checkpoints(key)
     count = 0
-    for path in _drafts(keeping.local):
+    for path in _unfinished(run_dir.root):
         with suppress(OSError):
             if path.stat().st_mtime < before:
                 path.unlink()
                 count += 1
-    keeping.tidy()
+    with suppress(OSError):  # it is not empty, or not there
+        run_dir.checkpoints.rmdir()
     return count
 
 
-def _drafts(root: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(root):
-        if Path(place) == root:
+def _unfinished(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        if Path(folder) == root:
             folders[:] = [name for name in folders if name not in FOREIGN]
-        yield from (Path(place, name) for name in names if name.startswith(".") and name.endswith(DRAFTS))
+        yield from (Path(folder, name) for name in names if name.startswith(".") and name.endswith(UNFINISHED))

@@ -1,4 +1,4 @@
-"""One driver at a time at an address: an object says who it is, and lapses if it is not renewed."""
+"""One driver at a time at an address: an object names it, and expires unless it is renewed."""
 
 import logging
 import os
@@ -12,119 +12,120 @@ from datetime import datetime
 from pathlib import Path
 
 from datasets.errors import InputError
-from sweep.storage.object_store import Store, StoreError
+from sweep.storage.object_store import ObjectStore, StoreError
 
 log = logging.getLogger(__name__)
 
 NAME = ".driver"
+"""The object that names the driver."""
 RENEWED = 20.0
 """Seconds between two renewals."""
 STALE = 90.0
-"""Seconds without one, by the store's clock, after which a driver counts as gone."""
+"""Seconds without a renewal, by the store's clock, after which the lease has expired."""
 SETTLED = 2.0
-"""Seconds after which a claim is read back: of two drivers that have claimed at once, the last one has it."""
+"""Seconds after which a claim is read back: of two drivers that claim at the same time, the later one wins."""
 
 
 @contextmanager
-def leased(store: Store) -> Iterator[str | None]:
-    """This process is the only driver at the store's address inside; call it under the local folder's lock.
+def leased(store: ObjectStore) -> Iterator[str | None]:
+    """Hold the lease on the store's address; call it under the local folder's lock.
 
-    Where another driver takes the sweep over (this one could not renew its claim for too long), `store.lost` says so.
+    If another driver takes the sweep over because this one could not renew its lease, `store.lost` says so.
 
     Yields:
-        The driver before this one, where it did not end by itself; None otherwise, and where the store has no address.
+        The previous driver, where it was killed; None otherwise, and where the store has no address.
 
     Raises:
-        InputError: another driver is there (says which).
+        InputError: another driver holds the lease (says which).
         StoreError: the store cannot be read or written.
     """
     if store.uri is None:
         yield None
         return
     token = secrets.token_hex(8)
-    mine = store.root / ".token"
-    before = _claimed(store, mine, token)
+    token_file = store.root / ".token"
+    killed = _claim(store, token_file, token)
     over = threading.Event()
     # A daemon: it may be waiting for a store that does not answer, and must not hold up the end of the process.
     thread = threading.Thread(target=_renew, args=(store, token, over), name="lease", daemon=True)
     thread.start()
     try:
-        yield before
+        yield killed
     finally:
         over.set()
         thread.join(RENEWED / 4)
-        store.settle(RENEWED / 4)
+        store.wait(RENEWED / 4)
         with suppress(OSError):
             if _token(store.read(NAME, once=True)) == token:
                 store.remove(NAME, once=True)
-            mine.unlink(missing_ok=True)
+            token_file.unlink(missing_ok=True)
 
 
-def _claimed(store: Store, mine: Path, token: str) -> str | None:
-    """Claim the address; who had it before and is gone."""
+def _claim(store: ObjectStore, token_file: Path, token: str) -> str | None:
+    """Claim the address; returns the previous driver, where it was killed."""
     asked = time.monotonic()
-    found = store.read(NAME)
-    before = None
-    if found is not None:
-        before = _who(found)
-        # One that drove from this very folder is gone, for its lock is free; of others only the clock tells.
-        if _token(found) != _kept(mine) and (age := _age(store, token)) < STALE:
+    claim = store.read(NAME)
+    killed = None
+    if claim is not None:
+        killed = _driver(claim)
+        # A driver that used this very folder is dead, for its lock is free; for others only the clock tells.
+        if _token(claim) != _previous_token(token_file) and (age := _age(store, token)) < STALE:
             raise InputError(
-                f"--out {store.uri} is in use by another sweep ({before}): wait for it, stop it, or choose another "
+                f"--out {store.uri} is in use by another sweep ({killed}): wait for it, stop it, or choose another "
                 f"--out; if it was cut off, its claim lapses in {STALE - age:.0f} s"
             )
-    mine.write_text(token)
-    store.write(NAME, _myself(token))
-    # One that came late may have replaced another's who has read his back already: he finds that out when he renews it.
+    token_file.write_text(token)
+    store.write(NAME, _this_process(token))
+    # A slow claim may have replaced that of a driver who has already read its own back: that one notices at renewal.
     time.sleep(SETTLED if time.monotonic() - asked < SETTLED / 2 else RENEWED + SETTLED)
-    if _token(there := store.read(NAME)) != token:
+    if _token(claim := store.read(NAME)) != token:
         raise InputError(
-            f"--out {store.uri} is in use by another sweep ({_who(there)}), which began at the same time: wait for it, "
-            "stop it, or choose another --out"
+            f"--out {store.uri} is in use by another sweep ({_driver(claim)}), which began at the same time: wait for "
+            "it, stop it, or choose another --out"
         )
-    return before
+    return killed
 
 
-def _age(store: Store, token: str) -> float:
-    """Seconds since the claim that is there was renewed, by the store's clock: those of machines may differ."""
+def _age(store: ObjectStore, token: str) -> float:
+    """Seconds since the claim was renewed, by the store's clock, since those of machines may differ."""
     probe = f"{NAME}-{token}"
     store.write(probe, b"")
-    now, then = store.written(probe), store.written(NAME)
+    now, renewed = store.modified(probe), store.modified(NAME)
     store.remove(probe)
-    return (now - then).total_seconds() if now and then else STALE
+    return (now - renewed).total_seconds() if now and renewed else STALE
 
 
-def _renew(store: Store, token: str, over: threading.Event) -> None:
+def _renew(store: ObjectStore, token: str, over: threading.Event) -> None:
     while not over.wait(RENEWED):
         try:
-            there = store.read(NAME)
-            if _token(there) != token:
-                who = f"is driven by another sweep now ({_who(there)})" if there else "was freed by somebody else"
+            claim = store.read(NAME)
+            if _token(claim) != token:
+                who = f"is driven by another sweep now ({_driver(claim)})" if claim else "was freed by somebody else"
                 store.lost = f"{store.uri} {who}: this one has lost it"
                 log.error("%s", store.lost)
                 return
-            store.write(NAME, _myself(token))
-        except StoreError as error:  # it may answer again before the claim has lapsed, or nobody else may want it
+            store.write(NAME, _this_process(token))
+        except StoreError as error:  # it may answer again before the lease expires, or nobody else may want it
             log.warning("the claim to %s could not be renewed: %s", store.uri, error)
 
 
-def _myself(token: str) -> bytes:
+def _this_process(token: str) -> bytes:
     now = datetime.now().astimezone()
     return f"{socket.gethostname()}, process {os.getpid()}, seen {now:%Y-%m-%d %H:%M:%S %z}\n{token}\n".encode()
 
 
-def _who(found: bytes | None) -> str:
-    lines = (found or b"").decode(errors="replace").splitlines()
+def _driver(claim: bytes | None) -> str:
+    lines = (claim or b"").decode(errors="replace").splitlines()
     return " ".join(lines[0].split())[:200] if lines else "which says nothing of itself"
 
 
-def _token(found: bytes | None) -> str | None:
-    lines = (found or b"").decode(errors="replace").splitlines()
+def _token(claim: bytes | None) -> str | None:
+    lines = (claim or b"").decode(errors="replace").splitlines()
     return lines[1] if len(lines) > 1 else None
 
 
-def _kept(mine: Path) -> str | None:
-    """The token of the last driver here that did not end by itself."""
+def _previous_token(token_file: Path) -> str | None:
+    """The token of the last driver here that was killed."""
     with suppress(OSError):
-        return mine.read_text(errors="replace")
+        return token_file.read_text(errors="replace")
     return None

@@ -10,54 +10,53 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from datasets.errors import InputError
-from sweep.storage.run_dir import Folder, cannot_write, replace_text
+from sweep.storage.run_dir import RunDir, cannot_write, replace_text
 
 
 @contextmanager
-def alone(folder: Folder) -> Iterator[str | None]:
-    """This process is the only driver in the folder inside, which is made; what stays empty is taken away again.
+def locked(run_dir: RunDir) -> Iterator[str | None]:
+    """Lock the folder, which is created, for this process. A folder that stays empty is removed again.
 
-    The system frees the lock of a process that is gone, however it went; what that process has said of itself is then
-    still there.
+    The system releases the lock when the process ends, however it ends. A killed driver leaves its name behind.
 
     Yields:
-        The driver before this one, where it did not end by itself; None otherwise.
+        The previous driver, where it was killed; None otherwise.
 
     Raises:
-        InputError: another driver is there (says which), or the folder cannot be written.
+        InputError: another driver holds the lock (says which), or the folder cannot be written.
     """
-    made = _made(folder.root)
-    lock = FileLock(folder.lock)
+    created = _create(run_dir.root)
+    lock = FileLock(run_dir.lock)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        who = _said(folder) or "which has only just begun"
+        who = _driver(run_dir) or "which has only just begun"
         raise InputError(
-            f"--out {folder.name} is in use by another sweep ({who}): wait for it, stop it, or choose another --out"
+            f"--out {run_dir.name} is in use by another sweep ({who}): wait for it, stop it, or choose another --out"
         ) from None
     except OSError as error:
-        raise cannot_write(folder.root, error) from error
+        raise cannot_write(run_dir.root, error) from error
     try:
-        before = _said(folder)
+        killed = _driver(run_dir)
         try:
-            replace_text(folder.driver, _myself() + "\n")
+            replace_text(run_dir.driver, _this_process() + "\n")
         except OSError as error:
-            raise cannot_write(folder.root, error) from error
-        yield before
+            raise cannot_write(run_dir.root, error) from error
+        yield killed
     finally:
         with suppress(OSError):
-            folder.driver.unlink(missing_ok=True)
-            # While it is held: who has opened it meanwhile finds that it has no name any more, and makes a new one.
-            folder.lock.unlink(missing_ok=True)
+            run_dir.driver.unlink(missing_ok=True)
+            # While it is locked: a process that has opened it meanwhile finds that it has no name, and creates another.
+            run_dir.lock.unlink(missing_ok=True)
         lock.release()
-        for place in made:
-            with suppress(OSError):  # something is in it
-                place.rmdir()
+        for folder in created:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
-def _made(root: Path) -> list[Path]:
-    """Make the folder; the folders that were made for it, the innermost first."""
-    absent = [place for place in (root, *root.parents) if not place.exists()]
+def _create(root: Path) -> list[Path]:
+    """Create the folder; returns the folders that did not exist, the innermost first."""
+    absent = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,12 +64,12 @@ def _made(root: Path) -> list[Path]:
     return absent
 
 
-def _said(folder: Folder) -> str | None:
+def _driver(run_dir: RunDir) -> str | None:
     try:
-        return " ".join(folder.driver.read_text(errors="replace").split())[:200] or None
+        return " ".join(run_dir.driver.read_text(errors="replace").split())[:200] or None
     except OSError:
         return None
 
 
-def _myself() -> str:
+def _this_process() -> str:
     return f"{socket.gethostname()}, process {os.getpid()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"

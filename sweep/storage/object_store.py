@@ -1,4 +1,4 @@
-"""A sweep's place on an object store: what the driver and its workers write in a folder here is sent there."""
+"""A sweep's address on an object store: files of the local folder are sent there, tried again where that fails."""
 
 import os
 import threading
@@ -31,8 +31,8 @@ class StoreError(OSError):
 
 
 @dataclass
-class Store:
-    """The address that a local folder is sent to. Of a sweep in a folder alone there is none, and nothing is sent."""
+class ObjectStore:
+    """Sends files of a local folder to the sweep's address. Without an address it sends nothing."""
 
     root: Path
     """The folder here."""
@@ -42,9 +42,9 @@ class Store:
     _sending: threading.Thread | None = field(default=None, init=False, repr=False)
 
     def push(self, *paths: Path, once: bool = False) -> None:
-        """Send files, or all files below a folder, to the places they have here; one that is not here is passed over.
+        """Send files, or all files below a folder, under the names they have here; absent ones are left out.
 
-        Each is there whole or not at all, and has the time here that it has there.
+        Each arrives whole or not at all, and its modification time here becomes that of the object.
 
         Raises:
             StoreError: one could not be sent, after several tries (or `once`), or another driver has taken the sweep
@@ -60,8 +60,8 @@ class Store:
             with ThreadPoolExecutor(min(AT_ONCE, len(files)), "push") as threads:
                 list(threads.map(lambda file: self._push(file, once), files))
 
-    def soon(self, path: Path) -> None:
-        """Send a file that is written again and again, in a thread: it is left out where that takes long or fails."""
+    def push_soon(self, path: Path) -> None:
+        """Send a file that is rewritten often, in a thread: it is left out where that takes long or fails."""
         if self.uri is not None and (self._sending is None or not self._sending.is_alive()):
             self._sending = threading.Thread(target=self._push_once, args=(path,), name="push", daemon=True)
             self._sending.start()
@@ -78,12 +78,12 @@ class Store:
             with self._store.open_output_stream(f"{self._path}/{name}") as stream:
                 stream.write(content)
 
-        def apart() -> None:
-            # A signal's exception comes in the main thread: there it would close the stream before all is in it.
+        def send_in_thread() -> None:
+            # A signal raises in the main thread: there it would close the stream before everything is written.
             with ThreadPoolExecutor(1, "write") as thread:
                 thread.submit(send).result()
 
-        self._tried(apart, f"{self.uri}/{name} cannot be written", once)
+        self._retry(send_in_thread, f"{self.uri}/{name} cannot be written", once)
 
     def read(self, name: str, *, once: bool = False) -> bytes | None:
         """An object's content; None where there is none.
@@ -99,7 +99,7 @@ class Store:
             except FileNotFoundError:
                 return None
 
-        return self._tried(get, f"{self.uri}/{name} cannot be read", once)
+        return self._retry(get, f"{self.uri}/{name} cannot be read", once)
 
     def remove(self, name: str, *, once: bool = False) -> None:
         """Remove an object, or all below a folder's name; nothing where there is none.
@@ -108,7 +108,7 @@ class Store:
             StoreError: as `push`.
         """
 
-        def go() -> None:
+        def delete() -> None:
             from pyarrow.fs import FileType
 
             path = f"{self._path}/{name}"
@@ -118,7 +118,7 @@ class Store:
             elif kind == FileType.File:
                 self._store.delete_file(path)
 
-        self._tried(go, f"{self.uri}/{name} cannot be removed", once)
+        self._retry(delete, f"{self.uri}/{name} cannot be removed", once)
 
     def names(self, folder: str) -> list[str]:
         """The names of all objects below a folder's name, as `checkpoints/key/probe-3.ckpt`, sorted.
@@ -135,15 +135,15 @@ class Store:
             )
             return sorted(one.path.removeprefix(f"{self._path}/") for one in found if one.type == FileType.File)
 
-        return self._tried(listed, f"{self.uri}/{folder} cannot be read")
+        return self._retry(listed, f"{self.uri}/{folder} cannot be read")
 
-    def written(self, name: str) -> datetime | None:
+    def modified(self, name: str) -> datetime | None:
         """When an object was written, by the store's clock; None where there is none.
 
         Raises:
             StoreError: as `read`.
         """
-        info = self._tried(lambda: self._info(name), f"{self.uri}/{name} cannot be read")
+        info = self._retry(lambda: self._info(name), f"{self.uri}/{name} cannot be read")
         return info.mtime.astimezone(UTC) if info.mtime else None
 
     def has(self, name: str) -> bool:
@@ -177,7 +177,7 @@ class Store:
     def _push(self, path: Path, once: bool) -> None:
         name = path.relative_to(self.root).as_posix()
         self.write(name, path.read_bytes(), once=once)
-        info = self._tried(lambda: self._info(name), f"{self.uri}/{name} cannot be read", once)
+        info = self._retry(lambda: self._info(name), f"{self.uri}/{name} cannot be read", once)
         if info.mtime_ns is not None:  # so that the next one to fetch does not read it again
             os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
 
@@ -185,13 +185,13 @@ class Store:
         with suppress(Exception):  # Arrow has errors of its own where the process ends meanwhile
             self.write(path.relative_to(self.root).as_posix(), path.read_bytes(), once=True)
 
-    def settle(self, seconds: float) -> None:
-        """Wait for what is sent in a thread, but not for long."""
+    def wait(self, seconds: float) -> None:
+        """Wait for what is sent in a thread, at most this long."""
         if self._sending is not None:
             self._sending.join(seconds)
 
-    def _tried(self, what: Callable[[], T], failure: str, once: bool = False) -> T:
-        """Do it, again after each of `PAUSES` where it fails, unless `once`.
+    def _retry(self, what: Callable[[], T], failure: str, once: bool = False) -> T:
+        """Call it, again after each of `PAUSES` while it fails, unless `once`.
 
         Raises:
             StoreError: it failed every time, or another driver has taken the sweep over.

@@ -1,49 +1,61 @@
-"""A sweep's folder: it belongs to one recipe on one data set, and is where everything ends up."""
+"""A sweep's folder: the name of every file in it, on this machine and at the sweep's address on an object store."""
 
 import os
+import shutil
 import socket
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from analysis.records.io import read_records, recorded_keys
+from analysis.records.remote import working_copy
 from datasets.errors import InputError
-from sweep.config.sweep import Sweep
-from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
-from sweep.storage.object_store import Store
-from trainables.engine import Engine
+from sweep.storage.object_store import ObjectStore
+
+STOP = "checkpoints/stop"
+"""While this file exists, in the folder or at the address, cells write a checkpoint and stop."""
 
 
 @dataclass(frozen=True)
-class Folder:
-    """Names in a sweep's folder."""
+class RunDir:
+    """Where a sweep, or a search for learning rates, keeps everything."""
 
     root: Path
-    store: Store | None = None
-    """What sends it to the sweep's address, where it has one."""
+    """The folder on this machine."""
+    uri: str | None = None
+    """The sweep's address, if it has one: what lies there counts, and `root` is a copy of it."""
+
+    @classmethod
+    def at(cls, out: Path | str) -> Self:
+        """The folder of this path, or this machine's copy of what lies at this address."""
+        return cls(working_copy(out), out) if isinstance(out, str) else cls(out)
 
     @property
     def name(self) -> str:
         """What the user calls it."""
-        return self.store.uri if self.store and self.store.uri else str(self.root)
+        return self.uri or str(self.root)
 
-    def send(self, *paths: Path) -> None:
-        """Send files or folders of it to the sweep's address, where it has one.
+    @property
+    def place(self) -> Path | str:
+        """Where other processes and machines find it: the address, or the absolute path of the folder."""
+        return self.uri or self.root.resolve()
 
-        Raises:
-            StoreError: one cannot be written there.
-        """
-        if self.store:
-            self.store.push(*paths)
+    def name_of(self, path: Path) -> str:
+        """What the user calls a file or folder in it."""
+        return f"{self.name}/{path.relative_to(self.root).as_posix()}"
 
-    def send_soon(self, path: Path) -> None:
-        """Send a file that is written again and again: in a thread, and left out where that takes long or fails."""
-        if self.store:
-            self.store.soon(path)
+    # --- what was asked for
 
     @property
     def config(self) -> Path:
-        """Everything resolved; `--config` takes it."""
+        """All settings of the sweep; `--config` takes it."""
         return self.root / "sweep.yaml"
+
+    @property
+    def search_config(self) -> Path:
+        """All settings of a search. Not sweep.yaml, or a sweep would take the folder for its own."""
+        return self.root / "search.yaml"
 
     @property
     def data(self) -> Path:
@@ -52,19 +64,15 @@ class Folder:
 
     @property
     def weights(self) -> Path:
-        """Fingerprint of the weights that cells of the baseline imagenet were made with."""
+        """Fingerprint of the weights that the baseline imagenet was run with."""
         return self.root / "weights.txt"
 
-    @property
-    def logs(self) -> Path:
-        """Log files."""
-        return self.root / "logs"
+    # --- results; records, curves and predictions are named by `analysis.records`
 
     @property
-    def log(self) -> Path:
-        """What happened, and what libraries had to say about it. At an address there is one of each machine."""
-        remote = self.store is not None and self.store.uri is not None
-        return self.logs / (f"sweep-{socket.gethostname()}.log" if remote else "sweep.log")
+    def summary(self) -> Path:
+        """All records in one file."""
+        return self.root / "summary.parquet"
 
     @property
     def tables(self) -> Path:
@@ -73,33 +81,76 @@ class Folder:
 
     @property
     def figures(self) -> Path:
-        """What the end of a sweep draws."""
+        """Folder of the figures that the end of a sweep draws."""
         return self.root / "figures"
 
     @property
     def report(self) -> Path:
-        """What the sweep means, in one file."""
+        """The report."""
         return self.root / "report.html"
 
-    @property
-    def lock(self) -> Path:
-        """Held by the driver that runs here."""
-        return self.root / ".lock"
+    def encoder(self, key: str) -> Path:
+        """A cell's pretrained encoder, where encoders are kept."""
+        return self.root / "encoders" / f"{key}.safetensors"
+
+    # --- results of a search
 
     @property
-    def driver(self) -> Path:
-        """Who that is; left behind by one that was killed."""
-        return self.root / ".driver"
+    def recipes(self) -> Path:
+        """Folder of each recipe that was tried, as <fingerprint>.yaml, which `sweep.run --config` takes."""
+        return self.root / "recipes"
+
+    @property
+    def optuna(self) -> Path:
+        """Optuna's database."""
+        return self.root / "optuna.db"
+
+    @property
+    def chosen(self) -> Path:
+        """The sweep with the learning rates filled in."""
+        return self.root / "chosen.yaml"
+
+    @property
+    def rates_table(self) -> Path:
+        """Each cell with its learning rate and score."""
+        return self.root / "rates.parquet"
+
+    @property
+    def rates_text(self) -> Path:
+        """The same as text, with the choice."""
+        return self.root / "rates.txt"
+
+    # --- while it runs
+
+    @property
+    def logs(self) -> Path:
+        """Folder of log files."""
+        return self.root / "logs"
+
+    @property
+    def log(self) -> Path:
+        """The driver's log. At an address each machine has its own."""
+        return self.logs / (f"sweep-{socket.gethostname()}.log" if self.uri else "sweep.log")
 
     @property
     def progress(self) -> Path:
-        """What goes on, for `python -m sweep.status`."""
+        """What runs at present, for `python -m sweep.status`."""
         return self.root / "progress.json"
 
     @property
     def plan(self) -> Path:
-        """What `--plan` has foretold, and what came of it."""
+        """What `--plan` has forecast, and what came of it."""
         return self.root / "plan.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the driver that runs here."""
+        return self.root / ".lock"
+
+    @property
+    def driver(self) -> Path:
+        """Who that is; a driver that was killed leaves it behind."""
+        return self.root / ".driver"
 
     @property
     def mlflow(self) -> Path:
@@ -111,84 +162,62 @@ class Folder:
         """Its address."""
         return f"sqlite:///{self.mlflow.resolve()}"
 
-    def check(self, sweep: Sweep) -> Sweep | None:
-        """Make sure, before anything is started, that the folder is new or this recipe's.
+    # --- checkpoints
 
-        Returns:
-            The sweep that it was last used for, by `sweep.yaml` or, where that is gone, by its records; None for a
-            new folder.
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of all checkpoints."""
+        return self.root / "checkpoints"
 
-        Raises:
-            InputError: it belongs to another recipe or precision (says what differs), or is damaged.
-        """
-        before = self._before() if self.config.exists() else self._by_records(sweep)
-        if before is None:
-            return None
-        if changed := recipe_differences(before, sweep):
-            raise InputError(
-                f"--out {self.name} holds the records of another recipe: {'; '.join(changed)}; choose another "
-                f"--out, or repeat its recipe with --config {self.config}"
-            )
-        for name, flag in (("precision", "--precision"), ("deterministic", "--engine.deterministic")):
-            there, here = getattr(before.engine, name), getattr(sweep.engine, name)
-            if "auto" not in (there, here) and there != here:
-                raise InputError(
-                    f"--out {self.name} holds records made with {name} {there}, not {here}: choose another --out, or "
-                    f"change {flag}"
-                )
-        return before
+    @property
+    def stop(self) -> Path:
+        """The file of `STOP`."""
+        return self.root / STOP
 
-    def _before(self) -> Sweep:
-        try:
-            return from_yaml(self.config)
-        except InputError as error:
-            reason = str(error).removeprefix(f"--config {self.config}: ")
-            raise InputError(
-                f"--out {self.name}: its sweep.yaml is damaged or of another version ({reason}): choose another "
-                "--out, or delete that file if the records are this recipe's"
-            ) from error
+    def cell_checkpoints(self, key: str) -> Path:
+        """Folder of one cell's checkpoints."""
+        return self.checkpoints / key
 
-    def _by_records(self, sweep: Sweep) -> Sweep | None:
-        """What the records tell of a folder without `sweep.yaml`."""
-        if not recorded_keys(self.root).status:
-            return None
-        records = read_records(self.root)
-        if set(records.recipe) != {sweep.recipe.fingerprint}:
-            raise InputError(
-                f"--out {self.name} holds records of another recipe and no sweep.yaml: choose another --out"
-            )
-        row = records.iloc[-1]
-        engine = Engine(precision=row.precision, layout=row.layout, compile=row.compile, threads=int(row.threads))
-        return replace(sweep, engine=replace(engine, deterministic=sweep.engine.deterministic))
-
-    def claim(self, sweep: Sweep, data: str, weights: str | None = None) -> None:
-        """Make the folder, or make sure that it is this data's (and these weights'), and write `sweep.yaml`.
+    def cells_with_checkpoints(self) -> set[str]:
+        """Keys of the cells that have a checkpoint.
 
         Raises:
-            InputError: as `check`, or it belongs to other data, or cannot be written.
-            StoreError: it cannot be written at the sweep's address.
+            StoreError: the address did not answer.
         """
-        self.check(sweep)
-        here = {self.data: (data, "on other data"), self.weights: (weights, "with other ImageNet weights")}
-        for path, (value, how) in here.items():
-            if value and path.exists() and (there := path.read_text().strip()) != value:
-                raise InputError(
-                    f"--out {self.name} holds records made {how} (fingerprint {there} there, {value} here): choose "
-                    "another --out"
-                )
-        try:
-            self.logs.mkdir(parents=True, exist_ok=True)
-            for path, (value, _) in here.items():
-                if value:
-                    replace_text(path, value + "\n")
-            replace_text(self.config, to_yaml(sweep))
-        except OSError as error:
-            raise cannot_write(self.root, error) from error
-        self.send(*here, self.config)
+        if self.uri:
+            parts = [name.split("/") for name in self.store.names("checkpoints") if name.endswith(".ckpt")]
+            return {key for _, key, *file in parts if len(file) == 1}
+        return {path.parent.name for path in self.checkpoints.glob("*/*.ckpt")}
+
+    def remove_checkpoints(self, key: str) -> None:
+        """Remove a recorded cell's checkpoints. `remove_leftovers` takes what cannot be removed now."""
+        shutil.rmtree(self.cell_checkpoints(key), ignore_errors=True)
+        if self.uri:
+            with suppress(OSError):
+                self.store.remove(f"checkpoints/{key}", once=True)
+
+    # --- the address
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """Sends files to the address; without one it sends nothing."""
+        return ObjectStore(self.root, self.uri)
+
+    def send(self, *paths: Path) -> None:
+        """Send files or folders to the address, if there is one.
+
+        Raises:
+            StoreError: one cannot be written there.
+        """
+        self.store.push(*paths)
+
+    def send_soon(self, path: Path) -> None:
+        """Send a file that is rewritten often: in a thread, and not at all where that takes long or fails."""
+        self.store.push_soon(path)
 
 
 def cannot_write(root: Path, error: OSError) -> InputError:
-    """What is said of a folder that cannot be written."""
+    """The error of a folder that cannot be written."""
     return InputError(
         f"--out {root} cannot be written ({error.strerror or error}): free space or choose another folder"
     )

@@ -1,4 +1,4 @@
-"""MLflow written beside the sweep: by one thread, in order, so that no cell waits for it."""
+"""MLflow, written by one thread in order, so that no cell waits for it."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from analysis.records.io import read_curves, read_records, recorded_keys
 from sweep.config.sweep import Sweep
 from sweep.logs import redirect
-from sweep.storage.run_dir import Folder
+from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
 
 if TYPE_CHECKING:
@@ -26,14 +26,13 @@ PATIENCE = 60.0
 """Seconds after a fault in which MLflow is left alone: a server that is gone must not hold up the end of a sweep."""
 
 
-class Logbook:
-    """The sweep's runs in MLflow. What cannot be written is told at the end and stops nothing: records are complete,
-    and the next command fills in what MLflow lacks."""
+class BackgroundTracking:
+    """The sweep's runs in MLflow. A fault stops nothing: records are complete, and the next command fills in the rest."""
 
     def __init__(
         self,
         sweep: Sweep,
-        folder: Folder,
+        run_dir: RunDir,
         *,
         kind: str = "sweep",
         cells: Sequence[Cell] | None = None,
@@ -45,7 +44,7 @@ class Logbook:
 
         Args:
             sweep: what is run.
-            folder: where.
+            run_dir: its folder.
             kind: what the parent run is, a tag of it.
             cells: all that there may be, where they are not the sweep's own; may grow.
             rates: key -> learning rate, where cells have rates of their own: a metric of theirs.
@@ -54,16 +53,16 @@ class Logbook:
             InputError: there is no MLflow there.
         """
         elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
-        self.uri = elsewhere or folder.mlflow_uri
-        self._root, self._cells = folder.root, sweep.cells() if cells is None else cells
+        self.uri = elsewhere or run_dir.mlflow_uri
+        self._root, self._cells = run_dir.root, sweep.cells() if cells is None else cells
         self._rates: Mapping[str, float] = {} if rates is None else rates
         self.fault: str | None = None
-        """What went wrong last; None again when MLflow has all it missed."""
+        """The last error; None again once MLflow has what it missed."""
         self._quiet_until = 0.0
         self._thread = ThreadPoolExecutor(1, "mlflow")
         self._connect = partial(_connect, self.uri, sweep, own=not elsewhere, kind=kind)
         self._tracking: Tracking | None = None
-        if elsewhere or folder.mlflow.exists():
+        if elsewhere or run_dir.mlflow.exists():
             self._tracking = self._thread.submit(self._connect).result()
 
     def __enter__(self) -> Self:
@@ -89,7 +88,7 @@ class Logbook:
         return f"#/experiments/{self._tracking.experiment}/runs?{urlencode(asked)}"
 
     def start(self, cell: Cell) -> None:
-        """A cell has begun. Before MLflow is connected it is told with the cell's first points, to begin the sooner."""
+        """A cell starts. Before MLflow is connected nothing is written, so that the cell starts sooner."""
         if self._tracking:
             self._write(lambda tracking: tracking.start(cell))
 

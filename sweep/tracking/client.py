@@ -70,13 +70,12 @@ class Tracking:
         """
         self.uri = uri
         self._client = MlflowClient(uri)
-        root = sweep.root.resolve()
-        where = sweep.remote or str(root)
+        where = str(sweep.run_dir.place)
         name = f"noisy-pairs {sweep.dataset}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
             # A path relative to wherever the command was run would lose the artifacts to the UI.
-            place = (root / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
+            place = (sweep.run_dir.root.resolve() / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
             self.experiment = self._client.create_experiment(name, artifact_location=place)
         else:
             self.experiment = found.experiment_id

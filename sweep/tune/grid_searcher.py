@@ -1,9 +1,7 @@
-"""A Ray Tune searcher that hands out an explicit list of cells, each once."""
+"""A Ray Tune searcher that suggests an explicit list of cells, each once."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -12,10 +10,10 @@ from trainables.cell import Cell
 
 
 class GridSearcher(Searcher):
-    """Hands out exactly the given cells, in their order, then says that it is finished.
+    """Suggests exactly the given cells, in their order, then says that it is finished.
 
     Use it with `num_samples=-1`: with Ray's default of 1 a searcher runs one cell and says nothing.
-    A suggestion is `{"cell": {...}}`, the cell's coordinates.
+    A suggestion is `{"cell": {...}}`, the cell's coordinates, with its learning rate where `rates` has one.
     """
 
     def __init__(
@@ -23,15 +21,15 @@ class GridSearcher(Searcher):
         cells: Sequence[Cell],
         *,
         closed: Callable[[], bool] = lambda: False,
-        beside: Callable[[Cell], Mapping[str, Any]] | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
-        """`closed` tells whether no further cell is to be handed out; `beside` what is suggested beside a cell."""
+        """`closed` tells whether no further cell is to be suggested; `rates` maps keys to learning rates."""
         super().__init__()
         self._closed = closed
-        self._waiting = [{"cell": asdict(cell), **(beside(cell) if beside else {})} for cell in cells]
+        self._waiting = [{"cell": asdict(cell), "rate": (rates or {}).get(cell.key)} for cell in cells]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its searcher down for a restore that is never asked for, and threads cannot be."""
+        """Nothing: Tune pickles its searcher for a restore that is never asked for, and threads cannot be pickled."""
         return {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -44,9 +42,7 @@ class GridSearcher(Searcher):
         """Nothing to learn: what a cell gave does not change which cells are run."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the cells not yet handed out."""
-        Path(checkpoint_path).write_text(json.dumps(self._waiting))
+        """Nothing to save: records tell what is missing."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Take up the cells that `save` wrote."""
-        self._waiting = json.loads(Path(checkpoint_path).read_text())
+        """Nothing to restore."""

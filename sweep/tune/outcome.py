@@ -1,14 +1,14 @@
-"""What the cells of a command came to."""
+"""How the cells of a command ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sweep.signals import Stop
+from sweep.signals import StopRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a command's cells came to, beside their records."""
+    """How a command's cells ended, beside their records."""
 
     failures: Mapping[str, str] = field(default_factory=dict)
     """Why a cell has failed or gave no record, by key."""
@@ -16,13 +16,13 @@ class Outcome:
     """What went wrong on the way, by kind."""
     unwritable: str | None = None
     """Why records could not be written, if so."""
-    stop: Stop | None = None
-    """The signal that ended it, if so."""
+    stop: StopRequest | None = None
+    """The signal that ended the sweep, if so."""
     forecast: Mapping[str, float] = field(default_factory=dict)
     """How far the plan was off, for MLflow."""
 
     def followed_by(self, after: "Outcome") -> "Outcome":
-        """What both came to, one after the other."""
+        """The outcome of both, one after the other."""
         kinds = {**self.counts, **after.counts}
         return Outcome(
             failures={**self.failures, **after.failures},

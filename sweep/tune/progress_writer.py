@@ -1,4 +1,4 @@
-"""Keeps `progress.json` while a sweep runs: from Ray's loop, every few seconds and whenever a cell ends."""
+"""Writes `progress.json` while a sweep runs: every few seconds, and whenever a cell ends."""
 
 import logging
 import os
@@ -8,73 +8,69 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import ray
-from ray.tune import Callback
 
 from datasets.errors import InputError
 from sweep.cluster import nodes
 from sweep.monitor import progress
 from sweep.monitor.progress import Driver, Node, Progress, Running, Stage, Used
+from sweep.storage.run_dir import RunDir
 from sweep.tune.recorder import Recorder
+from sweep.tune.tracker import CellListener, RunningCell, TrialTracker
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
 
-EVERY = 10.0
+INTERVAL = 10.0
 """Seconds between two writes."""
-SOON = 1.0
+LEAST = 1.0
 """Seconds between two writes at least, however fast cells end."""
 
 
-class Chronicle(Callback):
-    """What goes on, written down; inside its context the driver lives. Give it to Tune after the recorder."""
+class ProgressWriter(CellListener):
+    """The driver is alive inside its context. Give it to the tracker after the recorder."""
 
     def __init__(
         self,
-        path: Path,
+        run_dir: RunDir,
         planned: Mapping[str, str | None],
-        look: Callable[[], Mapping[str, Node]],
+        machines: Callable[[], Mapping[str, Node]],
         *,
-        sent: Callable[[Path], None] = lambda path: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Go on from what earlier commands in the folder have used.
+        """Continue from what earlier commands in the folder have used.
 
         Args:
-            path: the file.
+            run_dir: the sweep's folder.
             planned: key -> status of each planned cell, None where it is not recorded.
-            look: the machines that there are now, by Ray's name.
-            sent: takes the file whenever it was written, to send it elsewhere; must not take long.
+            machines: returns the machines that there are now, by Ray's name.
             clock: for tests.
         """
-        self._path, self._states, self._look, self._clock = path, dict(planned), look, clock
-        self._sent = sent
+        self._run_dir, self._states, self._machines, self._clock = run_dir, dict(planned), machines, clock
         self._began = progress.now()
         self._stage: Stage = "starting"
         self._recorder: Recorder | None = None
-        self._running: dict[str, Running] = {}
+        self._running: Mapping[str, RunningCell] = {}
         self._nodes: dict[str, Node] = {}
-        self._fresh = self._most = 0
-        self._faulty = False
-        self._counted = self._written = clock()
-        self.note: str | None = None
-        """What is to be said of an earlier file, if anything."""
+        self._fresh = 0
+        self._busy = False
+        self._written = self._counted = clock()
+        self._unwritable = False
+        self.most = 0
+        """Cells that have run at the same time, at most."""
+        self.warning = ""
+        """What the user should know about the file that was there, if anything."""
         try:
-            before = progress.read(path)
+            before = progress.read(run_dir.progress)
         except InputError as error:  # nothing depends on it
-            before, self.note = None, f"{error}; it is written anew"
+            before, self.warning = None, f"{error}; it is written anew"
         self._used = before.used if before else Used()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks down for a restore that is never asked for."""
-        return {}
-
     def __enter__(self) -> Self:
-        self._see()
+        self._look()
         self.write()
         return self
 
@@ -82,72 +78,64 @@ class Chronicle(Callback):
         self.end()
 
     def end(self) -> None:
-        """No cell runs any more. Which machines there are is not asked: Ray may be what has failed."""
+        """No cell runs any more. The machines are not asked for: Ray may be what has failed."""
         if self._stage != "ended":
             self._count()
-            self._running.clear()
+            self._running, self._busy = {}, False
             self._stage = "ended"
             self.write()
 
-    @property
-    def most(self) -> int:
-        """Cells that have run at the same time, at most."""
-        return self._most
-
     def expect(self, cells: Iterable[Cell]) -> None:
-        """These are planned; those that were not yet are not recorded."""
+        """More cells are planned than there were."""
         for cell in cells:
             self._states.setdefault(cell.key, None)
 
-    def follow(self, recorder: Recorder) -> Self:
-        """Cells begin to run; the recorder knows which are recorded."""
-        self._recorder, self._stage = recorder, "running"
-        self._see()
+    def follow(self, tracker: TrialTracker, recorder: Recorder) -> Self:
+        """Cells start to run: the tracker knows which, the recorder which are recorded."""
+        self._running, self._recorder, self._stage = tracker.running, recorder, "running"
+        self._look()
         self.write()
         return self
 
-    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """A cell begins, or begins again."""
+    def cell_started(self, cell: Cell) -> None:
+        """Count the time until now."""
         self._count()
-        cell = Cell(**trial.config["cell"])
-        self._running[trial.trial_id] = Running(
-            key=cell.key, cell=str(cell), objective=cell.objective, since=progress.now()
-        )
-        self._most = max(self._most, len(self._running))
+        self.most = max(self.most, len(self._running))
 
-    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """A worker was lost."""
-        self._end(trial)
+    def cell_ended(self, cell: Cell) -> None:
+        """Count the cell, if it was recorded, and write."""
+        if self._recorder and cell.key in self._recorder.recorded:
+            self._states[cell.key] = "failed" if cell.key in self._recorder.failures else "done"
+            self._fresh += 1
+        self._count()
+        if self._clock() - self._written >= LEAST:
+            self.write()
 
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """A cell has ended."""
-        self._end(trial)
-
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Ray gave a cell up."""
-        self._end(trial)
-
-    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-        """Once a turn of Ray's loop."""
-        if self._clock() - self._written >= EVERY:
-            self._see()
+    def step_ended(self) -> None:
+        """Write now and then."""
+        if self._clock() - self._written >= INTERVAL:
+            self._look()
             self.write()
 
     def write(self) -> None:
-        """Write the file; a disk that is full or read-only is told to the log once, and stops nothing."""
+        """Write the file. A disk that is full or read-only is logged once and stops nothing."""
         self._count()
         self._written = self._clock()
         try:
-            progress.write(self._path, self._now(progress.now()).text())
-            self._sent(self._path)
-            self._faulty = False
+            progress.write(self._run_dir.progress, self._content(progress.now()).text())
+            self._run_dir.send_soon(self._run_dir.progress)
+            self._unwritable = False
         except OSError as error:
-            if not self._faulty:
-                log.warning("%s cannot be written (%s): the sweep goes on without it", self._path, error)
-            self._faulty = True
+            if not self._unwritable:
+                log.warning("%s cannot be written (%s): the sweep goes on without it", self._run_dir.progress, error)
+            self._unwritable = True
 
-    def _now(self, updated: datetime) -> Progress:
+    def _content(self, updated: datetime) -> Progress:
         states = list(self._states.values())
+        running = tuple(
+            Running(key=one.cell.key, cell=str(one.cell), objective=one.cell.objective, since=one.since)
+            for one in self._running.values()
+        )
         return Progress(
             driver=Driver(
                 host=socket.gethostname(),
@@ -160,35 +148,26 @@ class Chronicle(Callback):
             planned=len(states),
             done=states.count("done"),
             failed=states.count("failed"),
-            running=tuple(self._running.values()),
-            most=self._most,
+            running=running,
+            most=self.most,
             nodes=tuple(self._nodes.values()),
             used=self._used,
         )
 
-    def _end(self, trial: Any) -> None:
-        self._count()
-        ended = self._running.pop(trial.trial_id, None)
-        if ended and self._recorder and ended.key in self._recorder.recorded:
-            self._states[ended.key] = "failed" if ended.key in self._recorder.failures else "done"
-            self._fresh += 1
-        if self._clock() - self._written >= SOON:
-            self.write()
-
     def _count(self) -> None:
-        """Add the time since the last call, on the machines seen then, if a cell has run."""
+        """Add the time since the last call, on the machines seen then, if a cell was running."""
         now = self._clock()
-        if self._running or self._fresh:
-            seconds = now - self._counted if self._running else 0.0
+        if self._busy or self._fresh:
+            seconds = now - self._counted if self._busy else 0.0
             self._used = self._used.plus(seconds, tuple(self._nodes.values()), self._fresh)
-        self._fresh, self._counted = 0, now
+        self._fresh, self._counted, self._busy = 0, now, bool(self._running)
 
-    def _see(self) -> None:
-        """Look which machines there are; of one that has gone Ray no longer tells what it had."""
-        self._count()  # what has passed, has passed on the machines that there were
-        there = self._look()
-        gone = {name: node.model_copy(update={"alive": False}) for name, node in self._nodes.items()}
-        self._nodes = gone | dict(there)
+    def _look(self) -> None:
+        """See which machines there are. Ray no longer tells what a lost machine had, so that is remembered."""
+        self._count()  # the time until now was spent on the machines of then
+        there = self._machines()
+        lost = {name: node.model_copy(update={"alive": False}) for name, node in self._nodes.items()}
+        self._nodes = lost | dict(there)
 
 
 def machines() -> dict[str, Node]:

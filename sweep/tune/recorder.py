@@ -1,140 +1,154 @@
-"""Driver-side Ray Tune callback: what workers report becomes records, curves and MLflow runs."""
+"""Turns what workers report into records, learning curves and MLflow runs."""
 
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass
 from typing import Any
 
-from ray.tune import Callback
-
-from analysis import tables
 from analysis.errors import RecordsError
 from analysis.records.io import write_curves, write_record
 from analysis.records.predictions import Prediction, write_predictions
 from analysis.records.schema import schema
+from analysis.text import reason as reason_of
+from datasets.source import Source
 from sweep.config.sweep import Sweep
-from sweep.signals import Stop
-from sweep.storage.object_store import Store, StoreError
-from sweep.storage.run_dir import Folder
-from sweep.tracking.background import Logbook
-from sweep.tune.console import Terminal
+from sweep.provenance import commit, project_version
+from sweep.signals import StopRequest
+from sweep.storage.object_store import StoreError
+from sweep.storage.run_dir import RunDir
+from sweep.tracking.background import BackgroundTracking
+from sweep.tune.console import Console
+from sweep.tune.outcome import Outcome
 from sweep.tune.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row
+from sweep.tune.tracker import CellListener
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
 
-BULKY = ("points", "row", "curves", "examples", "traceback")
-"""What workers report and nobody but the recorder needs."""
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the records of one command come from: columns that all of them share, and the classes."""
+
+    classes: tuple[str, ...]
+    """Downstream classes in label order."""
+    commit: str
+    version: str
+    data: str
+    """Fingerprint of the data."""
+    source: str
+    task: str
+
+    @classmethod
+    def of(cls, sweep: Sweep, source: Source) -> "Provenance":
+        """That of a sweep on these data, with the code that runs."""
+        return cls(
+            classes=source.classes,
+            commit=commit(),
+            version=project_version(),
+            data=source.fingerprint,
+            source=source.title,
+            task=sweep.recipe.data.task,
+        )
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column of the record -> value."""
+        return {name: value for name, value in vars(self).items() if name != "classes"}
 
 
-class Recorder(Callback):
+class Recorder(CellListener):
     """Writes a record as soon as a cell is done. Idempotent by cell: a cell that runs again overwrites itself."""
 
     def __init__(
         self,
-        sweep: Sweep,
-        classes: tuple[str, ...],
-        origin: Mapping[str, Any],
-        logbook: Logbook,
-        terminal: Terminal,
-        stop: Stop,
-        store: Store | None = None,
+        run_dir: RunDir,
+        provenance: Provenance,
+        tracking: BackgroundTracking,
+        console: Console,
+        stop: StopRequest,
         *,
+        running: Sized,
         score: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:
-        """What all cells share, and where what they give goes.
+        """Record nothing yet.
 
         Args:
-            sweep: what is run.
-            classes: names of the classes.
-            origin: provenance: commit, version, data fingerprint.
-            logbook: MLflow.
-            terminal: what is shown.
+            run_dir: where records go.
+            provenance: what all records share.
+            tracking: MLflow.
+            console: what is shown.
             stop: whether the sweep is to end.
-            store: sends what is recorded to the sweep's address, where it has one.
-            score: makes of a row what the terminal shows of it; by default the test score.
+            running: the cells that run; changes.
+            score: what the console shows of a row; by default the test score.
         """
-        self._sweep, self._classes, self._origin = sweep, classes, origin
-        self._logbook, self._terminal, self._stop = logbook, terminal, stop
-        self._score = score or tested
-        self._keeping, self._store = sweep.keeping, store or Store(sweep.root)
-        self._log = Folder(sweep.root, store).log.relative_to(sweep.root).as_posix()
+        self._run_dir, self._provenance = run_dir, provenance
+        self._tracking, self._console, self._stop, self._running = tracking, console, stop, running
+        self._score = score or _test_score
         self.recorded: set[str] = set()
         """Keys recorded by this command."""
         self.failures: dict[str, str] = {}
         """Why a cell has failed or gave no record, by key."""
         self.retries = Retries()
-        """What went wrong on the way, and who may try again."""
+        """What went wrong on the way, and which cells may try again."""
         self._again: dict[str, Cell] = {}
         self._postponed: dict[str, Cell] = {}
-        self._running: set[str] = set()
-        self.stopped: str | None = None
-        """Why the sweep cannot go on (records cannot be written), if so."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks down for a restore that is never asked for, and a thread cannot be."""
-        return {}
+        self.unwritable: str | None = None
+        """Why records cannot be written, if so: the sweep cannot go on."""
 
     @property
     def over(self) -> bool:
         """Whether nothing that runs or waits is worth waiting for."""
-        return self.stopped is not None or (self._stop.asked and not self._running)
+        return self.unwritable is not None or (self._stop.asked and not self._running)
 
-    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """A cell begins, or begins again after its worker was lost."""
-        cell = _cell(trial)
-        self._running.add(cell.key)
+    @property
+    def outcome(self) -> Outcome:
+        """How the cells ended."""
+        return Outcome(
+            failures=self.failures,
+            counts=self.retries.counts,
+            unwritable=self.unwritable,
+            stop=self._stop if self._stop.asked else None,
+        )
+
+    def cell_started(self, cell: Cell) -> None:
+        """Count the attempt, and start the cell's run in MLflow."""
         self.retries.begin(cell)
-        self._terminal.start(cell)
-        self._logbook.start(cell)
+        self._tracking.start(cell)
 
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        """A worker reports points of the curves, a finished cell, or what went wrong."""
-        cell = _cell(trial)
+    def cell_reported(self, cell: Cell, result: dict[str, Any]) -> None:
+        """Take points of the curves, a finished cell, or what went wrong."""
         if points := result.get("points"):
-            self._logbook.curves(cell, points)
-        if line := result.get("said"):
+            self._tracking.curves(cell, points)
+        if line := result.get("warning"):
             log.warning("%s: %s", cell, line)
         if result.get("stopped"):
-            self._leave(cell, "stopped")
+            self.failures[cell.key] = "stopped"
+            self._tracking.abandon(cell)
         elif error := result.get("error"):
-            told = (result.get("row"), result.get("curves"), result["traceback"])
-            self._failed(cell, result["kind"], error, *told)
+            self._fail(cell, result["kind"], error, result)
         elif row := result.get("row"):
             self._record(cell, row, result["curves"], result["examples"])
-        for name in BULKY:  # Tune writes each trial's last result down again and again
-            result.pop(name, None)
-        result["heard"] = True  # of a trial whose last result is empty Tune prints a line, whatever it was told
 
-    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """A worker was lost, and Ray begins its cell again, which goes on from its checkpoint."""
-        cell = _cell(trial)
+    def worker_lost(self, cell: Cell, losses: int, limit: int) -> None:
+        """Count the loss; the cell resumes from its checkpoint."""
         self.retries.counts[LOST] += 1
-        self._running.discard(cell.key)
-        log.warning("%s: its worker was lost, %d of %d times", cell, trial.num_failures, trial.max_failures)
-        self._terminal.leave(cell)
+        log.warning("%s: its worker was lost, %d of %d times", cell, losses, limit)
 
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Ray gave the cell up: its worker was lost too often."""
-        cell = _cell(trial)
-        if cell.key in self.recorded:
-            return
-        # Whoever kills a process for want of memory does not say so.
-        self._failed(cell, LOST, f"its worker was lost {trial.num_failures} times; see {trial.error_file}")
+    def cell_given_up(self, cell: Cell, losses: int, error_file: str) -> None:
+        """Try the cell once more by itself: a process killed for want of memory does not say so."""
+        self._fail(cell, LOST, f"its worker was lost {losses} times; see {error_file}", {})
 
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """A cell's attempt has ended."""
-        self._running.discard(_cell(trial).key)
-
-    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-        """Once a turn of Ray's loop."""
-        self.stopped = self.stopped or self._store.lost
-        if self._terminal.unread and not self._stop.asked:
+    def step_ended(self) -> None:
+        """Notice a lost lease, a closed pipe, or a signal."""
+        self.unwritable = self.unwritable or self._run_dir.store.lost
+        if self._console.unread and not self._stop.asked:
             self._stop.ask(signal.SIGPIPE)
-        if line := self._stop.take_note():
+        if line := self._stop.take_message():
             log.warning(line)
-            self._terminal.note(line)
-        self._terminal.refresh(every=1.0)
+            self._console.print(line)
+        self._console.refresh(every=1.0)
 
     def take_again(self) -> tuple[Cell, ...]:
         """The cells that had an error, for their second try; none where the sweep is to end."""
@@ -148,38 +162,33 @@ class Recorder(Callback):
     def _take(self, waiting: dict[str, Cell]) -> tuple[Cell, ...]:
         cells = tuple(waiting.values())
         waiting.clear()
-        return () if self._stop.asked or self.stopped else cells
+        return () if self._stop.asked or self.unwritable else cells
 
     def _record(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
         if cell.key in self.recorded:  # its worker was lost after it had reported: Ray ran it again
             return
         # What a baseline or a failed cell does not have is null.
-        row = {
-            **dict.fromkeys(name for name in schema(self._classes).names if name != "schema"),
-            **row,
-            **self._origin,
-        }
+        nothing = dict.fromkeys(name for name in schema(self._provenance.classes).names if name != "schema")
+        row = {**nothing, **row, **self._provenance.columns}
         try:
             self._write(cell, row, curves, examples)
         except RecordsError as error:  # the cell's fault and no other's
             self._give_up(cell, f"not recorded: {error}")
             return
         except OSError as error:
-            self.stopped = f"{self._sweep.out} cannot be written ({error})"
-            self._give_up(cell, f"not recorded: {self.stopped}")
+            self.unwritable = f"{self._run_dir.name} cannot be written ({error})"
+            self._give_up(cell, f"not recorded: {self.unwritable}")
             return
         self.recorded.add(cell.key)
-        self._running.discard(cell.key)
-        self._keeping.forget(cell.key)
-        self._logbook.finish(cell, row, curves)
+        self._run_dir.remove_checkpoints(cell.key)
+        self._tracking.finish(cell, row, curves)
         if row["status"] == "failed":
-            reason = tables.reason(str(row["error"]))
-            self.failures[cell.key] = reason
-            self._terminal.end(cell, None, None, reason)
+            self.failures[cell.key] = reason_of(str(row["error"]))
+            self._console.cell_failed(cell, self.failures[cell.key])
         else:
             self.failures.pop(cell.key, None)
             log.info("%s: %s in %.1f s", cell, self._score(row), row["seconds"])
-            self._terminal.end(cell, self._score(row), row["seconds"])
+            self._console.cell_done(cell, self._score(row), row["seconds"])
 
     def _write(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
         """Write all of a cell, the record last: with that it is recorded, here and at the sweep's address.
@@ -188,70 +197,54 @@ class Recorder(Callback):
             RecordsError: the row is no record.
             OSError: it cannot be written; the cell is not recorded then.
         """
-        root = self._sweep.root
-        self._store.push(write_curves(root, cell.key, curves))
+        root = self._run_dir.root
+        self._run_dir.send(write_curves(root, cell.key, curves))
         if examples:
-            found = [Prediction(key=cell.key, **one) for one in examples]
-            self._store.push(write_predictions(root, cell.key, found))
-        record = write_record(root, row, self._classes)
+            predictions = [Prediction(key=cell.key, **example) for example in examples]
+            self._run_dir.send(write_predictions(root, cell.key, predictions))
+        record = write_record(root, row, self._provenance.classes)
         try:
-            self._store.push(record)
+            self._run_dir.send(record)
         except StoreError:
             record.unlink()  # what lies at the address counts
             raise
 
-    def _failed(
-        self,
-        cell: Cell,
-        kind: str,
-        reason: str,
-        row: Mapping[str, Any] | None = None,
-        curves: list | None = None,
-        traceback: str = "",
-    ) -> None:
+    def _fail(self, cell: Cell, kind: str, reason: str, result: Mapping[str, Any]) -> None:
         """An attempt has failed: the cell tries once more, or has failed.
 
         The fault of a machine is not recorded: the same command runs such a cell again.
         """
         if cell.key in self.recorded:
             return
-        self._running.discard(cell.key)
         self.retries.counts[kind] += 1
-        tries = self.retries.tries(cell)
-        failure = Failure(kind=kind, reason=reason, traceback=traceback, tries=tries, log=self._log)
+        failure = Failure(
+            kind=kind,
+            reason=reason,
+            traceback=result.get("traceback", ""),
+            tries=self.retries.tries(cell),
+            log=self._run_dir.log.relative_to(self._run_dir.root).as_posix(),
+        )
         self.failures[cell.key] = str(failure)
-        log.error("%s: %s\n%s", cell, failure, traceback)
+        log.error("%s: %s\n%s", cell, failure, failure.traceback)
         # The same seed diverges again.
         if kind != DIVERGED and self.retries.once_more(cell, kind):
             (self._again if kind == ERROR else self._postponed)[cell.key] = cell
-            self._terminal.postpone(cell, reason, alone=kind != ERROR)
+            self._console.cell_postponed(cell, reason, alone=kind != ERROR)
         elif kind == LOST:
             self._give_up(cell, str(failure))
         else:
-            told = {**bare_row(cell), **(row or {}), "status": "failed", "error": failure.text}
-            self._record(cell, told, curves or [], [])
+            row = {**bare_row(cell), **(result.get("row") or {}), "status": "failed", "error": failure.text}
+            self._record(cell, row, result.get("curves") or [], [])
 
     def _give_up(self, cell: Cell, reason: str) -> None:
         """The cell gives no record."""
         log.error("%s: %s", cell, reason)
         self.failures[cell.key] = reason
-        self._running.discard(cell.key)
-        self._logbook.abandon(cell)
-        self._terminal.end(cell, None, None, reason)
-
-    def _leave(self, cell: Cell, reason: str) -> None:
-        """The cell has stopped because it was asked to."""
-        self.failures[cell.key] = reason
-        self._running.discard(cell.key)
-        self._logbook.abandon(cell)
-        self._terminal.leave(cell)
+        self._tracking.abandon(cell)
+        self._console.cell_failed(cell, reason)
 
 
-def tested(row: Mapping[str, Any]) -> str:
-    """A row's test score."""
+def _test_score(row: Mapping[str, Any]) -> str:
+    """A row's test score, to be shown."""
     name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
     return f"test {name} {100 * row[score]:5.1f} %"
-
-
-def _cell(trial: Any) -> Cell:
-    return Cell(**trial.config["cell"])

@@ -1,166 +1,135 @@
-"""Run the missing cells of a sweep with Ray Tune."""
+"""Runs cells with Ray Tune."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback
 from ray.tune.search import Searcher
 
-from datasets.source import Source
 from sweep.cluster.machine import Machine
-from sweep.cluster.nodes import Node, nodes
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
-from sweep.prepare import Weights
-from sweep.provenance import commit, project_version
-from sweep.signals import Stop
-from sweep.storage.run_dir import Folder
-from sweep.tracking.background import Logbook
-from sweep.tune.console import Terminal
+from sweep.signals import StopRequest
+from sweep.storage.run_dir import RunDir
+from sweep.tracking.background import BackgroundTracking
+from sweep.tune.console import Console
 from sweep.tune.grid_searcher import GridSearcher
 from sweep.tune.outcome import Outcome
-from sweep.tune.progress_writer import Chronicle
-from sweep.tune.recorder import Recorder
-from sweep.tune.trainable import train_cell
-from sweep.tune.watchdog import Watch
+from sweep.tune.progress_writer import ProgressWriter
+from sweep.tune.recorder import Provenance, Recorder
+from sweep.tune.resources import resources_for
+from sweep.tune.tracker import TrialTracker
+from sweep.tune.trainable import WorkerJob, train_cell
+from sweep.tune.watchdog import Watchdog
 from trainables.cell import Cell
 
 LOST_WORKERS = 10
 """How often a cell goes on in another worker because its own was lost, before it is given up."""
-WAITING = 64
-"""Cells that Ray's autoscaler sees waiting at most, on a cluster."""
+PENDING = 64
+"""Waiting cells that Ray's autoscaler sees at most, on a cluster."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """What a cell asks of Ray, and how many run at the same time."""
-
-    share: dict[str, float]
-    slots: int
-    """Workers that are started at once."""
-    at_once: int
-    """Cells that fit, on all machines that there are."""
-    a_machine: int
-    """Of these on the machine that cells go to first."""
-    gpus: int
-    """GPUs of all machines."""
-
-
-def room(sweep: Sweep, machine: Machine) -> Room:
-    """How Ray's machines are shared among cells of a sweep whose engine is settled.
-
-    Args:
-        sweep: what is run.
-        machine: the one that cells go to first.
-    """
-    threads, there = sweep.engine.threads, [node for node in nodes() if node.runs_cells]
-    # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
-    memory = min(sweep.cell_memory * 1e9, machine.memory)
-    share = {"cpu": float(threads), "gpu": sweep.gpu_share if machine.gpus else 0.0, "memory": memory}
-    fitting = sum(_fitting(node, share) for node in there)
-    return Room(
-        share=share,
-        slots=sweep.workers or max(1, sum(node.cores // threads for node in there)),
-        at_once=max(1, min(sweep.workers or fitting, fitting)),
-        a_machine=max(1, min(sweep.workers or fitting, _fitting(machine, share))),
-        gpus=sum(node.gpus for node in there),
-    )
-
-
-def _fitting(machine: Machine | Node, share: Mapping[str, float]) -> int:
-    """Cells that fit on one machine at the same time."""
-    has = {"cpu": machine.cores, "gpu": machine.gpus, "memory": machine.memory}
-    # A tenth of a GPU fits ten times, whatever floats say.
-    return min(int(has[name] / needed + 1e-6) for name, needed in share.items() if needed)
-
-
-def launch(
-    sweep: Sweep,
-    cells: Sequence[Cell],
-    source: Source,
-    imagenet: Path | None,
-    machine: Machine,
-    recorder: Recorder,
-    watch: Watch,
-    chronicle: Chronicle,
-    stop: Stop,
-    logs: Path,
-    *,
-    grows: bool,
-) -> None:
-    """Run `cells` where Ray runs; what they give goes to the recorder.
+class TuneRunner:
+    """Runs cells of one sweep and records what they give.
 
     Workers are processes that run cell after cell. Each holds the engine's threads and, where there are GPUs,
-    `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them.
-    Machines that join later get cells too.
-    Cells that failed run once more at the end, those that did not fit beside others one at a time.
+    `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them. Machines that
+    join later get cells too.
     """
-    trainable = tune.with_parameters(
-        train_cell,
-        recipe=sweep.recipe,
-        source=source,
-        engine=sweep.engine,
-        imagenet=imagenet,
-        keeping=sweep.keeping,
-    )
 
-    def handing_out(some: Sequence[Cell]) -> Searcher:
-        return GridSearcher(some, closed=lambda: stop.asked)
+    def __init__(
+        self,
+        sweep: Sweep,
+        job: WorkerJob,
+        machine: Machine,
+        run_dir: RunDir,
+        tracking: BackgroundTracking,
+        stop: StopRequest,
+        *,
+        progress: ProgressWriter | None = None,
+    ) -> None:
+        """Ray runs already.
 
-    first = handing_out(cheapest_last(cells, 2 * room(sweep, machine).slots))
-    run_rounds(sweep, trainable, first, handing_out, machine, recorder, watch, chronicle, stop, logs, grows=grows)
+        Args:
+            sweep: what is run, its engine chosen.
+            job: what workers need.
+            machine: the one that cells go to first.
+            run_dir: where everything goes.
+            tracking: MLflow.
+            stop: whether cells are to stop.
+            progress: writes `progress.json`; None: there is none.
+        """
+        self._sweep, self._source, self._machine = sweep, job.source, machine
+        self._trainable = tune.with_parameters(train_cell, job=job)
+        self._run_dir, self._tracking, self._stop, self._progress = run_dir, tracking, stop, progress
 
+    def run(
+        self,
+        cells: Sequence[Cell],
+        *,
+        planned: int = 0,
+        grows: bool = False,
+        rates: Mapping[str, float] | None = None,
+        proposals: Searcher | None = None,
+    ) -> Outcome:
+        """Run the cells. Those that failed run once more at the end, those that did not fit beside others by themselves.
 
-def run_rounds(
-    sweep: Sweep,
-    trainable: Any,
-    first: Searcher,
-    handing_out: Callable[[Sequence[Cell]], Searcher],
-    machine: Machine,
-    recorder: Recorder,
-    watch: Watch,
-    chronicle: Chronicle | None,
-    stop: Stop,
-    logs: Path,
-    *,
-    grows: bool,
-) -> None:
-    """Run what `first` hands out, then what has to run again, `handing_out` that; the rest as in `launch`.
+        Args:
+            cells: what is run.
+            planned: cells of the whole sweep, those that are recorded included; 0: these alone.
+            grows: whether machines may join meanwhile, started for the cells that wait.
+            rates: key -> learning rate, where cells have rates of their own; may grow.
+            proposals: suggests cells, instead of all of `cells` in their order.
+        """
+        tracker = TrialTracker()
+        total = planned or len(cells)
+        console = Console(total, total - len(cells), tracker.running)
+        recorder = Recorder(
+            self._run_dir,
+            Provenance.of(self._sweep, self._source),
+            self._tracking,
+            console,
+            self._stop,
+            running=tracker.running,
+            score=None if rates is None else lambda row: _validation_score(row, rates),
+        )
+        tracker.listeners = [recorder, Watchdog(tracker, self._sweep.patience, console)]
+        if self._progress:
+            tracker.listeners.append(self._progress.follow(tracker, recorder))
 
-    Without a chronicle there is no `progress.json`.
-    """
-    fit = room(sweep, machine)
-    # Else Tune starts one worker after the other, and each takes seconds to import torch. Where machines may
-    # join, cells that wait are what they are started for.
-    waiting = max(fit.slots, WAITING) if grows and not sweep.workers else fit.slots
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
-    callbacks = [recorder, watch, *([chronicle.follow(recorder)] if chronicle else [])]
-    rounds = _Rounds(recorder, callbacks, logs)
-    rounds.run(tune.with_resources(trainable, fit.share), first, "ray", sweep.workers or None)
-    if again := recorder.take_again():
-        rounds.run(tune.with_resources(trainable, fit.share), handing_out(again), "ray-again", sweep.workers or None)
-    if last := recorder.take_postponed():
-        alone = {"cpu": float(sweep.engine.threads), "gpu": 1.0 if machine.gpus else 0.0}
-        rounds.run(tune.with_resources(trainable, alone), handing_out(last), "ray-alone", 1)
+        def searcher(some: Sequence[Cell]) -> Searcher:
+            return GridSearcher(some, closed=lambda: self._stop.asked, rates=rates)
 
+        fit = resources_for(self._sweep, self._machine)
+        # Otherwise Tune starts one worker after the other, each of which imports torch for seconds. Where machines may
+        # join, waiting cells are what makes the autoscaler start them.
+        pending = max(fit.slots, PENDING) if grows and not self._sweep.workers else fit.slots
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pending)
+        at_once = self._sweep.workers or None
+        with self._second_signal_ends(console):
+            first = proposals or searcher(cheapest_last(cells, 2 * fit.slots))
+            self._fit(first, fit.share, at_once, "ray", tracker, recorder)
+            if again := recorder.take_again():
+                self._fit(searcher(again), fit.share, at_once, "ray-again", tracker, recorder)
+            if postponed := recorder.take_postponed():
+                alone = {"cpu": float(self._sweep.engine.threads), "gpu": 1.0 if self._machine.gpus else 0.0}
+                self._fit(searcher(postponed), alone, 1, "ray-alone", tracker, recorder)
+        return recorder.outcome
 
-@dataclass(frozen=True)
-class _Rounds:
-    """Tune's runs of one command."""
-
-    recorder: Recorder
-    callbacks: list[Callback]
-    logs: Path
-
-    def run(self, trainable: Any, searcher: Searcher, name: str, at_once: int | None) -> None:
-        """Let Tune run the cells that are handed out, `at_once` at a time at most; `name` is the folder of its logs."""
+    def _fit(
+        self,
+        searcher: Searcher,
+        share: Mapping[str, float],
+        at_once: int | None,
+        name: str,
+        tracker: TrialTracker,
+        recorder: Recorder,
+    ) -> None:
+        """Let Tune run the suggested cells, `at_once` at a time at most; `name` is the folder of its logs."""
         tune.Tuner(
-            trainable,
+            tune.with_resources(self._trainable, dict(share)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
@@ -170,17 +139,28 @@ class _Rounds:
             ),
             run_config=tune.RunConfig(
                 name=name,
-                storage_path=str(self.logs.resolve()),
-                callbacks=self.callbacks,
+                storage_path=str(self._run_dir.logs.resolve()),
+                callbacks=[tracker],
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
-                stop=_Over(self.recorder),
+                stop=_NothingLeft(recorder),
             ),
         ).fit()
 
+    @contextmanager
+    def _second_signal_ends(self, console: Console) -> Iterator[None]:
+        """Cells run inside; a second signal, after one that asked them to stop, ends that and no more."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self._stop.asked:
+                raise
+        finally:
+            console.close()
 
-class _Over(tune.Stopper):
-    """Ends everything when nothing that runs is worth waiting for."""
+
+class _NothingLeft(tune.Stopper):
+    """Ends Tune's run when nothing that runs is worth waiting for."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -192,77 +172,11 @@ class _Over(tune.Stopper):
         return self._recorder.over
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as of the recorder."""
+        """Nothing, as for the tracker."""
         return {}
 
 
-def run_cells(
-    sweep: Sweep,
-    missing: Sequence[Cell],
-    source: Source,
-    imagenet: Weights | None,
-    machine: Machine,
-    folder: Folder,
-    logbook: Logbook,
-    chronicle: "Chronicle",
-    *,
-    grows: bool,
-) -> Outcome:
-    """Run the missing cells; `grows` tells whether machines may join meanwhile."""
-    from sweep.tune.recorder import Recorder
-    from sweep.tune.watchdog import Watch
-
-    total = len(sweep.cells())
-    terminal = Terminal(total, total - len(missing))
-    stop = Stop(sweep.keeping.stop, folder.store)
-    recorder = Recorder(sweep, source.classes, origin(sweep, source), logbook, terminal, stop, folder.store)
-    watch = Watch(sweep.patience, terminal)
-    with followed(terminal, stop), stop.listening():
-        weights_file = imagenet.path if imagenet else None
-        launch(
-            sweep,
-            missing,
-            source,
-            weights_file,
-            machine,
-            recorder,
-            watch,
-            chronicle,
-            stop,
-            folder.logs,
-            grows=grows,
-        )
-    return came_to(recorder, stop)
-
-
-def origin(sweep: Sweep, source: Source) -> dict[str, str]:
-    """The provenance that all cells of a command share."""
-    return {
-        "commit": commit(),
-        "version": project_version(),
-        "data": source.fingerprint,
-        "source": source.title,
-        "task": sweep.recipe.data.task,
-    }
-
-
-@contextmanager
-def followed(terminal: Terminal, stop: Stop) -> Iterator[None]:
-    """Cells run inside; a second signal, after one that asked them to stop, ends that and no more."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not stop.asked:
-            raise
-    finally:
-        terminal.close()
-
-
-def came_to(recorder: "Recorder", stop: Stop) -> Outcome:
-    """What the cells came to, by what was recorded."""
-    return Outcome(
-        failures=recorder.failures,
-        counts=recorder.retries.counts,
-        unwritable=recorder.stopped,
-        stop=stop if stop.asked else None,
-    )
+def _validation_score(row: Mapping[str, Any], rates: Mapping[str, float]) -> str:
+    """A row's learning rate and validation score, to be shown."""
+    rate = f"lr {rates[row['key']]:<7g}" if row["key"] in rates else f"{'':10}"
+    return f"{rate} validation F1 {100 * row['val_f1_macro']:5.1f} %"

@@ -1,100 +1,77 @@
-"""What a Ray worker does: run one cell after another and report; it writes checkpoints alone and knows no MLflow."""
+"""What a Ray worker does: it runs one cell after another and reports. It writes checkpoints alone, and knows no MLflow."""
 
 import gc
 import json
 import shutil
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from datasets.source import Source
 from sweep.provenance import library_versions, project_version
-from sweep.storage.cell_files import Keeping
-from sweep.storage.checkpoint_sync import StopSeen, StoreMirror
+from sweep.storage.checkpoint_sync import StopFlag, StoreMirror
 from sweep.storage.object_store import StoreError
 from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY
+from sweep.tune.trainable import WorkerJob
 from trainables.cell import Cell
 from trainables.checkpoints import Checkpoints, StoppedError
-from trainables.engine import Engine
 from trainables.examples import Example
 from trainables.models.imagenet import file_digest
 from trainables.pretrain import NonFiniteLossError
-from trainables.recipe import Recipe
 from trainables.run_cell import run_cell
 
-LOOK = 0.5
+INTERVAL = 0.5
 """Seconds between two looks for the request to stop."""
 
 
-def train(
-    config: dict[str, Any],
-    *,
-    recipe: Recipe,
-    source: Source,
-    engine: Engine,
-    imagenet: Path | None,
-    keeping: Keeping,
-) -> None:
-    """Ray Tune trainable: run the cell `config["cell"]`, report points of its curves, then its row.
+def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
+    """Run the cell of these coordinates; report points of its curves, then its row.
 
     A failure of the cell is reported and not raised, so that Ray's own retries are left to lost workers.
     """
-    stop = StopSeen(keeping)
+    stop = StopFlag(job.run_dir)
     if stop.now():
         tune.report({"stopped": True})
         return
-    cell = Cell(**config["cell"])
+    cell, engine = Cell(**coordinates), job.engine
     torch.set_num_threads(engine.threads)
     torch.use_deterministic_algorithms(engine.deterministic)
     torch.backends.cudnn.benchmark = not engine.deterministic
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     curves: list[tuple[str, int, str, float]] = []
-    shown: list[Example] = []
+    examples: list[Example] = []
 
     def report(stage: str, step: int, values: dict[str, float]) -> None:
         points = [(stage, step, name, value) for name, value in values.items()]
         curves.extend(points)
         tune.report({"points": points})
 
-    row = {
-        **asdict(cell),
-        "key": cell.key,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "precision": engine.precision,
-        "layout": engine.layout,
-        "compile": engine.compile,
-        "threads": engine.threads,
-        "weights": f"{imagenet.name} {file_digest(imagenet)}" if imagenet and cell.objective == "imagenet" else None,
-        "versions": library_versions(),
-        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
-    }
+    row = _provenance(cell, job, device)
     try:
-        # Closed before anything is reported: the driver then takes the checkpoints away.
-        given = cell, source, engine, device, str(row["weights"]), keeping, stop
-        with closing(stop), closing(_checkpoints(*given)) as checkpoints:
+        # Closed before anything is reported: the driver then removes the checkpoints.
+        with closing(stop), closing(_checkpoints(cell, job, device, stop)) as checkpoints:
             metrics = run_cell(
                 cell,
-                recipe,
-                source,
+                job.recipe,
+                job.source,
                 device=device,
                 report=report,
                 engine=engine,
-                imagenet=imagenet,
-                show=shown.extend,
+                imagenet=job.imagenet,
+                show=examples.extend,
                 checkpoints=checkpoints,
-                keep=keeping.encoder(cell.key),
+                keep=job.run_dir.encoder(cell.key) if "encoders" in job.keep else None,
             )
-        _send(keeping, cell.key)
+        _upload(cell.key, job)
         # Plain arrays: the driver knows no torch, and would import it with their class.
-        examples = [vars(one) for one in shown]
-        tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves, "examples": examples})
+        plain = [vars(example) for example in examples]
+        tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves, "examples": plain})
     except StoppedError:
         tune.report({"stopped": True})
     except NonFiniteLossError as error:
@@ -115,69 +92,86 @@ def train(
             torch.cuda.empty_cache()
 
 
-def _checkpoints(
-    cell: Cell,
-    source: Source,
-    engine: Engine,
-    device: torch.device,
-    weights: str,
-    keeping: Keeping,
-    stop: StopSeen,
-) -> Checkpoints:
-    """The cell's checkpoints; one that was made on other data or by another engine is not gone on from."""
+def _provenance(cell: Cell, job: WorkerJob, device: torch.device) -> dict[str, Any]:
+    """The columns of a record that are known before the cell runs."""
+    return {
+        **asdict(cell),
+        "key": cell.key,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "precision": job.engine.precision,
+        "layout": job.engine.layout,
+        "compile": job.engine.compile,
+        "threads": job.engine.threads,
+        "weights": _weights(cell, job),
+        "versions": library_versions(),
+        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def _weights(cell: Cell, job: WorkerJob) -> str | None:
+    """Name and digest of the file of weights that the cell starts from; None where there is none."""
+    if job.imagenet is None or cell.objective != "imagenet":
+        return None
+    return f"{job.imagenet.name} {file_digest(job.imagenet)}"
+
+
+def _checkpoints(cell: Cell, job: WorkerJob, device: torch.device, stop: StopFlag) -> Checkpoints:
+    """The cell's checkpoints. One that was made on other data or by another engine is not resumed from."""
     identity = {
         "cell": cell.key,
-        "data": source.fingerprint,
-        "engine": asdict(engine),
+        "data": job.source.fingerprint,
+        "engine": asdict(job.engine),
         "device": device.type,
-        "weights": weights,
+        "weights": str(_weights(cell, job)),
         "torch": torch.__version__,
         "noisy-pairs": project_version(),
     }
+    folder, store = job.run_dir.cell_checkpoints(cell.key), job.run_dir.store
     return Checkpoints(
-        keeping.of(cell.key),
+        folder,
         json.dumps(identity),
-        every=keeping.every,
-        beat=_Pulse(keeping, stop),
-        say=lambda line: tune.report({"said": line}),
-        mirror=StoreMirror(keeping.store, keeping.of(cell.key)) if keeping.remote else None,
+        every=job.checkpoint_every,
+        beat=_Pulse(job, stop),
+        say=lambda line: tune.report({"warning": line}),
+        mirror=StoreMirror(store, folder) if store.uri else None,
     )
 
 
-def _send(keeping: Keeping, key: str) -> None:
-    """Of a sweep at an address: send the cell's encoder, and leave nothing of the cell on this machine.
+def _upload(key: str, job: WorkerJob) -> None:
+    """At an address: send the cell's encoder, and leave nothing of the cell on this machine.
 
     Raises:
         StoreError: it could not be sent.
     """
-    if not keeping.remote:
+    run_dir = job.run_dir
+    if not run_dir.uri:
         return
-    if path := keeping.encoder(key):
-        keeping.store.push(path)
-        path.unlink()
-    shutil.rmtree(keeping.of(key), ignore_errors=True)
+    if "encoders" in job.keep:
+        run_dir.send(run_dir.encoder(key))
+        run_dir.encoder(key).unlink()
+    shutil.rmtree(run_dir.cell_checkpoints(key), ignore_errors=True)
 
 
 class _Pulse:
-    """Called in every step: a sign of life now and then, and whether the cell is to stop."""
+    """Called in every step: reports now and then that the worker is alive, and tells whether the cell is to stop."""
 
-    def __init__(self, keeping: Keeping, stop: StopSeen) -> None:
-        self._keeping, self._stop = keeping, stop
-        self._looked = self._told = time.monotonic()
+    def __init__(self, job: WorkerJob, stop: StopFlag) -> None:
+        self._interval, self._stop = job.sign_of_life, stop
+        self._looked = self._reported = time.monotonic()
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if now - self._looked < min(LOOK, self._keeping.alive):  # a shared disk may take a while to answer
+        if now - self._looked < min(INTERVAL, self._interval):  # a shared disk may take a while to answer
             return False
         self._looked = now
-        if now - self._told >= self._keeping.alive:
-            self._told = now
+        if now - self._reported >= self._interval:
+            self._reported = now
             tune.report({"alive": True})
         return self._stop()
 
 
 def out_of_memory(error: Exception) -> bool:
     """Whether this is a lack of memory, of the GPU or the host: such a cell may fit when it runs alone."""
-    # Only some have a class of their own: the host's, cuBLAS's and cuDNN's are told by their text.
+    # Only some have a class of their own; the host's, cuBLAS's and cuDNN's are told by their text.
     signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)

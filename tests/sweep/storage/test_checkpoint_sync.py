@@ -6,9 +6,9 @@ import time
 
 import pytest
 import torch
+from sweep.storage.cell_files import STOP, Keeping
 
 from sweep.storage import object_store
-from sweep.storage.cell_files import STOP, Keeping
 from sweep.storage.checkpoint_sync import StopSeen, StoreMirror
 from tests import fake_s3
 from tests.command import wait_for

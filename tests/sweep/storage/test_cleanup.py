@@ -3,8 +3,8 @@
 import os
 
 import pytest
-
 from sweep.storage.cell_files import Keeping
+
 from sweep.storage.cleanup import tidy
 
 NOW = 1_000_000.0

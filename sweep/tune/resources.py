@@ -1,0 +1,52 @@
+"""What a cell asks of Ray, and how many cells fit on the machines at the same time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sweep.cluster.machine import Machine
+from sweep.cluster.nodes import Node, nodes
+from sweep.config.sweep import Sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """How Ray's machines are shared among cells."""
+
+    share: dict[str, float]
+    """What a cell asks of Ray: cpu, gpu, memory (bytes)."""
+    slots: int
+    """Workers that are started at once."""
+    at_once: int
+    """Cells that fit, on all machines that there are."""
+    a_machine: int
+    """Cells that fit on the machine that cells go to first."""
+    gpus: int
+    """GPUs of all machines."""
+
+
+def resources_for(sweep: Sweep, machine: Machine) -> Resources:
+    """How Ray's machines are shared among the cells of a sweep whose engine is chosen.
+
+    Args:
+        sweep: what is run.
+        machine: the one that cells go to first.
+    """
+    threads, machines = sweep.engine.threads, [node for node in nodes() if node.runs_cells]
+    # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
+    memory = min(sweep.cell_memory * 1e9, machine.memory)
+    share = {"cpu": float(threads), "gpu": sweep.gpu_share if machine.gpus else 0.0, "memory": memory}
+    fitting = sum(_fitting(node, share) for node in machines)
+    return Resources(
+        share=share,
+        slots=sweep.workers or max(1, sum(node.cores // threads for node in machines)),
+        at_once=max(1, min(sweep.workers or fitting, fitting)),
+        a_machine=max(1, min(sweep.workers or fitting, _fitting(machine, share))),
+        gpus=sum(node.gpus for node in machines),
+    )
+
+
+def _fitting(machine: Machine | Node, share: Mapping[str, float]) -> int:
+    """Cells that fit on one machine at the same time."""
+    has = {"cpu": machine.cores, "gpu": machine.gpus, "memory": machine.memory}
+    # A tenth of a GPU fits ten times, in spite of rounding.
+    return min(int(has[name] / needed + 1e-6) for name, needed in share.items() if needed)

@@ -1,0 +1,111 @@
+"""Which cells run at present: the one callback that Ray Tune calls, and what it passes on."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ray.tune import Callback
+
+from trainables.cell import Cell
+
+Worker = tuple[int, str]
+"""A worker's process, and Ray's name of its machine."""
+
+LARGE = ("points", "row", "curves", "examples", "traceback")
+"""What workers report for the recorder alone."""
+
+
+@dataclass
+class RunningCell:
+    """A cell that runs in a worker."""
+
+    cell: Cell
+    heard: float
+    """When its worker last reported, by the tracker's clock."""
+    since: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    worker: Worker | None = None
+    """Where it runs; None until the worker has said so."""
+
+
+class CellListener:
+    """What a part of the driver may want to know of running cells. Each method does nothing unless overridden."""
+
+    def cell_started(self, cell: Cell) -> None:
+        """A cell starts, or starts again after its worker was lost."""
+
+    def cell_reported(self, cell: Cell, result: dict[str, Any]) -> None:
+        """A cell's worker has reported."""
+
+    def worker_lost(self, cell: Cell, losses: int, limit: int) -> None:
+        """A cell's worker was lost; Ray starts the cell again, `limit` times at most."""
+
+    def cell_given_up(self, cell: Cell, losses: int, error_file: str) -> None:
+        """A cell's worker was lost too often: Ray does not start it again."""
+
+    def cell_ended(self, cell: Cell) -> None:
+        """A cell no longer runs: it has ended, its worker was lost, or Ray has given it up."""
+
+    def step_ended(self) -> None:
+        """Ray's loop has gone round once."""
+
+
+class TrialTracker(Callback):
+    """Knows which cells run, and passes what happens to them on to its listeners, in their order."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """No cell runs yet. `clock` is for tests."""
+        self.clock = clock
+        self.listeners: Sequence[CellListener] = ()
+        self.running: dict[str, RunningCell] = {}
+        """By Ray's name of the trial."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that is never asked for, and threads cannot be pickled."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """See `CellListener.cell_started`."""
+        cell = _cell(trial)
+        self.running[trial.trial_id] = RunningCell(cell, self.clock())
+        for listener in self.listeners:
+            listener.cell_started(cell)
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        """See `CellListener.cell_reported`."""
+        if running := self.running.get(trial.trial_id):
+            running.heard = self.clock()
+            running.worker = result.get("worker", running.worker)
+        for listener in self.listeners:
+            listener.cell_reported(_cell(trial), result)
+        for name in LARGE:  # Tune writes the last result of each trial to disk again and again
+            result.pop(name, None)
+        result["heard"] = True  # Tune prints a line about a trial whose last result is empty
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """See `CellListener.worker_lost`."""
+        self._end(trial, lambda listener, cell: listener.worker_lost(cell, trial.num_failures, trial.max_failures))
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """See `CellListener.cell_given_up`."""
+        self._end(trial, lambda listener, cell: listener.cell_given_up(cell, trial.num_failures, trial.error_file))
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """See `CellListener.cell_ended`."""
+        self._end(trial, lambda listener, cell: None)
+
+    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        """See `CellListener.step_ended`."""
+        for listener in self.listeners:
+            listener.step_ended()
+
+    def _end(self, trial: Any, tell: Callable[[CellListener, Cell], None]) -> None:
+        self.running.pop(trial.trial_id, None)
+        for listener in self.listeners:
+            tell(listener, _cell(trial))
+            listener.cell_ended(_cell(trial))
+
+
+def _cell(trial: Any) -> Cell:
+    return Cell(**trial.config["cell"])
