@@ -10,7 +10,7 @@ from analysis.records.io import read_records
 from sweep.signals import Stop
 from sweep.storage.run_dir import Folder
 from sweep.tune.console import Terminal
-from tests.command import ROOT
+from tests.helpers.command import ROOT
 
 
 def left_after(text, *words):

@@ -10,7 +10,7 @@ from analysis.records.io import read_records, recorded_keys
 from sweep import signals
 from sweep.signals import Stop, Terminated, descendants, terminable
 from sweep.storage.cell_files import Keeping
-from tests.command import begun, in_session, read_until, run, wait_for
+from tests.helpers.command import begun, in_session, read_until, run, wait_for
 
 LONG = ("--workers", 1, "--losses", "random", "moco", "--seeds", 0, 1, "--pretrain.steps", 2000)
 """A short cell, then one so long that the sweep cannot be over before a signal comes."""

@@ -19,7 +19,7 @@ from sweep.monitor.snapshot import Row, standing, time_left
 from sweep.presets import preset
 from sweep.status import Prices, main, render, span
 from sweep.storage.run_dir import Folder
-from tests.command import ROOT
+from tests.helpers.command import ROOT
 
 SWEEP = preset("vts-smoke")
 CELLS = SWEEP.cells()

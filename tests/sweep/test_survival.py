@@ -10,7 +10,7 @@ import pytest
 from analysis.records.io import read_curves, read_records, recorded_keys
 from sweep.storage.cell_files import Keeping
 from sweep.storage.run_dir import Folder
-from tests.command import begun, in_session, read_until, run, wait_for
+from tests.helpers.command import begun, in_session, read_until, run, wait_for
 from tests.sweep.test_run import TIMES, runs
 
 pytestmark = pytest.mark.slow  # minutes on two cores; `make chaos` does it at length

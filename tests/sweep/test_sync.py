@@ -18,7 +18,7 @@ from sweep.sync import main
 from sweep.tracking import background as module
 from sweep.tracking.background import Logbook
 from sweep.tracking.client import KEY, connect
-from tests.command import ROOT
+from tests.helpers.command import ROOT
 
 SMOKE = preset("vts-smoke")
 CELLS = SMOKE.cells()

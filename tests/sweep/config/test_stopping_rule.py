@@ -21,7 +21,7 @@ from sweep.signals import Stop
 from sweep.storage.run_dir import Folder
 from sweep.tune.outcome import Outcome
 from sweep.tune.retries import bare_row
-from tests.command import run
+from tests.helpers.command import run
 
 PAIRS = {"pairings": ("noisy", "exposure"), "seeds": (0, 1, 2)}
 

@@ -10,8 +10,8 @@ import torch
 from sweep.storage import object_store
 from sweep.storage.cell_files import STOP, Keeping
 from sweep.storage.checkpoint_sync import StopSeen, StoreMirror
-from tests import fake_s3
-from tests.command import wait_for
+from tests.helpers import fake_s3
+from tests.helpers.command import wait_for
 from tests.trainables.conftest import bank, recipe  # noqa: F401  fixtures
 from tests.trainables.test_resume import MOCO, TIMES, Beat
 from trainables.checkpoints import Checkpoints, StoppedError

@@ -11,8 +11,8 @@ from datasets.errors import InputError
 from sweep.storage import lease, object_store
 from sweep.storage.lease import NAME, leased
 from sweep.storage.object_store import Store, StoreError
-from tests import fake_s3
-from tests.command import wait_for
+from tests.helpers import fake_s3
+from tests.helpers.command import wait_for
 
 
 @pytest.fixture(scope="module", autouse=True)

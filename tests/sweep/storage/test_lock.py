@@ -10,7 +10,7 @@ import pytest
 from datasets.errors import InputError
 from sweep.storage.lock import alone
 from sweep.storage.run_dir import Folder
-from tests.command import ROOT, begun, read_until, run
+from tests.helpers.command import ROOT, begun, read_until, run
 
 HOLD = """
 import sys

@@ -16,8 +16,8 @@ from analysis.records.io import read_curves, read_records
 from analysis.records.remote import fetch, working_copy
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, to_yaml
-from tests import fake_s3
-from tests.command import ROOT, begun, in_session, read_until, run, wait_for
+from tests.helpers import fake_s3
+from tests.helpers.command import ROOT, begun, in_session, read_until, run, wait_for
 from tests.sweep.test_run import TIMES, runs
 
 WORDS = ("vts-smoke", "--workers", 1, "--losses", "moco", "random", "--rho", 0)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sweep.storage.object_store import Store
-from tests.command import wait_for
+from tests.helpers.command import wait_for
 
 
 class Stream:

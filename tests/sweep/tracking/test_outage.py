@@ -10,8 +10,8 @@ from mlflow.tracking import MlflowClient
 from analysis.records.io import read_curves, recorded_keys
 from sweep.storage.run_dir import Folder
 from sweep.tracking.client import KEY
-from tests.command import ROOT, begun, read_until
-from tests.server import free_port, kill, serving
+from tests.helpers.command import ROOT, begun, read_until
+from tests.helpers.server import free_port, kill, serving
 
 pytestmark = pytest.mark.slow
 
