@@ -223,6 +223,9 @@ def cannot_write(root: Path, error: OSError) -> InputError:
     )
 
 
+Folder = RunDir
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
     part = path.with_name(f".{path.name}.part")

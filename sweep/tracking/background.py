@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 
 class BackgroundTracking:
-    """The sweep's runs in MLflow. A fault stops nothing: records are complete, and the next command fills in the rest."""
+    """The sweep's runs in MLflow. A fault stops nothing: the next command fills in what MLflow lacks."""
 
     def __init__(
         self,

@@ -74,7 +74,7 @@ class TuneRunner:
         rates: Mapping[str, float] | None = None,
         proposals: Searcher | None = None,
     ) -> Outcome:
-        """Run the cells. Those that failed run once more at the end, those that did not fit beside others by themselves.
+        """Run the cells; those that fail run once more at the end, those that lack memory by themselves.
 
         Args:
             cells: what is run.

@@ -58,7 +58,7 @@ class WorkerJob:
 
 
 def train_cell(config: dict, *, job: WorkerJob) -> None:
-    """Run the cell `config["cell"]`, with the learning rate `config["rate"]` if there is one; see `sweep.tune.worker`."""
+    """Run the cell `config["cell"]`, with the learning rate `config["rate"]` unless that is None."""
     # First of all: the watchdog can then kill a worker that hangs, even in importing torch.
     tune.report({"worker": (os.getpid(), ray.get_runtime_context().get_node_id())})
     from sweep.tune.worker import train  # here, because the driver does without torch

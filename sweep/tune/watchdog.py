@@ -1,4 +1,4 @@
-"""Kills a worker that has been silent for too long. Ray then starts its cell again, which resumes from its checkpoint."""
+"""Kills a worker that is silent for too long; Ray then starts its cell again, which resumes from its checkpoint."""
 
 import logging
 import os

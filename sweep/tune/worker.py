@@ -1,4 +1,4 @@
-"""What a Ray worker does: it runs one cell after another and reports. It writes checkpoints alone, and knows no MLflow."""
+"""What a Ray worker does: it runs one cell after another, writes checkpoints, and reports."""
 
 import gc
 import json

@@ -9,7 +9,7 @@ from analysis.claims import claims_table, judge, main, parts_table, render
 from analysis.findings.paper import FINDINGS
 from analysis.records.io import write_record
 from tests.analysis.conftest import made_up
-from tests.fake_grid import cells, flat, noise, records
+from tests.helpers.fake_grid import cells, flat, noise, records
 
 
 def sweep(dataset: str = "vts", seeds: int = 3, **changes) -> pd.DataFrame:

@@ -10,8 +10,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from tests.fake_images import smooth_pixels
 from tests.fuzz.pictures import jpegs
+from tests.helpers.fake_images import smooth_pixels
 
 
 def png(width: int, height: int, colour: int = 2, depth: int = 8, data: bytes = b"") -> bytes:

@@ -13,9 +13,9 @@ from datasets.errors import InputError
 from datasets.images.masks import read_mask
 from datasets.images.read import read_classes, read_image, shape_of
 from datasets.vts.photos import read as read_textures
-from tests.fake_images import random_pixels, smooth_pixels
 from tests.fuzz.law import Reader
 from tests.fuzz.mutations import mutated, png_checksums
+from tests.helpers.fake_images import random_pixels, smooth_pixels
 
 SIDE = 24
 

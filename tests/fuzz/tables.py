@@ -20,9 +20,9 @@ from analysis.records.schema import SCHEMA, class_columns, schema
 from datasets.errors import UNPRINTABLE, InputError
 from datasets.manifest.config import ManifestSettings
 from datasets.manifest.config import read as read_manifest
-from tests.fake_pairs import save
 from tests.fuzz.law import Reader
 from tests.fuzz.mutations import mutated
+from tests.helpers.fake_pairs import save
 
 KEY = "0" * 16
 SETTINGS = ManifestSettings(size=8)

@@ -23,11 +23,11 @@ from datasets.manifest.config import read as read_manifest
 from datasets.manifest.table import read_table
 from datasets.vts.photos import read as read_textures
 from sweep.config.yaml_io import from_yaml
-from tests.fake_images import smooth_pixels
-from tests.fake_xbd import box
 from tests.fuzz.bombs import jpeg
 from tests.fuzz.pictures import jpegs
 from tests.fuzz.tables import KEY, NAMES, ROWS, predictions, record_rows
+from tests.helpers.fake_images import smooth_pixels
+from tests.helpers.fake_xbd import box
 
 
 def refused(function, *arguments, kind=InputError, **options) -> str:

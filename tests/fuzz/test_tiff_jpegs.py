@@ -5,8 +5,8 @@ import pytest
 import tifffile
 
 from datasets.images.read import read_image
-from tests.fake_images import refused, smooth_pixels
 from tests.fuzz.bombs import jpeg, tiff_of
+from tests.helpers.fake_images import refused, smooth_pixels
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])

@@ -15,9 +15,9 @@ from datasets.images.masks import read_mask
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, to_yaml
 from sweep.presets import PRESETS, preset
-from tests.fake_xbd import box
 from tests.fuzz.law import Reader
 from tests.fuzz.mutations import STRANGE, json_like, mutated, replaced
+from tests.helpers.fake_xbd import box
 
 SIDE = 32
 NUMBERS = st.sampled_from(["0", "3", "8.5", "31", "-4", "1e5", "1e9", "1e308", "nan", "inf", "-inf", "1e-320", ""])

@@ -11,7 +11,7 @@ from PIL import Image
 from analysis.records.io import read_records
 from datasets.cifar10.files import CHECKSUMS
 from sweep.cli import main
-from tests.command import run
+from tests.helpers.command import run
 
 SMALL = (
     *("--pretrain.steps", 2, "--pretrain.batch", 4, "--pretrain.warmup", 0, "--pretrain.evaluations", 1),

@@ -3,7 +3,7 @@
 import pytest
 
 from sweep.cli import main
-from tests.command import ROOT, run
+from tests.helpers.command import ROOT, run
 
 
 @pytest.mark.parametrize(

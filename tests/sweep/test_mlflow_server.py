@@ -10,8 +10,8 @@ import pytest
 from datasets.errors import InputError
 from sweep import mlflow_server
 from sweep.mlflow_server import Server, check_port, check_store, choose, main, shown
-from tests.command import ROOT
-from tests.server import answers, free_port, serving
+from tests.helpers.command import ROOT
+from tests.helpers.server import answers, free_port, serving
 
 SECRET = "postgresql://me:hunter2@db.example:5432/runs?sslpassword=hunter3"
 

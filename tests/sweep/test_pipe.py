@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from analysis.records.io import read_records
-from sweep.signals import Stop
-from sweep.storage.run_dir import Folder
-from sweep.tune.console import Terminal
-from tests.command import ROOT
+from sweep.signals import StopRequest
+from sweep.storage.run_dir import RunDir
+from sweep.tune.console import Console
+from tests.helpers.command import ROOT
 
 
 def left_after(text, *words):
@@ -43,8 +43,8 @@ def test_a_reader_that_leaves_stops_the_sweep_politely(tmp_path):
     )
     assert left_after("test F1", *words) == (141, "")
     assert 1 <= len(read_records(folder)) < 55
-    assert not Folder(folder).driver.exists()
-    assert "nobody reads what the sweep says" in Folder(folder).log.read_text()
+    assert not RunDir(folder).driver.exists()
+    assert "nobody reads what the sweep says" in RunDir(folder).log.read_text()
 
 
 def test_the_terminal_says_no_more_than_that_nobody_reads(monkeypatch, tmp_path):
@@ -52,13 +52,13 @@ def test_the_terminal_says_no_more_than_that_nobody_reads(monkeypatch, tmp_path)
     os.close(reading)
     with open(writing, "w") as gone:
         monkeypatch.setattr(sys, "stdout", gone)
-        terminal = Terminal(2, 0)
-        assert not terminal.unread
-        terminal.note("one")
-        assert terminal.unread
-        terminal.note("two")
-        terminal.close()
-    stop = Stop(tmp_path / "checkpoints" / "stop")
+        console = Console(2, 0)
+        assert not console.unread
+        console.print("one")
+        assert console.unread
+        console.print("two")
+        console.close()
+    stop = StopRequest(RunDir(tmp_path))
     stop.ask(13)
     assert stop.code == 141
 

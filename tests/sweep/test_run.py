@@ -16,7 +16,7 @@ from analysis.records.io import read_curves, read_records
 from analysis.records.predictions import read_predictions
 from sweep.config.yaml_io import from_yaml
 from sweep.presets import preset
-from tests.command import ROOT, run
+from tests.helpers.command import ROOT, run
 
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 

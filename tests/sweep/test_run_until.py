@@ -9,7 +9,7 @@ import yaml
 
 from analysis.records.io import read_records
 from sweep.config.yaml_io import from_yaml
-from tests.command import begun, read_until, run
+from tests.helpers.command import begun, read_until, run
 
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 WORDS = ("vts-smoke", "--losses", "moco", "random", "--pairings", "noisy", "exposure", "--rho", 0, 1, "--seeds", 0, 1)

@@ -5,12 +5,12 @@ import signal
 import time
 
 import pytest
-from sweep.storage.cell_files import Keeping
 
 from analysis.records.io import read_records, recorded_keys
 from sweep import signals
-from sweep.signals import Stop, Terminated, descendants, terminable
-from tests.command import begun, in_session, read_until, run, wait_for
+from sweep.signals import StopRequest, Terminated, descendants, sigterm_raises
+from sweep.storage.run_dir import RunDir
+from tests.helpers.command import begun, in_session, read_until, run, wait_for
 
 LONG = ("--workers", 1, "--losses", "random", "moco", "--seeds", 0, 1, "--pretrain.steps", 2000)
 """A short cell, then one so long that the sweep cannot be over before a signal comes."""
@@ -31,7 +31,7 @@ def workers(session):
 
 
 def newest(folder):
-    return max(path.stat().st_mtime_ns for path in Keeping(root=folder).checkpoints.glob("*/*.ckpt"))
+    return max(path.stat().st_mtime_ns for path in RunDir(folder).checkpoints.glob("*/*.ckpt"))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def interrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopping") / "out"
     with begun("vts-smoke", "--out", folder, *LONG, "--checkpoint-every", 0.5) as process:
         seen = read_until(process, "test F1")
-        wait_for(Keeping(root=folder).begun, what="a checkpoint of the second cell")
+        wait_for(RunDir(folder).cells_with_checkpoints, what="a checkpoint of the second cell")
         os.killpg(process.pid, signal.SIGINT)
         return folder, *ended(process, seen, 60)
 
@@ -54,11 +54,11 @@ def test_ctrl_c_ends_politely_with_a_checkpoint_of_each_running_cell_and_says_ho
     assert "the same command runs what is missing, from the checkpoints that there are" in seen
     assert f" -m sweep.run vts-smoke --out {folder} --workers 1 --losses random moco" in seen
     assert len(read_records(folder)) == 1
-    keeping = Keeping(root=folder)
-    assert len(keeping.begun()) == 1
-    assert not keeping.begun() & set(recorded_keys(folder).status)
+    run_dir = RunDir(folder)
+    assert len(run_dir.cells_with_checkpoints()) == 1
+    assert not run_dir.cells_with_checkpoints() & set(recorded_keys(folder).status)
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
-    assert not keeping.stop.exists()
+    assert not run_dir.stop.exists()
 
 
 def test_the_same_command_goes_on_from_the_checkpoint(interrupted):
@@ -120,41 +120,41 @@ def test_sigterm_ends_a_sweep_that_cannot_stop_politely(tmp_path):
 def test_the_first_signal_asks_and_the_second_raises(tmp_path, monkeypatch):
     deadlines = []
     monkeypatch.setattr(signals, "_deadline", lambda seconds, then: deadlines.append(seconds))
-    stop = Stop(tmp_path / "checkpoints" / "stop")
+    stop = StopRequest(RunDir(tmp_path))
     # In the background of a script the shell has it ignored.
-    with signals._handling({signal.SIGINT: signal.default_int_handler}), stop.listening():
-        assert stop.take_note() is None
+    with signals._handling({signal.SIGINT: signal.default_int_handler}), stop.handling():
+        assert stop.take_message() is None
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.asked
         assert (tmp_path / "checkpoints" / "stop").exists()
-        assert "Ctrl-C again" in stop.take_note()
-        assert stop.take_note() is None
+        assert "Ctrl-C again" in stop.take_message()
+        assert stop.take_message() is None
         assert not stop.at_once
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert stop.at_once
-        assert deadlines == [signals.GONE]
+        assert deadlines == [signals.EXIT_TIME]
         assert stop.code == 130
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_sigterm_has_a_deadline_for_cells_and_one_for_all_the_rest(tmp_path, monkeypatch):
-    monkeypatch.setattr(signals, "CELLS", 0.2)
+    monkeypatch.setattr(signals, "CHECKPOINT_TIME", 0.2)
     deadlines = []
-    stop = Stop(tmp_path / "checkpoints" / "stop")
-    with pytest.raises(Terminated), stop.listening():  # noqa: PT012  the alarm comes while it waits
+    stop = StopRequest(RunDir(tmp_path))
+    with pytest.raises(Terminated), stop.handling():  # noqa: PT012  the alarm comes while it waits
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.code == 143
         monkeypatch.setattr(signals, "_deadline", lambda seconds, then: deadlines.append(seconds))
         time.sleep(5)
     assert stop.at_once
-    assert deadlines == [pytest.approx(signals.GONE - 0.2)]
+    assert deadlines == [pytest.approx(signals.EXIT_TIME - 0.2)]
 
 
 def test_what_is_ignored_stays_ignored(tmp_path):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Stop(tmp_path / "checkpoints" / "stop").listening():
+        with StopRequest(RunDir(tmp_path)).handling():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -162,7 +162,7 @@ def test_what_is_ignored_stays_ignored(tmp_path):
 
 def test_handlers_are_put_back(tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with terminable(), Stop(tmp_path / "checkpoints" / "stop").listening():
+    with sigterm_raises(), StopRequest(RunDir(tmp_path)).handling():
         assert signal.getsignal(signal.SIGTERM) not in before
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 

@@ -16,10 +16,11 @@ from analysis.records.io import write_record
 from analysis.records.schema import schema
 from sweep.monitor.progress import Driver, Node, Progress, Running, Used, write
 from sweep.monitor.snapshot import Row, standing, time_left
+from sweep.prepare import claim
 from sweep.presets import preset
 from sweep.status import Prices, main, render, span
-from sweep.storage.run_dir import Folder
-from tests.command import ROOT
+from sweep.storage.run_dir import RunDir
+from tests.helpers.command import ROOT
 
 SWEEP = preset("vts-smoke")
 CELLS = SWEEP.cells()
@@ -51,13 +52,13 @@ def tell(folder, *, stage="running", heard=4.0, began=NOW - 90 * MINUTE, running
         Running(key=cell.key, cell=str(cell), objective=cell.objective, since=NOW - age * MINUTE)
         for cell, age in running
     ]
-    write(Folder(folder).progress, Progress(driver=driver, running=tuple(there), **(usual | more)).text())
+    write(RunDir(folder).progress, Progress(driver=driver, running=tuple(there), **(usual | more)).text())
 
 
 @pytest.fixture
 def folder(tmp_path):
     root = tmp_path / "out"
-    Folder(root).claim(replace(SWEEP, out=root), "data")
+    claim(RunDir(root), replace(SWEEP, out=root), "data")
     return root
 
 

@@ -6,11 +6,10 @@ import time
 
 import pandas as pd
 import pytest
-from sweep.storage.cell_files import Keeping
 
 from analysis.records.io import read_curves, read_records, recorded_keys
-from sweep.storage.run_dir import Folder
-from tests.command import begun, in_session, read_until, run, wait_for
+from sweep.storage.run_dir import RunDir
+from tests.helpers.command import begun, in_session, read_until, run, wait_for
 from tests.sweep.test_run import TIMES, runs
 
 pytestmark = pytest.mark.slow  # minutes on two cores; `make chaos` does it at length
@@ -43,15 +42,15 @@ def same(folder, other):
 def clean(folder):
     hidden = [path for path in folder.rglob(".*") if "logs" not in path.parts]
     assert not hidden
-    assert not Keeping(root=folder).checkpoints.exists()
+    assert not RunDir(folder).checkpoints.exists()
 
 
 def test_worker_killed_worker_stopped_driver_killed(undisturbed, tmp_path):
     folder = tmp_path / "out"
-    keeping = Keeping(root=folder)
+    run_dir = RunDir(folder)
 
     def checkpoint():
-        return max((path.stat().st_mtime_ns for path in keeping.checkpoints.glob("*/*.ckpt")), default=0)
+        return max((path.stat().st_mtime_ns for path in run_dir.checkpoints.glob("*/*.ckpt")), default=0)
 
     with begun(*WORDS, "--out", folder, "--patience", 6) as process:
         read_until(process, "running 1")
@@ -68,8 +67,8 @@ def test_worker_killed_worker_stopped_driver_killed(undisturbed, tmp_path):
         # Two helpers of Ray's stay for a minute and do nothing.
         wait_for(lambda: not busy(process.pid), seconds=20, what="the driver's processes are gone")
     assert recorded_keys(folder).status == {}
-    assert Folder(folder).driver.exists()
-    assert len(keeping.begun()) == 1
+    assert RunDir(folder).driver.exists()
+    assert len(run_dir.cells_with_checkpoints()) == 1
     time.sleep(0.1)
     (folder / ".tables.txt.part").touch()
     os.utime(folder / ".tables.txt.part", (1, 1))
@@ -90,7 +89,7 @@ def test_a_lost_worker_is_counted_and_its_cell_goes_on(undisturbed, tmp_path):
     folder = tmp_path / "out"
     with begun(*WORDS, "--out", folder) as process:
         seen = read_until(process, "running 1")
-        wait_for(lambda: list(Keeping(root=folder).checkpoints.glob("*/*.ckpt")))
+        wait_for(lambda: list(RunDir(folder).checkpoints.glob("*/*.ckpt")))
         for worker in workers(process.pid):
             os.kill(worker, signal.SIGKILL)
         seen += process.stdout.read()

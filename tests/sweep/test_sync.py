@@ -12,13 +12,14 @@ from mlflow.tracking import MlflowClient
 
 from analysis.records.io import write_curves, write_record
 from analysis.records.schema import schema
+from sweep.prepare import claim
 from sweep.presets import preset
-from sweep.storage.run_dir import Folder
+from sweep.storage.run_dir import RunDir
 from sweep.sync import main
 from sweep.tracking import background as module
-from sweep.tracking.background import Logbook
+from sweep.tracking.background import BackgroundTracking
 from sweep.tracking.client import KEY, connect
-from tests.command import ROOT
+from tests.helpers.command import ROOT
 
 SMOKE = preset("vts-smoke")
 CELLS = SMOKE.cells()
@@ -37,7 +38,7 @@ def record(folder, cell, **changes):
 @pytest.fixture
 def sweep(tmp_path):
     made = replace(SMOKE, out=tmp_path / "out")
-    Folder(made.out).claim(made, "data")
+    claim(RunDir(made.out), made, "data")
     return made
 
 
@@ -55,7 +56,7 @@ def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     record(sweep.out, CELLS[0])
     record(sweep.out, CELLS[1], status="failed", error="no")
-    uri = Folder(sweep.out).mlflow_uri
+    uri = RunDir(sweep.out).mlflow_uri
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert main([str(sweep.out)]) == 0
@@ -127,7 +128,7 @@ class Server:
 
 @pytest.fixture
 def server(sweep, monkeypatch):
-    made = Server(Folder(sweep.out).mlflow_uri, sweep)
+    made = Server(RunDir(sweep.out).mlflow_uri, sweep)
     monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own, kind: made)
     return made
 
@@ -139,7 +140,7 @@ def finish(book, sweep, cell):
 
 
 def test_a_server_that_was_away_catches_up_when_it_is_back(sweep, server):
-    with Logbook(sweep, Folder(sweep.out)) as book:
+    with BackgroundTracking(sweep, RunDir(sweep.out)) as book:
         finish(book, sweep, CELLS[0])
         server.away = True
         finish(book, sweep, CELLS[1])
@@ -156,7 +157,7 @@ def test_a_server_that_was_away_catches_up_when_it_is_back(sweep, server):
 
 
 def test_at_the_end_of_a_sweep_it_is_tried_once_more(sweep, server):
-    with Logbook(sweep, Folder(sweep.out)) as book:
+    with BackgroundTracking(sweep, RunDir(sweep.out)) as book:
         server.away = True
         finish(book, sweep, CELLS[0])
         book.fill_again()

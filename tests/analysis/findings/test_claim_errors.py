@@ -17,7 +17,7 @@ from analysis.findings.contrasts import Grid, grid_of
 from analysis.findings.paper import FINDINGS, SPAN
 from analysis.findings.verdicts import judge_finding
 from analysis.records.studies import studies
-from tests.fake_grid import cells, records
+from tests.helpers.fake_grid import cells, records
 
 DATASETS = {"vts": "vts", "real": "xbd", "cifar10": "cifar10"}
 

@@ -7,7 +7,7 @@ from analysis.findings.contrasts import Grid, grid_of
 from analysis.findings.paper import FINDINGS
 from analysis.findings.verdicts import Judgement, judge_finding
 from analysis.records.studies import studies
-from tests.fake_grid import Truth, cells, failed, flat, noise, records
+from tests.helpers.fake_grid import Truth, cells, failed, flat, noise, records
 
 BY_KEY = {finding.key: finding for finding in FINDINGS}
 DATASETS = {"vts": "vts", "real": "xbd", "cifar10": "cifar10"}

@@ -12,7 +12,7 @@ from analysis.records import remote
 from analysis.records.io import read_curves, read_records, recorded_keys, write_curves, write_record
 from analysis.records.remote import beside, checked, fetch, is_remote, local, place, working_copy
 from analysis.report import page
-from tests import fake_s3
+from tests.helpers import fake_s3
 
 A, B, C = (16 * letter for letter in "abc")
 """Keys of cells."""

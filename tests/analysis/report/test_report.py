@@ -12,7 +12,7 @@ from analysis.figures import FIGURES
 from analysis.records.io import write_curves, write_record
 from analysis.report import page as report
 from analysis.report.__main__ import main
-from tests.command import ROOT
+from tests.helpers.command import ROOT
 
 
 @pytest.fixture

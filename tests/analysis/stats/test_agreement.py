@@ -6,7 +6,7 @@ from scipy import stats
 from analysis.errors import RecordsError
 from analysis.records.studies import Study, studies
 from analysis.stats.agreement import PAIRED_FROM, agreement
-from tests.fake_grid import cells, flat, noise, records
+from tests.helpers.fake_grid import cells, flat, noise, records
 
 N = len(cells("vts"))
 

@@ -20,7 +20,7 @@ from analysis.report.__main__ import main as report
 from analysis.stats.groups import grouped
 from analysis.stats.intervals import mean_over_grid
 from analysis.stats.seed_stopping import interval, look, monitored
-from tests.fake_grid import records as sweep_records
+from tests.helpers.fake_grid import records as sweep_records
 
 
 def watched(widths):

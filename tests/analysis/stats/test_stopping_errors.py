@@ -12,7 +12,7 @@ from analysis.stats.intervals import mean_over_grid
 from analysis.stats.sequential import widened
 from benchmarks.sequential import half_widths, stops
 from tests.analysis.findings.test_claim_errors import DATASETS, LINEAR, bounds, check, errors, on_the_bound
-from tests.fake_grid import LOSSES, cells
+from tests.helpers.fake_grid import LOSSES, cells
 
 #: Targets in standard deviations of what is watched: where looking errs most, and where most losses stop early.
 RATIOS = (0.6, 1.2)

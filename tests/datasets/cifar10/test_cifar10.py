@@ -17,7 +17,7 @@ from datasets.dataset import Draws
 from datasets.errors import InputError
 from datasets.registry import load, open_data
 from datasets.source import Demands, Place
-from tests.real import real
+from tests.helpers.real import real
 
 CPU = torch.device("cpu")
 SETTINGS = Cifar10Settings(other_files=True, val=0.2)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from datasets.errors import InputError
 from datasets.images.read import read_image
-from tests.fake_images import refused, smooth_pixels
+from tests.helpers.fake_images import refused, smooth_pixels
 
 
 def png_file(path: Path) -> None:

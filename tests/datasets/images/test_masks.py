@@ -15,7 +15,7 @@ from datasets.errors import InputError
 from datasets.images import polygons
 from datasets.images.masks import Mask, read_mask
 from datasets.types import IGNORED
-from tests.real import real
+from tests.helpers.real import real
 
 HEIGHT, WIDTH = 24, 31
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets.images.read import MOST_BANDS, read_classes, read_image, shape_of
-from tests.fake_images import random_pixels, refused, saved, smooth_pixels
-from tests.real import real
+from tests.helpers.fake_images import random_pixels, refused, saved, smooth_pixels
+from tests.helpers.real import real
 
 
 def check(path: Path, expected: np.ndarray) -> None:

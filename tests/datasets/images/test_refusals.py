@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from datasets.images.read import read_image, shape_of
-from tests.fake_images import random_pixels, refused, saved, smooth_pixels
+from tests.helpers.fake_images import random_pixels, refused, saved, smooth_pixels
 
 CHUNK_OF_NOTHING = struct.pack(">IIBBBBB", 0, 5, 8, 2, 0, 0, 0)
 

@@ -12,7 +12,7 @@ from datasets.manifest.__main__ import main, scale
 from datasets.manifest.config import ManifestSettings
 from datasets.source import Place
 from sweep.cli import parse
-from tests.fake_pairs import faulty, listed, pixels, save, sound
+from tests.helpers.fake_pairs import faulty, listed, pixels, save, sound
 
 
 @pytest.fixture(autouse=True)

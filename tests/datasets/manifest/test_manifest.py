@@ -12,9 +12,9 @@ import pytest
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings, read
 from datasets.source import Place
-from tests import fake_xbd
-from tests.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, sound
-from tests.real import real
+from tests.helpers import fake_xbd
+from tests.helpers.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, sound
+from tests.helpers.real import real
 
 FIXTURES = (data, own_store)  # pytest finds them by their names
 SCALED = {"mean": (100.0,), "std": (50.0,)}

@@ -14,7 +14,7 @@ from datasets.manifest.config import ManifestSettings
 from datasets.source import Place
 from datasets.tiles.pairs import PairFiles
 from datasets.types import IGNORED
-from tests.fake_pairs import faulty, listed, pixels, sound
+from tests.helpers.fake_pairs import faulty, listed, pixels, sound
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
 from datasets.source import Demands, Place
 from datasets.tiles.source import labelled
-from tests.fake_pairs import SMALL, Rows, data, line, listed, load, own_store, save, sound
+from tests.helpers.fake_pairs import SMALL, Rows, data, line, listed, load, own_store, save, sound
 
 FIXTURES = (data, own_store)  # pytest finds them by their names
 

@@ -11,7 +11,7 @@ from datasets.manifest.config import ManifestSettings, read
 from datasets.source import Place
 from datasets.tiles.pairs import ProblemsError
 from datasets.tiles.source import TileSource
-from tests.fake_pairs import Rows, listed, pixels, save, sound
+from tests.helpers.fake_pairs import Rows, listed, pixels, save, sound
 
 SMALL = ManifestSettings(size=16)
 

@@ -11,7 +11,7 @@ from datasets.errors import InputError
 from datasets.manifest.__main__ import main
 from sweep.cli import flags, parse
 from sweep.presets import preset
-from tests.fake_pairs import pixels, save
+from tests.helpers.fake_pairs import pixels, save
 
 TUTORIAL = (Path(__file__).parents[3] / "docs" / "your-own-pairs.md").read_text()
 

@@ -12,8 +12,8 @@ import pytest
 
 from datasets.tiles import build
 from datasets.tiles.pairs import PairFiles
-from tests.command import ROOT
-from tests.fake_store import ARRAYS, CUT, SIZE, bring, pairs, reads, root, same
+from tests.helpers.command import ROOT
+from tests.helpers.fake_store import ARRAYS, CUT, SIZE, bring, pairs, reads, root, same
 
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
 

@@ -12,7 +12,7 @@ import pytest
 
 from datasets.tiles.pairs import PairFiles, ProblemsError
 from datasets.tiles.store import ensure
-from tests.fake_store import CUT, WHAT, bring, pairs, pixels_of, reads, refused, root, same, save, spoil
+from tests.helpers.fake_store import CUT, WHAT, bring, pairs, pixels_of, reads, refused, root, same, save, spoil
 
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
 

@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 
 from datasets.tiles.pairs import Problem, ProblemsError
-from tests.fake_store import CUT, HEIGHT, WHAT, WIDTH, bring, pairs, reads, refused, root, same, save, spoil, spoilt
+from tests.helpers.fake_store import (
+    CUT,
+    HEIGHT,
+    WHAT,
+    WIDTH,
+    bring,
+    pairs,
+    reads,
+    refused,
+    root,
+    same,
+    save,
+    spoil,
+    spoilt,
+)
 
 FIXTURES = (bring, pairs, reads, root, spoilt)  # pytest finds them by their names
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from datasets.errors import InputError
 from datasets.tiles import build
 from datasets.tiles.pairs import ProblemsError
-from tests.fake_store import bring, make_pair, pairs, reads, refused, root, same, spoil, spoilt
+from tests.helpers.fake_store import bring, make_pair, pairs, reads, refused, root, same, spoil, spoilt
 
 FIXTURES = (bring, pairs, reads, root, spoilt)  # pytest finds them by their names
 

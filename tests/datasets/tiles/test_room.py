@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from datasets.tiles import build
-from tests.fake_store import bring, pairs, reads, refused, root, same
+from tests.helpers.fake_store import bring, pairs, reads, refused, root, same
 
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
 

@@ -10,8 +10,8 @@ import tifffile
 
 from datasets.tiles.pairs import PairFiles
 from datasets.tiles.store import Cut, ensure
-from tests.fake_store import ARRAYS, CUT, SIZE, at, bring, make_pair, pairs, pixels_of, refused, root, xbd_pair
-from tests.real import real
+from tests.helpers.fake_store import ARRAYS, CUT, SIZE, at, bring, make_pair, pairs, pixels_of, refused, root, xbd_pair
+from tests.helpers.real import real
 
 FIXTURES = (bring, pairs, root)  # pytest finds them by their names
 

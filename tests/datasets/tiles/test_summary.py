@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from datasets.tiles.store import summary
-from tests.fake_store import HEIGHT, WIDTH, bring, make_pair, pairs, root, save, xbd_pair
+from tests.helpers.fake_store import HEIGHT, WIDTH, bring, make_pair, pairs, root, save, xbd_pair
 
 FIXTURES = (bring, pairs, root)  # pytest finds them by their names
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from datasets.errors import InputError
-from tests.fake_store import bring, pairs, reads, root, same
+from tests.helpers.fake_store import bring, pairs, reads, root, same
 
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
 

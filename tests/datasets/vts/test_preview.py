@@ -11,7 +11,7 @@ from datasets.errors import InputError
 from datasets.vts.__main__ import panels
 from datasets.vts.config import VtsSettings
 from datasets.vts.textures import procedural
-from tests.command import ROOT
+from tests.helpers.command import ROOT
 
 SETTINGS = VtsSettings(size=32)
 

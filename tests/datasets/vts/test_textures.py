@@ -11,7 +11,7 @@ from PIL import Image
 
 from datasets.errors import InputError
 from datasets.vts import textures
-from tests.real import real
+from tests.helpers.real import real
 
 NAMES = ("bark", "moss", "sand")
 

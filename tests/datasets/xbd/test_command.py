@@ -19,9 +19,9 @@ from datasets.types import IGNORED
 from datasets.xbd import preview
 from datasets.xbd.__main__ import main
 from datasets.xbd.config import CLASSES, XbdSettings
-from tests import fake_xbd
-from tests.fake_xbd import HOUSE
-from tests.real import real
+from tests.helpers import fake_xbd
+from tests.helpers.fake_xbd import HOUSE
+from tests.helpers.real import real
 
 SIZE = ("--size", "32")
 

@@ -13,8 +13,8 @@ from datasets.source import Demands, Place
 from datasets.tiles.pairs import ProblemsError
 from datasets.tiles.source import TileSource, split_counts
 from datasets.xbd.config import XbdSettings
-from tests import fake_xbd
-from tests.fake_xbd import HOUSE, box
+from tests.helpers import fake_xbd
+from tests.helpers.fake_xbd import HOUSE, box
 
 SETTINGS = XbdSettings(size=32)  # of images of 64 px: four tiles each
 

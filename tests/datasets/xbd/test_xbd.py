@@ -19,9 +19,9 @@ from datasets.source import Place, Source
 from datasets.tiles.source import TileSource, class_pixels, report, split_counts
 from datasets.types import IGNORED
 from datasets.xbd.config import CLASSES, XbdSettings
-from tests import fake_xbd
-from tests.fake_xbd import HOUSE, box
-from tests.real import real
+from tests.helpers import fake_xbd
+from tests.helpers.fake_xbd import HOUSE, box
+from tests.helpers.real import real
 
 SETTINGS = XbdSettings(size=32)  # of images of 64 px: four tiles each
 

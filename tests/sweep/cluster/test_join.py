@@ -18,7 +18,7 @@ from datasets.errors import InputError
 from sweep.cluster import join
 from sweep.cluster.join import Found, check_machines, look, reached
 from sweep.cluster.nodes import Node, Unanswered
-from tests.command import begun, read_until, run, wait_for
+from tests.helpers.command import begun, read_until, run, wait_for
 from tests.sweep.test_survival import same
 
 ENGINE = ("--precision", "fp32", "--engine.layout", "channels_last", "--engine.compile", "no", "--threads", 1)

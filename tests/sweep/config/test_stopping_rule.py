@@ -12,16 +12,16 @@ from analysis.records.schema import schema
 from analysis.stats.sequential import widened
 from datasets.errors import InputError
 from datasets.vts.config import CLASSES
-from sweep.adaptive_seeds import grown, in_the_end, most_further, run_growing
+from sweep.adaptive_seeds import add_seeds, final_lines, max_added_cells, run_adaptively
 from sweep.cli import parse as command
 from sweep.config.stopping_rule import EXAMPLE, Grown, Until, parse, sequence
 from sweep.config.yaml_io import from_yaml, to_yaml
 from sweep.presets import preset
-from sweep.signals import Stop
-from sweep.storage.run_dir import Folder
+from sweep.signals import StopRequest
+from sweep.storage.run_dir import RunDir
 from sweep.tune.outcome import Outcome
 from sweep.tune.retries import bare_row
-from tests.command import run
+from tests.helpers.command import run
 
 PAIRS = {"pairings": ("noisy", "exposure"), "seeds": (0, 1, 2)}
 
@@ -59,7 +59,7 @@ class Runs:
         self.rounds.append(list(cells))
         for cell in cells:
             if self.most == 0:
-                stop = Stop(sweep.keeping.stop)
+                stop = StopRequest(sweep.run_dir)
                 stop.signal = 2
                 return Outcome(stop=stop)
             self.most = None if self.most is None else self.most - 1
@@ -69,13 +69,13 @@ class Runs:
 
 
 def end(sweep, runs):
-    """As `execute` does: what is missing is run, and what that asks for; returns the sweep as it has become."""
-    sweep, _ = grown(sweep)
+    """As the driver does: what is missing is run, and what that asks for; returns the sweep as it has become."""
+    sweep, _ = add_seeds(sweep)
     known = recorded_keys(sweep.out).status
     missing = [cell for cell in sweep.cells() if cell.key not in known]
     if not missing:
         return sweep
-    return run_growing(sweep, missing, runs, runs.claimed.append)[0]
+    return run_adaptively(sweep, missing, runs, runs.claimed.append)[0]
 
 
 SPREAD = {"moco": 0.01, "within_image": 0.0001, "cross_image": 5.0, "random": 0.0}
@@ -148,7 +148,7 @@ def test_losses_get_as_many_seeds_as_they_need(tmp_path, capsys):
     assert "cross_image: half-width" in said
     assert "not below 2: seed 3 is added" in said
     assert said.count("within_image: half-width 0.0") == 1
-    ended = in_the_end(sweep)
+    ended = final_lines(sweep)
     assert "and --max-seeds is 6: no further seed" in ended
     assert "14 seeds of a loss were used; 6 of each, as many as the widest has, would have been 18" in ended
 
@@ -196,7 +196,7 @@ def test_one_failed_cell_does_not_stop_a_loss(tmp_path):
 
 def test_stopping_ends_it(tmp_path):
     runs = Runs(SPREAD, most=4)
-    _, outcome = run_growing(sweep_in(tmp_path), sweep_in(tmp_path).cells(), runs, runs.claimed.append)
+    _, outcome = run_adaptively(sweep_in(tmp_path), sweep_in(tmp_path).cells(), runs, runs.claimed.append)
     assert outcome.stop.asked
     assert len(runs.rounds) == 1
 
@@ -214,15 +214,15 @@ def test_a_folder_keeps_its_seeds_and_its_level(tmp_path):
         {"seeds": (0, 1, 2, 3)},
         {"until": "", "max_seeds": 0},
     ):
-        now, _ = grown(sweep_in(tmp_path, **change).going_on(before))
+        now, _ = add_seeds(sweep_in(tmp_path, **change).continuing(before))
         assert now.grown.level == before.grown.level
         assert {cell.key for cell in before.cells()} <= {cell.key for cell in now.cells()}
     # A narrower one goes on, more seeds widen.
     runs = Runs(SPREAD)
-    more = end(sweep_in(tmp_path, until="halfwidth(difference) < 0.0001", max_seeds=8).going_on(before), runs)
+    more = end(sweep_in(tmp_path, until="halfwidth(difference) < 0.0001", max_seeds=8).continuing(before), runs)
     assert more.grown.level == widened(3, 8) > before.grown.level
     assert max(more.grown.added["within_image"]) > 2
-    assert end(sweep_in(tmp_path, retry_failed=True).going_on(before), runs).grown == before.grown
+    assert end(sweep_in(tmp_path, retry_failed=True).continuing(before), runs).grown == before.grown
 
 
 def test_seeds_that_are_there_already_are_looked_at_one_after_the_other(tmp_path):
@@ -245,7 +245,7 @@ def test_what_is_added_counts_as_planned_everywhere(tmp_path, capsys):
     }
     assert sweep.points >= len(sweep.cells())
     fresh = sweep_in(tmp_path / "new")
-    assert most_further(fresh) == len(fresh.grid(fresh.objectives, (3, 4, 5)))
+    assert max_added_cells(fresh) == len(fresh.grid(fresh.objectives, (3, 4, 5)))
 
 
 def test_a_dry_run_counts_what_was_added_and_what_may_come(tmp_path):
@@ -254,7 +254,7 @@ def test_a_dry_run_counts_what_was_added_and_what_may_come(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "30 distinct cells" in done.stdout
     assert "30 more at most, where --until 'halfwidth(difference) < 0.02' asks for further seeds" in done.stdout
-    Folder(tmp_path).claim(sweep_in(tmp_path), "data")
+    claim(RunDir(tmp_path), sweep_in(tmp_path), "data")
     end(sweep_in(tmp_path), Runs(SPREAD))
     count = len(read_records(tmp_path))
     assert f"{count} distinct cells" in run(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6).stdout

@@ -7,8 +7,9 @@ from datasets.errors import InputError
 from sweep.cli import parse
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
+from sweep.prepare import claim, previous_sweep
 from sweep.presets import PRESETS, preset
-from sweep.storage.run_dir import Folder
+from sweep.storage.run_dir import RunDir
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -50,19 +51,19 @@ def test_what_is_no_mapping_is_refused_and_nothing_is_executed(tmp_path, text):
 
 def test_a_folder_belongs_to_one_recipe_and_says_what_differs(tmp_path):
     smoke = preset("vts-smoke")
-    folder = Folder(tmp_path / "out")
-    folder.claim(smoke, "data")
+    folder = RunDir(tmp_path / "out")
+    claim(folder, smoke, "data")
     from dataclasses import replace
 
     grown = replace(smoke, rho=(0.0, 0.5, 1.0), seeds=(0, 1), workers=1)
-    folder.claim(grown, "data")
+    claim(folder, grown, "data")
     assert from_yaml(folder.config) == grown
     other = replace(smoke, recipe=replace(smoke.recipe, probe=replace(smoke.recipe.probe, steps=5)))
     assert recipe_differences(smoke, other) == ["probe.steps 40 there, 5 here"]
     with pytest.raises(InputError, match=r"another recipe: probe.steps 40 there, 5 here; choose another --out"):
-        folder.claim(other, "data")
+        claim(folder, other, "data")
     with pytest.raises(InputError, match="on other data"):
-        folder.claim(grown, "other data")
+        claim(folder, grown, "other data")
     assert from_yaml(folder.config) == grown
 
 
@@ -78,7 +79,7 @@ def test_yaml_must_say_which_data_set_its_settings_are_of(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):
-        Folder(tmp_path / "file" / "out").claim(preset("vts-smoke"), "data")
+        claim(RunDir(tmp_path / "file" / "out"), preset("vts-smoke"), "data")
 
 
 def test_settings_that_do_not_fit_each_other_are_refused():
@@ -116,13 +117,13 @@ def test_a_folder_belongs_to_one_precision(tmp_path):
     from trainables.engine import PLAIN, Engine
 
     smoke = preset("vts-smoke")
-    folder = Folder(tmp_path / "out")
-    assert folder.check(smoke) is None
-    folder.claim(smoke, "data")
-    assert folder.check(replace(smoke, engine=Engine())) == smoke
-    folder.check(replace(smoke, engine=replace(PLAIN, threads=2)))
+    folder = RunDir(tmp_path / "out")
+    assert previous_sweep(folder, smoke) is None
+    claim(folder, smoke, "data")
+    assert previous_sweep(folder, replace(smoke, engine=Engine())) == smoke
+    previous_sweep(folder, replace(smoke, engine=replace(PLAIN, threads=2)))
     with pytest.raises(InputError, match="records made with precision fp32, not bf16: choose another --out"):
-        folder.check(replace(smoke, engine=replace(PLAIN, precision="bf16")))
+        previous_sweep(folder, replace(smoke, engine=replace(PLAIN, precision="bf16")))
 
 
 def test_how_a_cell_is_executed_is_no_part_of_its_key():
@@ -142,28 +143,28 @@ def test_a_folder_whose_sweep_yaml_is_gone_goes_on_as_its_records_were_made(tmp_
     from trainables.engine import PLAIN, Engine
 
     smoke = replace(preset("vts-smoke"), engine=Engine())
-    cell, folder = smoke.cells()[0], Folder(tmp_path)
+    cell, folder = smoke.cells()[0], RunDir(tmp_path)
     row = dict.fromkeys(name for name in schema(("a",)).names if name != "schema") | asdict(cell)
     row |= {"key": cell.key, "status": "failed", "error": "no", "version": "0", "started": "now"}
     row |= {"precision": "bf16", "layout": "contiguous", "compile": "no", "threads": 3}
     write_record(tmp_path, row, ("a",))
     there = Engine(precision="bf16", layout="contiguous", compile="no", threads=3)
-    assert smoke.going_on(folder.check(smoke)).engine == there
+    assert smoke.continuing(previous_sweep(folder, smoke)).engine == there
     with pytest.raises(InputError, match="precision bf16, not fp32"):
-        folder.check(replace(smoke, engine=PLAIN))
+        previous_sweep(folder, replace(smoke, engine=PLAIN))
     other = replace(smoke, recipe=replace(smoke.recipe, probe=replace(smoke.recipe.probe, steps=5)))
     with pytest.raises(InputError, match="records of another recipe and no"):
-        folder.check(other)
+        previous_sweep(folder, other)
 
 
 def test_a_folder_is_deterministic_or_not(tmp_path):
     from dataclasses import replace
 
     smoke = preset("vts-smoke")
-    folder = Folder(tmp_path / "out")
-    folder.claim(smoke, "data")
+    folder = RunDir(tmp_path / "out")
+    claim(folder, smoke, "data")
     with pytest.raises(InputError, match="deterministic False, not True"):
-        folder.check(replace(smoke, engine=replace(smoke.engine, deterministic=True)))
+        previous_sweep(folder, replace(smoke, engine=replace(smoke.engine, deterministic=True)))
 
 
 def test_what_the_tools_say_of_presets_is_so():

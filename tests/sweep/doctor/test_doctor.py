@@ -16,7 +16,7 @@ from sweep.cluster.nodes import Unanswered
 from sweep.cluster.probe import Facts, look, sweep_up, touch, unseen
 from sweep.doctor import __main__, checks
 from sweep.doctor.__main__ import HERE, Asked, Machines, examine, main
-from tests.command import ROOT
+from tests.helpers.command import ROOT
 
 GB = 10**9
 GOOD = Facts(

@@ -14,7 +14,7 @@ from analysis.records.io import read_records
 from sweep.config.yaml_io import from_yaml
 from sweep.lr_search import __main__
 from sweep.presets import preset
-from tests.command import ROOT, run
+from tests.helpers.command import ROOT, run
 
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 

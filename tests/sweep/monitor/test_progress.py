@@ -9,7 +9,9 @@ from datasets.errors import InputError
 from sweep.monitor import progress
 from sweep.monitor.progress import Node, Used, read
 from sweep.presets import preset
-from sweep.tune.progress_writer import Chronicle
+from sweep.storage.run_dir import RunDir
+from sweep.tune.progress_writer import ProgressWriter
+from sweep.tune.tracker import TrialTracker
 
 ONE, TWO = preset("vts-smoke").cells()[:2]
 MACHINE = Node(name="a", cpus=8, gpus=2, gpu="H100")
@@ -23,24 +25,30 @@ class Command:
         self.now = 1000.0
         self.nodes = {"1": MACHINE, "2": HEAD} if nodes is None else nodes
         self.recorder = SimpleNamespace(recorded=set(), failures={})
-        self.chronicle = Chronicle(path, {ONE.key: None, TWO.key: None}, lambda: self.nodes, clock=lambda: self.now)
+        self.tracker = TrialTracker()
+        self.writer = ProgressWriter(
+            RunDir(path.parent), {ONE.key: None, TWO.key: None}, lambda: self.nodes, clock=lambda: self.now
+        )
         self.path = path
 
+    def follow(self):
+        self.tracker.listeners = [self.writer.follow(self.tracker, self.recorder)]
+
     def start(self, cell):
-        self.chronicle.on_trial_start(0, [], self.trial(cell))
+        self.tracker.on_trial_start(0, [], self.trial(cell))
 
     def end(self, cell, failure=None):
         self.recorder.recorded.add(cell.key)
         if failure:
             self.recorder.failures[cell.key] = failure
-        self.chronicle.on_trial_complete(0, [], self.trial(cell))
+        self.tracker.on_trial_complete(0, [], self.trial(cell))
 
     def wait(self, seconds):
         self.now += seconds
-        self.chronicle.on_step_end(0, [])
+        self.tracker.on_step_end(0, [])
 
     def trial(self, cell):
-        return SimpleNamespace(trial_id=cell.key, config={"cell": vars(cell)})
+        return SimpleNamespace(trial_id=cell.key, config={"cell": vars(cell)}, num_failures=1, max_failures=9)
 
     @property
     def said(self):
@@ -54,10 +62,10 @@ def path(tmp_path):
 
 def test_what_goes_on_is_told_every_ten_seconds_and_when_a_cell_ends(path):
     command = Command(path)
-    with command.chronicle as chronicle:
+    with command.writer:
         assert command.said.driver.stage == "starting"
         assert command.said.nodes == (MACHINE, HEAD)
-        chronicle.follow(command.recorder)
+        command.follow()
         assert command.said.driver.stage == "running"
         command.start(ONE)
         command.wait(9)
@@ -79,9 +87,9 @@ def test_what_goes_on_is_told_every_ten_seconds_and_when_a_cell_ends(path):
 def test_machine_time_counts_while_cells_run_and_is_summed_over_commands(path):
     for _ in range(2):
         command = Command(path)
-        with command.chronicle as chronicle:
+        with command.writer:
             command.wait(1000)  # the machine is measured
-            chronicle.follow(command.recorder)
+            command.follow()
             command.wait(50)  # for a worker
             command.start(ONE)
             command.wait(100)
@@ -97,11 +105,11 @@ def test_machine_time_counts_while_cells_run_and_is_summed_over_commands(path):
 
 def test_a_lost_worker_is_not_running_until_it_begins_again(path):
     command = Command(path)
-    with command.chronicle as chronicle:
-        chronicle.follow(command.recorder)
+    with command.writer:
+        command.follow()
         command.start(ONE)
         command.now += 5
-        chronicle.on_trial_recover(0, [], command.trial(ONE))
+        command.tracker.on_trial_recover(0, [], command.trial(ONE))
         assert not command.said.running
         assert command.said.done == 0
 
@@ -115,8 +123,8 @@ def test_a_damaged_file_is_one_line_and_the_next_command_counts_anew(path, text)
         read(path)
     assert "\n" not in str(error.value)
     command = Command(path)
-    assert "it is written anew" in command.chronicle.note
-    with command.chronicle:
+    assert "it is written anew" in command.writer.warning
+    with command.writer:
         assert command.said.used == Used()
 
 
@@ -133,7 +141,7 @@ def test_a_damaged_file_is_one_line_and_the_next_command_counts_anew(path, text)
     ],
 )
 def test_no_value_is_taken_that_cannot_be(path, where, value):
-    with Command(path).chronicle:
+    with Command(path).writer:
         pass
     content = json.loads(path.read_text())
     part = content
@@ -150,8 +158,8 @@ def test_a_full_disk_is_logged_once_and_stops_nothing(path, monkeypatch, caplog)
         raise OSError(28, "No space left on device")
 
     command = Command(path)
-    with command.chronicle as chronicle:
-        chronicle.follow(command.recorder)
+    with command.writer:
+        command.follow()
         monkeypatch.setattr(progress, "write", full)
         command.start(ONE)
         for _ in range(3):
@@ -164,4 +172,4 @@ def test_a_full_disk_is_logged_once_and_stops_nothing(path, monkeypatch, caplog)
 
 def test_where_there_is_none_nothing_is_said(path):
     assert read(path) is None
-    assert Command(path).chronicle.note is None
+    assert Command(path).writer.warning == ""

@@ -6,12 +6,12 @@ import time
 
 import pytest
 import torch
-from sweep.storage.cell_files import STOP, Keeping
 
 from sweep.storage import object_store
-from sweep.storage.checkpoint_sync import StopSeen, StoreMirror
-from tests import fake_s3
-from tests.command import wait_for
+from sweep.storage.checkpoint_sync import StopFlag, StoreMirror
+from sweep.storage.run_dir import STOP, RunDir
+from tests.helpers import fake_s3
+from tests.helpers.command import wait_for
 from tests.trainables.conftest import bank, recipe  # noqa: F401  fixtures
 from tests.trainables.test_resume import MOCO, TIMES, Beat
 from trainables.checkpoints import Checkpoints, StoppedError
@@ -33,16 +33,16 @@ def machine(request, tmp_path, monkeypatch):
         nonlocal count
         count += 1
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"machine-{count}"))
-        return Keeping(root=f"s3://{fake_s3.BUCKET}/{request.node.name}")
+        return RunDir.at(f"s3://{fake_s3.BUCKET}/{request.node.name}")
 
     return moved
 
 
 @pytest.fixture
 def run(recipe, bank):  # noqa: F811
-    """Run the cell with a machine's keeping; metrics but the times, points and predictions, as text."""
+    """Run the cell with a machine's run_dir; metrics but the times, points and predictions, as text."""
 
-    def ran(keeping, beat, every=1e9, said=None):
+    def ran(run_dir, beat, every=1e9, said=None):
         points, shown = [], []
         metrics = run_cell(
             MOCO,
@@ -51,7 +51,7 @@ def run(recipe, bank):  # noqa: F811
             device=torch.device("cpu"),
             report=lambda *point: points.append(point),
             show=shown.extend,
-            checkpoints=open_here(keeping, every=every, beat=beat, say=(said if said is not None else []).append),
+            checkpoints=open_here(run_dir, every=every, beat=beat, say=(said if said is not None else []).append),
         )
         pictures = [(one.number, one.predicted.tobytes()) for one in shown]
         return repr(({name: value for name, value in metrics.items() if name not in TIMES}, points, pictures))
@@ -59,8 +59,13 @@ def run(recipe, bank):  # noqa: F811
     return ran
 
 
-def open_here(keeping, **options):
-    return Checkpoints(keeping.of(MOCO.key), "this", mirror=StoreMirror(keeping.store, keeping.of(MOCO.key)), **options)
+def open_here(run_dir, **options):
+    return Checkpoints(
+        run_dir.cell_checkpoints(MOCO.key),
+        "this",
+        mirror=StoreMirror(run_dir.store, run_dir.cell_checkpoints(MOCO.key)),
+        **options,
+    )
 
 
 def cut_everywhere(run, machine, thinned):
@@ -98,41 +103,41 @@ def fill(checkpoints, *steps):
 
 
 def test_the_last_two_are_kept_there_and_the_newest_is_loaded_elsewhere(machine):
-    keeping = machine()
-    assert keeping.begun() == set()
-    fill(open_here(keeping, every=0.0), 8, 9, 10)
+    run_dir = machine()
+    assert run_dir.cells_with_checkpoints() == set()
+    fill(open_here(run_dir, every=0.0), 8, 9, 10)
     there = [f"checkpoints/{MOCO.key}/pretrain-{step}.ckpt" for step in (10, 9)]
-    assert keeping.store.names("checkpoints") == there
-    assert keeping.begun() == {MOCO.key}
+    assert run_dir.store.names("checkpoints") == there
+    assert run_dir.cells_with_checkpoints() == {MOCO.key}
     elsewhere = machine()
     one = open_here(elsewhere, every=0.0)
     assert one.load().step == 10
     fill(one, 11)
     assert elsewhere.store.names("checkpoints") == [there[0], there[0].replace("10", "11")]
     elsewhere.forget(MOCO.key)
-    assert keeping.begun() == set()
+    assert run_dir.cells_with_checkpoints() == set()
     assert not elsewhere.of(MOCO.key).exists()
 
 
 def test_one_that_is_damaged_there_is_said_and_removed_and_the_one_before_taken(machine):
-    keeping = machine()
-    fill(open_here(keeping, every=0.0), 1, 2)
-    keeping.store.write(f"checkpoints/{MOCO.key}/pretrain-2.ckpt", b"damaged")
+    run_dir = machine()
+    fill(open_here(run_dir, every=0.0), 1, 2)
+    run_dir.store.write(f"checkpoints/{MOCO.key}/pretrain-2.ckpt", b"damaged")
     said = []
     assert open_here(machine(), say=said.append).load().step == 1
     assert len(said) == 2
-    assert [name[-15:] for name in keeping.store.names("checkpoints")] == ["pretrain-1.ckpt"]
+    assert [name[-15:] for name in run_dir.store.names("checkpoints")] == ["pretrain-1.ckpt"]
 
 
 def test_what_is_here_is_not_read_again(machine):
-    keeping = machine()
-    fill(open_here(keeping, every=0.0), 1)
-    path = keeping.of(MOCO.key) / "pretrain-1.ckpt"
+    run_dir = machine()
+    fill(open_here(run_dir, every=0.0), 1)
+    path = run_dir.cell_checkpoints(MOCO.key) / "pretrain-1.ckpt"
     before = path.stat().st_ino
-    assert open_here(keeping).load().step == 1
+    assert open_here(run_dir).load().step == 1
     assert path.stat().st_ino == before
-    shutil.rmtree(keeping.of(MOCO.key))
-    assert open_here(keeping).load().step == 1
+    shutil.rmtree(run_dir.cell_checkpoints(MOCO.key))
+    assert open_here(run_dir).load().step == 1
 
 
 def test_a_store_that_is_away_is_said_once_and_changes_nothing(run, machine, monkeypatch):
@@ -144,10 +149,10 @@ def test_a_store_that_is_away_is_said_once_and_changes_nothing(run, machine, mon
         calls.append(path)
         raise object_store.StoreError("s3://bucket/x cannot be written: the server does not answer")
 
-    monkeypatch.setattr(object_store.Store, "push", away)
+    monkeypatch.setattr(object_store.ObjectStore, "push", away)
     said = []
-    keeping = machine()
-    assert run(keeping, Beat(), every=0.0, said=said) == whole
+    run_dir = machine()
+    assert run(run_dir, Beat(), every=0.0, said=said) == whole
     assert len(calls) > 2
     assert len(said) == 1
     assert "the server does not answer" in said[0]
@@ -155,26 +160,28 @@ def test_a_store_that_is_away_is_said_once_and_changes_nothing(run, machine, mon
 
 
 def test_a_request_to_stop_is_seen(machine, monkeypatch):
-    monkeypatch.setattr("sweep.storage.checkpoint_sync.LOOK", 0.0)
-    keeping = machine()
-    seen = StopSeen(keeping)
+    monkeypatch.setattr("sweep.storage.checkpoint_sync.INTERVAL", 0.0)
+    run_dir = machine()
+    seen = StopFlag(run_dir)
     assert not seen.now()
     assert not seen()
     time.sleep(0.2)
     assert not seen()
-    keeping.store.write(STOP, b"")
+    run_dir.store.write(STOP, b"")
     assert seen.now()
     wait_for(seen, 5)
     seen.close()
 
 
 def test_a_store_that_is_away_asks_nobody_to_stop_and_holds_nobody_up(machine, monkeypatch):
-    monkeypatch.setattr("sweep.storage.checkpoint_sync.LOOK", 0.0)
+    monkeypatch.setattr("sweep.storage.checkpoint_sync.INTERVAL", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(
-            object_store.Store, "_info", lambda self, name: time.sleep(1) or (_ for _ in ()).throw(OSError("away"))
+            object_store.ObjectStore,
+            "_info",
+            lambda self, name: time.sleep(1) or (_ for _ in ()).throw(OSError("away")),
         )
-        seen = StopSeen(machine())
+        seen = StopFlag(machine())
         started = time.monotonic()
         assert not any(seen() for _ in range(1000))
         assert time.monotonic() - started < 0.9
@@ -183,7 +190,7 @@ def test_a_store_that_is_away_asks_nobody_to_stop_and_holds_nobody_up(machine, m
         seen.close()
 
 
-def test_keeping_names_are_the_same_on_one_machine(machine):
-    keeping = machine()
-    assert keeping.stop == keeping.local / "checkpoints" / "stop"
-    assert str(keeping.local).startswith(os.environ["XDG_CACHE_HOME"])
+def test_names_are_the_same_on_one_machine(machine):
+    run_dir = machine()
+    assert run_dir.stop == run_dir.root / "checkpoints" / "stop"
+    assert str(run_dir.root).startswith(os.environ["XDG_CACHE_HOME"])

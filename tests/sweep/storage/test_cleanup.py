@@ -3,16 +3,16 @@
 import os
 
 import pytest
-from sweep.storage.cell_files import Keeping
 
-from sweep.storage.cleanup import tidy
+from sweep.storage.cleanup import remove_leftovers
+from sweep.storage.run_dir import RunDir
 
 NOW = 1_000_000.0
 
 
 @pytest.fixture
-def keeping(tmp_path):
-    return Keeping(root=tmp_path)
+def run_dir(tmp_path):
+    return RunDir(tmp_path)
 
 
 def make(path, age):
@@ -22,7 +22,7 @@ def make(path, age):
     return path
 
 
-def test_old_drafts_go_and_nothing_else(keeping, tmp_path):
+def test_old_drafts_go_and_nothing_else(run_dir, tmp_path):
     gone = [
         make(tmp_path / ".sweep.yaml.part", 10),
         make(tmp_path / "records" / "dataset=vts" / ".a.parquet.12345678.tmp", 10),
@@ -36,21 +36,21 @@ def test_old_drafts_go_and_nothing_else(keeping, tmp_path):
         make(tmp_path / "logs" / "ray" / ".x.tmp", 10),
         make(tmp_path / "checkpoints" / "key" / "probe-3.ckpt", 10),
     ]
-    assert tidy(keeping, {}, before=NOW) == 4
+    assert remove_leftovers(run_dir, {}, before=NOW) == 4
     assert not [path for path in gone if path.exists()]
     assert all(path.exists() for path in stay)
 
 
-def test_checkpoints_of_recorded_cells_and_an_old_request_to_stop_go(keeping):
+def test_checkpoints_of_recorded_cells_and_an_old_request_to_stop_go(run_dir):
     for key in ("done", "failed", "begun"):
-        make(keeping.of(key) / "probe-3.ckpt", 10)
-    make(keeping.stop, 10)
-    assert tidy(keeping, {"done": "done", "failed": "failed"}, before=NOW) == 0
-    assert keeping.begun() == {"begun"}
-    assert not keeping.stop.exists()
-    tidy(keeping, {"begun": "done"}, before=NOW)
-    assert not keeping.checkpoints.exists()
+        make(run_dir.cell_checkpoints(key) / "probe-3.ckpt", 10)
+    make(run_dir.stop, 10)
+    assert remove_leftovers(run_dir, {"done": "done", "failed": "failed"}, before=NOW) == 0
+    assert run_dir.cells_with_checkpoints() == {"begun"}
+    assert not run_dir.stop.exists()
+    remove_leftovers(run_dir, {"begun": "done"}, before=NOW)
+    assert not run_dir.checkpoints.exists()
 
 
 def test_a_folder_that_is_not_there_needs_nothing(tmp_path):
-    assert tidy(Keeping(root=tmp_path / "none"), {}, before=NOW) == 0
+    assert remove_leftovers(RunDir(tmp_path / "none"), {}, before=NOW) == 0

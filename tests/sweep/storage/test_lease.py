@@ -10,9 +10,9 @@ import pytest
 from datasets.errors import InputError
 from sweep.storage import lease, object_store
 from sweep.storage.lease import NAME, leased
-from sweep.storage.object_store import Store, StoreError
-from tests import fake_s3
-from tests.command import wait_for
+from sweep.storage.object_store import ObjectStore, StoreError
+from tests.helpers import fake_s3
+from tests.helpers.command import wait_for
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,13 +34,13 @@ def store(request, tmp_path):
 
     def made(machine):
         (tmp_path / machine).mkdir(exist_ok=True)
-        return Store(tmp_path / machine, f"s3://{fake_s3.BUCKET}/{re.sub(r'[^a-z0-9]', '', request.node.name)}")
+        return ObjectStore(tmp_path / machine, f"s3://{fake_s3.BUCKET}/{re.sub(r'[^a-z0-9]', '', request.node.name)}")
 
     return made
 
 
 def test_a_sweep_in_a_folder_needs_none(tmp_path):
-    with leased(Store(tmp_path)) as before:
+    with leased(ObjectStore(tmp_path)) as before:
         assert before is None
     assert not list(tmp_path.iterdir())
 
@@ -74,14 +74,14 @@ def test_one_that_is_gone_is_followed_when_its_claim_has_lapsed(store, monkeypat
 def test_age_is_told_by_the_stores_clock(store, monkeypatch):
     one = store("one")
     one.write(NAME, b"who\nabc\n")
-    written = Store.written
+    written = ObjectStore.modified
     monkeypatch.setattr(
-        Store, "written", lambda self, name: written(self, name) + timedelta(seconds=0 if name == NAME else 85)
+        ObjectStore, "modified", lambda self, name: written(self, name) + timedelta(seconds=0 if name == NAME else 85)
     )
     with pytest.raises(InputError, match=r"lapses in [345] s"), leased(one):
         pass
     monkeypatch.setattr(
-        Store, "written", lambda self, name: written(self, name) + timedelta(seconds=0 if name == NAME else 95)
+        ObjectStore, "modified", lambda self, name: written(self, name) + timedelta(seconds=0 if name == NAME else 95)
     )
     with leased(one) as before:
         assert before == "who"

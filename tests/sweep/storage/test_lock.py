@@ -8,16 +8,16 @@ import sys
 import pytest
 
 from datasets.errors import InputError
-from sweep.storage.lock import alone
-from sweep.storage.run_dir import Folder
-from tests.command import ROOT, begun, read_until, run
+from sweep.storage.lock import locked
+from sweep.storage.run_dir import RunDir
+from tests.helpers.command import ROOT, begun, read_until, run
 
 HOLD = """
 import sys
 from pathlib import Path
-from sweep.storage.run_dir import Folder
-from sweep.storage.lock import alone
-with alone(Folder(Path(sys.argv[1]))) as before:
+from sweep.storage.run_dir import RunDir
+from sweep.storage.lock import locked
+with locked(RunDir(Path(sys.argv[1]))) as before:
     print(f"in; before: {before}", flush=True)
     sys.stdin.readline()
 """
@@ -46,15 +46,15 @@ def test_a_second_driver_is_refused_and_told_of_the_first(holder, tmp_path):
 
 
 def test_a_driver_that_was_killed_is_noticed_and_gone_on_from(holder, tmp_path):
-    folder = Folder(tmp_path / "out")
-    with pytest.raises(InputError, match="in use"), alone(folder):
+    folder = RunDir(tmp_path / "out")
+    with pytest.raises(InputError, match="in use"), locked(folder):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    with alone(folder) as before:
+    with locked(folder) as before:
         assert f"process {holder.pid}, since" in str(before)
         assert f"process {os.getpid()}, since" in folder.driver.read_text()
-    with alone(folder) as before:
+    with locked(folder) as before:
         assert before is None
 
 
@@ -62,19 +62,19 @@ def test_one_that_ends_by_itself_leaves_nothing(holder, tmp_path):
     holder.communicate("end\n", timeout=20)
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
-    with alone(Folder(tmp_path / "out")):
+    with locked(RunDir(tmp_path / "out")):
         (tmp_path / "out" / "kept").touch()
     assert os.listdir(tmp_path / "out") == ["kept"]
 
 
 def test_a_damaged_word_of_another_driver_is_no_obstacle(tmp_path):
-    folder = Folder(tmp_path)
+    folder = RunDir(tmp_path)
     folder.driver.write_bytes(b"\xff\n\x00" * 1000)
-    with alone(folder) as before:
+    with locked(folder) as before:
         assert before
         assert len(before) <= 200
     folder.driver.mkdir()
-    with pytest.raises(InputError, match="cannot be written"), alone(folder):
+    with pytest.raises(InputError, match="cannot be written"), locked(folder):
         pass
 
 

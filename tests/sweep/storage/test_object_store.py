@@ -16,8 +16,8 @@ from analysis.records.io import read_curves, read_records
 from analysis.records.remote import fetch, working_copy
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, to_yaml
-from tests import fake_s3
-from tests.command import ROOT, begun, in_session, read_until, run, wait_for
+from tests.helpers import fake_s3
+from tests.helpers.command import ROOT, begun, in_session, read_until, run, wait_for
 from tests.sweep.test_run import TIMES, runs
 
 WORDS = ("vts-smoke", "--workers", 1, "--losses", "moco", "random", "--rho", 0)
@@ -169,13 +169,13 @@ def test_no_such_bucket_and_no_server_are_one_line(tmp_path):
 
 def test_an_address_survives_yaml_and_a_folder_is_a_path(tmp_path):
     there = Sweep(out="s3://bucket/x/")
-    assert there.out == there.remote == there.keeping.root == "s3://bucket/x"
-    assert there.root == working_copy("s3://bucket/x")
+    assert there.out == there.run_dir.uri == there.run_dir.place == "s3://bucket/x"
+    assert there.run_dir.root == working_copy("s3://bucket/x")
     (tmp_path / "sweep.yaml").write_text(to_yaml(there))
     assert from_yaml(tmp_path / "sweep.yaml") == there
     here = Sweep(out="results/x")
-    assert here.out == here.root == Path("results/x")
-    assert here.remote is None
+    assert here.out == here.run_dir.root == Path("results/x")
+    assert here.run_dir.uri is None
     (tmp_path / "sweep.yaml").write_text(to_yaml(here))
     assert from_yaml(tmp_path / "sweep.yaml") == here
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from sweep.storage.object_store import Store
-from tests.command import wait_for
+from sweep.storage.object_store import ObjectStore
+from tests.helpers.command import wait_for
 
 
 class Stream:
@@ -36,7 +36,7 @@ class Objects(dict):
 
 def test_a_signal_in_the_middle_of_a_write_leaves_a_whole_object(tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a script
-    store, objects = Store(tmp_path, "s3://bucket/name"), Objects({"bucket/name/sweep.yaml": b"before"})
+    store, objects = ObjectStore(tmp_path, "s3://bucket/name"), Objects({"bucket/name/sweep.yaml": b"before"})
     store.__dict__["_opened"] = (objects, "bucket/name")
     try:
         with pytest.raises(KeyboardInterrupt):

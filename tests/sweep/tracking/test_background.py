@@ -6,9 +6,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sweep.presets import preset
-from sweep.storage.run_dir import Folder
+from sweep.storage.run_dir import RunDir
 from sweep.tracking import background as module
-from sweep.tracking.background import Logbook
+from sweep.tracking.background import BackgroundTracking
 
 
 class Notes:
@@ -37,7 +37,7 @@ def notes(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    return Folder(tmp_path / "out")
+    return RunDir(tmp_path / "out")
 
 
 SMOKE = preset("vts-smoke")
@@ -45,7 +45,7 @@ ONE, TWO = SMOKE.cells()[:2]
 
 
 def test_what_is_told_is_written_in_order_and_curves_are_given_again_at_the_end(notes, folder):
-    with Logbook(SMOKE, folder) as book:
+    with BackgroundTracking(SMOKE, folder) as book:
         book.curves(ONE, [1])
         book.finish(ONE, {"status": "done"}, [1, 2])
         book.flush()
@@ -65,7 +65,7 @@ def test_what_is_told_is_written_in_order_and_curves_are_given_again_at_the_end(
 
 
 def test_nothing_is_connected_before_there_is_something_to_write(notes, folder):
-    with Logbook(SMOKE, folder) as book:
+    with BackgroundTracking(SMOKE, folder) as book:
         book.start(ONE)
         book.flush()
         assert notes.told == []
@@ -73,7 +73,7 @@ def test_nothing_is_connected_before_there_is_something_to_write(notes, folder):
 
 
 def test_a_fault_is_told_left_alone_for_a_while_and_tried_again(notes, folder, monkeypatch):
-    with Logbook(SMOKE, folder) as book:
+    with BackgroundTracking(SMOKE, folder) as book:
         notes.broken = True
         book.curves(ONE, [1])
         book.flush()
@@ -88,7 +88,7 @@ def test_a_fault_is_told_left_alone_for_a_while_and_tried_again(notes, folder, m
 
 
 def test_a_fault_that_nobody_foresaw_is_told_too(notes, folder):
-    with Logbook(SMOKE, folder) as book:
+    with BackgroundTracking(SMOKE, folder) as book:
         notes.told = None  # so that even noting fails
         book.curves(ONE, [1])
         book.flush()

@@ -8,10 +8,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from analysis.records.io import read_curves, recorded_keys
-from sweep.storage.run_dir import Folder
+from sweep.storage.run_dir import RunDir
 from sweep.tracking.client import KEY
-from tests.command import ROOT, begun, read_until
-from tests.server import free_port, kill, serving
+from tests.helpers.command import ROOT, begun, read_until
+from tests.helpers.server import free_port, kill, serving
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def test_killed_and_started_again_it_ends_with_every_cell_once(tmp_path, monkeyp
                 assert process.poll() is None, "it was over too soon to be disturbed"
                 seen += process.stdout.read()
                 assert process.wait(timeout=60) == 0, seen
-                assert "MLflow could not be written" in Folder(folder).log.read_text()
+                assert "MLflow could not be written" in RunDir(folder).log.read_text()
                 assert "MLflow could not be written" not in seen
                 assert len(recorded_keys(folder).status) == 12
                 complete_and_once(folder, uri)

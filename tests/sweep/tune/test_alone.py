@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,22 +11,13 @@ from analysis.records.io import read_records
 from datasets.vts.config import CLASSES
 from sweep.cluster import session
 from sweep.monitor.progress import read
-from sweep.presets import preset
-from sweep.signals import Stop
 from sweep.tune import runner
-from sweep.tune.console import Terminal
-from sweep.tune.progress_writer import Chronicle, machines
-from sweep.tune.recorder import Recorder
-from sweep.tune.watchdog import Watch
+from sweep.tune.progress_writer import ProgressWriter, machines
+from sweep.tune.runner import TuneRunner
+from sweep.tune.trainable import WorkerJob
 from sweep.tune.worker import out_of_memory
+from tests.sweep.tune.conftest import Silent
 from trainables.engine import PLAIN
-
-
-class Silent:
-    """Stands for the logbook."""
-
-    def __getattr__(self, name):
-        return lambda *what: None
 
 
 def test_lack_of_memory_is_known_by_its_errors():
@@ -37,12 +29,11 @@ def test_lack_of_memory_is_known_by_its_errors():
     assert not out_of_memory(RuntimeError("shapes do not match"))
 
 
-def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path, monkeypatch, capsys):
-    sweep = preset("vts-smoke")
+def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, stop, tmp_path, monkeypatch, capsys):
     cells = sweep.cells()
     crowded, hopeless = cells[1], cells[2]
 
-    def train(config, *, recipe, source, engine, imagenet, keeping):
+    def train(config, *, job):
         # Nested, so that workers get it by value.
         import time
 
@@ -51,7 +42,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
         from trainables.cell import Cell
 
         cell = Cell(**config["cell"])
-        tries = Path(source, cell.key)
+        tries = Path(job.source.files[0], cell.key)
         tries.write_text(json.dumps([*json.loads(tries.read_text() if tries.exists() else "[]"), time.time()]))
         again = len(json.loads(tries.read_text())) > 1
         if cell == hopeless or (cell == crowded and not again):
@@ -64,17 +55,14 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     monkeypatch.setattr(runner, "train_cell", train)
     tries = tmp_path / "tries"
     tries.mkdir()
-    sweep = type(sweep)(**{**vars(sweep), "out": tmp_path / "out"})
-    origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
-    terminal, stop = Terminal(len(cells), 0), Stop(tmp_path / "stop")
-    recorder = Recorder(sweep, CLASSES, origin, Silent(), terminal, stop)
+    source = SimpleNamespace(files=[str(tries)], classes=CLASSES, fingerprint="d", title="s")
     states = dict.fromkeys([cell.key for cell in cells])
-    with session.started(PLAIN), Chronicle(tmp_path / "progress.json", states, machines) as chronicle:
-        there, watch = session.machine(1), Watch(60, terminal)
-        runner.launch(
-            sweep, cells, str(tries), None, there, recorder, watch, chronicle, stop, tmp_path / "logs", grows=False
-        )
-    said = read(tmp_path / "progress.json")
+    run_dir = sweep.run_dir
+    run_dir.logs.mkdir(parents=True)
+    with session.started(PLAIN), ProgressWriter(run_dir, states, machines) as progress:
+        given = sweep, WorkerJob.of(sweep, source), session.machine(1), run_dir, Silent(), stop
+        outcome = TuneRunner(*given, progress=progress).run(cells)
+    said = read(run_dir.progress)
     assert (said.driver.stage, said.planned, said.done, said.failed) == ("ended", len(cells), len(cells) - 1, 1)
     assert said.used.cells == len(cells)
     assert 0 < said.used.seconds <= said.used.core_seconds
@@ -87,9 +75,9 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     records = read_records(sweep.out).set_index("key")
     assert set(records.index[records.status == "done"]) == {cell.key for cell in cells} - {hopeless.key}
     reason = "OutOfMemoryError: too large (out of memory, tried 2 times; logs/sweep.log)"
-    assert recorder.failures == {hopeless.key: reason}
+    assert outcome.failures == {hopeless.key: reason}
     assert records.error[hopeless.key] == f"{reason} | a | b"
-    assert recorder.retries.counts == {"out of memory": 3}
+    assert outcome.counts == {"out of memory": 3}
     said = capsys.readouterr().out
     assert said.count("runs again alone, at the end: OutOfMemoryError") == 2
     assert said.count("failed: OutOfMemoryError") == 1

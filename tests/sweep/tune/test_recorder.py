@@ -1,45 +1,28 @@
 """What a worker reports becomes a record, or the reason why there is none."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from analysis.records.io import read_records, recorded_keys, write_record
 from analysis.records.predictions import read_predictions
-from datasets.vts.config import CLASSES
 from sweep.presets import preset
-from sweep.signals import Stop
-from sweep.tune.console import Terminal
-from sweep.tune.recorder import Recorder
-
-
-class Silent:
-    """Stands for the logbook."""
-
-    def __getattr__(self, name):
-        return lambda *what: None
-
-
-@pytest.fixture
-def recorder(tmp_path):
-    sweep = type(preset("vts-smoke"))(**{**vars(preset("vts-smoke")), "out": tmp_path / "out"})
-    origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
-    return Recorder(sweep, CLASSES, origin, Silent(), Terminal(7, 0), Stop(tmp_path / "stop"))
+from tests.sweep.tune.conftest import PROVENANCE, trial
 
 
 def report(recorder, cell, examples=(), **scores):
     row = vars(cell) | {"key": cell.key, "status": "done", "versions": "{}", "started": "now", "seconds": 1.0}
     usual = {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5}
-    trial = SimpleNamespace(config={"cell": vars(cell)})
-    recorder.on_trial_result(0, [], trial, {"row": row | usual | scores, "curves": [], "examples": list(examples)})
+    recorder.tracker.on_trial_result(
+        0, [], trial(cell), {"row": row | usual | scores, "curves": [], "examples": list(examples)}
+    )
 
 
 def test_a_row_that_is_no_record_is_its_cells_fault_and_stops_nothing(recorder, tmp_path, capsys):
     bad, good = preset("vts-smoke").cells()[:2]
     report(recorder, bad, test_accuracy=float("nan"))
     report(recorder, good)
-    assert recorder.stopped is None
+    assert recorder.unwritable is None
     assert "null in test_accuracy" in recorder.failures[bad.key]
     assert read_records(tmp_path / "out").key.tolist() == [good.key]
     assert "failed: not recorded" in capsys.readouterr().out
@@ -49,15 +32,15 @@ def test_a_disk_that_cannot_be_written_stops_the_sweep(recorder, tmp_path):
     (tmp_path / "out").write_text("no folder")
     cell = preset("vts-smoke").cells()[0]
     report(recorder, cell)
-    assert "cannot be written" in str(recorder.stopped)
+    assert "cannot be written" in str(recorder.unwritable)
     assert cell.key in recorder.failures
 
 
-def test_classified_images_are_shown_by_accuracy(recorder, capsys):
-    recorder._origin = {**recorder._origin, "task": "classification"}
+def test_classified_images_are_shown_by_accuracy(make_recorder, sweep, capsys):
+    recorder = make_recorder(replace(PROVENANCE, task="classification"))
     report(recorder, preset("vts-smoke").cells()[0], test_accuracy=0.25)
     assert "test accuracy  25.0 %" in capsys.readouterr().out
-    assert set(recorded_keys(recorder._sweep.out).status.values()) == {"done"}
+    assert set(recorded_keys(sweep.out).status.values()) == {"done"}
 
 
 def test_predictions_are_there_before_the_record_that_says_done(recorder, tmp_path, monkeypatch):

@@ -2,47 +2,21 @@
 
 from types import SimpleNamespace
 
-import pytest
-
 from analysis.records.io import read_records, recorded_keys
 from analysis.text import reason
-from datasets.vts.config import CLASSES
 from sweep.presets import preset
-from sweep.signals import Stop
-from sweep.summarize import recorded_errors, show
-from sweep.tune.console import Terminal
+from sweep.summarize import recorded_errors, summarize
 from sweep.tune.outcome import Outcome
-from sweep.tune.recorder import Recorder
 from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY, Failure
-from tests.sweep.tune.test_recorder import Silent
+from tests.sweep.tune.conftest import trial
 
 ONE, TWO = preset("vts-smoke").cells()[:2]
 TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g(x)\n    ~^^^\nValueError: no\n'
 
 
-@pytest.fixture
-def sweep(tmp_path):
-    return type(preset("vts-smoke"))(**{**vars(preset("vts-smoke")), "out": tmp_path / "out"})
-
-
-@pytest.fixture
-def stop(tmp_path):
-    return Stop(tmp_path / "stop")
-
-
-@pytest.fixture
-def recorder(sweep, stop):
-    origin = {"commit": "c", "version": "v", "data": "d", "source": "s", "task": "segmentation"}
-    return Recorder(sweep, CLASSES, origin, Silent(), Terminal(7, 0), stop)
-
-
-def trial(cell):
-    return SimpleNamespace(config={"cell": vars(cell)}, error_file="e.txt", num_failures=11, max_failures=10)
-
-
 def fail(recorder, cell, kind):
-    recorder.on_trial_start(0, [], trial(cell))
-    recorder.on_trial_result(0, [], trial(cell), {"error": "ValueError: no", "kind": kind, "traceback": TRACE})
+    recorder.tracker.on_trial_start(0, [], trial(cell))
+    recorder.tracker.on_trial_result(0, [], trial(cell), {"error": "ValueError: no", "kind": kind, "traceback": TRACE})
 
 
 def test_an_error_is_tried_once_more_beside_others_then_recorded_with_all_of_it(recorder, sweep):
@@ -85,12 +59,12 @@ def test_a_loss_that_is_not_finite_is_recorded_at_once(recorder, sweep):
 
 
 def test_a_machine_that_is_lost_is_not_the_cells_fault(recorder, sweep):
-    recorder.on_trial_start(0, [], trial(ONE))
-    recorder.on_trial_recover(0, [], trial(ONE))
-    recorder.on_trial_start(0, [], trial(ONE))
-    recorder.on_trial_error(0, [], trial(ONE))
+    recorder.tracker.on_trial_start(0, [], trial(ONE))
+    recorder.tracker.on_trial_recover(0, [], trial(ONE))
+    recorder.tracker.on_trial_start(0, [], trial(ONE))
+    recorder.tracker.on_trial_error(0, [], trial(ONE))
     assert recorder.take_postponed() == (ONE,)
-    recorder.on_trial_error(0, [], trial(ONE))
+    recorder.tracker.on_trial_error(0, [], trial(ONE))
     assert recorded_keys(sweep.out).status == {}
     assert "its worker was lost 11 times; see e.txt (machine lost, tried 2 times" in recorder.failures[ONE.key]
     assert recorder.retries.counts == {LOST: 3}
@@ -98,10 +72,12 @@ def test_a_machine_that_is_lost_is_not_the_cells_fault(recorder, sweep):
 
 def test_a_sweep_that_is_stopping_tries_nothing_again_and_is_over_when_nothing_runs(recorder, stop, sweep):
     fail(recorder, ONE, ERROR)
-    recorder.on_trial_start(0, [], trial(TWO))
+    recorder.tracker.on_trial_start(0, [], trial(TWO))
+    recorder.tracker.on_trial_complete(0, [], trial(ONE))
     stop.signal = 2
     assert not recorder.over
-    recorder.on_trial_result(0, [], trial(TWO), {"stopped": True})
+    recorder.tracker.on_trial_result(0, [], trial(TWO), {"stopped": True})
+    recorder.tracker.on_trial_complete(0, [], trial(TWO))
     assert recorder.over
     assert recorder.failures[TWO.key] == "stopped"
     assert recorder.take_again() == ()
@@ -109,27 +85,24 @@ def test_a_sweep_that_is_stopping_tries_nothing_again_and_is_over_when_nothing_r
 
 
 def test_checkpoints_go_when_a_cell_is_recorded_and_no_earlier(recorder, sweep):
-    place = sweep.keeping.of(ONE.key)
+    place = sweep.run_dir.cell_checkpoints(ONE.key)
     place.mkdir(parents=True)
     (place / "probe-3.ckpt").touch()
-    assert sweep.keeping.begun() == {ONE.key}
+    assert sweep.run_dir.cells_with_checkpoints() == {ONE.key}
     fail(recorder, ONE, ERROR)
-    assert sweep.keeping.begun() == {ONE.key}
+    assert sweep.run_dir.cells_with_checkpoints() == {ONE.key}
     fail(recorder, ONE, ERROR)
     assert not place.exists()
 
 
 def test_the_end_says_everything_in_one_place(recorder, sweep, capsys, tmp_path):
-    from sweep.storage.run_dir import Folder
-
     fail(recorder, ONE, DIVERGED)
     fail(recorder, TWO, ERROR)
-    folder = Folder(sweep.out)
     capsys.readouterr()
     book = SimpleNamespace(uri="sqlite:///x", runs="#", fault=None)
     for failures in (recorder.failures, {}):  # of this command, and of an earlier one
         outcome = Outcome(failures=failures, counts=recorder.retries.counts)
-        assert len(show(sweep, sweep.cells(), outcome, folder, book)) == 7
+        assert len(summarize(sweep, outcome, sweep.run_dir, book)) == 7
         said = capsys.readouterr().out
         assert "went wrong: 1 x error in the cell, 1 x loss not finite" in said
         assert f"  {ONE}: ValueError: no (loss not finite, tried once; logs/sweep.log)\n" in said

@@ -5,34 +5,39 @@ from types import SimpleNamespace
 import pytest
 
 from sweep.presets import preset
-from sweep.tune.console import Terminal
-from sweep.tune.watchdog import Watch
+from sweep.tune.console import Console
+from sweep.tune.tracker import TrialTracker
+from sweep.tune.watchdog import Watchdog
 
 ONE, TWO = preset("vts-smoke").cells()[:2]
 
 
 class Sweep:
-    """A watch with a clock of its own, and what it has killed."""
+    """A watchdog with a clock of its own, and what it has killed."""
 
     def __init__(self, patience):
         self.now, self.killed = 1000.0, []
-        self.watch = Watch(patience, Terminal(2, 0), kill=self.killed.append, clock=lambda: self.now)
+        self.tracker = TrialTracker(clock=lambda: self.now)
+        self.watchdog = Watchdog(self.tracker, patience, Console(2, 0), kill=self.killed.append)
+        self.tracker.listeners = [self.watchdog]
         self.trials = {
-            cell.key: SimpleNamespace(trial_id=cell.key, config={"cell": vars(cell)}, num_failures=1, max_failures=9)
+            cell.key: SimpleNamespace(
+                trial_id=cell.key, config={"cell": vars(cell)}, num_failures=1, max_failures=9, error_file=""
+            )
             for cell in (ONE, TWO)
         }
 
     def start(self, cell, process):
-        self.watch.on_trial_start(0, [], self.trials[cell.key])
+        self.tracker.on_trial_start(0, [], self.trials[cell.key])
         self.hear(cell, worker=(process, "node"))
 
     def hear(self, cell, **result):
-        self.watch.on_trial_result(0, [], self.trials[cell.key], result)
+        self.tracker.on_trial_result(0, [], self.trials[cell.key], result)
 
     def wait(self, seconds, turn=1.0):
         for _ in range(int(seconds / turn)):
             self.now += turn
-            self.watch.on_step_end(0, [])
+            self.tracker.on_step_end(0, [])
 
 
 @pytest.fixture
@@ -48,13 +53,13 @@ def test_only_the_silent_worker_is_killed_and_once(sweep, capsys):
         sweep.hear(TWO, alive=True)
     assert sweep.killed == [(11, "node")]
     assert f"{ONE!s:<46} no sign of life for 30 s: its worker is killed" in capsys.readouterr().out
-    assert sweep.watch.killed == 1
+    assert sweep.watchdog.killed == 1
 
 
 def test_it_has_its_time_again_in_another_worker(sweep):
     sweep.start(ONE, 11)
     sweep.wait(31)
-    sweep.watch.on_trial_recover(0, [], sweep.trials[ONE.key])
+    sweep.tracker.on_trial_recover(0, [], sweep.trials[ONE.key])
     sweep.wait(100)  # until there is room for it
     assert sweep.killed == [(11, "node")]
     sweep.start(ONE, 12)
@@ -67,7 +72,7 @@ def test_it_has_its_time_again_in_another_worker(sweep):
 @pytest.mark.parametrize("end", ["on_trial_complete", "on_trial_error"])
 def test_what_has_ended_is_not_waited_for(sweep, end):
     sweep.start(ONE, 11)
-    getattr(sweep.watch, end)(0, [], sweep.trials[ONE.key])
+    getattr(sweep.tracker, end)(0, [], sweep.trials[ONE.key])
     sweep.wait(100)
     assert not sweep.killed
 
@@ -75,7 +80,7 @@ def test_what_has_ended_is_not_waited_for(sweep, end):
 def test_a_driver_that_was_away_blames_nobody_for_it(sweep):
     sweep.start(ONE, 11)
     sweep.now += 3600
-    sweep.watch.on_step_end(0, [])
+    sweep.tracker.on_step_end(0, [])
     sweep.wait(29)
     assert not sweep.killed
     sweep.wait(2)
@@ -83,6 +88,6 @@ def test_a_driver_that_was_away_blames_nobody_for_it(sweep):
 
 
 def test_a_worker_that_never_said_where_it_is_cannot_be_killed(sweep):
-    sweep.watch.on_trial_start(0, [], sweep.trials[ONE.key])
+    sweep.tracker.on_trial_start(0, [], sweep.trials[ONE.key])
     sweep.wait(100)
     assert not sweep.killed

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
 
-from tests.command import ROOT, wait_for
+from tests.helpers.command import ROOT, wait_for
 
 
 def free_port():
