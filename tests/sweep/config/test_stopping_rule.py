@@ -16,6 +16,7 @@ from sweep.adaptive_seeds import add_seeds, final_lines, max_added_cells, run_ad
 from sweep.cli import parse as command
 from sweep.config.stopping_rule import EXAMPLE, Grown, Until, parse, sequence
 from sweep.config.yaml_io import from_yaml, to_yaml
+from sweep.prepare import claim
 from sweep.presets import preset
 from sweep.signals import StopRequest
 from sweep.storage.run_dir import RunDir

@@ -71,7 +71,7 @@ def open_here(run_dir, **options):
 def cut_everywhere(run, machine, thinned):
     beats = Beat()
     whole = run(machine(), beats)
-    machine().forget(MOCO.key)
+    machine().remove_checkpoints(MOCO.key)
     for last in range(1, beats.count + 1, thinned):
         with pytest.raises(StoppedError):
             run(machine(), Beat(last))
@@ -80,7 +80,7 @@ def cut_everywhere(run, machine, thinned):
         assert said == []
         if last > 3:
             assert again.count < beats.count  # it did go on
-        machine().forget(MOCO.key)
+        machine().remove_checkpoints(MOCO.key)
 
 
 def test_a_cell_that_is_cut_off_goes_on_elsewhere_as_if_it_had_not_been(run, machine):
@@ -114,9 +114,9 @@ def test_the_last_two_are_kept_there_and_the_newest_is_loaded_elsewhere(machine)
     assert one.load().step == 10
     fill(one, 11)
     assert elsewhere.store.names("checkpoints") == [there[0], there[0].replace("10", "11")]
-    elsewhere.forget(MOCO.key)
+    elsewhere.remove_checkpoints(MOCO.key)
     assert run_dir.cells_with_checkpoints() == set()
-    assert not elsewhere.of(MOCO.key).exists()
+    assert not elsewhere.cell_checkpoints(MOCO.key).exists()
 
 
 def test_one_that_is_damaged_there_is_said_and_removed_and_the_one_before_taken(machine):
@@ -142,7 +142,7 @@ def test_what_is_here_is_not_read_again(machine):
 
 def test_a_store_that_is_away_is_said_once_and_changes_nothing(run, machine, monkeypatch):
     whole = run(machine(), Beat())
-    machine().forget(MOCO.key)
+    machine().remove_checkpoints(MOCO.key)
     calls = []
 
     def away(self, path, once):
