@@ -21,7 +21,7 @@ test-all: $(VENV)/.installed-dev ## every test; NOISY_PAIRS_DATA=DIR adds those 
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-bench ## speed against the bare step and against what a user would write; about 10 minutes on 2 cores
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## disturb a small sweep 200 times and check that nothing is lost; half an hour on 2 cores
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.common import Table, Timing, in_turn, ratio
-from benchmarks.pretrain import flops, settings
-from benchmarks.sweep import gaps
+from benchmarks.speed.common import Table, Timing, in_turn, ratio
+from benchmarks.speed.pretrain import flops, settings
+from benchmarks.speed.sweep import gaps
 
 CPU = torch.device("cpu")
 

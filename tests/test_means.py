@@ -5,7 +5,7 @@ import pytest
 
 from analysis.records.io import read_records, write_record
 from analysis.records.studies import studies
-from benchmarks.means import contrasts, main, render
+from benchmarks.reference.means import contrasts, main, render
 from tests.analysis.conftest import CLASSES, grid, made_up
 
 

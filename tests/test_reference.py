@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from analysis.records.io import compact, read_records, write_record
-from benchmarks import reference
-from benchmarks.reference import REFERENCES, command, main, show, texts
+from benchmarks.reference import __main__
+from benchmarks.reference.__main__ import REFERENCES, command, main, show, texts
 from sweep.cli import parse
 from sweep.config.yaml_io import from_yaml
 from tests.analysis.conftest import CLASSES, grid
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-SHIPPED = reference.shipped(RESULTS)
+SHIPPED = __main__.shipped(RESULTS)
 TRIED = sorted(RESULTS.glob("*/reasons/*.parquet"))
 
 shipped = pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
@@ -65,7 +65,7 @@ def test_tables_and_claims_follow_from_the_summary(folder):
 
 
 def test_verdicts_side_by_side_follow_from_the_summaries():
-    assert (RESULTS / "verdicts.txt").read_text() == reference.verdicts(SHIPPED)
+    assert (RESULTS / "verdicts.txt").read_text() == __main__.verdicts(SHIPPED)
 
 
 def test_a_finding_that_no_sweep_speaks_of_is_left_out(tmp_path):
@@ -73,7 +73,7 @@ def test_a_finding_that_no_sweep_speaks_of_is_left_out(tmp_path):
         for row in grid(seeds):
             write_record(tmp_path / name, row, CLASSES)
         compact(tmp_path / name)
-    lines = {line.split()[0]: line.split()[1:] for line in reference.verdicts(reference.shipped(tmp_path)).splitlines()}
+    lines = {line.split()[0]: line.split()[1:] for line in __main__.verdicts(__main__.shipped(tmp_path)).splitlines()}
     assert lines["a"] == ["b"]
     assert "moco_exposure" in lines
     assert set(lines["moco_exposure"]) <= {"supported", "contradicted", "undecided"}
@@ -132,8 +132,8 @@ def test_what_is_shown_of_a_sweep_and_the_page_stays(tmp_path):
 
 def test_what_needs_images_is_left_out_or_refused(monkeypatch, capsys):
     ran = []
-    monkeypatch.setattr(reference, "show", lambda folder, out: ran.append(out.name))
-    monkeypatch.setattr(reference, "_run", lambda words: 0)
+    monkeypatch.setattr(__main__, "show", lambda folder, out: ran.append(out.name))
+    monkeypatch.setattr(__main__, "_run", lambda words: 0)
     assert main([]) == 0
     assert "vts-quick" in ran
     assert "cifar-quick" not in ran
@@ -144,14 +144,14 @@ def test_what_needs_images_is_left_out_or_refused(monkeypatch, capsys):
 
 
 def test_a_sweep_that_did_not_end_well_is_not_shown(monkeypatch):
-    monkeypatch.setattr(reference, "show", lambda folder, out: pytest.fail("shown"))
-    monkeypatch.setattr(reference, "_run", lambda words: 130)
+    monkeypatch.setattr(__main__, "show", lambda folder, out: pytest.fail("shown"))
+    monkeypatch.setattr(__main__, "_run", lambda words: 130)
     assert main(["vts-quick"]) == 130
 
 
 def test_what_cannot_be_shown_is_a_line(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(reference, "_run", lambda words: 0)
-    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    monkeypatch.setattr(__main__, "_run", lambda words: 0)
+    monkeypatch.setattr(__main__, "ROOT", tmp_path)
     assert main(["vts-quick"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from benchmarks.loopback import HEAD, WORKERS, on_loopback
+from benchmarks.cluster.loopback import HEAD, WORKERS, on_loopback
 
 ROOT = Path(__file__).parents[3]
 BOTH = pytest.mark.parametrize("name", ["cluster.yaml", "cluster.local.yaml"])

@@ -11,8 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
+from analysis.records.io import read_records
 from sweep.signals import descendants
 
+VARYING = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started", "commit"]
+"""Columns in which two records of one cell differ."""
 SWEEP = ("vts-smoke", "--seeds", "0", "1", "--pretrain.steps", "400", "--workers", "2", "--no-report")
 EVERY = 0.5
 """Seconds between checkpoints."""
@@ -185,3 +190,14 @@ def when(path: Path) -> float:
     with suppress(FileNotFoundError):
         return path.stat().st_mtime
     return 0.0
+
+
+def results(out: Path) -> pd.DataFrame:
+    """All of a sweep's records but times and the commit: somebody may commit meanwhile."""
+    return read_records(out).drop(columns=VARYING)
+
+
+def leftovers(out: Path) -> list[str]:
+    """What should not be there at the end: drafts and checkpoints."""
+    drafts = [path for path in out.rglob(".*") if path.is_file() and path.suffix in (".tmp", ".part")]
+    return [str(path.relative_to(out)) for path in (*drafts, *out.glob("checkpoints"))]

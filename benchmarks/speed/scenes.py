@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
-from benchmarks.common import Table, best_engine, device, in_turn, main, scenes, time_it, vts
-from benchmarks.pretrain import settings
+from benchmarks.speed.common import Table, best_engine, device, in_turn, main, scenes, time_it, vts
+from benchmarks.speed.pretrain import settings
 from datasets.seeding import stream
 from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import Vts
@@ -58,4 +58,4 @@ def rendering() -> Table:
 
 
 if __name__ == "__main__":
-    main("benchmarks.scenes", run)
+    main("benchmarks.speed.scenes", run)

@@ -5,7 +5,7 @@ import subprocess
 import time
 from contextlib import suppress
 
-from benchmarks.disturbed import Chaos, Driver, Fault, kill, when
+from benchmarks.chaos.disturbed import Chaos, Driver, Fault, kill, when
 from sweep.signals import descendants
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import Table, Timing, best_engine, device, main, time_it
-from benchmarks.pretrain import settings
+from benchmarks.speed.common import Table, Timing, best_engine, device, main, time_it
+from benchmarks.speed.pretrain import settings
 from datasets.seeding import seeded, stream
 from sweep.presets import preset
 from trainables.checkpoints import Checkpoints, newest_first
@@ -94,4 +94,4 @@ def training(recipe: Recipe, engine: Engine) -> tuple[Callable[[], object], Call
 
 
 if __name__ == "__main__":
-    main("benchmarks.checkpoints", run)
+    main("benchmarks.speed.checkpoints", run)

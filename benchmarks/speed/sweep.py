@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.records.io import read_records
-from benchmarks.common import Table, cores, main
+from benchmarks.speed.common import Table, cores, main
 
 STEPS = ("--pretrain.steps", "40", "--pretrain.warmup", "20", "--probe.steps", "60")
 """A fifth of a `vts-quick` cell: the harness is the same, and the benchmark ends. Slots look idler than they are."""
@@ -96,4 +96,4 @@ def _watch(process: subprocess.Popen, largest: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    main("benchmarks.sweep", run)
+    main("benchmarks.speed.sweep", run)

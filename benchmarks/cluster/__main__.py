@@ -16,8 +16,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.records.io import read_records
-from benchmarks.chaos import leftovers, results
-from benchmarks.loopback import HEAD, INSIDE, RAY, WORKERS, Machines, enter, lacking, processes, raylet, wait_for
+from benchmarks.chaos.disturbed import leftovers, results
+from benchmarks.cluster.loopback import (
+    HEAD,
+    INSIDE,
+    RAY,
+    WORKERS,
+    Machines,
+    enter,
+    lacking,
+    processes,
+    raylet,
+    wait_for,
+)
 from sweep.signals import descendants
 
 SWEEP = ("vts-smoke", "--seeds", "0", "1", "--no-report", "--checkpoint-every", "1")

@@ -22,9 +22,9 @@ from analysis.findings.verdicts import judge
 from analysis.records.io import compact
 from analysis.records.merge import read_sweeps
 from analysis.records.studies import studies
-from benchmarks import means
+from benchmarks.reference import means
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RECORDS = Path("results/reference")
 SHOWN = Path("docs/results")
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HEAD, WORKERS = "127.0.0.1", ("127.0.0.2", "127.0.0.3")
 PACKAGES = {
     "sshd": "openssh-server",

@@ -17,17 +17,11 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.records.io import read_records
-from benchmarks.disturbed import Chaos, Tally
-from benchmarks.faults import FAULTS, WEIGHTS
+from benchmarks.chaos.disturbed import Chaos, Tally, leftovers, results
+from benchmarks.chaos.faults import FAULTS, WEIGHTS
 
-BESIDE = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started", "commit"]
 A_ROUND = 40
 """Faults in a round at most: then the sweep may end."""
-
-
-def results(out: Path) -> pd.DataFrame:
-    """All of a sweep's records but times and the commit: somebody may commit meanwhile."""
-    return read_records(out).drop(columns=BESIDE)
 
 
 def duplicates(out: Path) -> int:
@@ -39,12 +33,6 @@ def duplicates(out: Path) -> int:
         client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
         found = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
     return abs(len(found) - 1 - len(read_records(out)))
-
-
-def leftovers(out: Path) -> list[str]:
-    """What should not be there at the end: drafts and checkpoints."""
-    drafts = [path for path in out.rglob(".*") if path.is_file() and path.suffix in (".tmp", ".part")]
-    return [str(path.relative_to(out)) for path in (*drafts, *out.glob("checkpoints"))]
 
 
 def one_round(chaos: Chaos, left: int, dice: random.Random, reference: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.means DIR...`: the numbers that pages of reading quote, with t intervals over paired seeds.
+"""`python -m benchmarks.reference.means DIR...`: the numbers that the pages quote, with t intervals over paired seeds.
 
 Means over the grid by loss, then every cell, all in points: above the random encoder, above rho 0, one pairing minus
 another. Several folders are joined.
@@ -92,7 +92,7 @@ def _widths(tables: dict[str, pd.DataFrame], study: Study) -> Iterator[list[str]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the numbers of every study in the folders; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.means", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reference.means", description=__doc__)
     parser.add_argument("folders", nargs="+", metavar="DIR", help="a sweep's folder or summary.parquet")
     try:
         joined = read_sweeps(parser.parse_args(arguments).folders)

@@ -1,7 +1,7 @@
 """All benchmarks in one run: `make bench`."""
 
-from benchmarks import checkpoints, pretrain, probe, scenes, sweep
-from benchmarks.common import Table, main
+from benchmarks.speed import checkpoints, pretrain, probe, scenes, sweep
+from benchmarks.speed.common import Table, main
 
 
 def run() -> list[Table]:

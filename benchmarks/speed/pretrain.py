@@ -7,8 +7,20 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import rivals
-from benchmarks.common import Table, Timing, best_engine, cores, device, in_turn, main, ratio, scenes, time_it, vts
+from benchmarks.speed import rivals
+from benchmarks.speed.common import (
+    Table,
+    Timing,
+    best_engine,
+    cores,
+    device,
+    in_turn,
+    main,
+    ratio,
+    scenes,
+    time_it,
+    vts,
+)
 from datasets.augment.config import MOCO_V2
 from datasets.seeding import stream
 from datasets.vts.textures import TextureBank, load_textures
@@ -234,4 +246,4 @@ def matrix_rate() -> float:
 
 
 if __name__ == "__main__":
-    main("benchmarks.pretrain", run)
+    main("benchmarks.speed.pretrain", run)

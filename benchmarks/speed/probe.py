@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.common import Table, best_engine, device, main, time_it, vts
+from benchmarks.speed.common import Table, best_engine, device, main, time_it, vts
 from datasets.vts.textures import load_textures
 from sweep.presets import preset
 from trainables.cell import OBJECTIVES, Cell
@@ -65,4 +65,4 @@ def keeping() -> Table:
 
 
 if __name__ == "__main__":
-    main("benchmarks.probe", run)
+    main("benchmarks.speed.probe", run)
