@@ -11,7 +11,7 @@ from analysis import tables
 from analysis.errors import RecordsError
 from analysis.records.io import write_curves, write_record
 from analysis.records.predictions import Prediction, write_predictions
-from analysis.records.schema import schema
+from analysis.records.schema import empty_row
 from sweep.config.sweep import Sweep
 from sweep.signals import Stop
 from sweep.storage.object_store import Store, StoreError
@@ -155,7 +155,7 @@ class Recorder(Callback):
             return
         # What a baseline or a failed cell does not have is null.
         row = {
-            **dict.fromkeys(name for name in schema(self._classes).names if name != "schema"),
+            **empty_row(self._classes),
             **row,
             **self._origin,
         }
