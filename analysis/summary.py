@@ -18,7 +18,7 @@ from analysis.records import parquet
 from analysis.records.io import compact
 from analysis.records.merge import read_sweeps, say
 from analysis.records.remote import is_remote
-from analysis.records.schema import class_columns, markdown, schema
+from analysis.records.schema import class_columns, columns_markdown, schema
 from analysis.stats.groups import grouped, render_groups
 from analysis.tables import render
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_intermixed_args(arguments)
     if options.schema:
-        print(markdown())
+        print(columns_markdown())
         return 0
     try:
         text = _summarise(options.dir, options.out, options.by, options.metric)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from analysis import claims, compare, figures, summary
-from analysis.report import page
+from analysis.report import __main__ as report
 from sweep.cli import flags, flags_of
 from sweep.lr_search.config import searched
 from sweep.presets import PRESETS, preset
 
 ROOT = Path(__file__).parents[1]
-ANALYSIS = (claims, compare, figures, page, summary)
+ANALYSIS = (claims, compare, figures, report, summary)
 README = (ROOT / "README.md").read_text()
 
 

@@ -1,6 +1,6 @@
 """The records of a sweep: one row a cell, one Parquet file a row.
 
-A sweep's folder holds `records/dataset=<d>/objective=<o>/<key>.parquet`, `curves/<key>.parquet` and
+A sweep's folder holds `records/dataset=<d>/objective=<o>/<key>.parquet` (names %-encoded), `curves/<key>.parquet` and
 `summary.parquet` (all records in one table). Each is plain Parquet and can be read without this project.
 The columns are in `analysis.records.schema`.
 """
@@ -21,7 +21,17 @@ import pyarrow.compute as pc
 from analysis.errors import RecordsError, in_a_line
 from analysis.records import parquet
 from analysis.records.remote import local
-from analysis.records.schema import COLUMNS, PARTITIONS, SCHEMA, Column, allowed, class_columns, record_table, schema
+from analysis.records.schema import (
+    COLUMNS,
+    PARTITIONS,
+    SCHEMA,
+    Column,
+    class_columns,
+    is_allowed,
+    partition_folder,
+    record_table,
+    schema,
+)
 
 __all__ = [
     "COLUMNS",
@@ -78,7 +88,7 @@ def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: S
     `OSError` when the disk is full or read-only, and then no part of the file is visible.
     """
     table = record_table(row, classes)
-    place = Path(folder, "records", *(f"{name}={row[name]}" for name in PARTITIONS))
+    place = Path(folder, "records", *(partition_folder(name, row[name]) for name in PARTITIONS))
     return parquet.write(place / f"{row['key']}.parquet", _encode_partitions(table))
 
 
@@ -242,7 +252,7 @@ def _check_values(path: Path, table: pa.Table) -> None:
     if empty:
         raise RecordsError(f"{path} is not a record, it has null in {', '.join(empty)}: move it elsewhere")
     for name in ("status", "pairing", *PARTITIONS):
-        strange = sorted(v for v in pc.unique(table[name]).to_pylist() if not allowed(name, v))
+        strange = sorted(v for v in pc.unique(table[name]).to_pylist() if not is_allowed(name, v))
         if strange:
             values = in_a_line(", ".join(map(repr, strange[:3])), most=120)
             raise RecordsError(

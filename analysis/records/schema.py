@@ -1,10 +1,13 @@
-"""What a record holds: its columns, their types and units, and which of them must be there."""
+"""What a record holds. `Record` is the one place that spells its columns: all else is derived from it."""
 
 import operator
 import re
+import types
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +18,96 @@ from analysis.errors import RecordsError
 SCHEMA = 1
 
 Required = Literal["always", "done", "failed", "never"]
+"""In which records a column must not be null."""
+
+CLASS_PREFIX = "test_f1_"
+"""A class's column is this and the name of the class."""
 
 
-@dataclass(frozen=True)
+def _column(unit: str, meaning: str, *, required: Required = "never", default: Any = MISSING) -> Any:
+    """A field of `Record`: a column with a unit (empty where there is none) and a meaning."""
+    metadata = {"unit": unit, "meaning": meaning, "required": required}
+    if default is MISSING and required != "always":
+        default = None
+    return field(metadata=metadata, default=default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is known of one cell: a field is a column, in this order, and `test_f1_classes` a column a class.
+
+    A field that may be None is a nullable column. Make a row of it with `to_row`.
+    """
+
+    key: str = _column("16 hex digits", "names the cell: hash of its coordinates and recipe", required="always")
+    status: Literal["done", "failed"] = _column(
+        "done, failed", "whether the cell reached its test score", required="always"
+    )
+    dataset: str = _column("name", "data set, such as vts, xbd, cifar10", required="always")
+    objective: str = _column("name", "loss (moco, ...) or baseline (random, imagenet, supervised)", required="always")
+    rho: float = _column("0-1", "noisy-pairs rate: share of positive pairs that are noisy", required="always")
+    nu: float = _column(
+        "0-1", "noisy share of a noisy image; 0 for rho 0 and real pairs, 1 for false positives", required="always"
+    )
+    pairing: str = _column(
+        "name", "noisy, exposure, irrelevant, false_positive; none where rho is 0", required="always"
+    )
+    seed: int = _column("", "replicate: every random stream derives from it", required="always")
+    test_f1_macro: float | None = _column("0-1", "test F1, mean over all classes", required="done")
+    test_f1_classes: Mapping[str, float | None] = field(
+        default_factory=dict, metadata={"unit": "0-1", "meaning": "test F1 of a class, a column each"}
+    )
+    test_miou: float | None = _column("0-1", "test intersection over union, mean over all classes", required="done")
+    test_accuracy: float | None = _column(
+        "0-1", "share of test pixels (or images) classified correctly", required="done"
+    )
+    test_xview2: float | None = _column(
+        "0-1", "xView2 score, for xBD: .3 localisation F1 + .7 harmonic mean of damage F1s"
+    )
+    val_f1_macro: float | None = _column("0-1", "macro F1 on the validation images")
+    pretrain_loss: float | None = _column("nats", "last training loss")
+    pretrain_val_loss: float | None = _column("nats", "best noise-free validation loss: the weights kept")
+    pretrain_plateau: float | None = _column("nats", "the loss when all features are equal: nothing learnt")
+    pretrain_best_step: int | None = _column("steps", "optimiser step of pretrain_val_loss")
+    pretrain_steps: int | None = _column("steps", "optimiser steps of pretraining")
+    noisy_pairs: float | None = _column("0-1", "realised share of the pairs shown that were noisy")
+    noise_pixels: float | None = _column("0-1", "realised pixel share of noise in a noisy image")
+    recipe: str = _column("fingerprint", "everything held fixed over the grid", required="always")
+    data: str | None = _column("fingerprint", "the data as they were read")
+    source: str | None = _column("", "what the data were made from, such as folder textures (wool, ...)")
+    task: str | None = _column("segmentation, classification", "what the probe learns; scores count pixels, or images")
+    weights: str | None = _column("file, fingerprint", "the weights of the baseline imagenet")
+    commit: str | None = _column("git hash", "source code that ran")
+    version: str = _column("", "version of noisy-pairs", required="always")
+    versions: str | None = _column("JSON", "versions of the libraries: name -> version")
+    device: str | None = _column("name", "processor or accelerator")
+    precision: str | None = _column("name", "arithmetic of the encoder, such as fp32, bf16")
+    layout: str | None = _column("name", "order of the encoder's features in memory, such as channels_last")
+    compile: str | None = _column("name", "torch.compile's mode for the encoder; no where it was not compiled")
+    threads: int | None = _column("threads", "CPU threads the cell could use")
+    seconds: float | None = _column("s", "wall time of the whole cell")
+    pretrain_seconds: float | None = _column("s", "wall time of pretraining")
+    probe_seconds: float | None = _column("s", "wall time of training and testing the probe")
+    images_per_second: float | None = _column("images/s", "source images a second in pretraining, data included")
+    started: str = _column("ISO 8601, UTC", "when the cell began", required="always")
+    error: str | None = _column("", "why it failed; null where done", required="failed")
+    schema: int = _column(
+        "", f"version of these columns, now {SCHEMA}; filled in on writing", required="always", default=SCHEMA
+    )
+
+    def with_values(self, values: Mapping[str, Any]) -> "Record":
+        """A copy that has these values, by the names of their columns: `test_f1_<class>` is the score of a class.
+
+        Raises `RecordsError` for an unknown column.
+        """
+        own = {name: value for name, value in values.items() if name in _NAMES}
+        classes = {name: value for name, value in values.items() if name not in _NAMES}
+        _refuse(f"record {self.key}", "has unknown columns", [n for n in classes if not n.startswith(CLASS_PREFIX)])
+        scores = {name.removeprefix(CLASS_PREFIX): value for name, value in classes.items()}
+        return replace(self, test_f1_classes={**self.test_f1_classes, **scores}, **own)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of a record: name, type, unit, meaning, and in which records it must not be null."""
 
@@ -25,72 +115,49 @@ class Column:
     type: pa.DataType
     unit: str
     meaning: str
-    required: Required = "never"
+    required: Required
 
 
-_text, _real, _whole = pa.string(), pa.float64(), pa.int64()
+_TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+_CLASSES_FIELD = "test_f1_classes"
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    """The type of a column whose field is annotated so: `float | None` is a double, a Literal of strings a string."""
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not types.NoneType)
+    if typing.get_origin(annotation) is Literal:
+        annotation = str
+    return _TYPES[annotation]
+
+
+def _column_of(one: "Field[Any]") -> Column:
+    return Column(name=one.name, type=_arrow_type(one.type), **one.metadata)
+
 
 #: The columns in order; `test_f1_<class>`, one a class, stand behind `test_f1_macro` (see `schema`).
-COLUMNS: tuple[Column, ...] = (
-    Column("key", _text, "16 hex digits", "names the cell: hash of its coordinates and recipe", "always"),
-    Column("status", _text, "done, failed", "whether the cell reached its test score", "always"),
-    Column("dataset", _text, "name", "data set, such as vts, xbd, cifar10", "always"),
-    Column("objective", _text, "name", "loss (moco, ...) or baseline (random, imagenet, supervised)", "always"),
-    Column("rho", _real, "0-1", "noisy-pairs rate: share of positive pairs that are noisy", "always"),
-    Column(
-        "nu",
-        _real,
-        "0-1",
-        "noisy share of a noisy image; 0 for rho 0 and real pairs, 1 for false positives",
-        "always",
-    ),
-    Column("pairing", _text, "name", "noisy, exposure, irrelevant, false_positive; none where rho is 0", "always"),
-    Column("seed", _whole, "", "replicate: every random stream derives from it", "always"),
-    Column("test_f1_macro", _real, "0-1", "test F1, mean over all classes", "done"),
-    Column("test_miou", _real, "0-1", "test intersection over union, mean over all classes", "done"),
-    Column("test_accuracy", _real, "0-1", "share of test pixels (or images) classified correctly", "done"),
-    Column("test_xview2", _real, "0-1", "xView2 score, for xBD: .3 localisation F1 + .7 harmonic mean of damage F1s"),
-    Column("val_f1_macro", _real, "0-1", "macro F1 on the validation images"),
-    Column("pretrain_loss", _real, "nats", "last training loss"),
-    Column("pretrain_val_loss", _real, "nats", "best noise-free validation loss: the weights kept"),
-    Column("pretrain_plateau", _real, "nats", "the loss when all features are equal: nothing learnt"),
-    Column("pretrain_best_step", _whole, "steps", "optimiser step of pretrain_val_loss"),
-    Column("pretrain_steps", _whole, "steps", "optimiser steps of pretraining"),
-    Column("noisy_pairs", _real, "0-1", "realised share of the pairs shown that were noisy"),
-    Column("noise_pixels", _real, "0-1", "realised pixel share of noise in a noisy image"),
-    Column("recipe", _text, "fingerprint", "everything held fixed over the grid", "always"),
-    Column("data", _text, "fingerprint", "the data as they were read"),
-    Column("source", _text, "", "what the data were made from, such as folder textures (wool, ...)"),
-    Column("task", _text, "segmentation, classification", "what the probe learns; scores count pixels, or images"),
-    Column("weights", _text, "file, fingerprint", "the weights of the baseline imagenet"),
-    Column("commit", _text, "git hash", "source code that ran"),
-    Column("version", _text, "", "version of noisy-pairs", "always"),
-    Column("versions", _text, "JSON", "versions of the libraries: name -> version"),
-    Column("device", _text, "name", "processor or accelerator"),
-    Column("precision", _text, "name", "arithmetic of the encoder, such as fp32, bf16"),
-    Column("layout", _text, "name", "order of the encoder's features in memory, such as channels_last"),
-    Column("compile", _text, "name", "torch.compile's mode for the encoder; no where it was not compiled"),
-    Column("threads", _whole, "threads", "CPU threads the cell could use"),
-    Column("seconds", _real, "s", "wall time of the whole cell"),
-    Column("pretrain_seconds", _real, "s", "wall time of pretraining"),
-    Column("probe_seconds", _real, "s", "wall time of training and testing the probe"),
-    Column("images_per_second", _real, "images/s", "source images a second in pretraining, data included"),
-    Column("started", _text, "ISO 8601, UTC", "when the cell began", "always"),
-    Column("error", _text, "", "why it failed; null where done", "failed"),
-    Column("schema", _whole, "", f"version of these columns, now {SCHEMA}; filled in on writing", "always"),
-)
+COLUMNS: tuple[Column, ...] = tuple(_column_of(one) for one in fields(Record) if one.name != _CLASSES_FIELD)
+
+_NAMES = frozenset(column.name for column in COLUMNS)
+
+#: Columns that all cells of one command share, whichever machine ran them: what the driver knows.
+ORIGIN = ("commit", "version", "data", "source", "task")
 
 #: Partition columns: folders of `records/`, and columns of each file.
 PARTITIONS = ("dataset", "objective")
 
 _NULL: dict[Required, str] = {"always": "never", "done": "if failed", "failed": "if done", "never": "may be"}
 
+# Of a folder's name, on all common file systems.
+_LONGEST_NAME = 255
+
 _SPELLING = {
     "key": re.compile(r"[0-9a-f]{16}"),
     "status": re.compile("done|failed"),
-    # They become folder names. A name that begins with a digit would be read back as a number.
+    # A name that begins with a digit would be read back from a folder's name as a number.
     "dataset": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*"),
-    "objective": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*"),
+    # A name, or a class in a module, each with options or without: package.module:Loss(temperature=0.3).
+    "objective": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?(\([ -~]*\))?"),
     "pairing": re.compile("noisy|exposure|irrelevant|false_positive|none"),
 }
 
@@ -103,35 +170,61 @@ def schema(classes: Sequence[str]) -> pa.Schema:
     names = list(classes)
     if len(set(names)) < len(names) or "macro" in names or "" in names:
         raise RecordsError(f"classes {names}: give each a name of its own, and none the name 'macro'")
-    fields = []
+    columns = []
     for column in COLUMNS:
-        fields.append(pa.field(column.name, column.type, nullable=column.required != "always"))
+        columns.append(pa.field(column.name, column.type, nullable=column.required != "always"))
         if column.name == "test_f1_macro":
-            fields += [pa.field(f"test_f1_{name}", pa.float64()) for name in names]
-    return pa.schema(fields)
+            columns += [pa.field(f"{CLASS_PREFIX}{name}", pa.float64()) for name in names]
+    return pa.schema(columns)
+
+
+def empty_row(classes: Sequence[str]) -> dict[str, Any]:
+    """A row of nulls in the order of `schema(classes)`, without `schema`, which is filled in on writing."""
+    return dict.fromkeys(name for name in schema(classes).names if name != "schema")
+
+
+def to_row(record: Record, classes: Sequence[str]) -> dict[str, Any]:
+    """The record as a flat row for `write_record`: the columns of `empty_row(classes)`, in order.
+
+    A class without a score is null. Raises `RecordsError` for a score of a class that is not among `classes`.
+    """
+    unknown = [f"{CLASS_PREFIX}{name}" for name in record.test_f1_classes if name not in classes]
+    _refuse(f"record {record.key}", "has unknown columns", unknown)
+    scores = {f"{CLASS_PREFIX}{name}": value for name, value in record.test_f1_classes.items()}
+    columns = {column.name: getattr(record, column.name) for column in COLUMNS if column.name != "schema"}
+    return {**empty_row(classes), **scores, **columns}
 
 
 def class_columns(names: Sequence[str]) -> list[str]:
     """The classes whose `test_f1_<class>` stands among these column names, in their order."""
-    return [n.removeprefix("test_f1_") for n in names if n.startswith("test_f1_") and n != "test_f1_macro"]
+    return [n.removeprefix(CLASS_PREFIX) for n in names if n.startswith(CLASS_PREFIX) and n != "test_f1_macro"]
 
 
-def allowed(name: str, value: object) -> bool:
+def is_allowed(name: str, value: object) -> bool:
     """Whether a column that is spelt in a fixed way (key, status, dataset, objective, pairing) may hold the value."""
+    if name in PARTITIONS and len(partition_folder(name, value)) > _LONGEST_NAME:
+        return False
     return name not in _SPELLING or _SPELLING[name].fullmatch(str(value)) is not None
 
 
-def markdown() -> str:
+def partition_folder(name: str, value: object) -> str:
+    """The folder of `records/` for a value, as in `dataset=vts`; what a file's name should not hold is %-encoded.
+
+    It is Hive's encoding, which pyarrow, pandas and duckdb decode.
+    """
+    return f"{name}={quote(str(value), safe='')}"
+
+
+def columns_markdown() -> str:
     """The columns as a table in Markdown: column, type, unit, meaning, and which records have a null there."""
     rows = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
-    for column in COLUMNS:
-        rows.append(
-            f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning} | {_NULL[column.required]} |"
-        )
-        if column.name == "test_f1_macro":
-            rows.append(
-                f"| `test_f1_<class>` | {column.type} | {column.unit} | test F1 of a class, a column each | may be |"
-            )
+    for one in fields(Record):
+        if one.name == _CLASSES_FIELD:
+            column = Column(name=f"{CLASS_PREFIX}<class>", type=pa.float64(), required="never", **one.metadata)
+        else:
+            column = _column_of(one)
+        cells = (f"`{column.name}`", column.type, column.unit, column.meaning, _NULL[column.required])
+        rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 
@@ -149,11 +242,11 @@ def record_table(row: Mapping[str, Any], classes: Sequence[str]) -> pa.Table:
     _refuse(where, "has unknown columns", [n for n in row if n not in target.names])
     demands = ("always", row["status"])
     _refuse(where, "has null in", [c.name for c in COLUMNS if c.required in demands and row[c.name] is None])
-    odd = [f"{n}={row[n]!r}" for n in _SPELLING if not allowed(n, row[n])]
+    wrong = [f"{n}={row[n]!r}" for n in _SPELLING if not is_allowed(n, row[n])]
     if row["schema"] != SCHEMA:
-        odd.append(f"schema={row['schema']!r}")
-    _refuse(where, "has values that are not allowed:", odd)
-    return pa.Table.from_arrays([_array(where, field, row[field.name]) for field in target], schema=target)
+        wrong.append(f"schema={row['schema']!r}")
+    _refuse(where, "has values that are not allowed:", wrong)
+    return pa.Table.from_arrays([_array(where, column, row[column.name]) for column in target], schema=target)
 
 
 def _null_for_nan(value: Any) -> Any:
@@ -165,10 +258,10 @@ def _refuse(where: str, what: str, names: Sequence[str]) -> None:
         raise RecordsError(f"{where} {what} {', '.join(names)}")
 
 
-def _array(where: str, field: pa.Field, value: Any) -> pa.Array:
+def _array(where: str, column: pa.Field, value: Any) -> pa.Array:
     try:
-        if value is not None and pa.types.is_integer(field.type):
+        if value is not None and pa.types.is_integer(column.type):
             value = operator.index(value)  # pyarrow would cut 1.5 down to 1
-        return pa.array([value], field.type)
+        return pa.array([value], column.type)
     except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise RecordsError(f"{where}: {field.name}={value!r} is not of type {field.type}") from error
+        raise RecordsError(f"{where}: {column.name}={value!r} is not of type {column.type}") from error

@@ -9,7 +9,7 @@ from typing import Any
 from analysis.errors import RecordsError
 from analysis.records.io import write_curves, write_record
 from analysis.records.predictions import Prediction, write_predictions
-from analysis.records.schema import schema
+from analysis.records.schema import empty_row
 from analysis.text import reason as reason_of
 from datasets.source import Source
 from sweep.config.sweep import Sweep
@@ -168,8 +168,7 @@ class Recorder(CellListener):
         if cell.key in self.recorded:  # its worker was lost after it had reported: Ray ran it again
             return
         # What a baseline or a failed cell does not have is null.
-        nothing = dict.fromkeys(name for name in schema(self._provenance.classes).names if name != "schema")
-        row = {**nothing, **row, **self._provenance.columns}
+        row = {**empty_row(self._provenance.classes), **row, **self._provenance.columns}
         try:
             self._write(cell, row, curves, examples)
         except RecordsError as error:  # the cell's fault and no other's

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.records.io import read_records, write_record
 from analysis.records.merge import read_sweeps
-from analysis.records.schema import markdown
+from analysis.records.schema import columns_markdown
 from analysis.stats.groups import grouped
 from analysis.summary import main
 from analysis.tables import render
@@ -99,7 +99,7 @@ def test_groups_are_printed_and_nothing_is_written(folder, capsys):
 
 def test_the_schema_is_printed(capsys):
     assert main(["--schema"]) == 0
-    assert capsys.readouterr().out == markdown() + "\n"
+    assert capsys.readouterr().out == columns_markdown() + "\n"
 
 
 @pytest.mark.parametrize(

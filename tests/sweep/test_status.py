@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from analysis.records.io import write_record
-from analysis.records.schema import schema
+from analysis.records.schema import empty_row
 from sweep.monitor.progress import Driver, Node, Progress, Running, Used, write
 from sweep.monitor.snapshot import Row, standing, time_left
 from sweep.prepare import claim
@@ -30,7 +30,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def record(folder, cell, seconds=60.0, ended=NOW, **changes):
-    row = dict.fromkeys(name for name in schema(("a",)).names if name != "schema") | asdict(cell)
+    row = empty_row(("a",)) | asdict(cell)
     row |= {"key": cell.key, "status": "done", "version": "0", "task": "segmentation", "seconds": seconds}
     row |= {"started": (ended - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")}
     row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "test_f1_a": 0.5}

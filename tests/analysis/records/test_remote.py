@@ -11,7 +11,7 @@ from analysis.errors import RecordsError
 from analysis.records import remote
 from analysis.records.io import read_curves, read_records, recorded_keys, write_curves, write_record
 from analysis.records.remote import beside, checked, fetch, is_remote, local, place, working_copy
-from analysis.report import page
+from analysis.report import __main__ as report
 from tests.helpers import fake_s3
 
 A, B, C = (16 * letter for letter in "abc")
@@ -118,7 +118,7 @@ def test_every_command_takes_an_address(sweep, tmp_path, monkeypatch, capsys):
     assert claims.main([uri, "--format", "csv"]) == 0
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert page.main([uri, "--format", "md"]) == 0
+    assert report.main([uri, "--format", "md"]) == 0
     assert capsys.readouterr().out.endswith(f"{name}/report.md\n")
     assert figures.main([uri, "--only", "curves", "--formats", "svg"]) == 0
     assert f"{name}/figures: " in capsys.readouterr().out

@@ -3,7 +3,81 @@ import pyarrow as pa
 import pytest
 
 from analysis.errors import RecordsError
-from analysis.records.schema import COLUMNS, class_columns, record_table, schema
+from analysis.records.schema import (
+    COLUMNS,
+    ORIGIN,
+    Record,
+    class_columns,
+    columns_markdown,
+    empty_row,
+    record_table,
+    schema,
+    to_row,
+)
+
+# The columns as they are on disk since schema 1: name, type, and `!` where it cannot be null. What is changed here
+# changes files that people have.
+ON_DISK = """
+    key string!  status string!  dataset string!  objective string!  rho double!  nu double!  pairing string!
+    seed int64!  test_f1_macro double  test_f1_a double  test_f1_b double  test_miou double  test_accuracy double
+    test_xview2 double  val_f1_macro double  pretrain_loss double  pretrain_val_loss double  pretrain_plateau double
+    pretrain_best_step int64  pretrain_steps int64  noisy_pairs double  noise_pixels double  recipe string!
+    data string  source string  task string  weights string  commit string  version string!  versions string
+    device string  precision string  layout string  compile string  threads int64  seconds double
+    pretrain_seconds double  probe_seconds double  images_per_second double  started string!  error string
+    schema int64!
+"""
+
+
+def done(**changes):
+    known = {"key": "0" * 16, "status": "done", "dataset": "vts", "objective": "moco", "rho": 0.0, "nu": 0.0}
+    known |= {"pairing": "none", "seed": 0, "recipe": "00ff", "version": "1", "started": "2026-11-01T12:00:00Z"}
+    scores = {"test_f1_macro": 0.5, "test_miou": 0.4, "test_accuracy": 0.7}
+    return Record(**{**known, **scores, **changes})
+
+
+def test_the_schema_is_what_lies_on_disk():
+    words = ON_DISK.split()
+    columns = list(zip(words[::2], words[1::2], strict=True))
+    assert [(f.name, f"{f.type}{'' if f.nullable else '!'}") for f in schema(["a", "b"])] == columns
+
+
+def test_a_record_becomes_a_row_in_the_order_of_the_schema():
+    record = done(seed=3).with_values({"test_f1_b": 0.25, "pretrain_steps": 10, "commit": "abc"})
+    row = to_row(record, ["a", "b"])
+    assert list(row) == [name for name in schema(["a", "b"]).names if name != "schema"]
+    assert (row["seed"], row["test_f1_a"], row["test_f1_b"], row["pretrain_steps"]) == (3, None, 0.25, 10)
+    (read,) = record_table(row, ["a", "b"]).to_pylist()
+    assert read == {**row, "schema": 1}
+
+
+def test_a_record_refuses_columns_that_do_not_exist():
+    with pytest.raises(RecordsError, match="unknown columns colour, taste"):
+        done().with_values({"colour": "red", "taste": "sweet"})
+    with pytest.raises(RecordsError, match="unknown columns test_f1_c"):
+        to_row(done(test_f1_classes={"c": 1.0}), ["a", "b"])
+    with pytest.raises(TypeError, match="colour"):
+        done(colour="red")
+
+
+def test_a_class_may_have_any_name_but_macro():
+    record = done().with_values({"test_f1_classes": 0.5})
+    assert record_table(to_row(record, ["classes"]), ["classes"])["test_f1_classes"].to_pylist() == [0.5]
+
+
+def test_an_empty_row_has_every_column_and_no_value():
+    assert list(empty_row(["a"])) == [name for name in schema(["a"]).names if name != "schema"]
+    assert set(empty_row(["a"]).values()) == {None}
+
+
+def test_the_table_of_columns_has_a_line_for_each():
+    lines = columns_markdown().splitlines()[2:]
+    names = [line.split("`")[1] for line in lines]
+    assert names == schema(["<class>"]).names
+
+
+def test_what_a_command_shares_are_columns():
+    assert set(ORIGIN) < {column.name for column in COLUMNS}
 
 
 def test_class_scores_stand_behind_the_macro_score():
@@ -73,6 +147,11 @@ def test_nan_is_null(row, classes, nan):
         ("dataset", "../up"),
         ("dataset", "2026"),
         ("objective", "a/b"),
+        ("objective", "module:"),
+        ("objective", "module:My Loss"),
+        ("objective", "module:Loss(lr=1)x"),
+        ("objective", "module:Loss(name=\n)"),
+        ("objective", f"module:Loss(name={'/' * 80})"),
         ("pairing", "both"),
         ("schema", 2),
         ("rho", "much"),
@@ -89,3 +168,10 @@ def test_numpy_numbers_are_taken(row, classes):
     table = record_table(row(rho=np.float32(0.5), seed=np.int32(3), test_miou=np.float64(0.5)), classes)
     assert table.schema.field("rho").type == pa.float64()
     assert table["seed"].to_pylist() == [3]
+
+
+@pytest.mark.parametrize(
+    "name", ["moco", "simclr", "my_package.losses:MyLoss", "my.losses:MyLoss(lr=0.3, kind='a/b')", "simclr(tau=1)"]
+)
+def test_losses_of_other_packages_are_allowed(row, classes, name):
+    assert record_table(row(name), classes)["objective"].to_pylist() == [name]

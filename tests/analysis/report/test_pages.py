@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.records.io import compact, write_curves, write_record
-from analysis.records.schema import markdown
+from analysis.records.schema import columns_markdown
 from analysis.stats.groups import STATISTICS
 from analysis.summary import main
 
@@ -35,7 +35,7 @@ def results(tmp_path, monkeypatch, rows, row, classes):
 
 
 def test_the_readme_has_the_table_of_columns():
-    assert f"\n\n{markdown()}\n\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"\n\n{columns_markdown()}\n\n" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))

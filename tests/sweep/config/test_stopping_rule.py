@@ -8,7 +8,7 @@ import yaml
 
 from analysis.records.coverage import COORDINATES, coverage
 from analysis.records.io import read_records, recorded_keys, write_record
-from analysis.records.schema import schema
+from analysis.records.schema import empty_row
 from analysis.stats.sequential import widened
 from datasets.errors import InputError
 from datasets.vts.config import CLASSES
@@ -34,7 +34,7 @@ def sweep_in(folder, **changes):
 
 
 def write(sweep, cell, score, status="done"):
-    row = dict.fromkeys(name for name in schema(CLASSES).names if name != "schema") | bare_row(cell)
+    row = empty_row(CLASSES) | bare_row(cell)
     row |= {"status": status, "version": "v", "versions": "{}", "data": "d", "source": "s", "task": "segmentation"}
     if status == "done":
         row |= dict.fromkeys(["test_f1_macro", "test_miou", "test_accuracy"], score)

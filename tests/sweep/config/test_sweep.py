@@ -139,12 +139,12 @@ def test_a_folder_whose_sweep_yaml_is_gone_goes_on_as_its_records_were_made(tmp_
     from dataclasses import asdict, replace
 
     from analysis.records.io import write_record
-    from analysis.records.schema import schema
+    from analysis.records.schema import empty_row
     from trainables.engine import PLAIN, Engine
 
     smoke = replace(preset("vts-smoke"), engine=Engine())
     cell, folder = smoke.cells()[0], RunDir(tmp_path)
-    row = dict.fromkeys(name for name in schema(("a",)).names if name != "schema") | asdict(cell)
+    row = empty_row(("a",)) | asdict(cell)
     row |= {"key": cell.key, "status": "failed", "error": "no", "version": "0", "started": "now"}
     row |= {"precision": "bf16", "layout": "contiguous", "compile": "no", "threads": 3}
     write_record(tmp_path, row, ("a",))
