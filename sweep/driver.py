@@ -100,9 +100,9 @@ def _execute(
     if missing:
         check_encoder(sweep.recipe)
         if address is not None:
-            from sweep.cluster.join import reached
+            from sweep.cluster.join import resolve_address
 
-            address = reached(address)
+            address = resolve_address(address)
     imagenet = weights(sweep, cells if missing and sweep.until else missing)
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
     files = [path.resolve() for path in (*source.files, *([imagenet.path] if imagenet else ()))]
@@ -112,11 +112,11 @@ def _execute(
         logs.to_file(folder.log)
         if missing:
             from sweep.autotune.choose import settle
-            from sweep.cluster.session import started
+            from sweep.cluster.session import ray_session
             from sweep.tune.progress_writer import Chronicle, machines
             from sweep.tune.runner import room
 
-            stack.enter_context(started(sweep.engine, address))
+            stack.enter_context(ray_session(sweep.engine, address))
             there = machine_for(sweep, address, files)
             states = {cell.key: recorded.get(cell.key) for cell in cells}
             chronicle = stack.enter_context(Chronicle(folder.progress, states, machines, sent=folder.send_soon))

@@ -87,11 +87,11 @@ def machine_for(sweep: Sweep, address: str | None, files: Sequence[Path]) -> Mac
     Raises:
         InputError: the cluster's machines cannot run the cells.
     """
-    from sweep.cluster.session import machine
+    from sweep.cluster.session import first_machine
 
-    there = machine(sweep.engine.threads, address)
+    there = first_machine(sweep.engine.threads, address)
     if address is not None:
-        from sweep.cluster.join import check_machines
+        from sweep.cluster.preflight import check_machines
 
         for line in check_machines(sweep.remote or sweep.root.resolve(), files):
             print(line)

@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 
 from datasets.source import Source
 from sweep.cluster.machine import Machine
-from sweep.cluster.nodes import Node, nodes
+from sweep.cluster.nodes import list_machines
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
 from sweep.prepare import Weights
@@ -58,21 +58,21 @@ def room(sweep: Sweep, machine: Machine) -> Room:
         sweep: what is run.
         machine: the one that cells go to first.
     """
-    threads, there = sweep.engine.threads, [node for node in nodes() if node.runs_cells]
+    threads, there = sweep.engine.threads, [one for one in list_machines() if one.runs_cells]
     # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
     memory = min(sweep.cell_memory * 1e9, machine.memory)
     share = {"cpu": float(threads), "gpu": sweep.gpu_share if machine.gpus else 0.0, "memory": memory}
-    fitting = sum(_fitting(node, share) for node in there)
+    fitting = sum(_fitting(one, share) for one in there)
     return Room(
         share=share,
-        slots=sweep.workers or max(1, sum(node.cores // threads for node in there)),
+        slots=sweep.workers or max(1, sum(one.cores // threads for one in there)),
         at_once=max(1, min(sweep.workers or fitting, fitting)),
         a_machine=max(1, min(sweep.workers or fitting, _fitting(machine, share))),
-        gpus=sum(node.gpus for node in there),
+        gpus=sum(one.gpus for one in there),
     )
 
 
-def _fitting(machine: Machine | Node, share: Mapping[str, float]) -> int:
+def _fitting(machine: Machine, share: Mapping[str, float]) -> int:
     """Cells that fit on one machine at the same time."""
     has = {"cpu": machine.cores, "gpu": machine.gpus, "memory": machine.memory}
     # A tenth of a GPU fits ten times, whatever floats say.

@@ -69,8 +69,8 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(tmp_path
     terminal, stop = Terminal(len(cells), 0), Stop(tmp_path / "stop")
     recorder = Recorder(sweep, CLASSES, origin, Silent(), terminal, stop)
     states = dict.fromkeys([cell.key for cell in cells])
-    with session.started(PLAIN), Chronicle(tmp_path / "progress.json", states, machines) as chronicle:
-        there, watch = session.machine(1), Watch(60, terminal)
+    with session.ray_session(PLAIN), Chronicle(tmp_path / "progress.json", states, machines) as chronicle:
+        there, watch = session.first_machine(1), Watch(60, terminal)
         runner.launch(
             sweep, cells, str(tries), None, there, recorder, watch, chronicle, stop, tmp_path / "logs", grows=False
         )
