@@ -65,9 +65,9 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
         sweep = _resumed(sweep, run_dir, recorded)
         missing = missing_cells(sweep, recorded)
         if missing and address is not None:
-            from sweep.cluster.join import reached
+            from sweep.cluster.join import resolve_address
 
-            address = reached(address)
+            address = resolve_address(address)
         inputs = load_inputs(sweep, missing)
         claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)
@@ -128,7 +128,7 @@ def _run_missing(
         How the cells ended, and those that are not done.
     """
     from sweep.autotune.choose import settle  # here: Ray takes a second to import
-    from sweep.cluster.session import started
+    from sweep.cluster.session import ray_session
     from sweep.tune.progress_writer import ProgressWriter, machines
     from sweep.tune.resources import resources_for
     from sweep.tune.runner import TuneRunner
@@ -136,7 +136,7 @@ def _run_missing(
 
     retrospect, stop = Hindsight(run_dir.root, began), StopRequest(run_dir)
     planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}
-    with started(sweep.engine, address):
+    with ray_session(sweep.engine, address):
         machine = machine_for(sweep, address, inputs.files)
         with ProgressWriter(run_dir, planned, machines) as progress:
             if progress.warning:

@@ -237,11 +237,11 @@ def machine_for(sweep: Sweep, address: str | None, files: Sequence[Path]) -> Mac
     Raises:
         InputError: the cluster's machines cannot run the cells.
     """
-    from sweep.cluster.session import machine  # here: Ray takes a second to import
+    from sweep.cluster.session import first_machine  # here: Ray takes a second to import
 
-    first = machine(sweep.engine.threads, address)
+    first = first_machine(sweep.engine.threads, address)
     if address is not None:
-        from sweep.cluster.join import check_machines
+        from sweep.cluster.preflight import check_machines
 
         for line in check_machines(sweep.run_dir.place, files):
             print(line)

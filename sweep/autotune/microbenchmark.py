@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from math import floor
 from statistics import median
 from typing import Any
@@ -61,10 +62,11 @@ class Task:
 
     @property
     def key(self) -> str:
-        """16 hex digits. How long training goes on is left out, and what memory happens to be free."""
+        """16 hex digits of all that the answer depends on. Not the length of training, nor the memory that is free."""
         pretrain = replace(self.recipe.pretrain, steps=1000, warmup=0, evaluations=1)
-        recipe, machine = replace(self.recipe, pretrain=pretrain), replace(self.machine, memory=0, node="")
-        return digest(asdict(replace(self, recipe=recipe, machine=machine)))
+        machine = {"hardware": self.machine.hardware, "cores": self.machine.cores, "gpus": self.machine.gpus}
+        task = asdict(replace(self, recipe=replace(self.recipe, pretrain=pretrain)))
+        return digest(task | {"machine": machine, "torch": version("torch")})
 
     @property
     def batch(self) -> int:
@@ -83,7 +85,7 @@ def processes(task: Task, count: int) -> Iterator[Ask]:
     # No cores are asked of Ray, so that no count is too large for a machine; threads are set by hand.
     gpu = floor(1e4 / count) / 1e4 if task.machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=gpu)(_Trainer)
-    there = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(task.machine.node, soft=False))
+    there = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(task.machine.id, soft=False))
     running = [there.remote(task) for _ in range(count)]
 
     def together(answers: Sequence[Any]) -> tuple[list[Any], str]:

@@ -1,4 +1,4 @@
-"""What a machine says of itself, for `python -m sweep.doctor`: asked on each node, in a process of Ray's or in ours."""
+"""Functions that run on a machine, in one of Ray's processes or in ours, and report what it is and can do."""
 
 import json
 import os
@@ -9,61 +9,68 @@ import sys
 import tempfile
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from datasets.files import cache_folder
-from sweep.provenance import commit, processor, project_version
+from sweep.provenance import LIBRARIES, commit, processor, project_version
 
-LIBRARIES = ("ray", "torch", "torchvision", "timm", "numpy")
-"""What must not differ between machines."""
-_GPUS = """
+_LIST_GPUS = """
 import json, torch
-found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-print(json.dumps([[one.name, one.total_memory] for one in found]))
+gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+print(json.dumps([[gpu.name, gpu.total_memory] for gpu in gpus]))
 """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a machine says of itself."""
+class ProbeRequest:
+    """What a machine is asked beyond what it always reports."""
+
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Purpose -> folder whose disk's free space is wanted; the folder need not exist."""
+    paths: tuple[str, ...] = ()
+    """Files and folders that it must be able to read."""
+    gpus: bool = False
+    """Whether torch is to list the GPUs, which takes seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """What a machine reports of itself."""
 
     python: str
     project: str
+    """Our version."""
     commit: str
     libraries: dict[str, str]
-    """Name -> version, `absent` where it is not installed."""
+    """Name -> version of what results depend on, `absent` where it is not installed."""
     datasets: str
     """Folder of the package `datasets` that is imported there."""
     ours: str
-    """Folder of ours."""
+    """Folder of our package `datasets`."""
     processor: str
     cores: int
     memory: int
     """Bytes, all of it."""
     gpus: tuple[tuple[str, int], ...]
-    """Name and bytes of each GPU that torch can use."""
+    """Name and bytes of each GPU that torch can use; empty if not asked for."""
     gpu_fault: str
-    """Why torch cannot tell, if so."""
+    """Why torch cannot list them, if so."""
     disks: dict[str, tuple[str, int]]
-    """What it is for -> folder, free bytes where it lies."""
-    lacking: tuple[str, ...]
-    """The data that cannot be seen there."""
+    """Purpose -> folder, free bytes on its disk."""
+    unreadable: tuple[str, ...]
+    """Those of the requested paths that it cannot read."""
 
 
-def look(folders: dict[str, str], data: tuple[str, ...]) -> Facts:
-    """Look at this machine.
-
-    Args:
-        folders: what for -> folder, whose disk's free space is wanted; it need not exist.
-        data: files and folders that must be there.
-    """
+def probe(request: ProbeRequest) -> ProbeResult:
+    """Report what this machine is."""
     import datasets
 
-    gpus, fault = _gpus()
-    places = folders | {"temporary files": tempfile.gettempdir(), "the cache": str(cache_folder())}
-    return Facts(
+    gpus, gpu_fault = _list_gpus() if request.gpus else ((), "")
+    folders = {**request.folders, "temporary files": tempfile.gettempdir(), "the cache": str(cache_folder())}
+    return ProbeResult(
         python=platform.python_version(),
         project=project_version(),
         commit=commit(),
@@ -74,9 +81,9 @@ def look(folders: dict[str, str], data: tuple[str, ...]) -> Facts:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         gpus=gpus,
-        gpu_fault=fault,
-        disks={name: (place, shutil.disk_usage(_existing(Path(place))).free) for name, place in places.items()},
-        lacking=tuple(place for place in data if not os.access(place, os.R_OK)),
+        gpu_fault=gpu_fault,
+        disks={name: (folder, shutil.disk_usage(_nearest(folder)).free) for name, folder in folders.items()},
+        unreadable=tuple(path for path in request.paths if not os.access(path, os.R_OK)),
     )
 
 
@@ -85,13 +92,13 @@ def clock() -> float:
     return time.time()
 
 
-def touch(folder: str, token: str) -> tuple[str, str]:
-    """Put a small file into a folder, or into what there is of the way to it, so that nothing has to be made.
+def write_test_file(folder: str, token: str) -> tuple[str, str]:
+    """Write a small file into a folder, or into the nearest parent that exists.
 
     Returns:
         The file, and why it could not be written, or nothing.
     """
-    file = _existing(Path(folder)) / f".doctor-{token}-{uuid.uuid4().hex[:8]}"
+    file = _nearest(folder) / f".doctor-{token}-{uuid.uuid4().hex[:8]}"
     try:
         file.write_text(token)
     except OSError as error:
@@ -99,29 +106,29 @@ def touch(folder: str, token: str) -> tuple[str, str]:
     return str(file), ""
 
 
-def unseen(files: list[str]) -> list[str]:
-    """Those of the files that are not there, as seen from here."""
+def missing_files(files: list[str]) -> list[str]:
+    """Those of the files that do not exist, as seen from here."""
     return [file for file in files if not os.path.exists(file)]
 
 
-def sweep_up(folder: str, token: str) -> None:
-    """Take the files away again that `touch` has put there."""
-    for file in _existing(Path(folder)).glob(f".doctor-{token}-*"):
+def remove_test_files(folder: str, token: str) -> None:
+    """Remove the files that `write_test_file` has written."""
+    for file in _nearest(folder).glob(f".doctor-{token}-*"):
         file.unlink(missing_ok=True)
 
 
-def touch_remotely(uri: str, name: str) -> str:
-    """Put an object below a URI, read it, and take it away again; returns why that is not possible, or nothing."""
+def try_object_store(uri: str, name: str) -> str:
+    """Write an object below a URI, read it, and delete it; returns why that is not possible, or nothing."""
     from analysis.records.remote import opened
 
     try:
         store, root = opened(uri)
-        place = f"{root}/{name}"
-        with store.open_output_stream(place) as stream:
+        path = f"{root}/{name}"
+        with store.open_output_stream(path) as stream:
             stream.write(name.encode())
-        with store.open_input_stream(place) as stream:
+        with store.open_input_stream(path) as stream:
             same = stream.read() == name.encode()
-        store.delete_file(place)
+        store.delete_file(path)
     except (ValueError, OSError) as error:  # RecordsError is a ValueError
         return " ".join(str(error).split())[:200] or type(error).__name__
     return "" if same else "what is read is not what was written"
@@ -134,17 +141,20 @@ def _version(name: str) -> str:
         return "absent"
 
 
-def _existing(place: Path) -> Path:
-    return next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
+def _nearest(folder: str) -> Path:
+    """The folder, or its nearest parent that exists."""
+    path = Path(folder).absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
 
 
-def _gpus() -> tuple[tuple[tuple[str, int], ...], str]:
-    """In a process of its own, so that the GPU's memory is given back. Ray hides GPUs from tasks that ask for none."""
+def _list_gpus() -> tuple[tuple[tuple[str, int], ...], str]:
+    """Ask torch in a process of its own, which gives the GPU's memory back. Ray hides GPUs from tasks that ask for
+    none."""
     hidden = ("CUDA_VISIBLE_DEVICES",) if not os.environ.get("CUDA_VISIBLE_DEVICES") else ()
-    clean = {name: value for name, value in os.environ.items() if name not in hidden}
-    command = [sys.executable, "-c", _GPUS]
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    command = [sys.executable, "-c", _LIST_GPUS]
     try:
-        done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
         return tuple((str(name), int(size)) for name, size in json.loads(done.stdout.splitlines()[-1])), ""
     except subprocess.CalledProcessError as error:
         return (), (error.stderr.strip().splitlines() or ["torch ended without a word"])[-1][:200]

@@ -1,11 +1,11 @@
-"""Ray on this machine, or on a cluster that runs already: entered, looked at, and left."""
+"""Start Ray on this machine or join a running cluster, and find the machine that cells go to first."""
 
 import logging
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
 # Ray reads these when it is imported.
@@ -20,9 +20,9 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 import ray
 
-from sweep.cluster.join import join
-from sweep.cluster.machine import Machine
-from sweep.cluster.nodes import Node, Unanswered, nodes, on_each_node
+from sweep.cluster.join import join_cluster
+from sweep.cluster.machine import Machine, NoAnswer
+from sweep.cluster.nodes import call_on_each, list_machines
 from sweep.logs import redirect
 from sweep.provenance import processor
 from sweep.signals import Terminated
@@ -30,8 +30,8 @@ from trainables.engine import Engine
 
 
 @contextmanager
-def started(engine: Engine, address: str | None = None) -> Iterator[None]:
-    """Ray runs inside, with processes that can run cells by `engine`.
+def ray_session(engine: Engine, address: str | None = None) -> Iterator[None]:
+    """Run Ray inside this context, with processes that can run cells by `engine`.
 
     Args:
         engine: how cells are executed.
@@ -45,8 +45,8 @@ def started(engine: Engine, address: str | None = None) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
-            os.environ.update(environment(engine))  # inherited by Ray's processes
-            # Said outright: without an address Ray would join whatever cluster happens to run here.
+            os.environ.update(worker_environment(engine))  # inherited by Ray's processes
+            # Without an address Ray would join whatever cluster happens to run here.
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -55,22 +55,22 @@ def started(engine: Engine, address: str | None = None) -> Iterator[None]:
                 configure_logging=False,
             )
         else:
-            join(address, _variables(engine))
-        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there, which leaves without a word
+            join_cluster(address, _portable_variables(engine))
+        signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
         yield
-    except SystemExit as error:  # Ray's handler, while it was there
+    except SystemExit as error:  # by Ray's handler, while it was installed
         raise Terminated from error
     finally:
         ray.shutdown()
 
 
-def environment(engine: Engine) -> dict[str, str]:
-    """Variables a worker on this machine must start with."""
-    return {"PYTHONPATH": os.pathsep.join(_import_roots()), **_variables(engine)}
+def worker_environment(engine: Engine) -> dict[str, str]:
+    """Environment variables that a worker on this machine must start with."""
+    return {"PYTHONPATH": os.pathsep.join(_import_roots()), **_portable_variables(engine)}
 
 
-def _variables(engine: Engine) -> dict[str, str]:
-    """Those of them that hold on any machine."""
+def _portable_variables(engine: Engine) -> dict[str, str]:
+    """Those variables that are right on any machine."""
     # Tune runs each cell in a thread of its own, and glibc keeps what a thread has freed for that thread: else a worker
     # grows with every cell.
     variables = {"MALLOC_ARENA_MAX": "1"}
@@ -80,59 +80,59 @@ def _variables(engine: Engine) -> dict[str, str]:
 
 
 def _import_roots() -> list[str]:
-    """Where our packages lie, first of all places: Hugging Face's `datasets` must not come before ours."""
+    """Folders to import from, ours first: Hugging Face's `datasets` must not come before ours."""
     root = str(Path(__file__).resolve().parents[2])
     return [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
 
 
-def machine(threads: int, address: str | None = None) -> Machine:
-    """The machine that cells run on, as Ray sees it: told without torch, whose import takes seconds.
+def first_machine(threads: int, address: str | None = None) -> Machine:
+    """Find the machine that cells go to first: the one with the most GPUs, then the most cores.
 
-    Where there are several, the one with the most GPUs, then the most cores: cells go there first. Where none of a
-    cluster's runs cells yet, one is asked for and waited for; that is said.
+    It is described without torch, whose import takes seconds. Where no machine of a cluster runs cells yet, one is
+    requested and waited for, with a printed message.
 
     Args:
-        threads: cores that a cell asks for; 0: not known yet.
-        address: as of `started`.
+        threads: cores that a cell needs; 0: not known yet.
+        address: as of `ray_session`.
+
+    Returns:
+        The machine with its processor's name.
     """
-    here = _best() if address is None else (_best() or _awaited(max(1, threads)))
-    if here is None:
-        raise RuntimeError("Ray was started here and has no node")
-    return Machine(
-        processor=here.accelerator or (processor() if address is None else _processor(here)),
-        cores=here.cores,
-        gpus=here.gpus,
-        memory=here.memory,
-        torch=version("torch"),
-        node=here.id,
-    )
+    machine = _largest_machine()
+    if machine is None:
+        if address is None:
+            raise RuntimeError("Ray was started here and has no node")
+        machine = _wait_for_machine(max(1, threads))
+    if machine.accelerator:
+        return machine
+    return replace(machine, processor=processor() if address is None else _ask_processor(machine))
 
 
-def _best() -> Node | None:
+def _largest_machine() -> Machine | None:
     """The machine that cells go to first; None where none runs cells."""
-    running = [node for node in nodes() if node.runs_cells]
-    return max(running, key=lambda node: (node.gpus, node.cores), default=None)
+    machines = [machine for machine in list_machines() if machine.runs_cells]
+    return max(machines, key=lambda machine: (machine.gpus, machine.cores), default=None)
 
 
-def _awaited(cores: int) -> Node:
-    """A machine that runs cells, as soon as there is one: a task that waits is what Ray's autoscaler starts one for."""
+def _wait_for_machine(cores: int) -> Machine:
+    """Wait for a machine that runs cells. Ray's autoscaler starts one because a task of ours waits for it."""
     print(
         f"waiting for a machine: none of the cluster has cores for cells yet, {cores} at least; "
         "the autoscaler starts one if there is one to be had (Ctrl-C ends this)",
         flush=True,
     )
-    asked = ray.remote(num_cpus=cores)(_nothing).remote()
+    task = ray.remote(num_cpus=cores)(_do_nothing).remote()
     while True:
-        ray.wait([asked], timeout=5)  # with a limit, so that Ctrl-C is seen
-        if (found := _best()) and found.cores >= cores:
-            ray.cancel(asked)
-            return found
+        ray.wait([task], timeout=5)  # with a limit, so that Ctrl-C is seen
+        if (machine := _largest_machine()) and machine.cores >= cores:
+            ray.cancel(task)
+            return machine
 
 
-def _nothing() -> None:
-    """What a machine is asked for with."""
+def _do_nothing() -> None:
+    """The task that waits for a machine."""
 
 
-def _processor(node: Node) -> str:
-    (name,) = on_each_node(processor, among=[node]).values()
-    return node.name if isinstance(name, Unanswered) else str(name)
+def _ask_processor(machine: Machine) -> str:
+    (name,) = call_on_each(processor, among=[machine]).values()
+    return machine.name if isinstance(name, NoAnswer) else str(name)

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,129 +19,112 @@ from analysis.errors import RecordsError
 from analysis.records.remote import checked, is_remote
 from analysis.text import printable
 from datasets.errors import InputError
-from sweep.cluster import probe
-from sweep.doctor import checks
-from sweep.doctor.checks import Finding
+from sweep.cluster import checks, probe
+from sweep.cluster.checks import Finding
+from sweep.cluster.machine import Machine, split_answers
+from sweep.doctor import services
 
 HERE = "this machine"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machines:
-    """Whom to ask."""
+class Targets:
+    """The machines that are examined."""
 
-    each: Callable[..., Mapping[str, Any]]
-    """Calls a function on all machines: `each(function, *arguments)` -> machine -> result."""
-    gpus: Mapping[str, int] = field(default_factory=dict)
-    """Machine -> GPUs, as Ray counts them."""
-    others: bool = False
-    """Whether there are others than this one."""
+    call: Callable[..., Mapping[str, Any]]
+    """Calls a function on all of them: `call(function, *arguments)` -> machine -> result."""
+    cluster: tuple[Machine, ...] = ()
+    """Those of the cluster; empty where only this machine is examined."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is to be used by the sweep."""
+def examine(targets: Targets, out: str | None, data: tuple[str, ...] = ()) -> Iterator[Finding]:
+    """Run all checks, one after the other.
 
-    out: str | None = None
-    data: tuple[str, ...] = ()
-
-    @property
-    def remote(self) -> bool:
-        """Whether `out` is a URI."""
-        return self.out is not None and "://" in self.out
-
-
-def examine(machines: Machines, asked: Asked) -> Iterator[Finding]:
-    """All checks, one after the other."""
-    folders = {"--out": asked.out} if asked.out and not asked.remote else {}
-    facts, silent = _answers(machines.each(probe.look, folders, asked.data))
-    yield from silent
-    if facts:
-        for check in (checks.python, checks.code, checks.libraries, checks.packages, checks.sizes, checks.disks):
-            yield from check(facts)
-        yield from checks.gpus(facts, machines.gpus)
-        yield from checks.data(facts, asked.data)
-    if asked.out:
-        yield from _stored(machines, asked.out) if asked.remote else _shared(machines, asked.out)
-    if machines.others:
-        yield from _clocks(machines)
-    yield from checks.mlflow(checks.tracking_uri())
-    yield from checks.ports(checks.listeners())
-
-
-def _answers(told: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
-    """What was answered, and a finding for each machine that did not."""
-    silent = {name: answer.reason for name, answer in told.items() if type(answer).__name__ == "Unanswered"}
-    found = [
-        Finding(
-            "FAIL", "machine", f"{name} cannot be asked ({why}): look at its Ray log, or take it out of the cluster"
+    Args:
+        targets: the machines.
+        out: the sweep's --out, a whole path or a URI.
+        data: files and folders that the sweep reads.
+    """
+    remote = out is not None and is_remote(out)
+    request = probe.ProbeRequest(folders={"--out": out} if out and not remote else {}, paths=data, gpus=True)
+    reports, silent = split_answers(targets.call(probe.probe, request))
+    for name, reason in silent.items():
+        yield Finding(
+            "FAIL", "machine", f"{name} cannot be asked ({reason}): look at its Ray log, or take it out of the cluster"
         )
-        for name, why in silent.items()
-    ]
-    return {name: answer for name, answer in told.items() if name not in silent}, found
+    if reports:
+        for check in checks.CHECKS:
+            yield from check(reports)
+        yield from checks.check_gpus(reports, {machine.name: machine.gpus for machine in targets.cluster})
+        yield from checks.check_data(reports, data)
+    if out:
+        yield from _examine_store(targets, out) if remote else _examine_folder(targets, out)
+    if targets.cluster:
+        yield from _examine_clocks(targets)
+    yield from services.check_mlflow(services.tracking_uri())
+    yield from services.check_ports(services.listening_ports())
 
 
-def _shared(machines: Machines, out: str) -> Iterator[Finding]:
+def _examine_folder(targets: Targets, out: str) -> Iterator[Finding]:
+    """Each machine writes a file into the folder, then each looks for the files of the others."""
     token = uuid.uuid4().hex[:8]
     try:
-        told, _ = _answers(machines.each(probe.touch, out, token))
-        files = {file: name for name, (file, fault) in told.items() if not fault}
-        seen: dict[str, list[str]] = {}
-        if machines.others:
-            lacking, _ = _answers(machines.each(probe.unseen, list(files)))
-            seen = {name: [files[file] for file in absent] for name, absent in lacking.items()}
-        yield from checks.shared(out, {name: fault for name, (_, fault) in told.items()}, seen)
+        written, _ = split_answers(targets.call(probe.write_test_file, out, token))
+        writers = {file: name for name, (file, fault) in written.items() if not fault}
+        unseen: dict[str, list[str]] = {}
+        if targets.cluster:
+            missing, _ = split_answers(targets.call(probe.missing_files, list(writers)))
+            unseen = {name: [writers[file] for file in files] for name, files in missing.items()}
+        yield from checks.check_out(out, {name: fault for name, (_, fault) in written.items()}, unseen)
     finally:
-        machines.each(probe.sweep_up, out, token)
+        targets.call(probe.remove_test_files, out, token)
 
 
-def _stored(machines: Machines, out: str) -> Iterator[Finding]:
-    name = f".doctor-{uuid.uuid4().hex[:8]}"
-    faults, _ = _answers(machines.each(probe.touch_remotely, out, name))
-    yield from checks.shared(out, faults, {})
+def _examine_store(targets: Targets, out: str) -> Iterator[Finding]:
+    faults, _ = split_answers(targets.call(probe.try_object_store, out, f".doctor-{uuid.uuid4().hex[:8]}"))
+    yield from checks.check_out(out, faults, {})
 
 
-def _clocks(machines: Machines) -> Iterator[Finding]:
-    machines.each(probe.clock)  # so that processes have started when it counts
+def _examine_clocks(targets: Targets) -> Iterator[Finding]:
+    targets.call(probe.clock)  # starts the processes, whose start is then not timed
     before = time.time()
-    told, _ = _answers(machines.each(probe.clock))
+    times, _ = split_answers(targets.call(probe.clock))
     after = time.time()
     middle = (before + after) / 2
-    yield from checks.clocks({name: there - middle for name, there in told.items()}, (after - before) / 2)
+    yield from checks.check_clocks({name: moment - middle for name, moment in times.items()}, (after - before) / 2)
 
 
 @contextmanager
-def reached(address: str | None) -> Iterator[Machines]:
-    """This machine, or those of a cluster.
+def connected(address: str | None) -> Iterator[Targets]:
+    """This machine, or this and those of a cluster, which is joined inside.
 
     Raises:
         InputError: there is no such cluster, or it is of another Ray or Python.
     """
     if address is None:
-        yield Machines(each=lambda function, *arguments: {HERE: function(*arguments)})
+        yield Targets(call=lambda function, *arguments: {HERE: function(*arguments)})
         return
-    from sweep.cluster import join
-    from sweep.cluster.nodes import nodes, on_each_node
-    from sweep.cluster.session import started
+    from sweep.cluster.join import resolve_address
+    from sweep.cluster.nodes import call_on_each, list_machines
+    from sweep.cluster.session import ray_session
     from trainables.engine import Engine
 
-    with started(Engine(), join.reached(address)):
-        yield Machines(
-            each=lambda function, *arguments: {HERE: function(*arguments), **on_each_node(function, *arguments)},
-            gpus={node.name: node.gpus for node in nodes()},
-            others=True,
+    with ray_session(Engine(), resolve_address(address)):
+        yield Targets(
+            call=lambda function, *arguments: {HERE: function(*arguments), **call_on_each(function, *arguments)},
+            cluster=list_machines(),
         )
 
 
-def _out(given: str | None) -> str | None:
-    """The folder's whole path, or the address.
+def _absolute(out: str | None) -> str | None:
+    """The folder's whole path, or the URI.
 
     Raises:
-        RecordsError: that is no address.
+        RecordsError: that is no URI of a store that we know.
     """
-    if given is None:
+    if out is None:
         return None
-    return checked(given) if is_remote(given) else str(Path(given).resolve())
+    return checked(out) if is_remote(out) else str(Path(out).resolve())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,12 +135,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", metavar="ADDRESS", help="a running Ray: auto, or HOST:PORT")
     parser.add_argument("--out", metavar="DIR", help="the sweep's --out, a folder or a URI such as s3://bucket/name")
     parser.add_argument("--data-root", nargs="+", default=(), metavar="PATH", help="files and folders that it reads")
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     failed = warned = 0
     try:
-        asked = Asked(out=_out(given.out), data=tuple(str(Path(place).resolve()) for place in given.data_root))
-        with reached(given.address) as machines:
-            for finding in examine(machines, asked):
+        out, data = _absolute(options.out), tuple(str(Path(path).resolve()) for path in options.data_root)
+        with connected(options.address) as targets:
+            for finding in examine(targets, out, data):
                 print(printable(str(finding)).replace("\n", " "), flush=True)
                 failed += finding.level == "FAIL"
                 warned += finding.level == "WARN"

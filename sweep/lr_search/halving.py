@@ -90,13 +90,13 @@ def search_rates(search: Search, base: Sweep) -> int:
         sweep = search.sweep.going_on(folder.check(search.sweep))
         source = load(sweep.recipe.data, sweep.place, sweep.demands)
         from sweep.autotune.choose import settle
-        from sweep.cluster.session import machine, started
+        from sweep.cluster.session import first_machine, ray_session
 
         with ExitStack() as stack:
             folder.claim(sweep, source.fingerprint)
             logs.to_file(folder.log)
-            stack.enter_context(started(sweep.engine))
-            there = machine(sweep.engine.threads)
+            stack.enter_context(ray_session(sweep.engine))
+            there = first_machine(sweep.engine.threads)
             sweep, engine = settle(sweep, [search.cell(name, search.rates[0], 0) for name in search.losses], there)
             search = search.settled(sweep)
             folder.claim(sweep, source.fingerprint)

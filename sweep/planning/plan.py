@@ -74,17 +74,17 @@ def measured(
     """
     check_encoder(sweep.recipe)
     if address is not None:
-        from sweep.cluster.join import reached
+        from sweep.cluster.join import resolve_address
 
-        address = reached(address)
+        address = resolve_address(address)
     logs.nowhere()
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
     from sweep.autotune.choose import settle
-    from sweep.cluster.session import started
+    from sweep.cluster.session import ray_session
     from sweep.planning.profiler import rehearsers
     from sweep.tune.runner import room
 
-    with started(sweep.engine, address):
+    with ray_session(sweep.engine, address):
         here = machine_for(sweep, address, [path.resolve() for path in source.files])
         before = time.monotonic()
         sweep, engine = settle(sweep, missing, here)
@@ -106,7 +106,7 @@ def measured(
         recipe=sweep.recipe.fingerprint,
         data=source.fingerprint,
         engine=sweep.engine,
-        processor=here.processor,
+        processor=here.hardware,
         threads=sweep.engine.threads,
         at_once=fit.at_once,
         gpus=fit.gpus,

@@ -42,7 +42,7 @@ def rehearsers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> 
     share = sweep.gpu_share if machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=share)(_Rehearser)
     data = ray.put(source)
-    there = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node, soft=False))
+    there = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.id, soft=False))
     running = [there.remote(sweep, data) for _ in range(at_once)]
     try:
         try:

@@ -14,7 +14,7 @@ from typing import Self
 import ray
 
 from datasets.errors import InputError
-from sweep.cluster import nodes
+from sweep.cluster.nodes import list_machines
 from sweep.monitor import progress
 from sweep.monitor.progress import Driver, Node, Progress, Running, Stage, Used
 from sweep.storage.run_dir import RunDir
@@ -175,6 +175,6 @@ def machines() -> dict[str, Node]:
     if not ray.is_initialized():
         return {}
     return {
-        node.id: Node(name=node.name, cpus=node.cores, gpus=node.gpus, gpu=node.accelerator or None)
-        for node in nodes.nodes()
+        one.id: Node(name=one.name, cpus=one.cores, gpus=one.gpus, gpu=one.accelerator or None)
+        for one in list_machines()
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweep.cluster.machine import Machine
-from sweep.cluster.nodes import Node, nodes
+from sweep.cluster.nodes import list_machines
 from sweep.config.sweep import Sweep
 
 
@@ -31,21 +31,21 @@ def resources_for(sweep: Sweep, machine: Machine) -> Resources:
         sweep: what is run.
         machine: the one that cells go to first.
     """
-    threads, machines = sweep.engine.threads, [node for node in nodes() if node.runs_cells]
+    threads, machines = sweep.engine.threads, [one for one in list_machines() if one.runs_cells]
     # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
     memory = min(sweep.cell_memory * 1e9, machine.memory)
     share = {"cpu": float(threads), "gpu": sweep.gpu_share if machine.gpus else 0.0, "memory": memory}
-    fitting = sum(_fitting(node, share) for node in machines)
+    fitting = sum(_fitting(one, share) for one in machines)
     return Resources(
         share=share,
-        slots=sweep.workers or max(1, sum(node.cores // threads for node in machines)),
+        slots=sweep.workers or max(1, sum(one.cores // threads for one in machines)),
         at_once=max(1, min(sweep.workers or fitting, fitting)),
         a_machine=max(1, min(sweep.workers or fitting, _fitting(machine, share))),
-        gpus=sum(node.gpus for node in machines),
+        gpus=sum(one.gpus for one in machines),
     )
 
 
-def _fitting(machine: Machine | Node, share: Mapping[str, float]) -> int:
+def _fitting(machine: Machine, share: Mapping[str, float]) -> int:
     """Cells that fit on one machine at the same time."""
     has = {"cpu": machine.cores, "gpu": machine.gpus, "memory": machine.memory}
     # A tenth of a GPU fits ten times, in spite of rounding.

@@ -12,8 +12,8 @@ from sweep.cluster.machine import Machine
 from sweep.presets import preset
 from trainables.engine import PLAIN, Engine
 
-LAPTOP = Machine(processor="some", cores=4, memory=100, torch="2")
-GPU = replace(LAPTOP, processor="H200", cores=16, gpus=1)
+LAPTOP = Machine(id="n", name="here", processor="some", cores=4, memory=100)
+GPU = replace(LAPTOP, accelerator="H200", cores=16, gpus=1)
 LONG = 10**9
 
 

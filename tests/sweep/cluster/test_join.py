@@ -9,15 +9,18 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
 
 from datasets.errors import InputError
-from sweep.cluster import join
-from sweep.cluster.join import Found, check_machines, look, reached
-from sweep.cluster.nodes import Node, Unanswered
+from sweep.cluster import join, preflight
+from sweep.cluster.join import resolve_address
+from sweep.cluster.machine import Machine, NoAnswer
+from sweep.cluster.preflight import check_machines
+from sweep.cluster.probe import ProbeRequest, probe
 from tests.helpers.command import begun, read_until, run, wait_for
 from tests.sweep.test_survival import same
 
@@ -44,23 +47,23 @@ def alone(monkeypatch, tmp_path):
 )
 def test_an_address_that_cannot_be_is_refused_with_what_is_valid(alone, address, words):
     with pytest.raises(InputError, match=f"--address .*{words}"):
-        reached(address)
+        resolve_address(address)
 
 
 def test_a_cluster_that_is_gone_is_refused_at_once_and_so_is_what_is_none(alone, monkeypatch):
-    monkeypatch.setattr(join, "ANSWER", 0.5)
+    monkeypatch.setattr(join, "HEALTH_TIMEOUT", 0.5)
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{port.getsockname()[1]}"
         with pytest.raises(InputError, match=r"nobody answers there \(Connection refused\): start the cluster"):
-            reached(address)
+            resolve_address(address)
         (alone / "ray").mkdir()
         (alone / "ray/ray_current_cluster").write_text(address + "\n")
         port.listen()
         with pytest.raises(InputError, match="does not answer as Ray's head does"):
-            reached(address)
-        monkeypatch.setattr(join, "_is_ray", lambda address: None)
-        assert reached(address) == reached("auto") == address
+            resolve_address(address)
+        monkeypatch.setattr(join, "_check_is_ray", lambda address: None)
+        assert resolve_address(address) == resolve_address("auto") == address
 
 
 def test_the_command_says_it_in_one_line(alone):
@@ -72,17 +75,17 @@ def test_the_command_says_it_in_one_line(alone):
 
 
 def test_our_packages_travel_and_nothing_else():
-    with join._code() as folder:
+    with join.code_folder() as folder:
         assert sorted(path.name for path in folder.iterdir()) == sorted(join.PACKAGES)
         assert (folder / "analysis/report").is_dir()
         assert not list(folder.rglob("__pycache__"))
         words = [
             sys.executable,
             "-c",
-            "import datasets, sweep.cluster.join; print(sweep.cluster.join.look([]).datasets)",
+            "from sweep.cluster.probe import ProbeRequest, probe; print(probe(ProbeRequest()).datasets)",
         ]
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
-        assert Path(done.stdout.strip()) == folder.resolve()
+        assert Path(done.stdout.strip()) == folder.resolve() / "datasets"
     assert not folder.exists()
 
 
@@ -94,18 +97,18 @@ def answers(monkeypatch):
     def asked(function, *arguments, among):
         return {name: answer(*arguments) if callable(answer) else answer for name, answer in found.items()}
 
-    machine = Node(id="x", name="here", cores=4, gpus=1, memory=1, accelerator="L4")
-    monkeypatch.setattr(join, "nodes", lambda: [machine])
-    monkeypatch.setattr(join, "on_each_node", asked)
+    machine = Machine(id="x", name="here", cores=4, gpus=1, memory=1, accelerator="L4")
+    monkeypatch.setattr(preflight, "list_machines", lambda: [machine])
+    monkeypatch.setattr(preflight, "call_on_each", asked)
     return found
 
 
 def other(**changes):
-    return Found(**{**vars(look([])), **changes})
+    return replace(probe(ProbeRequest()), **changes)
 
 
 def test_machines_that_fit_are_told_in_a_line(answers, tmp_path):
-    answers["a"] = look
+    answers["a"] = probe
     assert check_machines(tmp_path, [tmp_path]) == [
         "cluster: 4 cores and 1 GPUs on here; machines that join later get cells too"
     ]
@@ -113,7 +116,7 @@ def test_machines_that_fit_are_told_in_a_line(answers, tmp_path):
 
 
 def test_a_machine_that_is_blind_or_mute_is_said(answers, tmp_path):
-    answers.update(a=lambda paths: other(absent=(paths[0],)), b=Unanswered("no answer within 60 s"))
+    answers.update(a=lambda request: other(unreadable=request.paths[:1]), b=NoAnswer("no answer within 60 s"))
     _, mute, blind = check_machines(tmp_path, [])
     assert mute == "machine b does not answer (no answer within 60 s); cells go to the others"
     assert "is not seen by 1 of 1 machines (a)" in blind
@@ -123,9 +126,12 @@ def test_a_machine_that_is_blind_or_mute_is_said(answers, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda paths: other(absent=(paths[1],)), "machine a of the cluster does not see /the/store: put it on a disk"),
-        (other(datasets="/usr/lib/python3/site-packages"), "another package named 'datasets', from /usr/lib"),
-        (other(versions='{"torch": "1.0"}'), r"other libraries, \{\"torch\": \"1.0\"\} instead of"),
+        (
+            lambda request: other(unreadable=request.paths[1:]),
+            "machine a of the cluster does not see /the/store: put it on a disk",
+        ),
+        (other(datasets="/usr/lib/python3/site-packages/datasets"), "another package named 'datasets', from /usr/lib"),
+        (other(libraries={"torch": "1.0"}), r"other libraries, \{\"torch\": \"1.0\"\} instead of"),
     ],
 )
 def test_a_machine_that_cannot_run_cells_is_refused(answers, tmp_path, answer, words):
@@ -135,7 +141,7 @@ def test_a_machine_that_cannot_run_cells_is_refused(answers, tmp_path, answer, w
 
 
 def test_machines_that_may_write_to_the_store_are_told_in_a_line(answers):
-    answers.update(a=lambda *asked: look(*asked) if len(asked) == 1 else "", b=Unanswered("gone"))
+    answers.update(a=lambda *asked: probe(*asked) if len(asked) == 1 else "", b=NoAnswer("gone"))
     told, mute = check_machines("s3://bucket/name", [])
     assert told.startswith("cluster: 4 cores")
     assert mute.startswith("machine b does not answer (gone)")
@@ -143,7 +149,7 @@ def test_machines_that_may_write_to_the_store_are_told_in_a_line(answers):
 
 def test_a_machine_that_may_not_write_to_the_store_is_refused_before_anything_runs(answers):
     def answer(*asked):
-        return look(*asked) if len(asked) == 1 else f"access to {asked[0]} denied"
+        return probe(*asked) if len(asked) == 1 else f"access to {asked[0]} denied"
 
     answers["a"] = answer
     with pytest.raises(

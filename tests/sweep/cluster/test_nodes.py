@@ -9,7 +9,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from sweep.cluster.nodes import Unanswered, nodes, on_each_node
+from sweep.cluster.machine import NoAnswer
+from sweep.cluster.nodes import call_on_each, list_machines
 
 
 @pytest.fixture(scope="module")
@@ -44,28 +45,28 @@ def divide(number):
 
 
 def test_machines_are_told_apart_though_they_have_one_address(cluster):
-    found = nodes()
+    found = list_machines()
     assert [node.runs_cells for node in sorted(found, key=lambda node: node.cores)] == [False, True]
     assert len({node.name for node in found}) == 2
     assert all(node.gpus == 0 and node.accelerator == "" and node.memory > 0 for node in found)
-    assert on_each_node(where) == {node.name: node.id for node in found}
+    assert call_on_each(where) == {node.name: node.id for node in found}
 
 
 def test_arguments_arrive_and_some_machines_can_be_chosen(cluster):
-    (worker,) = (node for node in nodes() if node.runs_cells)
-    assert on_each_node(twice, 4, among=[worker]) == {worker.name: 8}
-    assert on_each_node(twice, 4, among=[]) == {}
+    (worker,) = (node for node in list_machines() if node.runs_cells)
+    assert call_on_each(twice, 4, among=[worker]) == {worker.name: 8}
+    assert call_on_each(twice, 4, among=[]) == {}
 
 
 def test_a_machine_that_is_busy_answers_nevertheless(cluster):
     busy = ray.remote(num_cpus=1)(sleep).remote(600)
-    assert set(on_each_node(twice, 1).values()) == {2}
+    assert set(call_on_each(twice, 1).values()) == {2}
     ray.cancel(busy, force=True)
 
 
 def test_what_fails_or_is_late_is_said_and_does_not_raise(cluster):
-    for answer in on_each_node(divide, 1).values():
-        assert isinstance(answer, Unanswered)
+    for answer in call_on_each(divide, 1).values():
+        assert isinstance(answer, NoAnswer)
         assert answer.reason.startswith("ZeroDivisionError")
-    late = on_each_node(sleep, 600, seconds=0.5)
-    assert set(late.values()) == {Unanswered("no answer within 0.5 s")}
+    late = call_on_each(sleep, 600, seconds=0.5)
+    assert set(late.values()) == {NoAnswer("no answer within 0.5 s")}

@@ -11,15 +11,15 @@ from dataclasses import replace
 
 import pytest
 
-from sweep.cluster import probe
-from sweep.cluster.nodes import Unanswered
-from sweep.cluster.probe import Facts, look, sweep_up, touch, unseen
-from sweep.doctor import __main__, checks
-from sweep.doctor.__main__ import HERE, Asked, Machines, examine, main
+from sweep.cluster import checks, probe
+from sweep.cluster.machine import Machine, NoAnswer
+from sweep.cluster.probe import ProbeRequest, ProbeResult, missing_files, remove_test_files, write_test_file
+from sweep.doctor import __main__, services
+from sweep.doctor.__main__ import HERE, Targets, examine, main
 from tests.helpers.command import ROOT
 
 GB = 10**9
-GOOD = Facts(
+GOOD = ProbeResult(
     python="3.12.1",
     project="0.1.0",
     commit="c" * 40,
@@ -32,8 +32,9 @@ GOOD = Facts(
     gpus=(("H100", 80 * GB),),
     gpu_fault="",
     disks={"--out": ("/o", 100 * GB)},
-    lacking=(),
+    unreadable=(),
 )
+MACHINE = Machine(id="n", name="a", cores=8, gpus=1, memory=32 * GB)
 
 
 def levels(findings, about=None):
@@ -43,16 +44,16 @@ def levels(findings, about=None):
 @pytest.mark.parametrize(
     ("check", "change", "level", "words"),
     [
-        (checks.python, {"python": "3.10.4"}, "FAIL", "3.10.4 on b: 3.11 to 3.13 is needed"),
-        (checks.python, {"python": "3.11.9"}, "FAIL", "3.12.1 on a; 3.11.9 on b"),
-        (checks.code, {"project": "0.2.0"}, "FAIL", "bring all machines to one commit"),
-        (checks.code, {"commit": "d" * 40}, "FAIL", "commit ddddddd on b"),
-        (checks.libraries, {"libraries": GOOD.libraries | {"torch": "2.0"}}, "FAIL", "2.0 on b"),
-        (checks.libraries, {"libraries": GOOD.libraries | {"ray": "absent"}}, "FAIL", "not installed on b"),
-        (checks.packages, {"datasets": "/site/datasets"}, "FAIL", "from /site/datasets on b, not ours"),
-        (checks.sizes, {"memory": GB}, "WARN", "less than 2 GB"),
-        (checks.disks, {"disks": {"--out": ("/o", 3 * GB)}}, "WARN", "3.0 GB free for --out (/o) on b"),
-        (checks.disks, {"disks": {"--out": ("/o", GB // 10)}}, "FAIL", "free space"),
+        (checks.check_python, {"python": "3.10.4"}, "FAIL", "3.10.4 on b: 3.11 to 3.13 is needed"),
+        (checks.check_python, {"python": "3.11.9"}, "FAIL", "3.12.1 on a; 3.11.9 on b"),
+        (checks.check_code, {"project": "0.2.0"}, "FAIL", "bring all machines to one commit"),
+        (checks.check_code, {"commit": "d" * 40}, "FAIL", "commit ddddddd on b"),
+        (checks.check_libraries, {"libraries": GOOD.libraries | {"torch": "2.0"}}, "FAIL", "2.0 on b"),
+        (checks.check_libraries, {"libraries": GOOD.libraries | {"ray": "absent"}}, "FAIL", "not installed on b"),
+        (checks.check_datasets_package, {"datasets": "/site/datasets"}, "FAIL", "from /site/datasets on b, not ours"),
+        (checks.check_memory, {"memory": GB}, "WARN", "less than 2 GB"),
+        (checks.check_disks, {"disks": {"--out": ("/o", 3 * GB)}}, "WARN", "3.0 GB free for --out (/o) on b"),
+        (checks.check_disks, {"disks": {"--out": ("/o", GB // 10)}}, "FAIL", "free space"),
     ],
 )
 def test_what_differs_or_lacks_is_found_on_its_machine(check, change, level, words):
@@ -63,36 +64,36 @@ def test_what_differs_or_lacks_is_found_on_its_machine(check, change, level, wor
 
 def test_code_with_changes_is_to_be_looked_at():
     changed = replace(GOOD, commit="c" * 40 + "+changes")
-    assert "WARN" in levels(checks.code({"a": changed}))
-    assert levels(checks.code({"a": replace(GOOD, commit="unknown")})) == ["ok"]
-    assert levels(checks.code({"a": GOOD, "b": replace(GOOD, commit="unknown")})) == ["ok"]
+    assert "WARN" in levels(checks.check_code({"a": changed}))
+    assert levels(checks.check_code({"a": replace(GOOD, commit="unknown")})) == ["ok"]
+    assert levels(checks.check_code({"a": GOOD, "b": replace(GOOD, commit="unknown")})) == ["ok"]
 
 
 def test_gpus_are_those_that_ray_counts():
-    assert levels(checks.gpus({"a": GOOD}, {"a": 1})) == ["ok"]
-    assert levels(checks.gpus({"a": GOOD}, {"a": 2})) == ["FAIL"]
-    assert levels(checks.gpus({"a": replace(GOOD, gpus=())}, {})) == ["ok"]
-    assert levels(checks.gpus({"a": replace(GOOD, gpus=(), gpu_fault="no driver")}, {})) == ["FAIL"]
+    assert levels(checks.check_gpus({"a": GOOD}, {"a": 1})) == ["ok"]
+    assert levels(checks.check_gpus({"a": GOOD}, {"a": 2})) == ["FAIL"]
+    assert levels(checks.check_gpus({"a": replace(GOOD, gpus=())}, {})) == ["ok"]
+    assert levels(checks.check_gpus({"a": replace(GOOD, gpus=(), gpu_fault="no driver")}, {})) == ["FAIL"]
 
 
 def test_data_that_one_machine_lacks_is_named():
-    assert levels(checks.data({"a": GOOD}, ("/d",))) == ["ok"]
-    (found,) = checks.data({"a": GOOD, "b": replace(GOOD, lacking=("/d",))}, ("/d",))
+    assert levels(checks.check_data({"a": GOOD}, ("/d",))) == ["ok"]
+    (found,) = checks.check_data({"a": GOOD, "b": replace(GOOD, unreadable=("/d",))}, ("/d",))
     assert found.level == "FAIL"
     assert "/d cannot be read on b" in found.text
 
 
 def test_out_is_written_and_seen_by_all():
-    assert levels(checks.shared("/o", {"a": "", "b": ""}, {"a": [], "b": []})) == ["ok"]
-    assert levels(checks.shared("/o", {"a": "Read-only file system"}, {})) == ["FAIL"]
-    (found,) = checks.shared("/o", {"a": "", "b": ""}, {"a": ["b"], "b": []})
+    assert levels(checks.check_out("/o", {"a": "", "b": ""}, {"a": [], "b": []})) == ["ok"]
+    assert levels(checks.check_out("/o", {"a": "Read-only file system"}, {})) == ["FAIL"]
+    (found,) = checks.check_out("/o", {"a": "", "b": ""}, {"a": ["b"], "b": []})
     assert found.level == "WARN"
     assert "/o on a is another disk than on b" in found.text
 
 
 def test_clocks_may_differ_by_two_seconds_and_what_asking_takes():
-    assert levels(checks.clocks({"a": 1.9, "b": -2.4}, 0.5)) == ["ok"]
-    (found,) = checks.clocks({"a": 0.0, "b": -9.0}, 0.5)
+    assert levels(checks.check_clocks({"a": 1.9, "b": -2.4}, 0.5)) == ["ok"]
+    (found,) = checks.check_clocks({"a": 0.0, "b": -9.0}, 0.5)
     assert (found.level, "9 s behind on b" in found.text) == ("WARN", True)
 
 
@@ -107,13 +108,13 @@ def test_only_what_listens_beyond_this_machine_is_warned_of():
         "/proc/net/tcp": table(("0100007F:1388", "0A"), ("00000000:2049", "0A"), ("00000000:1F90", "01")),
         "/proc/net/tcp6": table((f"{'0' * 24}01000000:18EB", "0A"), (f"{'0' * 16}FFFF00000100007F:2711", "0A")),
     }
-    found = checks.listeners(said.__getitem__)
+    found = services.listening_ports(said.__getitem__)
     assert found == [(5000, False), (6379, False), (8265, True), (10001, False)]
-    by_port = {finding.text.split()[0]: finding.level for finding in checks.ports(found)}
+    by_port = {finding.text.split()[0]: finding.level for finding in services.check_ports(found)}
     assert by_port == {"5000": "ok", "6379": "ok", "8265": "WARN", "10001": "ok"}
-    assert levels(checks.ports([(6379, True)])) == ["ok"]
-    assert levels(checks.ports([(5000, True), (5000, False)])) == ["WARN"]
-    (free,) = checks.ports([(80, True)])
+    assert levels(services.check_ports([(6379, True)])) == ["ok"]
+    assert levels(services.check_ports([(5000, True), (5000, False)])) == ["WARN"]
+    (free,) = services.check_ports([(80, True)])
     assert "are free" in free.text
 
 
@@ -121,7 +122,7 @@ def test_a_socket_that_listens_here_is_seen():
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert (taken.getsockname()[1], False) in checks.listeners()
+        assert (taken.getsockname()[1], False) in services.listening_ports()
 
 
 @pytest.fixture
@@ -149,47 +150,49 @@ def answering():
 
 def test_mlflow_is_asked(answering):
     uri, handler = answering
-    assert levels(checks.mlflow(uri)) == ["ok"]
+    assert levels(services.check_mlflow(uri)) == ["ok"]
     handler.text = b"<html>"
-    assert levels(checks.mlflow(uri)) == ["FAIL"]
-    assert levels(checks.mlflow(None)) == ["ok"]
-    assert levels(checks.mlflow("sqlite:////x.db")) == ["ok"]
-    (found,) = checks.mlflow("http://me:hunter2@127.0.0.1:9")
+    assert levels(services.check_mlflow(uri)) == ["FAIL"]
+    assert levels(services.check_mlflow(None)) == ["ok"]
+    assert levels(services.check_mlflow("sqlite:////x.db")) == ["ok"]
+    (found,) = services.check_mlflow("http://me:hunter2@127.0.0.1:9")
     assert found.level == "FAIL"
     assert "hunter2" not in found.text
 
 
 def test_nothing_is_left_of_what_was_written(tmp_path):
-    file, fault = touch(str(tmp_path / "not" / "there"), "t0")
+    file, fault = write_test_file(str(tmp_path / "not" / "there"), "t0")
     assert fault == ""
-    assert unseen([file, "/nowhere"]) == ["/nowhere"]
-    sweep_up(str(tmp_path / "not" / "there"), "t0")
+    assert missing_files([file, "/nowhere"]) == ["/nowhere"]
+    remove_test_files(str(tmp_path / "not" / "there"), "t0")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_says_why():
-    assert touch("/proc/none", "t0")[1]
+    assert write_test_file("/proc/none", "t0")[1]
 
 
 def test_this_machine_tells_what_it_is(tmp_path):
-    facts = look({"--out": str(tmp_path / "new")}, (str(tmp_path), "/nowhere"))
+    facts = probe.probe(
+        ProbeRequest(folders={"--out": str(tmp_path / "new")}, paths=(str(tmp_path), "/nowhere"), gpus=True)
+    )
     assert facts.datasets == facts.ours == str(ROOT / "datasets")
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", facts.libraries["torch"])
     assert facts.cores >= 1
     assert facts.memory > GB
     assert set(facts.disks) == {"--out", "temporary files", "the cache"}
-    assert facts.lacking == ("/nowhere",)
+    assert facts.unreadable == ("/nowhere",)
     assert facts.gpu_fault == ""
 
 
 def test_machines_are_examined_together_and_a_silent_one_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(probe, "look", lambda folders, data: GOOD)
+    monkeypatch.setattr(probe, "probe", lambda request: GOOD)
 
     def each(function, *arguments):
-        return {"a": function(*arguments), "b": function(*arguments), "c": Unanswered("no answer within 60 s")}
+        return {"a": function(*arguments), "b": function(*arguments), "c": NoAnswer("no answer within 60 s")}
 
-    found = list(examine(Machines(each=each, others=True), Asked(out=str(tmp_path))))
+    found = list(examine(Targets(call=each, cluster=(MACHINE,)), str(tmp_path)))
     assert [finding.text for finding in found if finding.level == "FAIL"] == [
         "c cannot be asked (no answer within 60 s): look at its Ray log, or take it out of the cluster"
     ]
@@ -202,8 +205,8 @@ def test_machines_are_examined_together_and_a_silent_one_is_named(tmp_path, monk
 @pytest.mark.parametrize(("data", "code"), [("tests", 0), ("nowhere", 1)])
 def test_the_exit_code_says_whether_anything_is_wrong(data, code, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(probe, "_gpus", lambda: ((), ""))
-    monkeypatch.setattr(checks, "listeners", list)
+    monkeypatch.setattr(probe, "_list_gpus", lambda: ((), ""))
+    monkeypatch.setattr(services, "listening_ports", list)
     monkeypatch.chdir(ROOT)
     assert main(["--out", str(tmp_path), "--data-root", data]) == code
     said = capsys.readouterr().out
@@ -215,7 +218,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys):
     def refuse(address):
         raise __main__.InputError("no Ray there")
 
-    monkeypatch.setattr(__main__, "reached", refuse)
+    monkeypatch.setattr(__main__, "connected", refuse)
     assert main(["--address", "127.0.0.1:9"]) == 2
     assert capsys.readouterr().err == "sweep.doctor: no Ray there\n"
 
@@ -243,7 +246,7 @@ def test_a_secret_in_an_address_and_a_cluster_that_is_not_there_are_one_line(cap
 
 
 def test_a_tracking_uri_may_hold_a_password_and_a_server_may_be_none():
-    request = checks._asking("http://me:p%40ss@host:5000", "http://host:5000/health")
+    request = services._request("http://me:p%40ss@host:5000", "http://host:5000/health")
     assert request.get_header("Authorization") == "Basic bWU6cEBzcw=="
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
@@ -255,7 +258,7 @@ def test_a_tracking_uri_may_hold_a_password_and_a_server_may_be_none():
 
         thread = threading.Thread(target=answer)
         thread.start()
-        (found,) = checks.mlflow(f"http://me:secret@127.0.0.1:{port.getsockname()[1]}")
+        (found,) = services.check_mlflow(f"http://me:secret@127.0.0.1:{port.getsockname()[1]}")
         thread.join()
     assert found.level == "FAIL"
     assert "secret" not in str(found)

@@ -9,7 +9,6 @@ import pytest
 
 from datasets.errors import InputError
 from sweep.cluster.machine import Machine
-from sweep.cluster.nodes import Node
 from sweep.planning import forecast, retrospect
 from sweep.planning.forecast import HARNESS, Forecast, Prices, makespan, with_losses
 from sweep.planning.plan import duration, firsts, lines
@@ -234,7 +233,7 @@ def test_seeds_that_were_added_later_are_not_held_against_the_plan(tmp_path, mon
 
 
 def node(name, cores, gpus=0):
-    return Node(id=name, name=name, cores=cores, gpus=gpus, memory=10**10, accelerator="")
+    return Machine(id=name, name=name, cores=cores, gpus=gpus, memory=10**10)
 
 
 @pytest.mark.parametrize(
@@ -249,10 +248,8 @@ def node(name, cores, gpus=0):
     ],
 )
 def test_cells_at_the_same_time_are_those_that_fit_on_all_machines(monkeypatch, asked, there, at_once, here, slots):
-    monkeypatch.setattr(runner, "nodes", lambda: there)
-    first = there[0]
-    machine = Machine(processor="some", cores=first.cores, gpus=first.gpus, memory=first.memory, torch="2", node="a")
-    found = runner.room(replace(preset("vts-smoke"), engine=replace(PLAIN, threads=2), **asked), machine)
+    monkeypatch.setattr(runner, "list_machines", lambda: there)
+    found = runner.room(replace(preset("vts-smoke"), engine=replace(PLAIN, threads=2), **asked), there[0])
     assert (found.at_once, found.a_machine, found.slots) == (at_once, here, slots)
     assert found.gpus == sum(one.gpus for one in there)
 

@@ -1,0 +1,74 @@
+"""`sweep.run` on a cluster checks, before any cell runs, that the machines can run this sweep's cells."""
+
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+from datasets.errors import InputError
+from sweep.cluster.checks import CHECKS, check_data, check_out
+from sweep.cluster.machine import Machine, split_answers
+from sweep.cluster.nodes import call_on_each, list_machines
+from sweep.cluster.probe import ProbeRequest, probe, try_object_store
+
+
+def check_machines(out: Path | str, files: Sequence[Path]) -> list[str]:
+    """Make sure that the cluster's machines can run cells.
+
+    Args:
+        out: the sweep's folder, which exists, or its address.
+        files: what workers open.
+
+    Returns:
+        Lines to be printed: the machines there are, those that do not answer, or do not see the sweep's folder.
+
+    Raises:
+        InputError: a machine has other code or libraries, or does not see a file, or may not write to the address.
+    """
+    machines = [machine for machine in list_machines() if machine.runs_cells]
+    paths = [str(file) for file in files]
+    with _marker(out) as markers:
+        request = ProbeRequest(paths=(*markers, *paths))
+        reports, silent = split_answers(call_on_each(probe, request, among=machines))
+    with_this = {"this machine": probe(ProbeRequest()), **reports}
+    findings = chain(*(check(with_this) for check in CHECKS), check_data(reports, paths))
+    if isinstance(out, str):
+        answering = [machine for machine in machines if machine.name not in silent]
+        findings = chain(findings, _check_object_store(out, answering))
+    for finding in findings:
+        if finding.refusal:
+            raise InputError(finding.refusal)
+    lines = [_summary(machines)]
+    lines += [f"machine {name} does not answer ({reason}); cells go to the others" for name, reason in silent.items()]
+    if blind := [name for name, report in reports.items() if set(markers) & set(report.unreadable)]:
+        lines.append(
+            f"--out {out} is not seen by {len(blind)} of {len(machines)} machines ({', '.join(blind)}): checkpoints "
+            "stay on the machine they were written on, so that a cell that moves begins anew, and Ctrl-C waits for "
+            "cells to end; a shared disk or --out s3://BUCKET/NAME mends it"
+        )
+    return lines
+
+
+@contextmanager
+def _marker(out: Path | str) -> Iterator[tuple[str, ...]]:
+    """A file in the sweep's folder, by which machines see whether they share it; none at an address."""
+    if isinstance(out, str):
+        yield ()
+        return
+    with tempfile.NamedTemporaryFile(dir=out, prefix=".seen-", suffix=".part") as file:
+        yield (file.name,)
+
+
+def _check_object_store(uri: str, machines: Sequence[Machine]) -> Iterator:
+    answers = call_on_each(try_object_store, uri, f".seen-{uuid.uuid4().hex[:8]}", among=machines)
+    yield from check_out(uri, split_answers(answers)[0], {})
+
+
+def _summary(machines: Sequence[Machine]) -> str:
+    """The machines that run cells, in a line."""
+    counts = {"cores": sum(machine.cores for machine in machines), "GPUs": sum(machine.gpus for machine in machines)}
+    resources = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+    names = ", ".join(machine.name for machine in machines)
+    return f"cluster: {resources} on {names}; machines that join later get cells too"
