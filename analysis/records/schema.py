@@ -75,9 +75,7 @@ class Record:
     recipe: str = _column("fingerprint", "everything held fixed over the grid", required="always")
     data: str | None = _column("fingerprint", "the data as they were read")
     source: str | None = _column("", "what the data were made from, such as folder textures (wool, ...)")
-    task: str | None = _column(
-        "segmentation, classification", "what the probe learns; scores count pixels, or images"
-    )
+    task: str | None = _column("segmentation, classification", "what the probe learns; scores count pixels, or images")
     weights: str | None = _column("file, fingerprint", "the weights of the baseline imagenet")
     commit: str | None = _column("git hash", "source code that ran")
     version: str = _column("", "version of noisy-pairs", required="always")
