@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from analysis.cli import add_folders, exit_with
 from analysis.errors import RecordsError
+from analysis.names import other_losses
 from analysis.plots import curves, maps, paper_figures, predictions, spread, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import Draw
@@ -37,9 +38,9 @@ class Kind:
     """One figure that a study can have."""
 
     title: str
-    """May name `{score}`."""
+    """May name `{score}` and `{dense}` (losses)."""
     caption: str
-    """What is shown; may name `{score}`, `{intervals}` (of single cells) and `{source}`."""
+    """What is shown; may name `{score}`, `{dense}`, `{intervals}` (of single cells) and `{source}`."""
     draw: Draw
     """Returns the figure, or the reason why it cannot be drawn."""
 
@@ -82,8 +83,8 @@ FIGURES: Mapping[str, Kind] = {
         draw=paper_figures.fig4,
     ),
     "fig5": Kind(
-        title="Dense losses: {score} by noisy-pairs rate",
-        caption="As Fig. 5 of the paper: {score} against rho with the dense losses, a line a nu. " + _LEVELS,
+        title="{dense}: {score} by noisy-pairs rate",
+        caption="As Fig. 5 of the paper: {score} against rho with the {dense}, a line a nu. " + _LEVELS,
         draw=paper_figures.fig5,
     ),
     "fig7": Kind(
@@ -97,8 +98,8 @@ FIGURES: Mapping[str, Kind] = {
         draw=paper_figures.fig8,
     ),
     "fig9": Kind(
-        title="Dense losses: noisy minus exposure",
-        caption="As Fig. 9 of the paper, against rho with the dense losses, a line a nu. " + _DIFFERENCES,
+        title="{dense}: noisy minus exposure",
+        caption="As Fig. 9 of the paper, against rho with the {dense}, a line a nu. " + _DIFFERENCES,
         draw=paper_figures.fig9,
     ),
     "map": Kind(
@@ -229,7 +230,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _drawn(study: Study, stem: str, name: str, inputs: Inputs) -> Drawn:
     kind = FIGURES[name]
-    words = {"score": study.score, "intervals": _intervals(study), "source": study.title}
+    dense = "dense and other losses" if other_losses(study.records["objective"]) else "dense losses"
+    words = {"score": study.score, "dense": dense, "intervals": _intervals(study), "source": study.title}
     title, caption = (text.format(**words) for text in (kind.title, kind.caption))
     result: Figure | str
     try:

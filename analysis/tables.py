@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.names import BASELINES, in_paper_order
+from analysis.names import BASELINES, in_paper_order, table_name
 from analysis.records.studies import STUDY, headline, studies
 from analysis.stats.differences import against_random, comparable, difference_by_objective, noisy_minus_exposure
 from analysis.text import aligned, printable, reason
@@ -72,7 +72,7 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     for point in table.to_dict("records"):
         if point["objective"] != before:
             rows.append([])
-        name = "" if point["objective"] == before else point["objective"]
+        name = "" if point["objective"] == before else table_name(point["objective"])
         before = point["objective"]
         place = [name, "-" if before in BASELINES else f"{point['rho']:g}", f"{point['nu']:g}" if point["nu"] else "-"]
         if point["rho"] == 0:
@@ -94,7 +94,7 @@ def _difference_block(records: pd.DataFrame) -> str:
         return ""
     rows = [["loss", "mean", "std", "grid points", "pairs", "incomplete pairs"], []]
     for row in in_paper_order(difference_by_objective(differences)).to_dict("records"):
-        rows.append([row["objective"], _points(row["mean"], "+"), _points(row["std"]), str(row["cells"])])
+        rows.append([table_name(row["objective"]), _points(row["mean"], "+"), _points(row["std"]), str(row["cells"])])
         rows[-1] += [str(row["n"]), str(row["missing"])]
     return "\n".join(["Noisy minus exposure, points (std over grid points)", *aligned(rows)])
 
@@ -108,7 +108,7 @@ def _random_block(records: pd.DataFrame) -> str:
     rows = [["loss", "mean", "std", "seeds", "incomplete"], []]
     table = gains.groupby(["dataset", "objective"])["difference"].agg(["mean", "std", "count", "size"])
     for row in in_paper_order(table.reset_index()).to_dict("records"):
-        rows.append([row["objective"], _points(row["mean"], "+"), _points(row["std"]), str(row["count"])])
+        rows.append([table_name(row["objective"]), _points(row["mean"], "+"), _points(row["std"]), str(row["count"])])
         rows[-1].append(str(row["size"] - row["count"]))
     return "\n".join(["Pretrained (rho 0) minus random encoder, points (std over seeds)", *aligned(rows)])
 
@@ -138,7 +138,7 @@ def _plateau_block(records: pd.DataFrame) -> str:
     rows = [["loss", "plateau", "best", "below, %", "cells", "at the plateau", "of these rho 0"], []]
     for row in table.to_dict("records"):
         numbers = [f"{row['plateau']:.3f}", f"{row['loss']:.3f}", f"{100 * row['below']:.1f}"]
-        rows.append([row["objective"], *numbers, *(str(row[n]) for n in ("cells", "stuck", "stuck_clean"))])
+        rows.append([table_name(row["objective"]), *numbers, *(str(row[n]) for n in ("cells", "stuck", "stuck_clean"))])
     lines = ["Noise-free validation loss, nats, and its plateau (all features equal)", *aligned(rows)]
     if table["stuck_clean"].any():
         lines.append(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.names import BASELINES, LOSSES, PAPER, in_order
+from analysis.names import LOSSES, OBJECTIVES, PAPER_DATASETS, in_order
 from analysis.records.studies import Study
 from analysis.stats.differences import comparable
 
@@ -39,7 +39,10 @@ Where = Callable[[float, float], bool]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Grid:
-    """The scores of a study by cell; make it with `grid_of`."""
+    """The scores of a study's cells of the paper's objectives, the only ones its sentences speak of.
+
+    Make it with `grid_of`.
+    """
 
     dataset: str
     seeds: np.ndarray
@@ -51,13 +54,13 @@ class Grid:
     @property
     def asked(self) -> bool:
         """Whether the paper does not speak of this data set, so that its claims are asked of somebody's own data."""
-        return self.dataset not in PAPER
+        return self.dataset not in PAPER_DATASETS
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """The losses a claim about all of them speaks of: the paper's, or on data of one's own those that were run."""
-        present = {objective for objective, *_ in self.scores} - set(BASELINES)
-        return tuple(in_order(present)) if self.asked else LOSSES
+        """The losses a claim about all of them speaks of: the paper's, on own data those of them that were run."""
+        run = {objective for objective, *_ in self.scores} & set(LOSSES)
+        return tuple(in_order(run)) if self.asked else LOSSES
 
     def zero(self, objective: str) -> np.ndarray | None:
         """The scores at rho 0 by seed; None where the study has no such cell."""
@@ -74,8 +77,12 @@ class Grid:
 
 
 def grid_of(study: Study) -> Grid:
-    """The grid of a study. Raises `RecordsError` as `analysis.stats.differences.comparable`."""
+    """The grid of a study, without losses that are not the paper's.
+
+    Raises `RecordsError` as `analysis.stats.differences.comparable`.
+    """
     records = comparable(study.records, study.metric)
+    records = records[records["objective"].isin(OBJECTIVES)]
     records = records.assign(val_f1_macro=records["val_f1_macro"].where(records["status"] == "done"))
     point = ["objective", "pairing", "rho", "nu"]
     wide = records.set_index([*point, "seed"])

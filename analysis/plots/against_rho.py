@@ -1,20 +1,24 @@
 """A line of cells against rho, with intervals and marks for what is absent, and the ticks of its axes."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
-from analysis.plots.style import ABSENT, Look
+from analysis.plots.style import ABSENT, LineStyle
 
 
-def ticks(axis: Axis, most: int = 6) -> None:
+def set_ticks(axis: Axis, most: int = 6) -> None:
     """Few, round ticks, whose labels stay short."""
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
 
 
-def line(axes: Axes, cells: pd.DataFrame, look: Look, *, row: int = 0, shift: float = 0.0, skip: int = 0) -> None:
+def draw_line(
+    axes: Axes, cells: pd.DataFrame, style: LineStyle, *, row: int = 0, shift: float = 0.0, skip: int = 0
+) -> None:
     """Draw cells (`rho`, `estimate`, `low`, `high`, `state`) against rho, in percent or points, with their intervals.
 
     A cell without a value leaves a gap and is marked above the axis, at a height given by `row`. `shift` moves all
@@ -23,16 +27,15 @@ def line(axes: Axes, cells: pd.DataFrame, look: Look, *, row: int = 0, shift: fl
     x = (cells["rho"] + np.where(cells["rho"] > 0, shift, 0)).to_numpy(dtype=float)
     middle, low, high = (100 * cells[name].to_numpy(dtype=float) for name in ("estimate", "low", "high"))
     shown = list(range(skip, len(cells)))
-    axes.plot(x, middle, color=look.colour, marker=look.marker, linestyle=look.dashes, markevery=shown)
+    axes.plot(x, middle, color=style.colour, marker=style.marker, linestyle=style.dashes, markevery=shown)
     known = ~np.isnan(low) & (np.arange(len(cells)) >= skip)
     if known.any():
         sides = np.stack([middle - low, high - middle])[:, known]
-        axes.errorbar(
-            x[known], middle[known], yerr=sides, fmt="none", ecolor=look.colour, elinewidth=0.8, capsize=1.8, zorder=1.8
-        )
+        bars: dict[str, Any] = {"fmt": "none", "elinewidth": 0.8, "capsize": 1.8, "zorder": 1.8}
+        axes.errorbar(x[known], middle[known], yerr=sides, ecolor=style.colour, **bars)
     for state, marker in ABSENT.items():
         absent = x[(cells["state"] == state).to_numpy()]
         if len(absent):
             height = np.full(len(absent), 0.02 + 0.035 * row)
             where = axes.get_xaxis_transform()
-            axes.plot(absent, height, color=look.colour, linestyle="", marker=marker, transform=where, gid=state)
+            axes.plot(absent, height, color=style.colour, linestyle="", marker=marker, transform=where, gid=state)

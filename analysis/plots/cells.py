@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
-from analysis.names import BASELINES, OBJECTIVES, in_order
+from analysis import names
+from analysis.names import BASELINES
 from analysis.records.studies import Study
 from analysis.stats.comparisons import by_cell
 from analysis.stats.differences import against_rho_zero, comparable, noisy_minus_exposure
@@ -44,7 +45,12 @@ class Block:
 
 def losses(study: Study) -> list[str]:
     """The losses of a study, baselines left out, in the paper's order and others behind by name."""
-    return in_order(set(study.records["objective"]) - set(BASELINES))
+    return names.in_order(set(study.records["objective"]) - set(BASELINES))
+
+
+def other_losses(study: Study) -> list[str]:
+    """The losses of a study that are not the paper's."""
+    return names.other_losses(study.records["objective"])
 
 
 def has_nu(study: Study) -> bool:
@@ -92,8 +98,8 @@ def complete(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.
 
 def rows(table: pd.DataFrame) -> list[Row]:
     """The rows of a table as from `complete`."""
-    names = [field.name for field in fields(Row)]
-    return [Row(**{str(name): value for name, value in row.items()}) for row in table[names].to_dict("records")]
+    columns = [field.name for field in fields(Row)]
+    return [Row(**{str(name): value for name, value in row.items()}) for row in table[columns].to_dict("records")]
 
 
 def without_noise(study: Study) -> pd.DataFrame:
@@ -105,16 +111,16 @@ def baselines(study: Study) -> pd.DataFrame:
     """The baselines that the study has, a row each in the paper's order: columns as `complete`."""
     values = scores(study, "none")
     values = values[values["objective"].isin(BASELINES)]
-    names = [name for name in OBJECTIVES if name in set(values["objective"])]
-    return _stated(study, _points(names, [0.0], [0.0]), values, ["none"])
+    run = [name for name in BASELINES if name in set(values["objective"])]
+    return _stated(study, _points(run, [0.0], [0.0]), values, ["none"])
 
 
 def blocks(study: Study) -> list[Block]:
     """A row a loss and a column a nu; one row of the losses where there are not several nu."""
     noisy = study.records[(study.records["rho"] > 0) & ~study.records["objective"].isin(BASELINES)]
-    names, nus = losses(study), sorted(set(noisy["nu"])) or [0.0]
-    places = [(i, j) if len(nus) > 1 else (0, i) for i in range(len(names)) for j in range(len(nus))]
-    points = itertools.product(names, nus)
+    run, nus = losses(study), sorted(set(noisy["nu"])) or [0.0]
+    places = [(i, j) if len(nus) > 1 else (0, i) for i in range(len(run)) for j in range(len(nus))]
+    points = itertools.product(run, nus)
     return [
         Block(loss=loss, nu=nu, row=row, column=column)
         for (row, column), (loss, nu) in zip(places, points, strict=True)
@@ -134,8 +140,8 @@ def _asked(study: Study, pairings: Sequence[str]) -> pd.DataFrame:
     return _points(losses(study), sorted(set(run["rho"])), sorted(set(run["nu"])))
 
 
-def _points(names: Sequence[str], rhos: Sequence[float], nus: Sequence[float]) -> pd.DataFrame:
-    table = pd.DataFrame(list(itertools.product(names, rhos, nus)), columns=list(POINT))
+def _points(objectives: Sequence[str], rhos: Sequence[float], nus: Sequence[float]) -> pd.DataFrame:
+    table = pd.DataFrame(list(itertools.product(objectives, rhos, nus)), columns=list(POINT))
     return table.astype({"objective": object, "rho": float, "nu": float})
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.names import display_name
 from analysis.plots import against_rho, cells, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.style import DOUBLE, Dashes, Frame, Share
@@ -48,11 +49,11 @@ def curves(study: Study, inputs: Inputs) -> Figure | str:
             _lines(panel, _of(mine, stage, name), rhos, factor)
             panel.set_xlabel(along, fontsize=style.SMALL, labelpad=1)
             panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            against_rho.ticks(panel.yaxis, 4)
+            against_rho.set_ticks(panel.yaxis, 4)
             if block.column == 0:
                 panel.set_ylabel(up)
             if stage == "pretrain":
-                panel.set_title(style.named(block.loss, block.nu))
+                panel.set_title(style.panel_title(block.loss, block.nu))
                 _reference(panel, _of(mine, "pretrain", "plateau"), 1.0, "plateau")
             else:
                 _reference(panel, _of(means[means["objective"] == "random"], stage, name), factor, "random")
@@ -104,7 +105,7 @@ def _legend(means: pd.DataFrame, rhos: Sequence[float]) -> list[Line2D]:
     shades = [Line2D([], [], color=_shade(rho, rhos), label=f"{style.RHO} {rho:g}") for rho in rhos]
     run = set(means["pairing"]) - {"none"}
     pairs = [
-        Line2D([], [], color="black", linestyle=dashes, label=style.word(name))
+        Line2D([], [], color="black", linestyle=dashes, label=display_name(name))
         for name, dashes in _DASHES.items()
         if name in run
     ]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.names import in_order
+from analysis.names import display_name, in_order
 from analysis.plots import against_rho, style
 from analysis.plots.style import DOUBLE, SINGLE, Frame
 from analysis.stats.learning_rates import Choice
@@ -27,12 +27,12 @@ def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Fi
     chosen = {choice.objective: choice.rate for choice in choices}
     for column, name in enumerate(losses):
         part, above, below = tried[tried["objective"] == name], axes[0, column], axes[1, column]
-        above.set_title(style.word(name))
+        above.set_title(display_name(name))
         for panel, value in ((above, "score"), (below, "below")):
             _points(panel, part, value, name)
             if name in chosen:
                 panel.axvline(chosen[name], color=style.BLACK, linewidth=0.8, linestyle=":", zorder=1, gid="chosen")
-            against_rho.ticks(panel.yaxis, 4)
+            against_rho.set_ticks(panel.yaxis, 4)
         if random == random:
             above.axhline(random, color=style.GREY, linestyle="--", linewidth=1, zorder=1, gid="random")
         below.axhline(0, color=style.GREY, linewidth=0.6, zorder=1)
@@ -48,7 +48,7 @@ def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Fi
 
 def _points(panel: Axes, part: pd.DataFrame, value: str, name: str) -> None:
     """Each seed and their mean, in %; a rate that failed is a cross at the foot."""
-    look = style.look(name)
+    line = style.line_style(name)
     found = part[part[value].notna()]
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(numticks=6))
@@ -56,10 +56,10 @@ def _points(panel: Axes, part: pd.DataFrame, value: str, name: str) -> None:
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlim(part["rate"].min() / 1.5, part["rate"].max() * 1.5)
     panel.plot(
-        found["rate"], 100 * found[value], linestyle="", marker=look.marker, color=look.colour, alpha=0.4, gid="seeds"
+        found["rate"], 100 * found[value], linestyle="", marker=line.marker, color=line.colour, alpha=0.4, gid="seeds"
     )
     means = 100 * found.groupby("rate")[value].mean()
-    panel.plot(means.index, means, color=look.colour, linestyle=look.dashes, gid="mean")
+    panel.plot(means.index, means, color=line.colour, linestyle=line.dashes, gid="mean")
     failed = part.loc[part["status"] == "failed", "rate"].unique()
     panel.plot(failed, [0.04] * len(failed), "x", color=style.GREY, transform=panel.get_xaxis_transform(), gid="failed")
 

@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from analysis.names import display_name
 from analysis.plots import cells, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import POINTS, RHO, no_pairs
@@ -45,7 +46,7 @@ def difference_map(study: Study, inputs: Inputs) -> Figure | str:
     colours = ScalarMappable(Normalize(-most, most), _COLOURS)
     for panel, name in zip(axes.ravel().tolist(), names, strict=True):
         _map(panel, table[table["objective"] == name], rhos, nus, colours)
-        panel.set_title(style.word(name))
+        panel.set_title(display_name(name))
     for panel in axes[-1]:
         panel.set_xlabel(RHO)
     for panel in axes[:, 0]:
@@ -70,7 +71,7 @@ def forest_zero(study: Study, inputs: Inputs) -> Figure | str:
     """Every cell with noisy pairs minus the one without (rho 0), drawn as `forest`."""
     pairing = cells.pairing_of(study)
     return _forest(
-        study, cells.gains_over_zero(study), [pairing], f"{style.word(pairing)} {style.MINUS} {style.RHO} 0, points"
+        study, cells.gains_over_zero(study), [pairing], f"{display_name(pairing)} {style.MINUS} {style.RHO} 0, points"
     )
 
 
@@ -116,24 +117,24 @@ def _forest(study: Study, values: pd.DataFrame, pairings: Sequence[str], label: 
         own = values[values["objective"] == name]
         notes += _forest_panel(panel, table[table["objective"] == name], own, name, study.level)
         panel.set_xlabel(label)
-        panel.set_title(style.word(name))
-    labels = [style.place(r.rho, r.nu) for r in cells.rows(table[table["objective"] == names[0]])]
+        panel.set_title(display_name(name))
+    labels = [style.point_label(r.rho, r.nu) for r in cells.rows(table[table["objective"] == names[0]])]
     axes[0, 0].set_yticks([*range(len(labels)), len(labels) + 0.4], [*labels, "mean"])
     axes[0, 0].set_ylim(len(labels) + 1.0, -0.7)
-    frame = Frame(height=0.16 * (len(labels) + 1.7), left=style.room(labels))
+    frame = Frame(height=0.16 * (len(labels) + 1.7), left=style.label_width(labels))
     return style.finish(figure, heading=study.title, legend=[], notes=notes, frame=frame)
 
 
 def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: str, level: float) -> list[str]:
-    look = style.look(name)
+    line = style.line_style(name)
     axes.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
     for y, row in enumerate(cells.rows(table)):
         if row.state != "done":
             _say(axes, y, row.state)
         elif not math.isnan(row.low):
-            axes.plot([100 * row.low, 100 * row.high], [y, y], color=look.colour, linewidth=1)
+            axes.plot([100 * row.low, 100 * row.high], [y, y], color=line.colour, linewidth=1)
     done = (table["state"] == "done").to_numpy()
-    axes.plot(100 * table["estimate"][done], np.flatnonzero(done), linestyle="", marker=look.marker, color=look.colour)
+    axes.plot(100 * table["estimate"][done], np.flatnonzero(done), linestyle="", marker=line.marker, color=line.colour)
     cell = list(zip(values["rho"], values["nu"], strict=True))
     frame = pd.DataFrame({"cell": cell, "seed": values["seed"], "value": values["difference"]})
     mean = mean_over_grid(frame, level=level)
@@ -149,7 +150,7 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: s
         "" if math.isnan(mean.low) else f" [{style.signed(mean.low, 2)}, {style.signed(mean.high, 2)}], {mean.method}"
     )
     left = f", {mean.left_out} left out that have one seed" if mean.left_out else ""
-    said = f"mean of {style.word(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
+    said = f"mean of {display_name(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
     return [f"{said}, {mean.seeds} seed{'s' if mean.seeds != 1 else ''}"]
 
 

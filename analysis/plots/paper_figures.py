@@ -12,10 +12,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.names import DENSE
+from analysis.names import DENSE, display_name
 from analysis.plots import against_rho, cells, style
 from analysis.plots.inputs import Inputs
-from analysis.plots.style import DOUBLE, SINGLE, Frame, Look
+from analysis.plots.style import DOUBLE, SINGLE, Frame, LineStyle
 from analysis.records.studies import Study
 
 #: Draws a study, or says why it cannot.
@@ -33,7 +33,7 @@ class Series:
     """One line of a panel; the first `skip` of its cells are another's, and only joined to."""
 
     label: str
-    look: Look
+    style: LineStyle
     cells: pd.DataFrame
     skip: int = 0
 
@@ -46,7 +46,8 @@ def fig1(study: Study, inputs: Inputs) -> Figure | str:
     if reason := _nothing(table, zero):
         return reason
     whole = pd.concat([zero, table])
-    lines = [_of_loss(whole, name) for name in cells.losses(study)]
+    losses = cells.losses(study)
+    lines = [_of_loss(whole, name, losses) for name in losses]
     figure, axes = style.panels(1, 1, width=SINGLE)
     _level_panel(axes[0, 0], lines, zero)
     return _finished(study, figure, _percent(study), lines, whole, _baselines(study, figure))
@@ -58,8 +59,8 @@ def fig4(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def fig5(study: Study, inputs: Inputs) -> Figure | str:
-    """The score of both dense losses against rho, a panel a loss, a line a nu."""
-    return _levels_by_nu(study, DENSE, other="fig1")
+    """The score of the dense losses, and those beyond the paper's, against rho: a panel a loss, a line a nu."""
+    return _levels_by_nu(study, [*DENSE, *cells.other_losses(study)], other="fig1")
 
 
 def fig7(study: Study, inputs: Inputs) -> Figure | str:
@@ -69,7 +70,8 @@ def fig7(study: Study, inputs: Inputs) -> Figure | str:
     table = _differences(study)
     if isinstance(table, str):
         return table
-    lines = [_of_loss(table, name) for name in cells.losses(study)]
+    losses = cells.losses(study)
+    lines = [_of_loss(table, name, losses) for name in losses]
     figure, axes = style.panels(1, 1, width=SINGLE)
     _difference_panel(axes[0, 0], lines)
     return _finished(study, figure, POINTS, lines, table, [])
@@ -81,8 +83,8 @@ def fig8(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def fig9(study: Study, inputs: Inputs) -> Figure | str:
-    """Noisy minus exposure of both dense losses against rho, a panel a loss, a line a nu."""
-    return _differences_by_nu(study, DENSE, other="fig7")
+    """Noisy minus exposure of the dense losses, and those beyond the paper's, against rho: as `fig5`."""
+    return _differences_by_nu(study, [*DENSE, *cells.other_losses(study)], other="fig7")
 
 
 def no_pairs(study: Study) -> str | None:
@@ -98,10 +100,10 @@ def draw_lines(axes: Axes, lines: Sequence[Series]) -> None:
     step = 0.018 * ((rhos[-1] - rhos[0]) or 1)
     for row, series in enumerate(lines):
         shift = step * (row - (len(lines) - 1) / 2)
-        against_rho.line(axes, series.cells, series.look, row=row, shift=shift, skip=series.skip)
+        against_rho.draw_line(axes, series.cells, series.style, row=row, shift=shift, skip=series.skip)
     axes.set_xticks(rhos, [f"{rho:g}" for rho in rhos])
     axes.margins(x=0.06)
-    against_rho.ticks(axes.yaxis)
+    against_rho.set_ticks(axes.yaxis)
 
 
 def _levels(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -128,9 +130,9 @@ def _levels_by_nu(study: Study, names: Sequence[str], *, other: str) -> Figure |
         start = zero[zero["objective"] == name]
         lines = _by_nu(table[table["objective"] == name], start)
         _level_panel(panel, lines, start)
-        against_rho.line(panel, start, _ZERO, row=len(lines))
-        panel.set_title(style.word(name))
-    legend = [*lines, Series(label=f"{style.RHO} 0", look=_ZERO, cells=zero)]
+        against_rho.draw_line(panel, start, _ZERO, row=len(lines))
+        panel.set_title(display_name(name))
+    legend = [*lines, Series(label=f"{style.RHO} 0", style=_ZERO, cells=zero)]
     return _finished(study, figure, _percent(study), legend, pd.concat([zero, table]), _baselines(study, figure))
 
 
@@ -146,11 +148,11 @@ def _differences_by_nu(study: Study, names: Sequence[str], *, other: str) -> Fig
     for panel, name in zip(axes[0], found, strict=True):
         lines = _by_nu(table[table["objective"] == name])
         _difference_panel(panel, lines)
-        panel.set_title(style.word(name))
+        panel.set_title(display_name(name))
     return _finished(study, figure, POINTS, lines, table, [])
 
 
-_ZERO = Look(colour=style.BLACK, marker="*", dashes=":")
+_ZERO = LineStyle(colour=style.BLACK, marker="*", dashes=":")
 
 
 def _losses_with_nu(study: Study, names: Sequence[str], other: str) -> list[str] | str:
@@ -159,7 +161,7 @@ def _losses_with_nu(study: Study, names: Sequence[str], other: str) -> list[str]
         return "no loss was run, only baselines"
     if not cells.has_nu(study):
         return f"{_NO_NU}: see {other}"
-    return found or f"the loss {' or '.join(map(style.word, names))} was not run"
+    return found or f"the loss {' or '.join(map(display_name, names))} was not run"
 
 
 def _nothing(table: pd.DataFrame, zero: pd.DataFrame | None = None) -> str | None:
@@ -169,8 +171,10 @@ def _nothing(table: pd.DataFrame, zero: pd.DataFrame | None = None) -> str | Non
     return None if (whole["state"] == "done").any() else f"none of its {len(whole)} cells is done"
 
 
-def _of_loss(table: pd.DataFrame, name: str) -> Series:
-    return Series(label=style.word(name), look=style.look(name), cells=table[table["objective"] == name])
+def _of_loss(table: pd.DataFrame, name: str, losses: Sequence[str]) -> Series:
+    return Series(
+        label=display_name(name), style=style.line_style(name, losses), cells=table[table["objective"] == name]
+    )
 
 
 def _by_nu(table: pd.DataFrame, start: pd.DataFrame | None = None) -> list[Series]:
@@ -180,7 +184,7 @@ def _by_nu(table: pd.DataFrame, start: pd.DataFrame | None = None) -> list[Serie
         lines.append(
             Series(
                 label=f"{style.NU} {nu:g}",
-                look=style.numbered(index),
+                style=style.numbered_style(index),
                 cells=whole,
                 skip=0 if start is None else len(start),
             )
@@ -191,7 +195,7 @@ def _by_nu(table: pd.DataFrame, start: pd.DataFrame | None = None) -> list[Serie
 def _level_panel(axes: Axes, lines: Sequence[Series], zero: pd.DataFrame) -> None:
     draw_lines(axes, lines)
     for row in cells.rows(zero[zero["state"] == "done"]):
-        colour = style.look(row.objective).colour if len(zero) > 1 else style.BLACK
+        colour = style.line_style(row.objective, list(zero["objective"])).colour if len(zero) > 1 else style.BLACK
         axes.axhline(100 * row.estimate, color=colour, linewidth=0.5, linestyle=":", zorder=1, gid="rho-0")
     axes.set_xlabel(RHO)
 
@@ -210,16 +214,16 @@ def _baselines(study: Study, figure: Figure) -> list[Artist]:
     entries: list[Artist] = []
     low, high = figure.axes[0].get_ylim()
     for row in cells.rows(cells.baselines(study)):
-        name, label, look = row.objective, style.word(row.objective), style.look(row.objective)
+        name, label, line = row.objective, display_name(row.objective), style.line_style(row.objective)
         if row.state != "done":
-            entries.append(style.handle(f"{label}: {row.state}", Look(colour="none", marker="", dashes="")))
+            entries.append(style.legend_handle(f"{label}: {row.state}", LineStyle(colour="none", marker="", dashes="")))
             continue
         level = 100 * row.estimate
         fits = name == "random" or 2 * low - high <= level <= 2 * high - low
         for axes in figure.axes if fits else ():
-            axes.axhline(level, color=look.colour, linestyle=look.dashes, zorder=1, gid=name)
+            axes.axhline(level, color=line.colour, linestyle=line.dashes, zorder=1, gid=name)
         between = "" if np.isnan(row.low) else f" [{100 * row.low:.1f}, {100 * row.high:.1f}]"
-        entries.append(style.handle(f"{label} {level:.1f}{between}{'' if fits else ', off the axis'}", look))
+        entries.append(style.legend_handle(f"{label} {level:.1f}{between}{'' if fits else ', off the axis'}", line))
     return entries
 
 
@@ -231,7 +235,11 @@ def _finished(
     study: Study, figure: Figure, label: str, lines: Sequence[Series], table: pd.DataFrame, more: Sequence[Artist]
 ) -> Figure:
     figure.axes[0].set_ylabel(label)
-    legend = [*(style.handle(line.label, line.look) for line in lines), *more, *style.absent_handles(table["state"])]
+    legend = [
+        *(style.legend_handle(line.label, line.style) for line in lines),
+        *more,
+        *style.absent_handles(table["state"]),
+    ]
     notes = style.notes(table, study.seeds)
     head = 0.22 if figure.axes[0].get_title() else 0.06
     return style.finish(figure, heading=study.title, legend=legend, notes=notes, frame=Frame(head=head))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from analysis.names import BASELINES
+from analysis.names import BASELINES, display_name
 from analysis.plots import cells, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.style import Frame
@@ -82,7 +82,7 @@ def draw(
     for one in found:
         by_image.setdefault((one.number, one.image.tobytes()), {})[one.key] = one
     images = sorted(by_image.items(), key=lambda item: item[0][0])[:_IMAGES_SHOWN]
-    left = style.room([line for title in titles.values() for line in title.split("\n")])
+    left = style.label_width([line for title in titles.values() for line in title.split("\n")])
     rows, columns = 2 + len(titles), len(images)
     side = min(_SIDE, _TALLEST / rows)
     width = max(style.SINGLE, left + 0.1 + side * columns + _GAP * (columns - 1))
@@ -117,11 +117,11 @@ def _class_colour(number: int) -> tuple[float, float, float]:
 def _titles(rows: pd.DataFrame, study: Study) -> dict[str, str]:
     titles = {}
     for row in rows.reset_index().to_dict("records"):
-        place = "" if row["objective"] in BASELINES else style.place(row["rho"], row["nu"])
-        pairing = "" if row["pairing"] == "none" else style.word(row["pairing"])
+        place = "" if row["objective"] in BASELINES else style.point_label(row["rho"], row["nu"])
+        pairing = "" if row["pairing"] == "none" else display_name(row["pairing"])
         score = row[study.metric]
         value = "" if pd.isna(score) else f"F1 {100 * score:.1f}"
-        parts = [style.word(row["objective"]), place, pairing, value]
+        parts = [display_name(row["objective"]), place, pairing, value]
         titles[row["key"]] = "\n".join(part for part in parts if part)
     return titles
 

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.names import BASELINES, OBJECTIVES
+from analysis.names import BASELINES, OBJECTIVES, display_name
 from analysis.plots import against_rho, cells, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import RHO, Series, draw_lines
-from analysis.plots.style import DOUBLE, Frame, Look
+from analysis.plots.style import DOUBLE, Frame, LineStyle
 from analysis.records.studies import Study
 from analysis.stats.differences import comparable
 
@@ -33,24 +33,26 @@ def seeds(study: Study, inputs: Inputs) -> Figure | str:
     rows = _rows(known)
     figure, axes = style.panels(1, len(names), width=DOUBLE)
     numbers = sorted(set(known["seed"]))
-    looks = {seed: style.numbered(i if len(numbers) <= _TOLD_APART else 0) for i, seed in enumerate(numbers)}
+    styles = {seed: style.numbered_style(i if len(numbers) <= _TOLD_APART else 0) for i, seed in enumerate(numbers)}
     for panel, name in zip(axes[0], names, strict=True):
         _seed_panel(
-            panel, known, study.metric, rows.assign(objective=rows["objective"].astype(object).fillna(name)), looks
+            panel, known, study.metric, rows.assign(objective=rows["objective"].astype(object).fillna(name)), styles
         )
-        panel.set_title(style.word(name))
+        panel.set_title(display_name(name))
         panel.set_xlabel(f"{study.score}, %")
     axes[0, 0].set_yticks(range(len(rows)), list(rows["label"]))
     axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
     legend = [
-        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=f"seed {seed}")
-        for seed, look in looks.items()
+        Line2D([], [], color=line.colour, marker=line.marker, linestyle="", label=f"seed {seed}")
+        for seed, line in styles.items()
         if len(numbers) <= _TOLD_APART
     ]
     notes = ["sd: standard deviation over seeds, points"] if len(numbers) > 1 else ["one seed: no standard deviation"]
     failed = int((known["status"] == "failed").sum())
     notes += [f"{failed} of {len(known)} cells failed, counted by seed"] if failed else []
-    frame = Frame(height=0.135 * (len(rows) + 0.5), left=style.room(list(rows["label"])), right=0.42, across=0.48)
+    frame = Frame(
+        height=0.135 * (len(rows) + 0.5), left=style.label_width(list(rows["label"])), right=0.42, across=0.48
+    )
     return style.finish(figure, heading=study.title, legend=legend, notes=notes, frame=frame)
 
 
@@ -58,28 +60,28 @@ def _rows(known: pd.DataFrame) -> pd.DataFrame:
     """What the rows stand for: baselines by name, and points that every loss is asked for, `objective` null."""
     base = [name for name in OBJECTIVES if name in BASELINES and (known["objective"] == name).any()]
     table = pd.DataFrame({"objective": base, "rho": 0.0, "nu": 0.0, "pairing": "none"})
-    table["label"] = [style.word(name) for name in base]
+    table["label"] = [display_name(name) for name in base]
     loss = known[~known["objective"].isin(BASELINES)]
     points = loss[["rho", "nu", "pairing"]].drop_duplicates()
     order = {name: index for index, name in enumerate(("none", *_PAIRINGS))}
     points = points.assign(order=points["pairing"].map(order)).sort_values(["rho", "nu", "order"]).drop(columns="order")
     points["label"] = [
-        style.place(rho, nu) + ("" if pairing == "none" else f" {style.word(pairing)}")
+        style.point_label(rho, nu) + ("" if pairing == "none" else f" {display_name(pairing)}")
         for rho, nu, pairing in zip(points["rho"], points["nu"], points["pairing"], strict=True)
     ]
     return pd.concat([table, points], ignore_index=True).reindex(columns=["objective", "rho", "nu", "pairing", "label"])
 
 
-def _seed_panel(axes: Axes, known: pd.DataFrame, metric: str, rows: pd.DataFrame, looks: dict[int, Look]) -> None:
+def _seed_panel(axes: Axes, known: pd.DataFrame, metric: str, rows: pd.DataFrame, styles: dict[int, LineStyle]) -> None:
     on = ["objective", "rho", "nu", "pairing"]
     mine = rows.reset_index(names="y").merge(known[[*on, "seed", metric, "status"]], on=on, how="left")
     mine["percent"] = 100 * mine[metric].astype(float)
     for y in range(0, len(rows), 2):
         axes.axhspan(y - 0.5, y + 0.5, color="#F3F3F3", linewidth=0, zorder=0)
-    for seed, look in looks.items():
+    for seed, line in styles.items():
         own = mine[(mine["seed"] == seed) & mine["percent"].notna()]
         axes.plot(
-            own["percent"], own["y"], linestyle="", marker=look.marker, color=look.colour, markersize=3, label=f"{seed}"
+            own["percent"], own["y"], linestyle="", marker=line.marker, color=line.colour, markersize=3, label=f"{seed}"
         )
     beside = axes.get_yaxis_transform()
     for y in range(len(rows)):
@@ -97,7 +99,7 @@ def pairings(study: Study, inputs: Inputs) -> Figure | str:
     run = set(study.records.loc[study.records["rho"] > 0, "pairing"])
     names = [name for name in _PAIRINGS if name in run]
     if len(names) < 2:
-        return f"its pairs are all of one pairing, {style.word(names[0])}" if names else "no cell with noisy pairs"
+        return f"its pairs are all of one pairing, {display_name(names[0])}" if names else "no cell with noisy pairs"
     zero = cells.without_noise(study)
     tables = {name: cells.complete(study, cells.scores(study, name), [name]) for name in names}
     whole = pd.concat([table.assign(pairing=name) for name, table in {"none": zero, **tables}.items()])
@@ -115,16 +117,16 @@ def pairings(study: Study, inputs: Inputs) -> Figure | str:
             own = table[(table["objective"] == block.loss) & (table["nu"] == block.nu)]
             if len(own):
                 series = pd.concat([start, own])
-                lines.append(Series(label=name, look=style.look(name), cells=series, skip=len(start)))
+                lines.append(Series(label=name, style=style.line_style(name), cells=series, skip=len(start)))
         draw_lines(panel, lines)
-        against_rho.line(panel, start, Look(colour=style.BLACK, marker="*"), row=len(lines))
-        panel.set_title(style.named(block.loss, block.nu))
+        against_rho.draw_line(panel, start, LineStyle(colour=style.BLACK, marker="*"), row=len(lines))
+        panel.set_title(style.panel_title(block.loss, block.nu))
     for panel in axes[-1]:
         panel.set_xlabel(RHO)
     for panel in axes[:, 0]:
         panel.set_ylabel(f"{study.score}, %")
-    zero_handle = style.handle(f"{style.RHO} 0", Look(colour=style.BLACK, marker="*", dashes=""))
-    legend = [*(style.handle(style.word(name), style.look(name)) for name in names), zero_handle]
+    zero_handle = style.legend_handle(f"{style.RHO} 0", LineStyle(colour=style.BLACK, marker="*", dashes=""))
+    legend = [*(style.legend_handle(display_name(name), style.line_style(name)) for name in names), zero_handle]
     legend += style.absent_handles(whole["state"])
     notes = style.notes(whole, study.seeds)
     return style.finish(figure, heading=study.title, legend=legend, notes=notes, frame=Frame(height=1.4, down=0.36))

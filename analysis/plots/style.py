@@ -1,4 +1,4 @@
-"""How figures look: colours, markers, words and the layout that they share.
+"""The style of figures: colours, markers, labels and the layout that they share.
 
 Colours are Okabe and Ito's, safe for the colour-blind; every line has a marker and dashes of its own too, so that it is
 told apart in grey. Sizes are inches and points at journal column width.
@@ -19,6 +19,8 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+
+from analysis.names import display_name, other_losses
 
 #: Signs that figures use, named since they look like p, v and a hyphen.
 RHO, NU, MINUS = "\N{GREEK SMALL LETTER RHO}", "\N{GREEK SMALL LETTER NU}", "\N{MINUS SIGN}"
@@ -80,7 +82,7 @@ Share = bool | Literal["row"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class LineStyle:
     """What tells one line from the others, in colour and in grey."""
 
     colour: str
@@ -88,31 +90,28 @@ class Look:
     dashes: Dashes = "-"
 
 
-_LOOKS = {
-    "moco": Look(colour=BLUE, marker="o"),
-    "within_image": Look(colour=VERMILLION, marker="s", dashes="--"),
-    "cross_image": Look(colour=GREEN, marker="^", dashes="-."),
-    "random": Look(colour=GREY, marker="", dashes="--"),
-    "imagenet": Look(colour=GREY, marker="", dashes=(0, (7, 2))),
-    "supervised": Look(colour=GREY, marker="", dashes=(0, (1, 1.5, 5, 1.5))),
-    "noisy": Look(colour=BLUE, marker="o"),
-    "exposure": Look(colour=ORANGE, marker="s", dashes="--"),
-    "irrelevant": Look(colour=GREEN, marker="^", dashes="-."),
-    "false_positive": Look(colour=VERMILLION, marker="D", dashes=":"),
+_STYLES = {
+    "moco": LineStyle(colour=BLUE, marker="o"),
+    "within_image": LineStyle(colour=VERMILLION, marker="s", dashes="--"),
+    "cross_image": LineStyle(colour=GREEN, marker="^", dashes="-."),
+    "random": LineStyle(colour=GREY, marker="", dashes="--"),
+    "imagenet": LineStyle(colour=GREY, marker="", dashes=(0, (7, 2))),
+    "supervised": LineStyle(colour=GREY, marker="", dashes=(0, (1, 1.5, 5, 1.5))),
+    "noisy": LineStyle(colour=BLUE, marker="o"),
+    "exposure": LineStyle(colour=ORANGE, marker="s", dashes="--"),
+    "irrelevant": LineStyle(colour=GREEN, marker="^", dashes="-."),
+    "false_positive": LineStyle(colour=VERMILLION, marker="D", dashes=":"),
 }
+_OTHER_STYLES = (
+    LineStyle(colour=PURPLE, marker="*", dashes=":"),
+    LineStyle(colour=ORANGE, marker="D", dashes=(0, (5, 1, 1, 1, 1, 1))),
+    LineStyle(colour=SKY, marker="v", dashes=(0, (7, 2))),
+    LineStyle(colour=BLACK, marker="P", dashes="--"),
+    LineStyle(colour="#8B6508", marker="X", dashes="-."),
+    LineStyle(colour="#7F7FBF", marker="p", dashes="-"),
+)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-
-_WORDS = {
-    "moco": "MoCo",
-    "within_image": "within-image",
-    "cross_image": "cross-image",
-    "random": "random encoder",
-    "imagenet": "ImageNet weights",
-    "irrelevant": "irrelevant noise",
-    "false_positive": "false positives",
-    "none": "no noisy pairs",
-}
 
 #: How a cell without a value is marked.
 ABSENT = {"missing": "x", "failed": "X"}
@@ -127,35 +126,36 @@ def context() -> Iterator[None]:
         yield
 
 
-def look(name: str) -> Look:
-    """The look of a loss, a baseline or a pairing; others get purple stars."""
-    return _LOOKS.get(name, Look(colour=PURPLE, marker="*", dashes=":"))
+def line_style(name: str, losses: Sequence[str] = ()) -> LineStyle:
+    """The style of a loss, a baseline or a pairing.
+
+    Losses beyond the paper's take those of `_OTHER_STYLES` in turn, by their order among the `losses` of the study.
+    """
+    if name in _STYLES:
+        return _STYLES[name]
+    others = other_losses([*losses, name])
+    return _OTHER_STYLES[others.index(name) % len(_OTHER_STYLES)]
 
 
-def numbered(index: int) -> Look:
-    """The look of the line of this number, as for the values of nu."""
+def numbered_style(index: int) -> LineStyle:
+    """The style of the line of this number, as for the values of nu."""
     dashes = _DASHES[index % len(_DASHES)]
-    return Look(colour=CYCLE[index % len(CYCLE)], marker=_MARKERS[index % len(_MARKERS)], dashes=dashes)
+    return LineStyle(colour=CYCLE[index % len(CYCLE)], marker=_MARKERS[index % len(_MARKERS)], dashes=dashes)
 
 
-def word(name: str) -> str:
-    """A loss, a baseline or a pairing as figures name it."""
-    return _WORDS.get(name, name.replace("_", " "))
-
-
-def place(rho: float, nu: float) -> str:
+def point_label(rho: float, nu: float) -> str:
     """A grid point in short, by rho and nu; real pairs have no nu."""
     return f"{RHO} {rho:g} {NU} {nu:g}" if rho > 0 and nu > 0 else f"{RHO} {rho:g}"
 
 
-def room(labels: Sequence[str]) -> float:
+def label_width(labels: Sequence[str]) -> float:
     """Inches that tick labels take beside a panel."""
     return max(map(len, labels), default=0) * _LETTER * SMALL / 72 + 0.2
 
 
-def named(loss: str, nu: float) -> str:
+def panel_title(loss: str, nu: float) -> str:
     """A loss at a nu, as a panel's title."""
-    return f"{word(loss)}, {NU} {nu:g}" if nu > 0 else word(loss)
+    return f"{display_name(loss)}, {NU} {nu:g}" if nu > 0 else display_name(loss)
 
 
 def signed(fraction: float, digits: int = 1) -> str:
@@ -163,9 +163,9 @@ def signed(fraction: float, digits: int = 1) -> str:
     return f"{round(100 * fraction, digits) + 0.0:+.{digits}f}".replace("-", MINUS)  # + 0.0: no negative zero
 
 
-def handle(label: str, look: Look) -> Line2D:
+def legend_handle(label: str, style: LineStyle) -> Line2D:
     """A legend's entry."""
-    return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dashes, label=label)
+    return Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dashes, label=label)
 
 
 def absent_handles(states: pd.Series) -> list[Line2D]:
@@ -195,8 +195,8 @@ def notes(cells: pd.DataFrame, seeds: int) -> list[str]:
 
 def _cell_in_words(row: Mapping[Hashable, Any]) -> str:
     pairing = row.get("pairing", "none")
-    return f"{word(row['objective'])} {place(row['rho'], row['nu'])}" + (
-        "" if pairing == "none" else f" {word(pairing)}"
+    return f"{display_name(row['objective'])} {point_label(row['rho'], row['nu'])}" + (
+        "" if pairing == "none" else f" {display_name(pairing)}"
     )
 
 

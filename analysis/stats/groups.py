@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.errors import RecordsError
-from analysis.names import LEVEL, OBJECTIVES
+from analysis.names import LEVEL, in_order, table_name
 from analysis.records.schema import COLUMNS
 from analysis.records.studies import STUDY, headline
 from analysis.text import aligned, printable
@@ -83,7 +83,7 @@ def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
         data = f", data {head['data']}" if head["data"] else ""
         rows = [[*by, *_PRINTED], []] if by else [list(_PRINTED), []]
         for row in part.to_dict("records"):
-            rows.append([_text(row[name]) for name in by])
+            rows.append([_text(table_name(row[name]) if name == "objective" else row[name]) for name in by])
             rows[-1] += [_number(row[name], 100 if unit == "0-1" else 1) for name in _PRINTED]
         title = printable(f"{place}, recipe {head['recipe']}{data}: {what}, 95% interval over seeds")
         sections.append("\n".join([title, *aligned(rows), *_reasons(part)]))
@@ -151,10 +151,10 @@ def _interval(table: pd.DataFrame, rows: pd.DataFrame, level: float) -> pd.DataF
 
 
 def _in_order(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    place = {name: f"{i:02}" for i, name in enumerate(OBJECTIVES)}
+    rank = {name: i for i, name in enumerate(in_order(table["objective"]))} if "objective" in by else {}
     return table.sort_values(
         [*STUDY, *by],
-        key=lambda column: column.map(lambda name: place.get(name, name)) if column.name == "objective" else column,
+        key=lambda column: column.map(rank) if column.name == "objective" else column,
         kind="stable",
         ignore_index=True,
     )

@@ -133,7 +133,7 @@ def test_a_cell_without_a_value_is_a_gap_and_a_mark(study: Callable, rows: list,
         (mark,) = (line for line in figure.axes[0].lines if line.get_gid() == status)
         assert np.allclose(mark.get_xdata(), 0.25, atol=0.03)
         assert any(np.isnan(line.get_ydata()).any() for line in lines(figure.axes[0]))
-        assert f"{status}: MoCo {style.place(0.25, 1)}" in words(figure)
+        assert f"{status}: MoCo {style.point_label(0.25, 1)}" in words(figure)
     assert style.ABSENT["missing"] != style.ABSENT["failed"]
     figure = drawn(maps.difference_map(study(there), NONE))
     hatched = [p for p in figure.axes[0].patches if p.get_hatch()]
@@ -228,9 +228,9 @@ def test_of_several_folders_only_those_of_the_study_are_read(
 
 def test_losses_are_told_apart_without_colour() -> None:
     names = ("moco", "within_image", "cross_image")
-    assert len({style.look(name).marker for name in names}) == 3
-    assert len({style.look(name).dashes for name in names}) == 3
-    assert len({(look.marker, look.dashes) for look in map(style.numbered, range(7))}) == 7
+    assert len({style.line_style(name).marker for name in names}) == 3
+    assert len({style.line_style(name).dashes for name in names}) == 3
+    assert len({(line.marker, line.dashes) for line in map(style.numbered_style, range(7))}) == 7
 
 
 def test_a_difference_is_signed_and_never_minus_zero() -> None:

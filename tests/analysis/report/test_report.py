@@ -257,9 +257,8 @@ def test_latex_and_markdown_hold_the_tables_of_the_page(folder):
 
 
 def test_the_page_needs_no_torch(folder):
-    code = (
-        f"import sys; from analysis.report.__main__ import main; main([{str(folder)!r}]); print('torch' in sys.modules)"
-    )
+    code = "import sys; from analysis.report.__main__ import main; "
+    code += f"main([{str(folder)!r}]); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.split()[-1] == "False"
     assert pd.read_parquet(folder / "records").shape[0] == 84
