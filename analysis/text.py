@@ -1,4 +1,4 @@
-"""Plain text for terminals: aligned tables, printable strings."""
+"""Plain text for terminals: aligned tables, durations, printable strings."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,23 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=False)]
         lines.append("  " + "   ".join([row[0].ljust(widths[0]), *rest]) if row else rule)
     return lines
+
+
+def duration(seconds: float, *, decimals: int = 0) -> str:
+    """A length of time in the unit that suits it: seconds, minutes, hours or days.
+
+    Args:
+        seconds: below 0 counts as 0.
+        decimals: of minutes.
+    """
+    seconds = max(0.0, seconds)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.{decimals}f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
 
 
 def reason(error: str) -> str:

@@ -19,7 +19,7 @@ from analysis.errors import RecordsError
 from datasets.errors import InputError
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml
-from sweep.planning.forecast import Prices
+from sweep.planning.prices import Prices
 from sweep.presets import PRESETS, described, preset
 from sweep.signals import Terminated, sigterm_raises
 from sweep.storage.object_store import StoreError
@@ -59,7 +59,7 @@ class Command:
     @property
     def prices(self) -> Prices:
         """What --plan reckons with."""
-        return Prices(hour=self.price, spot_hour=self.spot_price, spot_losses=self.spot_losses_per_hour)
+        return Prices(gpu=self.price, spot=self.spot_price, spot_losses=self.spot_losses_per_hour)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -110,7 +110,7 @@ def parse(argv: Sequence[str]) -> Command:
         SystemExit: after --help.
     """
     command, _ = read(argv, lambda base: Command(sweep=base), prog="python -m sweep.run", usage=USAGE)
-    if command.prices.asked and not command.plan:
+    if command.prices.given and not command.plan:
         raise InputError("--price, --spot-price and --spot-losses-per-hour are for --plan: add it, or leave them out")
     if command.plan and command.dry_run:
         raise InputError("--plan and --dry-run were both given: choose one")

@@ -9,7 +9,7 @@ from datasets.errors import InputError
 from sweep import logs
 from sweep.adaptive_seeds import add_seeds, describe_look, max_added_cells, run_adaptively
 from sweep.config.sweep import Sweep
-from sweep.planning.retrospect import Circumstances, Hindsight
+from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.prepare import (
     Inputs,
     claim,
@@ -134,7 +134,7 @@ def _run_missing(
     from sweep.tune.runner import TuneRunner
     from sweep.tune.trainable import WorkerJob
 
-    retrospect, stop = Hindsight(run_dir.root, began), StopRequest(run_dir)
+    comparison, stop = PlanComparison(run_dir.root, began), StopRequest(run_dir)
     planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}
     with ray_session(sweep.engine, address):
         machine = machine_for(sweep, address, inputs.files)
@@ -159,13 +159,13 @@ def _run_missing(
                         outcome = runner.run(missing, planned=len(sweep.cells()), grows=address is not None)
                     if stop.at_once:
                         return outcome
-                    circumstances = Circumstances(
+                    conditions = RunConditions(
                         resumed=resumed,
-                        troubles=sum(outcome.counts.values()),
+                        failed_attempts=sum(outcome.counts.values()),
                         stopped=bool(outcome.stop or outcome.unwritable),
                         at_once=max(resources_for(sweep, machine).at_once, progress.most),
                     )
-                    return replace(outcome, forecast=retrospect.look_back(sweep, missing, circumstances))
+                    return replace(outcome, forecast=comparison.compare(sweep, missing, conditions))
 
                 sweep, outcome = run_adaptively(
                     sweep, missing, run, lambda larger: claim(run_dir, larger, *inputs.fingerprints)

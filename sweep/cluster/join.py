@@ -108,19 +108,10 @@ def _check_is_ray(address: str) -> None:
     Raises:
         InputError: it gives no answer that Ray understands.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "health-check",
-        "--skip-version-check",
-        "--address",
-        address,
-    ]
-    try:
-        subprocess.run(
-            command, capture_output=True, timeout=HEALTH_TIMEOUT, check=False
-        )  # joining reports whatever else is wrong
+    health_check = ("health-check", "--skip-version-check", "--address", address)
+    command = [sys.executable, "-m", "ray.scripts.scripts", *health_check]
+    try:  # whatever else is wrong is reported when the cluster is joined
+        subprocess.run(command, capture_output=True, timeout=HEALTH_TIMEOUT, check=False)
     except subprocess.TimeoutExpired as error:
         raise InputError(
             f"--address {address}: what listens there does not answer as Ray's head does: give the head's address and "

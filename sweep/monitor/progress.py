@@ -1,15 +1,17 @@
-"""`progress.json` in a sweep's folder: who drives, what runs, on which machines, and what they were used for so far.
+"""`progress.json` in a sweep's folder: its driver, the cells that run, the machines, and the machine time used so far.
 
-Records say what is done; this says what goes on. Nothing depends on it: a sweep goes on without it, and counts anew.
+Records say what is done, this file what is being done. Nothing depends on it: a sweep runs without it, and then counts
+machine time anew.
 """
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from datasets.errors import InputError, in_a_line
+from sweep.cluster.machine import Machine
 from sweep.storage.run_dir import replace_text
 
 MOST_BYTES = 10_000_000  # of a progress.json: a thousand machines take 100 kB
@@ -18,36 +20,36 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Stage = Literal["starting", "running", "ended"]
 
 
-class _Part(BaseModel):
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-class Driver(_Part):
+class Driver(_Model):
     """The process that runs the sweep, or ran it last."""
 
     host: str
     process: Annotated[int, Field(gt=0, lt=2**31)]
     command: str
-    """What was typed."""
+    """The command line."""
     began: AwareDatetime
     updated: AwareDatetime
-    """When it was last heard of."""
+    """When it last wrote the file."""
     stage: Stage
-    """Starting: data are read and the machine is measured; ended: no cell runs any more."""
+    """Starting: it reads the data and measures the machine; ended: no cell runs any more."""
 
 
-class Running(_Part):
+class Running(_Model):
     """A cell that runs."""
 
     key: str
     cell: str
-    """Its coordinates, to be read."""
+    """Its coordinates, as text."""
     objective: str
     since: AwareDatetime
 
 
-class Node(_Part):
-    """A machine, as Ray sees it."""
+class MachineEntry(_Model):
+    """A machine of the sweep, and whether it is still there."""
 
     name: str
     cpus: Amount
@@ -56,8 +58,13 @@ class Node(_Part):
     """The GPUs' name."""
     alive: bool = True
 
+    @classmethod
+    def of(cls, machine: Machine) -> Self:
+        """The entry of a machine that is up."""
+        return cls(name=machine.name, cpus=machine.cores, gpus=machine.gpus, gpu=machine.accelerator or None)
 
-class Used(_Part):
+
+class Used(_Model):
     """Machine time while cells ran, summed over the commands of a folder; idle cores of a machine count too."""
 
     seconds: Amount = 0.0
@@ -68,7 +75,7 @@ class Used(_Part):
     cells: Annotated[int, Field(ge=0)] = 0
     """Cells recorded in that time."""
 
-    def plus(self, seconds: float, nodes: tuple[Node, ...], cells: int = 0) -> "Used":
+    def plus(self, seconds: float, nodes: tuple[MachineEntry, ...], cells: int = 0) -> "Used":
         """With `seconds` more on these machines, in which `cells` were recorded."""
         alive = [node for node in nodes if node.alive]
         return Used(
@@ -80,8 +87,8 @@ class Used(_Part):
         )
 
 
-class Progress(_Part):
-    """All of it."""
+class Progress(_Model):
+    """The whole file."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     driver: Driver
@@ -91,21 +98,25 @@ class Progress(_Part):
     running: tuple[Running, ...]
     most: Annotated[int, Field(ge=0)]
     """Cells that ran at the same time in this command, at most."""
-    nodes: tuple[Node, ...]
+    nodes: tuple[MachineEntry, ...]
     used: Used
 
     def text(self) -> str:
-        """As it is written."""
+        """The file's content."""
         return self.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
-def write(path: Path, text: str) -> None:
-    """Put `text` in place of what is there; raises OSError."""
-    replace_text(path, text)
+def write_progress(path: Path, progress: Progress) -> None:
+    """Replace the file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    replace_text(path, progress.text())
 
 
-def read(path: Path) -> Progress | None:
-    """What the file says; None where there is none.
+def read_progress(path: Path) -> Progress | None:
+    """Read the file; None where there is none.
 
     Raises:
         InputError: it is damaged, or not ours.
@@ -129,5 +140,5 @@ _REMEDY = "delete it, the sweep's records stay and machine time is counted anew"
 
 
 def now() -> datetime:
-    """The time, with its zone."""
+    """The time, with its time zone."""
     return datetime.now().astimezone()

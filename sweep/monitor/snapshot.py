@@ -1,4 +1,4 @@
-"""Where a sweep stands, from what lies in its folder: read while it runs, on any machine, without a lock."""
+"""A snapshot of a sweep, from the files in its folder: taken while it runs, on any machine, without a lock."""
 
 import math
 import os
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,27 +15,24 @@ from analysis.errors import RecordsError
 from analysis.records import parquet
 from analysis.text import reason
 from datasets.errors import InputError
-from sweep.config.grid import COST
 from sweep.config.yaml_io import from_yaml
-from sweep.monitor import progress
-from sweep.monitor.progress import Progress, Running
-from sweep.storage.run_dir import Folder
+from sweep.monitor.progress import Progress, Running, read_progress
+from sweep.monitor.time_left import TimeLeft, estimate_time_left
+from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
 
-QUIET = {"starting": 1800.0, "running": 120.0, "ended": math.inf}
-"""Seconds without a sign of life after which a driver counts as cut off. It writes every 10 s while cells run, and
-while it starts just once: reading the data and measuring the machine take minutes."""
-GONE = 20.0
-"""Seconds after which a process of this machine that is no more counts as cut off already."""
-GUESS = 0.5
-"""Relative deviation of a loss's seconds where fewer than two of its cells are recorded."""
+MOST_SILENCE = {"starting": 1800.0, "running": 120.0, "ended": math.inf}
+"""Seconds without a sign of life after which a driver counts as cut off. It writes every 10 s while cells run, but only
+once while it starts: reading the data and measuring the machine take minutes."""
+PROCESS_GONE = 20.0
+"""The same where its process, on this machine, does not exist any more."""
 
 State = Literal["unknown", "starting", "running", "ended", "cut off"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """What a record tells here."""
+class RecordRow:
+    """The columns of a record that a snapshot needs."""
 
     key: str
     status: Literal["done", "failed"]
@@ -46,7 +42,7 @@ class Row:
 
     @property
     def ended(self) -> datetime | None:
-        """When the cell ended; None where the record does not tell."""
+        """When the cell ended; None where the record does not say."""
         try:
             began = datetime.fromisoformat(self.started)
             return began + timedelta(seconds=self.seconds) if began.tzinfo and self.seconds is not None else None
@@ -55,8 +51,8 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Count:
-    """Cells of one loss. Those that run are missing still, or failed and run again."""
+class CellCounts:
+    """Cells of one loss. Those that run count as missing too, or as failed where they run again."""
 
     done: int
     failed: int
@@ -65,36 +61,20 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """How long the cells take that are not done yet."""
-
-    seconds: float
-    low: float
-    high: float
-    """Two standard deviations either side, of cells of one loss among each other and of their mean."""
-    at_once: int
-    """Cells at the same time that this supposes."""
-    cells: int
-    """Recorded cells it rests on."""
-    guessed: tuple[str, ...]
-    """Losses of which none is recorded: their seconds are in a usual proportion to the others'."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """Where a sweep stands."""
+class Snapshot:
+    """Where a sweep stands. The fields are those of `python -m sweep.status --json`."""
 
     preset: str
     state: State
     heard: float | None
-    """Seconds since the driver was last heard of."""
+    """Seconds since the driver last wrote `progress.json`."""
     progress: Progress | None
-    losses: Mapping[str, Count]
+    losses: Mapping[str, CellCounts]
     last_hour: float | None
-    """Cells recorded an hour, in the command's last hour; None before there is a minute to go by."""
+    """Cells recorded per hour, in the command's last hour; None in its first minute."""
     overall: float | None
-    """Cells recorded an hour, over all time in which cells ran."""
-    left: Left | None
+    """Cells recorded per hour, over all time in which cells ran."""
+    left: TimeLeft | None
     failures: Mapping[str, str]
     """Cell -> why it is recorded as failed."""
     unreadable: tuple[Path, ...]
@@ -103,7 +83,7 @@ class Standing:
     """Records of cells that `sweep.yaml` does not ask for."""
 
     def total(self, name: Literal["done", "failed", "missing", "running"]) -> int:
-        """Over all losses."""
+        """The sum over all losses."""
         return sum(getattr(count, name) for count in self.losses.values())
 
     @property
@@ -112,72 +92,79 @@ class Standing:
         return self.total("done") + self.total("failed") + self.total("missing")
 
 
-def standing(root: Path, now: datetime) -> Standing:
-    """Where the sweep in this folder stands.
+def take_snapshot(root: Path, now: datetime) -> Snapshot:
+    """Take a snapshot of the sweep in this folder.
 
     Raises:
         InputError: it is no sweep's folder, or its `sweep.yaml` or `progress.json` is damaged.
     """
-    folder = Folder(root)
-    if not folder.config.exists():
-        there = "there is no sweep.yaml in it" if root.is_dir() else "there is no such folder"
-        raise InputError(f"{root}: {there}; name the --out of a sweep")
-    sweep = from_yaml(folder.config)
+    run_dir = RunDir(root)
+    if not run_dir.config.exists():
+        problem = "there is no sweep.yaml in it" if root.is_dir() else "there is no such folder"
+        raise InputError(f"{root}: {problem}; name the --out of a sweep")
+    sweep = from_yaml(run_dir.config)
     cells = {cell.key: cell for cell in sweep.cells()}
-    told = progress.read(folder.progress)
+    progress = read_progress(run_dir.progress)
     rows, unreadable = read_rows(root)
     planned = [row for row in rows if row.key in cells]
-    state = _state(told, now)
-    running = told.running if told and state == "running" else ()
-    done = {row.key for row in planned if row.status == "done"}
+    state = _state(progress, now)
+    running = progress.running if progress and state == "running" else ()
+    done = {row.key: row for row in planned if row.status == "done"}
     failed = {row.key: row for row in planned if row.status == "failed"}
-    left = [cell for key, cell in cells.items() if key not in done and key not in failed]
-    return Standing(
+    used = progress.used if progress else None
+    return Snapshot(
         preset=sweep.preset,
         state=state,
-        heard=(now - told.driver.updated).total_seconds() if told else None,
-        progress=told,
-        losses=_by_loss(cells, done, set(failed), running),
-        last_hour=_last_hour(rows, told, now) if told else None,
-        overall=3600 * told.used.cells / told.used.seconds if told and told.used.seconds >= 60 else None,
-        left=time_left(left, [(cells[row.key].objective, row) for row in planned], running, told, now),
+        heard=(now - progress.driver.updated).total_seconds() if progress else None,
+        progress=progress,
+        losses=_count_by_loss(cells, set(done), set(failed), running),
+        last_hour=_last_hour(rows, progress, now) if progress else None,
+        overall=3600 * used.cells / used.seconds if used and used.seconds >= 60 else None,
+        left=estimate_time_left(
+            [cell for key, cell in cells.items() if key not in done and key not in failed],
+            [(cells[key].objective, row.seconds) for key, row in done.items() if row.seconds is not None],
+            running,
+            now,
+            at_once=progress.most if progress else 1,
+        ),
         failures={str(cells[key]): reason(row.error or "") for key, row in failed.items()},
         unreadable=tuple(unreadable),
         beyond=len(rows) - len(planned),
     )
 
 
-_ROWS = TypeAdapter(list[Row])
-_COLUMNS = tuple(Row.__dataclass_fields__)
+_ROWS = TypeAdapter(list[RecordRow])
+_COLUMNS = tuple(RecordRow.__dataclass_fields__)
 
 
-def read_rows(root: Path) -> tuple[list[Row], list[Path]]:
-    """What the records of a folder tell here, and the files that cannot be read."""
-    rows: list[Row] = []
+def read_rows(root: Path) -> tuple[list[RecordRow], list[Path]]:
+    """The records of a folder, and the files that cannot be read."""
+    rows: list[RecordRow] = []
     unreadable = []
     for path in parquet.files(root / "records"):
         try:
             rows += _ROWS.validate_python(parquet.read(path, columns=_COLUMNS, remedy="").to_pylist())
-        except FileNotFoundError:  # taken away since it was listed
+        except FileNotFoundError:  # removed since it was listed
             continue
         except (RecordsError, ValidationError):
             unreadable.append(path)
     return rows, unreadable
 
 
-def _state(told: Progress | None, now: datetime) -> State:
-    if told is None:
+def _state(progress: Progress | None, now: datetime) -> State:
+    if progress is None:
         return "unknown"
-    quiet = (now - told.driver.updated).total_seconds()
-    here = told.driver.host == socket.gethostname()
-    if quiet > QUIET[told.driver.stage]:
+    driver = progress.driver
+    silence = (now - driver.updated).total_seconds()
+    if silence > MOST_SILENCE[driver.stage]:
         return "cut off"
-    if told.driver.stage != "ended" and here and quiet > GONE and not _lives(told.driver.process):
+    here = driver.host == socket.gethostname()
+    if driver.stage != "ended" and here and silence > PROCESS_GONE and not _process_exists(driver.process):
         return "cut off"
-    return told.driver.stage
+    return driver.stage
 
 
-def _lives(process: int) -> bool:
+def _process_exists(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -187,78 +174,28 @@ def _lives(process: int) -> bool:
     return True
 
 
-def _by_loss(
+def _count_by_loss(
     cells: Mapping[str, Cell], done: set[str], failed: set[str], running: Sequence[Running]
-) -> dict[str, Count]:
-    found = {}
+) -> dict[str, CellCounts]:
+    counts = {}
     active = {one.key for one in running}
     for objective in dict.fromkeys(cell.objective for cell in cells.values()):
         keys = {key for key, cell in cells.items() if cell.objective == objective}
-        found[objective] = Count(
+        counts[objective] = CellCounts(
             done=len(keys & done),
             failed=len(keys & failed),
             missing=len(keys - done - failed),
             running=len(keys & active),
         )
-    return found
+    return counts
 
 
-def _last_hour(rows: Sequence[Row], told: Progress, now: datetime) -> float | None:
-    """Cells an hour in the last hour of the command, whether it is going on or has ended."""
-    until = min(now, told.driver.updated)
-    since = max(until - timedelta(hours=1), told.driver.began)
+def _last_hour(rows: Sequence[RecordRow], progress: Progress, now: datetime) -> float | None:
+    """Cells per hour in the last hour of the command, whether it still runs or has ended."""
+    until = min(now, progress.driver.updated)
+    since = max(until - timedelta(hours=1), progress.driver.began)
     hours = (until - since).total_seconds() / 3600
     if hours < 1 / 60:
         return None
-    # A record's end is its beginning and its seconds; that of a cell which was cut off in between is late.
+    # A record's end is its start plus its seconds, which is too late for a cell that was cut off in between.
     return sum(row.ended is not None and since < row.ended for row in rows) / hours
-
-
-def time_left(
-    cells: Sequence[Cell],
-    recorded: Sequence[tuple[str, Row]],
-    running: Sequence[Running],
-    told: Progress | None,
-    now: datetime,
-) -> Left | None:
-    """How long `cells` take, by the seconds of recorded ones of the same loss.
-
-    Args:
-        cells: those that have no record.
-        recorded: (loss, record) of those that have.
-        running: those that run; what they have done already is taken off.
-        told: tells how many run at the same time.
-        now: the time.
-
-    Returns:
-        None where nothing is left, or nothing is recorded to go by.
-    """
-    seconds: dict[str, list[float]] = {}
-    for objective, row in recorded:
-        if row.status == "done" and row.seconds is not None and 0 < row.seconds < math.inf:
-            seconds.setdefault(objective, []).append(row.seconds)
-    if not cells or not seconds:
-        return None
-    unit = fmean(fmean(found) / COST.get(name, 1.0) for name, found in seconds.items())
-    wanted = {cell.objective: [one for one in cells if one.objective == cell.objective] for cell in cells}
-    total = variance = longest = 0.0
-    ages = {one.key: (now - one.since).total_seconds() for one in running}
-    for name, ones in wanted.items():
-        found = seconds.get(name, [])
-        mean = fmean(found) if found else unit * COST.get(name, 1.0)
-        spread = pstdev(found) if len(found) > 1 else GUESS * mean
-        total += sum(max(0.0, mean - max(0.0, ages.get(one.key, 0.0))) for one in ones)
-        variance += len(ones) * spread**2 + (len(ones) * spread) ** 2 / max(1, len(found))
-        longest = max(longest, mean)
-    at_once = max(1, len(running) or (told.most if told else 0))
-    # However many run at once, the last one takes its time, unless it has begun already.
-    least = 0.0 if all(cell.key in ages for cell in cells) else longest
-    middle, margin = max(total / at_once, least), 2 * math.sqrt(variance) / at_once
-    return Left(
-        seconds=middle,
-        low=max(0.0, middle - margin),
-        high=middle + margin,
-        at_once=at_once,
-        cells=sum(map(len, seconds.values())),
-        guessed=tuple(name for name in wanted if name not in seconds),
-    )

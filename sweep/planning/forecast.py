@@ -1,8 +1,7 @@
-"""What a sweep will take, from what the parts of a cell take: seconds, hours, disk, money. Nothing is measured here."""
+"""A plan (`plan.json`): what a sweep will take, from the measured parts of a cell. Nothing is measured here."""
 
-import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError, in_a_line
-from sweep.storage.run_dir import Folder, cannot_write, replace_text
+from sweep.monitor.time_left import makespan
+from sweep.storage.run_dir import RunDir, cannot_write, replace_text
 from trainables.engine import Engine
 from trainables.profiling.parts import Part, seconds
 
 HARNESS = 0.3
-"""Seconds between two cells of a worker: `python -m benchmarks.speed.sweep` measures it."""
+"""Seconds between two cells of a worker, as measured by `python -m benchmarks.sweep`."""
 TABLES, REPORT = 1.0, 6.0
 """Seconds from the last cell to the end: tables and MLflow; figures and the report."""
 CELL_BYTES, FOLDER_BYTES = 120_000, 6_000_000
@@ -24,7 +24,7 @@ CELL_BYTES, FOLDER_BYTES = 120_000, 6_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """A plan: what was measured, for which cells, and where. All times in seconds."""
+    """What was measured, for which cells, and where. All times in seconds. The fields are those of `plan.json`."""
 
     made: str
     """UTC, ISO 8601."""
@@ -34,6 +34,7 @@ class Forecast:
     """Fingerprint."""
     engine: Engine
     processor: str
+    """Name of the GPU, or of the processor where there is none."""
     threads: int
     """Of a cell."""
     at_once: int
@@ -56,46 +57,37 @@ class Forecast:
     """Bytes."""
     checkpoint_every: float
     outcome: dict[str, Any] = field(default_factory=dict)
-    """What happened then; see `sweep.planning.retrospect`."""
+    """How it compares with what happened; see `sweep.planning.comparison`."""
 
-    def cell(self, objective: str) -> float:
+    def cell_seconds(self, objective: str) -> float:
         """Seconds of one cell."""
         return seconds(self.parts[objective])
 
     @property
-    def busy(self) -> float:
+    def all_cells_seconds(self) -> float:
         """Seconds of all cells, one after the other."""
-        return sum(self.cell(objective) for _, objective in self.cells)
+        return sum(self.cell_seconds(objective) for _, objective in self.cells)
 
-    def until_last(self, workers: int) -> float:
+    def seconds_to_last_cell(self, workers: int) -> float:
         """Seconds from the command to the end of the last cell."""
-        return self.start + makespan([self.cell(objective) + HARNESS for _, objective in self.cells], workers)
+        return self.start + makespan([self.cell_seconds(name) + HARNESS for _, name in self.cells], workers)
 
-    def wall(self, workers: int) -> float:
+    def wall_seconds(self, workers: int) -> float:
         """Seconds of the whole command, if so many cells run at the same time."""
-        return self.until_last(workers) + self.end
+        return self.seconds_to_last_cell(workers) + self.end
 
     @property
-    def hours(self) -> float:
-        """What is paid for: hours of GPUs, or of the machine where it has none, with as many cells at once as here."""
-        return self.wall(self.at_once) / 3600 * (self.gpus or 1.0)
+    def billed_hours(self) -> float:
+        """Hours of GPUs, or of the machine where it has none, with as many cells at the same time as here."""
+        return self.wall_seconds(self.at_once) / 3600 * (self.gpus or 1.0)
 
-    def spot(self, losses: float) -> float:
-        """How many times longer it takes where machines are lost so many times an hour."""
+    def spot_slowdown(self, losses: float) -> float:
+        """How many times longer it takes where each machine is lost so many times an hour."""
         restart = self.start + max(parts[0].seconds for parts in self.parts.values())
-        taken = [self.cell(objective) for _, objective in self.cells]
-        again = sum(
-            with_losses(one, every=self.checkpoint_every, losses=losses / 3600, restart=restart) for one in taken
-        )
-        return again / sum(taken)
-
-
-def makespan(durations: Sequence[float], workers: int) -> float:
-    """Seconds until the last is done, each begun in its turn by the worker that is free first."""
-    free = [0.0] * min(workers, len(durations))
-    for duration in durations:
-        heapq.heapreplace(free, free[0] + duration)
-    return max(free, default=0.0)
+        rate = losses / 3600
+        cells = [self.cell_seconds(objective) for _, objective in self.cells]
+        slowed = [with_losses(one, every=self.checkpoint_every, losses=rate, restart=restart) for one in cells]
+        return sum(slowed) / sum(cells)
 
 
 def with_losses(work: float, *, every: float, losses: float, restart: float) -> float:
@@ -108,8 +100,8 @@ def with_losses(work: float, *, every: float, losses: float, restart: float) -> 
     Args:
         work: seconds without losses.
         every: seconds between two checkpoints; the last stretch ends with the cell.
-        losses: a second.
-        restart: seconds from a loss until the cell goes on.
+        losses: l, a second.
+        restart: r, seconds from a loss until the cell resumes.
     """
     if losses == 0:
         return work
@@ -123,67 +115,38 @@ def with_losses(work: float, *, every: float, losses: float, restart: float) -> 
 _ADAPTER = TypeAdapter(Forecast)
 
 
-def place(root: Path) -> Path:
+def plan_path(root: Path) -> Path:
     """The plan's file in a sweep's folder."""
-    return Folder(root).plan
+    return RunDir(root).plan
 
 
-def write(forecast: Forecast, root: Path) -> Path:
+def write_plan(forecast: Forecast, root: Path) -> Path:
     """Write the plan, whole or not at all.
 
     Raises:
         InputError: it cannot be written.
     """
+    path = plan_path(root)
     try:
-        replace_text(place(root), _ADAPTER.dump_json(forecast, indent=1).decode() + "\n")
+        replace_text(path, _ADAPTER.dump_json(forecast, indent=1).decode() + "\n")
     except OSError as error:
         raise cannot_write(root, error) from error
-    return place(root)
+    return path
 
 
-def read(root: Path) -> Forecast | None:
+def read_plan(root: Path) -> Forecast | None:
     """The plan in a sweep's folder; None where there is none.
 
     Raises:
         InputError: it is damaged.
     """
+    path = plan_path(root)
     try:
-        text = place(root).read_bytes()
+        return _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"{place(root)} cannot be read ({error.strerror or error})") from error
-    try:
-        return _ADAPTER.validate_json(text)
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{place(root)} is no plan of this version ({in_a_line(first['msg'])})") from error
-
-
-MOST_LOSSES = 60
-"""Losses an hour that are believed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prices:
-    """What an hour of one GPU costs, or of the machine where it has none, USD; None: not asked for."""
-
-    hour: float | None = None
-    spot_hour: float | None = None
-    spot_losses: float | None = None
-    """Machines lost an hour, each."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no price."""
-        for flag, value in (("price", self.hour), ("spot-price", self.spot_hour)):
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"--{flag} {value:g}: must be above 0 USD an hour")
-        if (self.spot_hour is None) != (self.spot_losses is None):
-            raise InputError("--spot-price and --spot-losses-per-hour belong together: give both, or neither")
-        if self.spot_losses is not None and not 0 <= self.spot_losses <= MOST_LOSSES:
-            raise InputError(f"--spot-losses-per-hour {self.spot_losses:g}: must be from 0 to {MOST_LOSSES}")
-
-    @property
-    def asked(self) -> bool:
-        """Whether any was given."""
-        return self.hour is not None or self.spot_hour is not None
+        raise InputError(f"{path} is no plan of this version ({in_a_line(first['msg'])})") from error

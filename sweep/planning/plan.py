@@ -1,18 +1,18 @@
-"""`python -m sweep.run PRESET --plan`: what the missing cells will take, by some real steps of each loss. Runs none."""
+"""`python -m sweep.run PRESET --plan`: time some real steps of each loss, and print what missing cells will take."""
 
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from analysis.names import in_order
-from analysis.text import aligned
+from analysis.text import aligned, duration
 from datasets.registry import load
 from sweep import logs
 from sweep.adaptive_seeds import grown, most_further
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
-from sweep.planning import forecast
-from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, Forecast, Prices
+from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, REPORT, TABLES, Forecast, write_plan
+from sweep.planning.prices import Prices
 from sweep.prepare import check_encoder, entered, machine_for, pending, recorded_here
 from trainables.cell import Cell
 
@@ -45,10 +45,10 @@ def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
         if not missing:
             print("nothing is left to plan")
             return 0
-        made = measured(sweep, cells, missing, began, address)
-        forecast.write(made, folder.root)
+        forecast = make_forecast(sweep, cells, missing, began, address)
+        write_plan(forecast, folder.root)
         folder.send(folder.plan)
-    print("\n".join(lines(made, prices)))
+    print("\n".join(describe(forecast, prices)))
     if further := most_further(sweep) if sweep.until else 0:
         print(
             f"{further} more cells at most, where --until {sweep.until!r} asks for further seeds, are not in this plan"
@@ -57,16 +57,16 @@ def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
     return 0
 
 
-def measured(
+def make_forecast(
     sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], began: float, address: str | None
 ) -> Forecast:
-    """The forecast, after some real steps of each loss on the machine that cells go to first.
+    """Time some real steps of each loss on the machine that cells go to first.
 
     Args:
         sweep: what was asked for.
         cells: all that are planned.
         missing: those that are to be run.
-        began: when the command did, by `time.monotonic`.
+        began: when the command began, by `time.monotonic`.
         address: of a cluster.
 
     Raises:
@@ -81,22 +81,22 @@ def measured(
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
     from sweep.autotune.choose import settle
     from sweep.cluster.session import ray_session
-    from sweep.planning.profiler import rehearsers
+    from sweep.planning.profiler import profilers
     from sweep.tune.runner import room
 
     with ray_session(sweep.engine, address):
         here = machine_for(sweep, address, [path.resolve() for path in source.files])
         before = time.monotonic()
         sweep, engine = settle(sweep, missing, here)
-        settling = time.monotonic() - before  # a sweep finds the choice in the cache
+        choosing = time.monotonic() - before  # a sweep finds the choice in the cache
         print(f"engine: {engine}", flush=True)
         fit = room(sweep, here)
-        with rehearsers(sweep, source, here, fit.a_machine) as together:
-            start = time.monotonic() - began - settling
+        with profilers(sweep, source, here, fit.a_machine) as workers:
+            start = time.monotonic() - began - choosing
             parts = {}
-            for cell in firsts(missing):
+            for cell in one_per_objective(missing):
                 print(f"timing {cell.objective}, {fit.a_machine} at a time ...", flush=True)
-                parts[cell.objective] = together.rehearse(cell)
+                parts[cell.objective] = workers.profile(cell)
     order = cheapest_last(missing, 2 * fit.at_once)
     pretrained = sum(
         any(part.name == "step" and part.stage == "pretrain" for part in parts[c.objective]) for c in order
@@ -115,50 +115,49 @@ def measured(
         parts=parts,
         steps=pretrained * sweep.recipe.pretrain.steps,
         start=start,
-        end=forecast.TABLES + (forecast.REPORT if sweep.report else 0.0),
+        end=TABLES + (REPORT if sweep.report else 0.0),
         disk=FOLDER_BYTES + CELL_BYTES * len(missing),
         checkpoint_every=sweep.checkpoint_every,
     )
 
 
-def firsts(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell of each objective, in the paper's order: what a cell takes hardly depends on rho, nu and pairing."""
+def one_per_objective(cells: Sequence[Cell]) -> list[Cell]:
+    """One cell of each objective, in the paper's order: the time of a cell hardly depends on rho, nu and pairing."""
     return [
         next(cell for cell in cells if cell.objective == name) for name in in_order(cell.objective for cell in cells)
     ]
 
 
-def lines(made: Forecast, prices: Prices) -> Iterator[str]:
-    """The plan in words."""
-    yield f"\nA cell, seconds with {made.at_once} at a time, on {made.processor}"
-    yield from aligned(list(_cells(made)))
-    hours = made.busy / 3600
-    kind = (
-        f"{hours * made.gpus / made.at_once:.2g} GPU hours" if made.gpus else f"{hours * made.threads:.2g} core hours"
-    )
-    yield f"\n{len(made.cells)} cells, {made.steps:,} steps of pretraining, {kind} in cells"
-    yield f"about {made.disk / 1e6:,.0f} MB on the disk"
-    yield f"\nWall time ({made.start:.0f} s to begin and {made.end:.0f} s to end are in it)"
-    yield from aligned([["cells at a time", "", "wall time"], [], *_walls(made)])
-    if made.at_once > 1:
+def describe(forecast: Forecast, prices: Prices) -> Iterator[str]:
+    """The plan as lines of text."""
+    yield f"\nA cell, seconds with {forecast.at_once} at a time, on {forecast.processor}"
+    yield from aligned(list(_cells(forecast)))
+    hours = forecast.all_cells_seconds / 3600
+    gpu_hours, core_hours = hours * forecast.gpus / forecast.at_once, hours * forecast.threads
+    kind = f"{gpu_hours:.2g} GPU hours" if forecast.gpus else f"{core_hours:.2g} core hours"
+    yield f"\n{len(forecast.cells)} cells, {forecast.steps:,} steps of pretraining, {kind} in cells"
+    yield f"about {forecast.disk / 1e6:,.0f} MB on the disk"
+    yield f"\nWall time ({forecast.start:.0f} s to begin and {forecast.end:.0f} s to end are in it)"
+    yield from aligned([["cells at a time", "", "wall time"], [], *_walls(forecast)])
+    if forecast.at_once > 1:
         yield (
             "fewer at a time than were timed take no longer than this, for each then has more of the machine: "
             "`--workers N --plan` measures it"
         )
-    yield from _costs(made, prices)
+    yield from _costs(forecast, prices)
 
 
-def _cells(made: Forecast) -> Iterator[list[str]]:
+def _cells(forecast: Forecast) -> Iterator[list[str]]:
     yield ["loss", "cells", "start", "a step", "pretraining", "probe", "a cell", "all"]
     yield []
-    for name in in_order(made.parts):
-        parts = made.parts[name]
+    for name in in_order(forecast.parts):
+        parts = forecast.parts[name]
         stage = {s: sum(part.seconds for part in parts if part.stage == s) for s in ("pretrain", "probe")}
         opening, step = (
             sum(part.each for part in parts if (part.stage, part.name) == ("pretrain", what))
             for what in ("opening", "step")
         )
-        count = sum(objective == name for _, objective in made.cells)
+        count = sum(objective == name for _, objective in forecast.cells)
         yield [
             name,
             str(count),
@@ -166,39 +165,30 @@ def _cells(made: Forecast) -> Iterator[list[str]]:
             f"{step:.3f}" if step else "-",
             f"{stage['pretrain'] - opening:.1f}" if step else "-",
             f"{stage['probe']:.1f}",
-            f"{made.cell(name):.1f}",
-            f"{count * made.cell(name):.0f}",
+            f"{forecast.cell_seconds(name):.1f}",
+            f"{count * forecast.cell_seconds(name):.0f}",
         ]
 
 
-def _walls(made: Forecast) -> Iterator[list[str]]:
-    here = made.at_once
+def _walls(forecast: Forecast) -> Iterator[list[str]]:
+    here = forecast.at_once
     below = list(range(1, here + 1)) if here <= MOST_ROWS // 2 else [1, here // 2, here]
-    for workers in [*below, *(here * machines for machines in (2, 4, 8) if here * machines // 2 < len(made.cells))]:
+    for workers in [*below, *(here * machines for machines in (2, 4, 8) if here * machines // 2 < len(forecast.cells))]:
         machines = workers // here
         where = "" if workers < here else "here" if machines == 1 else f"{machines} times what is here"
-        yield [str(workers), where, duration(made.wall(workers))]
+        yield [str(workers), where, duration(forecast.wall_seconds(workers), decimals=1)]
 
 
-def _costs(made: Forecast, prices: Prices) -> Iterator[str]:
-    unit = "GPU hours" if made.gpus else "machine hours"
-    if prices.hour is not None:
-        cost = made.hours * prices.hour
-        yield f"\non demand: {made.hours:.2g} {unit} at {prices.hour:g} USD: {cost:,.2f} USD"
-    if prices.spot_hour is not None and prices.spot_losses is not None:
-        longer = made.spot(prices.spot_losses)
-        hours = made.hours * longer
+def _costs(forecast: Forecast, prices: Prices) -> Iterator[str]:
+    unit = "GPU hours" if forecast.gpus else "machine hours"
+    if prices.gpu is not None:
+        cost = prices.cost(gpu_hours=forecast.billed_hours)
+        yield f"\non demand: {forecast.billed_hours:.2g} {unit} at {prices.gpu:g} USD: {cost:,.2f} USD"
+    if prices.spot is not None and prices.spot_losses is not None:
+        slowdown = forecast.spot_slowdown(prices.spot_losses)
+        hours = forecast.billed_hours * slowdown
         yield (
-            f"spot: {hours:.2g} {unit} at {prices.spot_hour:g} USD: {hours * prices.spot_hour:,.2f} USD; "
-            f"{100 * (longer - 1):.1f} % of it is work done again, with {prices.spot_losses:g} losses an hour and a "
-            f"checkpoint every {made.checkpoint_every:g} s"
+            f"spot: {hours:.2g} {unit} at {prices.spot:g} USD: {hours * prices.spot:,.2f} USD; "
+            f"{100 * (slowdown - 1):.1f} % of it is work done again, with {prices.spot_losses:g} losses an hour and a "
+            f"checkpoint every {forecast.checkpoint_every:g} s"
         )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as one says them."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -1,4 +1,4 @@
-"""Ray workers that rehearse cells, as many at once as a sweep would run, and say what each part of a cell takes."""
+"""Ray workers that time the parts of a cell, as many workers at once as a sweep would run cells."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,16 +21,16 @@ STEPS, PROBE_STEPS, BATCHES = 40, 60, 16
 """Steps of pretraining and probe, and batches of an evaluation, that are timed at most."""
 BUDGET = 15.0
 """Seconds that each of these may take, or fewer are timed."""
-PATIENCE = 1800.0
+TIMEOUT = 1800.0
 """Seconds after which a worker that has not answered counts as lost."""
 
 
 @contextmanager
-def rehearsers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> Iterator["Rehearsers"]:
-    """Workers on the machine that rehearse at the same time.
+def profilers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> Iterator["Profilers"]:
+    """Start workers on a machine that profile cells at the same time, and end them afterwards.
 
     Args:
-        sweep: with its engine settled.
+        sweep: with its engine chosen.
         source: the data.
         machine: where.
         at_once: how many cells it runs at the same time.
@@ -38,54 +38,58 @@ def rehearsers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> 
     Raises:
         InputError: a worker cannot start.
     """
-    # No cores are asked of Ray: their number is right already, and threads are set by hand.
+    # No cores are requested of Ray: the number of workers is right already, and each sets its threads.
     share = sweep.gpu_share if machine.gpus else 0.0
-    actor: Any = ray.remote(num_cpus=0, num_gpus=share)(_Rehearser)
+    actor: Any = ray.remote(num_cpus=0, num_gpus=share)(_Profiler)
     data = ray.put(source)
-    there = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.id, soft=False))
-    running = [there.remote(sweep, data) for _ in range(at_once)]
+    placed = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.id, soft=False))
+    workers = [placed.remote(sweep, data) for _ in range(at_once)]
     try:
         try:
-            ray.get([one.ready.remote() for one in running], timeout=PATIENCE)
+            ray.get([worker.ready.remote() for worker in workers], timeout=TIMEOUT)
         except RayError as error:
             raise _refusal("a worker cannot start", error) from error
-        yield Rehearsers(running)
+        yield Profilers(workers)
     finally:
-        for one in running:
-            ray.kill(one)
+        for worker in workers:
+            ray.kill(worker)
 
 
-class Rehearsers:
-    """They all rehearse one cell at the same time, since they share the machine's cores, caches and GPU."""
+class Profilers:
+    """They all profile one cell at the same time, since cells share the machine's cores, caches and GPU."""
 
-    def __init__(self, running: Sequence[Any]) -> None:
-        """`running`: the workers, on one machine."""
-        self._running = running
+    def __init__(self, workers: Sequence[Any]) -> None:
+        """`workers`: Ray actors, on one machine."""
+        self._workers = workers
 
-    def rehearse(self, cell: Cell) -> tuple[Part, ...]:
-        """Mean seconds of each part of the cell, after a first and shortest rehearsal by which workers get warm.
+    def profile(self, cell: Cell) -> tuple[Part, ...]:
+        """Mean seconds of each part of the cell, after a first and shortest run that warms the workers up.
 
         Raises:
             InputError: it cannot be run here; says why.
         """
-        first = self._together(cell, None)
-        return self._together(cell, sizes({f"{part.stage} {part.name}": part.each for part in first}))
+        warm_up = self._profile_together(cell, None)
+        return self._profile_together(cell, profile_sizes({f"{part.stage} {part.name}": part.each for part in warm_up}))
 
-    def _together(self, cell: Cell, size: Mapping[str, int] | None) -> tuple[Part, ...]:
+    def _profile_together(self, cell: Cell, size: Mapping[str, int] | None) -> tuple[Part, ...]:
         try:
-            return mean(ray.get([one.rehearse.remote(cell, size) for one in self._running], timeout=PATIENCE))
+            return mean(ray.get([worker.profile.remote(cell, size) for worker in self._workers], timeout=TIMEOUT))
         except RayError as error:
             raise _refusal(str(cell), error) from error
 
 
-def sizes(each: Mapping[str, float]) -> dict[str, int]:
-    """How much is timed, by what the parts took in the shortest rehearsal (of one batch), seconds."""
+def profile_sizes(each: Mapping[str, float]) -> dict[str, int]:
+    """How many steps and batches are timed.
+
+    Args:
+        each: part -> seconds that it took once, in the shortest run.
+    """
 
     def fit(most: int, least: int, name: str) -> int:
         taken = each.get(name, 0.0)
         return max(least, min(most, int(BUDGET / taken))) if taken > 0 else most
 
-    # By the slower of the two: an excerpt serves both, and features are encoded from as much.
+    # By the slowest of them: one excerpt of the data serves all.
     batches = min(fit(BATCHES, 1, name) for name in ("pretrain evaluation", "probe evaluation", "probe features"))
     return {
         "steps": fit(STEPS, 4, "pretrain step"),
@@ -94,8 +98,8 @@ def sizes(each: Mapping[str, float]) -> dict[str, int]:
     }
 
 
-class _Rehearser:
-    """A process that does what a worker of the sweep does."""
+class _Profiler:
+    """Ray actor: does what a worker of the sweep does, and times it."""
 
     def __init__(self, sweep: Sweep, source: Source) -> None:
         import torch  # here, because the driver does without it
@@ -109,8 +113,8 @@ class _Rehearser:
     def ready(self) -> None:
         """It has started."""
 
-    def rehearse(self, cell: Cell, size: Mapping[str, int] | None) -> tuple[Part, ...]:
-        """Seconds of each part; None is the shortest size."""
+    def profile(self, cell: Cell, size: Mapping[str, int] | None) -> tuple[Part, ...]:
+        """Seconds of each part; without a size the shortest run."""
         from trainables.profiling.cell_profile import SMALLEST, Size, rehearse
 
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:

@@ -16,7 +16,7 @@ import ray
 from datasets.errors import InputError
 from sweep.cluster.nodes import list_machines
 from sweep.monitor import progress
-from sweep.monitor.progress import Driver, Node, Progress, Running, Stage, Used
+from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Stage, Used
 from sweep.storage.run_dir import RunDir
 from sweep.tune.recorder import Recorder
 from sweep.tune.tracker import CellListener, RunningCell, TrialTracker
@@ -37,7 +37,7 @@ class ProgressWriter(CellListener):
         self,
         run_dir: RunDir,
         planned: Mapping[str, str | None],
-        machines: Callable[[], Mapping[str, Node]],
+        machines: Callable[[], Mapping[str, MachineEntry]],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,7 +54,7 @@ class ProgressWriter(CellListener):
         self._stage: Stage = "starting"
         self._recorder: Recorder | None = None
         self._running: Mapping[str, RunningCell] = {}
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, MachineEntry] = {}
         self._fresh = 0
         self._busy = False
         self._written = self._counted = clock()
@@ -64,7 +64,7 @@ class ProgressWriter(CellListener):
         self.warning = ""
         """What the user should know about the file that was there, if anything."""
         try:
-            before = progress.read(run_dir.progress)
+            before = progress.read_progress(run_dir.progress)
         except InputError as error:  # nothing depends on it
             before, self.warning = None, f"{error}; it is written anew"
         self._used = before.used if before else Used()
@@ -122,7 +122,7 @@ class ProgressWriter(CellListener):
         self._count()
         self._written = self._clock()
         try:
-            progress.write(self._run_dir.progress, self._content(progress.now()).text())
+            progress.write_progress(self._run_dir.progress, self._content(progress.now()))
             self._run_dir.send_soon(self._run_dir.progress)
             self._unwritable = False
         except OSError as error:
@@ -170,11 +170,8 @@ class ProgressWriter(CellListener):
         self._nodes = lost | dict(there)
 
 
-def machines() -> dict[str, Node]:
+def machines() -> dict[str, MachineEntry]:
     """The machines of the running Ray, by its name of them; none where it does not run."""
     if not ray.is_initialized():
         return {}
-    return {
-        one.id: Node(name=one.name, cpus=one.cores, gpus=one.gpus, gpu=one.accelerator or None)
-        for one in list_machines()
-    }
+    return {machine.id: MachineEntry.of(machine) for machine in list_machines()}

@@ -14,11 +14,14 @@ import pytest
 
 from analysis.records.io import write_record
 from analysis.records.schema import empty_row
-from sweep.monitor.progress import Driver, Node, Progress, Running, Used, write
-from sweep.monitor.snapshot import Row, standing, time_left
+from analysis.text import duration
+from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Used, write_progress
+from sweep.monitor.snapshot import RecordRow, take_snapshot
+from sweep.monitor.time_left import estimate_time_left
+from sweep.planning.prices import Prices
 from sweep.prepare import claim
 from sweep.presets import preset
-from sweep.status import Prices, main, render, span
+from sweep.status import main, render
 from sweep.storage.run_dir import RunDir
 from tests.helpers.command import ROOT
 
@@ -47,12 +50,17 @@ def tell(folder, *, stage="running", heard=4.0, began=NOW - 90 * MINUTE, running
         stage=stage,
     )
     usual = {"planned": 7, "done": 0, "failed": 0, "most": 2, "used": Used()}
-    usual |= {"nodes": (Node(name="a", cpus=8, gpus=2, gpu="H100"), Node(name="b", cpus=8, gpus=2, gpu="H100"))}
+    usual |= {
+        "nodes": (
+            MachineEntry(name="a", cpus=8, gpus=2, gpu="H100"),
+            MachineEntry(name="b", cpus=8, gpus=2, gpu="H100"),
+        )
+    }
     there = [
         Running(key=cell.key, cell=str(cell), objective=cell.objective, since=NOW - age * MINUTE)
         for cell, age in running
     ]
-    write(RunDir(folder).progress, Progress(driver=driver, running=tuple(there), **(usual | more)).text())
+    write_progress(RunDir(folder).progress, Progress(driver=driver, running=tuple(there), **(usual | more)))
 
 
 @pytest.fixture
@@ -63,7 +71,7 @@ def folder(tmp_path):
 
 
 def said(folder, **prices):
-    return render(standing(folder, NOW), Prices(**prices), NOW)
+    return render(take_snapshot(folder, NOW), Prices(**prices), NOW)
 
 
 def test_cells_are_counted_by_loss_and_each_once(folder):
@@ -71,7 +79,7 @@ def test_cells_are_counted_by_loss_and_each_once(folder):
     record(folder, CELLS[1], status="failed", error="no (error in the cell, tried twice; logs/sweep.log) | File x")
     record(folder, replace(CELLS[0], seed=99))
     tell(folder, running=[(CELLS[2], 3), (CELLS[1], 1)])
-    found = standing(folder, NOW)
+    found = take_snapshot(folder, NOW)
     assert (found.planned, found.total("done"), found.total("failed")) == (7, 1, 1)
     assert (found.total("missing"), found.total("running")) == (5, 2)
     assert found.beyond == 1
@@ -96,7 +104,7 @@ def test_cells_are_counted_by_loss_and_each_once(folder):
 )
 def test_the_driver_is_believed_for_as_long_as_it_may_be_silent(folder, stage, heard, state, words):
     tell(folder, stage=stage, heard=heard)
-    assert standing(folder, NOW).state == state
+    assert take_snapshot(folder, NOW).state == state
     text = said(folder)
     assert words in text
     assert ("go on     python -m sweep.run vts-smoke --out o (on far)" in text) == (state in ("cut off", "ended"))
@@ -106,22 +114,22 @@ def test_a_process_of_this_machine_that_is_gone_was_cut_off(folder):
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     tell(folder, heard=30, host=socket.gethostname(), process=process.pid)
-    assert standing(folder, NOW).state == "cut off"
+    assert take_snapshot(folder, NOW).state == "cut off"
     tell(folder, heard=30, host=socket.gethostname(), process=os.getpid())
-    assert standing(folder, NOW).state == "running"
+    assert take_snapshot(folder, NOW).state == "running"
 
 
 def test_rates_are_of_the_last_hour_and_of_all_time_in_which_cells_ran(folder):
     for cell, minutes in zip(CELLS[:4], (5, 30, 59, 80), strict=True):
         record(folder, cell, ended=NOW - minutes * MINUTE)
     tell(folder, heard=0, used=Used(seconds=7200, cells=10))
-    found = standing(folder, NOW)
+    found = take_snapshot(folder, NOW)
     assert found.last_hour == pytest.approx(3)
     assert found.overall == pytest.approx(5)
     tell(folder, heard=0, began=NOW - 30 * MINUTE)  # by another command than the cells before
-    assert standing(folder, NOW).last_hour == pytest.approx(2)
+    assert take_snapshot(folder, NOW).last_hour == pytest.approx(2)
     tell(folder, heard=0, began=NOW)
-    assert standing(folder, NOW).last_hour is None
+    assert take_snapshot(folder, NOW).last_hour is None
 
 
 def test_time_left_is_that_of_equal_cells(folder):
@@ -129,18 +137,18 @@ def test_time_left_is_that_of_equal_cells(folder):
     rows = {cell: 100.0 for cell in CELLS if cell.objective != "within_image"}
     for cell, seconds in rows.items():
         record(folder, cell, seconds=seconds)
-    found = standing(folder, NOW)
+    found = take_snapshot(folder, NOW)
     left = found.left
     assert left.guessed == ("within_image",)
     assert left.cells == len(rows)
     assert left.at_once == 1
     record(folder, next(cell for cell in CELLS if cell.objective == "within_image"), seconds=100)
     (last,) = [cell for cell in CELLS if cell.objective == "within_image"][1:]
-    left = standing(folder, NOW).left
+    left = take_snapshot(folder, NOW).left
     assert left.seconds == pytest.approx(100)
     assert left.low < 100 < left.high
     tell(folder, running=[(last, 1)])
-    left = standing(folder, NOW).left
+    left = take_snapshot(folder, NOW).left
     assert left.seconds == pytest.approx(40)
     assert "about 40 s (0 s to" in said(folder)
 
@@ -149,18 +157,12 @@ def test_time_left_has_less_doubt_the_more_is_recorded():
     cells = [replace(MOCO[0], seed=seed) for seed in range(100)]
 
     def left(count):
-        rows = [("moco", standing_row(90 + 20 * (number % 2))) for number in range(count)]
-        return time_left(cells, rows, (), None, NOW)
+        seconds = [("moco", 90.0 + 20 * (number % 2)) for number in range(count)]
+        return estimate_time_left(cells, seconds, (), NOW)
 
     few, many = left(2), left(50)
     assert few.seconds == many.seconds == pytest.approx(10_000)
     assert few.high - few.low > 2 * (many.high - many.low) > 0
-
-
-def standing_row(seconds):
-    from sweep.monitor.snapshot import Row
-
-    return Row(key="k", status="done", seconds=float(seconds), started="", error=None)
 
 
 def test_before_the_first_record_no_time_is_told(folder):
@@ -183,7 +185,7 @@ def test_a_record_that_cannot_be_read_is_named_and_counts_as_missing(folder):
     record(folder, CELLS[1])
     victim = next(folder.rglob(f"{CELLS[1].key}.parquet"))
     victim.write_bytes(victim.read_bytes()[:100])
-    assert standing(folder, NOW).total("missing") == 6
+    assert take_snapshot(folder, NOW).total("missing") == 6
     assert f"damaged   {victim}" in said(folder)
 
 
@@ -278,10 +280,10 @@ def command(*words):
     ("seconds", "words"), [(-1, "0 s"), (99, "99 s"), (100, "2 min"), (7200, "2.0 h"), (200_000, "2.3 days")]
 )
 def test_spans_are_as_one_says_them(seconds, words):
-    assert span(seconds) == words
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize("seconds", [math.nan, 1e300, -1e300, 1e12])
 def test_a_record_of_impossible_seconds_has_no_end(seconds):
-    row = Row(key="k", status="done", seconds=seconds, started="2026-11-24T12:00:00+00:00", error=None)
+    row = RecordRow(key="k", status="done", seconds=seconds, started="2026-11-24T12:00:00+00:00", error=None)
     assert row.ended is None

@@ -7,15 +7,15 @@ import pytest
 
 from datasets.errors import InputError
 from sweep.monitor import progress
-from sweep.monitor.progress import Node, Used, read
+from sweep.monitor.progress import MachineEntry, Used, read_progress
 from sweep.presets import preset
 from sweep.storage.run_dir import RunDir
 from sweep.tune.progress_writer import ProgressWriter
 from sweep.tune.tracker import TrialTracker
 
 ONE, TWO = preset("vts-smoke").cells()[:2]
-MACHINE = Node(name="a", cpus=8, gpus=2, gpu="H100")
-HEAD = Node(name="head", cpus=0, gpus=0)
+MACHINE = MachineEntry(name="a", cpus=8, gpus=2, gpu="H100")
+HEAD = MachineEntry(name="head", cpus=0, gpus=0)
 
 
 class Command:
@@ -52,7 +52,7 @@ class Command:
 
     @property
     def said(self):
-        return read(self.path)
+        return read_progress(self.path)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_lost_worker_is_not_running_until_it_begins_again(path):
 def test_a_damaged_file_is_one_line_and_the_next_command_counts_anew(path, text):
     path.write_text(text)
     with pytest.raises(InputError, match="delete it") as error:
-        read(path)
+        read_progress(path)
     assert "\n" not in str(error.value)
     command = Command(path)
     assert "it is written anew" in command.writer.warning
@@ -150,17 +150,17 @@ def test_no_value_is_taken_that_cannot_be(path, where, value):
     part[where[-1]] = value
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="damaged or of another version"):
-        read(path)
+        read_progress(path)
 
 
 def test_a_full_disk_is_logged_once_and_stops_nothing(path, monkeypatch, caplog):
-    def full(where, text):
+    def full(where, content):
         raise OSError(28, "No space left on device")
 
     command = Command(path)
     with command.writer:
         command.follow()
-        monkeypatch.setattr(progress, "write", full)
+        monkeypatch.setattr(progress, "write_progress", full)
         command.start(ONE)
         for _ in range(3):
             command.wait(20)
@@ -171,5 +171,5 @@ def test_a_full_disk_is_logged_once_and_stops_nothing(path, monkeypatch, caplog)
 
 
 def test_where_there_is_none_nothing_is_said(path):
-    assert read(path) is None
+    assert read_progress(path) is None
     assert Command(path).writer.warning == ""

@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.text import duration
 from datasets.errors import InputError
 from sweep.cluster.machine import Machine
-from sweep.planning import forecast, retrospect
-from sweep.planning.forecast import HARNESS, Forecast, Prices, makespan, with_losses
-from sweep.planning.plan import duration, firsts, lines
-from sweep.planning.retrospect import Circumstances, Hindsight, incomparable, unlike
+from sweep.monitor.time_left import makespan
+from sweep.planning import comparison
+from sweep.planning.comparison import PlanComparison, RunConditions, difference_from, incomparable
+from sweep.planning.forecast import HARNESS, Forecast, plan_path, read_plan, with_losses, write_plan
+from sweep.planning.plan import describe, one_per_objective
+from sweep.planning.prices import Prices
 from sweep.presets import preset
 from sweep.tune import runner
 from sweep.tune.outcome import Outcome
@@ -70,10 +73,10 @@ def test_no_schedule_beats_its_longest_cell_or_an_even_split():
 
 def test_the_wall_time_is_start_schedule_and_end():
     plan = made()
-    assert (plan.cell("moco"), plan.cell("random"), plan.busy) == (10, 2, 32)
-    assert plan.wall(1) == pytest.approx(5 + 32 + 4 * HARNESS + 3)
-    assert plan.wall(2) == pytest.approx(5 + 20 + 2 * HARNESS + 3)
-    assert plan.until_last(2) == plan.wall(2) - 3
+    assert (plan.cell_seconds("moco"), plan.cell_seconds("random"), plan.all_cells_seconds) == (10, 2, 32)
+    assert plan.wall_seconds(1) == pytest.approx(5 + 32 + 4 * HARNESS + 3)
+    assert plan.wall_seconds(2) == pytest.approx(5 + 20 + 2 * HARNESS + 3)
+    assert plan.seconds_to_last_cell(2) == plan.wall_seconds(2) - 3
 
 
 def simulated(work, *, every, losses, restart, rng):
@@ -100,33 +103,33 @@ def test_expected_time_with_losses_is_that_of_a_simulation(work, every, losses, 
 
 def test_without_losses_nothing_is_done_again():
     assert with_losses(100, every=30, losses=0, restart=5) == 100
-    assert made().spot(0) == 1
-    assert made().spot(10) > made().spot(1) > 1
+    assert made().spot_slowdown(0) == 1
+    assert made().spot_slowdown(10) > made().spot_slowdown(1) > 1
 
 
 def test_a_plan_in_words_has_its_costs():
-    text = "\n".join(lines(made(), Prices(hour=36.0, spot_hour=18.0, spot_losses=0.0)))
-    hours = made().wall(2) / 3600
+    text = "\n".join(describe(made(), Prices(gpu=36.0, spot=18.0, spot_losses=0.0)))
+    hours = made().wall_seconds(2) / 3600
     assert f"at 36 USD: {36 * hours:.2f} USD" in text
     assert f"at 18 USD: {18 * hours:.2f} USD; 0.0 %" in text
     assert "270 steps of pretraining" in text
     assert "core hours" in text
-    on_gpus = "\n".join(lines(made(gpus=2.0), Prices(hour=36.0)))
+    on_gpus = "\n".join(describe(made(gpus=2.0), Prices(gpu=36.0)))
     assert f"{2 * hours:.2g} GPU hours at 36 USD: {72 * hours:.2f} USD" in on_gpus
-    assert "USD" not in "\n".join(lines(made(), Prices()))
+    assert "USD" not in "\n".join(describe(made(), Prices()))
 
 
 def test_durations_are_said_in_the_unit_that_one_says_them_in():
-    assert [duration(s) for s in (8, 430, 9000, 500_000)] == ["8 s", "7.2 min", "2.5 h", "5.8 days"]
+    assert [duration(s, decimals=1) for s in (8, 430, 9000, 500_000)] == ["8 s", "7.2 min", "2.5 h", "5.8 days"]
 
 
 @pytest.mark.parametrize(
     ("prices", "said"),
     [
-        ({"hour": 0.0}, "--price 0: must be above 0"),
-        ({"spot_hour": 1.0}, "belong together"),
+        ({"gpu": 0.0}, "--price 0: must be above 0"),
+        ({"spot": 1.0}, "belong together"),
         ({"spot_losses": 1.0}, "belong together"),
-        ({"spot_hour": 1.0, "spot_losses": -1.0}, "--spot-losses-per-hour -1"),
+        ({"spot": 1.0, "spot_losses": -1.0}, "--spot-losses-per-hour -1"),
     ],
 )
 def test_what_is_no_price_is_refused(prices, said):
@@ -135,7 +138,7 @@ def test_what_is_no_price_is_refused(prices, said):
 
 
 def test_one_cell_of_each_objective_is_measured():
-    assert [cell.objective for cell in firsts(preset("vts-smoke").cells())] == [
+    assert [cell.objective for cell in one_per_objective(preset("vts-smoke").cells())] == [
         "random",
         "moco",
         "within_image",
@@ -144,12 +147,12 @@ def test_one_cell_of_each_objective_is_measured():
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
-    forecast.write(made(), tmp_path)
-    assert forecast.read(tmp_path) == made()
-    assert forecast.read(tmp_path / "other") is None
-    forecast.place(tmp_path).write_text("{}")
+    write_plan(made(), tmp_path)
+    assert read_plan(tmp_path) == made()
+    assert read_plan(tmp_path / "other") is None
+    plan_path(tmp_path).write_text("{}")
     with pytest.raises(InputError, match="no plan of this version"):
-        forecast.read(tmp_path)
+        read_plan(tmp_path)
 
 
 # What happened.
@@ -171,11 +174,13 @@ def happened(tmp_path, monkeypatch):
 
     def look(plan, took=20.0, how=None, sweep=None):
         mine, cells = smoke()
-        forecast.write(plan, tmp_path)
-        monkeypatch.setattr(retrospect, "_seconds", lambda root, missing: {"moco": [8.0, 8.0], "random": [4.0]})
-        monkeypatch.setattr(retrospect.time, "time", itertools.repeat(100.0 + took).__next__)
-        numbers = Hindsight(tmp_path, 100.0).look_back(sweep or mine, cells, how or Circumstances(at_once=2))
-        return numbers, json.loads(forecast.place(tmp_path).read_text())["outcome"]
+        write_plan(plan, tmp_path)
+        monkeypatch.setattr(
+            comparison, "_recorded_seconds", lambda root, missing: {"moco": [8.0, 8.0], "random": [4.0]}
+        )
+        monkeypatch.setattr(comparison.time, "time", itertools.repeat(100.0 + took).__next__)
+        numbers = PlanComparison(tmp_path, 100.0).compare(sweep or mine, cells, how or RunConditions(at_once=2))
+        return numbers, json.loads(plan_path(tmp_path).read_text())["outcome"]
 
     return look
 
@@ -183,7 +188,7 @@ def happened(tmp_path, monkeypatch):
 def test_a_forecast_is_held_against_what_happened(happened, capsys):
     plan = planned(smoke()[1])
     numbers, kept = happened(plan, took=20.0)
-    said = plan.until_last(2)
+    said = plan.seconds_to_last_cell(2)
     assert numbers["forecast_error"] == pytest.approx(said / 20 - 1, abs=1e-4)
     assert numbers["forecast_error_moco"] == 0.25
     assert numbers["forecast_error_random"] == -0.5
@@ -197,10 +202,10 @@ def test_a_forecast_is_held_against_what_happened(happened, capsys):
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        (Circumstances(stopped=True, at_once=2), "cut off"),
-        (Circumstances(resumed=1, at_once=2), "1 cells went on from a checkpoint"),
-        (Circumstances(troubles=2, at_once=2), "2 attempts failed"),
-        (Circumstances(at_once=6), "the plan was of 2 cells at the same time, and 6 ran"),
+        (RunConditions(stopped=True, at_once=2), "cut off"),
+        (RunConditions(resumed=1, at_once=2), "1 cells went on from a checkpoint"),
+        (RunConditions(failed_attempts=2, at_once=2), "2 attempts failed"),
+        (RunConditions(at_once=6), "the plan was of 2 cells at the same time, and 6 ran"),
     ],
 )
 def test_what_cannot_be_compared_as_a_whole_is_compared_by_cell(happened, capsys, how, reason):
@@ -213,20 +218,22 @@ def test_what_cannot_be_compared_as_a_whole_is_compared_by_cell(happened, capsys
 
 def test_other_cells_than_were_planned_make_no_whole():
     cells = smoke()[1]
-    assert list(incomparable(planned(cells), cells, Circumstances(at_once=2))) == []
-    assert "other ones" in next(incomparable(planned(cells[1:]), cells, Circumstances(at_once=2)))
+    assert list(incomparable(planned(cells), cells, RunConditions(at_once=2))) == []
+    assert "other ones" in next(incomparable(planned(cells[1:]), cells, RunConditions(at_once=2)))
 
 
 def test_seeds_that_were_added_later_are_not_held_against_the_plan(tmp_path, monkeypatch, capsys):
     sweep, cells = smoke()
-    forecast.write(planned(cells[:1]), tmp_path)
+    write_plan(planned(cells[:1]), tmp_path)
     asked = []
-    monkeypatch.setattr(retrospect, "_seconds", lambda root, cells: asked.append(list(cells)) or {"moco": [8.0]})
-    looking = Hindsight(tmp_path, 100.0)
-    first = looking.look_back(sweep, cells, Circumstances(at_once=2))
+    monkeypatch.setattr(
+        comparison, "_recorded_seconds", lambda root, cells: asked.append(list(cells)) or {"moco": [8.0]}
+    )
+    comparing = PlanComparison(tmp_path, 100.0)
+    first = comparing.compare(sweep, cells, RunConditions(at_once=2))
     assert asked == [cells[:1]]
     assert set(first) == {"forecast_error_moco"}
-    assert looking.look_back(sweep, cells[1:], Circumstances(at_once=2)) == {}
+    assert comparing.compare(sweep, cells[1:], RunConditions(at_once=2)) == {}
     assert "other ones than" in capsys.readouterr().out
     both = Outcome(forecast=first).followed_by(Outcome())
     assert both.forecast == first
@@ -257,14 +264,14 @@ def test_cells_at_the_same_time_are_those_that_fit_on_all_machines(monkeypatch, 
 def test_a_plan_of_another_recipe_or_engine_is_left_aside(happened, capsys):
     sweep, cells = smoke()
     other = replace(sweep, engine=replace(PLAIN, threads=2))
-    assert "another engine" in unlike(planned(cells), other)
+    assert "another engine" in difference_from(planned(cells), other)
     numbers, kept = happened(planned(cells), sweep=other)
     assert (numbers, kept) == ({}, {})
     assert "is not compared" in capsys.readouterr().out
 
 
 def test_a_damaged_plan_stops_no_sweep(tmp_path, capsys):
-    forecast.place(tmp_path).write_text("no plan")
+    plan_path(tmp_path).write_text("no plan")
     sweep, cells = smoke()
-    assert Hindsight(tmp_path, 0.0).look_back(sweep, cells, Circumstances(at_once=2)) == {}
+    assert PlanComparison(tmp_path, 0.0).compare(sweep, cells, RunConditions(at_once=2)) == {}
     assert "nothing is compared with it" in capsys.readouterr().out

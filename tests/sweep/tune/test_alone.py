@@ -10,7 +10,7 @@ import torch
 from analysis.records.io import read_records
 from datasets.vts.config import CLASSES
 from sweep.cluster import session
-from sweep.monitor.progress import read
+from sweep.monitor.progress import read_progress
 from sweep.tune import runner
 from sweep.tune.progress_writer import ProgressWriter, machines
 from sweep.tune.runner import TuneRunner
@@ -62,7 +62,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
     with session.ray_session(PLAIN), ProgressWriter(run_dir, states, machines) as progress:
         given = sweep, WorkerJob.of(sweep, source), session.first_machine(1), run_dir, Silent(), stop
         outcome = TuneRunner(*given, progress=progress).run(cells)
-    said = read(run_dir.progress)
+    said = read_progress(run_dir.progress)
     assert (said.driver.stage, said.planned, said.done, said.failed) == ("ended", len(cells), len(cells) - 1, 1)
     assert said.used.cells == len(cells)
     assert 0 < said.used.seconds <= said.used.core_seconds

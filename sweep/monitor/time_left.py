@@ -1,0 +1,88 @@
+"""How long cells take on several workers: by given seconds, and by those of recorded cells."""
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import fmean, pstdev
+
+from sweep.config.grid import COST
+from sweep.monitor.progress import Running
+from trainables.cell import Cell
+
+GUESSED_SPREAD = 0.5
+"""Relative standard deviation of a loss's seconds where fewer than two of its cells are recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeLeft:
+    """How long the cells take that are not done yet."""
+
+    seconds: float
+    low: float
+    high: float
+    """Two standard deviations either side, of cells of one loss among each other and of their mean."""
+    at_once: int
+    """Cells at the same time that this supposes."""
+    cells: int
+    """Recorded cells it rests on."""
+    guessed: tuple[str, ...]
+    """Losses of which none is recorded: their seconds are in a usual proportion to the others'."""
+
+
+def makespan(durations: Sequence[float], workers: int) -> float:
+    """Seconds until the last is done, each begun in its turn by the worker that is free first."""
+    free = [0.0] * min(workers, len(durations))
+    for duration in durations:
+        heapq.heapreplace(free, free[0] + duration)
+    return max(free, default=0.0)
+
+
+def estimate_time_left(
+    cells: Sequence[Cell],
+    recorded: Sequence[tuple[str, float]],
+    running: Sequence[Running],
+    now: datetime,
+    *,
+    at_once: int = 1,
+) -> TimeLeft | None:
+    """Estimate how long `cells` take, by the seconds of recorded cells of the same loss.
+
+    Args:
+        cells: those that have no record.
+        recorded: (loss, seconds) of those that have.
+        running: those that run; what they have done already is subtracted.
+        now: the time.
+        at_once: cells at the same time, where none runs to be counted.
+
+    Returns:
+        None where no cell is left, or none is recorded to go by.
+    """
+    seconds: dict[str, list[float]] = {}
+    for loss, one in recorded:
+        if 0 < one < math.inf:
+            seconds.setdefault(loss, []).append(one)
+    if not cells or not seconds:
+        return None
+    unit = fmean(fmean(known) / COST.get(loss, 1.0) for loss, known in seconds.items())
+    mean, variance = dict[str, float](), 0.0
+    for loss in dict.fromkeys(cell.objective for cell in cells):
+        known = seconds.get(loss, [])
+        mean[loss] = fmean(known) if known else unit * COST.get(loss, 1.0)
+        spread = pstdev(known) if len(known) > 1 else GUESSED_SPREAD * mean[loss]
+        count = sum(cell.objective == loss for cell in cells)
+        variance += count * spread**2 + (count * spread) ** 2 / max(1, len(known))
+    ages = {one.key: max(0.0, (now - one.since).total_seconds()) for one in running}
+    begun_first = sorted(cells, key=lambda cell: cell.key not in ages)
+    workers = max(1, len(running) or at_once)
+    middle = makespan([max(0.0, mean[cell.objective] - ages.get(cell.key, 0.0)) for cell in begun_first], workers)
+    margin = 2 * math.sqrt(variance) / workers
+    return TimeLeft(
+        seconds=middle,
+        low=max(0.0, middle - margin),
+        high=middle + margin,
+        at_once=workers,
+        cells=sum(map(len, seconds.values())),
+        guessed=tuple(loss for loss in mean if loss not in seconds),
+    )
