@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from datasets.errors import InputError, in_a_line
+from datasets.errors import InputError, one_line
 from sweep.storage.run_dir import Folder, cannot_write, replace_text
 from trainables.engine import Engine
 from trainables.profiling.parts import Part, seconds
@@ -157,7 +157,7 @@ def read(root: Path) -> Forecast | None:
         return _ADAPTER.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{place(root)} is no plan of this version ({in_a_line(first['msg'])})") from error
+        raise InputError(f"{place(root)} is no plan of this version ({one_line(first['msg'])})") from error
 
 
 MOST_LOSSES = 60
