@@ -1,31 +1,74 @@
-"""What is dear to make and cheap to keep: files in the user's cache, trusted by their checksum alone."""
+"""Files that are whole or absent, and the user's cache: what is slow to make and cheap to store."""
 
 import os
+import threading
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that readers see all of it or none of it, and so that it survives a power failure.
+
+    A temporary file in the same folder, which must exist, is synced to the disk and then takes the file's place. Its
+    name begins with a dot and ends in `.part`; a killed process leaves it behind.
+
+    Raises:
+        OSError: the file cannot be written; what was there before is unchanged.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    sync(path.parent)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """`write_atomically` for text, in UTF-8.
+
+    Raises:
+        OSError: the file cannot be written; what was there before is unchanged.
+    """
+    write_atomically(path, text.encode())
+
+
+def sync(path: Path) -> None:
+    """Flush a file's content, or the names in a folder, to the disk.
+
+    Raises:
+        OSError: it cannot be opened or synced.
+    """
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows cannot open a folder
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def cache_folder() -> Path:
-    """The user's cache for this project, as the XDG specification has it; it need not exist, and may be deleted."""
+    """The user's cache for this project, as in the XDG specification; it need not exist, and may be deleted."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noisy-pairs"
 
 
-def keep(name: str, content: bytes) -> None:
-    """Put `content` into the cache, whole or not at all; a cache that cannot be written keeps nothing."""
+def cache_write(name: str, content: bytes) -> None:
+    """Put `content` into the cache; a cache that cannot be written stays as it is."""
     folder = cache_folder()
-    part = folder / f".{name}.{os.getpid()}"
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(blake2b(content).digest() + content)
-        part.replace(folder / name)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
+        write_atomically(folder / name, blake2b(content).digest() + content)
 
 
-def kept(name: str) -> bytes | None:
-    """What `keep` put there; None where there is nothing, or something that was cut off or changed."""
+def cache_read(name: str) -> bytes | None:
+    """What `cache_write` put there; None where there is nothing, or where it was cut off or changed."""
     try:
         data = (cache_folder() / name).read_bytes()
     except OSError:

@@ -16,7 +16,7 @@ def choose_noisy(uniform: Float[Tensor, " n"], rho: float) -> Bool[Tensor, " n"]
     return uniform < rho
 
 
-def shown(noisy: Bool[Tensor, " n"], pairing: Pairing) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
+def noisy_sides(noisy: Bool[Tensor, " n"], pairing: Pairing) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
     """Whether the first and the second image of each pair show the noisy partner.
 
     A pair that is not noisy shows the clean image twice. A noisy one shows clean and noisy, or at pairing `exposure`
@@ -25,7 +25,7 @@ def shown(noisy: Bool[Tensor, " n"], pairing: Pairing) -> tuple[Bool[Tensor, " n
     return (noisy if pairing == "exposure" else torch.zeros_like(noisy)), noisy
 
 
-def swap(
+def swap_sides(
     first: Bool[Tensor, " n"], second: Bool[Tensor, " n"], uniform: Float[Tensor, " n"]
 ) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
     """Exchange the two sides of each pair with probability one half.
@@ -36,7 +36,7 @@ def swap(
     return first.where(~exchange, second), second.where(~exchange, first)
 
 
-def another(index: Int[Tensor, " n"], uniform: Float[Tensor, " n"], count: int) -> Int[Tensor, " n"]:
+def draw_partner(index: Int[Tensor, " n"], uniform: Float[Tensor, " n"], count: int) -> Int[Tensor, " n"]:
     """For each of the indexed images another one of `count`, all others equally likely: a false positive's partner."""
     step = 1 + (uniform.double() * (count - 1)).long().clamp(max=count - 2)
     return (index + step) % count

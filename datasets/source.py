@@ -1,12 +1,48 @@
-"""What a data set is to the rest: settings that load a source in the driver and open it in a worker. No torch here."""
+"""What a data set is to the rest: settings that load a source in the driver and open it in a worker. No torch here.
+
+A data set's module has three functions, which `datasets.registry` calls:
+
+- `load(settings, place) -> Source`, in the driver;
+- `check(settings, source, demands) -> None` refuses a sweep that the source cannot serve, in the driver;
+- `open_data(settings, source, seed, device) -> datasets.dataset.Dataset`, in a worker.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from datasets.errors import InputError
-from datasets.types import Pairing
+from datasets.types import Pairing, Task
+
+
+@runtime_checkable
+class Settings(Protocol):
+    """What describes a data set in a recipe: a frozen dataclass, whose fields become the flags `--data.*`.
+
+    Where `has_nu` is true there is also `check_nu(nu)`, which raises `InputError` for a per-image noise that cannot be.
+    """
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set: a field with this default."""
+
+    pairings: ClassVar[tuple[Pairing, ...]]
+    """The pairings it can have."""
+    has_nu: ClassVar[bool]
+    """Whether the per-image noise can be set."""
+    task: ClassVar[Task]
+    """What the probe learns."""
+    extra_scores: ClassVar[tuple[str, ...]]
+    """Scores besides F1, such as `xview2`."""
+
+    @property
+    def bands(self) -> int:
+        """Bands of an image; of the class, or a field."""
+
+    @property
+    def size(self) -> int:
+        """Side of an image, px; of the class, or a field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +58,7 @@ class Place:
     skip_bad: bool = False
     """Whether files that cannot be used are left out (and named) instead of refused."""
 
-    def refuse(self, what: str, flags: Sequence[str]) -> None:
+    def refuse_flags(self, what: str, flags: Sequence[str]) -> None:
         """Refuse flags that do nothing: one that is ignored in silence is taken for one that works.
 
         Args:

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from analysis.records.remote import working_copy
-from datasets.errors import InputError, in_a_line
+from datasets.errors import InputError, one_line
 
 LOOPBACK = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "[[]::1]", "[[]::1]:*")
 """Host names by which a browser comes, at this machine or through a tunnel. `[[]` is how MLflow writes a bracket."""
@@ -141,7 +141,7 @@ def check_store(store: str) -> None:
         engine.connect().close()
         engine.dispose()
     except SQLAlchemyError as error:
-        cause = in_a_line(str(error.__cause__ or error).replace(url.password or "\0", "***"), most=200)
+        cause = one_line(str(error.__cause__ or error).replace(url.password or "\0", "***"), most=200)
         raise InputError(f"--store {shown(store)} does not answer ({cause}): start it, or mend the address") from error
 
 

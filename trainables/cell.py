@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 
 from datasets.errors import InputError
-from datasets.registry import DATASETS
+from datasets.registry import settings_class
 from datasets.types import Pairing
 
 OBJECTIVES = ("moco", "within_image", "cross_image")
@@ -40,8 +40,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Check the coordinates and bring them to their one canonical form."""
-        if self.dataset not in DATASETS:
-            raise InputError(f"unknown data set {self.dataset!r}: choose from {', '.join(DATASETS)}")
+        settings_class(self.dataset)  # refuses an unknown data set
         if self.objective not in OBJECTIVES + BASELINES:
             raise InputError(f"unknown objective {self.objective!r}: choose from {', '.join(OBJECTIVES + BASELINES)}")
         for name in ("rho", "nu"):
@@ -54,7 +53,7 @@ class Cell:
 
     def _canonical(self) -> dict[str, object]:
         """The coordinates that this cell shares with all that mean the same."""
-        kind = DATASETS[self.dataset]
+        kind = settings_class(self.dataset)
         nu = 1.0 if self.pairing == "false_positive" else float(self.nu) if kind.has_nu else 0.0
         clean = self.rho == 0 or (nu == 0 and kind.has_nu)
         if self.objective in BASELINES or self.pairing == "none" or clean:
@@ -73,7 +72,7 @@ class Cell:
     def __str__(self) -> str:
         if self.pairing == "none":
             return f"{self.objective} rho 0 seed {self.seed}"
-        nu = f" nu {self.nu:g}" if DATASETS[self.dataset].has_nu and self.pairing != "false_positive" else ""
+        nu = f" nu {self.nu:g}" if settings_class(self.dataset).has_nu and self.pairing != "false_positive" else ""
         return f"{self.objective} rho {self.rho:g}{nu} {self.pairing} seed {self.seed}"
 
 

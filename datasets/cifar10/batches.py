@@ -12,22 +12,22 @@ import numpy as np
 TYPE = re.compile(r"[|<=>]?[iu][1248]")
 
 
-def unpickled(content: bytes) -> Any:
+def unpickle_batch(content: bytes) -> Any:
     """What a pickle holds of plain Python and of NumPy arrays of whole numbers; anything else is refused.
 
     Raises:
         Exception: of many kinds, on anything else or on damage.
     """
-    _check_places(content)
+    _check_memo_places(content)
     found = _Plain(io.BytesIO(content), encoding="latin1").load()
-    return {key: _value(value) for key, value in found.items()} if isinstance(found, dict) else found
+    return {key: _unwrap(value) for key, value in found.items()} if isinstance(found, dict) else found
 
 
-def _value(value: Any) -> Any:
+def _unwrap(value: Any) -> Any:
     return value.array if isinstance(value, _Array) else value
 
 
-def _check_places(content: bytes) -> None:
+def _check_memo_places(content: bytes) -> None:
     """Refuse places in the unpickler's memory that no pickle of this length has: it takes all of it up to there."""
     for operation, argument, _ in pickletools.genops(content):
         if "PUT" in operation.name and not 0 <= int(argument or 0) <= len(content):

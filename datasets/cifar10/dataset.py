@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from datasets import pairing as pairs
+from datasets import pairing
 from datasets.cifar10.files import Cifar10Images
 from datasets.dataset import Draws, PairBatch
 from datasets.errors import InputError
@@ -87,9 +87,9 @@ class FalsePairs:
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
         """The indexed images' pairs, and which are false positives."""
-        false = pairs.choose_noisy(draws.noisy, self._rho)
+        false = pairing.choose_noisy(draws.noisy, self._rho)
         partner = self.partner(index, draws.partner)
-        first, second = pairs.swap(*pairs.shown(false, "false_positive"), draws.swap)
+        first, second = pairing.swap_sides(*pairing.noisy_sides(false, "false_positive"), draws.swap)
         images = [self._data.images("train", index.where(~strange, partner)) for strange in (first, second)]
         return PairBatch(first=images[0], second=images[1], first_labels=None, second_labels=None), false
 

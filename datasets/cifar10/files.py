@@ -7,18 +7,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from datasets.cifar10.batches import unpickled
-from datasets.errors import InputError, in_a_line, reason
+from datasets.cifar10.batches import unpickle_batch
+from datasets.cifar10.config import SIDE
+from datasets.errors import InputError, describe_error, one_line
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-SIDE = 32
-
-
 FOLDER = "cifar-10-batches-py"
-
-
 CHECKSUMS = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -66,22 +60,22 @@ class Cifar10Images:
         return ()
 
 
-def read(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
+def read_batches(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
     """Read CIFAR-10's Python batches from `root` or from `root/cifar-10-batches-py`.
 
     Raises:
         InputError: as `Cifar10Settings.load`.
     """
     folder = root if (root / "test_batch").exists() else root / FOLDER
-    if download and _absent(folder):
+    if download and _missing_files(folder):
         _download(root)
-    if absent := _absent(folder):
+    if absent := _missing_files(folder):
         raise InputError(
             f"--data-root {root}: CIFAR-10 is not there ({folder / absent[0]} is missing); name the folder that holds "
             f"{FOLDER}, or let torchvision fetch it with --download (170 MB)"
         )
     contents = {name: (folder / name).read_bytes() for name in CHECKSUMS}
-    # usedforsecurity: it only tells files apart; `unpickled` is what makes reading safe.
+    # usedforsecurity: it only tells files apart; `unpickle_batch` is what makes reading safe.
     sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in contents.items()}
     strange = [name for name in CHECKSUMS if sums[name] != CHECKSUMS[name]]
     if strange and not other_files:
@@ -89,7 +83,7 @@ def read(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
             f"{folder / strange[0]} is not the published file (MD5 {sums[strange[0]]}, not {CHECKSUMS[strange[0]]}): "
             "fetch it again, or take the folder as it is with --data.other-files"
         )
-    parts = [_batch(folder / name, contents[name]) for name in CHECKSUMS]
+    parts = [_read_batch(folder / name, contents[name]) for name in CHECKSUMS]
     train, test = parts[:-1], parts[-1]
     digest = hashlib.blake2b(digest_size=8)
     for images, labels in parts:
@@ -105,7 +99,7 @@ def read(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
     )
 
 
-def _absent(folder: Path) -> list[str]:
+def _missing_files(folder: Path) -> list[str]:
     return [name for name in CHECKSUMS if not (folder / name).is_file()]
 
 
@@ -116,16 +110,16 @@ def _download(root: Path) -> None:
         CIFAR10(str(root), download=True)
     except (OSError, RuntimeError, EOFError) as error:
         raise InputError(
-            f"the download of CIFAR-10 from {CIFAR10.url} to {root} failed ({in_a_line(error, most=200)}); "
+            f"the download of CIFAR-10 from {CIFAR10.url} to {root} failed ({one_line(error, most=200)}); "
             f"try again, or fetch that archive yourself and unpack it in {root}"
         ) from error
 
 
-def _batch(path: Path, content: bytes) -> tuple[UInt8[np.ndarray, "n 32 32 3"], UInt8[np.ndarray, " n"]]:
+def _read_batch(path: Path, content: bytes) -> tuple[UInt8[np.ndarray, "n 32 32 3"], UInt8[np.ndarray, " n"]]:
     """Images and labels of one file: rows of 3,072 bytes, the red plane first."""
     try:
-        found = unpickled(content)
-        pixels, given = found["data"], found["labels"]
+        batch = unpickle_batch(content)
+        pixels, given = batch["data"], batch["labels"]
         if not isinstance(pixels, np.ndarray) or not all(type(label) is int for label in given):
             raise ValueError("data are no array, or labels no list of whole numbers")
         labels = np.array(given)
@@ -134,5 +128,5 @@ def _batch(path: Path, content: bytes) -> tuple[UInt8[np.ndarray, "n 32 32 3"], 
         if labels.min() < 0 or labels.max() >= len(CLASSES):
             raise ValueError(f"labels from {labels.min()} to {labels.max()}, where 0 to 9 are valid")
     except Exception as error:  # of many kinds on damage, and all mean the same
-        raise InputError(f"{path} is no batch of CIFAR-10 ({reason(error)}): replace it") from error
+        raise InputError(f"{path} is no batch of CIFAR-10 ({describe_error(error)}): replace it") from error
     return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)), labels.astype(np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from jaxtyping import UInt8
 
-from datasets.errors import InputError, in_a_line, reason
+from datasets.errors import InputError, describe_error, one_line
 from datasets.images import polygons
 from datasets.images.read import read_classes
 from datasets.types import IGNORED
@@ -69,7 +69,7 @@ def _json(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"is cut off or damaged (no JSON: {reason(error)})") from error
+        raise InputError(f"is cut off or damaged (no JSON: {describe_error(error)})") from error
 
 
 def _xbd(content: Any, height: int, width: int, unclassified: Unclassified, name: str) -> Mask:
@@ -83,7 +83,7 @@ def _xbd(content: Any, height: int, width: int, unclassified: Unclassified, name
     for key, needed in (("width", width), ("height", height)):
         if size[key] not in (None, needed):
             raise InputError(
-                f"is for a {key} of {in_a_line(size[key], most=30)} px, its image has {needed}; they must agree"
+                f"is for a {key} of {one_line(size[key], most=30)} px, its image has {needed}; they must agree"
             )
     found = [None if name.endswith("_pre_disaster") else subtype for subtype, _ in features]
     subtypes = _named(found, needed=name.endswith("_post_disaster"))
@@ -100,7 +100,7 @@ def _named(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
     valid = (*DAMAGES, UNCLASSIFIED)
     for number, subtype in enumerate(subtypes):
         if subtype not in valid:
-            name = "no subtype" if subtype is None else f"the unknown subtype {in_a_line(repr(subtype), most=60)}"
+            name = "no subtype" if subtype is None else f"the unknown subtype {one_line(repr(subtype), most=60)}"
             raise InputError(f"polygon {number} of features.xy has {name}; valid are {', '.join(valid)}")
     return list(subtypes)
 
@@ -124,5 +124,5 @@ def _geometries(texts: Sequence[Any]) -> np.ndarray:
 
 
 def _no_polygon(number: int, text: str) -> InputError:
-    shown = in_a_line(repr(text[:200]), most=60)
+    shown = one_line(repr(text[:200]), most=60)
     return InputError(f"polygon {number} of features.xy is no WKT of a polygon in px: {shown}")

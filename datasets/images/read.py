@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from datasets.errors import InputError, reason
+from datasets.errors import InputError, describe_error
 from datasets.images import jpeg, png, tiff
 
 MOST_BANDS = 13  # Sentinel-2 has that many
@@ -95,9 +95,9 @@ def _opened(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
     except MemoryError as error:
         raise InputError("is too large for this machine's memory; cut it into smaller images") from error
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or reason(error)})") from error
+        raise InputError(f"cannot be read ({error.strerror or describe_error(error)})") from error
     except Exception as error:  # decoders raise many kinds on damaged data, and all mean the same
-        raise InputError(f"is cut off or damaged ({reason(error)})") from error
+        raise InputError(f"is cut off or damaged ({describe_error(error)})") from error
 
 
 def _kind(start: bytes) -> _Format:

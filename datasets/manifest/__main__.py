@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from datasets import cli
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
-from datasets.manifest.source import described, left_out, listing_of, needs_scale, stored
+from datasets.manifest.source import build_store, left_out_notes, needs_scale, read_listing, tile_source
 from datasets.source import Place
 from datasets.tiles.source import TileSource, class_pixels, labelled, split_counts
 from datasets.tiles.splits import undersample
@@ -33,22 +33,22 @@ ENOUGH = 2**28
 _AT_ONCE = 2**26  # bytes of pixels that are held in memory
 
 
-def check(given: argparse.Namespace) -> None:
+def check_manifest(given: argparse.Namespace) -> None:
     """Read every file; list all problems, or say what there is and which command comes next."""
-    settings = settings_of(given)
-    listing = listing_of(given.file, settings)
-    store = stored(
+    settings = settings_from(given)
+    listing = read_listing(given.file, settings)
+    store = build_store(
         listing, settings, Place(root=given.file, store=given.store, skip_bad=given.skip_bad), jobs=given.jobs
     )
-    for line in left_out(listing, store.left_out):
+    for line in left_out_notes(listing, store.left_out):
         print(line)
-    source = described(listing, settings, store)
+    source = tile_source(listing, settings, store)
     rows = np.flatnonzero(source.split == SPLITS.index("train"))
-    chosen = some(rows, ENOUGH // (2 * store.size**2 * store.bands))
-    mean, std, constant = scale(store, chosen)
+    chosen = sample_rows(rows, ENOUGH // (2 * store.size**2 * store.bands))
+    mean, std, constant = band_statistics(store, chosen)
     numbers = [f"{word:.5g}" for word in (*mean, *std)]
     words = ["--data.mean", *numbers[: len(mean)], "--data.std", *numbers[len(mean) :]]
-    blocks = [source.title, by_group(store), by_split(source), by_class(source)]
+    blocks = [source.title, table_by_group(store), table_by_split(source), table_by_class(source)]
     of = "the" if len(chosen) == len(rows) else f"{len(chosen):,} of {len(rows):,}"
     blocks.append(f"mean and std of each band of {of} training tiles\n{' '.join(words)}")
     print("\n\n".join(blocks))
@@ -57,13 +57,13 @@ def check(given: argparse.Namespace) -> None:
     for line in source.notes:
         if not line.startswith("left out"):  # said already, and all of them
             print(f"note: {line}")
-    if note := smallest(source):
+    if note := small_set_note(source):
         print(f"note: {note}")
     needed = words if needs_scale(settings, store.dtype) else []
     print(f"\nnext:\n{next_command(given, settings, source, needed)}")
 
 
-def settings_of(given: argparse.Namespace) -> ManifestSettings:
+def settings_from(given: argparse.Namespace) -> ManifestSettings:
     """The settings that the flags say."""
     return ManifestSettings(
         size=given.size,
@@ -74,7 +74,7 @@ def settings_of(given: argparse.Namespace) -> ManifestSettings:
     )
 
 
-def smallest(source: TileSource) -> str:
+def small_set_note(source: TileSource) -> str:
     """What the sets of rates are too small for, if they are: a sweep's batch cannot be larger than the smallest."""
     counts = split_counts(source)
     clean, noisy = (int(counts[kind].tolist()[0]) for kind in ("clean", "noisy"))  # of train, the first split
@@ -86,7 +86,7 @@ def smallest(source: TileSource) -> str:
     return f"at rho {rho:g} there are {number} training pairs: lower --pretrain.batch to that, or leave the rate out"
 
 
-def by_group(store: Store) -> str:
+def table_by_group(store: Store) -> str:
     """How many pairs each group has in each split, if there are groups."""
     names = store.pairs["group"].replace("", "(no group)")
     table = pd.crosstab(names, store.pairs["split"]).reindex(columns=list(SPLITS), fill_value=0)
@@ -97,7 +97,7 @@ def by_group(store: Store) -> str:
     return table.rename_axis(index=None, columns=None).to_string(formatters=dict.fromkeys(SPLITS, "{:,}".format))
 
 
-def by_split(source: TileSource) -> str:
+def table_by_split(source: TileSource) -> str:
     """Tiles of each split, and which share of them is noisy and has a mask."""
     counts = split_counts(source)
     masked = labelled(source)
@@ -107,21 +107,21 @@ def by_split(source: TileSource) -> str:
     return counts[columns].to_string(formatters=dict.fromkeys(columns[:3], "{:,}".format), float_format="%.1f")
 
 
-def by_class(source: TileSource) -> str:
+def table_by_class(source: TileSource) -> str:
     """The share of each class in the pixels that count, by split."""
     pixels = pd.DataFrame({split: class_pixels(source, split) for split in SPLITS}, index=pd.Index(source.classes))
     shares = 100 * pixels / pixels.sum()
     return shares.rename(columns="{}, %".format).to_string(float_format="%.3f")
 
 
-def some(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " chosen"]:
+def sample_rows(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " chosen"]:
     """At most so many of the rows, but one at least; which, is always the same."""
     if len(rows) <= most:
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, max(1, most), replace=False))
 
 
-def scale(store: Store, rows: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float], list[int]]:
+def band_statistics(store: Store, rows: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float], list[int]]:
     """Mean and standard deviation of each band over the tiles with these numbers, images and partners alike.
 
     Returns:
@@ -171,28 +171,28 @@ def next_command(
     return shlex.join([*words, "--out", f"results/{given.file.stem}"])
 
 
-def preview(given: argparse.Namespace) -> None:
+def draw_preview(given: argparse.Namespace) -> None:
     """Draw some pairs."""
-    from datasets.manifest import preview as manifest_preview
+    from datasets.manifest.preview import sample_pairs, save_preview  # matplotlib, which takes a second
 
     if not 1 <= given.pairs <= MOST_PAIRS:
         raise InputError(f"--pairs {given.pairs}: from 1 to {MOST_PAIRS}")
     if given.seed < 0:
         raise InputError(f"--seed {given.seed}: must be 0 or more")
-    settings = settings_of(given)
-    listing = listing_of(given.file, settings)
+    settings = settings_from(given)
+    listing = read_listing(given.file, settings)
     if not listing.pairs:
         raise listing.refusal(listing.problems)
     if listing.problems:
         print(f"{given.file}: {len(listing.problems)} problems, which `check` lists", file=sys.stderr)
-    chosen = manifest_preview.some(listing.pairs, given.pairs, given.seed)
+    chosen = sample_pairs(listing.pairs, given.pairs, given.seed)
     # A store of its own, since all pairs would take minutes to read; its tiles are those of the real one.
     with tempfile.TemporaryDirectory(prefix="manifest-preview-") as folder:
         place = Place(store=Path(folder), skip_bad=True)
-        store = stored(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
-        for line in left_out(listing, store.left_out):
+        store = build_store(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
+        for line in left_out_notes(listing, store.left_out):
             print(line, file=sys.stderr)
-        manifest_preview.draw(given.out, listing, store, settings.classes)
+        save_preview(given.out, listing, store, settings.classes)
     print(given.out)
 
 
@@ -225,18 +225,18 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--store", type=Path, metavar="DIR", help="folder of the arrays (the user's cache)")
     command.add_argument("--skip-bad", action="store_true", help="leave rows with problems out, and name them")
     command.add_argument("--jobs", type=int, default=0, help="threads that read images (0: one a core)")
-    command.set_defaults(run=check)
+    command.set_defaults(run=check_manifest)
     about = "draw some pairs: image, partner and masks"
     command = commands.add_parser("preview", parents=[shared], help=about, description=about)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="draws the pairs (%(default)s)")
-    command.set_defaults(run=preview)
+    command.set_defaults(run=draw_preview)
     return whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m datasets.manifest`; see `tool.run`."""
+    """`python -m datasets.manifest`; see `cli.run`."""
     return cli.run(parser(), argv)
 
 

@@ -7,21 +7,12 @@ go on; `preview` draws some.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from datasets.errors import InputError
-from datasets.source import Demands, Place
 from datasets.types import Pairing, Task
-
-if TYPE_CHECKING:
-    import torch
-
-    from datasets.dataset import Dataset
-    from datasets.tiles.pairs import PairFiles, Problem
-    from datasets.tiles.source import TileSource
 
 MOST_BANDS = 13
 LABELS = 255  # 0 to 254; 255 is a pixel that does not count
@@ -83,46 +74,6 @@ class ManifestSettings:
         for label in self.noisy_classes:
             if not 0 <= label < labels:
                 raise InputError(f"--data.noisy-classes {label}: classes are 0 to {labels - 1}")
-
-    def load(self, place: Place) -> "TileSource":
-        """Check the rows, cut the images into tiles (once a machine) and say what is there.
-
-        Raises:
-            InputError: no file is named, it or its rows cannot be used (`ProblemsError` lists all rows), or what they
-                hold cannot answer the question; see `tiled`.
-        """
-        # Here, and below: the command line reads the settings at once, and images take a second to import.
-        from datasets.manifest.source import tiled
-
-        return tiled(place, self)
-
-    def check(self, source: "TileSource", demands: Demands) -> None:
-        """Refuse a grid that the pairs cannot fill.
-
-        Raises:
-            InputError: says what is lacking, and what to do.
-        """
-        from datasets.tiles.source import check
-
-        check(source, demands)
-
-    def open(self, source: "TileSource", seed: int, device: "torch.device") -> "Dataset":
-        """The tiles on a device, the same for every seed."""
-        from datasets.tiles.dataset import Tiles
-
-        return Tiles(source, device)
-
-
-def read(path: Path, settings: ManifestSettings) -> "tuple[list[PairFiles], list[Problem]]":
-    """The pairs that can be used, and what is wrong with the other rows, by listings and headers alone.
-
-    Raises:
-        InputError: the file cannot be read, or its columns are not those of a manifest.
-    """
-    from datasets.manifest.rows import listed
-
-    listing = listed(path, size=settings.size, bands=settings.bands)
-    return list(listing.pairs), list(listing.problems)
 
 
 def _spaced(values: Sequence[object]) -> str:

@@ -16,7 +16,7 @@ from datasets.tiles.pairs import PairFiles
 from datasets.tiles.store import Store
 from datasets.types import IGNORED
 
-COLOURS = (  # Okabe-Ito: safe for the colour-blind; of the classes from 1 on, in turn
+COLORS = (  # Okabe-Ito: safe for the colour-blind; of the classes from 1 on, in turn
     (0.90, 0.62, 0.00),
     (0.34, 0.71, 0.91),
     (0.00, 0.62, 0.45),
@@ -34,7 +34,7 @@ DPI = 120
 Picture = Float[np.ndarray, "h w 3"]
 
 
-def some(pairs: Sequence[PairFiles], number: int, seed: int) -> list[PairFiles]:
+def sample_pairs(pairs: Sequence[PairFiles], number: int, seed: int) -> list[PairFiles]:
     """So many pairs, drawn by the seed: as many that the manifest calls noisy as others, as far as there are."""
     order = [pairs[place] for place in np.random.default_rng(seed).permutation(len(pairs)).tolist()]
     noisy, others = [pair for pair in order if pair.noisy], [pair for pair in order if not pair.noisy]
@@ -43,7 +43,7 @@ def some(pairs: Sequence[PairFiles], number: int, seed: int) -> list[PairFiles]:
     return sorted(chosen, key=pairs.index)
 
 
-def telling(store: Store) -> list[int]:
+def representative_tiles(store: Store) -> list[int]:
     """For each pair the number of its tile that tells most: a noisy one, and then one that is not all background."""
     tiles = store.tiles
     beyond = (store.image_counts + store.partner_counts)[:, 1:].sum(axis=1)
@@ -51,7 +51,7 @@ def telling(store: Store) -> list[int]:
     return best.groupby("pair", sort=False)["number"].first().reindex(store.pairs["pair"]).tolist()
 
 
-def draw(path: Path, listing: Listing, store: Store, names: Sequence[str]) -> None:
+def save_preview(path: Path, listing: Listing, store: Store, names: Sequence[str]) -> None:
     """A row for each pair of the store: image, partner, and both under their masks, where there are any.
 
     Args:
@@ -64,15 +64,15 @@ def draw(path: Path, listing: Listing, store: Store, names: Sequence[str]) -> No
         InputError: matplotlib knows no format of the ending of `path`.
         OSError: the picture cannot be written.
     """
-    numbers = telling(store)
+    numbers = representative_tiles(store)
     masked = [name for name in (MASKS, PARTNER_MASKS) if (store.path / f"{name}.npy").exists()]
     width, height = PANEL * (2 + len(masked)), (PANEL + 0.35) * len(numbers) + 0.8
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots(len(numbers), 2 + len(masked), squeeze=False)
     shown: set[int] = set()
     for line, number in zip(axes, numbers, strict=True):
-        shown |= _row(list(line), listing, store, number, masked)
-    keys = [Patch(facecolor=colour(label), label=_label(label, names)) for label in sorted(shown - {0})]
+        shown |= _draw_row(list(line), listing, store, number, masked)
+    keys = [Patch(facecolor=color(label), label=_label(label, names)) for label in sorted(shown - {0})]
     if keys:
         figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 2 * len(axes[0])), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,10 +82,10 @@ def draw(path: Path, listing: Listing, store: Store, names: Sequence[str]) -> No
         raise InputError(f"--out {path}: {error}") from error
 
 
-def _row(line: Sequence[Axes], listing: Listing, store: Store, number: int, masked: Sequence[str]) -> set[int]:
+def _draw_row(line: Sequence[Axes], listing: Listing, store: Store, number: int, masked: Sequence[str]) -> set[int]:
     """Draw one tile's panels; returns the labels that its masks show."""
     tile = store.tiles.iloc[number]
-    pictures = stretched(np.stack([store.image()[number], store.partner()[number]]))
+    pictures = stretch_contrast(np.stack([store.image()[number], store.partner()[number]]))
     kind = "noisy" if tile["noisy"] else "clean"
     group = f", {tile['group']}" if tile["group"] else ""
     _show(line[0], pictures[0], f"row {listing.row[tile['pair']]}: {_short(tile['pair'])}\nimage")
@@ -96,11 +96,11 @@ def _row(line: Sequence[Axes], listing: Listing, store: Store, number: int, mask
         side, array, title = sides[name]
         mask = np.array(array()[number])
         labels |= set(np.unique(mask).tolist())
-        _show(axis, covered(pictures[side], mask), title)
+        _show(axis, overlay_classes(pictures[side], mask), title)
     return labels
 
 
-def stretched(pixels: UInt8[np.ndarray, "two h w bands"] | np.ndarray) -> Float[np.ndarray, "two h w 3"]:
+def stretch_contrast(pixels: UInt8[np.ndarray, "two h w bands"] | np.ndarray) -> Float[np.ndarray, "two h w 3"]:
     """Image and partner as RGB in [0, 1]: 8-bit RGB as it is, others from their 2nd to their 98th percentile.
 
     Of more bands than three the first three are shown, of fewer the first in grey. Both are stretched alike, so that
@@ -114,18 +114,18 @@ def stretched(pixels: UInt8[np.ndarray, "two h w bands"] | np.ndarray) -> Float[
     return np.clip((chosen - low) / np.maximum(high - low, 1), 0, 1)
 
 
-def covered(picture: Picture, mask: UInt8[np.ndarray, "h w"]) -> Picture:
+def overlay_classes(picture: Picture, mask: UInt8[np.ndarray, "h w"]) -> Picture:
     """The picture under the colours of its classes; class 0 shows through."""
     drawn = picture.copy()
     for label in np.unique(mask[mask > 0]).tolist():
         where = mask == label
-        drawn[where] = (1 - COVER) * drawn[where] + COVER * np.array(colour(label))
+        drawn[where] = (1 - COVER) * drawn[where] + COVER * np.array(color(label))
     return drawn
 
 
-def colour(label: int) -> tuple[float, float, float]:
+def color(label: int) -> tuple[float, float, float]:
     """Of a class from 1 on, or of pixels that do not count."""
-    return UNCOUNTED if label == IGNORED else COLOURS[(label - 1) % len(COLOURS)]
+    return UNCOUNTED if label == IGNORED else COLORS[(label - 1) % len(COLORS)]
 
 
 def _label(label: int, names: Sequence[str]) -> str:

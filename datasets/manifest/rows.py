@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from datasets.errors import InputError, in_a_line
+from datasets.errors import InputError, one_line
 from datasets.images.read import Shape, shape_of
 from datasets.manifest.table import REQUIRED, Row, read_table
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
@@ -41,15 +41,15 @@ class Listing:
     def in_rows(self, problems: Iterable[Problem]) -> list[Problem]:
         """Problems found here or by the store, each with its row, in the rows' order; those without one come last."""
         last = max(self.row.values(), default=0) + 1
-        return sorted(map(self._placed, problems), key=lambda problem: (self.row.get(problem.pair, last), problem))
+        return sorted(map(self._with_row, problems), key=lambda problem: (self.row.get(problem.pair, last), problem))
 
-    def _placed(self, problem: Problem) -> Problem:
+    def _with_row(self, problem: Problem) -> Problem:
         if problem.pair not in self.row or problem.where.startswith("row "):
             return problem
         return replace(problem, where=f"row {self.row[problem.pair]}", what=f"{problem.where}: {problem.what}")
 
 
-def listed(path: Path, *, size: int, bands: int) -> Listing:
+def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
     """Read a manifest and check each row by listings and headers.
 
     Args:
@@ -63,15 +63,15 @@ def listed(path: Path, *, size: int, bands: int) -> Listing:
     """
     table = read_table(path)
     # Absolute, so that a change of folder cannot change what is meant; links are not followed, for the names' sake.
-    rows = _with_names([_understood(path.parent.absolute(), row) for row in table.rows])
+    rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in table.rows])
     headers = _Headers()
     _check_bands(path, {shape.bands for shape in _shapes(rows, headers)}, bands)
     faults = {row.number: [*row.faults, *_size_faults(row, headers, size, bands)] for row in rows}
     dtype = _usual_dtype(rows, headers)
-    for number, fault in (*_depth_faults(rows, headers, dtype), *_repeated(rows), *_leaks(rows)):
+    for number, fault in (*_depth_faults(rows, headers, dtype), *_repeated_pairs(rows), *_split_leaks(rows)):
         faults[number].append(fault)
     problems = [
-        Problem(where=f"row {row.number}", what=in_a_line(fault, most=500), pair=row.pair.name)
+        Problem(where=f"row {row.number}", what=one_line(fault, most=500), pair=row.pair.name)
         for row in rows
         for fault in faults[row.number]
     ]
@@ -86,11 +86,11 @@ def listed(path: Path, *, size: int, bands: int) -> Listing:
         row={row.pair.name: row.number for row in rows},
         counting=table.counting,
         dtype=dtype,
-        outside=_outside(_shapes([row for row in rows if not faults[row.number]], headers), size),
+        outside=_share_outside(_shapes([row for row in rows if not faults[row.number]], headers), size),
     )
 
 
-def _outside(shapes: Sequence[Shape], size: int) -> float:
+def _share_outside(shapes: Sequence[Shape], size: int) -> float:
     pixels = sum(shape.height * shape.width for shape in shapes)
     inside = sum(shape.height // size * size * (shape.width // size * size) for shape in shapes)
     return 1 - inside / pixels if pixels else 0.0
@@ -100,7 +100,7 @@ def _outside(shapes: Sequence[Shape], size: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Read:
+class _ParsedRow:
     """A row whose cells have been understood, as far as they can be."""
 
     number: int
@@ -115,7 +115,7 @@ class _Read:
         return tuple((role, *self.files[role]) for role in ("image", "partner") if role in self.files)
 
 
-def _understood(folder: Path, row: Row) -> _Read:
+def _parse_row(folder: Path, row: Row) -> _ParsedRow:
     cells = row.cells
     faults = [row.fault] if row.fault else [f"no {name}" for name in REQUIRED if not cells[name]]
     split = cells.get("split", "")
@@ -128,7 +128,7 @@ def _understood(folder: Path, row: Row) -> _Read:
     files = {column: (cells[column], folder / cells[column]) for column in columns if cells.get(column)}
     nowhere = ("", folder)
     pair = PairFiles(
-        name=_portable(folder, cells.get("image", "")),
+        name=_portable_name(folder, cells.get("image", "")),
         image=files.get("image", nowhere)[1],
         partner=files.get("partner", nowhere)[1],
         split=split,
@@ -137,19 +137,19 @@ def _understood(folder: Path, row: Row) -> _Read:
         partner_mask=files["partner_mask"][1] if "partner_mask" in files else None,
         noisy=_TRUTH.get(noisy),
     )
-    return _Read(number=row.number, files=files, pair=pair, faults=tuple(faults))
+    return _ParsedRow(number=row.number, files=files, pair=pair, faults=tuple(faults))
 
 
-def _portable(folder: Path, cell: str) -> str:
+def _portable_name(folder: Path, cell: str) -> str:
     """The file's path from the manifest's folder on: where that can be, the same on every machine."""
     path = PurePath(cell)
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix() if cell else ""
 
 
-def _with_names(rows: Sequence[_Read]) -> list[_Read]:
+def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
     """The rows, each pair with a name of its own: its image's, with the partner's if there are several."""
     partners = Counter(image for image, _ in {(row.pair.name, row.pair.partner) for row in rows})
-    named: dict[str, _Read] = {}
+    named: dict[str, _ParsedRow] = {}
     for row in rows:
         name = row.pair.name
         if partners[name] > 1:
@@ -173,13 +173,13 @@ class _Headers:
         """The shape, or what keeps it from being known."""
         if path not in self.found:
             try:
-                self.found[path] = absence(path) or shape_of(path)
+                self.found[path] = file_problem(path) or shape_of(path)
             except InputError as error:
                 self.found[path] = str(error)
         return self.found[path]
 
 
-def _shapes(rows: Sequence[_Read], headers: _Headers) -> list[Shape]:
+def _shapes(rows: Sequence[_ParsedRow], headers: _Headers) -> list[Shape]:
     """Of all images whose headers can be read."""
     shapes = [headers.of(path) for row in rows for _, _, path in row.images]
     return [shape for shape in shapes if not isinstance(shape, str)]
@@ -192,7 +192,7 @@ def _check_bands(path: Path, found: Collection[int], bands: int) -> None:
         raise InputError(f"{path}: all images have {_bands(there)}, --data.bands is {bands}; give --data.bands {there}")
 
 
-def absence(path: Path) -> str:
+def file_problem(path: Path) -> str:
     """Why there is no file to be read; empty where there is one."""
     try:
         if path.is_file():
@@ -202,7 +202,7 @@ def absence(path: Path) -> str:
         return f"cannot be read ({error.strerror})"
 
 
-def _size_faults(row: _Read, headers: _Headers, size: int, bands: int) -> Iterator[str]:
+def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> Iterator[str]:
     """What the headers tell against the files of one row."""
     sizes = {}
     for role, cell, path in row.images:
@@ -227,7 +227,7 @@ def _size_faults(row: _Read, headers: _Headers, size: int, bands: int) -> Iterat
 def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
     """Absence and size alone: what values a mask has, and whether a label file fits, is seen when it is read."""
     if path.suffix.lower() == ".json":
-        if reason := absence(path):
+        if reason := file_problem(path):
             yield reason
         return
     match headers.of(path):
@@ -238,13 +238,13 @@ def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, in
                 yield f"is {_extent((shape.width, shape.height))}, its {of} {_extent(expected)}"
 
 
-def _usual_dtype(rows: Sequence[_Read], headers: _Headers) -> str:
+def _usual_dtype(rows: Sequence[_ParsedRow], headers: _Headers) -> str:
     """What most images have; of two that are as frequent, what comes first."""
     usual = Counter(shape.dtype for shape in _shapes(rows, headers)).most_common(1)
     return usual[0][0] if usual else ""
 
 
-def _depth_faults(rows: Sequence[_Read], headers: _Headers, dtype: str) -> Iterator[tuple[int, str]]:
+def _depth_faults(rows: Sequence[_ParsedRow], headers: _Headers, dtype: str) -> Iterator[tuple[int, str]]:
     for row in rows:
         for role, cell, path in row.images:
             shape = headers.of(path)
@@ -252,7 +252,7 @@ def _depth_faults(rows: Sequence[_Read], headers: _Headers, dtype: str) -> Itera
                 yield row.number, f"{role} {cell}: has {_bits(shape.dtype)} a value, most images have {_bits(dtype)}"
 
 
-def _repeated(rows: Sequence[_Read]) -> Iterator[tuple[int, str]]:
+def _repeated_pairs(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
     """Pairs that are none, and pairs that were there before."""
     before: dict[frozenset[str], int] = {}
     for row in rows:
@@ -266,7 +266,7 @@ def _repeated(rows: Sequence[_Read]) -> Iterator[tuple[int, str]]:
         before.setdefault(both, row.number)
 
 
-def _leaks(rows: Sequence[_Read]) -> Iterator[tuple[int, str]]:
+def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
     """Images of one split that are in another one too: scores on the one would tell of the other."""
     first: dict[str, tuple[int, str]] = {}
     for row in rows:

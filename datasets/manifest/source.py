@@ -1,20 +1,28 @@
-"""A manifest's pairs as tiles: made once a machine, held against what the question needs of them, and described."""
+"""A manifest as a data set: its rows become a store of tiles, which must have what the question needs."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets.errors import InputError
 from datasets.files import cache_folder
 from datasets.manifest.config import ManifestSettings
-from datasets.manifest.rows import Listing, listed
-from datasets.source import Place
+from datasets.manifest.rows import Listing, read_manifest
+from datasets.source import Demands, Place
+from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import Problem, ProblemsError
-from datasets.tiles.source import TileSource, class_pixels, fingerprint, split_counts
-from datasets.tiles.store import Cut, Store, ensure
+from datasets.tiles.request import BuildRequest
+from datasets.tiles.source import TileSource, check_tiles, class_pixels, source_fingerprint, split_counts
+from datasets.tiles.store import Store, open_store
 from datasets.types import SPLITS
+
+if TYPE_CHECKING:
+    import torch
+
+    from datasets.tiles.dataset import TileDataset
 
 FEW = 100
 """Training pairs below which a note says that they are few."""
@@ -22,14 +30,14 @@ SHOWN = 5
 """Left-out rows that the notes name; `check` names all."""
 
 
-def tiled(place: Place, settings: ManifestSettings) -> TileSource:
-    """The tiles of the manifest `place.root`.
+def load(settings: ManifestSettings, place: Place) -> TileSource:
+    """The tiles of the manifest `place.root`: rows are checked, then images cut, once a machine.
 
     Raises:
         InputError: the file or its rows cannot be used (`ProblemsError` lists all rows), a scale is lacking, or the
-            tiles cannot answer the question (see `described`).
+            tiles cannot answer the question (see `tile_source`).
     """
-    listing = listing_of(place.root, settings)
+    listing = read_listing(place.root, settings)
     # Before the images are read, which may take long; `check` reads them all the same, to tell everything at once.
     if listing.problems and not place.skip_bad:
         raise listing.refusal(listing.problems)
@@ -39,10 +47,26 @@ def tiled(place: Place, settings: ManifestSettings) -> TileSource:
             f"{listing.path}: images of {settings.bands} band{'s' * (settings.bands > 1)} and {bits} bits need "
             "--data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
         )
-    return described(listing, settings, stored(listing, settings, place))
+    return tile_source(listing, settings, build_store(listing, settings, place))
 
 
-def listing_of(root: Path | None, settings: ManifestSettings) -> Listing:
+def check(settings: ManifestSettings, source: TileSource, demands: Demands) -> None:
+    """Refuse a grid that the pairs cannot fill.
+
+    Raises:
+        InputError: says what is lacking, and what to do.
+    """
+    check_tiles(source, demands)
+
+
+def open_data(settings: ManifestSettings, source: TileSource, seed: int, device: "torch.device") -> "TileDataset":
+    """The tiles on a device, the same for every seed."""
+    from datasets.tiles.dataset import TileDataset  # torch, which the driver does not import
+
+    return TileDataset(source, device)
+
+
+def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
     """The rows, checked by listings and headers.
 
     Raises:
@@ -50,7 +74,7 @@ def listing_of(root: Path | None, settings: ManifestSettings) -> Listing:
     """
     if root is None:
         raise InputError("manifest: name the CSV or Parquet file that lists the pairs, with --data FILE")
-    return listed(root.expanduser(), size=settings.size, bands=settings.bands)
+    return read_manifest(root.expanduser(), size=settings.size, bands=settings.bands)
 
 
 def needs_scale(settings: ManifestSettings, dtype: str) -> bool:
@@ -58,7 +82,9 @@ def needs_scale(settings: ManifestSettings, dtype: str) -> bool:
     return settings.bands != 3 or dtype == "uint16"
 
 
-def stored(listing: Listing, settings: ManifestSettings, place: Place, *, jobs: int = 0, quiet: bool = False) -> Store:
+def build_store(
+    listing: Listing, settings: ManifestSettings, place: Place, *, jobs: int = 0, quiet: bool = False
+) -> Store:
     """The tiles as arrays on disk, made if they are not there; `jobs` threads read images, 0: one a core.
 
     Raises:
@@ -68,22 +94,23 @@ def stored(listing: Listing, settings: ManifestSettings, place: Place, *, jobs: 
     if not listing.pairs and place.skip_bad:
         first = listing.in_rows(listing.problems)[0]
         raise InputError(f"{listing.path}: no row can be used; the first problem is {first.where}: {first.what}")
+    request = BuildRequest(
+        pairs=listing.pairs,
+        cut=Cut(size=settings.size, bands=settings.bands, noisy_classes=settings.noisy_classes),
+        folder=place.store or cache_folder() / "stores",
+        root=listing.path.absolute(),  # or the same file, named in another way, would not find its store
+        problems=listing.problems,
+        skip_bad=place.skip_bad,
+        jobs=jobs,
+        quiet=quiet,
+    )
     try:
-        return ensure(
-            listing.pairs,
-            Cut(size=settings.size, bands=settings.bands, noisy_classes=settings.noisy_classes),
-            place.store or cache_folder() / "stores",
-            root=listing.path.absolute(),  # or the same file, named in another way, would not find its store
-            problems=listing.problems,
-            skip_bad=place.skip_bad,
-            jobs=jobs,
-            quiet=quiet,
-        )
+        return open_store(request)
     except ProblemsError as error:
         raise listing.refusal(error.problems) from error
 
 
-def described(listing: Listing, settings: ManifestSettings, store: Store) -> TileSource:
+def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> TileSource:
     """The tiles with their splits and classes.
 
     Raises:
@@ -99,7 +126,7 @@ def described(listing: Listing, settings: ManifestSettings, store: Store) -> Til
         classes=classes,
         title=f"{listing.path.name} ({len(store.pairs):,} pairs, {len(split):,} tiles of {store.size} px)",
         notes=(),
-        fingerprint=fingerprint(store, split),
+        fingerprint=source_fingerprint(store, split),
         dense_labels=settings.dense_labels,
         noisy_classes=settings.noisy_classes,
         mean=settings.mean or None,
@@ -153,16 +180,16 @@ def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tupl
     return settings.classes or tuple(f"class_{label}" for label in range(largest + 1))
 
 
-# --- what to say of it
+# --- notes
 
 
 def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> Iterator[str]:
     """What was left out or assumed, and what the tiles cannot tell."""
     store = source.store
-    yield from left_out(listing, store.left_out, most=SHOWN)
+    yield from left_out_notes(listing, store.left_out, most=SHOWN)
     if outside := listing.outside:
         yield f"tiles of {store.size} px leave out {outside:.1%} of the pixels, at the right and at the bottom"
-    if number := _unsaid(listing, settings, set(store.pairs["pair"])):
+    if number := _count_undecided(listing, settings, set(store.pairs["pair"])):
         why = "and no two masks tell" if settings.noisy_classes else "and --data.noisy-classes is not given"
         yield f"{number:,} of {len(store.pairs):,} pairs are taken as clean: their column noisy is empty, {why}"
     if not split_counts(source).loc["train", "noisy"]:
@@ -174,7 +201,7 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
         yield f"{pairs} training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)"
 
 
-def left_out(listing: Listing, problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
+def left_out_notes(listing: Listing, problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
     """A line for each of the first `most` problems that were skipped; None: for all."""
     lines = [f"left out: {problem.where}: {problem.what}" for problem in listing.in_rows(problems)[:most]]
     if len(lines) < len(problems):
@@ -182,7 +209,7 @@ def left_out(listing: Listing, problems: Sequence[Problem], *, most: int | None 
     return lines
 
 
-def _unsaid(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:
+def _count_undecided(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:
     """Pairs of which nothing says whether they are noisy."""
     silent = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None]
     return sum(not (settings.noisy_classes and pair.mask and pair.partner_mask) for pair in silent)

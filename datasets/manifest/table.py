@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.errors import InputError, in_a_line, reason
+from datasets.errors import InputError, describe_error, one_line
 
 REQUIRED = ("image", "partner", "split")
 OPTIONAL = ("mask", "partner_mask", "noisy", "group")
@@ -98,7 +98,7 @@ def _row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
         return Row(number=number, cells={}, fault=fault)
     for name, cell in zip(names, cells, strict=True):
         if "\0" in cell:  # no file has such a name, and the system does not even look for it
-            fault = f"{name} {in_a_line(repr(cell), most=60)}: holds a zero byte; write the name of a file"
+            fault = f"{name} {one_line(repr(cell), most=60)}: holds a zero byte; write the name of a file"
             return Row(number=number, cells={}, fault=fault)
     return Row(number=number, cells=dict(zip(names, cells, strict=True)))
 
@@ -126,7 +126,7 @@ def _checked(path: Path, names: Sequence[str]) -> list[str]:
     if unknown := [name for name in names if name not in REQUIRED + OPTIONAL]:
         near = difflib.get_close_matches(unknown[0][:50].lower(), REQUIRED + OPTIONAL, n=1)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
-        listing = in_a_line(", ".join(map(repr, unknown)))
+        listing = one_line(", ".join(map(repr, unknown)))
         raise InputError(f"{path}: unknown column{'s' * (len(unknown) > 1)} {listing}{meant}; valid: {VALID}")
     if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(f"{path}: column {repeated[0]!r} occurs twice; keep one")
@@ -144,7 +144,7 @@ def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
     except InputError:
         raise
     except Exception as error:  # pyarrow raises many kinds on damaged data, some from Thrift and some from Python
-        raise InputError(f"{path}: no valid Parquet file ({reason(error)}); write it again") from error
+        raise InputError(f"{path}: no valid Parquet file ({describe_error(error)}); write it again") from error
     kept = [name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)]
     names = _checked(path, kept)
     columns = [_texts(path, name, _values(path, name, table)) for name in names]
@@ -163,7 +163,9 @@ def _values(path: Path, name: str, table: pa.Table) -> list[object]:
     try:
         return table.column(name).to_pylist()
     except (ValueError, OverflowError, pa.ArrowException) as error:  # a date that Python does not have
-        raise InputError(f"{path}: column {name!r} cannot be read ({reason(error)}); write it as text") from error
+        raise InputError(
+            f"{path}: column {name!r} cannot be read ({describe_error(error)}); write it as text"
+        ) from error
 
 
 def _texts(path: Path, name: str, values: Sequence[object]) -> list[str]:

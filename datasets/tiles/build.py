@@ -1,7 +1,7 @@
-"""The making of a store's arrays: pairs are read in parallel and their tiles written to where they belong.
+"""Builds the arrays of a store: pairs are read in parallel, and their tiles written to where they belong.
 
-It happens in a folder of its own. A making that was stopped goes on there: what the journal says is done is checked
-and not done again, and is moved where pairs before it were added or left out since.
+The arrays are built in a folder of their own. An interrupted build resumes there: what the journal lists is verified
+instead of read again, and moved where pairs before it were added or left out since.
 """
 
 import shutil
@@ -21,6 +21,7 @@ from datasets.tiles.arrays import Rows
 from datasets.tiles.cutting import ARRAYS, IMAGES, MASKS, PARTNER_MASKS, PARTNERS, Cut
 from datasets.tiles.journal import Journal, Note
 from datasets.tiles.pairs import PairFiles, Problem
+from datasets.tiles.request import BuildRequest
 
 FORMAT = 1
 """Of the journal and of finished stores; another one is made anew."""
@@ -30,28 +31,10 @@ Plan = Mapping[str, int]  # by the name of each pair, in order of the rows: the 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is to be made."""
-
-    pairs: Sequence[PairFiles]
-    keys: Mapping[str, str]
-    """By the name of each pair: what changes when one of its files does."""
-    cut: Cut
-    root: Path
-    """Folder below which messages name files."""
-    work: Path
-    """Folder in which it is made."""
-    jobs: int
-    """Threads."""
-    bar: bool
-    """Whether a bar shows how far it is."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Filled:
     """Arrays that hold the tiles of all pairs that could be used, perhaps with gaps between them."""
 
-    job: Job
+    request: BuildRequest
     rows: Rows
     journal: Journal
     shapes: Mapping[str, Shape]
@@ -70,31 +53,33 @@ class Filled:
             OSError: the arrays cannot be written.
             InputError: what was written is not what is there.
         """
-        plan, number = _plan(self.job, self.shapes)
-        _arrange(self.rows, self.journal, {self.job.keys[name]: first for name, first in plan.items()}, number)
-        notes = {name: self.journal.notes[self.job.keys[name]] for name in plan}
+        keys = self.request.keys
+        plan, number = _plan(self.request, self.shapes)
+        _arrange(self.rows, self.journal, {keys[name]: first for name, first in plan.items()}, number)
+        notes = {name: self.journal.notes[keys[name]] for name in plan}
         for name, first in plan.items():
             if notes[name].first != first:
-                raise InputError(f"the tiles of {name} in {self.job.work} have changed; is the disk sound? Start again")
+                work = self.rows.folder
+                raise InputError(f"the tiles of {name} in {work} have changed; is the disk sound? Start again")
         self.rows.seal(number)
         return list(notes.values())
 
 
-def fill(job: Job, shapes: Mapping[str, Shape]) -> Filled:
-    """Fill arrays in `job.work` with the tiles of the pairs of `shapes`, which `survey` gave.
+def fill(request: BuildRequest, work: Path, shapes: Mapping[str, Shape]) -> Filled:
+    """Fill arrays in the folder `work` with the tiles of the pairs of `shapes`, which `survey` gave.
 
     Raises:
         OSError: the arrays cannot be written.
         InputError: there is too little space for them.
     """
-    rows, journal = _opened(job, next(iter(shapes.values())).dtype)
-    plan, number = _plan(job, shapes)
-    _check_space(job.work, rows.needed(number) + SPARE)
-    _arrange(rows, journal, {job.keys[name]: first for name, first in plan.items()}, number)
-    problems = _read_all(job, rows, journal, shapes, plan)
+    rows, journal = _open(request, work, next(iter(shapes.values())).dtype)
+    plan, number = _plan(request, shapes)
+    _check_space(work, rows.needed(number) + SPARE)
+    _arrange(rows, journal, {request.keys[name]: first for name, first in plan.items()}, number)
+    problems = _read_all(request, rows, journal, shapes, plan)
     lost = {problem.pair for problem in problems}
     usable = {name: shape for name, shape in shapes.items() if name not in lost}
-    return Filled(job=job, rows=rows, journal=journal, shapes=usable, problems=problems)
+    return Filled(request=request, rows=rows, journal=journal, shapes=usable, problems=problems)
 
 
 def arrays_of(pairs: Sequence[PairFiles]) -> tuple[str, ...]:
@@ -107,51 +92,52 @@ def arrays_of(pairs: Sequence[PairFiles]) -> tuple[str, ...]:
     return tuple(name for name in ARRAYS if name not in absent)
 
 
-def survey(job: Job) -> tuple[dict[str, Shape], list[Problem]]:
+def survey(request: BuildRequest) -> tuple[dict[str, Shape], list[Problem]]:
     """Shapes of the pairs, by name, whose headers are in order, and what is wrong with the others."""
-    with ThreadPoolExecutor(job.jobs) as pool:
-        found = list(pool.map(lambda pair: cutting.survey(pair, job.cut, job.root), job.pairs))
-    problems = [problem for surveyed in found for problem in surveyed.problems]
-    shapes = {pair.name: surveyed.shape for pair, surveyed in zip(job.pairs, found, strict=True) if surveyed.shape}
+    with ThreadPoolExecutor(request.threads) as pool:
+        surveys = list(pool.map(lambda pair: cutting.survey_pair(pair, request.cut, request.base), request.usable))
+    problems = [problem for survey in surveys for problem in survey.problems]
+    shapes = {pair.name: survey.shape for pair, survey in zip(request.usable, surveys, strict=True) if survey.shape}
     if shapes:
         ((usual, _),) = Counter(shape.dtype for shape in shapes.values()).most_common(1)
-        for pair in job.pairs:
+        for pair in request.usable:
             if pair.name in shapes and (dtype := shapes[pair.name].dtype) != usual:
                 what = f"is {dtype}, where most images are {usual}; all must have the same depth"
-                problems.append(Problem(where=cutting.relative(pair.image, job.root), what=what, pair=pair.name))
+                problems.append(Problem(where=cutting.relative(pair.image, request.base), what=what, pair=pair.name))
                 del shapes[pair.name]
     return shapes, problems
 
 
-def _opened(job: Job, dtype: str) -> tuple[Rows, Journal]:
-    """The arrays in the work folder and their journal, those of an earlier making if it was alike."""
-    arrays = arrays_of(job.pairs)
-    pixels, numbers = (job.cut.size, job.cut.size, job.cut.bands), (job.cut.size, job.cut.size)
+def _open(request: BuildRequest, work: Path, dtype: str) -> tuple[Rows, Journal]:
+    """The arrays in the work folder and their journal, those of an earlier build if it was alike."""
+    arrays = arrays_of(request.usable)
+    size = request.cut.size
+    pixels, numbers = (size, size, request.cut.bands), (size, size)
     rows = Rows(
-        folder=job.work,
+        folder=work,
         shapes={name: pixels if name in (IMAGES, PARTNERS) else numbers for name in arrays},
         dtypes={name: dtype if name in (IMAGES, PARTNERS) else "uint8" for name in arrays},
     )
     head = {"format": FORMAT, "dtype": dtype, "arrays": list(arrays)}  # the cut is part of each note's key
-    journal = Journal.kept(job.work / "journal.jsonl", head)
+    journal = Journal.resume(work / "journal.jsonl", head)
     if journal is None:
-        shutil.rmtree(job.work, ignore_errors=True)
-        job.work.mkdir(parents=True)
-        journal = Journal.new(job.work / "journal.jsonl", head)
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        journal = Journal.start(work / "journal.jsonl", head)
     return rows, journal
 
 
-def _plan(job: Job, shapes: Mapping[str, Shape]) -> tuple[Plan, int]:
+def _plan(request: BuildRequest, shapes: Mapping[str, Shape]) -> tuple[Plan, int]:
     """Where the tiles of each pair go, in the order of the pairs, and how many there are."""
     plan, number = {}, 0
-    for pair in job.pairs:
+    for pair in request.usable:
         if pair.name in shapes:
             plan[pair.name] = number
-            number += _tiles(shapes[pair.name], job.cut)
+            number += _count_tiles(shapes[pair.name], request.cut)
     return plan, number
 
 
-def _tiles(shape: Shape, cut: Cut) -> int:
+def _count_tiles(shape: Shape, cut: Cut) -> int:
     return (shape.height // cut.size) * (shape.width // cut.size)
 
 
@@ -180,50 +166,63 @@ def _arrange(rows: Rows, journal: Journal, plan: Mapping[str, int], number: int)
 
 
 def _read_all(
-    job: Job, rows: Rows, journal: Journal, shapes: Mapping[str, Shape], plan: Mapping[str, int]
+    request: BuildRequest, rows: Rows, journal: Journal, shapes: Mapping[str, Shape], plan: Mapping[str, int]
 ) -> list[Problem]:
     """Write the tiles of all pairs of the plan, and say which pairs could not be read."""
     problems: list[Problem] = []
-    pool = ThreadPoolExecutor(job.jobs)
+    pool = ThreadPoolExecutor(request.threads)
     futures: list[Future[Note]] = []
     try:
-        for pair in job.pairs:
+        for pair in request.usable:
             if pair.name in plan:
-                known = journal.notes.get(job.keys[pair.name])
-                futures.append(pool.submit(_written, job, rows, pair, shapes[pair.name], plan[pair.name], known))
-        for future in tqdm(as_completed(futures), total=len(futures), unit="pair", disable=not job.bar):
+                known = journal.notes.get(request.keys[pair.name])
+                target = _Target(rows=rows, first=plan[pair.name], shape=shapes[pair.name])
+                futures.append(pool.submit(_write_pair, request, pair, target, known))
+        for future in tqdm(as_completed(futures), total=len(futures), unit="pair", disable=not request.progress_bar):
             try:
                 note = future.result()
-            except cutting.Unusable as error:
+            except cutting.UnusablePair as error:
                 problems += error.problems
                 continue
-            _noted(journal, note)
+            _add_note(journal, note)
     except BaseException:  # a full disk or Ctrl-C
         pool.shutdown(cancel_futures=True)  # ends it now, not after all pairs
         with suppress(OSError):  # what was finished meanwhile need not be made again
             for future in futures:
                 if not future.cancelled() and future.exception() is None:
-                    _noted(journal, future.result())
+                    _add_note(journal, future.result())
         raise
     pool.shutdown()
     return problems
 
 
-def _noted(journal: Journal, note: Note) -> None:
+def _add_note(journal: Journal, note: Note) -> None:
     if journal.notes.get(note.key) is not note:
         journal.add(note)
 
 
-def _written(job: Job, rows: Rows, pair: PairFiles, shape: Shape, first: int, note: Note | None) -> Note:
-    """Write the tiles of a pair from row `first` on, unless `note` is right in that they are there."""
-    across, number = shape.width // job.cut.size, _tiles(shape, job.cut)
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """Where the tiles of a pair go."""
+
+    rows: Rows
+    first: int
+    """Their first row."""
+    shape: Shape
+    """Of the pair's images."""
+
+
+def _write_pair(request: BuildRequest, pair: PairFiles, target: _Target, note: Note | None) -> Note:
+    """Write the tiles of a pair, unless they are there, as `note` says."""
+    rows, first, shape = target.rows, target.first, target.shape
+    across, number = shape.width // request.cut.size, _count_tiles(shape, request.cut)
     there = note is not None and (note.first, note.tiles, note.across) == (first, number, across)
     if note and there and rows.holds(first, number, note.digest):
         return note
-    tiles = cutting.read(pair, shape, job.cut, tuple(rows.shapes), job.root)
+    tiles = cutting.cut_pair(pair, shape, request.cut, tuple(rows.shapes), request.base)
     rows.write(first, tiles.blocks)
     return Note(
-        key=job.keys[pair.name],
+        key=request.keys[pair.name],
         first=first,
         tiles=number,
         across=across,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,7 +52,7 @@ class Survey:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Tiles:
+class PairTiles:
     """The tiles of a pair, from the upper left row by row."""
 
     blocks: Mapping[str, np.ndarray]
@@ -62,7 +63,7 @@ class Tiles:
     """xBD: polygons of each subtype, of the partner where it has a mask."""
 
 
-class Unusable(Exception):
+class UnusablePair(Exception):
     """A pair that cannot be used, for `problems`."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -70,22 +71,22 @@ class Unusable(Exception):
         super().__init__(f"{len(problems)} problems")
 
 
-class Reader:
+class PairReader:
     """Reads the files of one pair and gathers what is wrong with them, all of it instead of the first."""
 
     def __init__(self, pair: PairFiles, root: Path) -> None:
         self.pair, self.root, self.problems = pair, root, list[Problem]()
 
-    def wrong(self, path: Path, what: str) -> None:
-        """Something is wrong with a file."""
+    def add_problem(self, path: Path, what: str) -> None:
+        """Note that something is wrong with a file."""
         self.problems.append(Problem(where=relative(path, self.root), what=what, pair=self.pair.name))
 
-    def read(self, function: Callable[[Path], Result], path: Path) -> Result | None:
+    def try_read(self, function: Callable[[Path], Result], path: Path) -> Result | None:
         """What the function makes of the file; None where it refuses it."""
         try:
             return function(path)
         except InputError as error:
-            self.wrong(path, str(error))
+            self.add_problem(path, str(error))
             return None
 
 
@@ -94,63 +95,65 @@ def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def survey(pair: PairFiles, cut: Cut, root: Path) -> Survey:
+def survey_pair(pair: PairFiles, cut: Cut, root: Path) -> Survey:
     """Look at the headers of a pair's two images."""
-    reader = Reader(pair, root)
-    image, partner = (reader.read(shape_of, path) for path in (pair.image, pair.partner))
+    reader = PairReader(pair, root)
+    image, partner = (reader.try_read(shape_of, path) for path in (pair.image, pair.partner))
     for path, shape in ((pair.image, image), (pair.partner, partner)):
         if shape is not None and shape.bands != cut.bands:
-            reader.wrong(path, f"has {shape.bands} bands (alpha does not count), where {cut.bands} are needed")
+            reader.add_problem(path, f"has {shape.bands} bands (alpha does not count), where {cut.bands} are needed")
     if image and partner:
         if min(image.height, image.width) < cut.size:
-            reader.wrong(pair.image, f"is {image.width} x {image.height} px, less than a tile of {cut.size} px")
+            reader.add_problem(pair.image, f"is {image.width} x {image.height} px, less than a tile of {cut.size} px")
         if (image.height, image.width) != (partner.height, partner.width):
             size = f"is {partner.width} x {partner.height} px, its first image {image.width} x {image.height}"
-            reader.wrong(pair.partner, f"{size}; they must agree")
+            reader.add_problem(pair.partner, f"{size}; they must agree")
         if image.dtype != partner.dtype:
-            reader.wrong(pair.partner, f"is {partner.dtype}, its first image {image.dtype}; they must agree")
+            reader.add_problem(pair.partner, f"is {partner.dtype}, its first image {image.dtype}; they must agree")
     return Survey(shape=None if reader.problems else image, problems=tuple(reader.problems))
 
 
-def read(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], root: Path) -> Tiles:
+def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], root: Path) -> PairTiles:
     """Read a pair's files and cut them.
 
     Raises:
-        Unusable: a file cannot be used, or is no longer of the `shape` that was found before.
+        UnusablePair: a file cannot be used, or is no longer of the `shape` that was found before.
     """
-    reader = Reader(pair, root)
-    images = {name: reader.read(read_image, path) for name, path in ((IMAGES, pair.image), (PARTNERS, pair.partner))}
-    for path, pixels in ((pair.image, images[IMAGES]), (pair.partner, images[PARTNERS])):
+    reader = PairReader(pair, root)
+    files = {IMAGES: pair.image, PARTNERS: pair.partner}
+    images = {name: reader.try_read(read_image, path) for name, path in files.items()}
+    for name, pixels in images.items():
         wanted = (shape.height, shape.width, shape.bands)
         if pixels is not None and (pixels.shape != wanted or pixels.dtype.name != shape.dtype):
-            reader.wrong(path, "has other pixels than its header says, or changes while it is read")
+            reader.add_problem(files[name], "has other pixels than its header says, or changes while it is read")
+    read = partial(read_mask, height=shape.height, width=shape.width, unclassified=cut.unclassified)
     masks = {
-        name: reader.read(lambda path: read_mask(path, shape.height, shape.width, unclassified=cut.unclassified), path)
+        name: reader.try_read(read, path)
         for name, path in ((MASKS, pair.mask), (PARTNER_MASKS, pair.partner_mask))
         if path is not None
     }
     if reader.problems:
-        raise Unusable(reader.problems)
-    found = {name: mask for name, mask in masks.items() if mask is not None}
-    layers = {**images, **{name: mask.labels for name, mask in found.items()}}
-    blocks = {name: _tiles(pixels, cut.size) for name, pixels in layers.items() if pixels is not None}
-    counts = {name: tuple(map(_counts, blocks[name])) for name in found}
+        raise UnusablePair(reader.problems)
+    present = {name: mask for name, mask in masks.items() if mask is not None}
+    layers = {**images, **{name: mask.labels for name, mask in present.items()}}
+    blocks = {name: _cut(pixels, cut.size) for name, pixels in layers.items() if pixels is not None}
+    counts = {name: tuple(map(_count_classes, blocks[name])) for name in present}
     nothing = np.full((len(blocks[IMAGES]), cut.size, cut.size), IGNORED, np.uint8)
-    last = found.get(PARTNER_MASKS) or found.get(MASKS)
-    return Tiles(
+    last = present.get(PARTNER_MASKS) or present.get(MASKS)
+    return PairTiles(
         blocks={name: blocks.get(name, nothing) for name in arrays},
         counts=counts,
         buildings=last.buildings if last else {},
     )
 
 
-def _tiles(pixels: np.ndarray, size: int) -> np.ndarray:
+def _cut(pixels: np.ndarray, size: int) -> np.ndarray:
     """Cut an image (h, w) or (h, w, bands) into (tiles, size, size) or (tiles, size, size, bands)."""
     down, across = pixels.shape[0] // size, pixels.shape[1] // size
     grid = pixels[: down * size, : across * size].reshape(down, size, across, size, *pixels.shape[2:])
     return np.ascontiguousarray(grid.swapaxes(1, 2)).reshape(down * across, size, size, *pixels.shape[2:])
 
 
-def _counts(tile: UInt8[np.ndarray, "size size"]) -> dict[int, int]:
+def _count_classes(tile: UInt8[np.ndarray, "size size"]) -> dict[int, int]:
     pixels: Int64[np.ndarray, " _"] = np.bincount(tile.reshape(-1), minlength=1)[:IGNORED]
     return {int(number): int(pixels[number]) for number in np.flatnonzero(pixels)}

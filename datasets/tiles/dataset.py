@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
 from torch import Tensor
 
-from datasets import pairing as pairs
+from datasets import pairing
 from datasets.dataset import Draws, PairBatch
 from datasets.tiles.source import TileSource, class_pixels, labelled
 from datasets.tiles.splits import undersample
@@ -19,7 +19,7 @@ SPREAD = 3.0
 """Standard deviations either way that a scaled band shows; what lies beyond is cut."""
 
 
-class Tiles:
+class TileDataset:
     """The tiles of a source, brought to a device in batches. They are the same for every seed."""
 
     def __init__(self, source: TileSource, device: torch.device) -> None:
@@ -138,7 +138,7 @@ def _either(
 class TilePool:
     """The training tiles of one cell: the rate of noisy ones is exact in the pool."""
 
-    data: Tiles
+    data: TileDataset
     tiles: Numbers
     pairing: Pairing
 
@@ -153,5 +153,5 @@ class TilePool:
         tiles = self.tiles[index.numpy()]
         noisy = torch.from_numpy(self.data.noisy[tiles])
         twice = noisy & (self.pairing == "exposure")
-        first, second = pairs.swap(twice, torch.ones_like(noisy), draws.swap)
+        first, second = pairing.swap_sides(twice, torch.ones_like(noisy), draws.swap)
         return self.data.pairs(tiles, first, second, labelled=labelled), noisy

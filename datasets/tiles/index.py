@@ -1,7 +1,6 @@
 """The small files of a finished store: its tables, and `store.json`, which says that all of it is there."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -12,19 +11,21 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from datasets.files import sync, write_text_atomically
 from datasets.images.masks import BUILDING, DAMAGES, UNCLASSIFIED
 from datasets.tiles.build import FORMAT
 from datasets.tiles.cutting import MASKS, PARTNER_MASKS, Cut
 from datasets.tiles.journal import Note
 from datasets.tiles.pairs import PairFiles, Problem
+from datasets.tiles.request import BuildRequest
 
-ABOUT = "store.json"
+INFO = "store.json"
 SMALL = ("tiles.parquet", "pairs.parquet", "counts.npy")
 SUBTYPES = (BUILDING, *DAMAGES, UNCLASSIFIED)  # the order of their columns
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class StoreInfo:
     """What a finished store says of itself."""
 
     format: int
@@ -44,83 +45,69 @@ class About:
     """What was found wrong while its pairs were read."""
 
 
-def finish(
-    work: Path,
-    pairs: Sequence[PairFiles],
-    notes: Sequence[Note],
-    cut: Cut,
-    *,
-    signature: str,
-    dtype: str,
-    problems: Sequence[Problem],
-) -> None:
-    """Write the tables beside the arrays in `work`, and last of all `store.json`.
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What the arrays of a store hold."""
 
-    Args:
-        work: the folder with the arrays.
-        pairs: the pairs that are in them, in this order.
-        notes: one for each.
-        cut: how they were cut.
-        signature: of the files they were made from.
-        dtype: of the images.
-        problems: why other pairs are absent.
+    pairs: Sequence[PairFiles]
+    """In the order of their tiles."""
+    notes: Sequence[Note]
+    """One for each pair."""
+    dtype: str
+    """Of the images."""
+
+
+def write(work: Path, request: BuildRequest, content: Content, problems: Sequence[Problem]) -> None:
+    """Write the tables beside the arrays in the folder `work`, and last of all `store.json`.
+
+    `problems` say why pairs of the request are absent.
     """
+    pairs, notes, cut = content.pairs, content.notes, request.cut
     counts = np.stack([_counts(notes, name, cut) for name in (MASKS, PARTNER_MASKS)])
     tables = {"tiles": _tiles(pairs, notes, cut, counts), "pairs": _pairs(pairs, notes)}
     for name, table in tables.items():
         table.to_parquet(work / f"{name}.parquet", index=False)
     np.save(work / "counts.npy", counts)
     files = sorted(path for path in work.iterdir() if path.suffix in (".npy", ".parquet"))
-    about = About(
+    info = StoreInfo(
         format=FORMAT,
-        signature=signature,
-        fingerprint=_fingerprint(pairs, notes, cut, dtype),
+        signature=request.signature,
+        fingerprint=_fingerprint(content, cut),
         size=cut.size,
         bands=cut.bands,
-        dtype=dtype,
+        dtype=content.dtype,
         files={path.name: path.stat().st_size for path in files},
         digests={name: _digest(work / name) for name in SMALL},
         left_out=tuple(sorted(problems)),
     )
-    (work / ABOUT).write_text(json.dumps(asdict(about), indent=1))
-    for path in (*files, work / ABOUT):
+    for path in files:
         sync(path)
+    write_text_atomically(work / INFO, json.dumps(asdict(info), indent=1))
 
 
-def look(folder: Path) -> About | str:
+def read_info(folder: Path) -> StoreInfo | str:
     """What the store in `folder` says of itself, or why it cannot be trusted."""
-    path = folder / ABOUT
+    path = folder / INFO
     if not folder.is_dir():
         return "there is none yet"
     try:
         content = json.loads(path.read_text())
-        about = About(**{**content, "left_out": tuple(Problem(**problem) for problem in content["left_out"])})
-        if about.format != FORMAT:
-            return f"it has format {about.format}, not {FORMAT}"
-        for name, size in about.files.items():
-            if (found := (folder / name).stat().st_size) != size:
-                return f"{name} has {found} bytes instead of {size}"
-        for name, digest in about.digests.items():
+        info = StoreInfo(**{**content, "left_out": tuple(Problem(**problem) for problem in content["left_out"])})
+        if info.format != FORMAT:
+            return f"it has format {info.format}, not {FORMAT}"
+        for name, size in info.files.items():
+            if (there := (folder / name).stat().st_size) != size:
+                return f"{name} has {there} bytes instead of {size}"
+        for name, digest in info.digests.items():
             if _digest(folder / name) != digest:
                 return f"{name} has another content than it had"
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return f"it is damaged ({error})"
-    return about
+    return info
 
 
 def _digest(path: Path) -> str:
     return blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk for good."""
-    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
-        return  # Windows cannot open a folder
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _counts(notes: Sequence[Note], name: str, cut: Cut) -> Int64[np.ndarray, "tiles classes"]:
@@ -175,9 +162,9 @@ def _pairs(pairs: Sequence[PairFiles], notes: Sequence[Note]) -> pd.DataFrame:
     )
 
 
-def _fingerprint(pairs: Sequence[PairFiles], notes: Sequence[Note], cut: Cut, dtype: str) -> str:
-    said: list[Any] = [asdict(cut), dtype]
-    for pair, note in zip(pairs, notes, strict=True):
+def _fingerprint(content: Content, cut: Cut) -> str:
+    said: list[Any] = [asdict(cut), content.dtype]
+    for pair, note in zip(content.pairs, content.notes, strict=True):
         masks = [pair.mask is not None, pair.partner_mask is not None]
         said.append([pair.name, pair.group, pair.split, pair.noisy, *masks, note.across, note.digest])
     return blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()

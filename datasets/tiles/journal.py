@@ -1,4 +1,4 @@
-"""What is known of the pairs whose tiles are on disk already: a line each, so that a stopped making goes on."""
+"""What is known of the pairs whose tiles are on disk already, a line each, so that an interrupted build resumes."""
 
 import json
 from collections.abc import Mapping
@@ -32,22 +32,22 @@ class Journal:
     """Notes in a file, the last one of a key being valid. Nothing is believed but by the digest of the rows."""
 
     def __init__(self, path: Path, notes: dict[str, Note]) -> None:
-        """Use `new` or `kept`."""
+        """Use `start` or `resume`."""
         self.path, self.notes = path, notes
 
     @classmethod
-    def new(cls, path: Path, head: Mapping[str, Any]) -> "Journal":
-        """Begin one."""
+    def start(cls, path: Path, head: Mapping[str, Any]) -> "Journal":
+        """Begin an empty journal."""
         path.write_text(json.dumps(head) + "\n")
         return cls(path, {})
 
     @classmethod
-    def kept(cls, path: Path, head: Mapping[str, Any]) -> "Journal | None":
-        """The one that is there; None unless it begins with `head`."""
+    def resume(cls, path: Path, head: Mapping[str, Any]) -> "Journal | None":
+        """The journal that is there; None unless it begins with `head`."""
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        if not lines or _parsed(lines[0]) != head:
+        if not lines or _parse_json(lines[0]) != head:
             return None
-        notes = [note for note in map(_note, lines[1:]) if note]
+        notes = [note for note in map(_parse_note, lines[1:]) if note]
         with open(path, "a") as file:
             file.write("\n")  # a line that was cut off ends here, or it would spoil the next one
         return cls(path, {note.key: note for note in notes})
@@ -59,15 +59,15 @@ class Journal:
         self.notes[note.key] = note
 
 
-def _note(line: str) -> Note | None:
+def _parse_note(line: str) -> Note | None:
     """The note of a line; None where the line was cut off or damaged, and the pair is read again."""
     try:
-        return Note(**_parsed(line))
+        return Note(**_parse_json(line))
     except TypeError:
         return None
 
 
-def _parsed(line: str) -> Any:
+def _parse_json(line: str) -> Any:
     try:
         return json.loads(line)
     except ValueError:

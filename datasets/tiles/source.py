@@ -50,7 +50,7 @@ class TileSource:
         return (self.store.path,)
 
 
-def fingerprint(store: Store, split: Int8[np.ndarray, " tiles"]) -> str:
+def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"]) -> str:
     """16 hex digits of what the tiles show and of how they are split; the same on every machine."""
     return blake2b(store.fingerprint.encode() + split.tobytes(), digest_size=8).hexdigest()
 
@@ -70,7 +70,7 @@ def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"
     return pixels
 
 
-def report(source: TileSource) -> str:
+def tables(source: TileSource) -> str:
     """Two tables: the tiles of each split, and how rare the classes are in the training tiles."""
     pixels = class_pixels(source, "train")
     width = max(map(len, (*source.classes, "class")))
@@ -88,7 +88,7 @@ def labelled(source: TileSource) -> Bool[np.ndarray, " tiles"]:
     return np.asarray(source.store.class_counts.any(axis=1))
 
 
-def check(source: TileSource, demands: Demands) -> None:
+def check_tiles(source: TileSource, demands: Demands) -> None:
     """Refuse a grid that the tiles cannot fill.
 
     Raises:
@@ -106,7 +106,7 @@ def _check_pairs(source: TileSource, demands: Demands) -> None:
     """Refuse what contrastive losses cannot be trained on; without rates there are none."""
     if not demands.rho:
         return
-    if demands.labels and (lacking := unlabelled(source)):
+    if demands.labels and (lacking := count_unlabelled(source)):
         raise InputError(
             f"the dense losses compare the labels of both images, and {lacking:,} pairs to train or validate them on "
             "lack mask or partner_mask; fill them in, or run --losses moco"
@@ -133,7 +133,7 @@ def _check_pairs(source: TileSource, demands: Demands) -> None:
         )
 
 
-def unlabelled(source: TileSource) -> int:
+def count_unlabelled(source: TileSource) -> int:
     """Training and clean validation pairs one of whose two masks is absent, or shows no class anywhere."""
     counts = (source.store.image_counts, source.store.partner_counts)
     both = pd.DataFrame({side: found.any(axis=1) for side, found in enumerate(counts)})

@@ -4,8 +4,6 @@ Of 1,024 x 1,024 px, xBD's 18,000 photographs would take minutes to decode in ev
 there when it is looked at, and all processes of a machine share the pages.
 """
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +15,11 @@ from jaxtyping import Int64
 
 from datasets.errors import InputError
 from datasets.tiles import index
-from datasets.tiles import summary as overview
-from datasets.tiles.cache import Request
-from datasets.tiles.cutting import IMAGES, MASKS, PARTNER_MASKS, PARTNERS, Cut
-from datasets.tiles.pairs import PairFiles, Problem
-
-__all__ = ["Cut", "Store", "ensure", "summary"]
-
-REMEDY = "repair or remove what they name, or leave it out with --skip-bad"
+from datasets.tiles.cache import find_or_build
+from datasets.tiles.cutting import IMAGES, MASKS, PARTNER_MASKS, PARTNERS
+from datasets.tiles.pairs import Problem
+from datasets.tiles.request import BuildRequest
+from datasets.tiles.summary import summary_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +104,11 @@ class Store:
 
     def _array(self, name: str) -> np.memmap:
         if name not in self._opened:
-            about = index.look(self.path)
-            if isinstance(about, str) or about.fingerprint != self.fingerprint:
-                reason = about if isinstance(about, str) else "it was made anew of other files"
+            info = index.read_info(self.path)
+            if isinstance(info, str) or info.fingerprint != self.fingerprint:
+                reason = info if isinstance(info, str) else "it was made anew of other files"
                 raise InputError(f"the store {self.path} is not the one that was opened ({reason}); start again")
-            if f"{name}.npy" not in about.files:
+            if f"{name}.npy" not in info.files:
                 raise InputError(f"the store {self.path} has no {name.replace('_', ' ')}: no pair came with one")
             try:
                 self._opened[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -128,77 +123,35 @@ class Store:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def ensure(
-    pairs: Sequence[PairFiles],
-    cut: Cut,
-    folder: Path,
-    *,
-    root: Path,
-    problems: Sequence[Problem] = (),
-    skip_bad: bool = False,
-    jobs: int = 0,
-    quiet: bool = False,
-    remedy: str = REMEDY,
-) -> Store:
-    """Open the store of these pairs in `folder`, and make it first where there is none that is right.
+def open_store(request: BuildRequest) -> Store:
+    """Open the store of the request's pairs, and build it first where there is none that is right.
 
     A store is right as long as the files it was made from have the names, sizes and times that they had, and as its
-    own files have the sizes that they had. What is made shows up all at once when it is finished. One that was
-    stopped, by whatever, goes on with the same call; of several at the same time one makes it and the others wait.
-
-    Args:
-        pairs: the pairs, in the order that their tiles are to have.
-        cut: how images become tiles.
-        folder: where stores lie, each in a folder of its own by root and cut.
-        root: folder (or file) of the data: messages name files as they lie below it.
-        problems: what is already known to be wrong; a pair that is named is not read.
-        skip_bad: leave pairs with problems out instead of refusing all.
-        jobs: threads that read images; 0: as many as there are cores for this process.
-        quiet: neither messages nor a progress bar on stderr.
-        remedy: what a user can do about problems, for the message.
+    own files have the sizes that they had. A new one appears all at once when it is finished. An interrupted build
+    resumes with the same call; of several processes one builds and the others wait.
 
     Raises:
         ProblemsError: files cannot be used, all of them named, and `skip_bad` is false.
         InputError: no pair can be used, or the store cannot be written.
     """
-    if jobs < 0:
-        raise InputError(f"{jobs} jobs: give 1 or more, or 0 for one a core")
-    if len({pair.name for pair in pairs}) < len(pairs):
-        raise InputError(f"{root}: several pairs have the same name; give each its own")
-    lost = {problem.pair for problem in problems}
-    request = Request(
-        pairs=[pair for pair in pairs if pair.name not in lost],
-        cut=cut,
-        folder=folder.expanduser().absolute(),  # workers may run elsewhere
-        root=root,
-        problems=tuple(problems),
-        skip_bad=skip_bad,
-        jobs=jobs or _cores(),
-        quiet=quiet,
-        remedy=remedy,
-    )
     try:
-        about = request.fulfil()
+        info = find_or_build(request)
     except OSError as error:
         raise InputError(
-            f"the store in {error.filename or folder} cannot be written or read ({error.strerror or error}); "
+            f"the store in {error.filename or request.folder} cannot be written or read ({error.strerror or error}); "
             "make room or allow writing there, or name another folder"
         ) from error
     return Store(
         path=request.home,
-        fingerprint=about.fingerprint,
-        size=about.size,
-        bands=about.bands,
-        dtype=about.dtype,
-        left_out=tuple(sorted({*problems, *about.left_out})),
+        fingerprint=info.fingerprint,
+        size=info.size,
+        bands=info.bands,
+        dtype=info.dtype,
+        left_out=tuple(sorted({*request.problems, *info.left_out})),
     )
 
 
 def summary(store: Store) -> str:
     """A table by group, with a total: pairs, tiles, buildings by subtype (xBD) or shares of classes, noisy tiles."""
     subtypes = [name for name in store.pairs.columns if name in index.SUBTYPES]
-    return overview.table(store.tiles, store.pairs, store.class_counts, subtypes)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return summary_table(store.tiles, store.pairs, store.class_counts, subtypes)

@@ -10,7 +10,7 @@ WIDEST = 110  # characters of a line
 LONGEST = 30  # of a group's name
 
 
-def table(
+def summary_table(
     tiles: pd.DataFrame, pairs: pd.DataFrame, class_counts: Int64[np.ndarray, "tiles classes"], subtypes: Sequence[str]
 ) -> str:
     """Lines by group, and a last one for all: pairs, tiles, buildings or shares of classes, share of noisy tiles."""

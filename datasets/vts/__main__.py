@@ -19,7 +19,7 @@ from datasets import cli
 from datasets.augment import transforms
 from datasets.augment.config import MOCO_V2, XVIEW2
 from datasets.errors import InputError
-from datasets.pairing import shown
+from datasets.pairing import noisy_sides
 from datasets.seeding import stream
 from datasets.types import Pairing
 from datasets.vts.config import CLASSES, VtsSettings
@@ -63,7 +63,7 @@ def panels(
     settings_drawn = AUGMENTATIONS[augmentation]
     pairings: tuple[tuple[int, Pairing], ...] = ((2, "noisy"), (3, "exposure"))
     for row, pairing in pairings:
-        sides = shown(yes, pairing)
+        sides = noisy_sides(yes, pairing)
         pair = data.pairs("train", index, *sides, NUS[1])
         for number, image in ((1, pair.first), (2, pair.second)):
             drawn = transforms.draw(settings_drawn, 1, settings.size, stream(seed, "preview", number))
@@ -115,7 +115,7 @@ def preview(given: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m datasets.vts --preview FILE.png`; see `tool.run`."""
+    """`python -m datasets.vts --preview FILE.png`; see `cli.run`."""
     parser = argparse.ArgumentParser(prog="python -m datasets.vts", description=__doc__)
     parser.add_argument("--preview", type=Path, required=True, metavar="FILE.png", help="picture to write")
     parser.add_argument("--size", type=int, default=256, help="side of the scene, px (256)")

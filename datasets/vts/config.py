@@ -1,20 +1,12 @@
-"""What describes VTS and augmentation in a recipe. No torch here: the command line reads it at once."""
+"""The settings of VTS. No torch here: the command line imports them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from datasets.errors import InputError
 from datasets.types import SPLITS, Pairing, Task
-
-if TYPE_CHECKING:
-    import torch
-
-    from datasets.dataset import Dataset
-    from datasets.source import Demands, Place
-    from datasets.vts.textures import TextureBank
-
 
 CLASSES = ("texture_a", "texture_b", "noise")
 """Downstream classes in label order. Named by their role, since the textures behind them are a setting."""
@@ -100,39 +92,3 @@ class VtsSettings:
             InputError: nu is no multiple of 1/regions.
         """
         noisy_regions(nu, self.regions)
-
-    def check(self, source: "TextureBank", demands: "Demands") -> None:
-        """Refuse a grid that scenes and textures cannot serve.
-
-        Raises:
-            InputError: a batch is larger than the training set, or irrelevant noise has no texture.
-        """
-        pretrain = max(demands.batch if demands.rho else 0, demands.supervised_batch)
-        for flag, batch in (("pretrain", pretrain), ("probe", demands.probe_batch)):
-            if batch > self.train:
-                raise InputError(f"--{flag}.batch {batch} exceeds the {self.train} training scenes (--data.train)")
-        if "irrelevant" in demands.pairings and len(source.categories) < 4:
-            raise InputError(
-                "--pairings irrelevant: the noise needs a fourth texture category, one that is no class downstream: "
-                "name four with --data.categories"
-            )
-
-    def load(self, place: "Place") -> "TextureBank":
-        """The texture images, read or made.
-
-        Raises:
-            InputError: as `load_textures`.
-        """
-        from datasets.vts.textures import load_textures
-
-        place.refuse("vts", ("store", "skip_bad"))
-        if self.textures == "procedural":
-            place.refuse("procedural textures (but for --data.textures folder)", ("root",))
-        return load_textures(self, place.root, download=place.download)
-
-    def open(self, source: "TextureBank", seed: int, device: "torch.device") -> "Dataset":
-        """The scenes of a seed on a device."""
-        from datasets.seeding import stream
-        from datasets.vts.dataset import Vts
-
-        return Vts(self, source, lambda purpose: stream(seed, purpose), device)

@@ -11,13 +11,22 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor
 
-from datasets import pairing as pairs
+from datasets import pairing
 from datasets.dataset import Draws, PairBatch
 from datasets.types import SPLITS, Pairing
-from datasets.vts import scenes as voronoi
-from datasets.vts import textures
 from datasets.vts.config import CLASSES, VtsSettings, noisy_regions
-from datasets.vts.textures import TextureBank
+from datasets.vts.scenes import (
+    IRRELEVANT,
+    NOISE,
+    Canvas,
+    Scenes,
+    draw_scenes,
+    label_map,
+    region_map,
+    render,
+    shown_categories,
+)
+from datasets.vts.textures import TextureBank, split_images
 
 KEPT = 2**26
 """Bytes of region maps that a split keeps, a byte a pixel; a larger split finds each pixel's region each time."""
@@ -45,11 +54,11 @@ class Vts:
         """
         self.settings = settings
         self.device = device
-        self.canvas = voronoi.Canvas.of(bank, device)
+        self.canvas = Canvas.of(bank, device)
         entropy = int(torch.randint(2**62, (), generator=stream("texture split")))
-        split = textures.split_images(bank, np.random.default_rng(entropy))
+        split = split_images(bank, np.random.default_rng(entropy))
         self.scenes = {
-            name: voronoi.draw(getattr(settings, name), settings.regions, split[name], stream(f"scenes {name}")).to(
+            name: draw_scenes(getattr(settings, name), settings.regions, split[name], stream(f"scenes {name}")).to(
                 device
             )
             for name in SPLITS
@@ -70,7 +79,7 @@ class Vts:
         nu: float,
         *,
         labelled: bool = True,
-        noise: int = voronoi.NOISE,
+        noise: int = NOISE,
     ) -> PairBatch:
         """Two images of each indexed scene, each clean or noisy at per-image noise `nu`; noise-free labels if wanted.
 
@@ -79,15 +88,17 @@ class Vts:
         "For the dense supervised losses, we use the noise-free label for both the noise-free and the noisy images"
         (paper, IV-B1); so do mere-exposure pairs.
         """
-        scenes, regions = self._scenes(split, index)
+        chosen, regions = self._scenes(split, index)
         count = noisy_regions(nu, self.settings.regions)
         first, second = (
             self._draw(
-                scenes, regions, voronoi.shown(scenes, (noisy * count).to(self.device, non_blocking=True), noise)
+                chosen,
+                regions,
+                shown_categories(chosen, (noisy * count).to(self.device, non_blocking=True), noise),
             )
             for noisy in (first_noisy, second_noisy)
         )
-        labels = voronoi.label_map(scenes.classes, regions) if labelled else None
+        labels = label_map(chosen.classes, regions) if labelled else None
         return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "VtsPool":
@@ -113,16 +124,18 @@ class Vts:
 
     def noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
         """The class of each pixel before any region turns noisy."""
-        scenes, regions = self._scenes(split, index)
-        return voronoi.label_map(scenes.classes, regions)
+        chosen, regions = self._scenes(split, index)
+        return label_map(chosen.classes, regions)
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, "n h w"]]:
         """Images and true three-class labels of the downstream task: the same for every cell of the grid."""
-        scenes, regions = self._scenes(split, index)
-        category = voronoi.shown(scenes, torch.full((len(index),), self.settings.downstream_noise, device=self.device))
-        return self._draw(scenes, regions, category), voronoi.label_map(category, regions)
+        chosen, regions = self._scenes(split, index)
+        category = shown_categories(
+            chosen, torch.full((len(index),), self.settings.downstream_noise, device=self.device)
+        )
+        return self._draw(chosen, regions, category), label_map(category, regions)
 
     def noise_pixels(self, nu: float) -> float:
         """The realised mean share of pixels that noise covers in a noisy training image at per-image noise nu.
@@ -132,28 +145,28 @@ class Vts:
         count = noisy_regions(nu, self.settings.regions)
         covered = 0.0
         for part in torch.arange(self.count("train")).split(256):
-            scenes, regions = self._scenes("train", part)
-            noisy = voronoi.label_map(voronoi.shown(scenes, torch.full_like(part, count, device=self.device)), regions)
-            covered += float((noisy == voronoi.NOISE).double().mean(dim=(1, 2)).sum())
+            chosen, regions = self._scenes("train", part)
+            noisy = label_map(shown_categories(chosen, torch.full_like(part, count, device=self.device)), regions)
+            covered += float((noisy == NOISE).double().mean(dim=(1, 2)).sum())
         return covered / self.count("train")
 
-    def _scenes(self, split: str, index: Int[Tensor, " n"]) -> tuple[voronoi.Scenes, Integer[Tensor, "n h w"]]:
+    def _scenes(self, split: str, index: Int[Tensor, " n"]) -> tuple[Scenes, Integer[Tensor, "n h w"]]:
         """The indexed scenes and their region maps."""
         index = index.to(self.device, non_blocking=True)
-        scenes = self.scenes[split]
+        chosen = self.scenes[split]
         if split in self._regions:
-            return scenes[index], self._regions[split][index]
+            return chosen[index], self._regions[split][index]
         size = self.settings.size
-        if len(scenes) * size**2 > KEPT or self.settings.regions > 256:
-            return scenes[index], voronoi.region_map(scenes.sites[index], size)
-        maps = [voronoi.region_map(sites, size).to(torch.uint8) for sites in scenes.sites.split(64)]
+        if len(chosen) * size**2 > KEPT or self.settings.regions > 256:
+            return chosen[index], region_map(chosen.sites[index], size)
+        maps = [region_map(sites, size).to(torch.uint8) for sites in chosen.sites.split(64)]
         self._regions[split] = torch.cat(maps)
-        return scenes[index], self._regions[split][index]
+        return chosen[index], self._regions[split][index]
 
     def _draw(
-        self, scenes: voronoi.Scenes, regions: Integer[Tensor, "n h w"], category: Int[Tensor, "n r"]
+        self, chosen: Scenes, regions: Integer[Tensor, "n h w"], category: Int[Tensor, "n r"]
     ) -> Float[Tensor, "n 3 h w"]:
-        return voronoi.render(scenes, category, regions, self.canvas).float().div_(255)
+        return render(chosen, category, regions, self.canvas).float().div_(255)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,12 +186,12 @@ class VtsPool:
 
         A false positive shows another scene, clean, under the first one's labels, for it is taken for a true pair.
         """
-        noisy = pairs.choose_noisy(draws.noisy, self.rho)
-        sides = pairs.swap(*pairs.shown(noisy, self.pairing), draws.swap)
+        noisy = pairing.choose_noisy(draws.noisy, self.rho)
+        sides = pairing.swap_sides(*pairing.noisy_sides(noisy, self.pairing), draws.swap)
         if self.pairing != "false_positive":
-            noise = voronoi.IRRELEVANT if self.pairing == "irrelevant" else voronoi.NOISE
+            noise = IRRELEVANT if self.pairing == "irrelevant" else NOISE
             return self.data.pairs("train", index, *sides, self.nu, labelled=labelled, noise=noise), noisy
-        other, clean = pairs.another(index, draws.partner, len(self)), torch.zeros_like(noisy)
+        other, clean = pairing.draw_partner(index, draws.partner, len(self)), torch.zeros_like(noisy)
         first, second = (
             self.data.pairs("train", index.where(~strange, other), clean, clean, 0.0, labelled=False).first
             for strange in sides

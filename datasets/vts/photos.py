@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from datasets.errors import InputError, in_a_line
+from datasets.errors import InputError, one_line
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 # Told by content, and wrong names are common; but for a PostScript file of such a name Pillow would start Ghostscript.
@@ -27,7 +27,7 @@ UNREADABLE = (
 Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width: nameless, because images of one list differ
 
 
-def read(
+def read_categories(
     root: Path, categories: Sequence[str], *, min_side: int, scale: float
 ) -> tuple[tuple[str, ...], list[list[Pixels]], int]:
     """The categories of a folder, the images of each, and how many of them had to be resized up.
@@ -54,16 +54,16 @@ def read(
         images.append([])
         for path in paths:
             try:
-                pixels, grew = _read(path, min_side=min_side, scale=scale)
-            except UNREADABLE as error:
-                broken.append((path, error))
+                pixels, grew = _read_image(path, min_side=min_side, scale=scale)
+            except UNREADABLE as problem:
+                broken.append((path, problem))
                 continue
             images[-1].append(pixels)
             enlarged += grew
     if broken:
-        path, reason = broken[0]
+        path, error = broken[0]
         number = f"{len(broken)} texture images cannot be read, the first" if len(broken) > 1 else "cannot read texture"
-        raise InputError(f"{number} {path} ({line(reason)}); replace or remove it")
+        raise InputError(f"{number} {path} ({error_line(error)}); replace or remove it")
     return tuple(files), images, enlarged
 
 
@@ -92,11 +92,11 @@ def _image_files(root: Path) -> list[Path]:
     paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: path.name)
     if not paths:
         raise InputError(f"texture category {root} holds no images; put {', '.join(EXTENSIONS)} files there")
-    enough(str(root), len(paths))
+    check_image_count(str(root), len(paths))
     return paths
 
 
-def _read(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
+def _read_image(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
     """Read one image as RGB; the flag says whether it had to be resized up."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of metadata that is damaged: no pixel depends on it
@@ -123,12 +123,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def line(error: Exception) -> str:
-    """Name and words of an error."""
-    return f"{type(error).__name__}: {in_a_line(error) or 'no message'}"
+def error_line(error: Exception) -> str:
+    """Kind and message of an error."""
+    return f"{type(error).__name__}: {one_line(error) or 'no message'}"
 
 
-def enough(name: str, number: int) -> None:
+def check_image_count(name: str, number: int) -> None:
     """Refuse a category of too few images to be split.
 
     Raises:

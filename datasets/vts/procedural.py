@@ -21,7 +21,7 @@ from jaxtyping import Float32, Float64, UInt8
 from scipy.ndimage import gaussian_filter
 
 from datasets.errors import InputError
-from datasets.files import keep, kept
+from datasets.files import cache_read, cache_write
 
 SEED = 20221113  # any fixed number does; another one makes another data set
 CATEGORIES = ("stratified", "veined", "matted", "dotted")
@@ -48,7 +48,7 @@ def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "si
     return [_texture(*_PATTERNS[category], size, seed) for seed in seeds]
 
 
-def kept_or_made(size: int, count: int) -> UInt8[np.ndarray, "families count side side 3"]:
+def cached_textures(size: int, count: int) -> UInt8[np.ndarray, "families count side side 3"]:
     """`count` textures of each family, by `generate`, or from the user's cache: making them takes seconds.
 
     The cache knows them by this file's text and NumPy's and SciPy's versions besides size and count.
@@ -57,10 +57,10 @@ def kept_or_made(size: int, count: int) -> UInt8[np.ndarray, "families count sid
     recipe = f"{Path(__file__).read_text()} {np.__version__} {scipy.__version__} {platform.machine()} {size} {count}"
     name = f"procedural-{blake2b(recipe.encode(), digest_size=8).hexdigest()}"
     shape = (len(CATEGORIES), count, side, side, 3)
-    if (content := kept(name)) is not None and len(content) == np.prod(shape):
+    if (content := cache_read(name)) is not None and len(content) == np.prod(shape):
         return np.frombuffer(content, np.uint8).reshape(shape)
     made = np.stack([np.stack(generate(category, size, count)) for category in CATEGORIES])
-    keep(name, made.tobytes())
+    cache_write(name, made.tobytes())
     return made
 
 

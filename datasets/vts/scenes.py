@@ -42,7 +42,7 @@ class Scenes:
         return Scenes(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def draw(count: int, regions: int, images: Sequence[np.ndarray], generator: torch.Generator) -> Scenes:
+def draw_scenes(count: int, regions: int, images: Sequence[np.ndarray], generator: torch.Generator) -> Scenes:
     """Describe `count` scenes; a fourth category changes nothing about the others.
 
     Args:
@@ -103,7 +103,7 @@ class Canvas:
         return Canvas(pixels=pixels, offset=offset, height=height, width=width)
 
 
-def shown(scenes: Scenes, noisy_regions: Int[Tensor, " n"], noise: int = NOISE) -> Int[Tensor, "n r"]:
+def shown_categories(scenes: Scenes, noisy_regions: Int[Tensor, " n"], noise: int = NOISE) -> Int[Tensor, "n r"]:
     """The category that each region shows if the first `noisy_regions` of each scene (by rank) turn to `noise`."""
     return scenes.classes.masked_fill(scenes.rank < noisy_regions[:, None], noise)
 
@@ -120,7 +120,7 @@ def render(
 
     Args:
         scenes: n scenes.
-        category: what each region shows, from `shown`.
+        category: what each region shows, from `shown_categories`.
         regions: their `region_map`.
         canvas: the textures.
     """

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from datasets.errors import InputError
-from datasets.vts import photos
-from datasets.vts import procedural as generated
+from datasets.vts import photos, procedural
 from datasets.vts.config import CLASSES, VtsSettings
-from datasets.vts.photos import Pixels, enough
+from datasets.vts.photos import Pixels, check_image_count
 
 DTD_CATEGORIES = ("stratified", "veined", "matted", "dotted")  # first class, second class, noise, irrelevant noise
 DTD_ARCHIVE = "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz"
@@ -88,7 +87,7 @@ def pack(
     if len(images_by_category) not in (3, 4):
         raise InputError(f"a texture bank needs images of 3 or 4 categories, not {len(images_by_category)}")
     for name, images in zip(categories, images_by_category, strict=True):
-        enough(name, len(images))
+        check_image_count(name, len(images))
     images = [image for of_one in images_by_category for image in of_one]
     counts = [len(of_one) for of_one in images_by_category]
     category = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
@@ -116,34 +115,34 @@ def load_textures(settings: VtsSettings, root: Path | None, *, download: bool = 
 
     Args:
         settings: which source, which categories, which scale.
-        root: folder of a `folder` or `dtd` source.
+        root: folder of a folder or of DTD.
         download: let torchvision download DTD into `root`; nothing is downloaded otherwise.
 
     Raises:
         InputError: no root was given where one is needed, or what lies there cannot be used.
     """
     if settings.textures == "procedural":
-        return procedural(settings.size)
+        return make_procedural(settings.size)
     if root is None:
         raise InputError(f"--data.textures {settings.textures}: say where the images lie with --data-root FOLDER")
     if settings.textures == "dtd":
-        return dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
-    return folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)
+        return load_dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
+    return load_folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)
 
 
-def procedural(size: int, count: int = 120) -> TextureBank:
+def make_procedural(size: int, count: int = 120) -> TextureBank:
     """Make the embedded textures, `count` a category, of side round(1.5 * size) for scenes of `size` pixels.
 
     Raises:
         InputError: a count under four, or a size under 32.
     """
-    for name in generated.CATEGORIES:
-        enough(name, count)
-    pixels = generated.kept_or_made(size, count)
-    return pack("procedural", generated.CATEGORIES, [list(images) for images in pixels])
+    for name in procedural.CATEGORIES:
+        check_image_count(name, count)
+    pixels = procedural.cached_textures(size, count)
+    return pack("procedural", procedural.CATEGORIES, [list(images) for images in pixels])
 
 
-def folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scale: float = 1.0) -> TextureBank:
+def load_folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scale: float = 1.0) -> TextureBank:
     """Load `<root>/<category>/*.{jpg,jpeg,png}` (any case), sorted by name.
 
     Grey, palette and 16-bit images become 8-bit RGB, transparency is dropped, EXIF rotation applied. Each
@@ -161,17 +160,17 @@ def folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scal
         InputError: a missing folder or category, fewer than four images in one, unreadable or too large
             files, `min_side` or `scale` out of range.
     """
-    return pack("folder", *photos.read(Path(root), categories, min_side=min_side, scale=scale))
+    return pack("folder", *photos.read_categories(Path(root), categories, min_side=min_side, scale=scale))
 
 
-def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool = False) -> TextureBank:
+def load_dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool = False) -> TextureBank:
     """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014) from torchvision's layout.
 
     That is `<root>/dtd/dtd/images/<category>/*.jpg`. Nothing is downloaded unless `download` is true (about
-    600 MB) and the images are absent. `min_side` and `scale` are those of `folder`.
+    600 MB) and the images are absent. `min_side` and `scale` are those of `load_folder`.
 
     Raises:
-        InputError: the images are absent or the download fails; also whatever `folder` refuses.
+        InputError: the images are absent or the download fails; also whatever `load_folder` refuses.
     """
     images = Path(root) / "dtd" / "dtd" / "images"
     if not images.is_dir() and download:
@@ -181,7 +180,7 @@ def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool =
             DTD(str(root), download=True)
         except (OSError, RuntimeError, EOFError) as error:
             raise InputError(
-                f"the download of DTD from {DTD_ARCHIVE} to {root} failed ({photos.line(error)}); try again, or "
+                f"the download of DTD from {DTD_ARCHIVE} to {root} failed ({photos.error_line(error)}); try again, or "
                 f"fetch that archive yourself and unpack it so that {images} exists"
             ) from error
     if not images.is_dir():
@@ -189,7 +188,7 @@ def dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool =
             f"DTD's images are not at {images}; either let them be downloaded with --download, or fetch "
             f"{DTD_ARCHIVE} and unpack it in {images.parents[1]}"
         )
-    return pack("dtd", *photos.read(images, DTD_CATEGORIES, min_side=min_side, scale=scale))
+    return pack("dtd", *photos.read_categories(images, DTD_CATEGORIES, min_side=min_side, scale=scale))
 
 
 def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str, tuple[Numbers, ...]]:
@@ -204,7 +203,7 @@ def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str,
     parts: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
     for index, name in enumerate(bank.categories):
         members = generator.permutation(np.flatnonzero(bank.category == index).astype(np.int64))
-        enough(name, len(members))
+        check_image_count(name, len(members))
         train = round(0.5 * len(members))
         val = train + round(0.3 * len(members))
         for part, chosen in zip(parts, np.split(members, [train, val]), strict=True):

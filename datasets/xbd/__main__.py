@@ -7,6 +7,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,22 @@ import pandas as pd
 from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
-from datasets.tiles import store
 from datasets.tiles.pairs import PairFiles, ProblemsError
-from datasets.tiles.source import report
+from datasets.tiles.source import tables
+from datasets.tiles.store import summary
 from datasets.types import SPLITS
-from datasets.xbd import source as xbd_source
-from datasets.xbd import tree as xbd_tree
-from datasets.xbd.config import CLASSES, DAMAGED, XbdSettings, index
+from datasets.xbd import tree
+from datasets.xbd.config import CLASSES, DAMAGED, XbdSettings
+from datasets.xbd.source import (
+    REMEDY,
+    build_request,
+    cautions,
+    check_splits,
+    draw_splits,
+    left_out_notes,
+    load,
+    open_tiles,
+)
 
 PRESET = XbdSettings(size=128)
 """What the preset `xbd-quick` has unless it is told otherwise."""
@@ -40,10 +50,10 @@ def prepare(given: argparse.Namespace) -> None:
         split_seed=given.split_seed,
     )
     place = Place(root=given.root, store=given.store, skip_bad=given.skip_bad)
-    source = xbd_source.load(settings, place, jobs=given.jobs)
+    source = load(settings, place, jobs=given.jobs)
     print(source.title)
-    print(f"\n{store.summary(source.store)}\n\n{report(source)}\n")
-    for line in (*xbd_source.cautions(settings, source.store), *xbd_source.left_out(source.store.left_out)):
+    print(f"\n{summary(source.store)}\n\n{tables(source)}\n")
+    for line in (*cautions(settings, source.store), *left_out_notes(source.store.left_out)):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
     print(f"\na sweep that finds these tiles:\n{next_command(given, settings)}")
@@ -62,7 +72,7 @@ def next_command(given: argparse.Namespace, settings: XbdSettings) -> str:
 
 def preview(given: argparse.Namespace) -> None:
     """Draw some tiles with their masks."""
-    from datasets.xbd import preview as xbd_preview
+    from datasets.xbd.preview import choose_tiles, save_preview  # matplotlib, which takes a second
 
     settings = XbdSettings(size=given.size, masks=given.masks, unclassified=given.unclassified)
     if not 1 <= given.tiles <= MOST_TILES:
@@ -71,25 +81,23 @@ def preview(given: argparse.Namespace) -> None:
         raise InputError(f"--zoom {given.zoom}: from 1 to {settings.size}, the side of a tile")
     if given.seed < 0:
         raise InputError(f"--seed {given.seed}: must be 0 or more")
-    root = xbd_tree.checked(given.root)
-    pairs, problems = index(root, settings)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="xbd-preview-") as folder:
-        some = given.store is None
-        if some:
-            pairs = _some(pairs, given.tiles, given.seed)
-        where = Path(folder) if some else given.store
-        made = xbd_source.bring(pairs, problems, settings, root, where, skip_bad=True, quiet=some)
-        for line in xbd_source.left_out(made.left_out):
+        place = Place(root=given.root, store=given.store or Path(folder), skip_bad=True)
+        request = build_request(settings, place, quiet=given.store is None)
+        if given.store is None:
+            request = replace(request, pairs=_sample(request.pairs, given.tiles, given.seed))
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        store = open_tiles(request)
+        for line in left_out_notes(store.left_out):
             print(line, file=sys.stderr)
-        tiles = xbd_preview.choose(made, given.tiles, given.seed).tolist()
-        caption = f"xBD: {len(tiles)} tiles of {settings.size} px, out of {len(made.pairs):,} pairs, seed {given.seed}"
-        xbd_preview.draw(given.out, made, tiles, zoom=given.zoom, caption=caption)
+        tiles = choose_tiles(store, given.tiles, given.seed).tolist()
+        caption = f"xBD: {len(tiles)} tiles of {settings.size} px, out of {len(store.pairs):,} pairs, seed {given.seed}"
+        save_preview(given.out, store, tiles, zoom=given.zoom, caption=caption)
     print(given.out)
 
 
-def _some(pairs: list[PairFiles], tiles: int, seed: int) -> list[PairFiles]:
-    """Pairs enough to choose tiles from; all of xBD would take minutes to read."""
+def _sample(pairs: Sequence[PairFiles], tiles: int, seed: int) -> list[PairFiles]:
+    """Enough pairs to choose tiles from; all of xBD would take minutes to read."""
     order = np.random.default_rng(seed).permutation(len(pairs))[: max(12, 4 * tiles)]
     return [pairs[place] for place in sorted(order.tolist())]
 
@@ -97,21 +105,21 @@ def _some(pairs: list[PairFiles], tiles: int, seed: int) -> list[PairFiles]:
 def manifest(given: argparse.Namespace) -> None:
     """List the pairs in a CSV file, as one would list one's own."""
     settings = XbdSettings(masks=given.masks, split_seed=given.split_seed)
-    root = xbd_tree.checked(given.root)
-    pairs, problems = index(root, settings)
+    root = tree.find_root(given.root)
+    pairs, problems = tree.list_pairs(root, settings.masks)
     if problems and not given.skip_bad:
-        raise ProblemsError(root, problems, xbd_source.REMEDY)
-    xbd_source.enough(root, {pair.split for pair in pairs})
+        raise ProblemsError(root, problems, REMEDY)
+    check_splits(root, {pair.split for pair in pairs})
     rows = pd.DataFrame({"pair": [pair.name for pair in pairs], "group": [pair.group for pair in pairs]})
     rows["split"] = [pair.split for pair in pairs]
-    numbers = xbd_source.draw(rows, split_by="image", seed=settings.split_seed)
+    numbers = draw_splits(rows, split_by="image", seed=settings.split_seed)
     names = [SPLITS[number] for number in numbers.tolist()]
     given.out.parent.mkdir(parents=True, exist_ok=True)
     with open(given.out, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(_row(pair, split, given.out.parent) for pair, split in zip(pairs, names, strict=True))
-    for line in xbd_source.left_out(problems):
+    for line in left_out_notes(problems):
         print(line)
     counts = ", ".join(f"{names.count(split):,} {split}" for split in SPLITS)
     print(f"{given.out}: {len(pairs):,} pairs ({counts})")
@@ -131,10 +139,10 @@ def _row(pair: PairFiles, split: str, folder: Path) -> tuple[str, ...]:
 def parser() -> argparse.ArgumentParser:
     """The three commands and their options; defaults are those of a sweep."""
     default = XbdSettings()
-    tree = argparse.ArgumentParser(add_help=False)
-    tree.add_argument("root", type=Path, metavar="ROOT", help="folder that holds train, tier3 and test")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("root", type=Path, metavar="ROOT", help="folder that holds train, tier3 and test")
     masks = ("polygons", "targets")
-    tree.add_argument("--masks", choices=masks, default=default.masks, help="where classes come from (%(default)s)")
+    shared.add_argument("--masks", choices=masks, default=default.masks, help="where classes come from (%(default)s)")
     cut = argparse.ArgumentParser(add_help=False)
     cut.add_argument("--size", type=int, default=default.size, help="side of the tiles, px (%(default)s)")
     kinds = ("no-damage", "ignore")
@@ -151,26 +159,26 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="python -m datasets.xbd", description=__doc__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     about = "bring the images into arrays (default: in the user's cache); stopped, it goes on where it was"
-    command = commands.add_parser("prepare", parents=[tree, cut, skip], help=about, description=about)
+    command = commands.add_parser("prepare", parents=[shared, cut, skip], help=about, description=about)
     command.add_argument("--split-by", choices=("tile", "image"), default=default.split_by, help="(%(default)s)")
     command.add_argument("--jobs", type=int, default=0, help="threads that decode images (0: one a core)")
     command.set_defaults(run=prepare)
     about = "draw tiles with their masks; without --store, from some pairs that the seed draws"
-    command = commands.add_parser("preview", parents=[tree, cut], help=about, description=about)
+    command = commands.add_parser("preview", parents=[shared, cut], help=about, description=about)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--tiles", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="draws the tiles (%(default)s)")
     command.add_argument("--zoom", type=int, default=1, help="show 1/ZOOM of a tile's side, where most buildings are")
     command.set_defaults(run=preview)
     about = "list the pairs in a CSV file, as one would list one's own; validation images are drawn as whole images"
-    command = commands.add_parser("manifest", parents=[tree, skip], help=about, description=about)
+    command = commands.add_parser("manifest", parents=[shared, skip], help=about, description=about)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="file to write")
     command.set_defaults(run=manifest)
     return whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m datasets.xbd`; see `tool.run`."""
+    """`python -m datasets.xbd`; see `cli.run`."""
     return cli.run(parser(), argv)
 
 

@@ -5,23 +5,12 @@ Tiles of 512 px, clean and noisy ones undersampled to the noisy-pairs rate (pape
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from datasets.errors import InputError
-from datasets.source import Demands, Place
-from datasets.tiles.pairs import PairFiles, Problem
-from datasets.tiles.splits import undersample as undersample
 from datasets.types import Pairing, Task
-from datasets.xbd import tree
-
-if TYPE_CHECKING:
-    import torch
-
-    from datasets.dataset import Dataset
-    from datasets.tiles.source import TileSource
 
 CLASSES = ("background", "no_damage", "minor_damage", "major_damage", "destroyed")
 """Downstream classes in label order."""
@@ -64,41 +53,3 @@ class XbdSettings:
             )
         if self.split_seed < 0:
             raise InputError(f"--data.split-seed {self.split_seed}: must be 0 or more")
-
-    def load(self, place: Place) -> "TileSource":
-        """The tiles, made on the first call and found on later ones, and their split.
-
-        Raises:
-            InputError: there is no xBD tree, or files of it cannot be used (all of them are named).
-        """
-        from datasets.xbd.source import load
-
-        return load(self, place)
-
-    def check(self, source: "TileSource", demands: Demands) -> None:
-        """Refuse a grid that the tiles are too few for.
-
-        Raises:
-            InputError: says what is lacking, and what to do.
-        """
-        from datasets.tiles.source import check
-
-        check(source, demands)
-
-    def open(self, source: "TileSource", seed: int, device: "torch.device") -> "Dataset":
-        """The tiles on a device."""
-        from datasets.tiles.dataset import Tiles
-
-        return Tiles(source, device)
-
-
-def index(root: Path | None, settings: XbdSettings) -> tuple[list[PairFiles], list[Problem]]:
-    """The pairs of an xBD tree and what is wrong with it, from folder listings alone.
-
-    Pairs of `train` and `tier3` have no split yet; those of `test` are the test set. `hold` is not used: the paper
-    tests on the official test set.
-
-    Raises:
-        InputError: there is no xBD tree at `root`; says where xBD is downloaded and how it lies.
-    """
-    return tree.read(root, settings.masks)

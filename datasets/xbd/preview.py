@@ -14,7 +14,7 @@ from datasets.tiles.store import Store
 from datasets.types import IGNORED
 from datasets.xbd.config import CLASSES
 
-COLOURS = {  # Okabe-Ito: safe for the colour-blind, from sky blue over yellow to vermilion as the damage grows
+COLORS = {  # Okabe-Ito: safe for the colour-blind, from sky blue over yellow to vermilion as the damage grows
     1: (0.34, 0.71, 0.91),
     2: (0.94, 0.89, 0.26),
     3: (0.90, 0.62, 0.00),
@@ -30,7 +30,7 @@ DPI = 150
 Picture = Float[np.ndarray, "h w 3"]
 
 
-def choose(store: Store, number: int, seed: int) -> Int64[np.ndarray, " chosen"]:
+def choose_tiles(store: Store, number: int, seed: int) -> Int64[np.ndarray, " chosen"]:
     """Tiles that hold buildings, drawn by the seed: noisy ones first, then clean ones, a third if there are as many.
 
     Raises:
@@ -63,10 +63,10 @@ def overlay(picture: Picture, mask: UInt8[np.ndarray, "h w"]) -> Picture:
     """The picture with each class filled in its colour, and outlined where the class changes."""
     drawn = picture.copy()
     edge = outline(mask)
-    for label, colour in COLOURS.items():
+    for label, color in COLORS.items():
         inside = mask == label
-        drawn[inside] = (1 - FILL) * drawn[inside] + FILL * np.array(colour)
-        drawn[inside & edge] = colour
+        drawn[inside] = (1 - FILL) * drawn[inside] + FILL * np.array(color)
+        drawn[inside & edge] = color
     return drawn
 
 
@@ -81,7 +81,7 @@ def outline(mask: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     return edge
 
 
-def draw(path: Path, store: Store, tiles: Sequence[int], *, zoom: int, caption: str) -> None:
+def save_preview(path: Path, store: Store, tiles: Sequence[int], *, zoom: int, caption: str) -> None:
     """A row for each tile: before, after, and both with their masks.
 
     Args:
@@ -111,7 +111,7 @@ def draw(path: Path, store: Store, tiles: Sequence[int], *, zoom: int, caption: 
         _show(line[2], drawn[0], "before: buildings")
         _show(line[3], drawn[1], "after: damage")
     names = {**dict(enumerate(CLASSES)), IGNORED: "ignored"}
-    keys = [Patch(facecolor=colour, label=names[label].replace("_", " ")) for label, colour in COLOURS.items()]
+    keys = [Patch(facecolor=color, label=names[label].replace("_", " ")) for label, color in COLORS.items()]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False)
     figure.suptitle(caption, fontsize=11)
     try:

@@ -1,7 +1,8 @@
-"""From an xBD tree to its tiles: the store is made or found, training and validation are drawn."""
+"""xBD as a data set: its tree becomes a store of tiles, training and validation are drawn."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,14 +10,21 @@ from jaxtyping import Bool, Int8
 
 from datasets.errors import InputError
 from datasets.files import cache_folder
-from datasets.source import Place
-from datasets.tiles import splits, store
-from datasets.tiles.pairs import PairFiles, Problem
-from datasets.tiles.source import TileSource, fingerprint
-from datasets.tiles.store import Cut, Store
+from datasets.source import Demands, Place
+from datasets.tiles import splits
+from datasets.tiles.cutting import Cut
+from datasets.tiles.pairs import Problem
+from datasets.tiles.request import BuildRequest
+from datasets.tiles.source import TileSource, check_tiles, source_fingerprint
+from datasets.tiles.store import Store, open_store
 from datasets.types import SPLITS
 from datasets.xbd import tree
-from datasets.xbd.config import CLASSES, DAMAGED, SIDE, XbdSettings, index
+from datasets.xbd.config import CLASSES, DAMAGED, SIDE, XbdSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from datasets.tiles.dataset import TileDataset
 
 VAL_SHARE = 0.3
 """Of the tiles (or images) of train and tier3: 11,002 of xBD's 36,672 tiles (paper, IV-A)."""
@@ -29,76 +37,95 @@ SHOWN = 10
 REMEDY = "repair or unpack these again, or leave them out with --skip-bad"
 
 
-def load(settings: XbdSettings, place: Place, *, jobs: int = 0, quiet: bool = False) -> TileSource:
+def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
     """The tiles of an xBD tree, split into training, validation and test.
 
     Args:
         settings: how to cut and to split.
         place: where the tree lies and where the arrays go.
         jobs: threads that decode images; 0: one a core.
-        quiet: say nothing while they do.
 
     Raises:
         InputError: there is no xBD tree, files of it cannot be used (all are named), or a split would be empty.
     """
-    root = tree.checked(place.root)
-    pairs, problems = index(root, settings)
-    if place.skip_bad or not problems:  # otherwise the store refuses, and names all problems at once
-        enough(root, {pair.split for pair in pairs})
-    made = bring(pairs, problems, settings, root, place.store, skip_bad=place.skip_bad, jobs=jobs, quiet=quiet)
-    enough(root, set(made.tiles["split"]))
-    split = draw(made.tiles, split_by=settings.split_by, seed=settings.split_seed)
+    request = build_request(settings, place, jobs=jobs)
+    root = request.root
+    if place.skip_bad or not request.problems:  # otherwise the store refuses, and names all problems at once
+        check_splits(root, {pair.split for pair in request.pairs})
+    store = open_tiles(request)
+    check_splits(root, set(store.tiles["split"]))
+    split = draw_splits(store.tiles, split_by=settings.split_by, seed=settings.split_seed)
     if not (split == SPLITS.index("train")).any():
         raise InputError(f"{root}: too few pairs in train and tier3 for a training and a validation set; add some")
     return TileSource(
-        store=made,
+        store=store,
         split=split,
         classes=CLASSES,
-        title=title(made),
-        notes=(*cautions(settings, made), *left_out(made.left_out, most=SHOWN)),
-        fingerprint=fingerprint(made, split),
+        title=title(store),
+        notes=(*cautions(settings, store), *left_out_notes(store.left_out, most=SHOWN)),
+        fingerprint=source_fingerprint(store, split),
         dense_labels="binary",
         noisy_classes=DAMAGED,
     )
 
 
-def bring(
-    pairs: list[PairFiles],
-    problems: list[Problem],
-    settings: XbdSettings,
-    root: Path,
-    folder: Path | None,
-    *,
-    skip_bad: bool,
-    jobs: int = 0,
-    quiet: bool = False,
-) -> Store:
-    """The store of these pairs of a tree, found or made in `folder` (None: the user's cache).
+def check(settings: XbdSettings, source: TileSource, demands: Demands) -> None:
+    """Refuse a grid that the tiles are too few for.
 
     Raises:
-        InputError: there are problems and none may be skipped, or no pair is left, or a mask holds unknown classes.
+        InputError: says what is lacking, and what to do.
     """
-    made = store.ensure(
-        pairs,
-        Cut(size=settings.size, bands=settings.bands, noisy_classes=DAMAGED, unclassified=settings.unclassified),
-        folder or cache_folder() / "stores",
+    check_tiles(source, demands)
+
+
+def open_data(settings: XbdSettings, source: TileSource, seed: int, device: "torch.device") -> "TileDataset":
+    """The tiles on a device, the same for every seed."""
+    from datasets.tiles.dataset import TileDataset  # torch, which the driver does not import
+
+    return TileDataset(source, device)
+
+
+def build_request(settings: XbdSettings, place: Place, *, jobs: int = 0, quiet: bool = False) -> BuildRequest:
+    """The store of a tree's pairs, as it is to be built.
+
+    Pairs of `train` and `tier3` have no split yet; those of `test` are the test set. `hold` is not used: the paper
+    tests on the official test set.
+
+    Raises:
+        InputError: there is no xBD tree at `place.root`.
+    """
+    root = tree.find_root(place.root)
+    pairs, problems = tree.list_pairs(root, settings.masks)
+    return BuildRequest(
+        pairs=pairs,
+        cut=Cut(size=settings.size, bands=settings.bands, noisy_classes=DAMAGED, unclassified=settings.unclassified),
+        folder=place.store or cache_folder() / "stores",
         root=root,
         problems=problems,
-        skip_bad=skip_bad,
+        skip_bad=place.skip_bad,
         jobs=jobs,
         quiet=quiet,
         remedy=REMEDY,
     )
-    found = made.class_counts.shape[1]
-    if found > len(CLASSES):
+
+
+def open_tiles(request: BuildRequest) -> Store:
+    """The store of some pairs of a tree, opened or built.
+
+    Raises:
+        InputError: there are problems and none may be skipped, or no pair is left, or a mask holds unknown classes.
+    """
+    store = open_store(request)
+    classes = store.class_counts.shape[1]
+    if classes > len(CLASSES):
         raise InputError(
-            f"{root}: a file in targets/ holds class {found - 1} and xBD's are 0 to {len(CLASSES) - 1}; use the "
-            "polygons (--data.masks polygons)"
+            f"{request.root}: a file in targets/ holds class {classes - 1} and xBD's are 0 to {len(CLASSES) - 1}; use "
+            "the polygons (--data.masks polygons)"
         )
-    return made
+    return store
 
 
-def draw(tiles: pd.DataFrame, *, split_by: str, seed: int) -> Int8[np.ndarray, " tiles"]:
+def draw_splits(tiles: pd.DataFrame, *, split_by: str, seed: int) -> Int8[np.ndarray, " tiles"]:
     """Each tile's place in `SPLITS`; those without a split become training or validation, stratified by disaster.
 
     The draw depends on `seed` and on the names, groups and order of the tiles: "The validation set always contains
@@ -106,11 +133,11 @@ def draw(tiles: pd.DataFrame, *, split_by: str, seed: int) -> Int8[np.ndarray, "
     """
     split = np.array([SPLITS.index(name) if name else 0 for name in tiles["split"]], np.int8)
     drawn = (tiles["split"] == "").to_numpy(bool)
-    split[drawn] = validation(tiles[drawn], split_by=split_by, seed=seed)
+    split[drawn] = draw_validation(tiles[drawn], split_by=split_by, seed=seed)
     return split
 
 
-def validation(rows: pd.DataFrame, *, split_by: str, seed: int) -> Bool[np.ndarray, " rows"]:
+def draw_validation(rows: pd.DataFrame, *, split_by: str, seed: int) -> Bool[np.ndarray, " rows"]:
     """Which rows validate: .3 of them, or all rows of .3 of the images.
 
     Args:
@@ -124,29 +151,29 @@ def validation(rows: pd.DataFrame, *, split_by: str, seed: int) -> Bool[np.ndarr
     return splits.stratified(rows["group"].to_numpy(str), VAL_SHARE, generator)
 
 
-def title(made: Store) -> str:
+def title(store: Store) -> str:
     """What the tiles are, such as `xBD (19 disasters, 9,168 + 933 image pairs)`: train and tier3, then test."""
-    test = int((made.pairs["split"] == "test").sum())
-    disasters = made.pairs["group"].nunique()
+    test = int((store.pairs["split"] == "test").sum())
+    disasters = store.pairs["group"].nunique()
     number = f"{disasters} disaster{'s' if disasters > 1 else ''}"
-    return f"xBD ({number}, {len(made.pairs) - test:,} + {test:,} image pairs)"
+    return f"xBD ({number}, {len(store.pairs) - test:,} + {test:,} image pairs)"
 
 
-def cautions(settings: XbdSettings, made: Store) -> list[str]:
+def cautions(settings: XbdSettings, store: Store) -> list[str]:
     """What results must not be taken for, and pixels that the size of the tiles leaves out."""
     lines = []
-    if len(made.pairs) < FEW:
+    if len(store.pairs) < FEW:
         lines.append(
-            f"{len(made.pairs)} image pairs are far too few (the paper has 9,168 + 933): scores on them say nothing"
+            f"{len(store.pairs)} image pairs are far too few (the paper has 9,168 + 933): scores on them say nothing"
         )
-    if len(made.tiles) > MANY:
-        lines.append(f"{len(made.tiles):,} tiles: each cell looks at all that validate and test, which takes long")
+    if len(store.tiles) > MANY:
+        lines.append(f"{len(store.tiles):,} tiles: each cell looks at all that validate and test, which takes long")
     if rest := SIDE % settings.size:
         lines.append(f"tiles of {settings.size} px leave {rest} px of each image out, at the right and at the bottom")
     return lines
 
 
-def left_out(problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
+def left_out_notes(problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
     """A line for each of the first `most` problems that were skipped; None: for all."""
     lines = [f"left out: {problem.where}: {problem.what}" for problem in problems[:most]]
     if len(lines) < len(problems):
@@ -154,14 +181,14 @@ def left_out(problems: Sequence[Problem], *, most: int | None = None) -> list[st
     return lines
 
 
-def enough(root: Path, found: Collection[str]) -> None:
+def check_splits(root: Path, there: Collection[str]) -> None:
     """Refuse a tree without training or without test pairs, given the splits of its pairs.
 
     Raises:
         InputError: says which folder lacks them.
     """
     for split, folders, purpose in (("", "train or tier3", "train on"), ("test", "test", "test on")):
-        if split not in found:
+        if split not in there:
             raise InputError(
                 f"{root}: no pair in {folders} can be used, so there is nothing to {purpose}; unpack xBD "
                 f"({tree.SITE}) so that it is {tree.LAYOUT}"

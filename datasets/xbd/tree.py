@@ -44,26 +44,25 @@ class Files:
         return side in self.there.get(pair, ())
 
 
-def read(root: Path | None, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
+def list_pairs(root: Path, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
     """The pairs of an xBD tree that are complete, sorted by name, and everything that is wrong with its names.
 
     Args:
-        root: folder that holds `train`, `tier3` and `test`, or some of them.
+        root: folder that holds `train`, `tier3` and `test`, or some of them, from `find_root`.
         masks: `polygons`: the label files; `targets`: the images in `targets` where a folder has them.
 
     Raises:
-        InputError: there is no xBD tree at `root`, or no targets where they are asked for.
+        InputError: there are no targets where they are asked for.
     """
-    folder = checked(root)
-    if masks == "targets" and not any((folder / split / "targets").is_dir() for split in SPLIT_OF):
-        raise InputError(f"{folder} has no folder targets: use the polygons (--data.masks polygons)")
-    found = [_read_split(folder, split, masks) for split in SPLIT_OF if (folder / split).is_dir()]
-    pairs, twice = _once(folder, [pair for complete, _ in found for pair in complete])
-    problems = [*twice, *(problem for _, wrong in found for problem in wrong)]
+    if masks == "targets" and not any((root / split / "targets").is_dir() for split in SPLIT_OF):
+        raise InputError(f"{root} has no folder targets: use the polygons (--data.masks polygons)")
+    listings = [_list_split(root, split, masks) for split in SPLIT_OF if (root / split).is_dir()]
+    pairs, twice = _drop_duplicates(root, [pair for complete, _ in listings for pair in complete])
+    problems = [*twice, *(problem for _, wrong in listings for problem in wrong)]
     return sorted(pairs, key=lambda pair: pair.name), sorted(problems)
 
 
-def checked(root: Path | None) -> Path:
+def find_root(root: Path | None) -> Path:
     """The root, if an xBD tree is there.
 
     Raises:
@@ -84,29 +83,29 @@ def checked(root: Path | None) -> Path:
     raise InputError(f"{root} is no xBD tree; {download}")
 
 
-def _read_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
+def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
     """The complete pairs of one folder, and what is wrong there."""
-    images, strange_images = _files(root, f"{split}/images", ".png", PICTURES)
-    labels, strange_labels = _files(root, f"{split}/labels", ".json", (".json",))
+    images, strange_images = _list_files(root, f"{split}/images", ".png", PICTURES)
+    labels, strange_labels = _list_files(root, f"{split}/labels", ".json", (".json",))
     shown: Files = labels
     strange_targets: list[Problem] = []
     if masks == "targets" and (root / split / "targets").is_dir():
-        shown, strange_targets = _files(root, f"{split}/targets", "_target.png", PICTURES)
+        shown, strange_targets = _list_files(root, f"{split}/targets", "_target.png", PICTURES)
     problems = [*strange_images, *strange_labels, *strange_targets]
     for files in (images, shown):
         if not (root / files.folder).is_dir() and (images.there or labels.there):  # one line, not one for each file
-            missing = Problem(where=files.folder, what=f"is missing, so no pair of {split} can be used; unpack it too")
-            return [], [*problems, missing]
+            what = f"is missing, so no pair of {split} can be used; unpack it too"
+            return [], [*problems, Problem(where=files.folder, what=what)]
     pairs = []
     for pair in images.there:
-        wrong = [*_missing_images(images, pair), *_missing_masks(images, shown, pair)]
-        problems += wrong
-        if not wrong:
-            pairs.append(_pair_files(root, split, images, shown, pair))
+        missing = [*_missing_images(images, pair), *_missing_masks(images, shown, pair)]
+        problems += missing
+        if not missing:
+            pairs.append(_pair_list_files(root, split, images, shown, pair))
     return pairs, [*problems, *_missing_both(images, labels)]
 
 
-def _files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) -> tuple[Files, list[Problem]]:
+def _list_files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) -> tuple[Files, list[Problem]]:
     """List a folder, if it is there; files that end `alike` but are not named as xBD names them become problems."""
     there: dict[str, set[Side]] = defaultdict(set)
     challenge, problems = [], []
@@ -132,7 +131,7 @@ def _files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) -> tupl
     return Files(folder=folder, suffix=suffix, there=dict(there)), problems
 
 
-def _pair_files(root: Path, split: str, images: Files, shown: Files, pair: str) -> PairFiles:
+def _pair_list_files(root: Path, split: str, images: Files, shown: Files, pair: str) -> PairFiles:
     return PairFiles(
         name=pair,
         image=root / images.path(pair, "pre"),
@@ -183,7 +182,7 @@ def _missing_both(images: Files, labels: Files) -> list[Problem]:
     ]
 
 
-def _once(root: Path, pairs: list[PairFiles]) -> tuple[list[PairFiles], list[Problem]]:
+def _drop_duplicates(root: Path, pairs: list[PairFiles]) -> tuple[list[PairFiles], list[Problem]]:
     """The pairs without those that lie in two folders: such a pair would be trained on and tested on at once."""
     places: dict[str, list[PairFiles]] = defaultdict(list)
     for pair in pairs:

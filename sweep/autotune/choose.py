@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from ray.exceptions import RayError
 
 from datasets.errors import InputError
-from datasets.files import keep, kept
+from datasets.files import cache_read, cache_write
 from sweep.autotune.microbenchmark import Ask, Measured, Task, processes
 from sweep.cluster.machine import Machine
 from sweep.config.grid import COST
@@ -69,7 +69,7 @@ def choose(task: Task, images: int) -> Choice:
     for one in choice.tried:
         log.info("engine %s, %d at a time: %.1f images/s %s", one.engine, one.cells, one.rate, one.fault)
     if choice.best.rate:  # nothing is learnt from a machine that could do nothing
-        keep(name, json.dumps(asdict(choice)).encode())
+        cache_write(name, json.dumps(asdict(choice)).encode())
     return choice
 
 
@@ -173,7 +173,7 @@ def _pays(images: int, best: Measured) -> bool:
 def _read(name: str) -> Choice | None:
     """A choice from the cache; None where there is none, or one of another version."""
     try:
-        return TypeAdapter(Choice).validate_json(kept(name) or b"")
+        return TypeAdapter(Choice).validate_json(cache_read(name) or b"")
     except ValidationError:
         return None
 

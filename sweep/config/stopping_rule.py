@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from analysis.names import LEVEL
 from analysis.stats.seed_stopping import QUANTITIES
 from analysis.stats.sequential import MOST, widened
-from datasets.errors import InputError, in_a_line
+from datasets.errors import InputError, one_line
 
 EXAMPLE = "halfwidth(difference) < 0.01"
 
@@ -59,19 +59,19 @@ def parse(text: str) -> Until:
     found = _FORM.fullmatch(text)
     if not found:
         raise InputError(
-            f'--until {in_a_line(repr(text), most=80)}: write it as "{EXAMPLE}", with one of {", ".join(QUANTITIES)} '
+            f'--until {one_line(repr(text), most=80)}: write it as "{EXAMPLE}", with one of {", ".join(QUANTITIES)} '
             "in the brackets"
         )
     name, number = found.groups()
     if name not in QUANTITIES:
-        raise InputError(f"--until: cannot watch {in_a_line(name, most=40)!r}, choose from {', '.join(QUANTITIES)}")
+        raise InputError(f"--until: cannot watch {one_line(name, most=40)!r}, choose from {', '.join(QUANTITIES)}")
     try:
         target = float(number)
     except ValueError:
         target = 0.0
     if not 0 < target < 1:
         raise InputError(
-            f"--until: {in_a_line(number, most=40)} must be a number between 0 and 1, a share as in the records: 0.01 "
+            f"--until: {one_line(number, most=40)} must be a number between 0 and 1, a share as in the records: 0.01 "
             "is one point"
         )
     return Until(name, target)

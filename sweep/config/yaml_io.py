@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from datasets.errors import InputError, in_a_line
+from datasets.errors import InputError, one_line
 from datasets.registry import DATASETS
 from sweep.config.sweep import Sweep
 
@@ -39,10 +39,8 @@ def from_yaml(path: Path) -> Sweep:
             raise InputError(
                 f"--config {path}: recipe.data: say which data set it is, as in 'dataset: vts' ({', '.join(DATASETS)})"
             ) from error
-        where = in_a_line(".".join(str(part) for part in first["loc"])) or "sweep"
-        raise InputError(
-            f"--config {path}: {where}: {in_a_line(first['msg'].removeprefix('Value error, '))}"
-        ) from error
+        where = one_line(".".join(str(part) for part in first["loc"])) or "sweep"
+        raise InputError(f"--config {path}: {where}: {one_line(first['msg'].removeprefix('Value error, '))}") from error
     _refuse_unknown(given, _ADAPTER.dump_python(sweep, mode="json"), str(path))
     return sweep
 
@@ -51,13 +49,13 @@ def _loaded(path: Path) -> object:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path}: cannot be read ({in_a_line(error)})") from error
+        raise InputError(f"--config {path}: cannot be read ({one_line(error)})") from error
     if len(text) > MOST_LETTERS:
         raise InputError(f"--config {path}: {len(text):,} letters are no sweep.yaml, which has some thousand")
     try:
         return yaml.safe_load(text)
     except Exception as error:  # a date such as 2001-99-99 or deep brackets raise others than YAML's own
-        raise InputError(f"--config {path}: no valid YAML ({in_a_line(error) or type(error).__name__})") from error
+        raise InputError(f"--config {path}: no valid YAML ({one_line(error) or type(error).__name__})") from error
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
@@ -65,7 +63,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], where: s
     for name, value in given.items():
         if name not in known:
             raise InputError(
-                f"--config {where}: unknown setting {in_a_line(repr(name), most=60)}; valid: {', '.join(known)}"
+                f"--config {where}: unknown setting {one_line(repr(name), most=60)}; valid: {', '.join(known)}"
             )
         if isinstance(known[name], dict) and isinstance(value, dict):
             _refuse_unknown(value, known[name], f"{where}: {name}")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from datasets.errors import InputError, in_a_line
+from datasets.errors import InputError, one_line
 from sweep.cluster.machine import Machine
 from sweep.storage.run_dir import replace_text
 
@@ -129,8 +129,8 @@ def read_progress(path: Path) -> Progress | None:
         return None
     except ValidationError as error:
         first = error.errors()[0]
-        where = in_a_line(".".join(map(str, first["loc"])), most=60)
-        reason = in_a_line(f"{where}: {first['msg']}" if where else first["msg"], most=150)
+        where = one_line(".".join(map(str, first["loc"])), most=60)
+        reason = one_line(f"{where}: {first['msg']}" if where else first["msg"], most=150)
         raise InputError(f"{path} is damaged or of another version ({reason}): {_REMEDY}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from datasets.errors import InputError, in_a_line
+from datasets.errors import InputError, one_line
 from sweep.monitor.time_left import makespan
 from sweep.storage.run_dir import RunDir, cannot_write, replace_text
 from trainables.engine import Engine
@@ -149,4 +149,4 @@ def read_plan(root: Path) -> Forecast | None:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{path} is no plan of this version ({in_a_line(first['msg'])})") from error
+        raise InputError(f"{path} is no plan of this version ({one_line(first['msg'])})") from error

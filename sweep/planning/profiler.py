@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from datasets.errors import InputError, reason
+from datasets.errors import InputError, describe_error
 from datasets.source import Source
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
@@ -131,5 +131,5 @@ class _Profiler:
 
 def _refusal(what: str, error: RayError) -> InputError:
     cause = getattr(error, "cause", None)
-    said = f"{type(cause).__name__}: {reason(cause)}" if isinstance(cause, Exception) else reason(error)
+    said = f"{type(cause).__name__}: {describe_error(cause)}" if isinstance(cause, Exception) else describe_error(error)
     return InputError(f"the plan cannot be measured: {what}: {said}; the sweep would fail so too")

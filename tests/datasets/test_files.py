@@ -14,34 +14,34 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_what_is_kept_comes_back(folder):
-    assert files.kept("a") is None
-    files.keep("a", b"content")
-    assert files.kept("a") == b"content"
-    files.keep("a", b"")
-    assert files.kept("a") == b""
+    assert files.cache_read("a") is None
+    files.cache_write("a", b"content")
+    assert files.cache_read("a") == b"content"
+    files.cache_write("a", b"")
+    assert files.cache_read("a") == b""
     assert [path.name for path in folder.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + b"?", lambda data: b""])
 def test_what_was_cut_off_or_changed_is_nothing(folder, damage):
-    files.keep("a", b"content")
+    files.cache_write("a", b"content")
     (folder / "a").write_bytes(damage((folder / "a").read_bytes()))
-    assert files.kept("a") is None
+    assert files.cache_read("a") is None
 
 
 def test_a_cache_that_cannot_be_written_keeps_nothing(folder):
     folder.write_text("not a folder")
-    files.keep("a", b"content")
-    assert files.kept("a") is None
+    files.cache_write("a", b"content")
+    assert files.cache_read("a") is None
 
 
 def test_kept_textures_are_those_that_are_made_and_damaged_ones_are_made_again(folder, monkeypatch):
-    made = procedural.kept_or_made(32, 4)
+    made = procedural.cached_textures(32, 4)
     (file,) = folder.iterdir()
     monkeypatch.setattr(procedural, "generate", lambda *what: pytest.fail("made again"))
-    assert np.array_equal(procedural.kept_or_made(32, 4), made)
+    assert np.array_equal(procedural.cached_textures(32, 4), made)
     monkeypatch.undo()
     file.write_bytes(b"damaged")
-    assert np.array_equal(procedural.kept_or_made(32, 4), made)
+    assert np.array_equal(procedural.cached_textures(32, 4), made)
     fresh = np.stack([np.stack(procedural.generate(name, 32, 4)) for name in procedural.CATEGORIES])
     assert np.array_equal(made, fresh)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datasets.errors import InputError
-from datasets.pairing import another, choose_noisy, shown, swap
+from datasets.pairing import choose_noisy, draw_partner, noisy_sides, swap_sides
 from datasets.vts.config import noisy_regions
 
 
@@ -24,28 +24,28 @@ def test_noisy_sets_are_nested_in_rho_and_of_the_right_size():
 
 def test_noisy_pairs_hold_one_noisy_image_and_exposure_two():
     noisy = torch.tensor([True, False])
-    first, second = shown(noisy, "noisy")
+    first, second = noisy_sides(noisy, "noisy")
     assert first.tolist() == [False, False]
     assert second.tolist() == [True, False]
-    first, second = shown(noisy, "exposure")
+    first, second = noisy_sides(noisy, "exposure")
     assert first.tolist() == second.tolist() == [True, False]
 
 
 def test_swap_exchanges_sides_of_half_the_pairs_and_changes_no_pair():
     first, second = torch.zeros(20_000, dtype=torch.bool), torch.ones(20_000, dtype=torch.bool)
-    left, right = swap(first, second, draws())
+    left, right = swap_sides(first, second, draws())
     assert ((left ^ right) == (first ^ second)).all()
     assert float(left.float().mean()) == pytest.approx(0.5, abs=0.02)
 
 
 def test_another_image_is_never_the_same_and_all_others_are_equally_likely():
     index = torch.arange(5).repeat(4_000)
-    found = another(index, draws(), 5)
+    found = draw_partner(index, draws(), 5)
     assert (found != index).all()
     for own in range(5):
         met = torch.bincount(found[index == own], minlength=5)
         assert sorted(met.tolist())[1:] == pytest.approx([1000] * 4, abs=120)  # four standard deviations
-    assert (another(torch.arange(5), torch.full((5,), 1 - 2**-24), 5) != torch.arange(5)).all()
+    assert (draw_partner(torch.arange(5), torch.full((5,), 1 - 2**-24), 5) != torch.arange(5)).all()
 
 
 @pytest.mark.parametrize(("nu", "count"), [(0.0, 0), (0.25, 5), (0.5, 10), (0.75, 15), (1.0, 20), (0.35, 7)])

@@ -12,7 +12,7 @@ from PIL import Image
 from datasets.errors import InputError
 from datasets.images.masks import read_mask
 from datasets.images.read import read_classes, read_image, shape_of
-from datasets.vts.photos import read as read_textures
+from datasets.vts.photos import read_categories
 from tests.fuzz.law import Reader
 from tests.fuzz.mutations import mutated, png_checksums
 from tests.helpers.fake_images import random_pixels, smooth_pixels
@@ -99,7 +99,7 @@ def _textures(folder: Path, data: bytes) -> None:
             if not (category / f"{number}.png").exists():
                 Image.fromarray(smooth_pixels(SIDE, SIDE)).save(category / f"{number}.png")
     (folder / "textures" / "second" / "3.png").write_bytes(data)
-    names, images, _ = read_textures(folder / "textures", (), min_side=16, scale=0.9)
+    names, images, _ = read_categories(folder / "textures", (), min_side=16, scale=0.9)
     assert names == ("first", "noise", "second")
     assert all(image.dtype == np.uint8 and image.shape[2] == 3 for of_one in images for image in of_one)
 

@@ -19,10 +19,9 @@ from analysis.records.predictions import PREDICTIONS, Prediction, read_predictio
 from analysis.records.schema import SCHEMA, class_columns, schema
 from datasets.errors import UNPRINTABLE, InputError
 from datasets.manifest.config import ManifestSettings
-from datasets.manifest.config import read as read_manifest
 from tests.fuzz.law import Reader
 from tests.fuzz.mutations import mutated
-from tests.helpers.fake_pairs import save
+from tests.helpers.fake_pairs import read_rows, save
 
 KEY = "0" * 16
 SETTINGS = ManifestSettings(size=8)
@@ -128,7 +127,7 @@ def _manifest(folder: Path, given: tuple[str, bytes]) -> None:
             save(folder / f"m{n}.png", np.zeros((16, 16), np.uint8))
     path = folder / f"pairs.{ending}"
     path.write_bytes(data)
-    pairs, problems = read_manifest(path, SETTINGS)
+    pairs, problems = read_rows(path, SETTINGS)
     assert all(pair.image.is_file() and pair.partner.is_file() for pair in pairs)
     assert not any(UNPRINTABLE.search(f"{problem.where}{problem.what}") for problem in problems)
 

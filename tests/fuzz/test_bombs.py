@@ -18,17 +18,17 @@ CHILD = """
 import resource, sys
 from functools import partial
 from pathlib import Path
-from datasets.cifar10 import _batch
+from datasets.cifar10.files import _read_batch
 from datasets.errors import InputError
-from datasets.images import read_classes, read_image, shape_of
-from datasets.masks import read_mask
-from sweep.config.sweep import from_yaml
+from datasets.images.masks import read_mask
+from datasets.images.read import read_classes, read_image, shape_of
+from sweep.config.yaml_io import from_yaml
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 readers = {
     "images": (shape_of, read_image, read_classes),
     "labels": (lambda path: read_mask(path, 1024, 1024, unclassified="ignore"),),
-    "batches": (lambda path: _batch(path, path.read_bytes()),),
+    "batches": (lambda path: _read_batch(path, path.read_bytes()),),
     "plans": (from_yaml,),
 }[sys.argv[1]]
 before = peak()

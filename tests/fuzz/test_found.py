@@ -15,25 +15,25 @@ from analysis.records.io import read_records, recorded_keys
 from analysis.records.plan import read_plan
 from analysis.records.predictions import PREDICTIONS, read_predictions
 from analysis.records.schema import schema
-from datasets.errors import UNPRINTABLE, InputError, in_a_line
+from datasets.errors import UNPRINTABLE, InputError, one_line
 from datasets.images.masks import read_mask
 from datasets.images.read import read_image
 from datasets.manifest.config import ManifestSettings
-from datasets.manifest.config import read as read_manifest
 from datasets.manifest.table import read_table
-from datasets.vts.photos import read as read_textures
+from datasets.vts.photos import read_categories
 from sweep.config.yaml_io import from_yaml
 from tests.fuzz.bombs import jpeg
 from tests.fuzz.pictures import jpegs
 from tests.fuzz.tables import KEY, NAMES, ROWS, predictions, record_rows
 from tests.helpers.fake_images import smooth_pixels
+from tests.helpers.fake_pairs import read_rows
 from tests.helpers.fake_xbd import box
 
 
 def refused(function, *arguments, kind=InputError, **options) -> str:
     with pytest.raises(kind) as error:
         function(*arguments, **options)
-    assert in_a_line(error.value, most=10**6) == " ".join(str(error.value).split())
+    assert one_line(error.value, most=10**6) == " ".join(str(error.value).split())
     return str(error.value)
 
 
@@ -92,7 +92,7 @@ def test_a_manifests_cell_with_a_control_character_is_a_problem_in_one_line(tmp_
     rows = [dict(row) for row in ROWS]
     rows[1]["partner"] = cell
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
-    _, problems = read_manifest(tmp_path / "pairs.parquet", ManifestSettings(size=8))
+    _, problems = read_rows(tmp_path / "pairs.parquet", ManifestSettings(size=8))
     assert any(
         "zero byte" in problem.what if "\0" in cell else "does not exist" in problem.what for problem in problems
     )
@@ -168,6 +168,6 @@ def test_a_texture_is_no_postscript_and_its_damaged_exif_does_not_matter(tmp_pat
     content = file.getvalue()
     at = content.index(b"Exif\0\0") + 14  # the number of entries, of which there is one
     (tmp_path / "first" / "3.png").write_bytes(content[:at] + b"\x09\x09" + content[at + 2 :])
-    assert len(read_textures(tmp_path, (), min_side=16, scale=1)[1][0]) == 4
+    assert len(read_categories(tmp_path, (), min_side=16, scale=1)[1][0]) == 4
     Image.fromarray(smooth_pixels(24, 24)).save(tmp_path / "first" / "3.png", "eps")
-    assert "cannot identify" in refused(read_textures, tmp_path, (), min_side=16, scale=1)
+    assert "cannot identify" in refused(read_categories, tmp_path, (), min_side=16, scale=1)

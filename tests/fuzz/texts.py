@@ -8,8 +8,7 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from datasets.cifar10.files import CHECKSUMS
-from datasets.cifar10.files import read as read_cifar
+from datasets.cifar10.files import CHECKSUMS, read_batches
 from datasets.errors import InputError
 from datasets.images.masks import read_mask
 from sweep.config.sweep import Sweep
@@ -160,7 +159,7 @@ def _batches(folder: Path, data: bytes) -> None:
         if not (root / name).exists():
             (root / name).write_bytes(pickle.dumps(_batch(3, number)))
     (root / "data_batch_2").write_bytes(data)
-    found = read_cifar(root, download=False, other_files=True)
+    found = read_batches(root, download=False, other_files=True)
     assert found.train.shape[1:] == (32, 32, 3)
     assert found.train.dtype == found.train_labels.dtype == np.uint8
     assert found.train_labels.shape == (len(found.train),)

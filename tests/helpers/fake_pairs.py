@@ -12,8 +12,11 @@ import tifffile
 from PIL import Image
 
 from datasets.errors import InputError
+from datasets.manifest import source
 from datasets.manifest.config import ManifestSettings
+from datasets.manifest.rows import read_manifest
 from datasets.source import Place
+from datasets.tiles.pairs import PairFiles, Problem
 from datasets.tiles.source import TileSource
 
 SMALL = ManifestSettings(size=16)
@@ -99,7 +102,13 @@ def data(tmp_path: Path) -> Path:
 
 
 def load(path: Path, settings: ManifestSettings = SMALL, *, skip_bad: bool = False) -> TileSource:
-    return settings.load(Place(root=path, skip_bad=skip_bad))
+    return source.load(settings, Place(root=path, skip_bad=skip_bad))
+
+
+def read_rows(path: Path, settings: ManifestSettings = SMALL) -> tuple[list[PairFiles], list[Problem]]:
+    """The pairs of a manifest that can be used, and what is wrong with the other rows, without a look at pixels."""
+    listing = read_manifest(path, size=settings.size, bands=settings.bands)
+    return list(listing.pairs), list(listing.problems)
 
 
 def line(error: pytest.ExceptionInfo[InputError]) -> str:

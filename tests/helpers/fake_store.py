@@ -12,8 +12,10 @@ from PIL import Image
 
 from datasets.errors import InputError
 from datasets.tiles import cutting
+from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import PairFiles
-from datasets.tiles.store import Cut, Store, ensure
+from datasets.tiles.request import BuildRequest
+from datasets.tiles.store import Store, open_store
 
 SIZE, HEIGHT, WIDTH = 8, 20, 27  # 2 x 3 tiles; 4 rows and 3 columns of pixels are in none
 CUT = Cut(size=SIZE, bands=3, noisy_classes=(2, 3))
@@ -113,10 +115,12 @@ def pairs(root: Path) -> list[PairFiles]:
 
 @pytest.fixture
 def bring(root: Path, tmp_path: Path) -> Callable[..., Store]:
-    """`ensure` with the usual arguments."""
+    """`open_store` with the usual request."""
 
     def call(pairs: Sequence[PairFiles], cut: Cut = CUT, *, folder: str = "stores", **options: object) -> Store:
-        return ensure(pairs, cut, tmp_path / folder, **{"root": root, "quiet": True, **options})
+        return open_store(
+            BuildRequest(pairs=pairs, cut=cut, folder=tmp_path / folder, **{"root": root, "quiet": True, **options})
+        )
 
     return call
 
@@ -125,13 +129,13 @@ def bring(root: Path, tmp_path: Path) -> Callable[..., Store]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the pairs whose pixels were read."""
     names: list[str] = []
-    read = cutting.read
+    cut_pair = cutting.cut_pair
 
-    def noted(pair: PairFiles, *rest: object) -> cutting.Tiles:
+    def noted(pair: PairFiles, *rest: object) -> cutting.PairTiles:
         names.append(pair.name)
-        return read(pair, *rest)
+        return cut_pair(pair, *rest)
 
-    monkeypatch.setattr(cutting, "read", noted)
+    monkeypatch.setattr(cutting, "cut_pair", noted)
     return names
 
 

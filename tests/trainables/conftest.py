@@ -14,7 +14,7 @@ from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 
 @pytest.fixture(scope="session")
 def bank():
-    return textures.procedural(32, count=8)
+    return textures.make_procedural(32, count=8)
 
 
 @pytest.fixture(scope="session")

@@ -258,7 +258,7 @@ from tests.trainables.test_resume import MOCO, long_recipe
 
 torch.set_num_threads(1)
 checkpoints = Checkpoints(Path(sys.argv[1]), "this", every=0.0)
-run_cell(MOCO, long_recipe(), textures.procedural(32, count=8), device=torch.device("cpu"),
+run_cell(MOCO, long_recipe(), textures.make_procedural(32, count=8), device=torch.device("cpu"),
          report=lambda *point: print(*point, flush=True), checkpoints=checkpoints)
 """
 

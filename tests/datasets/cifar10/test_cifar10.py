@@ -13,6 +13,7 @@ import torch
 
 from datasets.cifar10.config import Cifar10Settings
 from datasets.cifar10.files import CHECKSUMS
+from datasets.cifar10.source import load as load_images
 from datasets.dataset import Draws
 from datasets.errors import InputError
 from datasets.registry import load, open_data
@@ -62,7 +63,7 @@ def test_checksums_are_those_of_torchvision():
 
 
 def test_images_are_the_bytes_of_the_batches_in_their_planes(root):
-    source = SETTINGS.load(Place(root=root))
+    source = load_images(SETTINGS, Place(root=root))
     assert source.train.shape == (50, 32, 32, 3)
     assert source.test.shape == (10, 32, 32, 3)
     assert source.train_labels.tolist() == [*range(10)] * 5
@@ -71,14 +72,14 @@ def test_images_are_the_bytes_of_the_batches_in_their_planes(root):
         np.testing.assert_array_equal(source.train[23, :, :, plane], expected[plane])
     assert "not the published" in source.notes[0]
     assert "CIFAR-10's format" in source.title
-    assert SETTINGS.load(Place(root=root / "cifar-10-batches-py")).fingerprint == source.fingerprint
+    assert load_images(SETTINGS, Place(root=root / "cifar-10-batches-py")).fingerprint == source.fingerprint
 
 
 def test_another_pixel_is_another_fingerprint(root, tmp_path):
     changed = batch(1)
     changed["data"][0, 7] ^= 1
     other = write(tmp_path, data_batch_2=changed)
-    assert SETTINGS.load(Place(root=other)).fingerprint != SETTINGS.load(Place(root=root)).fingerprint
+    assert load_images(SETTINGS, Place(root=other)).fingerprint != load_images(SETTINGS, Place(root=root)).fingerprint
 
 
 class Harmful:
@@ -95,7 +96,7 @@ def test_a_pickle_that_would_run_something_does_not(tmp_path):
     harm = tmp_path / "harm"
     write(tmp_path, data_batch_3={**batch(0), "filenames": Harmful(harm)})
     with pytest.raises(InputError, match=r"data_batch_3 is no batch of CIFAR-10 .*mkdir.*: replace it"):
-        SETTINGS.load(Place(root=tmp_path))
+        load_images(SETTINGS, Place(root=tmp_path))
     assert not harm.exists()
 
 
@@ -114,7 +115,7 @@ def test_a_pickle_that_would_run_something_does_not(tmp_path):
 def test_what_is_no_batch_is_refused_by_name(tmp_path, content):
     write(tmp_path, test_batch=content)
     with pytest.raises(InputError, match=r"\A[^\n]*test_batch is no batch of CIFAR-10 [^\n]*\Z"):
-        SETTINGS.load(Place(root=tmp_path))
+        load_images(SETTINGS, Place(root=tmp_path))
 
 
 def test_a_cut_off_batch_is_refused_by_name(tmp_path):
@@ -123,19 +124,19 @@ def test_a_cut_off_batch_is_refused_by_name(tmp_path):
     for size in (0, 1, 100, len(content) // 2, len(content) - 1):
         (folder / "data_batch_4").write_bytes(content[:size])
         with pytest.raises(InputError, match="data_batch_4 is no batch"):
-            SETTINGS.load(Place(root=tmp_path))
+            load_images(SETTINGS, Place(root=tmp_path))
 
 
 def test_other_files_than_the_published_ones_need_a_flag(root):
     with pytest.raises(InputError, match=r"data_batch_1 is not the published file .*--data.other-files"):
-        Cifar10Settings().load(Place(root=root))
+        load_images(Cifar10Settings(), Place(root=root))
 
 
 def test_absent_data_say_how_to_get_them(tmp_path):
     with pytest.raises(InputError, match="--data-root FOLDER"):
-        SETTINGS.load(Place())
+        load_images(SETTINGS, Place())
     with pytest.raises(InputError, match=r"data_batch_1 is missing.*--download"):
-        SETTINGS.load(Place(root=tmp_path))
+        load_images(SETTINGS, Place(root=tmp_path))
 
 
 def test_one_absent_file_is_reason_enough_to_download(tmp_path, monkeypatch):
@@ -146,13 +147,13 @@ def test_one_absent_file_is_reason_enough_to_download(tmp_path, monkeypatch):
         (folder / "data_batch_1").write_bytes(pickle.dumps(batch(0)))
 
     monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(CIFAR10=fetch))
-    assert len(SETTINGS.load(Place(root=tmp_path, download=True)).train) == 50
+    assert len(load_images(SETTINGS, Place(root=tmp_path, download=True)).train) == 50
 
 
 def test_flags_that_do_nothing_are_refused(root):
     for place, flag in ((Place(root=root, store=root), "--store"), (Place(root=root, skip_bad=True), "--skip-bad")):
         with pytest.raises(InputError, match=f"{flag} does nothing for cifar10: leave it out"):
-            SETTINGS.load(place)
+            load_images(SETTINGS, place)
 
 
 def test_a_failed_download_is_told(tmp_path, monkeypatch):
@@ -164,7 +165,7 @@ def test_a_failed_download_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(CIFAR10=Refuse))
     with pytest.raises(InputError, match=r"download of CIFAR-10 from https://example.org/cifar .*no route to host"):
-        Cifar10Settings().load(Place(root=tmp_path, download=True))
+        load_images(Cifar10Settings(), Place(root=tmp_path, download=True))
 
 
 def test_grids_that_the_images_cannot_serve_are_refused(root):
@@ -185,7 +186,7 @@ def test_grids_that_the_images_cannot_serve_are_refused(root):
 
 
 def test_the_splits_cover_the_images_and_depend_on_the_seed(root, data):
-    source = SETTINGS.load(Place(root=root))
+    source = load_images(SETTINGS, Place(root=root))
     assert [data.count(split) for split in ("train", "val", "test")] == [40, 10, 10]
     shown = torch.cat([data.downstream(split, torch.arange(data.count(split)))[0] for split in ("train", "val")])
     there = {image.tobytes() for image in source.train}
@@ -228,7 +229,7 @@ def test_pairs_that_are_not_false_show_one_image_twice(data):
 
 @pytest.mark.realdata
 def test_real_images_are_read():
-    source = SETTINGS.load(Place(root=real("cifar10-subset")))
+    source = load_images(SETTINGS, Place(root=real("cifar10-subset")))
     assert source.train.shape == (10_000, 32, 32, 3)
     assert source.test.shape == (2_000, 32, 32, 3)
     assert len(np.unique(source.train_labels)) == 10

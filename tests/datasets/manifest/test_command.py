@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from datasets.manifest import __main__
-from datasets.manifest.__main__ import main, scale
+from datasets.manifest.__main__ import band_statistics, main
 from datasets.manifest.config import ManifestSettings
+from datasets.manifest.source import load
 from datasets.source import Place
 from sweep.cli import parse
 from tests.helpers.fake_pairs import faulty, listed, pixels, save, sound
@@ -64,8 +65,8 @@ def test_a_band_that_is_the_same_everywhere_gets_a_deviation_of_one(tmp_path: Pa
             image = pixels(seed)
             image[..., 1] = 77
             save(tmp_path / row[column], image)
-    source = ManifestSettings(size=16).load(Place(root=listed(tmp_path / "pairs.csv", rows)))
-    mean, deviation, constant = scale(source.store, np.flatnonzero(source.split == 0))
+    source = load(ManifestSettings(size=16), Place(root=listed(tmp_path / "pairs.csv", rows)))
+    mean, deviation, constant = band_statistics(source.store, np.flatnonzero(source.split == 0))
     assert (mean[1], deviation[1], constant) == (77, 1, [2])
     assert deviation[0] > 50
 
@@ -108,7 +109,7 @@ def test_the_command_that_comes_next_is_one_that_the_sweep_takes(
     assert words[:3] == ["python", "-m", "sweep.run"]
     sweep = parse(words[3:]).sweep
     before = {file: file.stat().st_mtime_ns for file in store.rglob("*.npy")}
-    source = sweep.recipe.data.load(sweep.place)
+    source = load(sweep.recipe.data, sweep.place)
     assert before == {file: file.stat().st_mtime_ns for file in store.rglob("*.npy")}  # what was made is used
     assert source.store.size == 16
     assert source.classes == (names or ("class_0", "class_1", "class_2"))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from datasets.errors import InputError
-from datasets.manifest.config import ManifestSettings, read
+from datasets.manifest.config import ManifestSettings
 from datasets.source import Place
 from tests.helpers import fake_xbd
-from tests.helpers.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, sound
+from tests.helpers.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, read_rows, sound
 from tests.helpers.real import real
 
 FIXTURES = (data, own_store)  # pytest finds them by their names
@@ -52,9 +52,11 @@ def test_settings_that_make_no_tiles_are_refused_by_their_flag(given: dict, mess
 def test_neither_settings_nor_loading_need_torch(data: Path) -> None:
     path = listed(data.parent / "pairs.csv", sound(data.parent))
     code = (
-        "import sys; from pathlib import Path; from datasets.manifest import ManifestSettings;"
-        "from datasets.source import Place;"
-        f"ManifestSettings(size=16).load(Place(root=Path({str(path)!r})));"
+        "import sys; from pathlib import Path; from datasets.manifest.config import ManifestSettings;"
+        "from datasets.registry import load;"
+        "from datasets.source import Demands, Place;"
+        "demands = Demands(rho=(), pairings=(), labels=False, batch=2, supervised_batch=0, probe_batch=2);"
+        f"load(ManifestSettings(size=16), Place(root=Path({str(path)!r})), demands);"
         "sys.exit(' '.join({'torch', 'ray', 'mlflow'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -135,7 +137,7 @@ def test_tiles_are_made_once_however_the_file_is_named(
 def test_noisy_is_read_in_every_way_it_may_be_written(data: Path) -> None:
     words = ("TRUE", "no", "1.0", "0", "Yes", "")
     rows = [{**row, "noisy": word} for row, word in zip(sound(data), words, strict=True)]
-    pairs, problems = read(listed(data / "pairs.csv", rows), SMALL)
+    pairs, problems = read_rows(listed(data / "pairs.csv", rows))
     assert [pair.noisy for pair in pairs] == [True, False, True, False, True, None]
     assert not problems
 
@@ -187,12 +189,13 @@ def test_notes_say_what_the_pairs_cannot_tell(data: Path) -> None:
 @pytest.mark.realdata
 def test_a_manifest_of_xbd_is_xbd(tmp_path: Path) -> None:
     from datasets.xbd import __main__, config
+    from datasets.xbd import source as xbd_source
 
     root, path = real("xbd"), tmp_path / "xbd.csv"
     assert __main__.main(["manifest", str(root), "--out", str(path)]) == 0
     settings = ManifestSettings(size=512, classes=config.CLASSES, noisy_classes=config.DAMAGED, dense_labels="binary")
     listed_tiles = load(path, settings).store
-    official = config.XbdSettings().load(Place(root=root)).store
+    official = xbd_source.load(config.XbdSettings(), Place(root=root)).store
     for name in ("image", "partner", "mask", "partner_mask"):
         assert sorted(map(bytes, getattr(listed_tiles, name)())) == sorted(map(bytes, getattr(official, name)()))
     assert listed_tiles.tiles["noisy"].sum() == official.tiles["noisy"].sum()

@@ -11,10 +11,9 @@ from PIL import Image
 from datasets.manifest import preview
 from datasets.manifest.__main__ import main
 from datasets.manifest.config import ManifestSettings
-from datasets.source import Place
 from datasets.tiles.pairs import PairFiles
 from datasets.types import IGNORED
-from tests.helpers.fake_pairs import faulty, listed, pixels, sound
+from tests.helpers.fake_pairs import faulty, listed, load, pixels, sound
 
 
 @pytest.fixture(autouse=True)
@@ -58,19 +57,19 @@ def test_as_many_noisy_pairs_as_others_are_drawn_as_far_as_there_are(kinds, numb
         PairFiles(name=str(n), image=Path("a"), partner=Path("b"), split="train", noisy=noisy)
         for n, noisy in enumerate(kinds)
     ]
-    chosen = preview.some(pairs, number, seed)
+    chosen = preview.sample_pairs(pairs, number, seed)
     assert len({pair.name for pair in chosen}) == len(chosen) == min(number, len(pairs))
     noisy = sum(pair.noisy is True for pair in chosen)
     others = len(chosen) - noisy
     assert abs(noisy - others) <= 1 or kinds.count(True) == noisy or len(kinds) - kinds.count(True) == others
-    assert chosen == preview.some(pairs, number, seed)
+    assert chosen == preview.sample_pairs(pairs, number, seed)
 
 
 def test_the_tile_that_is_shown_is_a_noisy_one_where_there_is_one(tmp_path: Path) -> None:
     rows = [{**row, "noisy": ""} for row in sound(tmp_path)]
     settings = ManifestSettings(size=16, noisy_classes=(2,))
-    store = settings.load(Place(root=listed(tmp_path / "pairs.csv", rows))).store
-    shown = store.tiles.iloc[preview.telling(store)]
+    store = load(listed(tmp_path / "pairs.csv", rows), settings).store
+    shown = store.tiles.iloc[preview.representative_tiles(store)]
     assert shown["pair"].tolist() == store.pairs["pair"].tolist()
     assert shown["noisy"].tolist() == [True, False] * 3
 
@@ -78,21 +77,21 @@ def test_the_tile_that_is_shown_is_a_noisy_one_where_there_is_one(tmp_path: Path
 def test_both_images_are_stretched_alike_and_rgb_stays_as_it_is() -> None:
     dark = np.full((4, 4, 4), 1000, np.uint16)
     bright = np.full((4, 4, 4), 3000, np.uint16)
-    drawn = preview.stretched(np.stack([dark, bright]))
+    drawn = preview.stretch_contrast(np.stack([dark, bright]))
     assert drawn.shape == (2, 4, 4, 3)
     assert drawn[0].max() == 0
     assert drawn[1].min() == 1
-    flat = preview.stretched(np.stack([dark, dark]))
+    flat = preview.stretch_contrast(np.stack([dark, dark]))
     assert np.isfinite(flat).all()
     rgb = np.stack([pixels(0, 4), pixels(1, 4)])
-    np.testing.assert_array_equal(preview.stretched(rgb), rgb / 255)
+    np.testing.assert_array_equal(preview.stretch_contrast(rgb), rgb / 255)
 
 
 def test_background_shows_through_and_other_classes_are_coloured() -> None:
     picture = pixels(0, 4) / 255
     mask = np.zeros((4, 4), np.uint8)
     mask[0, 0], mask[1, 1], mask[2, 2] = 1, 2, IGNORED
-    drawn = preview.covered(picture, mask)
+    drawn = preview.overlay_classes(picture, mask)
     changed = (drawn != picture).any(axis=-1)
     np.testing.assert_array_equal(changed, mask > 0)
-    assert len({preview.colour(label) for label in (1, 2, IGNORED)}) == 3
+    assert len({preview.color(label) for label in (1, 2, IGNORED)}) == 3

@@ -9,6 +9,8 @@ import pytest
 
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
+from datasets.manifest.source import check
+from datasets.manifest.source import load as manifest_load
 from datasets.source import Demands, Place
 from datasets.tiles.source import labelled
 from tests.helpers.fake_pairs import SMALL, Rows, data, line, listed, load, own_store, save, sound
@@ -101,7 +103,7 @@ def test_noisy_classes_that_no_mask_shows_are_refused(data: Path) -> None:
 
 def test_no_file_is_named(data: Path) -> None:
     with pytest.raises(InputError, match="--data FILE") as error:
-        SMALL.load(Place())
+        manifest_load(SMALL, Place())
     line(error)
 
 
@@ -120,9 +122,9 @@ DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=4, sup
 )
 def test_a_grid_that_the_tiles_cannot_fill_is_refused(data: Path, demands: dict, message: str) -> None:
     source = load(listed(data / "pairs.csv", sound(data)))
-    SMALL.check(source, DEMANDS)
+    check(SMALL, source, DEMANDS)
     with pytest.raises(InputError) as error:
-        SMALL.check(source, replace(DEMANDS, **demands))
+        check(SMALL, source, replace(DEMANDS, **demands))
     assert message in line(error)
 
 
@@ -131,16 +133,16 @@ def test_dense_losses_need_both_masks_of_every_pair_they_see(data: Path, row: in
     rows = sound(data)
     rows[row]["mask"] = ""
     source = load(listed(data / "pairs.csv", rows))
-    SMALL.check(source, replace(DEMANDS, labels=False))
+    check(SMALL, source, replace(DEMANDS, labels=False))
     with pytest.raises(InputError, match=r"1 pairs to train or validate them on lack mask.*--losses moco") as error:
-        SMALL.check(source, DEMANDS)
+        check(SMALL, source, DEMANDS)
     line(error)
 
 
 def test_a_noisy_pair_that_validates_nothing_needs_no_masks_for_the_dense_losses(data: Path) -> None:
     rows = sound(data)
     rows[4]["mask"] = ""
-    SMALL.check(load(listed(data / "pairs.csv", rows)), DEMANDS)
+    check(SMALL, load(listed(data / "pairs.csv", rows)), DEMANDS)
 
 
 def test_baselines_alone_need_no_pairs(data: Path) -> None:
@@ -150,8 +152,8 @@ def test_baselines_alone_need_no_pairs(data: Path) -> None:
             row["noisy"] = "yes"
     source = load(listed(data / "pairs.csv", rows))
     with pytest.raises(InputError, match="needs clean pairs"):
-        SMALL.check(source, DEMANDS)
-    SMALL.check(source, replace(DEMANDS, rho=(), batch=64, labels=False))
+        check(SMALL, source, DEMANDS)
+    check(SMALL, source, replace(DEMANDS, rho=(), batch=64, labels=False))
 
 
 def test_tiles_that_show_no_class_are_not_probed(data: Path) -> None:
@@ -163,4 +165,4 @@ def test_tiles_that_show_no_class_are_not_probed(data: Path) -> None:
     source = load(listed(data / "pairs.csv", rows))
     assert labelled(source).sum() == 3 + 3 * 4
     with pytest.raises(InputError, match=r"--probe\.batch 4: 3 training tiles have a mask"):
-        SMALL.check(source, DEMANDS)
+        check(SMALL, source, DEMANDS)

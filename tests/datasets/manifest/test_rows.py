@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from datasets.errors import InputError
-from datasets.manifest.config import ManifestSettings, read
+from datasets.manifest import source
+from datasets.manifest.config import ManifestSettings
 from datasets.source import Place
 from datasets.tiles.pairs import ProblemsError
 from datasets.tiles.source import TileSource
-from tests.helpers.fake_pairs import Rows, listed, pixels, save, sound
+from tests.helpers.fake_pairs import Rows, listed, pixels, read_rows, save, sound
 
 SMALL = ManifestSettings(size=16)
 
@@ -27,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def load(path: Path, *, skip_bad: bool = False) -> TileSource:
-    return SMALL.load(Place(root=path, skip_bad=skip_bad))
+    return source.load(SMALL, Place(root=path, skip_bad=skip_bad))
 
 
 def fault_missing(data: Path, rows: Rows) -> tuple[int, str]:
@@ -164,9 +165,9 @@ def test_a_fault_is_named_with_its_row_and_costs_that_pair_alone(data: Path, nam
     assert {problem.where for problem in error.value.problems} == {f"row {row}"}
     assert message in str(error.value)
     assert str(data) not in "".join(problem.what for problem in error.value.problems)
-    source = load(path, skip_bad=True)
-    assert source.store.pairs["pair"].nunique() == len(rows) - 1
-    assert f"left out: row {row}: " in source.notes[0]
+    loaded = load(path, skip_bad=True)
+    assert loaded.store.pairs["pair"].nunique() == len(rows) - 1
+    assert f"left out: row {row}: " in loaded.notes[0]
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in IN_PIXELS])
@@ -174,7 +175,7 @@ def test_headers_and_listings_tell_before_anything_is_made(data: Path, tmp_path:
     rows = sound(data)
     row, message = FAULTS[name](data, rows)
     path = listed(data / "pairs.csv", rows)
-    pairs, problems = read(path, SMALL)
+    pairs, problems = read_rows(path)
     assert [problem.where for problem in problems] == [f"row {row}"] * len(problems)
     assert message in " ".join(problem.what for problem in problems)
     assert len(pairs) == len(rows) - 1
@@ -221,7 +222,7 @@ def test_a_split_that_loses_all_rows_is_refused_even_if_bad_rows_may_be_left_out
 
 
 def test_splits_without_rows_are_one_problem(data: Path) -> None:
-    _, problems = read(listed(data / "pairs.csv", sound(data)[:3]), SMALL)
+    _, problems = read_rows(listed(data / "pairs.csv", sound(data)[:3]), SMALL)
     assert [problem.what for problem in problems] == ["no row has val or test; each of train, val, test is needed"]
 
 
@@ -238,7 +239,7 @@ def test_where_no_row_is_left_the_first_problem_is_told(data: Path) -> None:
 def test_an_image_may_have_several_partners(data: Path) -> None:
     rows = sound(data)
     rows[1]["image"] = rows[0]["image"]
-    pairs, problems = read(listed(data / "pairs.csv", rows), SMALL)
+    pairs, problems = read_rows(listed(data / "pairs.csv", rows), SMALL)
     assert not problems
     assert [pair.name for pair in pairs[:3]] == [
         "before/0.png + after/0.png",

@@ -9,6 +9,7 @@ import pytest
 
 from datasets.errors import InputError
 from datasets.manifest.__main__ import main
+from datasets.manifest.source import check, load
 from sweep.cli import flags, parse
 from sweep.presets import preset
 from tests.helpers.fake_pairs import pixels, save
@@ -57,10 +58,10 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
     assert len(sweeps) == 2
     for words in sweeps:
         sweep = parse(words).sweep
-        source = sweep.recipe.data.load(sweep.place)
+        source = load(sweep.recipe.data, sweep.place)
         assert source.store.tiles["noisy"].sum() == 4
         with pytest.raises(InputError, match=r"--pretrain\.batch 16"):  # 16 tiles of each kind, the tutorial says
-            sweep.recipe.data.check(source, sweep.demands)
+            check(sweep.recipe.data, source, sweep.demands)
     assert parse(sweeps[0]).sweep.recipe == parse(sweeps[1]).sweep.recipe  # more seeds of the same
 
 

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 
 from datasets.dataset import Draws
-from datasets.tiles.dataset import Tiles
+from datasets.tiles.cutting import Cut
+from datasets.tiles.dataset import TileDataset
 from datasets.tiles.pairs import PairFiles
+from datasets.tiles.request import BuildRequest
 from datasets.tiles.source import TileSource
 from datasets.tiles.splits import undersample
-from datasets.tiles.store import Cut, ensure
+from datasets.tiles.store import open_store
 from datasets.types import SPLITS
 
 CPU = torch.device("cpu")
@@ -60,7 +62,7 @@ def write(root: Path, *, masks: str = "both", dtype: str = "uint8", bands: int =
 def source(root: Path, *, bands: int = 3, noisy_classes=(2, 3), dense_labels="binary", mean=None, std=None, **files):
     pairs = write(root, bands=bands, **files)
     cut = Cut(size=SIDE, bands=bands, noisy_classes=noisy_classes)
-    store = ensure(pairs, cut, root / "stores", root=root, quiet=True)
+    store = open_store(BuildRequest(pairs=pairs, cut=cut, folder=root / "stores", root=root, quiet=True))
     return TileSource(
         store=store,
         split=np.array([SPLITS.index(split) for split in store.tiles["split"]], np.int8),
@@ -77,7 +79,7 @@ def source(root: Path, *, bands: int = 3, noisy_classes=(2, 3), dense_labels="bi
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory):
-    return Tiles(source(tmp_path_factory.mktemp("pairs")), CPU)
+    return TileDataset(source(tmp_path_factory.mktemp("pairs")), CPU)
 
 
 def draws(count, seed=0):
@@ -140,7 +142,7 @@ def test_each_image_has_the_labels_of_its_own_mask_against_the_background(tiles)
 
 
 def test_dense_labels_can_be_the_classes_themselves(tmp_path):
-    tiles = Tiles(source(tmp_path, dense_labels="classes"), CPU)
+    tiles = TileDataset(source(tmp_path, dense_labels="classes"), CPU)
     pair = tiles.validation(torch.arange(tiles.validation_pairs()), labelled=True)
     number = int(numbers(pair.second)[0][0])
     assert np.array_equal(pair.second_labels[0].numpy(), mask(number, partner=True))
@@ -164,7 +166,7 @@ def test_downstream_images_are_partners_with_their_classes(tiles):
 
 
 def test_images_are_probed_where_only_they_have_masks(tmp_path):
-    tiles = Tiles(source(tmp_path, masks="mask"), CPU)
+    tiles = TileDataset(source(tmp_path, masks="mask"), CPU)
     images, labels = tiles.downstream("train", torch.tensor([5, 0]))
     assert not numbers(images)[1].any()
     assert np.array_equal(labels[1].numpy(), mask(0, partner=False))
@@ -177,14 +179,14 @@ def test_class_counts_are_those_of_the_labels_shown(tiles):
 
 def test_noise_is_the_share_of_noisy_classes_in_noisy_partners(tiles, tmp_path):
     assert tiles.noise_pixels(0.0) == 1 / SIDE
-    unknown = Tiles(source(tmp_path, masks="mask", noisy_classes=()), CPU)
+    unknown = TileDataset(source(tmp_path, masks="mask", noisy_classes=()), CPU)
     assert np.isnan(unknown.noise_pixels(0.0))
 
 
 @pytest.mark.parametrize(("dtype", "bands"), [("uint8", 1), ("uint16", 4), ("uint16", 13)])
 def test_given_statistics_scale_each_band_to_three_deviations_either_way(tmp_path, dtype, bands):
     mean, std = tuple(5.0 + 10 * b for b in range(bands)), tuple(2.0 + b for b in range(bands))
-    tiles = Tiles(source(tmp_path, dtype=dtype, bands=bands, mean=mean, std=std), CPU)
+    tiles = TileDataset(source(tmp_path, dtype=dtype, bands=bands, mean=mean, std=std), CPU)
     images = tiles.validation(torch.tensor([0]), labelled=False).first[0, :, 0, 0]
     number = TRAIN + 1  # the first clean pair of the split
     expected = [(number + 10 * b - mean[b]) / (6 * std[b]) + 0.5 for b in range(bands)]

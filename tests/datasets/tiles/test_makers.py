@@ -20,21 +20,23 @@ FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
 SLOW_MAKER = """
 import pickle, sys, time
 from pathlib import Path
-from datasets.storing import tiling
-from datasets.store import ensure
+from datasets.tiles import cutting
+from datasets.tiles.request import BuildRequest
+from datasets.tiles.store import open_store
 
 given, allowed, go = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-read, begun = tiling.read, []
+cut_pair, begun = cutting.cut_pair, []
 
 def held_up(pair, *rest):
     begun.append(pair)
     while len(begun) > allowed and not go.exists():
         time.sleep(0.01)
-    return read(pair, *rest)
+    return cut_pair(pair, *rest)
 
-tiling.read = held_up
+cutting.cut_pair = held_up
 pairs, cut, folder, root = pickle.loads(given.read_bytes())
-print(ensure(pairs, cut, folder, root=root, jobs=1).fingerprint, len(begun))
+request = BuildRequest(pairs=pairs, cut=cut, folder=folder, root=root, jobs=1)
+print(open_store(request).fingerprint, len(begun))
 """
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from datasets.tiles.pairs import PairFiles, ProblemsError
-from datasets.tiles.store import ensure
+from datasets.tiles.request import BuildRequest
+from datasets.tiles.store import open_store
 from tests.helpers.fake_store import CUT, WHAT, bring, pairs, pixels_of, reads, refused, root, same, save, spoil
 
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
@@ -47,7 +48,7 @@ def test_a_store_is_small_when_pickled_and_opens_its_arrays_itself(bring, pairs)
 
 def test_a_store_named_from_here_is_found_from_elsewhere(pairs, root, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    store = ensure(pairs, CUT, Path("stores"), root=root, quiet=True)
+    store = open_store(BuildRequest(pairs=pairs, cut=CUT, folder=Path("stores"), root=root, quiet=True))
     monkeypatch.chdir("/")
     assert len(store.image()) == 30
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import InputError
 from datasets.tiles.splits import grouped, quotas, stratified, undersample
-from datasets.xbd.source import draw
+from datasets.xbd.source import draw_splits
 
 rates = st.integers(0, 1000).map(lambda k: k / 1000)
 counts = st.integers(1, 50_000)
@@ -144,21 +144,21 @@ def tiles() -> pd.DataFrame:
 
 
 def test_official_counts_follow_from_the_pairs(tiles: pd.DataFrame) -> None:
-    split = draw(tiles, split_by="tile", seed=0)
+    split = draw_splits(tiles, split_by="tile", seed=0)
     assert np.bincount(split).tolist() == [25_670, 11_002, 3_732]
     assert ((split == 2) == (tiles["split"] == "test")).all()
 
 
 def test_the_split_follows_from_its_own_seed_alone(tiles: pd.DataFrame) -> None:
-    first, again, other = (draw(tiles, split_by="tile", seed=seed) for seed in (0, 0, 1))
+    first, again, other = (draw_splits(tiles, split_by="tile", seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert np.bincount(other).tolist() == [25_670, 11_002, 3_732]
 
 
 def test_a_split_by_image_leaves_no_image_on_both_sides(tiles: pd.DataFrame) -> None:
-    split = draw(tiles, split_by="image", seed=0)
+    split = draw_splits(tiles, split_by="image", seed=0)
     assert pd.Series(split).groupby(tiles["pair"].to_numpy()).nunique().max() == 1
     assert np.bincount(split)[1] == 4 * math.ceil(0.3 * 9_168)
-    by_tile = pd.Series(draw(tiles, split_by="tile", seed=0))
+    by_tile = pd.Series(draw_splits(tiles, split_by="tile", seed=0))
     assert by_tile.groupby(tiles["pair"].to_numpy()).nunique().max() == 2  # the paper's way does leave some

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import tifffile
 
+from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import PairFiles
-from datasets.tiles.store import Cut, ensure
+from datasets.tiles.request import BuildRequest
+from datasets.tiles.store import open_store
 from tests.helpers.fake_store import ARRAYS, CUT, SIZE, at, bring, make_pair, pairs, pixels_of, refused, root, xbd_pair
 from tests.helpers.real import real
 
@@ -135,7 +137,8 @@ def test_real_pairs_become_a_store(tmp_path: Path) -> None:
         pairs.append(
             PairFiles(name=image.stem, image=image, partner=partner, split="", mask=mask, partner_mask=partner_mask)
         )
-    store = ensure(pairs, Cut(size=512, bands=3, noisy_classes=(2, 3, 4)), tmp_path, root=root, quiet=True)
+    cut = Cut(size=512, bands=3, noisy_classes=(2, 3, 4))
+    store = open_store(BuildRequest(pairs=pairs, cut=cut, folder=tmp_path, root=root, quiet=True))
     assert store.image().shape == (4 * len(pairs), 512, 512, 3)
     damaged = np.isin(store.partner_mask(), (2, 3, 4)).any(axis=(1, 2))
     assert store.tiles["noisy"].tolist() == damaged.tolist()

@@ -9,13 +9,14 @@ import torch
 
 from datasets.dataset import Draws
 from datasets.errors import InputError
-from datasets.pairing import another
+from datasets.pairing import draw_partner
 from datasets.seeding import stream
 from datasets.source import Demands, Place
-from datasets.vts import scenes as voronoi
 from datasets.vts import textures
 from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import Vts
+from datasets.vts.scenes import region_map
+from datasets.vts.source import check, load
 from datasets.vts.textures import load_textures
 
 CPU = torch.device("cpu")
@@ -54,7 +55,7 @@ def test_half_of_the_regions_go_to_each_class(vts):
 
 def test_a_pixel_belongs_to_its_nearest_site(vts):
     sites = vts.scenes["train"].sites[:3]
-    regions = voronoi.region_map(sites, 24)
+    regions = region_map(sites, 24)
     for n in range(3):
         for row in range(0, 24, 5):
             for column in range(0, 24, 7):
@@ -84,7 +85,7 @@ def test_noise_is_exact_in_regions_nested_over_nu_and_blind_to_class(vts):
     for nu, count in ((0.25, 5), (0.5, 10), (1.0, 20)):
         pair = vts.pairs("train", every(vts), ~true, true, nu)
         noise = (pair.second * 255).round()[:, 0] == 200
-        regions = voronoi.region_map(scenes.sites, 24)
+        regions = region_map(scenes.sites, 24)
         assert (noise == (scenes.rank.gather(1, regions.flatten(1)) < count).view_as(noise)).all()
         assert not (before & ~noise).any()
         assert torch.equal(pair.second.where(~noise[:, None], 0), pair.first.where(~noise[:, None], 0))
@@ -115,7 +116,7 @@ def test_downstream_images_carry_the_true_three_classes(vts):
     images, labels = vts.downstream("test", every(vts, "test"))
     assert labels.unique().tolist() == [0, 1, 2]
     assert ((images * 255).round()[:, 0] == 100 * labels).all()
-    regions = voronoi.region_map(vts.scenes["test"].sites, 24)
+    regions = region_map(vts.scenes["test"].sites, 24)
     for number in range(10):
         noisy = regions[number][labels[number] == 2].unique()
         assert len(noisy) <= 7  # a region that is hidden behind its neighbours has no pixel
@@ -250,7 +251,7 @@ def test_a_false_positive_shows_another_scene_under_the_labels_of_the_first(vts)
     assert torch.equal(false, drawn.noisy < 0.5)
     clean = torch.zeros(40, dtype=torch.bool)
     own = vts.pairs("train", every(vts), clean, clean, 0.0)
-    strange = own.first[another(every(vts), drawn.partner, 40)]
+    strange = own.first[draw_partner(every(vts), drawn.partner, 40)]
     swapped = false & (drawn.swap < 0.5)
     assert torch.equal(pair.first, strange.where(swapped[:, None, None, None], own.first))
     assert torch.equal(pair.second, strange.where((false & ~swapped)[:, None, None, None], own.first))
@@ -260,20 +261,20 @@ def test_a_false_positive_shows_another_scene_under_the_labels_of_the_first(vts)
 
 def test_irrelevant_noise_needs_a_texture_of_its_own():
     wanted = Demands(rho=(1.0,), pairings=("irrelevant",), labels=False, batch=2, supervised_batch=0, probe_batch=2)
-    SETTINGS.check(plain_bank_of_four(), wanted)
+    check(SETTINGS, plain_bank_of_four(), wanted)
     with pytest.raises(InputError, match="fourth texture category"):
-        SETTINGS.check(plain_bank(), wanted)
+        check(SETTINGS, plain_bank(), wanted)
 
 
 def test_batches_larger_than_the_training_set_are_refused():
     wanted = Demands(rho=(1.0,), pairings=("noisy",), labels=True, batch=40, supervised_batch=0, probe_batch=2)
-    SETTINGS.check(plain_bank(), wanted)
-    SETTINGS.check(plain_bank(), replace(wanted, rho=(), batch=41))  # baselines alone have no pairs
+    check(SETTINGS, plain_bank(), wanted)
+    check(SETTINGS, plain_bank(), replace(wanted, rho=(), batch=41))  # baselines alone have no pairs
     for change in ({"batch": 41}, {"supervised_batch": 41}):
         with pytest.raises(InputError, match=r"--pretrain\.batch 41 exceeds the 40 training scenes"):
-            SETTINGS.check(plain_bank(), replace(wanted, **change))
+            check(SETTINGS, plain_bank(), replace(wanted, **change))
     with pytest.raises(InputError, match=r"--probe\.batch 41"):
-        SETTINGS.check(plain_bank(), replace(wanted, probe_batch=41))
+        check(SETTINGS, plain_bank(), replace(wanted, probe_batch=41))
 
 
 def test_flags_that_do_nothing_are_refused(tmp_path):
@@ -283,7 +284,7 @@ def test_flags_that_do_nothing_are_refused(tmp_path):
         (SETTINGS, Place(root=tmp_path), "--data-root does nothing for procedural textures"),
     ):
         with pytest.raises(InputError, match=flag):
-            settings.load(place)
+            load(settings, place)
 
 
 def test_class_counts_are_those_of_the_labels_shown(vts):

@@ -10,7 +10,7 @@ from PIL import Image
 from datasets.errors import InputError
 from datasets.vts.__main__ import panels
 from datasets.vts.config import VtsSettings
-from datasets.vts.textures import procedural
+from datasets.vts.textures import make_procedural
 from tests.helpers.command import ROOT
 
 SETTINGS = VtsSettings(size=32)
@@ -18,7 +18,7 @@ SETTINGS = VtsSettings(size=32)
 
 @pytest.fixture(scope="module")
 def shown():
-    drawn = panels(SETTINGS, procedural(32, count=8), seed=0, scene=3, augmentation="moco")
+    drawn = panels(SETTINGS, make_procedural(32, count=8), seed=0, scene=3, augmentation="moco")
     return {title: picture for _, title, picture in drawn}
 
 
@@ -42,7 +42,7 @@ def test_irrelevant_noise_changes_the_pixels_that_relevant_noise_changes(shown):
 
 def test_a_scene_that_is_not_there_is_refused():
     with pytest.raises(InputError, match=r"--scene 6000: there are scenes 0 to 5999"):
-        list(panels(SETTINGS, procedural(32, count=8), seed=0, scene=6000, augmentation="moco"))
+        list(panels(SETTINGS, make_procedural(32, count=8), seed=0, scene=6000, augmentation="moco"))
 
 
 def test_the_command_draws_a_file_and_ends_a_mistake_with_one_line_and_code_2(tmp_path):

@@ -9,18 +9,18 @@ from datasets.vts import textures
 
 @pytest.fixture(scope="module")
 def bank() -> textures.TextureBank:
-    return textures.procedural(32)
+    return textures.make_procedural(32)
 
 
 def test_procedural_is_the_same_each_time(bank: textures.TextureBank) -> None:
-    again = textures.procedural(32)
+    again = textures.make_procedural(32)
     np.testing.assert_array_equal(again.pixels, bank.pixels)
     assert again.fingerprint == bank.fingerprint
 
 
 @pytest.mark.parametrize("size", [32, 45, 64, 160])
 def test_procedural_shape_and_count(size: int) -> None:
-    bank = textures.procedural(size, count=4)
+    bank = textures.make_procedural(size, count=4)
     assert bank.categories == ("stratified", "veined", "matted", "dotted")
     assert np.bincount(bank.category).tolist() == [4, 4, 4, 4]
     assert set(bank.height) == set(bank.width) == {round(1.5 * size)}
@@ -29,7 +29,7 @@ def test_procedural_shape_and_count(size: int) -> None:
 
 
 def test_fewer_procedural_textures_are_the_first_of_more(bank: textures.TextureBank) -> None:
-    few = textures.procedural(32, count=5)
+    few = textures.make_procedural(32, count=5)
     for c in range(4):
         for m in range(5):
             np.testing.assert_array_equal(few.image(5 * c + m), bank.image(120 * c + m))
@@ -42,7 +42,7 @@ def test_no_two_procedural_textures_are_equal(bank: textures.TextureBank) -> Non
 @pytest.mark.parametrize("options", [{"size": 31}, {"size": 64, "count": 3}])
 def test_procedural_refuses(options: dict[str, int]) -> None:
     with pytest.raises(InputError, match=r"\A[^\n]+\Z"):
-        textures.procedural(**options)
+        textures.make_procedural(**options)
 
 
 def centroid_accuracy(features: np.ndarray, category: np.ndarray) -> float:

@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bank() -> textures.TextureBank:
-    return textures.procedural(32)
+    return textures.make_procedural(32)
 
 
 def message(error: pytest.ExceptionInfo[InputError]) -> str:
@@ -109,7 +109,7 @@ def test_folder_reads_sorted_whatever_the_extension(root: Path) -> None:
     save(root / "moss" / "z.JpEg", random_image(20, 20))
     (root / "moss" / "notes.txt").write_text("no image")
     (root / "moss" / ".0.png").write_text("what macOS leaves behind")
-    bank = textures.folder(root, ("moss", "bark", "sand"), min_side=16)
+    bank = textures.load_folder(root, ("moss", "bark", "sand"), min_side=16)
     assert np.bincount(bank.category).tolist() == [6, 4, 4]
     assert bank.height[:6].tolist() == [20, 20, 21, 22, 23, 20]
     np.testing.assert_array_equal(bank.image(1), random_image(20, 20, seed=99))
@@ -119,10 +119,10 @@ def test_folder_reads_sorted_whatever_the_extension(root: Path) -> None:
 
 def test_no_names_take_the_three_subfolders(root: Path) -> None:
     (root / "readme.txt").write_text("a file is no category")
-    assert textures.folder(root, (), min_side=8).categories == NAMES
+    assert textures.load_folder(root, (), min_side=8).categories == NAMES
     (root / "extra").mkdir()
     with pytest.raises(InputError, match="bark, extra, moss, sand") as error:
-        textures.folder(root, (), min_side=8)
+        textures.load_folder(root, (), min_side=8)
     message(error)
 
 
@@ -134,7 +134,7 @@ def test_every_kind_of_image_becomes_rgb(root: Path) -> None:
     save(root / "bark" / "1.png", alpha)
     save(root / "bark" / "2.png", grey.astype(np.uint16) * 257)
     Image.fromarray(colour).quantize(4).save(root / "bark" / "3.png", transparency=b"\0\x80\xff\xff")
-    bank = textures.folder(root, NAMES, min_side=8)
+    bank = textures.load_folder(root, NAMES, min_side=8)
     np.testing.assert_array_equal(bank.image(0), np.repeat(grey[..., None], 3, 2))
     np.testing.assert_array_equal(bank.image(1), colour)
     np.testing.assert_array_equal(bank.image(2), bank.image(0))
@@ -146,11 +146,11 @@ def test_exif_rotation_is_applied(root: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown after a quarter turn clockwise
     save(root / "bark" / "0.png", pixels, exif=exif)
-    np.testing.assert_array_equal(textures.folder(root, NAMES, min_side=8).image(0), np.rot90(pixels, -1))
+    np.testing.assert_array_equal(textures.load_folder(root, NAMES, min_side=8).image(0), np.rot90(pixels, -1))
 
 
 def test_small_images_are_enlarged_to_min_side_and_counted(root: Path) -> None:
-    bank = textures.folder(root, NAMES, min_side=22)  # heights are 20, 21, 22, 23 in each category
+    bank = textures.load_folder(root, NAMES, min_side=22)  # heights are 20, 21, 22, 23 in each category
     assert bank.enlarged == 6
     assert bank.height[:4].tolist() == [22, 22, 22, 23]
     assert bank.width[:4].tolist() == [33, 31, 30, 30]
@@ -161,10 +161,10 @@ def test_scale_shrinks_before_enlarging(root: Path) -> None:
         root / "bark" / "0.png",
         np.indices((40, 60)).sum(0).astype(np.uint8)[..., None].repeat(3, 2) % 2 * 255,
     )
-    bank = textures.folder(root, NAMES, min_side=10, scale=0.5)
+    bank = textures.load_folder(root, NAMES, min_side=10, scale=0.5)
     assert (bank.height[0], bank.width[0]) == (20, 30)
     assert bank.image(0)[4:-4, 4:-4].std() < 10  # antialiased: a checkerboard of single pixels turns grey
-    assert textures.folder(root, NAMES, min_side=20, scale=0.5).enlarged == 11
+    assert textures.load_folder(root, NAMES, min_side=20, scale=0.5).enlarged == 11
 
 
 def damage_missing_root(root: Path) -> str:
@@ -227,7 +227,7 @@ DAMAGES = (
 def test_folder_names_what_is_wrong(root: Path, damage) -> None:
     expected = damage(root)
     with pytest.raises(InputError) as error:
-        textures.folder(root, NAMES, min_side=100)
+        textures.load_folder(root, NAMES, min_side=100)
     assert expected in message(error)
 
 
@@ -235,19 +235,19 @@ def test_folder_names_what_is_wrong(root: Path, damage) -> None:
 def test_decompression_bombs_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(InputError, match=r"0\.png \(DecompressionBomb") as error:
-        textures.folder(root, NAMES, min_side=8)
+        textures.load_folder(root, NAMES, min_side=8)
     message(error)
 
 
 @pytest.mark.parametrize("options", [{"min_side": 0}, {"min_side": 8, "scale": 0.0}, {"min_side": 8, "scale": 1.5}])
 def test_folder_refuses_settings_out_of_range(root: Path, options: dict) -> None:
     with pytest.raises(InputError, match=r"min_side|scale"):
-        textures.folder(root, NAMES, **options)
+        textures.load_folder(root, NAMES, **options)
 
 
 def test_a_category_named_twice_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match="repeat"):
-        textures.folder(root, ("bark", "moss", "bark"), min_side=8)
+        textures.load_folder(root, ("bark", "moss", "bark"), min_side=8)
 
 
 # --- DTD
@@ -255,7 +255,7 @@ def test_a_category_named_twice_is_refused(root: Path) -> None:
 
 def test_absent_dtd_names_both_ways_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--download.*dtd-r1\.0\.1\.tar\.gz") as error:
-        textures.dtd(tmp_path, min_side=8)
+        textures.load_dtd(tmp_path, min_side=8)
     assert str(tmp_path / "dtd" / "dtd" / "images") in message(error)
     assert list(tmp_path.iterdir()) == []  # nothing is fetched unasked
 
@@ -267,7 +267,7 @@ def test_dtd_loads_its_four_categories_from_torchvisions_layout(tmp_path: Path) 
                 tmp_path / "dtd" / "dtd" / "images" / name / f"{name}_{m}.jpg",
                 random_image(12, 9, seed=10 * c + m),
             )
-    bank = textures.dtd(tmp_path, min_side=9, download=True)  # already there: nothing to download
+    bank = textures.load_dtd(tmp_path, min_side=9, download=True)  # already there: nothing to download
     assert (bank.source, bank.categories) == ("dtd", ("stratified", "veined", "matted", "dotted"))
     assert np.bincount(bank.category).tolist() == [4, 4, 4, 4]
 
@@ -278,7 +278,7 @@ def test_a_failed_download_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(DTD=refuse))
     with pytest.raises(InputError, match="no route to host") as error:
-        textures.dtd(tmp_path, min_side=8, download=True)
+        textures.load_dtd(tmp_path, min_side=8, download=True)
     message(error)
 
 
@@ -287,6 +287,6 @@ def test_a_failed_download_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.realdata
 def test_real_photographs_load() -> None:
-    bank = textures.folder(real("textures"), (), min_side=128, scale=0.5)
+    bank = textures.load_folder(real("textures"), (), min_side=128, scale=0.5)
     assert min(bank.height.min(), bank.width.min()) >= 128
     assert np.bincount(bank.category).min() >= 4

@@ -108,7 +108,7 @@ def test_a_user_who_stops_it_gets_no_traceback(root: Path, monkeypatch, capsys) 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("datasets.xbd.__main__.xbd_source.load", stop)
+    monkeypatch.setattr("datasets.xbd.__main__.load", stop)
     assert run("prepare", root) == 130
     assert "goes on" in capsys.readouterr().err
 
@@ -238,7 +238,7 @@ def test_a_preview_that_cannot_be_drawn_is_one_line(root: Path, tmp_path: Path, 
 def test_tiles_with_buildings_are_chosen_noisy_ones_first(root: Path, tmp_path: Path) -> None:
     store = XbdSettings(size=32).load(Place(root=root, store=tmp_path / "stores")).store
     for number, noisy, clean in ((1, 1, 0), (3, 2, 1), (6, 4, 2), (50, 4, 4)):  # of 4 and 4 with buildings
-        chosen = preview.choose(store, number, seed=0)
+        chosen = preview.choose_tiles(store, number, seed=0)
         assert store.tiles["noisy"][chosen].tolist() == [True] * noisy + [False] * clean
         assert len(set(chosen.tolist())) == noisy + clean
         assert (store.class_counts[chosen, 1:].sum(axis=1) > 0).all()

@@ -13,6 +13,7 @@ from datasets.source import Demands, Place
 from datasets.tiles.pairs import ProblemsError
 from datasets.tiles.source import TileSource, split_counts
 from datasets.xbd.config import XbdSettings
+from datasets.xbd.source import check
 from tests.helpers import fake_xbd
 from tests.helpers.fake_xbd import HOUSE, box
 
@@ -56,7 +57,7 @@ def demands(**change) -> Demands:
 def test_a_grid_that_the_tiles_are_too_few_for_is_refused(root: Path) -> None:
     source = load(root)
     clean, noisy = split_counts(source).loc["train", ["clean", "noisy"]]
-    SETTINGS.check(source, demands(batch=int(clean), probe_batch=16))
+    check(SETTINGS, source, demands(batch=int(clean), probe_batch=16))
     for change, told in (
         ({"batch": int(clean) + 1}, rf"--pretrain\.batch {clean + 1}: at rho 0 there are {clean}"),
         ({"rho": (0.0, 1.0), "batch": int(noisy) + 1}, rf"at rho 1 there are {noisy} training pairs"),
@@ -66,7 +67,7 @@ def test_a_grid_that_the_tiles_are_too_few_for_is_refused(root: Path) -> None:
         ({"rho": (0.01,)}, r"--rho 0\.01: .*leave it out"),
     ):
         with pytest.raises(InputError, match=told):
-            SETTINGS.check(source, demands(**change))
+            check(SETTINGS, source, demands(**change))
 
 
 def test_rates_need_tiles_of_their_kind(tmp_path: Path) -> None:
@@ -74,9 +75,9 @@ def test_rates_need_tiles_of_their_kind(tmp_path: Path) -> None:
     for number in range(4):
         fake_xbd.pair(root, "test" if number == 3 else "train", f"red-fire_{number:08}", [(HOUSE, "no-damage")])
     source = load(root)
-    SETTINGS.check(source, demands())
+    check(SETTINGS, source, demands())
     with pytest.raises(InputError, match=r"rho = 0\.5 needs noisy pairs"):
-        SETTINGS.check(source, demands(rho=(0.0, 0.5)))
+        check(SETTINGS, source, demands(rho=(0.0, 0.5)))
 
 
 def test_pretraining_needs_a_clean_tile_to_validate_on(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_pretraining_needs_a_clean_tile_to_validate_on(tmp_path: Path) -> None:
     for number in range(4):
         fake_xbd.pair(root, "test" if number == 3 else "train", f"red-fire_{number:08}", everywhere)
     with pytest.raises(InputError, match="validated on clean"):
-        SETTINGS.check(load(root), demands(rho=(1.0,)))
+        check(SETTINGS, load(root), demands(rho=(1.0,)))
 
 
 # --- what cannot be used

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import InputError
-from datasets.xbd.config import XbdSettings, index
+from datasets.xbd.config import XbdSettings
+from datasets.xbd.tree import find_root, list_pairs
 
 SETTINGS = XbdSettings(size=32)
 PAIRS = {
@@ -35,14 +36,14 @@ def touch(path: Path) -> None:
 
 def found(root: Path, settings: XbdSettings = SETTINGS) -> tuple[list[str], dict[str, tuple[str, str]]]:
     """Names of the pairs; what is wrong and which pair it costs, by file."""
-    pairs, problems = index(root, settings)
+    pairs, problems = list_pairs(find_root(root), settings.masks)
     assert problems == sorted(problems)
     return [pair.name for pair in pairs], {problem.where: (problem.what, problem.pair) for problem in problems}
 
 
 def message(root: Path | None, settings: XbdSettings = SETTINGS) -> str:
     with pytest.raises(InputError) as error:
-        index(root, settings)
+        list_pairs(find_root(root), settings.masks)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -51,7 +52,7 @@ ALL = sorted(name for names in PAIRS.values() for name in names)
 
 
 def test_a_sound_tree_is_listed_in_order_of_names(root: Path) -> None:
-    pairs, problems = index(root, SETTINGS)
+    pairs, problems = list_pairs(find_root(root), SETTINGS.masks)
     assert problems == []
     assert [(pair.name, pair.group, pair.split) for pair in pairs] == [
         ("blue-flood_00000001", "blue-flood", ""),
@@ -179,7 +180,7 @@ def test_targets_are_taken_where_a_folder_has_them_and_polygons_elsewhere(root: 
     add_targets(root, "train")
     add_targets(root, "test")
     shutil.rmtree(root / "train" / "labels")  # not needed then
-    pairs, problems = index(root, TARGETS)
+    pairs, problems = list_pairs(find_root(root), TARGETS.masks)
     assert problems == []
     assert {(pair.mask.parent.relative_to(root).as_posix(), pair.mask.suffix) for pair in pairs if pair.mask} == {
         ("train/targets", ".png"),

@@ -16,8 +16,9 @@ from PIL import Image
 
 from datasets.errors import InputError
 from datasets.source import Place, Source
-from datasets.tiles.source import TileSource, class_pixels, report, split_counts
+from datasets.tiles.source import TileSource, class_pixels, split_counts, tables
 from datasets.types import IGNORED
+from datasets.xbd import source as xbd_source
 from datasets.xbd.config import CLASSES, XbdSettings
 from tests.helpers import fake_xbd
 from tests.helpers.fake_xbd import HOUSE, box
@@ -32,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def load(root: Path, settings: XbdSettings = SETTINGS) -> TileSource:
-    return settings.load(Place(root=root, store=root.parent / "stores"))
+    return xbd_source.load(settings, Place(root=root, store=root.parent / "stores"))
 
 
 def whole(source: TileSource, name: str, side: str) -> np.ndarray:
@@ -217,7 +218,7 @@ def test_a_source_survives_pickling(root: Path) -> None:
 
 def test_without_a_folder_the_store_lies_in_the_users_cache(root: Path, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    source = SETTINGS.load(Place(root=root))
+    source = xbd_source.load(SETTINGS, Place(root=root))
     assert source.store.path.parent == tmp_path / "cache" / "noisy-pairs" / "stores"
 
 
@@ -231,9 +232,9 @@ def test_tables_of_splits_and_classes_add_up(root: Path) -> None:
     pixels = class_pixels(source, "train")
     masks = source.store.partner_mask()[source.split == 0]
     assert pixels.tolist() == [(masks == label).sum() for label in range(5)]
-    line = next(line for line in report(source).splitlines() if line.startswith("destroyed"))
+    line = next(line for line in tables(source).splitlines() if line.startswith("destroyed"))
     assert float(line.split()[-1]) == pytest.approx(pixels.sum() / pixels[4], abs=0.005)
-    assert next(line for line in report(source).splitlines() if line.startswith("major_damage")).endswith("none")
+    assert next(line for line in tables(source).splitlines() if line.startswith("major_damage")).endswith("none")
 
 
 # --- what results must not be taken for

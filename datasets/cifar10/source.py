@@ -1,0 +1,50 @@
+"""CIFAR-10 as a data set: its files read in the driver, images opened in a worker."""
+
+from typing import TYPE_CHECKING
+
+from datasets.cifar10.config import Cifar10Settings
+from datasets.cifar10.files import Cifar10Images, read_batches
+from datasets.errors import InputError
+from datasets.source import Demands, Place
+
+if TYPE_CHECKING:
+    import torch
+
+    from datasets.cifar10.dataset import LabelledImages
+
+
+def load(settings: Cifar10Settings, place: Place) -> Cifar10Images:
+    """Read the batches, downloaded by torchvision first if that is allowed and they are absent.
+
+    Raises:
+        InputError: they are absent, damaged, or others than the published ones and that was not asked for.
+    """
+    place.refuse_flags("cifar10", ("store", "skip_bad"))
+    if place.root is None:
+        raise InputError("cifar10: say where the images lie, or are to be downloaded to, with --data-root FOLDER")
+    return read_batches(place.root, download=place.download, other_files=settings.other_files)
+
+
+def check(settings: Cifar10Settings, source: Cifar10Images, demands: Demands) -> None:
+    """Refuse batches larger than the training set.
+
+    Raises:
+        InputError: says which.
+    """
+    if demands.labels:
+        raise InputError("cifar10: the dense losses compare pixels, and its images have one class each: --losses moco")
+    held = round(settings.val * len(source.train))
+    if held < 2:
+        raise InputError(f"--data.val {settings.val:g} holds out {held} images for validation; 2 are needed")
+    there = len(source.train) - held
+    pretrain = max(demands.batch if demands.rho else 0, demands.supervised_batch)
+    for flag, batch in (("pretrain", pretrain), ("probe", demands.probe_batch)):
+        if batch > there:
+            raise InputError(f"--{flag}.batch {batch} exceeds the {there} training images")
+
+
+def open_data(settings: Cifar10Settings, source: Cifar10Images, seed: int, device: "torch.device") -> "LabelledImages":
+    """The images on a device, split by the seed."""
+    from datasets.cifar10.dataset import LabelledImages  # torch, which the driver does not import
+
+    return LabelledImages(source, settings.val, seed, device)
