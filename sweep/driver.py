@@ -129,10 +129,10 @@ def _run_missing(
     """
     from sweep.autotune.choose import settle  # here: Ray takes a second to import
     from sweep.cluster.session import ray_session
+    from sweep.tune.job import WorkerJob
     from sweep.tune.progress_writer import ProgressWriter, machines
     from sweep.tune.resources import resources_for
     from sweep.tune.runner import TuneRunner
-    from sweep.tune.trainable import WorkerJob
 
     comparison, stop = PlanComparison(run_dir.root, began), StopRequest(run_dir)
     planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from analysis.records.io import read_records, recorded_keys
 from analysis.records.remote import fetch
 from datasets.errors import InputError
+from datasets.files import write_text_atomically
 from datasets.registry import load
 from datasets.source import Source
 from sweep.cluster.machine import Machine
@@ -16,7 +17,7 @@ from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
 from sweep.storage.lease import leased
 from sweep.storage.lock import locked
 from sweep.storage.object_store import ObjectStore
-from sweep.storage.run_dir import RunDir, cannot_write, replace_text
+from sweep.storage.run_dir import RunDir, cannot_write
 from trainables.cell import Cell
 from trainables.engine import Engine
 from trainables.recipe import KNOWN, Recipe
@@ -130,8 +131,8 @@ def claim(run_dir: RunDir, sweep: Sweep, data: str, weights: str | None = None) 
         run_dir.logs.mkdir(parents=True, exist_ok=True)
         for path, (here, _) in fingerprints.items():
             if here:
-                replace_text(path, here + "\n")
-        replace_text(run_dir.config, to_yaml(sweep))
+                write_text_atomically(path, here + "\n")
+        write_text_atomically(run_dir.config, to_yaml(sweep))
     except OSError as error:
         raise cannot_write(run_dir.root, error) from error
     run_dir.send(*fingerprints, run_dir.config)

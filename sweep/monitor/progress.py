@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from datasets.errors import InputError, one_line
+from datasets.files import write_text_atomically
 from sweep.cluster.machine import Machine
-from sweep.storage.run_dir import replace_text
 
 MOST_BYTES = 10_000_000  # of a progress.json: a thousand machines take 100 kB
 
@@ -112,7 +112,7 @@ def write_progress(path: Path, progress: Progress) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    replace_text(path, progress.text())
+    write_text_atomically(path, progress.text())
 
 
 def read_progress(path: Path) -> Progress | None:

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError, one_line
+from datasets.files import write_text_atomically
 from sweep.monitor.time_left import makespan
-from sweep.storage.run_dir import RunDir, cannot_write, replace_text
+from sweep.storage.run_dir import RunDir, cannot_write
 from trainables.engine import Engine
 from trainables.profiling.parts import Part, seconds
 
@@ -128,7 +129,7 @@ def write_plan(forecast: Forecast, root: Path) -> Path:
     """
     path = plan_path(root)
     try:
-        replace_text(path, _ADAPTER.dump_json(forecast, indent=1).decode() + "\n")
+        write_text_atomically(path, _ADAPTER.dump_json(forecast, indent=1).decode() + "\n")
     except OSError as error:
         raise cannot_write(root, error) from error
     return path

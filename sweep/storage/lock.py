@@ -10,7 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from datasets.errors import InputError
-from sweep.storage.run_dir import RunDir, cannot_write, replace_text
+from datasets.files import write_text_atomically
+from sweep.storage.run_dir import RunDir, cannot_write
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def locked(run_dir: RunDir) -> Iterator[str | None]:
     try:
         killed = _driver(run_dir)
         try:
-            replace_text(run_dir.driver, _this_process() + "\n")
+            write_text_atomically(run_dir.driver, _this_process() + "\n")
         except OSError as error:
             raise cannot_write(run_dir.root, error) from error
         yield killed

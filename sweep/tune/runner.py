@@ -16,12 +16,13 @@ from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
 from sweep.tune.console import Console
 from sweep.tune.grid_searcher import GridSearcher
+from sweep.tune.job import WorkerJob
 from sweep.tune.outcome import Outcome
 from sweep.tune.progress_writer import ProgressWriter
 from sweep.tune.recorder import Provenance, Recorder
 from sweep.tune.resources import resources_for
 from sweep.tune.tracker import TrialTracker
-from sweep.tune.trainable import WorkerJob, train_cell
+from sweep.tune.trainable import train_cell
 from sweep.tune.watchdog import Watchdog
 from trainables.cell import Cell
 

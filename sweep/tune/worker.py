@@ -17,8 +17,8 @@ from ray import tune
 from sweep.provenance import library_versions, project_version
 from sweep.storage.checkpoint_sync import StopFlag, StoreMirror
 from sweep.storage.object_store import StoreError
+from sweep.tune.job import WorkerJob
 from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY
-from sweep.tune.trainable import WorkerJob
 from trainables.cell import Cell
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.examples import Example

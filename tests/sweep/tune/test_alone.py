@@ -12,9 +12,9 @@ from datasets.vts.config import CLASSES
 from sweep.cluster import session
 from sweep.monitor.progress import read_progress
 from sweep.tune import runner
+from sweep.tune.job import WorkerJob
 from sweep.tune.progress_writer import ProgressWriter, machines
 from sweep.tune.runner import TuneRunner
-from sweep.tune.trainable import WorkerJob
 from sweep.tune.worker import out_of_memory
 from tests.sweep.tune.conftest import Silent
 from trainables.engine import PLAIN

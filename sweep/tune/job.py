@@ -1,0 +1,52 @@
+"""What a worker needs beside the coordinates of a cell."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from datasets.source import Source
+from sweep.config.sweep import Kept, Sweep
+from sweep.storage.run_dir import RunDir
+from trainables.engine import Engine
+from trainables.recipe import Recipe
+
+SIGN_OF_LIFE = 5.0
+"""Seconds between two reports of a worker at most, whatever its cell does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerJob:
+    """Everything a worker needs beside the coordinates of a cell; the same for all cells of a command."""
+
+    recipe: Recipe
+    source: Source
+    engine: Engine
+    imagenet: Path | None
+    """File of weights for the baseline imagenet."""
+    place: Path | str
+    """The sweep's folder, absolute, or its address: each machine then has a folder of its own."""
+    checkpoint_every: float
+    """Seconds between two checkpoints of a cell."""
+    sign_of_life: float
+    """Seconds between two reports at most."""
+    keep: tuple[Kept, ...]
+    """What is kept of a recorded cell."""
+
+    @classmethod
+    def of(cls, sweep: Sweep, source: Source, imagenet: Path | None = None) -> Self:
+        """That of a sweep whose engine is chosen."""
+        return cls(
+            recipe=sweep.recipe,
+            source=source,
+            engine=sweep.engine,
+            imagenet=imagenet,
+            place=sweep.run_dir.place,
+            checkpoint_every=sweep.checkpoint_every,
+            sign_of_life=min(SIGN_OF_LIFE, sweep.patience / 4),
+            keep=sweep.keep,
+        )
+
+    @property
+    def run_dir(self) -> RunDir:
+        """The sweep's folder on the machine that asks."""
+        return RunDir.at(self.place)
