@@ -1,4 +1,4 @@
-"""Where log messages go: all into the sweep's log file, for the terminal shows the status alone."""
+"""Logging: everything goes to the sweep's log file, since the terminal shows the status alone."""
 
 import logging
 from pathlib import Path

@@ -49,7 +49,7 @@ def expand(axes: Axes, *, dataset: str, recipe: str) -> tuple[Cell, ...]:
 def cheapest_last(cells: Sequence[Cell], count: int) -> tuple[Cell, ...]:
     """The cells in their order, but for the `count` cheapest of the last ones, which come at the end.
 
-    While the last cells run, workers idle: the shorter those cells, the shorter that is.
+    Some workers are idle while the last cells run: the shorter those cells, the shorter the wait.
     """
     late = [cell for cell in cells if cell.seed == cells[-1].seed]
     last = sorted(late, key=lambda cell: COST.get(cell.objective, 1.0))[:count][::-1]
@@ -57,5 +57,5 @@ def cheapest_last(cells: Sequence[Cell], count: int) -> tuple[Cell, ...]:
 
 
 def distinct(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """Each cell once, where it stood first."""
+    """Each cell once, at its first place."""
     return tuple(dict.fromkeys(cells))

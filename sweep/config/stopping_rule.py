@@ -1,4 +1,4 @@
-"""What `--until` says, and what it has led to: seeds added by loss, and the level that makes up for looking."""
+"""The rule of `--until`: its condition, the seeds that it has added, and the confidence level under early stopping."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from datasets.errors import InputError, one_line
 EXAMPLE = "halfwidth(difference) < 0.01"
 
 PROBED = ("random", "imagenet")
-"""Baselines that cost a probe only: they get each seed that a loss gets, to be held against."""
+"""Baselines that cost a probe only: they are run on every seed that any loss gets, for comparison."""
 
 _FORM = re.compile(r"\s*halfwidth\s*\(\s*(\w+)\s*\)\s*<\s*([^\s<]+)\s*")
 
@@ -27,12 +27,12 @@ class Until:
 
 @dataclass(frozen=True, kw_only=True)
 class Grown:
-    """What looking has led to in a folder. It is kept, also where no further seeds are asked for."""
+    """What `--until` has led to in a folder. It is kept even if a later command asks for no further seeds."""
 
     added: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Seeds beyond the first ones, by loss or baseline."""
     level: float = LEVEL
-    """Of intervals, so that they hold `LEVEL`."""
+    """Confidence level of intervals, raised so that they keep a coverage of `LEVEL` under early stopping."""
 
     def __post_init__(self) -> None:
         """Refuse a level that is none."""
@@ -40,7 +40,7 @@ class Grown:
             raise InputError(f"grown.level {self.level:g}: a level from {LEVEL:g} to below 1")
 
     def joined(self, before: "Grown") -> "Grown":
-        """With what `before` has led to: seeds stay, and the higher level."""
+        """The seeds of both, and the higher level."""
         names = {**before.added, **self.added}
         added = {name: _union(before.added.get(name, ()), self.added.get(name, ())) for name in names}
         return Grown(added=added, level=max(self.level, before.level))
@@ -80,7 +80,7 @@ def parse(text: str) -> Until:
 def check(
     until: str, most: int, seeds: Sequence[int], rho: Sequence[float], pairings: Sequence[str], losses: Sequence[str]
 ) -> None:
-    """Make sure that a sweep's settings go with `until` (empty: no condition) and `most` seeds.
+    """Make sure that a sweep's settings allow the condition `until` (empty: none) with at most `most` seeds.
 
     Raises:
         InputError: they do not.
@@ -123,7 +123,7 @@ def sequence(seeds: Sequence[int], most: int) -> tuple[int, ...]:
 
 
 def level_for(seeds: Sequence[int], most: int) -> float:
-    """The level that makes up for looking after each seed."""
+    """The confidence level for looking after each seed."""
     return widened(len(set(seeds)), most)
 
 
