@@ -16,12 +16,12 @@ from analysis.errors import RecordsError
 from analysis.records import parquet
 from analysis.text import reason
 from datasets.errors import InputError
-from sweep.config.grid import COST
 from sweep.config.yaml_io import from_yaml
 from sweep.monitor import progress
 from sweep.monitor.progress import Progress, Running
 from sweep.storage.run_dir import Folder
 from trainables.cell import Cell
+from trainables.objective_names import objective_info
 
 QUIET = {"starting": 1800.0, "running": 120.0, "ended": math.inf}
 """Seconds without a sign of life after which a driver counts as cut off. It writes every 10 s while cells run, and
@@ -239,13 +239,13 @@ def time_left(
             seconds.setdefault(objective, []).append(row.seconds)
     if not cells or not seconds:
         return None
-    unit = fmean(fmean(found) / COST.get(name, 1.0) for name, found in seconds.items())
+    unit = fmean(fmean(found) / objective_info(name).cost for name, found in seconds.items())
     wanted = {cell.objective: [one for one in cells if one.objective == cell.objective] for cell in cells}
     total = variance = longest = 0.0
     ages = {one.key: (now - one.since).total_seconds() for one in running}
     for name, ones in wanted.items():
         found = seconds.get(name, [])
-        mean = fmean(found) if found else unit * COST.get(name, 1.0)
+        mean = fmean(found) if found else unit * objective_info(name).cost
         spread = pstdev(found) if len(found) > 1 else GUESS * mean
         total += sum(max(0.0, mean - max(0.0, ages.get(one.key, 0.0))) for one in ones)
         variance += len(ones) * spread**2 + (len(ones) * spread) ** 2 / max(1, len(found))

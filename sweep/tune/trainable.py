@@ -7,7 +7,6 @@ import ray
 from ray import tune
 
 from datasets.source import Source
-from sweep.rates import with_rate
 from sweep.storage.cell_files import Keeping
 from trainables.engine import Engine
 from trainables.recipe import Recipe
@@ -29,5 +28,5 @@ def try_rate(
 ) -> None:
     """Run the cell `config["cell"]` with the learning rate `config["rate"]`, or the recipe's own where that is None."""
     if config["rate"] is not None:
-        recipe = with_rate(recipe, config["cell"]["objective"], config["rate"])
+        recipe, _ = recipe.with_learning_rate(config["cell"]["objective"], config["rate"])
     train_cell(config, recipe=recipe, source=source, engine=engine, imagenet=imagenet, keeping=keeping)
