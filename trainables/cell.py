@@ -7,12 +7,8 @@ from hashlib import blake2b
 from datasets.errors import InputError
 from datasets.registry import settings_class
 from datasets.types import Pairing
-
-OBJECTIVES = ("moco", "within_image", "cross_image")
-"""Contrastive losses, in the paper's order."""
-BASELINES = ("random", "imagenet", "supervised")
-"""What an encoder can be instead of contrastively pretrained: untouched, torchvision's, trained on the downstream task.
-rho, nu and pairing mean nothing to it."""
+from trainables.objective_names import canonical_objective
+from trainables.registry import BASELINES
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -29,6 +25,7 @@ class Cell:
 
     dataset: str = "vts"
     objective: str
+    """A loss or baseline, as `trainables.registry` says."""
     rho: float = 0.0
     """Noisy-pairs rate: share of positive pairs that are noisy."""
     nu: float = 0.0
@@ -41,8 +38,7 @@ class Cell:
     def __post_init__(self) -> None:
         """Check the coordinates and bring them to their one canonical form."""
         settings_class(self.dataset)  # refuses an unknown data set
-        if self.objective not in OBJECTIVES + BASELINES:
-            raise InputError(f"unknown objective {self.objective!r}: choose from {', '.join(OBJECTIVES + BASELINES)}")
+        object.__setattr__(self, "objective", canonical_objective(self.objective))
         for name in ("rho", "nu"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} = {getattr(self, name):g} is outside [0, 1]")

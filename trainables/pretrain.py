@@ -20,8 +20,7 @@ from datasets.seeding import seeded, stream
 from trainables.cell import Cell
 from trainables.cell_state import Progress, Report, undisturbed
 from trainables.models.encoders import Backbone
-from trainables.objectives.base import Objective
-from trainables.objectives.registry import REGISTRY
+from trainables.objectives.base import Objective, make_objective
 from trainables.objectives.supervised import Supervised
 from trainables.recipe import Pretrain, Recipe
 from trainables.views import (
@@ -137,7 +136,7 @@ def pretrain(
         encoder.load_state_dict(done["encoder"])
         progress.hold("pretrained", {**done, "encoder": encoder.state_dict()})
         return Pretrained(**done["pretrained"])
-    objective = make_objective(encoder, data, cell, recipe)
+    objective = cell_objective(encoder, data, cell, recipe)
     pretrained = train(objective, data, cell, recipe, report, progress)
     progress.stage_end("pretrained", {"encoder": encoder.state_dict(), "pretrained": asdict(pretrained)})
     return pretrained
@@ -189,12 +188,12 @@ def train(
     )
 
 
-def make_objective(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe) -> Objective:
+def cell_objective(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe) -> Objective:
     """The cell's objective around the encoder, with weights and queue drawn from the cell's seed."""
     with seeded(cell.seed, "projection head"):
         if cell.objective == "supervised":
             return Supervised(encoder, data, recipe)
-        return REGISTRY[cell.objective](encoder, recipe, stream(cell.seed, "queue"))
+        return make_objective(cell.objective, encoder, recipe, stream(cell.seed, "queue"))
 
 
 def batches(

@@ -1,6 +1,6 @@
 """The recipe: everything that is held fixed over a grid. No torch here: the command line reads it at once."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from datasets.augment.config import Augment
@@ -9,6 +9,7 @@ from datasets.registry import AnySettings
 from datasets.types import TURNS
 from datasets.vts.config import VtsSettings
 from trainables.cell import digest
+from trainables.objective_names import objective_info, objective_settings, with_settings
 
 
 def positive(section: str, **values: float) -> None:
@@ -211,3 +212,25 @@ class Recipe:
     def fingerprint(self) -> str:
         """16 hex digits of all settings; part of every cell's key."""
         return digest(asdict(self))
+
+    def learning_rate(self, objective: str) -> float:
+        """The learning rate that an objective is trained with: of the recipe or, where that has none, of its name.
+
+        Raises:
+            InputError: there is no such objective.
+        """
+        info = objective_info(objective)
+        settings = getattr(self, info.settings) if info.settings else objective_settings(objective)
+        return float(getattr(settings, info.lr))
+
+    def with_learning_rate(self, objective: str, lr: float) -> tuple["Recipe", str]:
+        """The recipe and the objective's name with another learning rate: it is in either of them.
+
+        Raises:
+            InputError: the rate is not above zero.
+        """
+        info = objective_info(objective)
+        if info.settings is None:
+            return self, with_settings(objective, lr=float(lr))
+        changed = replace(getattr(self, info.settings), **{info.lr: lr})
+        return replace(self, **{info.settings: changed}), objective

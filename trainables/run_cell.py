@@ -16,12 +16,10 @@ from trainables.examples import TakeExamples, examples
 from trainables.models.encoders import Backbone, make_encoder
 from trainables.models.export import save_encoder
 from trainables.models.imagenet import imagenet_encoder
+from trainables.objective_names import objective_info
 from trainables.pretrain import pretrain
 from trainables.probe import probe
 from trainables.recipe import Recipe
-
-UNTRAINED = ("random", "imagenet")
-"""Baselines whose encoder is left as it is."""
 
 
 def run_cell(
@@ -63,7 +61,7 @@ def run_cell(
         data = open_data(recipe.data, source, cell.seed, device)
         encoder = first_encoder(cell, recipe, engine, imagenet).to(device)
         metrics: dict[str, float] = {}
-        if cell.objective not in UNTRAINED:
+        if objective_info(cell.objective).trained:
             pretrained = pretrain(encoder, data, cell, recipe, progress.report, progress)
             metrics |= {
                 "pretrain_loss": pretrained.train_loss,

@@ -17,7 +17,7 @@ from sweep.presets import preset
 from trainables.checkpoints import Checkpoints, newest_first
 from trainables.engine import Engine
 from trainables.models.encoders import make_encoder
-from trainables.objectives.registry import REGISTRY
+from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
 from trainables.recipe import Recipe
 from trainables.views import Views
@@ -86,7 +86,7 @@ def training(recipe: Recipe, engine: Engine) -> tuple[Callable[[], object], Call
     )
     with seeded(0, "benchmark"):
         encoder = make_encoder(recipe.encoder, engine)
-        trained = Training(REGISTRY["moco"](encoder, recipe, draws), recipe.pretrain, device())
+        trained = Training(make_objective("moco", encoder, recipe, draws), recipe.pretrain, device())
     images = torch.rand(2, *shape, generator=draws).to(device())
     views = Views(first=images[0], second=images[1], first_labels=None, second_labels=None)
     best = deepcopy(encoder.state_dict())

@@ -25,13 +25,14 @@ from datasets.augment.config import MOCO_V2
 from datasets.seeding import stream
 from datasets.vts.textures import TextureBank, load_textures
 from sweep.presets import preset
-from trainables.cell import OBJECTIVES, Cell
+from trainables.cell import Cell
 from trainables.engine import Engine
 from trainables.models.encoders import make_encoder
-from trainables.objectives.registry import REGISTRY
+from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
 from trainables.profiling.bare_step import bare_step
 from trainables.recipe import Encoder, Moco, Recipe
+from trainables.registry import LOSSES
 from trainables.views import training_pool, training_views
 
 
@@ -52,7 +53,7 @@ def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> 
     """A step as a sweep takes it: pairs, rendering, augmentation, and everything in `bare_step`."""
     cell = Cell(objective=loss, rho=0.5, nu=0.5)
     pool = training_pool(scenes(recipe, bank), cell)
-    objective = REGISTRY[loss](make_encoder(recipe.encoder, engine), recipe, stream(0, "queue"))
+    objective = make_objective(loss, make_encoder(recipe.encoder, engine), recipe, stream(0, "queue"))
     training = Training(objective, recipe.pretrain, device())
     number = 0
 
@@ -85,7 +86,7 @@ def rates(size: int, batch: int, bank: TextureBank) -> Table:
         (settings(size, batch), "ResNet-18", bank),
         (quick, "vts-quick", load_textures(vts(quick), None)),
     ):
-        for loss in OBJECTIVES:
+        for loss in LOSSES:
             count = recipe.pretrain.batch
             ours.append(whole_step(loss, recipe, best_engine(), textures))
             bare, whole = in_turn([bare_step(loss, recipe, best_engine(), device()), ours[-1]], device())
@@ -204,7 +205,7 @@ def parts(size: int, batch: int, bank: TextureBank) -> Table:
     loaded = data.pairs("train", index, ~noisy, noisy, 0.5, labelled=False)
     drawn = transforms.draw(recipe.augment, batch, size, stream(0))
     encoder = make_encoder(recipe.encoder, engine).to(device()).train()
-    objective = REGISTRY["moco"](encoder, recipe, stream(0)).to(device())
+    objective = make_objective("moco", encoder, recipe, stream(0)).to(device())
     views = training_views(training_pool(data, cell), cell, recipe, 0, labelled=False)[0]
     weights = [weight for weight in objective.parameters() if weight.requires_grad]
     optimiser = torch.optim.SGD(weights, 0.0, momentum=0.9)

@@ -8,7 +8,8 @@ import torch
 from benchmarks.speed.common import Table, best_engine, device, main, time_it, vts
 from datasets.vts.textures import load_textures
 from sweep.presets import preset
-from trainables.cell import OBJECTIVES, Cell
+from trainables.cell import Cell
+from trainables.registry import LOSSES
 from trainables.run_cell import run_cell
 
 
@@ -29,7 +30,7 @@ def shares() -> Table:
     engine = replace(best_engine(), threads=1)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    for loss in OBJECTIVES:
+    for loss in LOSSES:
         cell = Cell(objective=loss, rho=0.5, nu=0.5)
         found = run_cell(cell, third, bank, device=device(), report=lambda *point: None, engine=engine)
         # Steps alone are scaled: scenes and validations take the same in a third of the steps.

@@ -19,10 +19,11 @@ from datasets.errors import InputError
 from datasets.files import cache_read, cache_write
 from sweep.autotune.microbenchmark import Ask, Measured, Task, processes
 from sweep.cluster.machine import Machine
-from sweep.config.grid import COST
 from sweep.config.sweep import Sweep
-from trainables.cell import BASELINES, OBJECTIVES, Cell
+from trainables.cell import Cell
 from trainables.engine import PLAIN, Engine, Layout, Precision
+from trainables.objective_names import objective_info
+from trainables.registry import BASELINES, LOSSES
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ def settle(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tuple[Swe
 def _task(sweep: Sweep, losses: Sequence[str], machine: Machine) -> Task:
     """What is to be measured: the loss that takes most, and no more cells at a time than were asked for."""
     # Baselines alone are measured too: losses may follow in the same folder.
-    loss = max(losses or OBJECTIVES, key=lambda name: COST[name])
+    loss = max(losses or LOSSES, key=lambda name: objective_info(name).cost)
     cells = -(-sweep.workers // max(1, machine.gpus))
     if machine.gpus and sweep.gpu_share:
         cells = min(cells or int(1 / sweep.gpu_share), int(1 / sweep.gpu_share))

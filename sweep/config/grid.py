@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 from datasets.types import Pairing
 from trainables.cell import Cell
-
-COST = {"moco": 2.0, "within_image": 3.0, "cross_image": 3.0, "supervised": 2.0}
-"""Seconds of a cell relative to a baseline's, roughly: which cells run last, and which loss is measured for all."""
+from trainables.objective_names import objective_info
 
 
 class Axes(NamedTuple):
@@ -52,7 +50,7 @@ def cheapest_last(cells: Sequence[Cell], count: int) -> tuple[Cell, ...]:
     Some workers are idle while the last cells run: the shorter those cells, the shorter the wait.
     """
     late = [cell for cell in cells if cell.seed == cells[-1].seed]
-    last = sorted(late, key=lambda cell: COST.get(cell.objective, 1.0))[:count][::-1]
+    last = sorted(late, key=lambda cell: objective_info(cell.objective).cost)[:count][::-1]
     return (*(cell for cell in cells if cell not in last), *last)
 
 

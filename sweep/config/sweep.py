@@ -15,12 +15,14 @@ from sweep.config.grid import Axes, distinct, expand
 from sweep.config.stopping_rule import Grown
 from sweep.config.stopping_rule import check as check_until
 from sweep.storage.run_dir import RunDir
-from trainables.cell import BASELINES, Cell
+from trainables.cell import Cell
 from trainables.engine import Engine
+from trainables.objective_names import canonical_objective, objective_info
 from trainables.recipe import Recipe
+from trainables.registry import BASELINES
 
-LOSSES: tuple[Literal["moco", "within_image", "cross_image"], ...] = ("moco", "within_image", "cross_image")
-"""The contrastive losses, in the paper's order."""
+LOSSES = ("moco", "within_image", "cross_image")
+"""The paper's contrastive losses, in its order."""
 Kept = Literal["encoders"]
 """What can be kept of a recorded cell."""
 
@@ -32,10 +34,10 @@ class Sweep:
     preset: Annotated[str, tyro.conf.Suppress] = "custom"
     """The preset it began as."""
     objectives: Annotated[
-        tuple[Literal["moco", "within_image", "cross_image", "random", "imagenet", "supervised"], ...],
-        tyro.conf.arg(aliases=("--losses",)),
+        tuple[str, ...], tyro.conf.arg(aliases=("--losses",), metavar="[NAME|package.module:Class ...]")
     ] = ("moco", "within_image", "cross_image", "random")
-    """Contrastive losses, and baselines: `random`, the untouched encoder; `imagenet`, torchvision's weights;
+    """Contrastive losses: `moco`, `within_image`, `cross_image`, or one of your own as package.module:Class or
+    "package.module:Class(lr=0.1)"; and baselines: `random`, the untouched encoder; `imagenet`, torchvision's weights;
     `supervised`, the encoder trained on the downstream task (an upper bound)."""
     rho: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Noisy-pairs rates, shares in [0, 1]."""
@@ -91,6 +93,7 @@ class Sweep:
         """Refuse axes that make no grid, and shares that no machine has."""
         # Frozen, but a folder is a Path however it was given.
         object.__setattr__(self, "out", _address(self.out) if is_remote(self.out) else Path(self.out))
+        object.__setattr__(self, "objectives", tuple(map(canonical_objective, self.objectives)))
         data = self.recipe.data
         for name in ("objectives", "rho", "pairings", "seeds", *(("nu",) if data.has_nu else ())):
             if not getattr(self, name):
@@ -148,7 +151,7 @@ class Sweep:
         return Demands(
             rho=self.rho if contrastive else (),
             pairings=self.pairings if contrastive and any(self.rho) else (),
-            labels=any(name != "moco" for name in contrastive),
+            labels=any(objective_info(name).sees == "labelled pairs" for name in contrastive),
             batch=self.recipe.pretrain.batch,
             supervised_batch=self.recipe.pretrain.batch if "supervised" in self.objectives else 0,
             probe_batch=self.recipe.probe.batch,

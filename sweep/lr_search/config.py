@@ -10,10 +10,11 @@ from datasets.errors import InputError
 from sweep.config.stopping_rule import Grown
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, to_yaml
-from sweep.rates import FIELDS, with_rate
 from sweep.storage.run_dir import Folder, replace_text
 from trainables.cell import Cell
+from trainables.objective_names import objective_info, without_learning_rate
 from trainables.recipe import Recipe
+from trainables.registry import BASELINES, LOSSES
 
 SEEDS = (100, 101, 102)
 """Seeds of a search: other ones than a sweep's, so that no replicate of the sweep has had a part in the choice."""
@@ -62,12 +63,14 @@ class Search:
         if len(set(self.sweep.seeds)) < len(self.sweep.seeds):
             raise InputError("--seeds: each seed once")
         if not self.losses:
-            raise InputError(f"--losses: none of them has a learning rate, choose from {', '.join(FIELDS)}")
+            known = [name for name, info in {**LOSSES, **BASELINES}.items() if info.trained]
+            raise InputError(f"--losses: none of them has a learning rate, choose from {', '.join(known)}")
 
     @property
     def losses(self) -> tuple[str, ...]:
         """The losses whose rates are searched."""
-        return tuple(dict.fromkeys(name for name in self.sweep.objectives if name in FIELDS))
+        trained = (name for name in self.sweep.objectives if objective_info(name).trained)
+        return tuple(dict.fromkeys(without_learning_rate(name) for name in trained))
 
     @property
     def wanted(self) -> int:
@@ -76,11 +79,12 @@ class Search:
 
     def recipe(self, objective: str, rate: float) -> Recipe:
         """The recipe under which a rate is tried."""
-        return with_rate(self.sweep.recipe, objective, rate)
+        return self.sweep.recipe.with_learning_rate(objective, rate)[0]
 
     def cell(self, objective: str, rate: float, seed: int) -> Cell:
         """The cell that tries a rate with a seed."""
-        return self._cell(objective, seed, self.recipe(objective, rate))
+        recipe, name = self.sweep.recipe.with_learning_rate(objective, rate)
+        return self._cell(name, seed, recipe)
 
     def random(self, seed: int) -> Cell:
         """The untouched encoder."""
@@ -99,7 +103,7 @@ class Search:
 def searched(base: Sweep) -> Search:
     """A search for a sweep's rates, in a folder of its own beside the sweep's."""
     seen = dict.fromkeys(base.objectives, True)
-    losses = tuple(name for name in seen if name in FIELDS or name == "random")
+    losses = tuple(name for name in seen if objective_info(name).trained or name == "random")
     sweep = replace(
         base,
         objectives=losses or base.objectives,

@@ -19,7 +19,6 @@ from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
 from sweep.lr_search.config import Search, SearchFolder
 from sweep.lr_search.report import conclude
-from sweep.rates import rate_of
 from sweep.signals import Stop
 from sweep.storage.cleanup import tidy
 from sweep.storage.lock import alone
@@ -29,6 +28,7 @@ from sweep.tune.console import Terminal
 from sweep.tune.outcome import Outcome
 from sweep.tune.runner import came_to, followed, origin
 from trainables.cell import Cell
+from trainables.objective_names import without_learning_rate
 
 if TYPE_CHECKING:
     from sweep.lr_search.optuna_searcher import Proposals
@@ -63,7 +63,7 @@ class Tried:
 
     def of(self, objective: str) -> list[float]:
         """The rates of a loss, sorted."""
-        return sorted({rate for (_, name), rate in self.by_recipe.items() if name == objective})
+        return sorted({rate for (_, name), rate in self.by_recipe.items() if without_learning_rate(name) == objective})
 
 
 def search_rates(search: Search, base: Sweep) -> int:
@@ -260,8 +260,8 @@ def known(search: Search, folder: SearchFolder) -> Tried:
     recipes = folder.kept()
     for row in _rows(folder).to_dict("records"):
         recipe, objective = recipes.get(str(row["recipe"])), str(row["objective"])
-        if recipe and objective in search.losses:
-            rate = rate_of(recipe, objective)
+        if recipe and without_learning_rate(objective) in search.losses:
+            rate = recipe.learning_rate(objective)
             tried.add(search.cell(objective, rate, int(row["seed"])), rate)
     return tried
 

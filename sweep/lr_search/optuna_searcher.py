@@ -19,6 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from sweep.logs import redirect
 from trainables.cell import Cell
+from trainables.objective_names import without_learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Proposer:
             trials: how many rates TPE tries, with what is recorded; 0: the grid, and nothing else.
         """
         self._cell, self._scores, self._rates, self._trials = cell, scores, tuple(sorted(set(rates))), trials
-        self.objective = cell(self._rates[0]).objective
+        self.objective = without_learning_rate(cell(self._rates[0]).objective)
         span = FloatDistribution(self._rates[0], self._rates[-1], log=True)
         recorded = {rate: scores[cell(rate).key] for rate in known if cell(rate).key in scores}
         cut_off = heal(storage, self.objective, recorded, span)

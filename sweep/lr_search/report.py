@@ -13,12 +13,12 @@ from analysis.stats.learning_rates import Choice
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import to_yaml
 from sweep.lr_search.config import Search, SearchFolder, beside
-from sweep.rates import with_rate
 from sweep.storage.run_dir import replace_text
 from sweep.summarize import python, reason_of, recorded_errors
 from sweep.tracking.background import Logbook
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
+from trainables.objective_names import without_learning_rate
 
 
 def conclude(
@@ -46,7 +46,7 @@ def conclude(
     """
     chosen, failures = list[Choice](), list[str]()
     if recorded_keys(folder.root).status:
-        tried = asked_for(judged.table(read_records(folder.root), rates), search)
+        tried = asked_for(by_loss(judged.table(read_records(folder.root), rates)), search)
         chosen = [] if left or outcome.stop else choices(tried, search)
         artifacts = _written(tried, chosen, folder, base.preset, stopped=outcome.stop is not None)
         if complete := len(chosen) == len(search.losses):
@@ -70,6 +70,12 @@ def _failures(tried: pd.DataFrame, errors: Mapping[str, str]) -> list[str]:
     ]
 
 
+def by_loss(tried: pd.DataFrame) -> pd.DataFrame:
+    """The table with losses named without their learning rate, which stands in a column of its own."""
+    named = tried.assign(objective=tried["objective"].map(without_learning_rate))
+    return named.sort_values(["dataset", "objective", "rate", "seed"], ignore_index=True)
+
+
 def asked_for(tried: pd.DataFrame, search: Search) -> pd.DataFrame:
     """The rows of this command's losses, seeds and rates: the folder may hold those of earlier commands too."""
     mine = tried["seed"].isin(search.sweep.seeds) & tried["objective"].isin((*search.losses, "random"))
@@ -86,11 +92,14 @@ def choices(tried: pd.DataFrame, search: Search) -> list[Choice]:
 
 def filled(base: Sweep, chosen: Sequence[Choice]) -> Sweep:
     """The sweep with the chosen rates, in a folder of its own: the sweep's may hold records of other rates."""
-    recipe = base.recipe
+    recipe, objectives = base.recipe, base.objectives
     for choice in chosen:
-        recipe = with_rate(recipe, choice.objective, choice.rate)
-    name = base.preset if recipe == base.recipe else f"{base.preset.removesuffix(', changed')}, changed"
-    return replace(base, preset=name, recipe=recipe, out=beside(base.out, "-chosen"))
+        recipe, name = recipe.with_learning_rate(choice.objective, choice.rate)
+        objectives = tuple(name if without_learning_rate(one) == choice.objective else one for one in objectives)
+    objectives = tuple(dict.fromkeys(objectives)) if objectives != base.objectives else objectives
+    same = (recipe, objectives) == (base.recipe, base.objectives)
+    name = base.preset if same else f"{base.preset.removesuffix(', changed')}, changed"
+    return replace(base, preset=name, objectives=objectives, recipe=recipe, out=beside(base.out, "-chosen"))
 
 
 def _written(

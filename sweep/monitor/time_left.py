@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean, pstdev
 
-from sweep.config.grid import COST
 from sweep.monitor.progress import Running
 from trainables.cell import Cell
+from trainables.objective_names import objective_info
 
 GUESSED_SPREAD = 0.5
 """Relative standard deviation of a loss's seconds where fewer than two of its cells are recorded."""
@@ -65,11 +65,11 @@ def estimate_time_left(
             seconds.setdefault(loss, []).append(one)
     if not cells or not seconds:
         return None
-    unit = fmean(fmean(known) / COST.get(loss, 1.0) for loss, known in seconds.items())
+    unit = fmean(fmean(known) / objective_info(loss).cost for loss, known in seconds.items())
     mean, variance = dict[str, float](), 0.0
     for loss in dict.fromkeys(cell.objective for cell in cells):
         known = seconds.get(loss, [])
-        mean[loss] = fmean(known) if known else unit * COST.get(loss, 1.0)
+        mean[loss] = fmean(known) if known else unit * objective_info(loss).cost
         spread = pstdev(known) if len(known) > 1 else GUESSED_SPREAD * mean[loss]
         count = sum(cell.objective == loss for cell in cells)
         variance += count * spread**2 + (count * spread) ** 2 / max(1, len(known))

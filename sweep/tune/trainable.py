@@ -6,7 +6,6 @@ from dataclasses import replace
 import ray
 from ray import tune
 
-from sweep.rates import with_rate
 from sweep.tune.job import WorkerJob
 
 
@@ -17,5 +16,6 @@ def train_cell(config: dict, *, job: WorkerJob) -> None:
     from sweep.tune.worker import train  # here, because the driver does without torch
 
     if config.get("rate") is not None:
-        job = replace(job, recipe=with_rate(job.recipe, config["cell"]["objective"], config["rate"]))
+        recipe, _ = job.recipe.with_learning_rate(config["cell"]["objective"], config["rate"])
+        job = replace(job, recipe=recipe)
     train(config["cell"], job)

@@ -7,13 +7,8 @@ import pytest
 
 from datasets.errors import InputError
 from datasets.registry import DATASETS
-from trainables.cell import OBJECTIVES, Cell
-from trainables.objectives.registry import REGISTRY
+from trainables.cell import Cell
 from trainables.recipe import Recipe
-
-
-def test_registry_and_names_agree():
-    assert tuple(REGISTRY) == OBJECTIVES
 
 
 def test_coordinates_that_mean_the_same_are_one_cell_with_one_key():

@@ -9,13 +9,14 @@ import torch
 from datasets.errors import InputError
 from datasets.seeding import stream
 from datasets.vts.dataset import Vts
-from trainables.cell import OBJECTIVES, Cell
+from trainables.cell import Cell
 from trainables.engine import PLAIN, Engine
 from trainables.models.encoders import check_encoder, make_encoder
-from trainables.objectives.registry import REGISTRY
+from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
 from trainables.profiling.bare_step import bare_step, seconds_of
 from trainables.recipe import KNOWN, Encoder
+from trainables.registry import LOSSES
 from trainables.views import training_pool, training_views
 
 CPU = torch.device("cpu")
@@ -41,13 +42,13 @@ def test_what_is_left_open_is_told_and_filled_by_the_plain_engine():
         Engine(threads=-1)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LOSSES)
 def test_the_layout_changes_rounding_alone(recipe, objective):
     other = losses(objective, recipe, replace(PLAIN, layout="contiguous"))
     assert torch.allclose(other, losses(objective, recipe, PLAIN), rtol=1e-4)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LOSSES)
 def test_bf16_changes_rounding_alone_and_does_change_it(recipe, objective):
     plain, fast = (losses(objective, recipe, replace(PLAIN, precision=p)) for p in ("fp32", "bf16"))
     assert torch.allclose(fast, plain, rtol=0.02)
@@ -56,7 +57,7 @@ def test_bf16_changes_rounding_alone_and_does_change_it(recipe, objective):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of torch's own compiler
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LOSSES)
 def test_compiling_changes_rounding_alone(recipe, objective):
     compiled = losses(objective, recipe, replace(PLAIN, compile="default"))
     assert torch.allclose(compiled, losses(objective, recipe, PLAIN), rtol=1e-3)
@@ -103,7 +104,7 @@ def test_models_that_are_used_untried_can_be_built_by_every_recipe(name, stride,
         check_encoder(Encoder(name=name, output_stride=stride, stem_pool=pool, slim=slim))
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LOSSES)
 def test_views_without_labels_are_the_same_views(data, recipe, objective):
     cell = Cell(objective=objective, rho=0.5, nu=0.5)
     pool = training_pool(data, cell)
@@ -113,7 +114,7 @@ def test_views_without_labels_are_the_same_views(data, recipe, objective):
     assert torch.equal(with_labels.second, without.second)
     assert torch.equal(noisy, as_noisy)
     assert without.first_labels is without.second_labels is None
-    loss = REGISTRY[objective](make_encoder(recipe.encoder), recipe, stream(0))
+    loss = make_objective(objective, make_encoder(recipe.encoder), recipe, stream(0))
     if loss.sees == "labelled pairs":
         with pytest.raises(AssertionError, match="made without labels"):
             loss.loss(without, stream(0))
@@ -127,13 +128,13 @@ def test_timing_takes_the_calls_and_seconds_it_is_told_to():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LOSSES)
 def test_a_step_makes_no_gpu_wait(bank, recipe, objective):
     from functools import partial
 
     device = torch.device("cuda")
     data = Vts(recipe.data, bank, partial(stream, 0), device)
-    loss = REGISTRY[objective](make_encoder(recipe.encoder, replace(PLAIN, precision="bf16")), recipe, stream(0))
+    loss = make_objective(objective, make_encoder(recipe.encoder, replace(PLAIN, precision="bf16")), recipe, stream(0))
     training = Training(loss, recipe.pretrain, device)
     cell = Cell(objective=objective, rho=0.5, nu=0.5)
     for step in range(4):

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from trainables import pretrain as module
-from trainables.cell import OBJECTIVES, Cell
+from trainables.cell import Cell
 from trainables.models.encoders import make_encoder
 from trainables.pretrain import NonFiniteLossError, evaluation_steps, mean_finite, pretrain, rate
 from trainables.recipe import Moco, Pretrain
+from trainables.registry import LOSSES
 from trainables.views import training_pool, training_views
 
 
@@ -47,7 +48,7 @@ def test_evaluations_are_spread_and_end_with_the_last_step(steps, evaluations):
     assert all(1 <= step <= steps for step in chosen)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LOSSES)
 def test_the_encoder_ends_with_the_weights_of_its_best_validation_loss(recipe, data, objective, monkeypatch):
     encoder, kept = encoder_of(recipe), {}
     losses = iter([3.0, 1.0, 2.0, 4.0])

@@ -13,9 +13,10 @@ import timm
 import torch
 
 from trainables import checkpoints as module
-from trainables.cell import OBJECTIVES, Cell
+from trainables.cell import Cell
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.recipe import Encoder, Pretrain, Probe
+from trainables.registry import LOSSES
 from trainables.run_cell import run_cell
 
 TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
@@ -106,7 +107,7 @@ def test_a_cell_that_is_cut_off_anywhere_ends_as_if_it_had_not_been(make, object
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", [*OBJECTIVES, "supervised", "random"])
+@pytest.mark.parametrize("objective", [*LOSSES, "supervised", "random"])
 def test_a_cell_of_any_loss_that_is_cut_off_anywhere_ends_as_if_it_had_not_been(make, objective):
     cut_everywhere(make, objective)
 

@@ -1,23 +1,79 @@
-"""What an objective is to the pretraining loop."""
+'''What an objective is to the pretraining loop, and how to write one.
+
+A loss is one class in one file, here or in a package of your own. This one is complete. As `mypackage/spread.py` it is
+run by `--losses mypackage.spread:Alignment` or, with changed settings, by
+`--losses "mypackage.spread:Alignment(lr=0.3)"`:
+
+    """Alignment and uniformity (Wang and Isola 2020, https://arxiv.org/abs/2005.10242)."""
+
+    from dataclasses import dataclass
+
+    import torch
+    from torch import nn
+
+    from trainables.models.heads import unit_vectors
+    from trainables.objectives.base import Objective
+
+
+    class Alignment(Objective):
+        """Pulls the images of a pair together and spreads all others over the sphere."""
+
+        sees = "pairs"
+
+        @dataclass(frozen=True, kw_only=True)
+        class Settings:
+            lr: float = 0.1
+            weight: float = 1.0
+
+        def __init__(self, encoder, recipe, settings, generator):
+            super().__init__(encoder, lr=settings.lr)
+            self.weight = settings.weight
+            self.head = nn.Linear(encoder.channels, 64)
+
+        def loss(self, views, generator):
+            first, second = (unit_vectors(self.head(self.encoder(x).mean((2, 3)))) for x in (views.first, views.second))
+            spread = torch.pdist(first).square().mul(-2).exp().mean().log()
+            return (first - second).square().sum(1).mean() + self.weight * spread
+
+To give it a short name, put the file into `trainables/objectives/` and add a line to `LOSSES` in
+`trainables/registry.py`.
+'''
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainables.models.encoders import Backbone
+from trainables.objective_names import objective_class, objective_info, objective_settings
+from trainables.recipe import Recipe
+from trainables.registry import Sees
 from trainables.views import Views
 
 
 class Objective(nn.Module):
-    """A loss with the networks it needs; all its weights that require a gradient are trained."""
+    """A loss with the networks it needs; all its weights that require a gradient are trained.
 
-    sees: ClassVar[Literal["pairs", "labelled pairs", "downstream"]]
-    """What its views are made from: positive pairs, those with labels for the dense losses, or downstream images (both
-    sides of the views are then the same)."""
+    A subclass is made as `Class(encoder, recipe, settings, generator)`:
+
+    - `encoder`: what is trained;
+    - `recipe`: everything held fixed over the grid, such as `recipe.pretrain.steps` and `.batch`;
+    - `settings`: an instance of its `Settings`;
+    - `generator`: for what it draws at random; layers draw from torch's global stream, seeded for the cell.
+
+    What a checkpoint must hold lies in its `state_dict`: weights, buffers, `get_extra_state`.
+    """
+
+    sees: ClassVar[Sees]
+    """What its views are made from: `pairs`; `labelled pairs` for losses that use classes; `downstream`, labelled
+    images on both sides of the views, for the baseline `supervised` alone."""
+    cost: ClassVar[float] = 2.0
+    """Seconds of a cell, very roughly, relative to a cell that is not pretrained."""
+    Settings: ClassVar[Any]
+    """A frozen, keyword-only dataclass of plain values, with at least `lr: float = ...`, the learning rate of SGD."""
 
     def __init__(self, encoder: Backbone, *, lr: float, clip: float = 0.0) -> None:
         """Take the encoder that is trained.
@@ -34,6 +90,33 @@ class Objective(nn.Module):
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """The training loss of a batch; may update queues and momentum networks."""
 
-    @abstractmethod
+    @torch.no_grad()
     def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
-        """The loss over noise-free validation pairs, and its plateau: the same with all features equal."""
+        """The loss over noise-free validation data, and its plateau: the same with all features equal.
+
+        Here: the mean of `loss` over all images, and NaN for the plateau. Override it where `loss` changes anything
+        (a queue), or where the plateau is known.
+        """
+        total, count = 0.0, 0
+        for views in batches:
+            total += len(views.first) * float(self.loss(views, generator))
+            count += len(views.first)
+        return total / count, float("nan")
+
+
+def make_objective(name: str, encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> Objective:
+    """Make a contrastive objective around the encoder; its layers draw from torch's global stream.
+
+    Args:
+        name: as in the grid.
+        encoder: what is trained.
+        recipe: everything held fixed; holds the settings of the paper's losses.
+        generator: for what else the objective draws at random.
+
+    Raises:
+        InputError: there is no such objective.
+    """
+    info = objective_info(name)
+    settings = getattr(recipe, info.settings) if info.settings else objective_settings(name)
+    made: Objective = objective_class(name)(encoder, recipe, settings, generator)
+    return made

@@ -1,6 +1,7 @@
 """The supervised dense objectives (paper, III-B; Zhao et al. 2021): positions are compared, not images."""
 
-from collections.abc import Callable, Iterable
+from abc import abstractmethod
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float, Integer
@@ -11,23 +12,31 @@ from trainables.models.encoders import Backbone
 from trainables.models.heads import dense_head, map_labels, unit_positions
 from trainables.objectives.base import Objective
 from trainables.objectives.losses import cross_image, within_image
-from trainables.recipe import Recipe
+from trainables.recipe import Dense, Recipe
 from trainables.views import Views
 
-Compare = Callable[[Tensor, Tensor, Tensor, Tensor, torch.Generator], Tensor]
-"""(features, partner, labels, partner labels, generator) -> scalar loss."""
 
-
-class Dense(Objective):
-    """An encoder with a dense projection head, and the loss that compares positions."""
+class DenseObjective(Objective):
+    """An encoder with a dense projection head; its subclasses say which positions are compared."""
 
     sees = "labelled pairs"
 
-    def __init__(self, encoder: Backbone, recipe: Recipe, lr: float, compare: Compare) -> None:
-        """`compare` takes unit features and labels of all positions of both images."""
-        super().__init__(encoder, lr=lr, clip=recipe.dense.clip)
-        self.compare = compare
-        self.head = dense_head(encoder.channels, recipe.dense.features)
+    def __init__(self, encoder: Backbone, settings: Dense, lr: float) -> None:
+        """Wrap the encoder."""
+        super().__init__(encoder, lr=lr, clip=settings.clip)
+        self.settings = settings
+        self.head = dense_head(encoder.channels, settings.features)
+
+    @abstractmethod
+    def compare(
+        self,
+        features: Float[Tensor, "n p d"],
+        partner: Float[Tensor, "n p d"],
+        labels: Integer[Tensor, "n p"],
+        partner_labels: Integer[Tensor, "n p"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """The loss, from unit features and labels of all positions of both images."""
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """The loss of a batch; `generator` draws what the loss leaves to chance."""
@@ -69,24 +78,42 @@ class Dense(Objective):
         )
 
 
-def within_image_objective(encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> Dense:
+class WithinImage(DenseObjective):
     """Positions of an image against those of its partner (paper, Eq. 2)."""
 
-    def compare(
-        features: Tensor, partner: Tensor, labels: Tensor, partner_labels: Tensor, draws: torch.Generator
-    ) -> Tensor:
-        return within_image(features, partner, labels, partner_labels, temperature=recipe.dense.temperature)
-
-    return Dense(encoder, recipe, recipe.dense.within_lr, compare)
-
-
-def cross_image_objective(encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> Dense:
-    """As within-image, with positives from another image J of the batch, drawn anew each time (paper, Eq. 3)."""
+    def __init__(self, encoder: Backbone, recipe: Recipe, settings: Dense, generator: torch.Generator) -> None:
+        """Wrap the encoder."""
+        super().__init__(encoder, settings, settings.within_lr)
 
     def compare(
-        features: Tensor, partner: Tensor, labels: Tensor, partner_labels: Tensor, draws: torch.Generator
-    ) -> Tensor:
-        j = derangement(len(features), draws).to(features.device, non_blocking=True)
+        self,
+        features: Float[Tensor, "n p d"],
+        partner: Float[Tensor, "n p d"],
+        labels: Integer[Tensor, "n p"],
+        partner_labels: Integer[Tensor, "n p"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """`losses.within_image`; nothing is drawn."""
+        return within_image(features, partner, labels, partner_labels, temperature=self.settings.temperature)
+
+
+class CrossImage(DenseObjective):
+    """As `WithinImage`, with positives from another image J of the batch too, drawn anew each time (paper, Eq. 3)."""
+
+    def __init__(self, encoder: Backbone, recipe: Recipe, settings: Dense, generator: torch.Generator) -> None:
+        """Wrap the encoder."""
+        super().__init__(encoder, settings, settings.cross_lr)
+
+    def compare(
+        self,
+        features: Float[Tensor, "n p d"],
+        partner: Float[Tensor, "n p d"],
+        labels: Integer[Tensor, "n p"],
+        partner_labels: Integer[Tensor, "n p"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """`losses.cross_image`; `generator` draws which image is J."""
+        j = derangement(len(features), generator).to(features.device, non_blocking=True)
         other, other_labels = features[j], labels[j].masked_fill(labels[j] == -1, -3)
         return cross_image(
             features,
@@ -95,10 +122,8 @@ def cross_image_objective(encoder: Backbone, recipe: Recipe, generator: torch.Ge
             labels,
             partner_labels,
             other_labels,
-            temperature=recipe.dense.temperature,
+            temperature=self.settings.temperature,
         )
-
-    return Dense(encoder, recipe, recipe.dense.cross_lr, compare)
 
 
 def derangement(count: int, generator: torch.Generator) -> Integer[Tensor, " count"]:

@@ -12,7 +12,7 @@ from trainables.models.encoders import Backbone
 from trainables.models.heads import image_head, unit_vectors
 from trainables.objectives.base import Objective
 from trainables.objectives.losses import info_nce
-from trainables.recipe import Recipe
+from trainables.recipe import Moco, Recipe
 from trainables.views import Views
 
 
@@ -22,14 +22,14 @@ class MocoV2(Objective):
     sees = "pairs"
     queue: Tensor
 
-    def __init__(self, encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> None:
+    def __init__(self, encoder: Backbone, recipe: Recipe, settings: Moco, generator: torch.Generator) -> None:
         """Wrap the encoder; the queue starts with random unit vectors drawn from `generator`."""
-        super().__init__(encoder, lr=recipe.moco.lr)
-        self.settings = recipe.moco
-        self.head = image_head(encoder.channels, recipe.moco.features)
+        super().__init__(encoder, lr=settings.lr)
+        self.settings = settings
+        self.head = image_head(encoder.channels, settings.features)
         self.key_encoder = deepcopy(self.encoder).requires_grad_(False)
         self.key_head = deepcopy(self.head).requires_grad_(False)
-        start = torch.randn(recipe.moco.queue, recipe.moco.features, generator=generator)
+        start = torch.randn(settings.queue, settings.features, generator=generator)
         self.register_buffer("queue", functional.normalize(start, dim=1))
         self.oldest = 0
 

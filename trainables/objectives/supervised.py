@@ -1,7 +1,5 @@
 """The baseline `supervised`: an encoder trained on the downstream task itself, to hold contrastive ones against."""
 
-from collections.abc import Iterable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -34,12 +32,3 @@ class Supervised(Objective):
         with seeded(int(torch.randint(2**62, (), generator=generator)), "dropout"):
             found = scores(self.head, features, views.first_labels)
         return task_loss(found, views.first_labels, self.weights)
-
-    @torch.no_grad()
-    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
-        """The mean loss over the validation images. It has no plateau: NaN."""
-        total, count = 0.0, 0
-        for views in batches:
-            total += len(views.first) * float(self.loss(views, generator))
-            count += len(views.first)
-        return total / count, float("nan")

@@ -9,7 +9,7 @@ from torch import Tensor
 from datasets.seeding import seeded, stream
 from trainables.engine import Engine
 from trainables.models.encoders import make_encoder
-from trainables.objectives.registry import REGISTRY
+from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
 from trainables.recipe import Recipe
 from trainables.views import Views
@@ -34,7 +34,7 @@ def bare_step(
     draws = stream(0, "timing")
     with seeded(0, "timing"):
         encoder = make_encoder(recipe.encoder, engine, bands=recipe.data.bands)
-        training = Training(REGISTRY[objective](encoder, recipe, draws), recipe.pretrain, device)
+        training = Training(make_objective(objective, encoder, recipe, draws), recipe.pretrain, device)
     images = torch.rand(2, count, recipe.data.bands, size, size, generator=draws).to(device)
     labels = torch.randint(2, (2, count, size, size), dtype=torch.uint8, generator=draws).to(device)
     views = Views(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1])

@@ -23,12 +23,13 @@ from trainables.cell_state import Progress
 from trainables.checkpoints import Checkpoints
 from trainables.engine import Engine
 from trainables.examples import examples
+from trainables.objective_names import objective_info
 from trainables.pretrain import evaluation_steps, pretrain
 from trainables.probe import probe
 from trainables.profiling.bare_step import synchronise
 from trainables.profiling.parts import Part
 from trainables.recipe import Recipe
-from trainables.run_cell import UNTRAINED, first_encoder
+from trainables.run_cell import first_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def rehearse(
     """
     short = shortened(recipe, size)
     marks = _Marks(folder, device, {"pretrain": size.steps, "probe": size.probe_steps})
-    if cell.objective in UNTRAINED:
+    if not objective_info(cell.objective).trained:
         cell = replace(cell, objective="random")
     marks.note("begin")
     with closing(Progress(marks, lambda stage, step, values: None)) as progress:
@@ -74,7 +75,7 @@ def rehearse(
         encoder = first_encoder(cell, recipe, engine, None).to(device)
         excerpt = Excerpt(data, size.batches * max(recipe.pretrain.batch, recipe.probe.batch))
         marks.note("opened")
-        if cell.objective not in UNTRAINED:
+        if objective_info(cell.objective).trained:
             pretrain(encoder, excerpt, cell, short, progress.report, progress)
             marks.note("pretrained")
             if cell.rho:
@@ -85,7 +86,7 @@ def rehearse(
         examples(encoder, probed, data, recipe)
     marks.note("end")
     found = [Part(stage="pretrain", name="opening", each=marks.between("begin", "opened"), times=1)]
-    if cell.objective not in UNTRAINED:
+    if objective_info(cell.objective).trained:
         downstream = cell.objective == "supervised"
         images, some = (one.count("val") if downstream else one.validation_pairs() for one in (data, excerpt))
         found += _pretraining(marks, recipe, size, images / some)

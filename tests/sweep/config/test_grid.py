@@ -6,7 +6,8 @@ from datasets.errors import InputError
 from sweep.config.grid import Axes, cheapest_last, expand
 from sweep.config.sweep import Sweep
 from sweep.presets import PRESETS, preset
-from trainables.cell import BASELINES, Cell
+from trainables.cell import Cell
+from trainables.registry import BASELINES
 
 
 def size(axes, *, has_nu=True):

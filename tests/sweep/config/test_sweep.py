@@ -27,7 +27,10 @@ def test_yaml_holds_everything_and_gives_the_same_cells(name, tmp_path):
         ({"recipe": {"probe": {"step": 3}}}, "recipe: probe: unknown setting 'step'; valid: steps, batch"),
         ({"rho": [2]}, "--rho 2"),
         ({"rho": "many"}, "rho"),
-        ({"objectives": ["byol"]}, "'moco', 'within_image', 'cross_image', 'random', 'imagenet' or 'supervised'"),
+        (
+            {"objectives": ["byol"]},
+            "--losses byol: choose from moco, within_image, cross_image, random, imagenet, supervised",
+        ),
         ({"recipe": {"moco": {"lr": -1}}}, "--moco.lr -1: must be above 0"),
         ({"seeds": []}, "--seeds is empty"),
     ],

@@ -18,7 +18,6 @@ from sweep.lr_search.halving import Tried, survivors, unfinished
 from sweep.lr_search.optuna_searcher import Proposals, Proposer, database
 from sweep.lr_search.report import filled
 from sweep.presets import preset
-from sweep.rates import FIELDS, rate_of, with_rate
 from sweep.tune.grid_searcher import GridSearcher
 
 
@@ -62,7 +61,7 @@ def test_the_grid_is_handed_out_in_its_order_each_rate_once(storage):
 def test_a_cell_is_that_of_the_recipe_with_the_rate():
     asked = search()
     cell = asked.cell("cross_image", 1.5, 100)
-    recipe = with_rate(preset("vts-smoke").recipe, "cross_image", 1.5)
+    recipe, _ = preset("vts-smoke").recipe.with_learning_rate("cross_image", 1.5)
     assert cell.recipe == recipe.fingerprint
     assert (cell.rho, cell.seed, recipe.dense.cross_lr) == (0, 100, 1.5)
     assert recipe.dense.within_lr == preset("vts-smoke").recipe.dense.within_lr
@@ -70,9 +69,10 @@ def test_a_cell_is_that_of_the_recipe_with_the_rate():
 
 def test_every_loss_that_is_trained_has_its_rate():
     recipe = preset("vts-smoke").recipe
-    for number, objective in enumerate(FIELDS):
-        recipe = with_rate(recipe, objective, 0.5 + number)
-    assert [rate_of(recipe, objective) for objective in FIELDS] == [0.5, 1.5, 2.5, 3.5]
+    trained = ("moco", "within_image", "cross_image", "supervised")
+    for number, objective in enumerate(trained):
+        recipe, _ = recipe.with_learning_rate(objective, 0.5 + number)
+    assert [recipe.learning_rate(objective) for objective in trained] == [0.5, 1.5, 2.5, 3.5]
 
 
 def test_what_is_recorded_is_not_handed_out_again(storage):

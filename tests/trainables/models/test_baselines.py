@@ -17,7 +17,7 @@ from trainables.models import imagenet
 from trainables.models.encoders import make_encoder
 from trainables.models.heads import downstream_head, scores
 from trainables.models.imagenet import file_digest, imagenet_encoder, weights_file
-from trainables.pretrain import batches, make_objective, pretrain
+from trainables.pretrain import batches, cell_objective, pretrain
 from trainables.recipe import Encoder
 from trainables.run_cell import run_cell
 
@@ -146,7 +146,7 @@ def test_an_imagenet_cell_is_probed_and_not_trained(recipe, bank, weights):
 def test_supervised_sees_the_downstream_images_with_their_labels(recipe, data):
     with seeded(0, "test"):
         encoder = make_encoder(recipe.encoder)
-    objective = make_objective(encoder, data, SUPERVISED, recipe)
+    objective = cell_objective(encoder, data, SUPERVISED, recipe)
     views, noisy = batches(objective, data, SUPERVISED, recipe)(0)
     assert not noisy.any()
     images, labels = data.downstream("train", torch.arange(data.count("train")))

@@ -11,7 +11,7 @@ from datasets.seeding import stream
 from trainables.cell import Cell
 from trainables.models.encoders import make_encoder
 from trainables.models.heads import map_labels
-from trainables.objectives.dense import cross_image_objective, derangement, within_image_objective
+from trainables.objectives.dense import CrossImage, WithinImage, derangement
 from trainables.objectives.losses import within_image
 from trainables.views import training_pool, training_views, validation_views
 
@@ -21,10 +21,10 @@ CELL = Cell(objective="within_image", rho=0.5, nu=0.5)
 def objective(make, recipe):
     torch.manual_seed(0)
     encoder = make_encoder(recipe.encoder)
-    return make(encoder, recipe, stream(0))
+    return make(encoder, recipe, recipe.dense, stream(0))
 
 
-@pytest.mark.parametrize("make", [within_image_objective, cross_image_objective])
+@pytest.mark.parametrize("make", [WithinImage, CrossImage])
 def test_both_images_get_gradients_and_features_are_unit_vectors(make, recipe, data):
     model = objective(make, recipe)
     views = training_views(training_pool(data, CELL), CELL, recipe, 0)[0]
@@ -40,7 +40,7 @@ def test_both_images_get_gradients_and_features_are_unit_vectors(make, recipe, d
 
 
 def test_within_image_plateau_is_log_of_positions(recipe, data):
-    model = objective(within_image_objective, recipe).eval()
+    model = objective(WithinImage, recipe).eval()
     loss, plateau = model.validate(validation_views(data, CELL, recipe), stream(0))
     # An anchor whose class is missing from the partner adds nothing, so a few may lower it.
     assert plateau == pytest.approx(math.log(16), rel=0.05)
@@ -48,7 +48,7 @@ def test_within_image_plateau_is_log_of_positions(recipe, data):
 
 
 def test_cross_image_plateau_lies_between_one_and_two_images(recipe, data):
-    model = objective(cross_image_objective, recipe).eval()
+    model = objective(CrossImage, recipe).eval()
     _, plateau = model.validate(validation_views(data, CELL, recipe), stream(0))
     assert math.log(16) * 0.95 < plateau < math.log(32)
 
@@ -81,7 +81,7 @@ def test_one_image_has_no_other():
         derangement(1, stream(0))
 
 
-@pytest.mark.parametrize("make", [within_image_objective, cross_image_objective])
+@pytest.mark.parametrize("make", [WithinImage, CrossImage])
 def test_positions_without_a_class_are_positives_of_nothing(make, recipe, data):
     model = objective(make, recipe).eval()
     views = training_views(training_pool(data, CELL), CELL, recipe, 0)[0]
@@ -92,7 +92,7 @@ def test_positions_without_a_class_are_positives_of_nothing(make, recipe, data):
 
 
 def test_an_anchor_without_a_class_adds_nothing_and_is_a_negative_of_others(recipe, data):
-    model = objective(within_image_objective, recipe).eval()
+    model = objective(WithinImage, recipe).eval()
     views = training_views(training_pool(data, CELL), CELL, recipe, 0)[0]
     holed = views.second_labels.clone()
     holed[:, :8] = 255

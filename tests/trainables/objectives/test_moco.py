@@ -20,7 +20,7 @@ CELL = Cell(objective="moco", rho=0.5, nu=0.5)
 def moco(recipe):
     torch.manual_seed(0)
     encoder = make_encoder(recipe.encoder)
-    return MocoV2(encoder, recipe, stream(0, "queue")).train()
+    return MocoV2(encoder, recipe, recipe.moco, stream(0, "queue")).train()
 
 
 def views(data, recipe, step=0):

@@ -1,0 +1,291 @@
+"""From an objective's name, as it stands in a grid, to what is known of it, its class and its settings.
+
+A name is
+
+- one of the registry: `moco`;
+- a class outside this project: `package.module:Class`;
+- either of them with changed settings: `package.module:Class(lr=0.3, temperature=0.1)`.
+
+The settings are part of the name, and hence of a cell's key and record. Only the paper's three losses and `supervised`
+have theirs in the recipe instead. No torch here, but a class that is looked at brings it.
+"""
+
+import ast
+import difflib
+import importlib
+import math
+import re
+import site
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from datasets.errors import InputError, describe_error, one_line
+from trainables.registry import BASELINES, LOSSES, ObjectiveInfo
+
+_BASE = "trainables.objectives.base.Objective"
+
+LONGEST = 1000
+"""Characters of a name at most."""
+
+
+def objective_info(name: str) -> ObjectiveInfo:
+    """What is known of an objective; imports its module if it is from outside.
+
+    Raises:
+        InputError: as `canonical_objective`.
+    """
+    base, _ = _split(canonical_objective(name))
+    return _built_in().get(base) or _outside_info(base)
+
+
+@lru_cache(maxsize=4096)
+def canonical_objective(name: str) -> str:
+    """The one form of all names that mean the same objective: settings in their order, defaults left out.
+
+    Raises:
+        InputError: there is no such objective, its module cannot be imported, its class lacks something, or it has no
+            such setting or value. One line, with what is valid.
+    """
+    base, given = _split(name)
+    info = _built_in().get(base)
+    if info is None and ":" not in base:
+        near = difflib.get_close_matches(base, _built_in(), n=2)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise InputError(
+            f"--losses {_shown(name)}: {hint}choose from {', '.join(_built_in())}, or name a class of your own as "
+            "package.module:Class"
+        )
+    if info and info.settings and given is not None:
+        raise InputError(f"--losses {_shown(name)}: its settings are those of --{info.settings}.*")
+    if info and not info.path and given is not None:
+        raise InputError(f"--losses {_shown(name)}: {base} has no settings")
+    if info and given is None:
+        return base
+    if info is None:
+        _outside_info(base)
+        paths = {known.path: short for short, known in _built_in().items()}
+        if short := paths.get(base):
+            return canonical_objective(name.replace(base, short, 1).strip())
+    return _written(base, _parsed_settings(name, base, given))
+
+
+def objective_settings(name: str) -> Any:
+    """The settings in an objective's name, an instance of its class's `Settings`.
+
+    Raises:
+        InputError: as `canonical_objective`.
+    """
+    base, given = _split(name)
+    return _parsed_settings(name, base, given)
+
+
+def with_settings(name: str, **changes: Any) -> str:
+    """The canonical name of the same objective with changed settings.
+
+    Raises:
+        InputError: a value is not valid.
+    """
+    base, _ = _split(name)
+    return canonical_objective(_written(base, replace(objective_settings(name), **changes)))
+
+
+def without_learning_rate(name: str) -> str:
+    """The canonical name with the default learning rate: what names that differ in it alone have in common.
+
+    Raises:
+        InputError: as `canonical_objective`.
+    """
+    info = objective_info(name)
+    if info.settings or not info.trained:
+        return canonical_objective(name)
+    default = next(_default(one) for one in _settings_fields(objective_class(name).Settings) if one.name == info.lr)
+    return with_settings(name, **{info.lr: default})
+
+
+def objective_class(name: str) -> Any:
+    """The class of an objective (imports torch).
+
+    Raises:
+        InputError: it cannot be imported or lacks something.
+    """
+    base, _ = _split(name)
+    info = _built_in().get(base)
+    return _checked_class(info.path if info and info.path else base)
+
+
+def outside_root(name: str) -> Path | None:
+    """The folder from which an objective's module is imported, for other processes to have it on their `sys.path`.
+
+    None for an objective of this project, and for an installed package: a worker has those anyway.
+
+    Raises:
+        InputError: the module cannot be imported.
+    """
+    base, _ = _split(name)
+    if base in _built_in():
+        return None
+    module = _imported(base)
+    file = Path(module.__file__ or "").resolve()
+    root = file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
+    installed = {Path(folder).resolve() for folder in (*site.getsitepackages(), site.getusersitepackages())}
+    return None if root in installed else root
+
+
+def _built_in() -> Mapping[str, ObjectiveInfo]:
+    return {**LOSSES, **BASELINES}
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """The name or path of the objective, and what stands in its brackets."""
+    found = re.fullmatch(r"\s*([^\s()]+)\s*(?:\((.*)\)\s*)?", name, re.DOTALL) if len(name) <= LONGEST else None
+    if not found:
+        raise InputError(
+            f"--losses {_shown(name)}: write NAME, package.module:Class or package.module:Class(lr=0.1), at most "
+            f"{LONGEST} characters"
+        )
+    return found[1], found[2]
+
+
+def _parsed_settings(name: str, base: str, given: str | None) -> Any:
+    """Read the text in an objective's brackets and check it against its class's `Settings`."""
+    kind = objective_class(base).Settings
+    defaults = {one.name: _default(one) for one in _settings_fields(kind)}
+    valid = ", ".join(
+        f"{name} (default {value!r})" if value is not MISSING else name for name, value in defaults.items()
+    )
+    try:
+        call = ast.parse(f"f({given or ''})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+            raise ValueError("not of the form name=value")
+        values = {}
+        for keyword in call.keywords:
+            if keyword.arg is None or keyword.arg in values:
+                raise ValueError("not of the form name=value, each name once")
+            values[keyword.arg] = ast.literal_eval(keyword.value)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise InputError(
+            f"--losses {_shown(name)}: settings are written as name=value with plain values ({describe_error(error)}); "
+            f"valid: {valid}"
+        ) from error
+    if unknown := values.keys() - defaults.keys():
+        raise InputError(f"--losses {_shown(name)}: unknown setting {sorted(unknown)[0]!r}; valid: {valid}")
+    try:
+        settings = TypeAdapter(kind).validate_python(values)
+    except (ValidationError, PydanticUserError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(map(str, first["loc"])) or "settings"
+        said = one_line(str(first["msg"]).removeprefix("Value error, "))
+        raise InputError(f"--losses {_shown(name)}: {where}: {said}; valid: {valid}") from error
+    if not 0 < settings.lr < math.inf:
+        raise InputError(f"--losses {_shown(name)}: lr {settings.lr:g}: must be above 0")
+    for one in _settings_fields(kind):
+        value = getattr(settings, one.name)
+        if value != _default(one) and not _is_literal(value):
+            raise InputError(
+                f"--losses {_shown(name)}: {one.name} {value!r}: only finite numbers, text, True, False, None and "
+                "tuples, lists and dictionaries of them can be given in a name"
+            )
+    return settings
+
+
+def _written(base: str, settings: Any) -> str:
+    """An objective's canonical name."""
+    changed = {one.name: getattr(settings, one.name) for one in _settings_fields(type(settings))}
+    texts = [
+        f"{one.name}={changed[one.name]!r}"
+        for one in _settings_fields(type(settings))
+        if changed[one.name] != _default(one)
+    ]
+    return f"{base}({', '.join(texts)})" if texts else base
+
+
+def _settings_fields(kind: Any) -> tuple[Field[Any], ...]:
+    return tuple(one for one in fields(kind) if one.init)
+
+
+def _default(one: Field[Any]) -> Any:
+    """A setting's default; `MISSING`, which equals no value, where it has none."""
+    return one.default_factory() if one.default_factory is not MISSING else one.default
+
+
+def _is_literal(value: object) -> bool:
+    """Whether a value can be written into a name and read from there."""
+    try:
+        return bool(ast.literal_eval(repr(value)) == value)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return False
+
+
+@lru_cache(maxsize=256)
+def _outside_info(base: str) -> ObjectiveInfo:
+    found = _checked_class(base)
+    return ObjectiveInfo(path=base, sees=found.sees, cost=float(found.cost))
+
+
+def _checked_class(path: str) -> Any:
+    """The class at `module:Class`, known to be an objective that can be used.
+
+    Raises:
+        InputError: it is none.
+    """
+    module, name = _imported(path), path.partition(":")[2]
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    # A class that is an Objective has imported the module that defines it; no other need do so.
+    base: Any = sys.modules.get("trainables.objectives.base")
+
+    def is_objective(value: object) -> bool:
+        return bool(base) and isinstance(value, type) and issubclass(value, base.Objective)
+
+    if not is_objective(found):
+        own = (one for one in vars(module).values() if is_objective(one) and one.__module__ == module.__name__)
+        classes = ", ".join(sorted(one.__name__ for one in own))
+        said = f"no such class in {module.__name__}" if found is None else f"{name} is no {_BASE}"
+        raise InputError(f"--losses {_shown(path)}: {said}{f'; there: {classes}' if classes else ''}")
+    if path in {info.path for info in _built_in().values() if info.settings}:
+        return found  # its settings are in the recipe
+    kind = getattr(found, "Settings", None)
+    usable = (
+        is_dataclass(kind)
+        and vars(kind)["__dataclass_params__"].frozen
+        and all(one.kw_only for one in fields(kind))
+        and any(one.name == "lr" and _default(one) is not MISSING for one in fields(kind))
+    )
+    for fault, said in (
+        (not usable, "needs `Settings`, a frozen keyword-only dataclass with a field `lr` that has a default"),
+        (getattr(found, "sees", None) not in ("pairs", "labelled pairs"), 'needs `sees`, "pairs" or "labelled pairs"'),
+        (found.loss is base.Objective.loss, "needs a method `loss`"),
+    ):
+        if fault:
+            raise InputError(f"--losses {_shown(path)}: {name} {said}; see trainables/objectives/base.py")
+    return found
+
+
+def _imported(path: str) -> Any:
+    """The module of `module:Class`.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    module, _, name = path.partition(":")
+    if not name or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise InputError(f"--losses {_shown(path)}: name a class of your own as package.module:Class")
+    try:
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # it is somebody else's code
+        raise InputError(
+            f"--losses {_shown(path)}: {module} cannot be imported ({type(error).__name__}: {one_line(error)}); "
+            "is its folder on PYTHONPATH?"
+        ) from error
+
+
+def _shown(name: str) -> str:
+    return one_line(name, most=120)
