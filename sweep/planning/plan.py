@@ -8,12 +8,12 @@ from analysis.names import in_order
 from analysis.text import aligned, duration
 from datasets.registry import load
 from sweep import logs
-from sweep.adaptive_seeds import grown, most_further
+from sweep.adaptive_seeds import add_seeds, max_added_cells
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
 from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, REPORT, TABLES, Forecast, write_plan
 from sweep.planning.prices import Prices
-from sweep.prepare import check_encoder, entered, machine_for, pending, recorded_here
+from sweep.prepare import check_encoder, entered, machine_for, missing_cells, previous_sweep, recorded_status
 from trainables.cell import Cell
 
 MOST_ROWS = 8
@@ -36,35 +36,31 @@ def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
         RecordsError, StoreError: what lies at the sweep's address cannot be read, or the plan not be written there.
     """
     began = time.monotonic()
-    with entered(sweep) as (folder, _):
-        recorded = recorded_here(sweep)
-        sweep, _ = grown(sweep.going_on(folder.check(sweep)))
-        cells = sweep.cells()
-        missing = pending(sweep, cells, recorded)
-        print(f"{len(cells)} cells: {len(cells) - len(missing)} recorded, {len(missing)} to run", flush=True)
+    with entered(sweep) as (run_dir, _):
+        recorded = recorded_status(run_dir)
+        sweep, _ = add_seeds(sweep.continuing(previous_sweep(run_dir, sweep)))
+        total, missing = len(sweep.cells()), missing_cells(sweep, recorded)
+        print(f"{total} cells: {total - len(missing)} recorded, {len(missing)} to run", flush=True)
         if not missing:
             print("nothing is left to plan")
             return 0
-        forecast = make_forecast(sweep, cells, missing, began, address)
-        write_plan(forecast, folder.root)
-        folder.send(folder.plan)
+        forecast = make_forecast(sweep, missing, began, address)
+        write_plan(forecast, run_dir.root)
+        run_dir.send(run_dir.plan)
     print("\n".join(describe(forecast, prices)))
-    if further := most_further(sweep) if sweep.until else 0:
+    if further := max_added_cells(sweep) if sweep.until else 0:
         print(
             f"{further} more cells at most, where --until {sweep.until!r} asks for further seeds, are not in this plan"
         )
-    print(f"written to {folder.name}/{folder.plan.name}; the sweep compares it with what happens")
+    print(f"written to {run_dir.name_of(run_dir.plan)}; the sweep compares it with what happens")
     return 0
 
 
-def make_forecast(
-    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], began: float, address: str | None
-) -> Forecast:
+def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: str | None) -> Forecast:
     """Time some real steps of each loss on the machine that cells go to first.
 
     Args:
         sweep: what was asked for.
-        cells: all that are planned.
         missing: those that are to be run.
         began: when the command began, by `time.monotonic`.
         address: of a cluster.
@@ -82,7 +78,7 @@ def make_forecast(
     from sweep.autotune.choose import settle
     from sweep.cluster.session import ray_session
     from sweep.planning.profiler import profilers
-    from sweep.tune.runner import room
+    from sweep.tune.resources import resources_for
 
     with ray_session(sweep.engine, address):
         here = machine_for(sweep, address, [path.resolve() for path in source.files])
@@ -90,7 +86,7 @@ def make_forecast(
         sweep, engine = settle(sweep, missing, here)
         choosing = time.monotonic() - before  # a sweep finds the choice in the cache
         print(f"engine: {engine}", flush=True)
-        fit = room(sweep, here)
+        fit = resources_for(sweep, here)
         with profilers(sweep, source, here, fit.a_machine) as workers:
             start = time.monotonic() - began - choosing
             parts = {}
@@ -110,7 +106,7 @@ def make_forecast(
         threads=sweep.engine.threads,
         at_once=fit.at_once,
         gpus=fit.gpus,
-        total=len(cells),
+        total=len(sweep.cells()),
         cells=tuple((cell.key, cell.objective) for cell in order),
         parts=parts,
         steps=pretrained * sweep.recipe.pretrain.steps,
