@@ -9,7 +9,7 @@ import pytest
 from analysis import claims, compare, figures, summary
 from analysis.report import __main__ as report
 from sweep.cli import flags, flags_of
-from sweep.lr_search.config import searched
+from sweep.lr_search.config import search_for
 from sweep.presets import PRESETS, preset
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def test_each_preset_is_in_the_readme_and_says_what_it_is_not(name):
 def test_flags_in_the_readme_exist():
     known = {
         *(flag for name in PRESETS for flag in flags(preset(name))),
-        *flags_of(searched(preset("vts-quick"))),
+        *flags_of(search_for(preset("vts-quick"))),
         "--help",
         "--config",
         "--dry-run",

@@ -1,4 +1,4 @@
-"""What one search for learning rates is asked for, and the folder that it fills."""
+"""The settings of a search for learning rates, and its folder."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,23 +7,24 @@ from typing import Annotated, Literal
 import tyro
 
 from datasets.errors import InputError
+from datasets.files import write_text_atomically
 from sweep.config.stopping_rule import Grown
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, to_yaml
-from sweep.storage.run_dir import Folder, replace_text
+from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
 from trainables.objective_names import objective_info, without_learning_rate
 from trainables.recipe import Recipe
 from trainables.registry import BASELINES, LOSSES
 
 SEEDS = (100, 101, 102)
-"""Seeds of a search: other ones than a sweep's, so that no replicate of the sweep has had a part in the choice."""
+"""Seeds of a search. No sweep has them, so that the choice is independent of the sweep's replicates."""
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Rates, half a decade apart: "The learning rates were determined via a coarse grid search" (paper, V-A)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class SearchConfig:
     """Learning rates to be tried for the losses of a sweep at rho 0."""
 
     config: Path | None = None
@@ -55,9 +56,9 @@ class Search:
             raise InputError(
                 "--rho and --retry-failed are for sweep.run: a search is at rho 0, and what failed stays out"
             )
-        if self.sweep.remote:
+        if isinstance(self.sweep.out, str):
             raise InputError(
-                f"--out {self.sweep.remote}: a search needs a folder on this machine: give --out FOLDER; the sweep "
+                f"--out {self.sweep.out}: a search needs a folder on this machine: give --out FOLDER; the sweep "
                 "that it writes may go to an address"
             )
         if len(set(self.sweep.seeds)) < len(self.sweep.seeds):
@@ -73,7 +74,7 @@ class Search:
         return tuple(dict.fromkeys(without_learning_rate(name) for name in trained))
 
     @property
-    def wanted(self) -> int:
+    def tpe_trials(self) -> int:
         """Rates that TPE tries for each loss; 0 for the grid."""
         return (self.trials or len(set(self.rates)) + 4) if self.sampler == "tpe" else 0
 
@@ -86,8 +87,8 @@ class Search:
         recipe, name = self.sweep.recipe.with_learning_rate(objective, rate)
         return self._cell(name, seed, recipe)
 
-    def random(self, seed: int) -> Cell:
-        """The untouched encoder."""
+    def random_cell(self, seed: int) -> Cell:
+        """The cell of the random encoder."""
         return self._cell("random", seed, self.sweep.recipe)
 
     def _cell(self, objective: str, seed: int, recipe: Recipe) -> Cell:
@@ -95,13 +96,9 @@ class Search:
             dataset=self.sweep.dataset, objective=objective, pairing="none", seed=seed, recipe=recipe.fingerprint
         )
 
-    def settled(self, sweep: Sweep) -> "Search":
-        """This search with its sweep's engine settled."""
-        return replace(self, sweep=sweep)
 
-
-def searched(base: Sweep) -> Search:
-    """A search for a sweep's rates, in a folder of its own beside the sweep's."""
+def search_for(base: Sweep) -> SearchConfig:
+    """The search for a sweep's rates by default, in a folder next to the sweep's."""
     seen = dict.fromkeys(base.objectives, True)
     losses = tuple(name for name in seen if objective_info(name).trained or name == "random")
     sweep = replace(
@@ -112,20 +109,20 @@ def searched(base: Sweep) -> Search:
         until="",
         max_seeds=0,
         grown=Grown(),
-        out=beside(Path("results", base.out.rsplit("/", 1)[1]) if isinstance(base.out, str) else base.out, "-lr"),
+        out=with_ending(Path("results", base.out.rsplit("/", 1)[1]) if isinstance(base.out, str) else base.out, "-lr"),
         report=False,
         retry_failed=False,
     )
-    return Search(sweep=sweep)
+    return SearchConfig(sweep=sweep)
 
 
-def beside(out: str | Path, more: str) -> str | Path:
-    """A folder or address beside this one, with more to its name."""
-    return f"{out}{more}" if isinstance(out, str) else out.with_name(f"{out.name}{more}")
+def with_ending(out: str | Path, ending: str) -> str | Path:
+    """The folder or address with this ending added to its name."""
+    return f"{out}{ending}" if isinstance(out, str) else out.with_name(f"{out.name}{ending}")
 
 
-def to_fill(search: Search, base: Sweep) -> Sweep:
-    """The sweep that is to have the rates: the preset's grid, with all else that flags have changed."""
+def sweep_to_fill(search: SearchConfig, base: Sweep) -> Sweep:
+    """The sweep that gets the rates: the grid of `base`, with whatever else flags have changed in the search."""
     sweep = search.sweep
     return replace(
         sweep,
@@ -140,61 +137,36 @@ def to_fill(search: Search, base: Sweep) -> Sweep:
     )
 
 
-class SearchFolder(Folder):
+class SearchDir(RunDir):
     """A search's folder: its records belong to as many recipes as rates were tried."""
 
     @property
     def config(self) -> Path:
-        """What was asked for; no sweep.yaml, or a sweep would take the folder for its own."""
-        return self.root / "search.yaml"
+        """The sweep whose rates are searched."""
+        return self.search_config
 
-    @property
-    def recipes(self) -> Path:
-        """Each recipe that was tried, as <fingerprint>.yaml, which `sweep.run --config` takes."""
-        return self.root / "recipes"
-
-    @property
-    def optuna(self) -> Path:
-        """Optuna's database."""
-        return self.root / "optuna.db"
-
-    @property
-    def chosen(self) -> Path:
-        """The sweep with the rates filled in."""
-        return self.root / "chosen.yaml"
-
-    @property
-    def table(self) -> Path:
-        """Each cell with its rate and score."""
-        return self.root / "rates.parquet"
-
-    @property
-    def text(self) -> Path:
-        """The same as text, with the choice."""
-        return self.root / "rates.txt"
-
-    def own(self) -> None:
+    def refuse_sweep(self) -> None:
         """Make sure that it is no sweep's folder.
 
         Raises:
             InputError: it is.
         """
-        if (self.root / "sweep.yaml").exists():
+        if super().config.exists():
             raise InputError(f"--out {self.root} is a sweep's folder: choose another --out for the search")
 
-    def keep(self, search: Search, objective: str, rate: float) -> None:
-        """Write down the recipe of a rate, before a cell is run under it."""
+    def write_recipe(self, search: SearchConfig, objective: str, rate: float) -> None:
+        """Write the recipe of a rate, before a cell is run under it."""
         recipe = search.recipe(objective, rate)
         path = self.recipes / f"{recipe.fingerprint}.yaml"
         if not path.exists():
             self.recipes.mkdir(exist_ok=True)
-            replace_text(path, to_yaml(replace(search.sweep, preset="custom", recipe=recipe)))
+            write_text_atomically(path, to_yaml(replace(search.sweep, preset="custom", recipe=recipe)))
 
-    def kept(self) -> dict[str, Recipe]:
-        """Fingerprint -> recipe of all that were tried.
+    def read_recipes(self) -> dict[str, Recipe]:
+        """Fingerprint -> recipe of all rates that were tried.
 
         Raises:
             InputError: one cannot be read.
         """
-        found = [from_yaml(path).recipe for path in sorted(self.recipes.glob("*.yaml"))]
-        return {recipe.fingerprint: recipe for recipe in found}
+        recipes = [from_yaml(path).recipe for path in sorted(self.recipes.glob("*.yaml"))]
+        return {recipe.fingerprint: recipe for recipe in recipes}

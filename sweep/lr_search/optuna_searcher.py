@@ -1,7 +1,7 @@
 """Learning rates proposed by Optuna through Ray Tune: those of a grid, or by TPE from the scores so far.
 
-What is recorded is the truth, and Optuna's database what TPE learns from: at the beginning of a command the database is
-brought up to the records, whatever an earlier one left unfinished.
+The records count. At the beginning of each command Optuna's database, from which TPE learns, is made to agree with
+them, whatever an earlier command left unfinished.
 """
 
 import logging
@@ -30,14 +30,14 @@ Scores = Mapping[str, float | None]
 """Key -> validation score of a recorded cell; None of one that failed."""
 
 
-def database(path: Path) -> BaseStorage:
-    """Optuna's database, made where there is none."""
+def open_database(path: Path) -> BaseStorage:
+    """Open Optuna's database; create it where there is none."""
     redirect("optuna")
     return RDBStorage(f"sqlite:///{path.resolve()}")
 
 
-class Proposer:
-    """The rates of one loss, one after the other, each tried with the first seed."""
+class RateProposer:
+    """Proposes the rates of one loss, one after the other, each to be tried with the first seed."""
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class Proposer:
         known: Sequence[float],
         trials: int,
     ) -> None:
-        """Bring the loss's study in the database up to the records.
+        """Make the loss's study in the database agree with the records.
 
         Args:
             cell: rate -> its cell with the first seed.
-            storage: from `database`.
+            storage: from `open_database`.
             scores: of what is recorded.
             rates: the grid; for TPE what it begins with, and the smallest and largest it may propose.
             known: all rates that were ever tried.
@@ -63,11 +63,11 @@ class Proposer:
         self.objective = without_learning_rate(cell(self._rates[0]).objective)
         span = FloatDistribution(self._rates[0], self._rates[-1], log=True)
         recorded = {rate: scores[cell(rate).key] for rate in known if cell(rate).key in scores}
-        cut_off = heal(storage, self.objective, recorded, span)
-        begin = self._rates if not trials else (*cut_off, *self._rates)
-        # The grid is handed to Optuna point by point: its GridSampler draws them in a random order, and counts a trial
-        # that was cut off as done.
-        points = [{RATE: rate} for rate in dict.fromkeys(begin) if cell(rate).key not in scores]
+        cut_off = update_study(storage, self.objective, recorded, span)
+        first = self._rates if not trials else (*cut_off, *self._rates)
+        # Optuna gets the grid point by point: its GridSampler draws in random order, and counts a trial that was cut
+        # off as done.
+        points = [{RATE: rate} for rate in dict.fromkeys(first) if cell(rate).key not in scores]
         self._search = OptunaSearch(
             {RATE: span},
             metric=SCORE,
@@ -79,7 +79,7 @@ class Proposer:
         )
         self._tried = set(recorded)
         self._names: dict[str, str] = {}
-        self._asked = 0
+        self._count = 0
 
     @property
     def open(self) -> bool:
@@ -89,10 +89,10 @@ class Proposer:
         return not self._tried.issuperset(self._rates)
 
     def propose(self, trial_id: str) -> tuple[float, Cell] | None:
-        """The next rate and its cell for a trial of Tune's; None when all are handed out."""
+        """The next rate and its cell for a trial of Tune's; None when all are proposed."""
         while self.open:
-            self._asked += 1
-            name = f"{trial_id}-{self._asked}"
+            self._count += 1
+            name = f"{trial_id}-{self._count}"
             rate = self._rounded((self._search.suggest(name) or {})[RATE])
             # Left in the database by an earlier command, or proposed twice.
             if rate in self._tried or not (self._trials or rate in self._rates):
@@ -103,20 +103,20 @@ class Proposer:
             return rate, self._cell(rate)
         return None
 
-    def tell(self, trial_id: str, score: float | None) -> None:
-        """A trial has ended, with its cell's score or without one."""
+    def add_score(self, trial_id: str, score: float | None) -> None:
+        """Tell Optuna the score of a trial that has ended; None: its cell failed."""
         name = self._names[trial_id]
         self._search.on_trial_complete(name, None if score is None else {SCORE: score}, error=score is None)
 
     def _rounded(self, rate: float) -> float:
-        """Three digits are enough for a rate that a person is to read."""
+        """The rate with three digits, which are enough, so that it is easy to read."""
         return rate if rate in self._rates else float(f"{rate:.3g}")
 
 
-def heal(
+def update_study(
     storage: BaseStorage, objective: str, recorded: Mapping[float, float | None], space: FloatDistribution
 ) -> list[float]:
-    """Bring a study up to the records; returns the rates that were cut off and have none.
+    """Make a study agree with the records; returns the rates that were cut off and have no record.
 
     Args:
         storage: Optuna's database.
@@ -132,70 +132,70 @@ def heal(
             cut_off += [] if rate in recorded else [rate]
         if trial.state == TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
-    told = {t.params[RATE] for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+    known = {trial.params[RATE] for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
     for rate, score in recorded.items():
-        if score is not None and not any(abs(rate - one) <= 5e-3 * rate for one in told):
+        if score is not None and not any(abs(rate - one) <= 5e-3 * rate for one in known):
             low, high = min(space.low, rate), max(space.high, rate)
             wide = FloatDistribution(low, high, log=True)
             study.add_trial(create_trial(value=score, params={RATE: rate}, distributions={RATE: wide}))
     return cut_off
 
 
-class Proposals(Searcher):
-    """Hands out cells: first those that have no rate, then one rate of each loss in turn, until all are handed out."""
+class OptunaCells(Searcher):
+    """Suggests one rate of each loss in turn until all are suggested, then the cells that have no rate."""
 
     def __init__(
         self,
-        plain: Sequence[Cell],
-        proposers: Sequence[Proposer],
-        begin: Callable[[Cell, float], None],
+        random: Sequence[Cell],
+        proposers: Sequence[RateProposer],
+        on_start: Callable[[Cell, float], None],
         *,
         closed: Callable[[], bool],
     ) -> None:
-        """Nothing is proposed yet.
+        """Suggest nothing yet.
 
         Args:
-            plain: cells of the random encoder.
-            proposers: one a loss.
-            begin: told of each rate before its cell is run.
-            closed: tells whether no further cell is to be handed out.
+            random: cells of the random encoder.
+            proposers: one for each loss.
+            on_start: called with each cell and its rate, before the cell runs.
+            closed: tells whether no further cell is to be suggested.
         """
-        super().__init__()  # of no metric: else each report would have to have it
-        self._plain, self._turn, self._begin, self._closed = list(plain), list(proposers), begin, closed
-        self._asked: dict[str, Proposer] = {}
-        self._found: dict[str, float | None] = {}
+        super().__init__()  # without a metric, which each report would have to have
+        self._random, self._queue, self._on_start, self._closed = list(random), list(proposers), on_start, closed
+        self._proposers: dict[str, RateProposer] = {}
+        self._scores: dict[str, float | None] = {}
 
     @property
     def open(self) -> bool:
-        """Whether there is anything to be handed out."""
-        return bool(self._plain) or any(proposer.open for proposer in self._turn)
+        """Whether there is anything left to be suggested."""
+        return bool(self._random) or any(proposer.open for proposer in self._queue)
 
     def suggest(self, trial_id: str) -> Any:
         """The next cell with its rate, or `Searcher.FINISHED`."""
-        while self._turn and not self._closed():
-            proposer = self._turn.pop(0)
-            if found := proposer.propose(trial_id):
-                rate, cell = found
-                self._turn.append(proposer)
-                self._asked[trial_id] = proposer
-                self._begin(cell, rate)
+        while self._queue and not self._closed():
+            proposer = self._queue.pop(0)
+            if proposal := proposer.propose(trial_id):
+                rate, cell = proposal
+                self._queue.append(proposer)
+                self._proposers[trial_id] = proposer
+                self._on_start(cell, rate)
                 return {"cell": asdict(cell), "rate": rate}
-        if self._plain and not self._closed():  # the shortest come last
-            return {"cell": asdict(self._plain.pop(0)), "rate": None}
+        if self._random and not self._closed():  # the shortest come last
+            return {"cell": asdict(self._random.pop(0)), "rate": None}
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
-        """A worker has reported: its row holds the score."""
+        """Remember the score of a row that a worker reports."""
         if f"row/{SCORE}" in result:
-            self._found[trial_id] = result[f"row/{SCORE}"]
+            self._scores[trial_id] = result[f"row/{SCORE}"]
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """A cell has ended; Optuna is told, unless it has no score yet, for then it may run again."""
-        if trial_id in self._asked and trial_id in self._found:
-            self._asked[trial_id].tell(trial_id, self._found[trial_id])
+        """Tell Optuna the score of a cell that has ended. One without a score may run again."""
+        if trial_id in self._proposers and trial_id in self._scores:
+            self._proposers[trial_id].add_score(trial_id, self._scores[trial_id])
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what matters is in the records and the database."""
+        """Nothing to save: it is in the records and the database."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: Tune is never asked to go on."""
+        """Nothing to restore."""

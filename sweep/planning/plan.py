@@ -39,13 +39,12 @@ def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
     with entered(sweep) as (run_dir, _):
         recorded = recorded_status(run_dir)
         sweep, _ = add_seeds(sweep.continuing(previous_sweep(run_dir, sweep)))
-        cells = sweep.cells()
-        missing = missing_cells(sweep, recorded)
-        print(f"{len(cells)} cells: {len(cells) - len(missing)} recorded, {len(missing)} to run", flush=True)
+        total, missing = len(sweep.cells()), missing_cells(sweep, recorded)
+        print(f"{total} cells: {total - len(missing)} recorded, {len(missing)} to run", flush=True)
         if not missing:
             print("nothing is left to plan")
             return 0
-        forecast = make_forecast(sweep, cells, missing, began, address)
+        forecast = make_forecast(sweep, missing, began, address)
         write_plan(forecast, run_dir.root)
         run_dir.send(run_dir.plan)
     print("\n".join(describe(forecast, prices)))
@@ -57,14 +56,11 @@ def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
     return 0
 
 
-def make_forecast(
-    sweep: Sweep, cells: Sequence[Cell], missing: Sequence[Cell], began: float, address: str | None
-) -> Forecast:
+def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: str | None) -> Forecast:
     """Time some real steps of each loss on the machine that cells go to first.
 
     Args:
         sweep: what was asked for.
-        cells: all that are planned.
         missing: those that are to be run.
         began: when the command began, by `time.monotonic`.
         address: of a cluster.
@@ -110,7 +106,7 @@ def make_forecast(
         threads=sweep.engine.threads,
         at_once=fit.at_once,
         gpus=fit.gpus,
-        total=len(cells),
+        total=len(sweep.cells()),
         cells=tuple((cell.key, cell.objective) for cell in order),
         parts=parts,
         steps=pretrained * sweep.recipe.pretrain.steps,

@@ -1,6 +1,5 @@
 """A sweep's folder: the name of every file in it, on this machine and at the sweep's address on an object store."""
 
-import os
 import shutil
 import socket
 from contextlib import suppress
@@ -221,16 +220,3 @@ def cannot_write(root: Path, error: OSError) -> InputError:
     return InputError(
         f"--out {root} cannot be written ({error.strerror or error}): free space or choose another folder"
     )
-
-
-Folder = RunDir
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

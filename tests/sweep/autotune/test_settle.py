@@ -82,9 +82,9 @@ def test_baselines_alone_are_measured_too_for_losses_may_follow(measured):
 
 def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):
     before = asked(engine=FAST, cell_memory=1.5, gpu_share=0.5)
-    assert asked().going_on(None) == asked()
-    assert asked().going_on(before) == before
-    told = asked(engine=Engine(threads=1), gpu_share=1.0).going_on(before)
+    assert asked().continuing(None) == asked()
+    assert asked().continuing(before) == before
+    told = asked(engine=Engine(threads=1), gpu_share=1.0).continuing(before)
     assert told == replace(before, engine=replace(FAST, threads=1), gpu_share=1.0)
     assert settle(told, told.cells(), LAPTOP)[0] == told
     assert not measured

@@ -13,30 +13,30 @@ from ray.tune.search import Searcher
 
 from analysis.stats.learning_rates import Choice
 from datasets.errors import InputError
-from sweep.lr_search.config import SEEDS, SearchFolder, searched, to_fill
-from sweep.lr_search.halving import Tried, survivors, unfinished
-from sweep.lr_search.optuna_searcher import Proposals, Proposer, database
-from sweep.lr_search.report import filled
+from sweep.lr_search.config import SEEDS, SearchDir, search_for, sweep_to_fill
+from sweep.lr_search.halving import RateTable, promoted, unfinished
+from sweep.lr_search.optuna_searcher import OptunaCells, RateProposer, open_database
+from sweep.lr_search.report import with_chosen_rates
 from sweep.presets import preset
 from sweep.tune.grid_searcher import GridSearcher
 
 
 @pytest.fixture
 def storage(tmp_path):
-    storage = database(tmp_path / "optuna.db")
+    storage = open_database(tmp_path / "optuna.db")
     yield storage
     storage.engine.dispose()
 
 
 def search(**more):
-    found = searched(preset("vts-smoke"))
+    found = search_for(preset("vts-smoke"))
     return replace(found, **{"rates": (0.1, 1.0, 10.0), **more})
 
 
 def proposer(storage, scores=None, known=(), asked=None, objective="moco"):
     asked = asked or search()
     cell = partial(asked.cell, objective, seed=100)
-    return Proposer(cell, storage, scores or {}, rates=asked.rates, known=known, trials=asked.wanted)
+    return RateProposer(cell, storage, scores or {}, rates=asked.rates, known=known, trials=asked.tpe_trials)
 
 
 def handed_out(one, score=lambda rate: 0.5):
@@ -44,7 +44,7 @@ def handed_out(one, score=lambda rate: 0.5):
     found = []
     while trial := one.propose(f"trial-{len(found)}"):
         found.append(trial[0])
-        one.tell(f"trial-{len(found) - 1}", score(trial[0]))
+        one.add_score(f"trial-{len(found) - 1}", score(trial[0]))
     return found
 
 
@@ -85,7 +85,7 @@ def test_what_is_recorded_is_not_handed_out_again(storage):
 def test_a_command_that_was_cut_off_is_gone_on_with(storage):
     first = proposer(storage)
     first.propose("a"), first.propose("b")
-    first.tell("a", 0.4)  # b was running, and the third rate was waiting
+    first.add_score("a", 0.4)  # b was running, and the third rate was waiting
     scores = {search().cell("moco", 0.1, 100).key: 0.4}
     assert sorted(handed_out(proposer(storage, scores, known=(0.1,)))) == [1.0, 10.0]
 
@@ -112,9 +112,9 @@ def test_tpe_begins_with_the_grid_and_goes_on_where_scores_are_good(storage):
 
 def test_losses_take_turns_and_cells_without_a_rate_come_last(storage):
     begun = []
-    plain = [search().random(100)]
+    plain = [search().random_cell(100)]
     both = [proposer(storage), proposer(storage, objective="within_image")]
-    proposals = Proposals(plain, both, lambda cell, rate: begun.append((cell.objective, rate)), closed=lambda: False)
+    proposals = OptunaCells(plain, both, lambda cell, rate: begun.append((cell.objective, rate)), closed=lambda: False)
     assert proposals.open
     suggested = [proposals.suggest(str(number)) for number in range(8)]
     assert [(one["cell"]["objective"], one["rate"]) for one in suggested[:3]] == [
@@ -129,7 +129,7 @@ def test_losses_take_turns_and_cells_without_a_rate_come_last(storage):
 
 
 def test_optuna_is_told_the_score_that_a_worker_reported(storage):
-    proposals = Proposals([], [proposer(storage)], lambda cell, rate: None, closed=lambda: False)
+    proposals = OptunaCells([], [proposer(storage)], lambda cell, rate: None, closed=lambda: False)
     proposals.suggest("a"), proposals.suggest("b")
     proposals.on_trial_result("a", {"worker": 1})
     proposals.on_trial_result("a", {"row/val_f1_macro": 0.6})
@@ -141,23 +141,25 @@ def test_optuna_is_told_the_score_that_a_worker_reported(storage):
 
 
 def test_nothing_is_handed_out_when_the_search_is_to_stop(storage):
-    proposals = Proposals([search().random(100)], [proposer(storage)], lambda cell, rate: None, closed=lambda: True)
+    proposals = OptunaCells(
+        [search().random_cell(100)], [proposer(storage)], lambda cell, rate: None, closed=lambda: True
+    )
     assert proposals.suggest("a") == Searcher.FINISHED
 
 
-def scored(asked, table):
+def scored(asked, scores):
     """What is recorded of moco: {rate: scores of the first seeds}."""
-    tried = Tried()
-    for rate, values in table.items():
+    table = RateTable()
+    for rate, values in scores.items():
         for seed, score in zip(asked.sweep.seeds, values, strict=False):
             cell = asked.cell("moco", rate, seed)
-            tried.add(cell, rate)
-            tried.scores[cell.key] = score
-    return tried
+            table.add(cell, rate)
+            table.scores[cell.key] = score
+    return table
 
 
-def going_on(asked, table, number):
-    cells = survivors(asked, scored(asked, table), number)
+def promoted_rates(asked, table, number):
+    cells = promoted(asked, scored(asked, table), number)
     return [(cell.seed, rate) for cell in cells for rate in asked.rates if cell == asked.cell("moco", rate, cell.seed)]
 
 
@@ -165,11 +167,11 @@ def test_the_better_half_goes_on_with_each_seed():
     asked = search(rates=(0.1, 0.3, 1.0, 3.0, 10.0))
     asked = replace(asked, sweep=replace(asked.sweep, objectives=("moco", "random")))
     table = {0.1: [0.1], 0.3: [0.5], 1.0: [0.6], 3.0: [0.4], 10.0: [None]}
-    assert going_on(asked, table, 1) == [(101, 0.3), (101, 1.0)]
+    assert promoted_rates(asked, table, 1) == [(101, 0.3), (101, 1.0)]
     table |= {0.3: [0.5, 0.9], 1.0: [0.6, 0.1]}
-    assert going_on(asked, table, 2) == [(102, 0.3), (102, 1.0)]
+    assert promoted_rates(asked, table, 2) == [(102, 0.3), (102, 1.0)]
     everything = replace(asked, prune=False)
-    assert [rate for _, rate in going_on(everything, table | {0.1: [0.1, 0.1], 3.0: [0.4, 0.4]}, 2)] == [
+    assert [rate for _, rate in promoted_rates(everything, table | {0.1: [0.1, 0.1], 3.0: [0.4, 0.4]}, 2)] == [
         0.1,
         0.3,
         1.0,
@@ -179,14 +181,14 @@ def test_the_better_half_goes_on_with_each_seed():
 
 def test_seeds_of_a_search_are_none_of_a_sweep():
     for name in ("vts-quick", "vts-paper", "xbd-quick"):
-        assert not set(searched(preset(name)).sweep.seeds) & set(preset(name).seeds)
-    assert searched(preset("vts-smoke")).sweep.seeds == SEEDS
+        assert not set(search_for(preset(name)).sweep.seeds) & set(preset(name).seeds)
+    assert search_for(preset("vts-smoke")).sweep.seeds == SEEDS
 
 
 def test_the_sweep_to_fill_is_the_one_that_was_asked_for():
     base = preset("vts-quick")
-    found = searched(base)
-    assert to_fill(found, base) == base
+    found = search_for(base)
+    assert sweep_to_fill(found, base) == base
     assert found.losses == ("moco", "within_image", "cross_image")
     assert found.sweep.out.name == "vts-quick-lr"
 
@@ -194,25 +196,25 @@ def test_the_sweep_to_fill_is_the_one_that_was_asked_for():
 def test_a_sweep_that_grows_at_an_address_is_searched_here_and_filled_there():
     grid = replace(preset("vts-smoke"), rho=(0.0, 1.0), seeds=(0, 1), pairings=("noisy", "exposure"))
     base = replace(grid, out="s3://bucket/some", until="halfwidth(difference) < 0.1", max_seeds=4)
-    found = searched(base)
+    found = search_for(base)
     assert found.sweep.out == Path("results/some-lr")
     assert found.sweep.until == ""
-    assert to_fill(found, base) == base
+    assert sweep_to_fill(found, base) == base
     choice = Choice(objective="moco", rate=0.5, best=0.5, score=0.5, seeds=1, edge=None)
-    assert filled(base, [choice]).out == "s3://bucket/some-chosen"
+    assert with_chosen_rates(base, [choice]).out == "s3://bucket/some-chosen"
     with pytest.raises(InputError, match="--until: difference needs a rate above 0"):
         replace(found.sweep, seeds=(0, 1), until=base.until, max_seeds=4)
 
 
 def test_recipes_are_kept_before_they_are_run(tmp_path):
     asked = search()
-    folder = SearchFolder(tmp_path)
-    folder.keep(asked, "moco", 0.25)
+    folder = SearchDir(tmp_path)
+    folder.write_recipe(asked, "moco", 0.25)
     recipe = asked.recipe("moco", 0.25)
-    assert folder.kept() == {recipe.fingerprint: recipe}
+    assert folder.read_recipes() == {recipe.fingerprint: recipe}
     (tmp_path / "sweep.yaml").touch()
     with pytest.raises(InputError, match="is a sweep's folder"):
-        folder.own()
+        folder.refuse_sweep()
 
 
 @pytest.mark.parametrize(
@@ -240,13 +242,14 @@ def test_what_cannot_be_searched_is_refused(more, said):
 def test_rates_that_were_never_handed_out_are_missing_too():
     asked = search()
     asked = replace(asked, sweep=replace(asked.sweep, objectives=("moco",)))
-    tried = scored(asked, {0.1: [0.5]})
-    tried.plain(asked.random(100))
-    left = unfinished(asked, tried, 100, proposed=True)
-    assert left == [asked.cell("moco", 1.0, 100), asked.cell("moco", 10.0, 100), asked.random(100)]
-    assert unfinished(asked, tried, 100, proposed=False) == [asked.random(100)]
+    table = scored(asked, {0.1: [0.5]})
+    for seed in (100, 101):
+        table.add_random(asked.random_cell(seed))
+    missing = unfinished(asked, table, 0)
+    assert missing == [asked.cell("moco", 1.0, 100), asked.cell("moco", 10.0, 100), asked.random_cell(100)]
+    assert unfinished(asked, table, 1) == [asked.random_cell(101)]
 
 
 def test_tune_writes_down_a_searcher_that_knows_a_thread():
     lock = threading.Lock()  # as the word to stop does, of a sweep at an address
-    assert cloudpickle.dumps(GridSearcher([search().random(0)], closed=lambda: lock.locked()))
+    assert cloudpickle.dumps(GridSearcher([search().random_cell(0)], closed=lambda: lock.locked()))

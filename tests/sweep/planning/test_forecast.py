@@ -17,8 +17,9 @@ from sweep.planning.forecast import HARNESS, Forecast, plan_path, read_plan, wit
 from sweep.planning.plan import describe, one_per_objective
 from sweep.planning.prices import Prices
 from sweep.presets import preset
-from sweep.tune import runner
+from sweep.tune import resources
 from sweep.tune.outcome import Outcome
+from sweep.tune.resources import resources_for
 from trainables.engine import PLAIN
 from trainables.profiling.parts import Part
 
@@ -255,8 +256,8 @@ def node(name, cores, gpus=0):
     ],
 )
 def test_cells_at_the_same_time_are_those_that_fit_on_all_machines(monkeypatch, asked, there, at_once, here, slots):
-    monkeypatch.setattr(runner, "list_machines", lambda: there)
-    found = runner.room(replace(preset("vts-smoke"), engine=replace(PLAIN, threads=2), **asked), there[0])
+    monkeypatch.setattr(resources, "list_machines", lambda: there)
+    found = resources_for(replace(preset("vts-smoke"), engine=replace(PLAIN, threads=2), **asked), there[0])
     assert (found.at_once, found.a_machine, found.slots) == (at_once, here, slots)
     assert found.gpus == sum(one.gpus for one in there)
 

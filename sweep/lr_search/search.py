@@ -1,0 +1,221 @@
+"""One search for learning rates from beginning to end: rung after rung of successive halving, then the choice."""
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from analysis.records.io import compact, read_records, recorded_keys
+from analysis.stats import learning_rates
+from analysis.stats.learning_rates import Choice
+from datasets.errors import InputError
+from datasets.files import write_text_atomically
+from datasets.registry import load
+from datasets.source import Source
+from sweep import logs
+from sweep.config.sweep import Sweep
+from sweep.config.yaml_io import to_yaml
+from sweep.lr_search import report
+from sweep.lr_search.config import SearchConfig, SearchDir
+from sweep.lr_search.halving import RateTable, promoted, read_scores, read_table, unfinished
+from sweep.prepare import claim, previous_sweep
+from sweep.signals import StopRequest
+from sweep.storage.cleanup import remove_leftovers
+from sweep.storage.lock import locked
+from sweep.summarize import print_stopped, python_command, recorded_errors
+from sweep.tracking.background import BackgroundTracking
+from sweep.tune.outcome import Outcome
+from trainables.cell import Cell
+
+if TYPE_CHECKING:
+    from sweep.lr_search.optuna_searcher import OptunaCells
+    from sweep.tune.runner import TuneRunner
+
+
+def search_learning_rates(search: SearchConfig, base: Sweep) -> int:
+    """Run what is missing of a search and show its result.
+
+    Args:
+        search: what was asked for.
+        base: the sweep that gets the rates.
+
+    Returns:
+        0 if a rate is chosen for each loss; 1 if some cells are missing or no rate of a loss could be trained; 130
+        after Ctrl-C, 143 after SIGTERM.
+
+    Raises:
+        InputError: the data or the folder do not fit, or another command runs there.
+    """
+    began = time.time()
+    run_dir = SearchDir(search.sweep.run_dir.root)
+    run_dir.refuse_sweep()
+    with locked(run_dir) as killed:
+        if killed:
+            print(f"the search that ran here ({killed}) was cut off; what it has recorded and checkpointed is used")
+        remove_leftovers(run_dir, recorded_keys(run_dir.root).status, before=began)
+        sweep = search.sweep.continuing(previous_sweep(run_dir, search.sweep))
+        source = load(sweep.recipe.data, sweep.place, sweep.demands)  # before Ray starts, as of a sweep
+        claim(run_dir, sweep, source.fingerprint)
+        logs.to_file(run_dir.log)
+        return _search_with_ray(replace(search, sweep=sweep), base, run_dir, source)
+
+
+def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, source: Source) -> int:
+    """Start Ray, choose the engine, and run the search; returns the exit code."""
+    from sweep.autotune.choose import settle  # here: Ray takes a second to import
+    from sweep.cluster.session import first_machine, ray_session
+    from sweep.tune.job import WorkerJob
+    from sweep.tune.runner import TuneRunner
+
+    with ray_session(search.sweep.engine):
+        machine = first_machine(search.sweep.engine.threads)
+        first_rung = [search.cell(name, search.rates[0], 0) for name in search.losses]
+        sweep, engine = settle(search.sweep, first_rung, machine)
+        search = replace(search, sweep=sweep)
+        claim(run_dir, sweep, source.fingerprint)
+        print(f"learning rates for {base.preset} in {sweep.out}, on {source.title}\nengine: {engine}", flush=True)
+        table, stop = read_table(search, run_dir), StopRequest(run_dir)
+        with BackgroundTracking(sweep, run_dir, kind="lr_search", cells=table.cells, rates=table.rates) as tracking:
+            if table.scores:
+                tracking.fill(run_dir.root, table.cells)
+            runner = TuneRunner(sweep, WorkerJob.of(sweep, source), machine, run_dir, tracking, stop)
+            lr_search = LrSearch(
+                search=search, base=base, run_dir=run_dir, runner=runner, tracking=tracking, stop=stop, table=table
+            )
+            with stop.handling():
+                lr_search.run()
+            if stop.at_once:
+                print_stopped()
+                return stop.code
+            if reason := lr_search.outcome.unwritable:
+                raise InputError(f"{reason}: free space, then run the same command again")
+            complete = lr_search.conclude()
+    return stop.code if stop.asked else 0 if complete else 1
+
+
+@dataclass(kw_only=True)
+class LrSearch:
+    """A search that runs."""
+
+    search: SearchConfig
+    """What was asked for, the engine chosen."""
+    base: Sweep
+    """The sweep that gets the rates."""
+    run_dir: SearchDir
+    runner: "TuneRunner"
+    tracking: BackgroundTracking
+    stop: StopRequest
+    table: RateTable
+    """What is recorded; grows."""
+    outcome: Outcome = field(default_factory=Outcome)
+    """How the cells of the last rung ended."""
+    missing: list[Cell] = field(default_factory=list)
+    """The cells that were to run and have no record."""
+
+    def run(self) -> None:
+        """Run one rung after the other, as long as all cells of a rung are recorded."""
+        for rung, seed in enumerate(self.search.sweep.seeds):
+            cells = promoted(self.search, self.table, rung) if rung else []
+            for cell in cells:
+                self.run_dir.write_recipe(self.search, cell.objective, self.table.rates[cell.key])
+            cells.append(self.search.random_cell(seed))
+            self.table.add_random(cells[-1])
+            missing = [cell for cell in cells if cell.key not in self.table.scores]
+            proposals = None if rung else self._propose(missing)
+            if not missing and (proposals is None or not proposals.open):
+                continue
+            if rung and self.stop.asked:  # the signal came when the rung before was just done
+                self.missing = missing
+                return
+            self.outcome = self.runner.run(missing, rates=self.table.rates, proposals=proposals)
+            self.table.scores = read_scores(self.run_dir)
+            self.missing = unfinished(self.search, self.table, rung)
+            if self.missing:
+                return
+
+    def _propose(self, random: Sequence[Cell]) -> "OptunaCells":
+        """The cells of the first rung, whose rates Optuna proposes; those of the random encoder come last."""
+        from sweep.lr_search.optuna_searcher import OptunaCells, RateProposer, open_database
+
+        storage, seed = open_database(self.run_dir.optuna), self.search.sweep.seeds[0]
+        proposers = [
+            RateProposer(
+                partial(self.search.cell, name, seed=seed),
+                storage,
+                self.table.scores,
+                rates=self.search.rates,
+                known=self.table.rates_of(name),
+                trials=self.search.tpe_trials,
+            )
+            for name in self.search.losses
+        ]
+        return OptunaCells(random, proposers, self._begin, closed=lambda: self.stop.asked)
+
+    def _begin(self, cell: Cell, rate: float) -> None:
+        """Write the recipe of a proposed cell, before it runs."""
+        self.run_dir.write_recipe(self.search, cell.objective, rate)
+        self.table.add(cell, rate)
+
+    def conclude(self) -> bool:
+        """Choose the rates, write tables, plot and the sweep with the rates, and print what was found.
+
+        Returns:
+            Whether a rate is chosen for each loss, and nothing is missing.
+        """
+        chosen, failures = list[Choice](), list[str]()
+        if recorded_keys(self.run_dir.root).status:
+            rows = learning_rates.table(read_records(self.run_dir.root), self.table.by_recipe)
+            rows = report.requested_rows(report.named_by_loss(rows), self.search)
+            if not self.missing and not self.outcome.stop:
+                chosen = report.choose_rates(rows, self.search)
+            files = [*report.write_table(rows, chosen, self.run_dir), compact(self.run_dir.root)]
+            if not self.outcome.stop:
+                files += report.draw(rows, chosen, self.run_dir, self.base.preset)
+            self._log_choice(chosen, files)
+            failures = report.failure_lines(rows, recorded_errors(self.run_dir.root))
+        self._print_places()
+        print("".join(f"{line}\n" for line in failures), end="")
+        self._print_result(chosen)
+        return self._is_complete(chosen)
+
+    def _is_complete(self, chosen: Sequence[Choice]) -> bool:
+        return len(chosen) == len(self.search.losses)
+
+    def _log_choice(self, chosen: Sequence[Choice], files: list) -> None:
+        """Write the sweep with the chosen rates, if there is one for each loss, and log all of it to MLflow."""
+        if complete := self._is_complete(chosen):
+            write_text_atomically(self.run_dir.chosen, to_yaml(report.with_chosen_rates(self.base, chosen)))
+            files = [*files, self.run_dir.chosen]
+        if self.outcome.stop is None:
+            self.tracking.fill_again()
+            metrics = {f"chosen_lr_{choice.objective}": choice.rate for choice in chosen}
+            metrics |= {f"val_f1_{choice.objective}": choice.score for choice in chosen}
+            self.tracking.end(complete, metrics, files)
+
+    def _print_places(self) -> None:
+        """Where everything is."""
+        run_dir = self.run_dir
+        print(f"rates     {run_dir.rates_table}\nfigure    {run_dir.figures / 'rates.png'}\nlogs      {run_dir.log}")
+        print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {shlex.quote(self.tracking.uri)}")
+        print(f"          then http://127.0.0.1:5000/{self.tracking.runs}")
+        if self.tracking.fault:
+            print(f"MLflow could not be written ({self.tracking.fault}); the same command fills in what it lacks")
+
+    def _print_result(self, chosen: Sequence[Choice]) -> None:
+        """What is missing, or which rates are chosen."""
+        if self.missing:
+            print(f"\n{len(self.missing)} cells are missing; the same command runs them and goes on:")
+            for cell in self.missing:
+                print(f"  {cell}: {self.outcome.failures.get(cell.key, 'not finished')}")
+            return
+        if self.outcome.stop:
+            print("stopped; the same command goes on")
+            return
+        for name in self.search.losses:
+            if name not in {choice.objective for choice in chosen}:
+                print(f"{name}: no rate could be trained with every seed: add smaller ones to --rates")
+        if self._is_complete(chosen):
+            print(f"chosen    {', '.join(f'{choice.objective} {choice.rate:g}' for choice in chosen)}")
+            print(f"run them  {python_command()} -m sweep.run --config {shlex.quote(str(self.run_dir.chosen))}")
