@@ -89,7 +89,8 @@ _SPELLING = {
     "key": re.compile(r"[0-9a-f]{16}"),
     "status": re.compile("done|failed"),
     # They become folder names. A name that begins with a digit would be read back as a number.
-    "dataset": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*"),
+    # Ours, or the class of one from outside: package.module:Class.
+    "dataset": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?"),
     "objective": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*"),
     "pairing": re.compile("noisy|exposure|irrelevant|false_positive|none"),
 }
