@@ -1,7 +1,7 @@
-"""Tiles of image pairs as arrays on disk: made once, opened at once, shared by all that read them.
+"""Tiles of image pairs as arrays on disk, built once and memory-mapped by all processes of a machine.
 
-Of 1,024 x 1,024 px, xBD's 18,000 photographs would take minutes to decode in every cell; memory-mapped, a tile is
-there when it is looked at, and all processes of a machine share the pages.
+Decoding xBD's 18,000 images of 1,024 x 1,024 px in every cell would take minutes. Memory-mapped tiles need no decoding,
+and processes share their pages.
 """
 
 from dataclasses import dataclass, fields
@@ -24,7 +24,7 @@ from datasets.tiles.summary import summary_table
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """A finished store. Small, and can be pickled: a worker opens the arrays itself."""
+    """A finished store. Small and picklable: each process opens the arrays itself."""
 
     path: Path
     fingerprint: str
@@ -35,7 +35,7 @@ class Store:
     dtype: str
     """Of images and partners: `uint8` or `uint16`."""
     left_out: tuple[Problem, ...]
-    """What was wrong with files that were skipped."""
+    """Problems of the pairs that were skipped."""
 
     def image(self) -> np.memmap:
         """First images: (tiles, size, size, bands), read-only."""
@@ -119,7 +119,7 @@ class Store:
         return self._opened[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without tables and arrays, which are opened again where they are needed.
+        # Without tables and arrays, which are opened again when needed.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 

@@ -59,9 +59,9 @@ def cached_textures(size: int, count: int) -> UInt8[np.ndarray, "families count 
     shape = (len(CATEGORIES), count, side, side, 3)
     if (content := cache_read(name)) is not None and len(content) == np.prod(shape):
         return np.frombuffer(content, np.uint8).reshape(shape)
-    made = np.stack([np.stack(generate(category, size, count)) for category in CATEGORIES])
-    cache_write(name, made.tobytes())
-    return made
+    textures = np.stack([np.stack(generate(category, size, count)) for category in CATEGORIES])
+    cache_write(name, textures.tobytes())
+    return textures
 
 
 def _texture(

@@ -152,7 +152,7 @@ def draw_validation(rows: pd.DataFrame, *, split_by: str, seed: int) -> Bool[np.
 
 
 def title(store: Store) -> str:
-    """What the tiles are, such as `xBD (19 disasters, 9,168 + 933 image pairs)`: train and tier3, then test."""
+    """A short description, such as `xBD (19 disasters, 9,168 + 933 image pairs)`: train and tier3, then test."""
     test = int((store.pairs["split"] == "test").sum())
     disasters = store.pairs["group"].nunique()
     number = f"{disasters} disaster{'s' if disasters > 1 else ''}"
@@ -160,7 +160,7 @@ def title(store: Store) -> str:
 
 
 def cautions(settings: XbdSettings, store: Store) -> list[str]:
-    """What results must not be taken for, and pixels that the size of the tiles leaves out."""
+    """Limits of what results mean, and pixels outside all tiles."""
     lines = []
     if len(store.pairs) < FEW:
         lines.append(
