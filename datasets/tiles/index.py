@@ -45,7 +45,7 @@ class StoreInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class StoreContent:
     """What the arrays of a store hold."""
 
     pairs: Sequence[PairFiles]
@@ -56,7 +56,7 @@ class Content:
     """Of the images."""
 
 
-def write(work: Path, request: BuildRequest, content: Content, problems: Sequence[Problem]) -> None:
+def write_store_files(work: Path, request: BuildRequest, content: StoreContent, problems: Sequence[Problem]) -> None:
     """Write the tables beside the arrays in the folder `work`, and last of all `store.json`.
 
     `problems` say why pairs of the request are absent.
@@ -165,7 +165,7 @@ def _pairs(pairs: Sequence[PairFiles], notes: Sequence[Note]) -> pd.DataFrame:
     )
 
 
-def _fingerprint(content: Content, cut: Cut) -> str:
+def _fingerprint(content: StoreContent, cut: Cut) -> str:
     said: list[Any] = [asdict(cut), content.dtype]
     for pair, note in zip(content.pairs, content.notes, strict=True):
         masks = [pair.mask is not None, pair.partner_mask is not None]

@@ -70,7 +70,7 @@ def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"
     return pixels
 
 
-def tables(source: TileSource) -> str:
+def format_tables(source: TileSource) -> str:
     """Two tables: the tiles of each split, and how rare the classes are in the training tiles."""
     pixels = class_pixels(source, "train")
     width = max(map(len, (*source.classes, "class")))

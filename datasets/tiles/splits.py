@@ -10,7 +10,7 @@ from jaxtyping import Bool, Shaped
 from datasets.errors import InputError
 
 
-def exact(number: float) -> Fraction:
+def as_fraction(number: float) -> Fraction:
     """The decimal number as written: .3 becomes 3/10, not the nearest binary fraction."""
     return Fraction(str(float(number)))
 
@@ -38,7 +38,7 @@ def undersample(n_clean: int, n_noisy: int, rho: float) -> tuple[int, int]:
         raise InputError(f"rho = {rho:g} needs noisy pairs and there are none in the training set: use rho 0 alone")
     if rho < 1 and n_clean < 1:
         raise InputError(f"rho = {rho:g} needs clean pairs and there are none in the training set: use rho 1 alone")
-    share = exact(rho)
+    share = as_fraction(rho)
     if n_clean * share <= n_noisy * (1 - share):
         return n_clean, _half_up(n_clean * share / (1 - share)) if share < 1 else n_noisy
     return _half_up(n_noisy * (1 - share) / share), n_noisy
@@ -61,7 +61,7 @@ def stratified(
         share: from 0 to 1, taken as the decimal number that was written.
         generator: gives one permutation a group, in the order of the names.
     """
-    wanted = math.ceil(exact(share) * len(groups))
+    wanted = math.ceil(as_fraction(share) * len(groups))
     names, counts = np.unique(groups, return_counts=True)
     number = quotas(dict(zip(names.tolist(), counts.tolist(), strict=True)), wanted)
     chosen = np.zeros(len(groups), bool)
@@ -80,7 +80,7 @@ def quotas(counts: Mapping[str, int], wanted: int) -> dict[str, int]:
     return {name: floor + (name in favoured) for name, (floor, _) in parts.items()}
 
 
-def grouped(
+def stratified_by_owner(
     owners: Sequence[str], groups: Sequence[str], share: float, generator: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
     """Choose ceil(share * owners) owners (images), stratified by group, with all of their items (tiles).

@@ -99,11 +99,11 @@ class Store:
         return np.load(self.path / "counts.npy", allow_pickle=False)
 
     @cached_property
-    def _opened(self) -> dict[str, np.memmap]:
+    def _open_arrays(self) -> dict[str, np.memmap]:
         return {}
 
     def _array(self, name: str) -> np.memmap:
-        if name not in self._opened:
+        if name not in self._open_arrays:
             info = index.read_info(self.path)
             if isinstance(info, str) or info.fingerprint != self.fingerprint:
                 reason = info if isinstance(info, str) else "it was made anew of other files"
@@ -111,12 +111,12 @@ class Store:
             if f"{name}.npy" not in info.files:
                 raise InputError(f"the store {self.path} has no {name.replace('_', ' ')}: no pair came with one")
             try:
-                self._opened[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                self._open_arrays[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             except ValueError as error:
                 raise InputError(
                     f"{self.path / name}.npy is damaged ({error}): delete {self.path}, and it is made again"
                 ) from error
-        return self._opened[name]
+        return self._open_arrays[name]
 
     def __getstate__(self) -> dict[str, Any]:
         # Without tables and arrays, which are opened again when needed.

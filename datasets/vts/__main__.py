@@ -99,7 +99,7 @@ def _show(axis: Axes, title: str, image: np.ndarray) -> None:
     axis.set_title(title, fontsize=7)
 
 
-def preview(args: argparse.Namespace) -> None:
+def draw_preview(args: argparse.Namespace) -> None:
     """Draw the panels into a file."""
     settings = VtsSettings(
         size=args.size,
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
     parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="moco")
-    parser.set_defaults(run=preview)
+    parser.set_defaults(run=draw_preview)
     return cli.run(parser, argv)
 
 

@@ -17,7 +17,6 @@ from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
 from datasets.tiles.pairs import PairFiles, ProblemsError
-from datasets.tiles.source import tables
 from datasets.tiles.store import summary
 from datasets.types import SPLITS
 from datasets.xbd import tree
@@ -25,7 +24,7 @@ from datasets.xbd.config import CLASSES, DAMAGED, XbdSettings
 from datasets.xbd.source import (
     REMEDY,
     build_request,
-    cautions,
+    caveats,
     check_splits,
     draw_splits,
     left_out_notes,
@@ -52,8 +51,8 @@ def prepare(args: argparse.Namespace) -> None:
     place = Place(root=args.root, store=args.store, skip_bad=args.skip_bad)
     source = load(settings, place, jobs=args.jobs)
     print(source.title)
-    print(f"\n{summary(source.store)}\n\n{tables(source)}\n")
-    for line in (*cautions(settings, source.store), *left_out_notes(source.store.left_out)):
+    print(f"\n{summary(source.store)}\n\n{format_tables(source)}\n")
+    for line in (*caveats(settings, source.store), *left_out_notes(source.store.left_out)):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
     print(f"\na sweep that finds these tiles:\n{next_command(args, settings)}")
@@ -70,7 +69,7 @@ def next_command(args: argparse.Namespace, settings: XbdSettings) -> str:
     return shlex.join([*words, *(["--skip-bad"] if args.skip_bad else [])])
 
 
-def preview(args: argparse.Namespace) -> None:
+def draw_preview(args: argparse.Namespace) -> None:
     """Draw some tiles with their masks."""
     from datasets.xbd.preview import choose_tiles, save_preview  # matplotlib, which takes a second
 
@@ -102,7 +101,7 @@ def _sample(pairs: Sequence[PairFiles], tiles: int, seed: int) -> list[PairFiles
     return [pairs[place] for place in sorted(order.tolist())]
 
 
-def manifest(args: argparse.Namespace) -> None:
+def write_manifest(args: argparse.Namespace) -> None:
     """List the pairs in a CSV file, as one would list one's own."""
     settings = XbdSettings(masks=args.masks, split_seed=args.split_seed)
     root = tree.find_root(args.root)
@@ -169,11 +168,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--tiles", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="draws the tiles (%(default)s)")
     command.add_argument("--zoom", type=int, default=1, help="show 1/ZOOM of a tile's side, where most buildings are")
-    command.set_defaults(run=preview)
+    command.set_defaults(run=draw_preview)
     about = "list the pairs in a CSV file, as one would list one's own; validation images are drawn as whole images"
     command = commands.add_parser("manifest", parents=[shared, skip], help=about, description=about)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="file to write")
-    command.set_defaults(run=manifest)
+    command.set_defaults(run=write_manifest)
     return whole
 
 

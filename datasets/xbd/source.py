@@ -62,7 +62,7 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
         split=split,
         classes=CLASSES,
         title=title(store),
-        notes=(*cautions(settings, store), *left_out_notes(store.left_out, most=SHOWN)),
+        notes=(*caveats(settings, store), *left_out_notes(store.left_out, most=SHOWN)),
         fingerprint=source_fingerprint(store, split),
         dense_labels="binary",
         noisy_classes=DAMAGED,
@@ -147,7 +147,7 @@ def draw_validation(rows: pd.DataFrame, *, split_by: str, seed: int) -> Bool[np.
     """
     generator = np.random.default_rng(seed)
     if split_by == "image":
-        return splits.grouped(rows["pair"].tolist(), rows["group"].tolist(), VAL_SHARE, generator)
+        return splits.stratified_by_owner(rows["pair"].tolist(), rows["group"].tolist(), VAL_SHARE, generator)
     return splits.stratified(rows["group"].to_numpy(str), VAL_SHARE, generator)
 
 
@@ -159,7 +159,7 @@ def title(store: Store) -> str:
     return f"xBD ({number}, {len(store.pairs) - test:,} + {test:,} image pairs)"
 
 
-def cautions(settings: XbdSettings, store: Store) -> list[str]:
+def caveats(settings: XbdSettings, store: Store) -> list[str]:
     """Limits of what results mean, and pixels outside all tiles."""
     lines = []
     if len(store.pairs) < FEW:

@@ -101,7 +101,7 @@ def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], 
         missing = [*_missing_images(images, pair), *_missing_masks(images, shown, pair)]
         problems += missing
         if not missing:
-            pairs.append(_pair_list_files(root, split, images, shown, pair))
+            pairs.append(_pair_files(root, split, images, shown, pair))
     return pairs, [*problems, *_missing_both(images, labels)]
 
 
@@ -131,7 +131,7 @@ def _list_files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) ->
     return Files(folder=folder, suffix=suffix, sides=dict(sides)), problems
 
 
-def _pair_list_files(root: Path, split: str, images: Files, shown: Files, pair: str) -> PairFiles:
+def _pair_files(root: Path, split: str, images: Files, shown: Files, pair: str) -> PairFiles:
     return PairFiles(
         name=pair,
         image=root / images.path(pair, "pre"),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from datasets.errors import InputError
 from datasets.source import Place, Source
-from datasets.tiles.source import TileSource, class_pixels, split_counts, tables
+from datasets.tiles.source import TileSource, class_pixels, format_tables, split_counts
 from datasets.types import IGNORED
 from datasets.xbd import source as xbd_source
 from datasets.xbd.config import CLASSES, XbdSettings
@@ -232,9 +232,9 @@ def test_tables_of_splits_and_classes_add_up(root: Path) -> None:
     pixels = class_pixels(source, "train")
     masks = source.store.partner_mask()[source.split == 0]
     assert pixels.tolist() == [(masks == label).sum() for label in range(5)]
-    line = next(line for line in tables(source).splitlines() if line.startswith("destroyed"))
+    line = next(line for line in format_tables(source).splitlines() if line.startswith("destroyed"))
     assert float(line.split()[-1]) == pytest.approx(pixels.sum() / pixels[4], abs=0.005)
-    assert next(line for line in tables(source).splitlines() if line.startswith("major_damage")).endswith("none")
+    assert next(line for line in format_tables(source).splitlines() if line.startswith("major_damage")).endswith("none")
 
 
 # --- what results must not be taken for
