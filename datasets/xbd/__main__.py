@@ -17,6 +17,7 @@ from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
 from datasets.tiles.pairs import PairFiles, ProblemsError
+from datasets.tiles.source import format_tables
 from datasets.tiles.store import summary
 from datasets.types import SPLITS
 from datasets.xbd import tree
