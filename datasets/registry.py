@@ -1,7 +1,7 @@
 """The data sets by name: the class of their settings, and the module whose functions do the work.
 
 A data set from outside this repository is named by its settings class, as `package.module:Class`; that module holds the
-functions too. ARCHITECTURE.md says what they are ("How to add a data set").
+functions too. `datasets.source` says what a settings class and the functions must have.
 """
 
 import importlib

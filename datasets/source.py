@@ -20,7 +20,8 @@ from datasets.types import Pairing, Task
 class Settings(Protocol):
     """What describes a data set in a recipe: a frozen dataclass, whose fields become the flags `--data.*`.
 
-    Where `has_nu` is true there is also `check_nu(nu)`, which raises `InputError` for a per-image noise that cannot be.
+    Annotate `dataset` with `tyro.conf.Suppress`, so that it becomes no flag. A class with `has_nu` also has a method
+    `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set cannot have.
     """
 
     @property

@@ -23,9 +23,10 @@ MODULE = '''
 """Images whose two halves differ in brightness; a noisy partner is dark throughout."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+import tyro
 
 from datasets.dataset import PairBatch
 from datasets.errors import InputError
@@ -40,7 +41,7 @@ class Halves:
     extra_scores: ClassVar[tuple[str, ...]] = ()
     bands: ClassVar[int] = 3
 
-    dataset: str = "NAME:Halves"
+    dataset: Annotated[str, tyro.conf.Suppress] = "NAME:Halves"
     size: int = 32
     images: int = 24
 
@@ -203,6 +204,7 @@ def test_its_settings_are_flags(write, capsys):
         parse(["--dataset", name, "--help"])
     shown = capsys.readouterr().out
     assert "--data.images" in shown
+    assert "--data.dataset" not in shown
     assert "package.module:Class" in shown
 
 

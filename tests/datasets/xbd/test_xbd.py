@@ -270,7 +270,7 @@ def test_neither_settings_nor_sources_import_what_the_driver_does_without(module
 @pytest.mark.realdata
 def test_real_pairs_load_and_their_buildings_are_those_of_the_label_files(tmp_path: Path) -> None:
     root = real("xbd")
-    source = XbdSettings().load(Place(root=root, store=tmp_path))
+    source = xbd_source.load(XbdSettings(), Place(root=root, store=tmp_path))
     told: Counter[str] = Counter()
     damaged = set()
     for path in root.glob("*/labels/*_post_disaster.json"):
