@@ -1,4 +1,4 @@
-"""How the command lines of data sets end: a mistake is one line, or one a problem, and exit code 2."""
+"""Runs the command lines of data sets: a mistake prints one line, or one per problem, and exits with code 2."""
 
 import argparse
 import sys
@@ -8,15 +8,15 @@ from datasets.errors import InputError
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Parse the words, do what the parser's `run` default does with them, and return the exit code.
+    """Parse the arguments, call the parser's default `run` with them, and return the exit code.
 
     Returns:
-        0; 2 for a mistake in what was given, without a traceback; 130 after Ctrl-C.
+        0; 2 for a mistake of the user, without a traceback; 130 after Ctrl-C.
     """
     name = parser.prog.removeprefix("python -m ")
-    given = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
-        given.run(given)
+        args.run(args)
     except (InputError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""What a data set is to pretraining and probe: positive pairs, and downstream images with labels, in batches."""
+"""What pretraining and the probe use of a data set: positive pairs and labelled downstream images, in batches."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,7 +12,7 @@ from datasets.types import Pairing
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairBatch:
-    """n positive pairs before augmentation: images in [0, 1], and labels for the dense losses where they are wanted."""
+    """n positive pairs before augmentation: images in [0, 1], and labels for the dense losses if requested."""
 
     first: Float[Tensor, "n c h w"]
     second: Float[Tensor, "n c h w"]
@@ -22,14 +22,14 @@ class PairBatch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """One uniform number in [0, 1) a pair for each thing that is left to chance; the same in all cells of a seed."""
+    """Uniform random numbers in [0, 1), one per pair and purpose; the same in all cells of a seed."""
 
     noisy: Float[Tensor, " n"]
     """Below rho the pair is noisy."""
     swap: Float[Tensor, " n"]
-    """Below one half its two images change places."""
+    """Below one half, its two images are swapped."""
     partner: Float[Tensor, " n"]
-    """Which other image a false positive is paired with."""
+    """Selects the image that a false positive is paired with."""
 
 
 @runtime_checkable
@@ -37,10 +37,10 @@ class PairPool(Protocol):
     """The training pairs of one cell."""
 
     def __len__(self) -> int:
-        """Pairs that batches are drawn from."""
+        """Number of pairs."""
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
-        """The indexed pairs, with labels if wanted, and which of them are noisy (on the CPU)."""
+        """The indexed pairs, with labels if requested, and which of them are noisy (a mask on the CPU)."""
 
 
 @runtime_checkable
@@ -52,21 +52,21 @@ class Dataset(Protocol):
     device: torch.device
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> PairPool:
-        """The training pairs at noisy-pairs rate rho and per-image noise nu; `generator` draws what the pool holds."""
+        """The training pairs at noisy-pairs rate rho and per-image noise nu; `generator` selects the pool's pairs."""
 
     def validation_pairs(self) -> int:
-        """Pairs that the pretraining loss is validated on."""
+        """Number of pairs that the pretraining loss is validated on."""
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
         """Noise-free pairs, the same for every cell."""
 
     def count(self, split: str) -> int:
-        """Downstream images of a split."""
+        """Number of downstream images in a split."""
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"] | UInt8[Tensor, " n"]]:
-        """Images and their classes, of each pixel or of each image: the same for every cell."""
+        """Images with the class of each pixel, or of each image; the same for every cell."""
 
     def class_counts(self) -> Int[Tensor, " classes"]:
         """Pixels (or images) of each class in the downstream training images."""

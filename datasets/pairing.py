@@ -10,16 +10,16 @@ from datasets.types import Pairing
 def choose_noisy(uniform: Float[Tensor, " n"], rho: float) -> Bool[Tensor, " n"]:
     """Which pairs of a batch are noisy, given one uniform draw in [0, 1) a pair.
 
-    Thresholding the same draws at every rho makes the noisy sets of two cells nested: a pair that is noisy at
-    rho = .25 is noisy at rho = .5 too, so that cells differ in nothing else.
+    All rates threshold the same draws, so noisy sets are nested: a pair that is noisy at rho = .25 is noisy at rho = .5
+    too.
     """
     return uniform < rho
 
 
 def noisy_sides(noisy: Bool[Tensor, " n"], pairing: Pairing) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
-    """Whether the first and the second image of each pair show the noisy partner.
+    """Whether the first and the second image of each pair are the noisy partner.
 
-    A pair that is not noisy shows the clean image twice. A noisy one shows clean and noisy, or at pairing `exposure`
+    A pair that is not noisy has the clean image twice. A noisy one has clean and noisy, or with the pairing `exposure`
     the noisy partner twice.
     """
     return (noisy if pairing == "exposure" else torch.zeros_like(noisy)), noisy

@@ -1,13 +1,11 @@
 """The data sets by name: the class of their settings, and the module whose functions do the work.
 
 A data set from outside this repository is named by its settings class, as `package.module:Class`; that module holds the
-functions too. ARCHITECTURE.md says what they are ("How to add a data set").
+functions too. `datasets.source` says what a settings class and the functions must have.
 """
 
 import importlib
-import importlib.util
-import inspect
-import sysconfig
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -19,8 +17,9 @@ from pydantic import PlainValidator, TypeAdapter
 from pydantic_core import PydanticKnownError
 
 from datasets.cifar10.config import Cifar10Settings
-from datasets.errors import InputError, describe_error, one_line
+from datasets.errors import InputError, one_line
 from datasets.manifest.config import ManifestSettings
+from datasets.outside import import_module_of, import_root
 from datasets.source import Demands, Place, Settings, Source
 from datasets.vts.config import VtsSettings
 from datasets.xbd.config import XbdSettings
@@ -42,9 +41,10 @@ DATASETS: Mapping[str, SettingsClass] = {
 }
 """Our own, by name, as in a cell and in records. The functions of `<name>` are in `datasets.<name>.source`."""
 
-CONSTANTS = ("pairings", "has_nu", "task", "extra_scores", "bands", "size")
-"""What a settings class or its instances have besides fields of their own; `Settings` says what each means."""
+MEMBERS = ("pairings", "has_nu", "task", "extra_scores", "bands", "size")
+"""What settings have, of their class or as fields; `Settings` says what each means."""
 FUNCTIONS = ("load", "check", "open_data")
+"""What the module of a data set has; `datasets.source` says what each does."""
 
 
 def settings_class(name: str) -> SettingsClass:
@@ -65,53 +65,38 @@ def settings_class(name: str) -> SettingsClass:
 
 @cache
 def _outside_class(name: str) -> SettingsClass:
-    """The class `package.module:Class`, with all that a data set needs."""
-    path, _, attribute = name.partition(":")
+    """The class `package.module:Class`, which has all that a data set needs."""
     where = f"data set {one_line(repr(name), most=120)}"
-    try:
-        module = importlib.import_module(path)
-    except Exception as error:  # whatever the module raises while it is imported
-        raise InputError(
-            f"{where}: the module {one_line(path, most=80)!r} cannot be imported ({describe_error(error)}); put the "
-            "folder that holds it on PYTHONPATH"
-        ) from error
+    module = import_module_of(name, where)
+    attribute = name.partition(":")[2]
     kind = getattr(module, attribute, None)
-    if not (inspect.isclass(kind) and is_dataclass(kind) and kind.__dataclass_params__.frozen):  # type: ignore[attr-defined]
-        raise InputError(f"{where}: {attribute!r} of {path} is no frozen dataclass; name the class of the settings")
-    if lacking := [function for function in FUNCTIONS if not callable(getattr(module, function, None))]:
+    if not (isinstance(kind, type) and is_dataclass(kind) and vars(kind)["__dataclass_params__"].frozen):
+        raise InputError(f"{where}: {module.__name__} has no frozen dataclass {attribute}; name the settings' class")
+    if absent := [function for function in FUNCTIONS if not callable(getattr(module, function, None))]:
         raise InputError(
-            f"{where}: {path} lacks the function{'s' * (len(lacking) > 1)} {', '.join(lacking)}; a data set's module "
-            f"has {', '.join(FUNCTIONS)}"
+            f"{where}: {module.__name__} lacks {', '.join(absent)}; the module of a data set has the functions "
+            f"{', '.join(FUNCTIONS)}"
         )
-    names = {field.name: field for field in fields(kind)}
-    if "dataset" not in names or names["dataset"].default != name:
-        raise InputError(f"{where}: the class needs the field dataset with the default {name!r}")
-    functions = ("check_nu",) if getattr(kind, "has_nu", False) else ()
-    if lacking := [name for name in (*CONSTANTS, *functions) if name not in names and not hasattr(kind, name)]:
-        raise InputError(f"{where}: {attribute} lacks {', '.join(lacking)}; see datasets.source.Settings")
+    defaults = {field.name: field.default for field in fields(kind)}
+    if defaults.get("dataset") != name:
+        raise InputError(f"{where}: {attribute} needs the field dataset: str = {name!r}")
+    needed = (*MEMBERS, *(("check_nu",) if getattr(kind, "has_nu", False) else ()))
+    if absent := [member for member in needed if member not in defaults and not hasattr(kind, member)]:
+        raise InputError(f"{where}: {attribute} lacks {', '.join(absent)}; see Settings in datasets/source.py")
     settings: SettingsClass = kind  # type: ignore[assignment]  # as was checked above
     return settings
 
 
 def outside_root(name: str) -> Path | None:
-    """The folder that must be on `sys.path` so that the data set of that name can be imported.
+    """The folder that must be on `sys.path` of other processes, so that they can import the data set of that name.
 
-    None for our own data sets and for installed packages, which each Python of the environment finds.
+    None for our own data sets, and for those of installed packages.
 
     Raises:
         InputError: there is no such data set.
     """
     settings_class(name)
-    if name in DATASETS:
-        return None
-    spec = importlib.util.find_spec(name.partition(":")[0].partition(".")[0])
-    assert spec is not None, "it was imported just now"
-    if spec.submodule_search_locations:  # a package, with or without __init__.py
-        root = Path(next(iter(spec.submodule_search_locations))).absolute().parent
-    else:
-        root = Path(spec.origin or "").absolute().parent
-    installed = {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib", "platstdlib")}
-    return None if root in installed else root
+    return None if name in DATASETS else import_root(sys.modules[_module_name(name)])
 
 
 def _module(settings: Settings) -> ModuleType:
@@ -122,8 +107,12 @@ def _module(settings: Settings) -> ModuleType:
     """
     if type(settings) is not settings_class(settings.dataset):
         raise InputError(f"--data.dataset {settings.dataset}: is not the data set that {type(settings).__name__} is of")
-    inside = settings.dataset in DATASETS
-    return importlib.import_module(f"datasets.{settings.dataset}.source" if inside else type(settings).__module__)
+    return importlib.import_module(_module_name(settings.dataset))
+
+
+def _module_name(name: str) -> str:
+    """Where the functions of the data set of that name are."""
+    return f"datasets.{name}.source" if name in DATASETS else name.partition(":")[0]
 
 
 def load(settings: Settings, place: Place, demands: Demands) -> Source:

@@ -1,8 +1,8 @@
 """Every random stream derives from (seed, purpose) and never from the cell: common random numbers.
 
 Two cells of one seed see the same scenes, initial weights, batch order, pairing draws and augmentations, so that
-their difference is due to what the cells differ in. A stream that is used over steps is derived anew for each step:
-nothing has to be remembered to go on from step 1,000.
+nothing but their coordinates can cause a difference. A stream that is used over steps is derived anew for each step,
+so training can resume at any step without a saved generator state.
 """
 
 from collections.abc import Iterator
@@ -27,16 +27,16 @@ def derive(seed: int, *purpose: str | int) -> int:
 def stream(seed: int, *purpose: str | int) -> torch.Generator:
     """A fresh CPU generator for this seed and purpose.
 
-    Always on the CPU, where the draws are few numbers an image: so a GPU sees the same draws.
+    It is always on the CPU, so that a GPU run uses the same random numbers.
     """
     return torch.Generator().manual_seed(derive(seed, *purpose))
 
 
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Fix torch's global streams inside, and restore them after.
+    """Seed torch's global generators inside the context and restore them afterwards.
 
-    For library code that takes no generator: weight initialisation and dropout.
+    For library code that takes no generator, such as weight initialisation and dropout.
     """
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, *purpose))
@@ -44,7 +44,7 @@ def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
 
 
 def batch_indices(seed: int, purpose: str, step: int, *, count: int, batch: int) -> Int[Tensor, " batch"]:
-    """The images of training step `step`: a new permutation of `count` for each epoch, the odd rest dropped."""
+    """The images of training step `step`: a new permutation each epoch, the incomplete last batch dropped."""
     epoch, position = divmod(step, count // batch)
     order = torch.randperm(count, generator=stream(seed, purpose, epoch))
     return order[position * batch : (position + 1) * batch]

@@ -1,4 +1,4 @@
-"""What a data set is to the rest: settings that load a source in the driver and open it in a worker. No torch here.
+"""The interface of a data set: settings, a source that the driver loads, a dataset that a worker opens. No torch.
 
 A data set's module has three functions, which `datasets.registry` calls:
 
@@ -20,7 +20,8 @@ from datasets.types import Pairing, Task
 class Settings(Protocol):
     """What describes a data set in a recipe: a frozen dataclass, whose fields become the flags `--data.*`.
 
-    Where `has_nu` is true there is also `check_nu(nu)`, which raises `InputError` for a per-image noise that cannot be.
+    Annotate `dataset` with `tyro.conf.Suppress`, so that it becomes no flag. A class with `has_nu` also has a method
+    `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set cannot have.
     """
 
     @property
@@ -47,22 +48,22 @@ class Settings(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where data lie, and what may be done to get at them."""
+    """Where the data are, and how they may be obtained."""
 
     root: Path | None = None
     """Folder (or file) of the data, as the user gave it."""
     store: Path | None = None
-    """Folder for the arrays that images are brought into; None: the user's cache."""
+    """Folder for the arrays that images are converted to; None: the user's cache."""
     download: bool = False
     """Whether the data may be downloaded into `root`."""
     skip_bad: bool = False
     """Whether files that cannot be used are left out (and named) instead of refused."""
 
     def refuse_flags(self, what: str, flags: Sequence[str]) -> None:
-        """Refuse flags that do nothing: one that is ignored in silence is taken for one that works.
+        """Refuse flags that would have no effect.
 
         Args:
-            what: what they do nothing for.
+            what: the data set that has no use for them.
             flags: names of fields.
 
         Raises:
@@ -76,7 +77,7 @@ class Place:
 
 @runtime_checkable
 class Source(Protocol):
-    """Data as they were found: made in the driver, handed to workers; can be pickled."""
+    """The data, loaded by the driver and pickled to workers."""
 
     @property
     def fingerprint(self) -> str:
@@ -88,30 +89,30 @@ class Source(Protocol):
 
     @property
     def title(self) -> str:
-        """What the data are, for records and tables, such as `xBD (3 disasters, 15 image pairs)`."""
+        """A short description for records and tables, such as `xBD (3 disasters, 15 image pairs)`."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Lines that a sweep says before it begins: what was left out, what results must not be taken for."""
+        """Lines that a sweep prints first: files left out, and limits of what results mean."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What workers open on their machine's disk; none where all of it travels with the source."""
+        """Files that workers open on their machine's disk; none if the source holds all of the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demands:
-    """What a sweep wants of its data; checked before anything is run."""
+    """What a sweep needs of its data, checked before any cell runs."""
 
     rho: tuple[float, ...]
-    """Noisy-pairs rates of its contrastive cells; none without such cells."""
+    """Noisy-pairs rates of its contrastive cells; empty if it has none."""
     pairings: tuple[Pairing, ...]
     """Pairings of its cells with noisy pairs."""
     labels: bool
-    """Whether a loss looks at the labels of both images of a pair."""
+    """Whether a loss uses the labels of both images of a pair."""
     batch: int
-    """Pairs a step of its contrastive cells."""
+    """Batch size of its contrastive cells, in pairs."""
     supervised_batch: int
-    """Labelled images a step that the baseline `supervised` is trained on; 0 without it."""
+    """Batch size of the baseline `supervised`, in labelled images; 0 without it."""
     probe_batch: int
-    """Downstream images a step."""
+    """Batch size of the probe, in downstream images."""

@@ -1,4 +1,4 @@
-"""Words that all data sets share: splits, pairings, tasks, the ignored label."""
+"""Terms that all data sets share: splits, pairings, tasks, the ignored label."""
 
 from typing import Literal
 
@@ -16,8 +16,8 @@ Task = Literal["segmentation", "classification"]
 
 
 IGNORED = 255
-"""Label of pixels that neither train nor count."""
+"""Label of pixels that are used neither in training nor in scores."""
 
 
 TURNS: dict[Task, int] = {"segmentation": 8, "classification": 2}
-"""Flips and rotations by 90 degrees that keep the classes: all where each pixel has its own; photographs have an up."""
+"""Number of flips and rotations by 90 degrees that keep the classes: photographs can only be mirrored."""

@@ -17,6 +17,9 @@ from tyro import _errors  # pinned; the only way to say a parse failure in one l
 
 from analysis.errors import RecordsError
 from datasets.errors import InputError
+from datasets.registry import check_nu, settings_class
+from datasets.source import Settings
+from datasets.types import TURNS
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml
 from sweep.planning.prices import Prices
@@ -28,7 +31,11 @@ DEFAULT = "vts-quick"
 
 USAGE = """Run a sweep over loss x rho x nu x pairing, or what is missing of it, and show what it found.
 
-usage: python -m sweep.run [PRESET] [--config sweep.yaml] [--flags ...]
+usage: python -m sweep.run [PRESET] [--config sweep.yaml] [--dataset NAME] [--flags ...]
+
+--dataset NAME puts another data set in the place of the preset's: vts, xbd, cifar10, manifest, or the settings class of
+one of your own as package.module:Class. Its settings become the flags --data.*, and begin at their defaults; noise and
+pairings that it does not have are left out.
 
 Presets (default: vts-quick):
 
@@ -138,10 +145,14 @@ def read(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str, usage: s
     """
     rest = list(argv)
     named = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
-    config = _value_of("--config", rest)
+    config = _value_of("--config", rest, "name the file")
+    dataset = _value_of("--dataset", rest, "name a data set")
     if named and config:
         raise InputError(f"both the preset {named[0]!r} and --config {config} were given: choose one")
     base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
+    if dataset is not None:
+        rest = _without("--dataset", rest)
+        base = on_dataset(base, dataset)
     default = make(base)
     with _errors.on_parse_error(partial(_one_line, default)):
         command, unknown = tyro.cli(
@@ -164,12 +175,52 @@ def _named(sweep: Sweep) -> Sweep:
     return sweep
 
 
-def _value_of(flag: str, argv: Sequence[str]) -> str | None:
+def on_dataset(sweep: Sweep, name: str) -> Sweep:
+    """The sweep on another data set, with the settings that this begins with; what the data set lacks is left out.
+
+    Raises:
+        InputError: there is no such data set, or no sweep can be made on it.
+    """
+    kind = settings_class(name)
+    if type(sweep.recipe.data) is kind:
+        return sweep
+    data, recipe = kind(), sweep.recipe
+    augment = recipe.augment if data.bands == 3 else replace(recipe.augment, hue=0.0)
+    probe = replace(recipe.probe, cached_views=min(recipe.probe.cached_views, TURNS[kind.task]))
+    return replace(
+        sweep,
+        nu=tuple(nu for nu in sweep.nu or (1.0,) if _takes_nu(data, nu)),
+        pairings=tuple(name for name in sweep.pairings if name in kind.pairings)
+        or tuple(name for name in kind.pairings if name != "none"),
+        recipe=replace(recipe, data=data, augment=augment, probe=probe),
+    )
+
+
+def _takes_nu(data: Settings, nu: float) -> bool:
+    try:
+        check_nu(data, nu)
+    except InputError:
+        return False
+    return True
+
+
+def _without(flag: str, argv: Sequence[str]) -> list[str]:
+    """The words without a flag and its value."""
+    rest, words = [], iter(argv)
+    for word in words:
+        if word == flag:
+            next(words, None)
+        elif not word.startswith(flag + "="):
+            rest.append(word)
+    return rest
+
+
+def _value_of(flag: str, argv: Sequence[str], what: str) -> str | None:
     """The value of a flag that must be known before the others are read."""
     for position, word in enumerate(argv):
         if word == flag:
             if position + 1 == len(argv):
-                raise InputError(f"{flag}: name the file")
+                raise InputError(f"{flag}: {what}")
             return argv[position + 1]
         if word.startswith(flag + "="):
             return word.removeprefix(flag + "=")

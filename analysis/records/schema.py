@@ -154,9 +154,10 @@ _LONGEST_NAME = 255
 _SPELLING = {
     "key": re.compile(r"[0-9a-f]{16}"),
     "status": re.compile("done|failed"),
-    # A name that begins with a digit would be read back from a folder's name as a number.
-    "dataset": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*"),
-    # A name, or a class in a module, each with options or without: package.module:Loss(temperature=0.3).
+    # They become folder names. A name that begins with a digit would be read back as a number.
+    # A name of ours, or the class of one from outside: package.module:Class.
+    "dataset": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?"),
+    # The same, each with settings or without: package.module:Loss(temperature=0.3).
     "objective": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?(\([ -~]*\))?"),
     "pairing": re.compile("noisy|exposure|irrelevant|false_positive|none"),
 }

@@ -1,4 +1,4 @@
-"""CIFAR-10's batches: pickles, read without running or building anything that they ask for."""
+"""Reads CIFAR-10's batches, which are pickles, without executing code or building objects that they name."""
 
 import io
 import pickle
@@ -19,8 +19,8 @@ def unpickle_batch(content: bytes) -> Any:
         Exception: of many kinds, on anything else or on damage.
     """
     _check_memo_places(content)
-    found = _Plain(io.BytesIO(content), encoding="latin1").load()
-    return {key: _unwrap(value) for key, value in found.items()} if isinstance(found, dict) else found
+    batch = _Plain(io.BytesIO(content), encoding="latin1").load()
+    return {key: _unwrap(value) for key, value in batch.items()} if isinstance(batch, dict) else batch
 
 
 def _unwrap(value: Any) -> Any:
@@ -28,14 +28,14 @@ def _unwrap(value: Any) -> Any:
 
 
 def _check_memo_places(content: bytes) -> None:
-    """Refuse places in the unpickler's memory that no pickle of this length has: it takes all of it up to there."""
+    """Refuse memo indices larger than the pickle: the unpickler allocates memory up to the index."""
     for operation, argument, _ in pickletools.genops(content):
         if "PUT" in operation.name and not 0 <= int(argument or 0) <= len(content):
             raise pickle.UnpicklingError(f"it puts something in place {argument}")
 
 
 class _Plain(pickle.Unpickler):
-    """Knows the few names that arrays need, and gives stand-ins of this module for them."""
+    """Unpickler that maps the few names that arrays need to safe stand-ins, and refuses all others."""
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in of a function or class."""

@@ -30,6 +30,6 @@ class Cifar10Settings:
     """Take a folder whose files are in CIFAR-10's format but not the published ones (other checksums)."""
 
     def __post_init__(self) -> None:
-        """Refuse a validation share that leaves nothing."""
+        """Check the ranges."""
         if not 0 < self.val < 1:
             raise InputError(f"--data.val {self.val:g}: a share of the training images, between 0 and 1")

@@ -75,12 +75,13 @@ def read_batches(root: Path, *, download: bool, other_files: bool) -> Cifar10Ima
             f"{FOLDER}, or let torchvision fetch it with --download (170 MB)"
         )
     contents = {name: (folder / name).read_bytes() for name in CHECKSUMS}
-    # usedforsecurity: it only tells files apart; `unpickle_batch` is what makes reading safe.
+    # usedforsecurity: it only tells files apart; `unpickle_batch` makes reading safe.
     sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in contents.items()}
-    strange = [name for name in CHECKSUMS if sums[name] != CHECKSUMS[name]]
-    if strange and not other_files:
+    unpublished = [name for name in CHECKSUMS if sums[name] != CHECKSUMS[name]]
+    if unpublished and not other_files:
+        first = unpublished[0]
         raise InputError(
-            f"{folder / strange[0]} is not the published file (MD5 {sums[strange[0]]}, not {CHECKSUMS[strange[0]]}): "
+            f"{folder / first} is not the published file (MD5 {sums[first]}, not {CHECKSUMS[first]}): "
             "fetch it again, or take the folder as it is with --data.other-files"
         )
     parts = [_read_batch(folder / name, contents[name]) for name in CHECKSUMS]
@@ -95,7 +96,7 @@ def read_batches(root: Path, *, download: bool, other_files: bool) -> Cifar10Ima
         test=test[0],
         test_labels=test[1],
         fingerprint=digest.hexdigest(),
-        published=not strange,
+        published=not unpublished,
     )
 
 

@@ -36,11 +36,11 @@ def check(settings: Cifar10Settings, source: Cifar10Images, demands: Demands) ->
     held = round(settings.val * len(source.train))
     if held < 2:
         raise InputError(f"--data.val {settings.val:g} holds out {held} images for validation; 2 are needed")
-    there = len(source.train) - held
+    count = len(source.train) - held
     pretrain = max(demands.batch if demands.rho else 0, demands.supervised_batch)
     for flag, batch in (("pretrain", pretrain), ("probe", demands.probe_batch)):
-        if batch > there:
-            raise InputError(f"--{flag}.batch {batch} exceeds the {there} training images")
+        if batch > count:
+            raise InputError(f"--{flag}.batch {batch} exceeds the {count} training images")
 
 
 def open_data(settings: Cifar10Settings, source: Cifar10Images, seed: int, device: "torch.device") -> "LabelledImages":

@@ -1,4 +1,4 @@
-"""How large an image may be: told from its header, before memory is taken for its pixels."""
+"""Limits on the size of an image, checked by its header before memory is allocated."""
 
 from datasets.errors import InputError
 
@@ -7,7 +7,7 @@ FREE_BYTES = 2**27  # that any file may claim, however small it is
 MOST_TIMES = 1100  # larger ones: bytes of pixels for each byte of the file; deflate makes 1,032 at most, JPEG 1,024
 
 
-def affordable(pixels: int, file: int) -> None:
+def check_bytes(pixels: int, file: int) -> None:
     """Refuse an image whose pixels are too many, or more than its file can hold: a decompression bomb.
 
     Args:

@@ -1,4 +1,4 @@
-"""JPEG files, decoded only where they are whole: libjpeg fills what is missing with grey and says nothing."""
+"""Decodes complete JPEG files only: libjpeg silently fills missing data with grey."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from datasets.errors import InputError
-from datasets.images.bounds import affordable
+from datasets.images.bounds import check_bytes
 
 START = b"\xff\xd8\xff"
 SOF, SOS, END = 0xC0, 0xDA, 0xD9  # markers: first of the frame headers, start of a scan, end of the image
@@ -30,7 +30,7 @@ def shape(file: BinaryIO) -> tuple[int, int, int, int]:
         InputError: another kind of JPEG: lossless, arithmetic codes, CMYK, 12 bits.
     """
     height, width, bands, _ = _frame(file)
-    affordable(height * width * bands, file.seek(0, os.SEEK_END))
+    check_bytes(height * width * bands, file.seek(0, os.SEEK_END))
     return height, width, bands, 8
 
 
@@ -44,7 +44,7 @@ def decode(file: BinaryIO) -> UInt8[np.ndarray, "h w b"]:
     height, width, bands, first_scan = _frame(file)
     file.seek(0)
     data = file.read()
-    affordable(height * width * bands, len(data))
+    check_bytes(height * width * bands, len(data))
     body = data[: _end(data, first_scan)]
     end = bytes((0xFF, END))
     pixels = imagecodecs.jpeg8_decode(body + end)
@@ -55,7 +55,7 @@ def decode(file: BinaryIO) -> UInt8[np.ndarray, "h w b"]:
 
 
 def classes(file: BinaryIO) -> NoReturn:
-    """JPEG does not keep numbers, so that none are taken from it."""
+    """Refuse: JPEG is lossy and does not keep class numbers."""
     raise InputError("is a JPEG, which does not keep class numbers; save masks as PNG or TIFF")
 
 
@@ -75,17 +75,17 @@ def extent(data: bytes) -> tuple[int, int]:
 def _frame(file: BinaryIO) -> tuple[int, int, int, int]:
     """Height, width, bands, and where the first scan's header starts."""
     file.seek(2)
-    found: tuple[int, int, int] | None = None
+    dimensions: tuple[int, int, int] | None = None
     while True:
         position = file.tell()
         mark, marker, length = struct.unpack(">BBH", file.read(4))
         if mark != 0xFF or length < 2:
             raise InputError("is cut off or damaged (its JPEG header is wrong)")
-        if marker == SOS and found:
-            return *found, position
+        if marker == SOS and dimensions:
+            return *dimensions, position
         segment = file.read(length - 2)
         if marker in FRAMES:
-            found = _dimensions(marker, segment)
+            dimensions = _dimensions(marker, segment)
 
 
 def _dimensions(marker: int, segment: bytes) -> tuple[int, int, int]:

@@ -42,8 +42,8 @@ def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified
     A .json file is an xBD label file: the polygons of `features.xy`, 0 where there are none. Those of a file named
     `..._pre_disaster.json`, or without any subtype and not named `..._post_disaster.json`, are 1; else no-damage is 1,
     minor-damage 2, major-damage 3, destroyed 4. A pixel belongs to a polygon where its centre does (see
-    `polygons.draw`); the drawing behind the official targets takes every pixel that an edge touches, so these differ
-    along edges. Anything else is an image of one band of 8 bits, whose values are the classes, 255 being `IGNORED`.
+    `polygons.rasterize`); the official targets give it every pixel that an edge touches, so they differ along edges.
+    Anything else is an image of one band of 8 bits, whose values are the classes, 255 being `IGNORED`.
 
     Args:
         path: the file.
@@ -56,14 +56,14 @@ def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified
             The message is without the path.
     """
     if path.suffix.lower() == ".json":
-        return _xbd(_json(path), height, width, unclassified, path.stem)
+        return _parse_label_file(_load_json(path), height, width, unclassified, path.stem)
     labels = read_classes(path)
     if labels.shape != (height, width):
         raise InputError(f"is {labels.shape[1]} x {labels.shape[0]} px, its image {width} x {height}; they must agree")
     return Mask(labels)
 
 
-def _json(path: Path) -> Any:
+def _load_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
@@ -72,7 +72,7 @@ def _json(path: Path) -> Any:
         raise InputError(f"is cut off or damaged (no JSON: {describe_error(error)})") from error
 
 
-def _xbd(content: Any, height: int, width: int, unclassified: Unclassified, name: str) -> Mask:
+def _parse_label_file(content: Any, height: int, width: int, unclassified: Unclassified, name: str) -> Mask:
     try:
         features = [(feature["properties"].get("subtype"), feature["wkt"]) for feature in content["features"]["xy"]]
         size = {key: content.get("metadata", {}).get(key) for key in ("width", "height")}
@@ -85,15 +85,15 @@ def _xbd(content: Any, height: int, width: int, unclassified: Unclassified, name
             raise InputError(
                 f"is for a {key} of {one_line(size[key], most=30)} px, its image has {needed}; they must agree"
             )
-    found = [None if name.endswith("_pre_disaster") else subtype for subtype, _ in features]
-    subtypes = _named(found, needed=name.endswith("_post_disaster"))
+    stated = [None if name.endswith("_pre_disaster") else subtype for subtype, _ in features]
+    subtypes = _name_subtypes(stated, needed=name.endswith("_post_disaster"))
     classes = {**DAMAGES, BUILDING: 1, UNCLASSIFIED: IGNORED if unclassified == "ignore" else 1}
     values = np.array([classes[subtype] for subtype in subtypes], np.uint8)
-    shapes = _geometries([wkt for _, wkt in features])
-    return Mask(polygons.draw(shapes, values, height, width), dict(Counter(subtypes)))
+    shapes = _parse_polygons([wkt for _, wkt in features])
+    return Mask(polygons.rasterize(shapes, values, height, width), dict(Counter(subtypes)))
 
 
-def _named(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
+def _name_subtypes(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
     """The subtypes; all `BUILDING` where no polygon has one and none is needed."""
     if all(subtype is None for subtype in subtypes) and not needed:
         return [BUILDING] * len(subtypes)
@@ -105,12 +105,12 @@ def _named(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
     return list(subtypes)
 
 
-def _geometries(texts: Sequence[Any]) -> np.ndarray:
+def _parse_polygons(texts: Sequence[Any]) -> np.ndarray:
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"polygon {number} of features.xy has a wkt that is no text")
         if not WKT.match(text):
-            raise _no_polygon(number, text)
+            raise _not_a_polygon(number, text)
     with np.errstate(invalid="ignore", over="ignore"):  # nan or 1e999 would be warned of; they are refused below
         shapes = shapely.from_wkt(np.array(texts, object), on_invalid="ignore")
     kinds = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
@@ -119,10 +119,10 @@ def _geometries(texts: Sequence[Any]) -> np.ndarray:
     bad[owner[~(np.abs(points) < FARTHEST).all(axis=1)]] = True  # so written, nan is bad too
     if bad.any():
         number = int(np.argmax(bad))
-        raise _no_polygon(number, texts[number])
+        raise _not_a_polygon(number, texts[number])
     return shapes
 
 
-def _no_polygon(number: int, text: str) -> InputError:
+def _not_a_polygon(number: int, text: str) -> InputError:
     shown = one_line(repr(text[:200]), most=60)
     return InputError(f"polygon {number} of features.xy is no WKT of a polygon in px: {shown}")

@@ -1,4 +1,4 @@
-"""Polygons drawn into a mask, many at once."""
+"""Rasterizes many polygons into one mask."""
 
 import numpy as np
 import shapely
@@ -10,7 +10,7 @@ MOST_PIXELS = 2**26  # that are gathered at once, 9 bytes each
 MOST_CROSSINGS = 2**24  # of edges and rows that are gathered at once, some 80 bytes each
 
 
-def draw(
+def rasterize(
     polygons: np.ndarray, values: UInt8[np.ndarray, " n"], height: int, width: int
 ) -> UInt8[np.ndarray, "{height} {width}"]:
     """Fill `polygons` with their `values` on 0s, a later one over an earlier one.
@@ -31,13 +31,13 @@ def draw(
         InputError: some of them have so many edges that memory would not hold where these cross rows.
     """
     mask = np.zeros((height, width), np.uint8)
-    some = max(1, MOST_PIXELS // (height * width))  # so many at once, since each may cover the image
-    for first in range(0, len(polygons), some):
-        _draw(mask, polygons[first : first + some], values[first : first + some])
+    at_once = max(1, MOST_PIXELS // (height * width))  # so many at once, since each may cover the image
+    for first in range(0, len(polygons), at_once):
+        _rasterize_some(mask, polygons[first : first + at_once], values[first : first + at_once])
     return mask
 
 
-def _draw(mask: UInt8[np.ndarray, "h w"], polygons: np.ndarray, values: UInt8[np.ndarray, " n"]) -> None:
+def _rasterize_some(mask: UInt8[np.ndarray, "h w"], polygons: np.ndarray, values: UInt8[np.ndarray, " n"]) -> None:
     height, width = mask.shape
     owner, row, crossing = _crossings(polygons, height)
     order = np.lexsort((crossing, row, owner))

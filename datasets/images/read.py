@@ -1,4 +1,4 @@
-"""Image files as arrays: PNG, JPEG and TIFF of 8 or 16 bits, whole or refused."""
+"""Reads PNG, JPEG and TIFF files of 8 or 16 bits as arrays; damaged files are refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What an image is, as its header has it."""
+    """Size, bands and depth of an image, from its header."""
 
     height: int
     width: int
@@ -35,28 +35,28 @@ def shape_of(path: Path) -> Shape:
         InputError: the file cannot be opened, or its header is of no image that `read_image` reads. The message
             is without the path.
     """
-    with _opened(path) as (kind, file):
+    with _open(path) as (kind, file):
         height, width, bands, bits = kind.shape(file)
-    return _valid(Shape(height, width, bands, "uint16" if bits == 16 else "uint8"))
+    return _check_shape(Shape(height, width, bands, "uint16" if bits == 16 else "uint8"))
 
 
 def read_image(path: Path) -> Pixels:
     """Read an image as an array (height, width, bands), of the file's own depth.
 
-    The kind is told by the file's first bytes, not by its name. Alpha is dropped (what lies under it is kept), a
+    The format follows from the first bytes, not from the name. Alpha is dropped (what lies under it is kept), a
     palette becomes RGB, grey of fewer than 8 bits is spread over 0 to 255. An EXIF rotation is *not* applied:
     pixels stay where the file has them, and so do masks.
 
     Raises:
         InputError: the file cannot be opened, is cut off or damaged, or is none of: PNG; JPEG, baseline or
             progressive, grey or colour; TIFF of one image, grey, RGB, palette or 1 to 13 bands, of uint8 or uint16.
-            Also refused is what is larger than `formats.bounds` allows: a decompression bomb is not decoded.
+            Also refused is what is larger than `images.bounds` allows: a decompression bomb is not decoded.
             The message is without the path.
     """
-    with _opened(path) as (kind, file):
+    with _open(path) as (kind, file):
         pixels = kind.decode(file)
     height, width, bands = pixels.shape
-    _valid(Shape(height, width, bands, "uint16" if pixels.dtype == np.uint16 else "uint8"))
+    _check_shape(Shape(height, width, bands, "uint16" if pixels.dtype == np.uint16 else "uint8"))
     return pixels
 
 
@@ -67,7 +67,7 @@ def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
         InputError: it is another kind of image, cannot be opened, is cut off or damaged. The message is without
             the path.
     """
-    with _opened(path) as (kind, file):
+    with _open(path) as (kind, file):
         return kind.classes(file)
 
 
@@ -83,13 +83,13 @@ class _Format(Protocol):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
+def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
     """The file and what reads its kind; whatever goes wrong inside becomes an `InputError`."""
     try:
         with open(path, "rb") as file:
             start = file.read(8)
             file.seek(0)
-            yield _kind(start), file
+            yield _format_of(start), file
     except InputError:
         raise
     except MemoryError as error:
@@ -100,7 +100,7 @@ def _opened(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
         raise InputError(f"is cut off or damaged ({describe_error(error)})") from error
 
 
-def _kind(start: bytes) -> _Format:
+def _format_of(start: bytes) -> _Format:
     if start == png.START:
         return png
     if start.startswith(jpeg.START):
@@ -110,7 +110,7 @@ def _kind(start: bytes) -> _Format:
     raise InputError("is empty; restore it" if not start else "is no PNG, JPEG or TIFF; convert it to one of them")
 
 
-def _valid(shape: Shape) -> Shape:
+def _check_shape(shape: Shape) -> Shape:
     if min(shape.height, shape.width) < 1:
         raise InputError(f"is {shape.width} x {shape.height} px; at least one pixel is needed")
     if not 1 <= shape.bands <= MOST_BANDS:

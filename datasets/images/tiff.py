@@ -1,4 +1,4 @@
-"""TIFF files of one image of 8 or 16 bits: its bands, planar or not, from all the data or not at all."""
+"""Reads TIFF files of one image of 8 or 16 bits with any layout of bands; incomplete files are refused."""
 
 import math
 from typing import BinaryIO
@@ -10,7 +10,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffFrame, TiffPage, TiffPageSeri
 
 from datasets.errors import InputError
 from datasets.images import jpeg
-from datasets.images.bounds import affordable
+from datasets.images.bounds import check_bytes
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 PLAIN = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
@@ -28,33 +28,33 @@ Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 def shape(file: BinaryIO) -> tuple[int, int, int, int]:
     """Height, width, bands without alpha, and bits a sample of the pixels that `decode` gives."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
-        series = _image(tiff)
+        series = _only_image(tiff)
         sizes = dict(zip(series.axes, series.shape, strict=True))
         bands = int(np.prod([size for axis, size in sizes.items() if axis not in "YX"]))
         if series.keyframe.photometric == PHOTOMETRIC.PALETTE:
             bands = 3
-        return sizes["Y"], sizes["X"], bands - len(_alpha(series)), 8 * series.dtype.itemsize
+        return sizes["Y"], sizes["X"], bands - len(_alpha_bands(series)), 8 * series.dtype.itemsize
 
 
 def decode(file: BinaryIO) -> Pixels:
     """The pixels, without the bands that are declared alpha; a palette as RGB, 8 bits a sample."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
-        series = _image(tiff)
-        pixels = _read(tiff, series)
+        series = _only_image(tiff)
+        pixels = _read_pixels(tiff, series)
         page = series.keyframe
         if page.photometric == PHOTOMETRIC.PALETTE:
             assert page.colormap is not None
             return np.ascontiguousarray((page.colormap.T >> 8).astype(np.uint8)[pixels[..., 0]])
         if page.photometric == PHOTOMETRIC.MINISWHITE:
             return np.iinfo(pixels.dtype).max - pixels
-        return np.ascontiguousarray(np.delete(pixels, _alpha(series), axis=2) if _alpha(series) else pixels)
+        return np.ascontiguousarray(np.delete(pixels, _alpha_bands(series), axis=2) if _alpha_bands(series) else pixels)
 
 
 def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
     """The numbers of an image of one band of 8 bits as they are in the file: no colours looked up."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
-        series = _image(tiff)
-        pixels = _read(tiff, series)
+        series = _only_image(tiff)
+        pixels = _read_pixels(tiff, series)
         if pixels.dtype != np.uint8 or pixels.shape[2] != 1:
             raise InputError(
                 f"has {pixels.shape[2]} bands of {pixels.dtype}; valid class numbers are one band of uint8"
@@ -62,7 +62,7 @@ def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
         return np.ascontiguousarray(pixels[..., 0])
 
 
-def _image(tiff: tifffile.TiffFile) -> TiffPageSeries:
+def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     """The one image of the file; overviews and transparency masks do not count."""
     images = [series for series in tiff.series if not (series.keyframe.is_reduced or series.keyframe.is_mask)]
     if len(images) != 1:
@@ -78,33 +78,33 @@ def _image(tiff: tifffile.TiffFile) -> TiffPageSeries:
         raise InputError(f"has the axes {series.axes} {series.shape}; valid are height, width and bands")
     if series.dtype.name not in ("uint8", "uint16") or page.bitspersample not in (8, 16):
         raise InputError(f"has samples of {page.bitspersample} bits ({series.dtype}); valid are uint8 and uint16")
-    if not _known_colours(page):
-        colours = PHOTOMETRIC(page.photometric).name
-        raise InputError(f"has the colours {colours}; valid are grey, RGB, 8-bit palette and JPEG: convert it")
+    if not _has_known_colors(page):
+        colors = PHOTOMETRIC(page.photometric).name
+        raise InputError(f"has the colours {colors}; valid are grey, RGB, 8-bit palette and JPEG: convert it")
     if page.compression not in (*COMPRESSIONS, *JPEGS):
         how = getattr(page.compression, "name", page.compression)
         raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
     itemsize = series.dtype.itemsize
     for shape in (series.shape, page.chunks):
-        affordable(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size)
+        check_bytes(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size)
     return series
 
 
-def _known_colours(page: TiffPage) -> bool:
+def _has_known_colors(page: TiffPage) -> bool:
     if page.photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
         return page.samplesperpixel == 1 and (page.bitspersample == 8 or page.photometric != PHOTOMETRIC.PALETTE)
     return page.photometric in PLAIN or (page.photometric == PHOTOMETRIC.YCBCR and page.compression in JPEGS)
 
 
-def _alpha(series: TiffPageSeries) -> list[int]:
+def _alpha_bands(series: TiffPageSeries) -> list[int]:
     """Numbers of the bands that are declared alpha, associated (1) or not (2)."""
     page = series.keyframe
     first = page.samplesperpixel - len(page.extrasamples)
     return [first + i for i, kind in enumerate(page.extrasamples) if kind in (1, 2)]
 
 
-def _read(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
-    """All bands, last axis, after a look whether the file has all the data: some codecs fill up what is missing."""
+def _read_pixels(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
+    """All bands, as the last axis. Checks first that the file is complete: some codecs fill in missing data."""
     size = tiff.filehandle.size
     for page in series.pages:
         if page is None:  # later pages of one block of data, whose size tifffile checks

@@ -33,12 +33,12 @@ ENOUGH = 2**28
 _AT_ONCE = 2**26  # bytes of pixels that are held in memory
 
 
-def check_manifest(given: argparse.Namespace) -> None:
+def check_manifest(args: argparse.Namespace) -> None:
     """Read every file; list all problems, or say what there is and which command comes next."""
-    settings = settings_from(given)
-    listing = read_listing(given.file, settings)
+    settings = settings_from(args)
+    listing = read_listing(args.file, settings)
     store = build_store(
-        listing, settings, Place(root=given.file, store=given.store, skip_bad=given.skip_bad), jobs=given.jobs
+        listing, settings, Place(root=args.file, store=args.store, skip_bad=args.skip_bad), jobs=args.jobs
     )
     for line in left_out_notes(listing, store.left_out):
         print(line)
@@ -60,17 +60,17 @@ def check_manifest(given: argparse.Namespace) -> None:
     if note := small_set_note(source):
         print(f"note: {note}")
     needed = words if needs_scale(settings, store.dtype) else []
-    print(f"\nnext:\n{next_command(given, settings, source, needed)}")
+    print(f"\nnext:\n{next_command(args, settings, source, needed)}")
 
 
-def settings_from(given: argparse.Namespace) -> ManifestSettings:
+def settings_from(args: argparse.Namespace) -> ManifestSettings:
     """The settings that the flags say."""
     return ManifestSettings(
-        size=given.size,
-        bands=given.bands,
-        classes=tuple(given.classes),
-        noisy_classes=tuple(given.noisy_classes),
-        dense_labels=given.dense_labels,
+        size=args.size,
+        bands=args.bands,
+        classes=tuple(args.classes),
+        noisy_classes=tuple(args.noisy_classes),
+        dense_labels=args.dense_labels,
     )
 
 
@@ -145,10 +145,10 @@ def _histogram(pixels: np.ndarray, values: int) -> Int64[np.ndarray, "bands valu
 
 
 def next_command(
-    given: argparse.Namespace, settings: ManifestSettings, source: TileSource, scale_words: Sequence[str]
+    args: argparse.Namespace, settings: ManifestSettings, source: TileSource, scale_words: Sequence[str]
 ) -> str:
     """The sweep on these pairs, with the flags that they need."""
-    words = ["python", "-m", "sweep.run", "manifest", "--data", str(given.file)]
+    words = ["python", "-m", "sweep.run", "manifest", "--data", str(args.file)]
     default = ManifestSettings()
     for name in ("size", "bands"):
         if (value := getattr(settings, name)) != getattr(default, name):
@@ -164,36 +164,36 @@ def next_command(
         words += ["--augment.hue", "0"]  # a sweep refuses to turn the hue of what has none
     if not split_counts(source).loc["train", "noisy"]:
         words += ["--rho", "0"]
-    if given.store:
-        words += ["--store", str(given.store)]
-    if given.skip_bad:
+    if args.store:
+        words += ["--store", str(args.store)]
+    if args.skip_bad:
         words += ["--skip-bad"]
-    return shlex.join([*words, "--out", f"results/{given.file.stem}"])
+    return shlex.join([*words, "--out", f"results/{args.file.stem}"])
 
 
-def draw_preview(given: argparse.Namespace) -> None:
+def draw_preview(args: argparse.Namespace) -> None:
     """Draw some pairs."""
     from datasets.manifest.preview import sample_pairs, save_preview  # matplotlib, which takes a second
 
-    if not 1 <= given.pairs <= MOST_PAIRS:
-        raise InputError(f"--pairs {given.pairs}: from 1 to {MOST_PAIRS}")
-    if given.seed < 0:
-        raise InputError(f"--seed {given.seed}: must be 0 or more")
-    settings = settings_from(given)
-    listing = read_listing(given.file, settings)
+    if not 1 <= args.pairs <= MOST_PAIRS:
+        raise InputError(f"--pairs {args.pairs}: from 1 to {MOST_PAIRS}")
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: must be 0 or more")
+    settings = settings_from(args)
+    listing = read_listing(args.file, settings)
     if not listing.pairs:
         raise listing.refusal(listing.problems)
     if listing.problems:
-        print(f"{given.file}: {len(listing.problems)} problems, which `check` lists", file=sys.stderr)
-    chosen = sample_pairs(listing.pairs, given.pairs, given.seed)
+        print(f"{args.file}: {len(listing.problems)} problems, which `check` lists", file=sys.stderr)
+    chosen = sample_pairs(listing.pairs, args.pairs, args.seed)
     # A store of its own, since all pairs would take minutes to read; its tiles are those of the real one.
     with tempfile.TemporaryDirectory(prefix="manifest-preview-") as folder:
         place = Place(store=Path(folder), skip_bad=True)
         store = build_store(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
         for line in left_out_notes(listing, store.left_out):
             print(line, file=sys.stderr)
-        save_preview(given.out, listing, store, settings.classes)
-    print(given.out)
+        save_preview(args.out, listing, store, settings.classes)
+    print(args.out)
 
 
 def parser() -> argparse.ArgumentParser:

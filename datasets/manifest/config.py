@@ -44,18 +44,18 @@ class ManifestSettings:
     """Standard deviation of each band, likewise."""
 
     def __post_init__(self) -> None:
-        """Refuse what no tile can be made from."""
+        """Check the ranges."""
         if self.size < 8:
             raise InputError(f"--data.size {self.size}: a tile needs at least 8 px a side")
         if not 1 <= self.bands <= MOST_BANDS:
             raise InputError(f"--data.bands {self.bands}: 1 to {MOST_BANDS}")
         self._check_classes()
         for name in ("mean", "std"):
-            given = getattr(self, name)
-            if len(given) not in (0, self.bands):
-                raise InputError(f"--data.{name}: {len(given)} values for {self.bands} bands (--data.bands)")
-            if not all(-1e9 < value < 1e9 for value in given):  # so written, NaN is refused too
-                raise InputError(f"--data.{name} {_spaced(given)}: give a number for each band")
+            values = getattr(self, name)
+            if len(values) not in (0, self.bands):
+                raise InputError(f"--data.{name}: {len(values)} values for {self.bands} bands (--data.bands)")
+            if not all(-1e9 < value < 1e9 for value in values):  # so written, NaN is refused too
+                raise InputError(f"--data.{name} {_spaced(values)}: give a number for each band")
         if bool(self.mean) != bool(self.std):
             raise InputError("--data.mean and --data.std belong together: give both or neither")
         if not all(value > 0 for value in self.std):
@@ -68,9 +68,9 @@ class ManifestSettings:
         for name in self.classes:
             if not re.fullmatch(r"[\w.-]+", name) or name == "macro":  # test_f1_macro is the mean over classes
                 raise InputError(f"--data.classes {name!r}: letters, digits, '_', '-' and '.', and not 'macro'")
-        for name, given in (("classes", self.classes), ("noisy-classes", self.noisy_classes)):
-            if len(set(given)) < len(given):
-                raise InputError(f"--data.{name} {_spaced(given)}: repeats a value")
+        for name, values in (("classes", self.classes), ("noisy-classes", self.noisy_classes)):
+            if len(set(values)) < len(values):
+                raise InputError(f"--data.{name} {_spaced(values)}: repeats a value")
         for label in self.noisy_classes:
             if not 0 <= label < labels:
                 raise InputError(f"--data.noisy-classes {label}: classes are 0 to {labels - 1}")

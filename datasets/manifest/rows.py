@@ -1,4 +1,4 @@
-"""What a manifest's rows name, checked by listings and headers: which pairs can be used, and all that is wrong."""
+"""The rows of a manifest, checked by folder listings and image headers: usable pairs and all problems."""
 
 import os
 from collections import Counter
@@ -17,21 +17,21 @@ _TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """A manifest, read and checked without a look at pixels."""
+    """A manifest, checked without reading pixels."""
 
     path: Path
     pairs: Sequence[PairFiles]
     """The pairs of the rows that have no problem, in the rows' order."""
     problems: Sequence[Problem]
-    """What is wrong with the other rows, in the rows' order."""
+    """The problems of the other rows, in the rows' order."""
     row: Mapping[str, int]
     """Number of each pair's row, by the pair's name."""
     counting: str
-    """What the rows' numbers are, for messages."""
+    """What row numbers mean, for messages."""
     dtype: str
     """Of the images' pixels, `uint8` or `uint16`; empty where no image could be read."""
     outside: float
-    """Share of the images' pixels that no tile holds, since tiles do not overlap."""
+    """Share of the images' pixels outside all tiles."""
 
     def refusal(self, problems: Iterable[Problem]) -> ProblemsError:
         """The error that lists these problems in the rows' order."""
@@ -39,7 +39,7 @@ class Listing:
         return ProblemsError(self.path, self.in_rows(problems), remedy)
 
     def in_rows(self, problems: Iterable[Problem]) -> list[Problem]:
-        """Problems found here or by the store, each with its row, in the rows' order; those without one come last."""
+        """Problems of rows or of the store with their row numbers, sorted by row; those without a row come last."""
         last = max(self.row.values(), default=0) + 1
         return sorted(map(self._with_row, problems), key=lambda problem: (self.row.get(problem.pair, last), problem))
 
@@ -50,7 +50,7 @@ class Listing:
 
 
 def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
-    """Read a manifest and check each row by listings and headers.
+    """Read a manifest and check each row by folder listings and image headers.
 
     Args:
         path: the CSV or Parquet file.
@@ -101,7 +101,7 @@ def _share_outside(shapes: Sequence[Shape], size: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _ParsedRow:
-    """A row whose cells have been understood, as far as they can be."""
+    """A row with parsed cells."""
 
     number: int
     files: Mapping[str, tuple[str, Path]]
@@ -141,13 +141,13 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
 
 
 def _portable_name(folder: Path, cell: str) -> str:
-    """The file's path from the manifest's folder on: where that can be, the same on every machine."""
+    """The file's path relative to the manifest's folder if possible, so that it is the same on every machine."""
     path = PurePath(cell)
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix() if cell else ""
 
 
 def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
-    """The rows, each pair with a name of its own: its image's, with the partner's if there are several."""
+    """The rows with a unique name for each pair: the image's, followed by the partner's if an image has several."""
     partners = Counter(image for image, _ in {(row.pair.name, row.pair.partner) for row in rows})
     named: dict[str, _ParsedRow] = {}
     for row in rows:
@@ -170,7 +170,7 @@ class _Headers:
         self.found: dict[Path, Shape | str] = {}
 
     def of(self, path: Path) -> Shape | str:
-        """The shape, or what keeps it from being known."""
+        """The shape, or why it is unknown."""
         if path not in self.found:
             try:
                 self.found[path] = file_problem(path) or shape_of(path)
@@ -186,14 +186,14 @@ def _shapes(rows: Sequence[_ParsedRow], headers: _Headers) -> list[Shape]:
 
 
 def _check_bands(path: Path, found: Collection[int], bands: int) -> None:
-    """Say a mistake in the settings once, not once a row."""
+    """Report a wrong number of bands once, not once a row."""
     if len(found) == 1 and bands not in found:
         (there,) = found
         raise InputError(f"{path}: all images have {_bands(there)}, --data.bands is {bands}; give --data.bands {there}")
 
 
 def file_problem(path: Path) -> str:
-    """Why there is no file to be read; empty where there is one."""
+    """Why a file cannot be opened; empty if it can."""
     try:
         if path.is_file():
             return ""
@@ -203,7 +203,7 @@ def file_problem(path: Path) -> str:
 
 
 def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> Iterator[str]:
-    """What the headers tell against the files of one row."""
+    """Problems of a row's files, from their headers."""
     sizes = {}
     for role, cell, path in row.images:
         match headers.of(path):
@@ -225,7 +225,7 @@ def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> I
 
 
 def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
-    """Absence and size alone: what values a mask has, and whether a label file fits, is seen when it is read."""
+    """Absence and size only: values of a mask and content of a label file are checked when they are read."""
     if path.suffix.lower() == ".json":
         if reason := file_problem(path):
             yield reason
@@ -239,7 +239,7 @@ def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, in
 
 
 def _usual_dtype(rows: Sequence[_ParsedRow], headers: _Headers) -> str:
-    """What most images have; of two that are as frequent, what comes first."""
+    """The most frequent dtype of the images; the first of equally frequent ones."""
     usual = Counter(shape.dtype for shape in _shapes(rows, headers)).most_common(1)
     return usual[0][0] if usual else ""
 
@@ -253,7 +253,7 @@ def _depth_faults(rows: Sequence[_ParsedRow], headers: _Headers, dtype: str) -> 
 
 
 def _repeated_pairs(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
-    """Pairs that are none, and pairs that were there before."""
+    """Pairs of one image with itself, and repeated pairs."""
     before: dict[frozenset[str], int] = {}
     for row in rows:
         if len(row.images) < 2:
@@ -267,7 +267,7 @@ def _repeated_pairs(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
 
 
 def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
-    """Images of one split that are in another one too: scores on the one would tell of the other."""
+    """Images that are in two splits, which would leak between them."""
     first: dict[str, tuple[int, str]] = {}
     for row in rows:
         if row.pair.split not in SPLITS:

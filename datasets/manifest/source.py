@@ -31,7 +31,7 @@ SHOWN = 5
 
 
 def load(settings: ManifestSettings, place: Place) -> TileSource:
-    """The tiles of the manifest `place.root`: rows are checked, then images cut, once a machine.
+    """The tiles of the manifest `place.root`: rows are checked, then the store is opened or built.
 
     Raises:
         InputError: the file or its rows cannot be used (`ProblemsError` lists all rows), a scale is lacking, or the
@@ -67,7 +67,7 @@ def open_data(settings: ManifestSettings, source: TileSource, seed: int, device:
 
 
 def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
-    """The rows, checked by listings and headers.
+    """The rows, checked by folder listings and image headers.
 
     Raises:
         InputError: no file is named, or none that can be read.
@@ -78,14 +78,14 @@ def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
 
 
 def needs_scale(settings: ManifestSettings, dtype: str) -> bool:
-    """Whether only the user can say what brings values to the size of 1: all but 8-bit images of three bands."""
+    """Whether the user must give mean and std: for all but 8-bit images of three bands."""
     return settings.bands != 3 or dtype == "uint16"
 
 
 def build_store(
     listing: Listing, settings: ManifestSettings, place: Place, *, jobs: int = 0, quiet: bool = False
 ) -> Store:
-    """The tiles as arrays on disk, made if they are not there; `jobs` threads read images, 0: one a core.
+    """The store of tiles, built if absent; `jobs` threads read images, 0: one a core.
 
     Raises:
         ProblemsError: some files cannot be used, by the listing or as they were read, and none may be left out.
@@ -163,7 +163,7 @@ def _check_splits(listing: Listing, store: Store) -> None:
 
 
 def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tuple[str, ...]:
-    """A name for each label that any mask shows, those that only the dense losses look at among them."""
+    """A name for each label in any mask, including those that only the dense losses use."""
     counts = store.image_counts + store.partner_counts
     largest = int(np.flatnonzero(counts.any(axis=0)).max(initial=0))
     if settings.classes and largest >= len(settings.classes):
@@ -184,7 +184,7 @@ def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tupl
 
 
 def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> Iterator[str]:
-    """What was left out or assumed, and what the tiles cannot tell."""
+    """What was left out or assumed, and what the tiles cannot show."""
     store = source.store
     yield from left_out_notes(listing, store.left_out, most=SHOWN)
     if outside := listing.outside:
@@ -210,6 +210,6 @@ def left_out_notes(listing: Listing, problems: Sequence[Problem], *, most: int |
 
 
 def _count_undecided(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:
-    """Pairs of which nothing says whether they are noisy."""
+    """Number of pairs with no information whether they are noisy."""
     silent = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None]
     return sum(not (settings.noisy_classes and pair.mask and pair.partner_mask) for pair in silent)

@@ -1,4 +1,4 @@
-"""A manifest's table as text, row by row with the numbers an editor shows: from a CSV or a Parquet file."""
+"""Reads a manifest's table from a CSV or Parquet file as text, with the row numbers that an editor shows."""
 
 import csv
 import difflib
@@ -35,7 +35,7 @@ class Row:
     cells: Mapping[str, str]
     """Text of each column, without the white space around it; empty where there is none."""
     fault: str = ""
-    """Why the cells cannot be told apart, if so."""
+    """Why the row cannot be split into cells, if so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def read_table(path: Path) -> Table:
 
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
-    lines = csv.reader(io.StringIO(_text(path, data), newline=""), strict=True)
+    lines = csv.reader(io.StringIO(_decode(path, data), newline=""), strict=True)
     names: list[str] | None = None
     begins = 1
     try:
@@ -82,9 +82,9 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
             stripped = [cell.strip() for cell in cells]
             if any(stripped) or len(stripped) > 1:  # an empty line is no row, but a line of commas is
                 if names is None:
-                    names = _checked(path, stripped)
+                    names = _check_columns(path, stripped)
                 else:
-                    yield _row(begins, names, stripped)
+                    yield _make_row(begins, names, stripped)
             begins = lines.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}: no valid CSV from line {begins} on ({error}); quotes must come in pairs") from error
@@ -92,7 +92,7 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
         raise InputError(f"{path}: empty; its first line must name the columns: {VALID}")
 
 
-def _row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
+def _make_row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
     if len(cells) != len(names):
         fault = f"{len(cells)} cells for {len(names)} columns; a value with a comma needs quotes around it"
         return Row(number=number, cells={}, fault=fault)
@@ -103,7 +103,7 @@ def _row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
     return Row(number=number, cells=dict(zip(names, cells, strict=True)))
 
 
-def _text(path: Path, data: bytes) -> str:
+def _decode(path: Path, data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")  # spreadsheets put a byte-order mark before it
     except UnicodeDecodeError as error:
@@ -114,7 +114,7 @@ def _text(path: Path, data: bytes) -> str:
     return text
 
 
-def _checked(path: Path, names: Sequence[str]) -> list[str]:
+def _check_columns(path: Path, names: Sequence[str]) -> list[str]:
     """The names of the columns, if they are those of a manifest."""
     if len(names) == 1:
         for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
@@ -146,14 +146,14 @@ def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
     except Exception as error:  # pyarrow raises many kinds on damaged data, some from Thrift and some from Python
         raise InputError(f"{path}: no valid Parquet file ({describe_error(error)}); write it again") from error
     kept = [name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)]
-    names = _checked(path, kept)
-    columns = [_texts(path, name, _values(path, name, table)) for name in names]
+    names = _check_columns(path, kept)
+    columns = [_to_texts(path, name, _values(path, name, table)) for name in names]
     for number, cells in enumerate(zip(*columns, strict=True), start=1):
-        yield _row(number, names, cells)
+        yield _make_row(number, names, cells)
 
 
 def _check_size(path: Path, said: pq.FileMetaData) -> None:
-    """Refuse what would take much memory, as the file itself says."""
+    """Refuse a file whose metadata claim more than memory should hold."""
     size = sum(said.row_group(group).total_byte_size for group in range(said.num_row_groups))
     if not 0 <= said.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
         raise InputError(f"{path}: {said.num_rows:,} rows of {size:,} bytes; at most {MOST_ROWS:,} of {MOST_BYTES:,}")
@@ -168,8 +168,8 @@ def _values(path: Path, name: str, table: pa.Table) -> list[object]:
         ) from error
 
 
-def _texts(path: Path, name: str, values: Sequence[object]) -> list[str]:
-    """A column as a CSV file would have it."""
+def _to_texts(path: Path, name: str, values: Sequence[object]) -> list[str]:
+    """A column as a CSV file would hold it."""
     texts = []
     for value in values:
         match value:

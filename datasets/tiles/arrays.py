@@ -1,4 +1,4 @@
-"""Arrays on disk while they are filled: rows are written, read and moved; at the end they are .npy files."""
+"""Arrays on disk while they are filled: rows are written, read and moved; sealing turns them into .npy files."""
 
 import io
 import os
@@ -16,8 +16,8 @@ HEADER = 128  # bytes before the first row; NumPy's own header has this length f
 class Rows:
     """Some arrays with equally many rows, each in a file `<name>.npy` of `folder`.
 
-    Written by plain writes and not by a memory map, since a full disk then raises OSError instead of killing the
-    process. Threads may write different rows at the same time.
+    Rows are written by plain writes: on a full disk these raise OSError, where a memory map kills the process. Threads
+    may write different rows at the same time.
     """
 
     folder: Path
@@ -33,20 +33,20 @@ class Rows:
         """Bytes of one row."""
         return int(np.prod(self.shapes[name])) * np.dtype(self.dtypes[name]).itemsize
 
-    def needed(self, number: int) -> int:
+    def bytes_needed(self, number: int) -> int:
         """Bytes that `number` rows of all arrays still need on disk."""
         whole = sum(HEADER + number * self.row_bytes(name) for name in self.shapes)
         files = (self.path(name) for name in self.shapes)
         return max(0, whole - sum(file.stat().st_blocks * 512 for file in files if file.exists()))
 
     def number(self) -> int:
-        """How many rows there is room for."""
+        """How many rows the files hold."""
         files = {name: self.path(name) for name in self.shapes}
         rooms = [file.stat().st_size - HEADER if file.exists() else 0 for file in files.values()]
         return max(0, *(room // self.row_bytes(name) for room, name in zip(rooms, files, strict=True)))
 
     def resize(self, number: int) -> None:
-        """Make room for so many rows, or cut off what is beyond them."""
+        """Extend or truncate all arrays to this many rows."""
         for name in self.shapes:
             self.path(name).touch()
             os.truncate(self.path(name), HEADER + number * self.row_bytes(name))
@@ -57,7 +57,7 @@ class Rows:
             self._write(name, first, blocks[name].data.cast("B"))
 
     def move(self, old: int, new: int, number: int, digest: str) -> bool:
-        """Move rows elsewhere; False, with nothing moved, if they are not those of the digest."""
+        """Move rows; returns False and moves nothing if their digest differs."""
         blocks = self._read(old, number)
         if self._digest(blocks.values()) != digest:
             return False
@@ -66,7 +66,7 @@ class Rows:
         return True
 
     def holds(self, first: int, number: int, digest: str) -> bool:
-        """Whether these rows are those of the digest."""
+        """Whether these rows have this digest."""
         return self._digest(self._read(first, number).values()) == digest
 
     def digest(self, blocks: Mapping[str, np.ndarray]) -> str:
@@ -74,13 +74,13 @@ class Rows:
         return self._digest(blocks[name].data.cast("B") for name in self.shapes)
 
     def seal(self, number: int) -> None:
-        """Make .npy files of the arrays, and have them on the disk for good."""
+        """Turn the arrays into .npy files, and sync them to the disk."""
         self.resize(number)
         for name, shape in self.shapes.items():
             start = io.BytesIO()
             kind = np.lib.format.dtype_to_descr(np.dtype(self.dtypes[name]))
-            said = {"descr": kind, "fortran_order": False, "shape": (number, *shape)}
-            np.lib.format.write_array_header_1_0(start, said)
+            header = {"descr": kind, "fortran_order": False, "shape": (number, *shape)}
+            np.lib.format.write_array_header_1_0(start, header)
             if start.tell() != HEADER:
                 raise RuntimeError(f"NumPy's header has {start.tell()} bytes, not {HEADER}")
             with open(self.path(name), "r+b") as file:

@@ -24,7 +24,7 @@ from datasets.tiles.pairs import PairFiles, Problem
 from datasets.tiles.request import BuildRequest
 
 FORMAT = 1
-"""Of the journal and of finished stores; another one is made anew."""
+"""Of the journal and of finished stores; other formats are built anew."""
 SPARE = 2**24  # bytes that must be free besides the arrays, for tables
 
 Plan = Mapping[str, int]  # by the name of each pair, in order of the rows: the first of its rows
@@ -32,7 +32,7 @@ Plan = Mapping[str, int]  # by the name of each pair, in order of the rows: the 
 
 @dataclass(frozen=True, kw_only=True)
 class Filled:
-    """Arrays that hold the tiles of all pairs that could be used, perhaps with gaps between them."""
+    """Arrays with the tiles of all usable pairs; there may be gaps between them."""
 
     request: BuildRequest
     rows: Rows
@@ -47,7 +47,7 @@ class Filled:
         return self.rows.dtypes[IMAGES]
 
     def close(self) -> list[Note]:
-        """Close the gaps and make .npy files of the arrays; the notes of all pairs, in order.
+        """Close the gaps, turn the arrays into .npy files, and return the notes of all pairs in order.
 
         Raises:
             OSError: the arrays cannot be written.
@@ -74,7 +74,7 @@ def fill(request: BuildRequest, work: Path, shapes: Mapping[str, Shape]) -> Fill
     """
     rows, journal = _open(request, work, next(iter(shapes.values())).dtype)
     plan, number = _plan(request, shapes)
-    _check_space(work, rows.needed(number) + SPARE)
+    _check_space(work, rows.bytes_needed(number) + SPARE)
     _arrange(rows, journal, {request.keys[name]: first for name, first in plan.items()}, number)
     problems = _read_all(request, rows, journal, shapes, plan)
     lost = {problem.pair for problem in problems}
@@ -83,7 +83,7 @@ def fill(request: BuildRequest, work: Path, shapes: Mapping[str, Shape]) -> Fill
 
 
 def arrays_of(pairs: Sequence[PairFiles]) -> tuple[str, ...]:
-    """The arrays that these pairs need: masks only where there are any."""
+    """The arrays that these pairs need: masks only if a pair has one."""
     absent = set()
     if all(pair.mask is None for pair in pairs):
         absent.add(MASKS)
@@ -93,7 +93,7 @@ def arrays_of(pairs: Sequence[PairFiles]) -> tuple[str, ...]:
 
 
 def survey(request: BuildRequest) -> tuple[dict[str, Shape], list[Problem]]:
-    """Shapes of the pairs, by name, whose headers are in order, and what is wrong with the others."""
+    """The shapes of usable pairs, by name, from the headers of their images, and the problems of the others."""
     with ThreadPoolExecutor(request.threads) as pool:
         surveys = list(pool.map(lambda pair: cutting.survey_pair(pair, request.cut, request.base), request.usable))
     problems = [problem for survey in surveys for problem in survey.problems]
@@ -128,7 +128,7 @@ def _open(request: BuildRequest, work: Path, dtype: str) -> tuple[Rows, Journal]
 
 
 def _plan(request: BuildRequest, shapes: Mapping[str, Shape]) -> tuple[Plan, int]:
-    """Where the tiles of each pair go, in the order of the pairs, and how many there are."""
+    """The first row of each pair, in the order of the pairs, and the number of rows."""
     plan, number = {}, 0
     for pair in request.usable:
         if pair.name in shapes:
@@ -151,14 +151,14 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _arrange(rows: Rows, journal: Journal, plan: Mapping[str, int], number: int) -> None:
-    """Move what the journal knows to where the plan, by key, wants it; then there are exactly `number` rows."""
+    """Move the rows that the journal lists to their places in the plan (by key); then resize to `number` rows."""
     moves = [(journal.notes[key], first) for key, first in plan.items() if key in journal.notes]
     moves = sorted(((note, first) for note, first in moves if note.first != first), key=lambda move: move[0].first)
     down = [(note, first) for note, first in moves if first < note.first]
     up = [(note, first) for note, first in moves if first > note.first]
     rows.resize(max(number, rows.number()))
-    # In this order nothing is overwritten that is still to be moved, as long as the order of pairs is the same; what
-    # is overwritten all the same is found out by its digest and made again.
+    # In this order no move overwrites rows that are still to be moved, if the order of pairs is unchanged. Otherwise
+    # the digest of overwritten rows differs, and their pair is read again.
     for note, first in down + up[::-1]:
         if rows.move(note.first, first, note.tiles, note.digest):
             journal.add(note.at(first))
@@ -168,7 +168,7 @@ def _arrange(rows: Rows, journal: Journal, plan: Mapping[str, int], number: int)
 def _read_all(
     request: BuildRequest, rows: Rows, journal: Journal, shapes: Mapping[str, Shape], plan: Mapping[str, int]
 ) -> list[Problem]:
-    """Write the tiles of all pairs of the plan, and say which pairs could not be read."""
+    """Write the tiles of all pairs of the plan; returns the problems of pairs that could not be read."""
     problems: list[Problem] = []
     pool = ThreadPoolExecutor(request.threads)
     futures: list[Future[Note]] = []
@@ -186,8 +186,8 @@ def _read_all(
                 continue
             _add_note(journal, note)
     except BaseException:  # a full disk or Ctrl-C
-        pool.shutdown(cancel_futures=True)  # ends it now, not after all pairs
-        with suppress(OSError):  # what was finished meanwhile need not be made again
+        pool.shutdown(cancel_futures=True)  # stop now, not after all pairs
+        with suppress(OSError):  # keep what was finished meanwhile
             for future in futures:
                 if not future.cancelled() and future.exception() is None:
                     _add_note(journal, future.result())

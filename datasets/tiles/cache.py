@@ -44,10 +44,10 @@ def _find(request: BuildRequest) -> StoreInfo | str:
 
 def _build(request: BuildRequest, reason: str) -> StoreInfo:
     """Build the store; `reason` says why one that is there is not right."""
-    home, work, old = request.home, request.beside("making"), request.beside("old")
+    home, work, old = request.home, request.hidden_path("making"), request.hidden_path("old")
     shutil.rmtree(old, ignore_errors=True)
     again = f", anew since {reason}" if home.exists() else ""
-    request.say(f"making the store {home} ({len(request.usable):,} pairs of images){again}")
+    request.log(f"making the store {home} ({len(request.usable):,} pairs of images){again}")
     shapes, problems = build.survey(request)
     # Without shapes, as when a disk is not mounted, what an earlier build left in `work` stays.
     filled = build.fill(request, work, shapes) if shapes else None
@@ -58,7 +58,9 @@ def _build(request: BuildRequest, reason: str) -> StoreInfo:
         first = min((*request.problems, *problems), default=None)
         why = f"the first problem is {first.where}: {first.what}" if first else "none is there"
         raise InputError(f"{request.root}: no pair of images can be used; {why}")
-    index.write(work, request, index.Content(pairs=pairs, notes=filled.close(), dtype=filled.dtype), problems)
+    index.write_store_files(
+        work, request, index.StoreContent(pairs=pairs, notes=filled.close(), dtype=filled.dtype), problems
+    )
     if home.exists():
         home.rename(old)
     work.rename(home)
@@ -74,11 +76,11 @@ def _build(request: BuildRequest, reason: str) -> StoreInfo:
 @contextmanager
 def _lock(request: BuildRequest) -> Iterator[None]:
     """One builder at a time; the system frees the lock of one that was killed."""
-    lock = FileLock(request.beside("lock"))
+    lock = FileLock(request.hidden_path("lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        request.say(f"waiting for another process that makes the store {request.home}")
+        request.log(f"waiting for another process that makes the store {request.home}")
         lock.acquire()
     try:
         yield

@@ -26,7 +26,7 @@ class Cut:
     """How images become tiles."""
 
     size: int
-    """Side of a tile, px. Tiles do not overlap; what is left at the right and at the bottom is in none."""
+    """Side of a tile, px. Tiles do not overlap; a remainder at the right and at the bottom is dropped."""
     bands: int
     """Bands that every image must have, without alpha."""
     noisy_classes: tuple[int, ...]
@@ -35,7 +35,7 @@ class Cut:
     """xBD: what un-classified buildings are."""
 
     def __post_init__(self) -> None:
-        """Refuse what cuts nothing."""
+        """Check the ranges."""
         if self.size < 1 or self.bands < 1:
             raise InputError(f"tiles of {self.size} px with {self.bands} bands: both must be 1 or more")
         if not all(0 <= number < IGNORED for number in self.noisy_classes):
@@ -44,7 +44,7 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the headers of a pair's images say."""
+    """The shape of a pair's images, from their headers."""
 
     shape: Shape | None
     """Of both images; None if there are problems."""
@@ -64,7 +64,7 @@ class PairTiles:
 
 
 class UnusablePair(Exception):
-    """A pair that cannot be used, for `problems`."""
+    """A pair cannot be used because of `problems`."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -72,7 +72,7 @@ class UnusablePair(Exception):
 
 
 class PairReader:
-    """Reads the files of one pair and gathers what is wrong with them, all of it instead of the first."""
+    """Reads the files of one pair and collects all problems with them."""
 
     def __init__(self, pair: PairFiles, root: Path) -> None:
         self.pair, self.root, self.problems = pair, root, list[Problem]()
@@ -82,7 +82,7 @@ class PairReader:
         self.problems.append(Problem(where=relative(path, self.root), what=what, pair=self.pair.name))
 
     def try_read(self, function: Callable[[Path], Result], path: Path) -> Result | None:
-        """What the function makes of the file; None where it refuses it."""
+        """The result of `function(path)`; None after an `InputError`, which becomes a problem."""
         try:
             return function(path)
         except InputError as error:
@@ -91,7 +91,7 @@ class PairReader:
 
 
 def relative(path: Path, root: Path) -> str:
-    """The path as a user finds it below the root; as it is where it lies elsewhere."""
+    """The path relative to the root if it is below it, else unchanged."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 

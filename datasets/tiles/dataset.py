@@ -1,4 +1,4 @@
-"""Tiles of real image pairs, memory-mapped: pairs at a noisy-pairs rate by undersampling, and downstream images."""
+"""Memory-mapped tiles of real image pairs: pairs undersampled to a noisy-pairs rate, and downstream images."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ from datasets.types import IGNORED, SPLITS, Pairing
 Numbers = Int64[np.ndarray, " n"]
 
 SPREAD = 3.0
-"""Standard deviations either way that a scaled band shows; what lies beyond is cut."""
+"""Standard deviations either way that a scaled band shows; values beyond are clipped."""
 
 
 class TileDataset:
-    """The tiles of a source, brought to a device in batches. They are the same for every seed."""
+    """The tiles of a source, moved to a device in batches. They are the same for every seed."""
 
     def __init__(self, source: TileSource, device: torch.device) -> None:
         """Open the arrays; nothing is read yet."""
@@ -39,7 +39,7 @@ class TileDataset:
         return np.flatnonzero((self.source.split == SPLITS.index(split)) & chosen)
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "TilePool":
-        """As many training tiles as give the rate rho; fewer clean, or fewer noisy, ones are some of more."""
+        """The largest set of training tiles with the rate rho; the generator selects tiles of the larger kind."""
         kinds = (self.of_split("train", ~self.noisy), self.of_split("train", self.noisy))
         counts = undersample(len(kinds[0]), len(kinds[1]), rho)
         chosen = [
@@ -51,7 +51,7 @@ class TileDataset:
     def pairs(
         self, tiles: Numbers, first: Bool[Tensor, " n"], second: Bool[Tensor, " n"], *, labelled: bool
     ) -> PairBatch:
-        """Two images of each tile, each the pair's own partner where it is said, with their labels if wanted.
+        """Two images of each tile, each the partner where its mask is true, with their labels if requested.
 
         Each image has its own labels: the first's from its mask, the partner's from the partner's.
         """

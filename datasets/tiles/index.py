@@ -1,4 +1,4 @@
-"""The small files of a finished store: its tables, and `store.json`, which says that all of it is there."""
+"""The small files of a finished store: its tables, and `store.json`, which marks it as complete."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ SUBTYPES = (BUILDING, *DAMAGES, UNCLASSIFIED)  # the order of their columns
 
 @dataclass(frozen=True, kw_only=True)
 class StoreInfo:
-    """What a finished store says of itself."""
+    """The content of `store.json`."""
 
     format: int
     signature: str
@@ -39,14 +39,13 @@ class StoreInfo:
     files: Mapping[str, int]
     """Bytes of each file besides this one."""
     digests: Mapping[str, str]
-    """Of the content of the small ones, which all else is told by. Arrays are too large to be read again each time:
-    once a store is finished they are trusted by their size."""
+    """Digests of the small files. The arrays are too large to be read at each start; they are checked by size."""
     left_out: tuple[Problem, ...]
-    """What was found wrong while its pairs were read."""
+    """Problems met while its pairs were read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class StoreContent:
     """What the arrays of a store hold."""
 
     pairs: Sequence[PairFiles]
@@ -57,7 +56,7 @@ class Content:
     """Of the images."""
 
 
-def write(work: Path, request: BuildRequest, content: Content, problems: Sequence[Problem]) -> None:
+def write_store_files(work: Path, request: BuildRequest, content: StoreContent, problems: Sequence[Problem]) -> None:
     """Write the tables beside the arrays in the folder `work`, and last of all `store.json`.
 
     `problems` say why pairs of the request are absent.
@@ -86,7 +85,7 @@ def write(work: Path, request: BuildRequest, content: Content, problems: Sequenc
 
 
 def read_info(folder: Path) -> StoreInfo | str:
-    """What the store in `folder` says of itself, or why it cannot be trusted."""
+    """The `store.json` of a folder, or the reason why its store cannot be used."""
     path = folder / INFO
     if not folder.is_dir():
         return "there is none yet"
@@ -144,7 +143,11 @@ def _tiles(
     )
 
 
-NAMES = {"pair": "name", "group": "group", "split": "split"}  # columns of both tables: where they come from
+NAMES = {
+    "pair": "name",
+    "group": "group",
+    "split": "split",
+}  # columns of both tables, and the attribute of the pair that each has
 
 
 def _pairs(pairs: Sequence[PairFiles], notes: Sequence[Note]) -> pd.DataFrame:
@@ -162,7 +165,7 @@ def _pairs(pairs: Sequence[PairFiles], notes: Sequence[Note]) -> pd.DataFrame:
     )
 
 
-def _fingerprint(content: Content, cut: Cut) -> str:
+def _fingerprint(content: StoreContent, cut: Cut) -> str:
     said: list[Any] = [asdict(cut), content.dtype]
     for pair, note in zip(content.pairs, content.notes, strict=True):
         masks = [pair.mask is not None, pair.partner_mask is not None]

@@ -12,7 +12,7 @@ class Note:
     """A pair's tiles, in rows `first` to `first` + `tiles` of the arrays."""
 
     key: str
-    """Stands for the pair's files as they were (name, size, time) and for what is made of them."""
+    """Identifies the pair's files (name, size, time) and the cut."""
     first: int
     tiles: int
     across: int
@@ -20,16 +20,16 @@ class Note:
     digest: str
     """Of the rows."""
     counts: Mapping[str, list[dict[str, int]]]
-    """For each mask the pair has, pixels of each class that a tile shows; keys are text, since JSON has no other."""
+    """For each mask of the pair and each tile: pixels of each class. Keys are text, as JSON demands."""
     buildings: Mapping[str, int]
 
     def at(self, first: int) -> "Note":
-        """The note of the same rows elsewhere."""
+        """The note of the same rows at another place."""
         return replace(self, first=first)
 
 
 class Journal:
-    """Notes in a file, the last one of a key being valid. Nothing is believed but by the digest of the rows."""
+    """Notes in a file; of several with one key the last is valid. Rows are trusted only if their digest agrees."""
 
     def __init__(self, path: Path, notes: dict[str, Note]) -> None:
         """Use `start` or `resume`."""
@@ -49,7 +49,7 @@ class Journal:
             return None
         notes = [note for note in map(_parse_note, lines[1:]) if note]
         with open(path, "a") as file:
-            file.write("\n")  # a line that was cut off ends here, or it would spoil the next one
+            file.write("\n")  # ends a line that was cut off
         return cls(path, {note.key: note for note in notes})
 
     def add(self, note: Note) -> None:
@@ -60,7 +60,7 @@ class Journal:
 
 
 def _parse_note(line: str) -> Note | None:
-    """The note of a line; None where the line was cut off or damaged, and the pair is read again."""
+    """The note of a line; None if the line is damaged, so that its pair is read again."""
     try:
         return Note(**_parse_json(line))
     except TypeError:

@@ -1,4 +1,4 @@
-"""A list of image pairs on disk: what a tree such as xBD's, or a user's own manifest, is brought into first."""
+"""Image pairs on disk, as listed from a tree such as xBD's or from a user's manifest, and problems with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from datasets.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class PairFiles:
-    """One pair of images of one place, and what is known of it."""
+    """The files of one pair of images of one place, and its metadata."""
 
     name: str
-    """Names the pair in messages and tables; no two pairs of a list share it."""
+    """Unique name of the pair, for messages and tables."""
     image: Path
     """The first image: the clean one of a noisy pair (xBD: before the disaster)."""
     partner: Path
     """The second: the noisy one of a noisy pair (xBD: after the disaster)."""
     split: str
-    """`train`, `val`, `test`, or empty where the split is yet to be drawn."""
+    """`train`, `val`, `test`, or empty if the split is not drawn yet."""
     group: str = ""
-    """What tables and stratified splits group by (xBD: the disaster)."""
+    """Group for tables and stratified splits (xBD: the disaster)."""
     mask: Path | None = None
     """Classes of the first image: an image of class numbers, or an xBD label file (.json)."""
     partner_mask: Path | None = None
     """Classes of the second."""
     noisy: bool | None = None
-    """Whether the pair is noisy; None where each tile's masks tell."""
+    """Whether the pair is noisy; None if the masks decide for each tile."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -36,17 +36,17 @@ class PairFiles:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Problem:
-    """One thing that is wrong with the data, and where."""
+    """A problem with the data, and where it is."""
 
     where: str
     """A file, or a row of a manifest."""
     what: str
     pair: str = ""
-    """Name of the pair that cannot be used for it; empty where no pair is lost."""
+    """Name of the pair that cannot be used because of it; empty if all pairs can."""
 
 
 class ProblemsError(InputError):
-    """Data that cannot be used as they are; the message is one line, then a line for each problem."""
+    """Problems with the data. The message is one line, followed by a line per problem."""
 
     def __init__(self, where: Path, problems: Sequence[Problem], remedy: str) -> None:
         """`remedy` says what to do about them."""

@@ -76,7 +76,7 @@ class BuildRequest:
         folder = self.folder.expanduser().absolute()  # workers may run elsewhere
         return folder / f"{name}-{self.cut.size}px-{digest[:8]}"
 
-    def beside(self, kind: str) -> Path:
+    def hidden_path(self, kind: str) -> Path:
         """A hidden path next to `home`: `making` (work in progress), `old` (a store being replaced), `lock`."""
         return self.home.with_name(f".{self.home.name}.{kind}")
 
@@ -96,7 +96,7 @@ class BuildRequest:
         """Whether a bar shows how far the building is."""
         return not self.quiet and sys.stderr.isatty()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Print a line to stderr, unless the request is quiet."""
         if not self.quiet:
             print(line, file=sys.stderr)

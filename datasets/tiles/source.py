@@ -1,4 +1,4 @@
-"""Tiles of image pairs on disk, split and described: what a sweep hands to its workers. No torch here."""
+"""A store of tiles with splits and classes: what a sweep passes to its workers. No torch here."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,7 +18,7 @@ from datasets.types import SPLITS
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TileSource:
-    """A store of tiles and what a data set says of it. Can be pickled; pixels stay on disk."""
+    """A store of tiles with the data set's splits and classes. Picklable; pixels stay on disk."""
 
     store: Store
     split: Int8[np.ndarray, " tiles"]
@@ -51,7 +51,7 @@ class TileSource:
 
 
 def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"]) -> str:
-    """16 hex digits of what the tiles show and of how they are split; the same on every machine."""
+    """16 hex digits of the tiles' content and splits; the same on every machine."""
     return blake2b(store.fingerprint.encode() + split.tobytes(), digest_size=8).hexdigest()
 
 
@@ -70,7 +70,7 @@ def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"
     return pixels
 
 
-def tables(source: TileSource) -> str:
+def format_tables(source: TileSource) -> str:
     """Two tables: the tiles of each split, and how rare the classes are in the training tiles."""
     pixels = class_pixels(source, "train")
     width = max(map(len, (*source.classes, "class")))
@@ -84,7 +84,7 @@ def tables(source: TileSource) -> str:
 
 
 def labelled(source: TileSource) -> Bool[np.ndarray, " tiles"]:
-    """The tiles that the probe can learn from: one pixel at least of the mask that counts has a class."""
+    """The tiles that the probe can learn from: their mask has at least one pixel with a class."""
     return np.asarray(source.store.class_counts.any(axis=1))
 
 
@@ -103,7 +103,7 @@ def check_tiles(source: TileSource, demands: Demands) -> None:
 
 
 def _check_pairs(source: TileSource, demands: Demands) -> None:
-    """Refuse what contrastive losses cannot be trained on; without rates there are none."""
+    """Refuse tiles that contrastive losses cannot be trained on; without rates there are no such losses."""
     if not demands.rho:
         return
     if demands.labels and (lacking := count_unlabelled(source)):

@@ -1,4 +1,4 @@
-"""How many of which: validation sets of an exact share, and undersampling to a noisy-pairs rate."""
+"""Validation sets of an exact share, stratified by group, and undersampling to a noisy-pairs rate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from jaxtyping import Bool, Shaped
 from datasets.errors import InputError
 
 
-def exact(number: float) -> Fraction:
-    """The number that was written: .3 is 3/10 here, not the nearest binary fraction below it."""
+def as_fraction(number: float) -> Fraction:
+    """The decimal number as written: .3 becomes 3/10, not the nearest binary fraction."""
     return Fraction(str(float(number)))
 
 
 def undersample(n_clean: int, n_noisy: int, rho: float) -> tuple[int, int]:
     """How many clean and noisy pairs make the largest set with a share rho of noisy ones (paper, IV-A).
 
-    All pairs of the kind that runs short are kept, and as many of the other as rho asks for, rounded half up:
+    All pairs of the scarcer kind are kept, and as many of the other as rho demands, rounded half up:
     xBD's 20,446 and 5,224 training tiles give 20,446 + 2,272 at rho .1 and 15,672 + 5,224 at .25.
 
     Args:
@@ -38,7 +38,7 @@ def undersample(n_clean: int, n_noisy: int, rho: float) -> tuple[int, int]:
         raise InputError(f"rho = {rho:g} needs noisy pairs and there are none in the training set: use rho 0 alone")
     if rho < 1 and n_clean < 1:
         raise InputError(f"rho = {rho:g} needs clean pairs and there are none in the training set: use rho 1 alone")
-    share = exact(rho)
+    share = as_fraction(rho)
     if n_clean * share <= n_noisy * (1 - share):
         return n_clean, _half_up(n_clean * share / (1 - share)) if share < 1 else n_noisy
     return _half_up(n_noisy * (1 - share) / share), n_noisy
@@ -53,15 +53,15 @@ def stratified(
 ) -> Bool[np.ndarray, " n"]:
     """Choose ceil(share * n) of n items at random, from each group as near to its part as whole numbers allow.
 
-    What the parts leave over goes to the largest remainders, at a tie to the first name. The draw depends on the
-    generator and on the order of the items alone.
+    The remainder goes to the groups with the largest fractions, ties by name. The result depends only on the
+    generator and on the order of the items.
 
     Args:
         groups: the name of each item's group.
         share: from 0 to 1, taken as the decimal number that was written.
         generator: gives one permutation a group, in the order of the names.
     """
-    wanted = math.ceil(exact(share) * len(groups))
+    wanted = math.ceil(as_fraction(share) * len(groups))
     names, counts = np.unique(groups, return_counts=True)
     number = quotas(dict(zip(names.tolist(), counts.tolist(), strict=True)), wanted)
     chosen = np.zeros(len(groups), bool)
@@ -80,13 +80,13 @@ def quotas(counts: Mapping[str, int], wanted: int) -> dict[str, int]:
     return {name: floor + (name in favoured) for name, (floor, _) in parts.items()}
 
 
-def grouped(
+def stratified_by_owner(
     owners: Sequence[str], groups: Sequence[str], share: float, generator: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
-    """Choose ceil(share * owners) owners (images), stratified by group, and with each all of its items (tiles).
+    """Choose ceil(share * owners) owners (images), stratified by group, with all of their items (tiles).
 
     Args:
-        owners: the owner of each of n items; owners are drawn in the order in which they are met first.
+        owners: the owner of each of n items; owners are ordered by their first item.
         groups: the group of each item; the items of one owner share it.
         share: as for `stratified`.
         generator: likewise.

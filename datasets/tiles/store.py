@@ -1,7 +1,7 @@
-"""Tiles of image pairs as arrays on disk: made once, opened at once, shared by all that read them.
+"""Tiles of image pairs as arrays on disk, built once and memory-mapped by all processes of a machine.
 
-Of 1,024 x 1,024 px, xBD's 18,000 photographs would take minutes to decode in every cell; memory-mapped, a tile is
-there when it is looked at, and all processes of a machine share the pages.
+Decoding xBD's 18,000 images of 1,024 x 1,024 px in every cell would take minutes. Memory-mapped tiles need no decoding,
+and processes share their pages.
 """
 
 from dataclasses import dataclass, fields
@@ -24,7 +24,7 @@ from datasets.tiles.summary import summary_table
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """A finished store. Small, and can be pickled: a worker opens the arrays itself."""
+    """A finished store. Small and picklable: each process opens the arrays itself."""
 
     path: Path
     fingerprint: str
@@ -35,7 +35,7 @@ class Store:
     dtype: str
     """Of images and partners: `uint8` or `uint16`."""
     left_out: tuple[Problem, ...]
-    """What was wrong with files that were skipped."""
+    """Problems of the pairs that were skipped."""
 
     def image(self) -> np.memmap:
         """First images: (tiles, size, size, bands), read-only."""
@@ -99,11 +99,11 @@ class Store:
         return np.load(self.path / "counts.npy", allow_pickle=False)
 
     @cached_property
-    def _opened(self) -> dict[str, np.memmap]:
+    def _open_arrays(self) -> dict[str, np.memmap]:
         return {}
 
     def _array(self, name: str) -> np.memmap:
-        if name not in self._opened:
+        if name not in self._open_arrays:
             info = index.read_info(self.path)
             if isinstance(info, str) or info.fingerprint != self.fingerprint:
                 reason = info if isinstance(info, str) else "it was made anew of other files"
@@ -111,15 +111,15 @@ class Store:
             if f"{name}.npy" not in info.files:
                 raise InputError(f"the store {self.path} has no {name.replace('_', ' ')}: no pair came with one")
             try:
-                self._opened[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                self._open_arrays[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             except ValueError as error:
                 raise InputError(
                     f"{self.path / name}.npy is damaged ({error}): delete {self.path}, and it is made again"
                 ) from error
-        return self._opened[name]
+        return self._open_arrays[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without tables and arrays, which are opened again where they are needed.
+        # Without tables and arrays, which are opened again when needed.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 

@@ -1,4 +1,4 @@
-"""The table that says what a store holds."""
+"""The table that summarises a store."""
 
 from collections.abc import Sequence
 

@@ -99,19 +99,19 @@ def _show(axis: Axes, title: str, image: np.ndarray) -> None:
     axis.set_title(title, fontsize=7)
 
 
-def preview(given: argparse.Namespace) -> None:
+def draw_preview(args: argparse.Namespace) -> None:
     """Draw the panels into a file."""
     settings = VtsSettings(
-        size=given.size,
-        textures=given.textures,
-        categories=tuple(given.categories),
-        texture_scale=given.texture_scale,
+        size=args.size,
+        textures=args.textures,
+        categories=tuple(args.categories),
+        texture_scale=args.texture_scale,
     )
-    bank = load_textures(settings, given.data_root)
-    caption = f"VTS, {given.size} px, {bank.source} textures, seed {given.seed}, scene {given.scene}"
-    drawn = list(panels(settings, bank, seed=given.seed, scene=given.scene, augmentation=given.augmentation))
-    draw(given.preview, drawn, caption)
-    print(given.preview)
+    bank = load_textures(settings, args.data_root)
+    caption = f"VTS, {args.size} px, {bank.source} textures, seed {args.seed}, scene {args.scene}"
+    drawn = list(panels(settings, bank, seed=args.seed, scene=args.scene, augmentation=args.augmentation))
+    draw(args.preview, drawn, caption)
+    print(args.preview)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
     parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="moco")
-    parser.set_defaults(run=preview)
+    parser.set_defaults(run=draw_preview)
     return cli.run(parser, argv)
 
 

@@ -60,7 +60,7 @@ class VtsSettings:
     """Regions of each downstream image that show the noise texture, labelled as the third class."""
 
     def __post_init__(self) -> None:
-        """Refuse what no scene can be made from."""
+        """Check the ranges."""
         if self.size < 8:
             raise InputError(f"--data.size {self.size}: a scene needs at least 8 px a side")
         if self.regions < 2 or self.regions % 2:
@@ -86,7 +86,7 @@ class VtsSettings:
             raise InputError("--data.categories: only a folder's categories can be chosen; add --data.textures folder")
 
     def check_nu(self, nu: float) -> None:
-        """Refuse a per-image noise that no number of regions makes up.
+        """Refuse a per-image noise that is no whole number of regions.
 
         Raises:
             InputError: nu is no multiple of 1/regions.

@@ -29,11 +29,11 @@ from datasets.vts.scenes import (
 from datasets.vts.textures import TextureBank, split_images
 
 KEPT = 2**26
-"""Bytes of region maps that a split keeps, a byte a pixel; a larger split finds each pixel's region each time."""
+"""Bytes of region maps that are cached per split, one per pixel; larger splits compute them in each batch."""
 
 
 class Vts:
-    """The scenes of one seed, rendered in batches on a device when asked for."""
+    """The scenes of one seed, rendered in batches on a device."""
 
     classes: tuple[str, ...] = CLASSES
 

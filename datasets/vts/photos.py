@@ -70,16 +70,16 @@ def read_categories(
 def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
     if not root.is_dir():
         raise InputError(f"texture folder {root} {'is a file' if root.exists() else 'does not exist'}; name a folder")
-    there = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    listing = f"it has {', '.join(there)}" if there else "it has no subfolders"
-    names = tuple(categories) or tuple(there)
+    subfolders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    listing = f"it has {', '.join(subfolders)}" if subfolders else "it has no subfolders"
+    names = tuple(categories) or tuple(subfolders)
     if len(names) not in ((3, 4) if categories else (3,)):
-        given = f"{len(names)} texture categories are named" if categories else "no texture categories are named"
+        counted = f"{len(names)} texture categories are named" if categories else "no texture categories are named"
         raise InputError(
-            f"{given} for folder {root}, and {listing}; name three of its subfolders: first class, second class, noise "
-            "(and a fourth for noise that is no class downstream)"
+            f"{counted} for folder {root}, and {listing}; name three of its subfolders: first class, second class, "
+            "noise (and a fourth for noise that is no class downstream)"
         )
-    missing = [name for name in names if name not in there]
+    missing = [name for name in names if name not in subfolders]
     if missing:
         raise InputError(f"texture folder {root} lacks the category {', '.join(missing)}; {listing}")
     if len(set(names)) != len(names):

@@ -59,9 +59,9 @@ def cached_textures(size: int, count: int) -> UInt8[np.ndarray, "families count 
     shape = (len(CATEGORIES), count, side, side, 3)
     if (content := cache_read(name)) is not None and len(content) == np.prod(shape):
         return np.frombuffer(content, np.uint8).reshape(shape)
-    made = np.stack([np.stack(generate(category, size, count)) for category in CATEGORIES])
-    cache_write(name, made.tobytes())
-    return made
+    textures = np.stack([np.stack(generate(category, size, count)) for category in CATEGORIES])
+    cache_write(name, textures.tobytes())
+    return textures
 
 
 def _texture(
@@ -77,7 +77,7 @@ def _texture(
     grey = pattern(generator, side, wavelength * pitch)
     # Weak noise of the same wavelength in each family: no family is clean where another is busy.
     grey = grey + generator.uniform(0.03, 0.12) * grey.std() * smooth_noise(generator, side, wavelength / 2)
-    return _colour(_ranks(grey), painter)
+    return _colorize(_ranks(grey), painter)
 
 
 def _ranks(grey: Grey) -> Grey:
@@ -87,7 +87,7 @@ def _ranks(grey: Grey) -> Grey:
     return ranks.reshape(grey.shape)
 
 
-def _colour(ranks: Grey, generator: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
+def _colorize(ranks: Grey, generator: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
     """Contrast curve, palette of three colours, light gradient and fine grain; it knows no family."""
     side = len(ranks)
     threshold, softness = generator.uniform(0.45, 0.75), generator.uniform(0.2, 0.5)

@@ -49,18 +49,18 @@ class TextureBank:
 
     @property
     def title(self) -> str:
-        """What scenes are filled with."""
+        """Source and categories of the textures."""
         return f"{self.source} textures ({', '.join(self.categories)})"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What results must not be taken for, and what was done to the images."""
-        found = []
+        """Limits of what results mean, and how images were changed."""
+        notes = []
         if self.source == "folder":
-            found.append("these are not DTD's images: results on them are not results on DTD")
+            notes.append("these are not DTD's images: results on them are not results on DTD")
         if self.enlarged:
-            found.append(f"{self.enlarged} texture images were smaller than a scene and have been resized up")
-        return tuple(found)
+            notes.append(f"{self.enlarged} texture images were smaller than a scene and have been resized up")
+        return tuple(notes)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""The command line of xBD: bring it into arrays, look at it, list it as a manifest."""
+"""The command line of xBD: convert it to arrays, preview it, list it as a manifest."""
 
 import argparse
 import csv
@@ -17,7 +17,7 @@ from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
 from datasets.tiles.pairs import PairFiles, ProblemsError
-from datasets.tiles.source import tables
+from datasets.tiles.source import format_tables
 from datasets.tiles.store import summary
 from datasets.types import SPLITS
 from datasets.xbd import tree
@@ -25,7 +25,7 @@ from datasets.xbd.config import CLASSES, DAMAGED, XbdSettings
 from datasets.xbd.source import (
     REMEDY,
     build_request,
-    cautions,
+    caveats,
     check_splits,
     draw_splits,
     left_out_notes,
@@ -40,60 +40,60 @@ MOST_TILES = 50
 """Rows of a preview: 50 are 29,000 px high, and Pillow and browsers give up at 65,535."""
 
 
-def prepare(given: argparse.Namespace) -> None:
-    """Bring the images into arrays, then say what they hold."""
+def prepare(args: argparse.Namespace) -> None:
+    """Convert the images to arrays, then print a summary."""
     settings = XbdSettings(
-        size=given.size,
-        masks=given.masks,
-        unclassified=given.unclassified,
-        split_by=given.split_by,
-        split_seed=given.split_seed,
+        size=args.size,
+        masks=args.masks,
+        unclassified=args.unclassified,
+        split_by=args.split_by,
+        split_seed=args.split_seed,
     )
-    place = Place(root=given.root, store=given.store, skip_bad=given.skip_bad)
-    source = load(settings, place, jobs=given.jobs)
+    place = Place(root=args.root, store=args.store, skip_bad=args.skip_bad)
+    source = load(settings, place, jobs=args.jobs)
     print(source.title)
-    print(f"\n{summary(source.store)}\n\n{tables(source)}\n")
-    for line in (*cautions(settings, source.store), *left_out_notes(source.store.left_out)):
+    print(f"\n{summary(source.store)}\n\n{format_tables(source)}\n")
+    for line in (*caveats(settings, source.store), *left_out_notes(source.store.left_out)):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
-    print(f"\na sweep that finds these tiles:\n{next_command(given, settings)}")
+    print(f"\na sweep that finds these tiles:\n{next_command(args, settings)}")
 
 
-def next_command(given: argparse.Namespace, settings: XbdSettings) -> str:
+def next_command(args: argparse.Namespace, settings: XbdSettings) -> str:
     """A sweep on the same tiles, split alike."""
-    words = ["python", "-m", "sweep.run", "xbd-quick", "--data-root", str(given.root)]
+    words = ["python", "-m", "sweep.run", "xbd-quick", "--data-root", str(args.root)]
     for name in ("size", "masks", "unclassified", "split_by", "split_seed"):
         if (value := getattr(settings, name)) != getattr(PRESET, name):
             words += [f"--data.{name.replace('_', '-')}", str(value)]
-    if given.store:
-        words += ["--store", str(given.store)]
-    return shlex.join([*words, *(["--skip-bad"] if given.skip_bad else [])])
+    if args.store:
+        words += ["--store", str(args.store)]
+    return shlex.join([*words, *(["--skip-bad"] if args.skip_bad else [])])
 
 
-def preview(given: argparse.Namespace) -> None:
+def draw_preview(args: argparse.Namespace) -> None:
     """Draw some tiles with their masks."""
     from datasets.xbd.preview import choose_tiles, save_preview  # matplotlib, which takes a second
 
-    settings = XbdSettings(size=given.size, masks=given.masks, unclassified=given.unclassified)
-    if not 1 <= given.tiles <= MOST_TILES:
-        raise InputError(f"--tiles {given.tiles}: from 1 to {MOST_TILES}")
-    if not 1 <= given.zoom <= settings.size:
-        raise InputError(f"--zoom {given.zoom}: from 1 to {settings.size}, the side of a tile")
-    if given.seed < 0:
-        raise InputError(f"--seed {given.seed}: must be 0 or more")
+    settings = XbdSettings(size=args.size, masks=args.masks, unclassified=args.unclassified)
+    if not 1 <= args.tiles <= MOST_TILES:
+        raise InputError(f"--tiles {args.tiles}: from 1 to {MOST_TILES}")
+    if not 1 <= args.zoom <= settings.size:
+        raise InputError(f"--zoom {args.zoom}: from 1 to {settings.size}, the side of a tile")
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: must be 0 or more")
     with tempfile.TemporaryDirectory(prefix="xbd-preview-") as folder:
-        place = Place(root=given.root, store=given.store or Path(folder), skip_bad=True)
-        request = build_request(settings, place, quiet=given.store is None)
-        if given.store is None:
-            request = replace(request, pairs=_sample(request.pairs, given.tiles, given.seed))
-        given.out.parent.mkdir(parents=True, exist_ok=True)
+        place = Place(root=args.root, store=args.store or Path(folder), skip_bad=True)
+        request = build_request(settings, place, quiet=args.store is None)
+        if args.store is None:
+            request = replace(request, pairs=_sample(request.pairs, args.tiles, args.seed))
+        args.out.parent.mkdir(parents=True, exist_ok=True)
         store = open_tiles(request)
         for line in left_out_notes(store.left_out):
             print(line, file=sys.stderr)
-        tiles = choose_tiles(store, given.tiles, given.seed).tolist()
-        caption = f"xBD: {len(tiles)} tiles of {settings.size} px, out of {len(store.pairs):,} pairs, seed {given.seed}"
-        save_preview(given.out, store, tiles, zoom=given.zoom, caption=caption)
-    print(given.out)
+        tiles = choose_tiles(store, args.tiles, args.seed).tolist()
+        caption = f"xBD: {len(tiles)} tiles of {settings.size} px, out of {len(store.pairs):,} pairs, seed {args.seed}"
+        save_preview(args.out, store, tiles, zoom=args.zoom, caption=caption)
+    print(args.out)
 
 
 def _sample(pairs: Sequence[PairFiles], tiles: int, seed: int) -> list[PairFiles]:
@@ -102,27 +102,27 @@ def _sample(pairs: Sequence[PairFiles], tiles: int, seed: int) -> list[PairFiles
     return [pairs[place] for place in sorted(order.tolist())]
 
 
-def manifest(given: argparse.Namespace) -> None:
+def write_manifest(args: argparse.Namespace) -> None:
     """List the pairs in a CSV file, as one would list one's own."""
-    settings = XbdSettings(masks=given.masks, split_seed=given.split_seed)
-    root = tree.find_root(given.root)
+    settings = XbdSettings(masks=args.masks, split_seed=args.split_seed)
+    root = tree.find_root(args.root)
     pairs, problems = tree.list_pairs(root, settings.masks)
-    if problems and not given.skip_bad:
+    if problems and not args.skip_bad:
         raise ProblemsError(root, problems, REMEDY)
     check_splits(root, {pair.split for pair in pairs})
     rows = pd.DataFrame({"pair": [pair.name for pair in pairs], "group": [pair.group for pair in pairs]})
     rows["split"] = [pair.split for pair in pairs]
     numbers = draw_splits(rows, split_by="image", seed=settings.split_seed)
     names = [SPLITS[number] for number in numbers.tolist()]
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(given.out, "w", encoding="utf-8", newline="") as file:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with open(args.out, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(_row(pair, split, given.out.parent) for pair, split in zip(pairs, names, strict=True))
+        writer.writerows(_row(pair, split, args.out.parent) for pair, split in zip(pairs, names, strict=True))
     for line in left_out_notes(problems):
         print(line)
     counts = ", ".join(f"{names.count(split):,} {split}" for split in SPLITS)
-    print(f"{given.out}: {len(pairs):,} pairs ({counts})")
+    print(f"{args.out}: {len(pairs):,} pairs ({counts})")
     print("to read it as xBD is read, add")
     print(f"  --data.size 512 --data.noisy-classes {' '.join(map(str, DAMAGED))} --data.dense-labels binary \\")
     print(f"  --data.classes {' '.join(CLASSES)}")
@@ -169,11 +169,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--tiles", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="draws the tiles (%(default)s)")
     command.add_argument("--zoom", type=int, default=1, help="show 1/ZOOM of a tile's side, where most buildings are")
-    command.set_defaults(run=preview)
+    command.set_defaults(run=draw_preview)
     about = "list the pairs in a CSV file, as one would list one's own; validation images are drawn as whole images"
     command = commands.add_parser("manifest", parents=[shared, skip], help=about, description=about)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="file to write")
-    command.set_defaults(run=manifest)
+    command.set_defaults(run=write_manifest)
     return whole
 
 

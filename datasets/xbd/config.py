@@ -1,7 +1,7 @@
 """xBD (Gupta et al. 2019): satellite images before and after disasters; a pair is noisy where a building is damaged.
 
 Tiles of 512 px, clean and noisy ones undersampled to the noisy-pairs rate (paper, IV-A).
-`python -m datasets.xbd prepare ROOT --store DIR` brings the images into arrays before any sweep; `preview` draws some.
+`python -m datasets.xbd prepare ROOT --store DIR` converts the images to arrays before any sweep; `preview` draws some.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class XbdSettings:
     """Draws the validation set, .3 of train and tier3; the same for all seeds of a sweep."""
 
     def __post_init__(self) -> None:
-        """Refuse what no tile can be cut by."""
+        """Check the ranges."""
         if not 8 <= self.size <= SIDE:
             raise InputError(f"--data.size {self.size}: from 8 to {SIDE} px, the side of xBD's images")
         if self.masks == "targets" and self.unclassified == "ignore":

@@ -62,7 +62,7 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
         split=split,
         classes=CLASSES,
         title=title(store),
-        notes=(*cautions(settings, store), *left_out_notes(store.left_out, most=SHOWN)),
+        notes=(*caveats(settings, store), *left_out_notes(store.left_out, most=SHOWN)),
         fingerprint=source_fingerprint(store, split),
         dense_labels="binary",
         noisy_classes=DAMAGED,
@@ -147,20 +147,20 @@ def draw_validation(rows: pd.DataFrame, *, split_by: str, seed: int) -> Bool[np.
     """
     generator = np.random.default_rng(seed)
     if split_by == "image":
-        return splits.grouped(rows["pair"].tolist(), rows["group"].tolist(), VAL_SHARE, generator)
+        return splits.stratified_by_owner(rows["pair"].tolist(), rows["group"].tolist(), VAL_SHARE, generator)
     return splits.stratified(rows["group"].to_numpy(str), VAL_SHARE, generator)
 
 
 def title(store: Store) -> str:
-    """What the tiles are, such as `xBD (19 disasters, 9,168 + 933 image pairs)`: train and tier3, then test."""
+    """A short description, such as `xBD (19 disasters, 9,168 + 933 image pairs)`: train and tier3, then test."""
     test = int((store.pairs["split"] == "test").sum())
     disasters = store.pairs["group"].nunique()
     number = f"{disasters} disaster{'s' if disasters > 1 else ''}"
     return f"xBD ({number}, {len(store.pairs) - test:,} + {test:,} image pairs)"
 
 
-def cautions(settings: XbdSettings, store: Store) -> list[str]:
-    """What results must not be taken for, and pixels that the size of the tiles leaves out."""
+def caveats(settings: XbdSettings, store: Store) -> list[str]:
+    """Limits of what results mean, and pixels outside all tiles."""
     lines = []
     if len(store.pairs) < FEW:
         lines.append(

@@ -1,4 +1,4 @@
-"""xBD as it is unpacked: which pairs a tree holds, and what is wrong with it. Folders are listed, no file is opened."""
+"""Lists the pairs of an unpacked xBD tree and the problems of its file names. No file is opened."""
 
 import re
 from collections import defaultdict
@@ -32,20 +32,20 @@ class Files:
     """Relative to the root, such as `train/images`."""
     suffix: str
     """What follows the pattern, such as `.png`."""
-    there: dict[str, set[Side]]
-    """The sides there are of each pair, by the pair's name `<disaster>_<8 digits>`."""
+    sides: dict[str, set[Side]]
+    """The sides that exist of each pair, by the pair's name `<disaster>_<8 digits>`."""
 
     def path(self, pair: str, side: Side) -> str:
-        """Where the file of a pair lies, relative to the root, whether it is there or not."""
+        """Path of a pair's file relative to the root; the file need not exist."""
         return f"{self.folder}/{pair}_{side}_disaster{self.suffix}"
 
     def has(self, pair: str, side: Side) -> bool:
-        """Whether it is there."""
-        return side in self.there.get(pair, ())
+        """Whether the file exists."""
+        return side in self.sides.get(pair, ())
 
 
 def list_pairs(root: Path, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
-    """The pairs of an xBD tree that are complete, sorted by name, and everything that is wrong with its names.
+    """The complete pairs of an xBD tree, sorted by name, and all problems of its file names.
 
     Args:
         root: folder that holds `train`, `tier3` and `test`, or some of them, from `find_root`.
@@ -84,7 +84,7 @@ def find_root(root: Path | None) -> Path:
 
 
 def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
-    """The complete pairs of one folder, and what is wrong there."""
+    """The complete pairs of one folder, and its problems."""
     images, strange_images = _list_files(root, f"{split}/images", ".png", PICTURES)
     labels, strange_labels = _list_files(root, f"{split}/labels", ".json", (".json",))
     shown: Files = labels
@@ -93,21 +93,21 @@ def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], 
         shown, strange_targets = _list_files(root, f"{split}/targets", "_target.png", PICTURES)
     problems = [*strange_images, *strange_labels, *strange_targets]
     for files in (images, shown):
-        if not (root / files.folder).is_dir() and (images.there or labels.there):  # one line, not one for each file
+        if not (root / files.folder).is_dir() and (images.sides or labels.sides):  # one line, not one for each file
             what = f"is missing, so no pair of {split} can be used; unpack it too"
             return [], [*problems, Problem(where=files.folder, what=what)]
     pairs = []
-    for pair in images.there:
+    for pair in images.sides:
         missing = [*_missing_images(images, pair), *_missing_masks(images, shown, pair)]
         problems += missing
         if not missing:
-            pairs.append(_pair_list_files(root, split, images, shown, pair))
+            pairs.append(_pair_files(root, split, images, shown, pair))
     return pairs, [*problems, *_missing_both(images, labels)]
 
 
 def _list_files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) -> tuple[Files, list[Problem]]:
-    """List a folder, if it is there; files that end `alike` but are not named as xBD names them become problems."""
-    there: dict[str, set[Side]] = defaultdict(set)
+    """List a folder, if it is there; other names that end as in `alike` become problems."""
+    sides: dict[str, set[Side]] = defaultdict(set)
     challenge, problems = [], []
     path = root / folder
     for name in sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ():
@@ -115,7 +115,7 @@ def _list_files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) ->
             continue
         match = NAME.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
         if match:
-            there[f"{match['disaster']}_{match['number']}"].add("pre" if match["side"] == "pre" else "post")
+            sides[f"{match['disaster']}_{match['number']}"].add("pre" if match["side"] == "pre" else "post")
         elif CHALLENGE.fullmatch(Path(name).stem):
             challenge.append(name)
         else:
@@ -128,10 +128,10 @@ def _list_files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) ->
             f"names: download the current release from {SITE}"
         )
         problems.append(Problem(where=f"{folder}/{challenge[0]}", what=what))
-    return Files(folder=folder, suffix=suffix, there=dict(there)), problems
+    return Files(folder=folder, suffix=suffix, sides=dict(sides)), problems
 
 
-def _pair_list_files(root: Path, split: str, images: Files, shown: Files, pair: str) -> PairFiles:
+def _pair_files(root: Path, split: str, images: Files, shown: Files, pair: str) -> PairFiles:
     return PairFiles(
         name=pair,
         image=root / images.path(pair, "pre"),
@@ -176,14 +176,14 @@ def _missing_both(images: Files, labels: Files) -> list[Problem]:
             where=labels.path(pair, side),
             what=f"labels {images.path(pair, side)}, which is missing; unpack it too or remove the label",
         )
-        for pair in labels.there.keys() - images.there.keys()
+        for pair in labels.sides.keys() - images.sides.keys()
         for side in SIDES
         if labels.has(pair, side)
     ]
 
 
 def _drop_duplicates(root: Path, pairs: list[PairFiles]) -> tuple[list[PairFiles], list[Problem]]:
-    """The pairs without those that lie in two folders: such a pair would be trained on and tested on at once."""
+    """The pairs without those that are in two folders, which could be trained and tested on at once."""
     places: dict[str, list[PairFiles]] = defaultdict(list)
     for pair in pairs:
         places[pair.name].append(pair)

@@ -45,3 +45,27 @@ def test_kept_textures_are_those_that_are_made_and_damaged_ones_are_made_again(f
     assert np.array_equal(procedural.cached_textures(32, 4), made)
     fresh = np.stack([np.stack(procedural.generate(name, 32, 4)) for name in procedural.CATEGORIES])
     assert np.array_equal(made, fresh)
+
+
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text_atomically(path, "before")
+    files.write_text_atomically(path, "Köln")
+    assert path.read_bytes() == "Köln".encode()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    files.write_atomically(path, b"before")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_atomically(path, b"after")
+    assert path.read_bytes() == b"before"
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(OSError, match="No such file"):
+        files.write_atomically(tmp_path / "absent" / "a", b"")

@@ -79,7 +79,7 @@ def test_drawing_is_what_a_look_at_each_pixel_gives(seed: int) -> None:
     shapes = [random_shape(generator) for _ in range(4)]
     shapes = [shape for shape in shapes if isinstance(shape, Polygon | MultiPolygon)]
     values = list(range(1, 1 + len(shapes)))
-    drawn = polygons.draw(np.array(shapes, object), np.array(values, np.uint8), HEIGHT, WIDTH)
+    drawn = polygons.rasterize(np.array(shapes, object), np.array(values, np.uint8), HEIGHT, WIDTH)
     np.testing.assert_array_equal(drawn, slowly_drawn(shapes, values))
 
 
@@ -90,21 +90,21 @@ def test_polygons_with_a_common_edge_share_no_pixel_and_leave_none_out() -> None
     corners = [(-50.0, -50.0), (90.0, -50.0), (90.0, 90.0), (-50.0, 90.0)]
     triangles = shapely.get_parts(shapely.delaunay_triangles(shapely.MultiPoint([*points, *corners])))
     owners = sum(
-        (polygons.draw(np.array([triangle]), np.array([1], np.uint8), HEIGHT, WIDTH) for triangle in triangles),
+        (polygons.rasterize(np.array([triangle]), np.array([1], np.uint8), HEIGHT, WIDTH) for triangle in triangles),
         np.zeros((HEIGHT, WIDTH), int),
     )
     np.testing.assert_array_equal(owners, 1)
 
 
 def test_a_square_of_whole_pixels_is_those_pixels() -> None:
-    drawn = polygons.draw(np.array([box(3, 5, 7, 6)]), np.array([9], np.uint8), HEIGHT, WIDTH)
+    drawn = polygons.rasterize(np.array([box(3, 5, 7, 6)]), np.array([9], np.uint8), HEIGHT, WIDTH)
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     expected[5:6, 3:7] = 9
     np.testing.assert_array_equal(drawn, expected)
 
 
 def test_a_centre_on_the_left_or_upper_edge_is_inside() -> None:
-    drawn = polygons.draw(np.array([box(2.5, 3.5, 4.5, 6.5)]), np.array([1], np.uint8), HEIGHT, WIDTH)
+    drawn = polygons.rasterize(np.array([box(2.5, 3.5, 4.5, 6.5)]), np.array([1], np.uint8), HEIGHT, WIDTH)
     assert np.argwhere(drawn).tolist() == [[r, c] for r in (3, 4, 5) for c in (2, 3)]
 
 
@@ -112,9 +112,9 @@ def test_many_polygons_are_drawn_as_one_after_the_other(monkeypatch: pytest.Monk
     generator = np.random.default_rng(0)
     shapes = np.array([shapely.Point(*generator.uniform(0, 30, 2)).buffer(4) for _ in range(40)])
     values = np.arange(1, 41).astype(np.uint8)
-    at_once = polygons.draw(shapes, values, HEIGHT, WIDTH)
+    at_once = polygons.rasterize(shapes, values, HEIGHT, WIDTH)
     monkeypatch.setattr(polygons, "MOST_PIXELS", HEIGHT * WIDTH)  # one at a time
-    np.testing.assert_array_equal(polygons.draw(shapes, values, HEIGHT, WIDTH), at_once)
+    np.testing.assert_array_equal(polygons.rasterize(shapes, values, HEIGHT, WIDTH), at_once)
 
 
 # --- xBD's label files

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from datasets.errors import InputError
-from datasets.tiles.splits import grouped, quotas, stratified, undersample
+from datasets.tiles.splits import quotas, stratified, stratified_by_owner, undersample
 from datasets.xbd.source import draw_splits
 
 rates = st.integers(0, 1000).map(lambda k: k / 1000)
@@ -123,7 +123,7 @@ def test_a_grouped_choice_splits_no_image(sizes, seed: int) -> None:
     images = [f"{group}{number}" for group, size in sizes.items() for number in range(size)]
     assume(len(images) > 1)
     tiles = np.random.default_rng(seed).permutation(np.repeat(images, 4)).tolist()
-    chosen = grouped(tiles, [tile[0] for tile in tiles], 0.3, np.random.default_rng(seed))
+    chosen = stratified_by_owner(tiles, [tile[0] for tile in tiles], 0.3, np.random.default_rng(seed))
     validating = {tile for tile, here in zip(tiles, chosen, strict=True) if here}
     assert len(validating) == -(-3 * len(images) // 10)
     assert chosen.sum() == 4 * len(validating)

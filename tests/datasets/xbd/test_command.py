@@ -14,11 +14,13 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from datasets.manifest.config import ManifestSettings
+from datasets.manifest.source import load as load_manifest
 from datasets.source import Place
 from datasets.types import IGNORED
 from datasets.xbd import preview
 from datasets.xbd.__main__ import main
 from datasets.xbd.config import CLASSES, XbdSettings
+from datasets.xbd.source import load
 from tests.helpers import fake_xbd
 from tests.helpers.fake_xbd import HOUSE
 from tests.helpers.real import real
@@ -45,7 +47,7 @@ def test_prepare_says_what_it_brought_in(root: Path, tmp_path: Path, capsys) -> 
     assert "xBD (2 disasters, 6 + 2 image pairs)" in told
     assert lines["blue-flood"][1:3] == ["4", "16"]  # pairs, tiles
     assert lines["total"][1:3] == ["8", "32"]
-    source = XbdSettings(size=32).load(Place(root=root, store=tmp_path / "stores"))
+    source = load(XbdSettings(size=32), Place(root=root, store=tmp_path / "stores"))
     noisy = source.store.tiles["noisy"].to_numpy()
     for number, split in enumerate(("train", "val", "test")):
         of_split = source.split == number
@@ -158,7 +160,7 @@ def test_a_manifest_validates_on_the_images_that_a_split_by_image_chooses(root: 
         assert run("manifest", root, "--out", out, "--split-seed", seed) == 0
         listed = {Path(row["image"]).name[:-17] for row in rows(out) if row["split"] == "val"}
         chosen = XbdSettings(size=32, split_by="image", split_seed=seed)
-        source = chosen.load(Place(root=root, store=tmp_path / "stores"))
+        source = load(chosen, Place(root=root, store=tmp_path / "stores"))
         assert listed == set(source.store.tiles["pair"].to_numpy(str)[source.split == 1])
 
 
@@ -168,8 +170,8 @@ def test_a_manifest_read_as_it_says_is_xbd_again(root: Path, tmp_path: Path, cap
     assert "--data.noisy-classes 2 3 4 --data.dense-labels binary" in told
     assert f"--data.classes {' '.join(CLASSES)}" in told
     listed = ManifestSettings(size=32, noisy_classes=(2, 3, 4), classes=CLASSES, dense_labels="binary")
-    one = listed.load(Place(root=tmp_path / "xbd.csv", store=tmp_path / "stores"))
-    other = XbdSettings(size=32, split_by="image").load(Place(root=root, store=tmp_path / "stores"))
+    one = load_manifest(listed, Place(root=tmp_path / "xbd.csv", store=tmp_path / "stores"))
+    other = load(XbdSettings(size=32, split_by="image"), Place(root=root, store=tmp_path / "stores"))
     np.testing.assert_array_equal(one.split, other.split)
     np.testing.assert_array_equal(one.store.tiles["noisy"], other.store.tiles["noisy"])
     for name in ("image", "partner", "mask", "partner_mask"):
@@ -236,7 +238,7 @@ def test_a_preview_that_cannot_be_drawn_is_one_line(root: Path, tmp_path: Path, 
 
 
 def test_tiles_with_buildings_are_chosen_noisy_ones_first(root: Path, tmp_path: Path) -> None:
-    store = XbdSettings(size=32).load(Place(root=root, store=tmp_path / "stores")).store
+    store = load(XbdSettings(size=32), Place(root=root, store=tmp_path / "stores")).store
     for number, noisy, clean in ((1, 1, 0), (3, 2, 1), (6, 4, 2), (50, 4, 4)):  # of 4 and 4 with buildings
         chosen = preview.choose_tiles(store, number, seed=0)
         assert store.tiles["noisy"][chosen].tolist() == [True] * noisy + [False] * clean

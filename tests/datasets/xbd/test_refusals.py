@@ -14,6 +14,7 @@ from datasets.tiles.pairs import ProblemsError
 from datasets.tiles.source import TileSource, split_counts
 from datasets.xbd.config import XbdSettings
 from datasets.xbd.source import check
+from datasets.xbd.source import load as xbd_load
 from tests.helpers import fake_xbd
 from tests.helpers.fake_xbd import HOUSE, box
 
@@ -26,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def load(root: Path, settings: XbdSettings = SETTINGS, *, skip_bad: bool = False) -> TileSource:
-    return settings.load(Place(root=root, store=root.parent / "stores", skip_bad=skip_bad))
+    return xbd_load(settings, Place(root=root, store=root.parent / "stores", skip_bad=skip_bad))
 
 
 def refusal(root: Path, settings: XbdSettings = SETTINGS) -> str:

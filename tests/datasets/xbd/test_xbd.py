@@ -16,7 +16,7 @@ from PIL import Image
 
 from datasets.errors import InputError
 from datasets.source import Place, Source
-from datasets.tiles.source import TileSource, class_pixels, split_counts, tables
+from datasets.tiles.source import TileSource, class_pixels, format_tables, split_counts
 from datasets.types import IGNORED
 from datasets.xbd import source as xbd_source
 from datasets.xbd.config import CLASSES, XbdSettings
@@ -232,9 +232,9 @@ def test_tables_of_splits_and_classes_add_up(root: Path) -> None:
     pixels = class_pixels(source, "train")
     masks = source.store.partner_mask()[source.split == 0]
     assert pixels.tolist() == [(masks == label).sum() for label in range(5)]
-    line = next(line for line in tables(source).splitlines() if line.startswith("destroyed"))
+    line = next(line for line in format_tables(source).splitlines() if line.startswith("destroyed"))
     assert float(line.split()[-1]) == pytest.approx(pixels.sum() / pixels[4], abs=0.005)
-    assert next(line for line in tables(source).splitlines() if line.startswith("major_damage")).endswith("none")
+    assert next(line for line in format_tables(source).splitlines() if line.startswith("major_damage")).endswith("none")
 
 
 # --- what results must not be taken for
@@ -270,7 +270,7 @@ def test_neither_settings_nor_sources_import_what_the_driver_does_without(module
 @pytest.mark.realdata
 def test_real_pairs_load_and_their_buildings_are_those_of_the_label_files(tmp_path: Path) -> None:
     root = real("xbd")
-    source = XbdSettings().load(Place(root=root, store=tmp_path))
+    source = xbd_source.load(XbdSettings(), Place(root=root, store=tmp_path))
     told: Counter[str] = Counter()
     damaged = set()
     for path in root.glob("*/labels/*_post_disaster.json"):
