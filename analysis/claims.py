@@ -18,15 +18,15 @@ import pandas as pd
 from analysis.cli import add_folders, exit_with, number_between
 from analysis.errors import RecordsError
 from analysis.findings.paper import FINDINGS
-from analysis.findings.verdicts import Judged, Judgement, Verdict, judge, judge_finding
+from analysis.findings.verdicts import JudgedPart, Judgement, Verdict, judge, judge_finding
 from analysis.names import LEVEL
-from analysis.records.merge import read_sweeps, say
-from analysis.stats.comparisons import MARGIN
+from analysis.records.merge import print_notes, read_sweeps
+from analysis.stats.inference import MARGIN
 from analysis.text import printable
 
 __all__ = [
     "FINDINGS",
-    "Judged",
+    "JudgedPart",
     "Judgement",
     "claims_table",
     "count_verdicts",
@@ -85,14 +85,14 @@ _TAIL = ("parts", "decide", "p", "p_holm")
 
 def _head(j: Judgement) -> dict[str, Any]:
     f = j.finding
-    return dict(zip(_HEAD, (j.study, j.asked, f.key, f.sentence, f.where, j.verdict, f.unit), strict=True))
+    return dict(zip(_HEAD, (j.study, j.own_data, f.key, f.sentence, f.where, j.verdict, f.unit), strict=True))
 
 
 def _tail(j: Judgement) -> dict[str, Any]:
     return dict(zip(_TAIL, (len(j.parts), j.decide, j.p, j.p_holm), strict=True))
 
 
-def _numbers(part: Judged | None) -> dict[str, Any]:
+def _numbers(part: JudgedPart | None) -> dict[str, Any]:
     if part is None:
         names = ("part", "estimate", "low", "high", "region", "method", "seeds", "cells", "expected")
         return dict.fromkeys(names)
@@ -113,7 +113,7 @@ def _section(judgements: Sequence[Judgement], width: int, everything: bool) -> s
     first = judgements[0]
     lines = textwrap.wrap(f"{first.study}: {_count(first.seeds, 'seed')}, {first.score}", width)
     lines.append(f"{len(judgements)} findings: {count_verdicts(judgements)}")
-    if first.asked:
+    if first.own_data:
         lines.append("The paper does not speak of this data set: its claims about real data, asked of it")
     for j in judgements:
         if everything or j.verdict != "not applicable":
@@ -145,7 +145,7 @@ def _claim(j: Judgement, width: int) -> Iterator[str]:
         yield from _wrapped(" " * 16, what + j.decide, width)
 
 
-def _measured(part: Judged, unit: str) -> str:
+def _measured(part: JudgedPart, unit: str) -> str:
     e = part.estimate
     if math.isnan(e.estimate):
         return e.method
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    say(joined)
+    print_notes(joined)
     if options.format == "text":
         print(f"{100 * level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
         print(render(judgements, everything=options.all))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Literal
 
-from analysis.records.remote import place
+from analysis.records.remote import path_or_address
 
 
 def exit_with(main: Callable[[], int]) -> None:
@@ -29,7 +29,7 @@ def add_folders(
 ) -> None:
     """The argument DIR, one or several sweeps (one where `nargs` is None): a path, or an address as it is."""
     told = "a sweep's folder or its summary.parquet, here or at s3://"
-    parser.add_argument(name, nargs=nargs, type=place, metavar=metavar, help=told)
+    parser.add_argument(name, nargs=nargs, type=path_or_address, metavar=metavar, help=told)
 
 
 def number_between(name: str, low: float, high: float) -> Callable[[str], float]:

@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.cli import add_folders, exit_with, number_between
-from analysis.errors import RecordsError, in_a_line
+from analysis.errors import RecordsError
 from analysis.findings.verdicts import judge
 from analysis.names import LEVEL
-from analysis.records.merge import ENGINE, Joined, read_sweeps, say
+from analysis.records.merge import ENGINE, MergedRecords, print_notes, read_sweeps
 from analysis.records.plan import read_plan
 from analysis.records.remote import is_remote
 from analysis.records.studies import Study, studies
 from analysis.stats.agreement import Agreement, agreement, of_one_data
-from analysis.text import aligned, printable
+from analysis.text import aligned, one_line, printable
 
-_NAMED = 5
-_NONE = "-"
+_MOST_NAMES = 5
+_ABSENT = "-"
 
 
-class Compared(NamedTuple):
+class StudyComparison(NamedTuple):
     """A study of a run, the reference's of the same recipe, and what came of it."""
 
     run: Study
@@ -35,25 +35,25 @@ class Compared(NamedTuple):
     agreement: Agreement
 
 
-def compare(run: Joined, reference: Joined, *, level: float = LEVEL) -> list[Compared]:
+def compare(run: MergedRecords, reference: MergedRecords, *, level: float = LEVEL) -> list[StudyComparison]:
     """Every study of the reference with those of the run that have its recipe: on the same data, or else on any.
 
     Raises `RecordsError` where no recipe is in both (says what differs), and as `analysis.stats.agreement.agreement`.
     """
     mine, theirs = (studies(joined.records, level=joined.level) for joined in (run, reference))
-    pairs = [(one, other) for other in theirs for one in _like(other, mine)]
+    pairs = [(one, other) for other in theirs for one in _of_same_recipe(other, mine)]
     if not pairs:
         raise RecordsError(f"no recipe is in both, so that nothing can be compared: {_what_differs(run, reference)}")
     level = max(level, run.level, reference.level)
-    return [Compared(one, other, agreement(one, other, level=level)) for one, other in pairs]
+    return [StudyComparison(one, other, agreement(one, other, level=level)) for one, other in pairs]
 
 
-def render(compared: Sequence[Compared], *, everything: bool = False) -> str:
+def render(compared: Sequence[StudyComparison], *, everything: bool = False) -> str:
     """The comparisons as text, a section a study: means over the grid, and of the cells those that differ, or all."""
     return printable("\n\n".join("\n".join(_section(one, everything)) for one in compared))
 
 
-def _like(reference: Study, among: Sequence[Study]) -> list[Study]:
+def _of_same_recipe(reference: Study, among: Sequence[Study]) -> list[Study]:
     """The studies of its recipe, and of those the ones on its data where there are any."""
     found = [
         s for s in among if (s.dataset, s.recipe, s.metric) == (reference.dataset, reference.recipe, reference.metric)
@@ -61,15 +61,15 @@ def _like(reference: Study, among: Sequence[Study]) -> list[Study]:
     return [study for study in found if of_one_data(study, reference)] or found
 
 
-def _section(one: Compared, everything: bool) -> Iterator[str]:
+def _section(one: StudyComparison, everything: bool) -> Iterator[str]:
     found = one.agreement
     named = f" ({one.reference.title})" * (one.reference.title != one.run.title)
     seeds = f"seeds {_seeds(one.run)}; the reference's{named} {_seeds(one.reference)}"
     yield f"{one.run.title}: {one.run.score}, %, {seeds}"
-    yield from _unlike(one)
-    yield from _in_both(found)
-    shown = found.table if everything else found.table[_telling(found.table)]
-    rows = [_line(row) for row in shown.to_dict("records")]
+    yield from _other_differences(one)
+    yield from _shared_cells(found)
+    shown = found.table if everything else found.table[_is_noteworthy(found.table)]
+    rows = [_row(row) for row in shown.to_dict("records")]
     if rows:
         yield from aligned([["", "run", "reference", "difference", "interval", ""], [], *rows])
     if hidden := len(found.table) - len(shown):
@@ -78,7 +78,7 @@ def _section(one: Compared, everything: bool) -> Iterator[str]:
     yield _conclusion(found)
 
 
-def _in_both(found: Agreement) -> Iterator[str]:
+def _shared_cells(found: Agreement) -> Iterator[str]:
     """Which cells both have, in a line each."""
     cells = found.cells
     if cells.shared:
@@ -91,13 +91,13 @@ def _in_both(found: Agreement) -> Iterator[str]:
         yield f"{cells.failed} cells failed in the run and are done in the reference"
 
 
-def _telling(table: pd.DataFrame) -> pd.Series:
+def _is_noteworthy(table: pd.DataFrame) -> pd.Series:
     return (table["kind"] != "cell") | (table["low"] > 0) | (table["high"] < 0)
 
 
-def _line(row: Mapping[Hashable, Any]) -> list[str]:
+def _row(row: Mapping[Hashable, Any]) -> list[str]:
     known = not pd.isna(row["low"])
-    ends = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if known else _NONE
+    ends = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if known else _ABSENT
     said = row["verdict"]
     if said == "agrees" and known and not row["low"] <= 0 <= row["high"]:
         said = "outside by itself"
@@ -110,7 +110,7 @@ def _line(row: Mapping[Hashable, Any]) -> list[str]:
     ]
 
 
-def _unlike(one: Compared) -> Iterator[str]:
+def _other_differences(one: StudyComparison) -> Iterator[str]:
     """What else is not the same in both, a line each."""
     if not of_one_data(one.run, one.reference):
         yield "note: the data are not known to be the same (their fingerprints): no cell is shared"
@@ -120,7 +120,7 @@ def _unlike(one: Compared) -> Iterator[str]:
             yield f"note: {name} is {', '.join(mine)}; the reference's {', '.join(theirs)}"
 
 
-def _verdicts(one: Compared) -> Iterator[str]:
+def _verdicts(one: StudyComparison) -> Iterator[str]:
     """How the verdicts on the paper's findings compare."""
     both_studies = (one.run, one.reference)
     sides = [{j.finding.key: j for j in judge(study.records, level=study.level)} for study in both_studies]
@@ -147,27 +147,27 @@ def _conclusion(found: Agreement) -> str:
         return f"agrees: no difference is beyond chance, allowing for their number ({counted})"
     names = list(found.table.loc[found.table["verdict"] == "differs", "name"])
     names += ["cells that failed"] if found.cells.failed else []
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"differs, allowing for the number of comparisons, in: {'; '.join(names[:_NAMED])}{more} ({counted})"
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"differs, allowing for the number of comparisons, in: {'; '.join(names[:_MOST_NAMES])}{more} ({counted})"
 
 
 def _seeds(study: Study) -> str:
     return " ".join(map(str, sorted(study.records.loc[study.records["status"] == "done", "seed"].unique())))
 
 
-def _what_differs(run: Joined, reference: Joined) -> str:
+def _what_differs(run: MergedRecords, reference: MergedRecords) -> str:
     """The settings that differ, from both folders' sweep.yaml; else the recipes, data sets and scores there are."""
     plans = [_settings(joined.folders[0]) for joined in (run, reference)]
-    names = [name for name in {**plans[0], **plans[1]} if plans[0].get(name, _NONE) != plans[1].get(name, _NONE)]
+    names = [name for name in {**plans[0], **plans[1]} if plans[0].get(name, _ABSENT) != plans[1].get(name, _ABSENT)]
     if not all(plans) or not names:
-        return f"{_named(run)} here, {_named(reference)} in the reference"
-    here, there = ([in_a_line(plan.get(name, _NONE), most=40) for name in names] for plan in plans)
-    said = [f"{in_a_line(n, most=60)} is {a} here, {b} there" for n, a, b in zip(names, here, there, strict=True)]
-    more = f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return "; ".join(said[:_NAMED]) + more
+        return f"{_described(run)} here, {_described(reference)} in the reference"
+    here, there = ([one_line(plan.get(name, _ABSENT), most=40) for name in names] for plan in plans)
+    said = [f"{one_line(n, most=60)} is {a} here, {b} there" for n, a, b in zip(names, here, there, strict=True)]
+    more = f"; and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return "; ".join(said[:_MOST_NAMES]) + more
 
 
-def _named(joined: Joined) -> str:
+def _described(joined: MergedRecords) -> str:
     return ", ".join(f"{s.dataset} ({s.score}) of recipe {s.recipe}" for s in studies(joined.records))
 
 
@@ -185,7 +185,7 @@ def _flat(settings: object, path: str = "") -> Iterator[tuple[str, object]]:
         yield from _flat(value, f"{path}.{name}")
 
 
-def _summary(given: Path | str) -> Path | str:
+def _summary_of(given: Path | str) -> Path | str:
     """What holds the records: results that ship have their summary alone."""
     alone = not is_remote(given) and not Path(given, "records").is_dir() and Path(given, "summary.parquet").is_file()
     return Path(given, "summary.parquet") if alone else given
@@ -195,13 +195,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; returns the exit code: 1 where the two differ, 2 for a user's mistake too."""
     options = _parser().parse_args(arguments)
     try:
-        sides = [read_sweeps([_summary(given)]) for given in (options.dir, options.reference)]
+        sides = [read_sweeps([_summary_of(given)]) for given in (options.dir, options.reference)]
         compared = compare(*sides, level=options.level)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for side in sides:
-        say(side)
+        print_notes(side)
     if options.format == "text":
         print(render(compared, everything=options.all))
     else:

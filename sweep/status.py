@@ -16,7 +16,7 @@ from typing import Any
 
 from analysis.cli import exit_with, number_between
 from analysis.errors import RecordsError
-from analysis.records.remote import checked, fetch, is_remote
+from analysis.records.remote import fetch, is_remote, normalized_address
 from analysis.text import printable
 from datasets.errors import InputError
 from sweep.monitor import progress
@@ -85,9 +85,9 @@ def _folder(where: str) -> Path:
     """The folder, or a copy of what lies at a URI, brought up to date."""
     if not is_remote(where):
         return Path(where)
-    copy = fetch(checked(where))
+    copy = fetch(normalized_address(where))
     if not Folder(copy).config.exists():
-        raise InputError(f"{checked(where)}: there is no sweep.yaml; name the --out of a sweep")
+        raise InputError(f"{normalized_address(where)}: there is no sweep.yaml; name the --out of a sweep")
     return copy
 
 

@@ -12,9 +12,9 @@ from analysis import tables
 from analysis.names import LEVEL
 from analysis.records.io import compact, read_records, recorded_keys
 from analysis.records.studies import headline
-from analysis.stats.comparisons import by_objective
 from analysis.stats.differences import noisy_minus_exposure
-from analysis.text import reason as reason_of
+from analysis.stats.inference import by_objective
+from analysis.text import failure_reason
 from datasets.source import Source
 from sweep.config.sweep import Sweep
 from sweep.storage.run_dir import Folder
@@ -79,7 +79,7 @@ def _say_what_is_missing(sweep: Sweep, cells: Sequence[Cell], left: Sequence[Cel
     begun = set() if sweep.remote and outcome.unwritable else sweep.keeping.begun()
     print(f"\n{len(left)} of {len(cells)} cells are missing:")
     for cell in left:
-        reason = outcome.failures.get(cell.key) or reason_of(failed.get(cell.key, "")) or "not finished"
+        reason = outcome.failures.get(cell.key) or failure_reason(failed.get(cell.key, "")) or "not finished"
         print(f"  {cell}: {reason}" + (", has a checkpoint" if cell.key in begun else ""))
     again = sum(cell.key in failed for cell in left)
     if again < len(left):
@@ -116,17 +116,17 @@ def _report(folder: Folder) -> list[Path]:
     """
     # Here, because matplotlib takes a second to import.
     from analysis.claims import count_verdicts
-    from analysis.figures import draw_all, save
+    from analysis.figures import draw_all, save_figures
     from analysis.findings.verdicts import judge
     from analysis.records.merge import read_sweeps
-    from analysis.report.page import html
+    from analysis.report.page import html_page
 
     try:
         joined = read_sweeps([folder.root])
         print(f"the paper's sentences: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
         drawn = draw_all(joined.records, joined.folders)
-        save(drawn, folder.figures)
-        folder.report.write_text(html(joined, drawn), encoding="utf-8")
+        save_figures(drawn, folder.figures)
+        folder.report.write_text(html_page(joined, drawn), encoding="utf-8")
     except Exception as error:  # whatever it is: the sweep has ended well, and its records are complete
         log.exception("the report could not be made")
         print(f"the report could not be made: {' '.join(str(error).split()) or type(error).__name__}; see {folder.log}")

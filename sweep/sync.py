@@ -11,7 +11,7 @@ from analysis.cli import exit_with
 from analysis.errors import RecordsError
 from analysis.records.coverage import COORDINATES
 from analysis.records.io import read_records
-from analysis.records.remote import checked, fetch, is_remote, place, working_copy
+from analysis.records.remote import fetch, is_remote, normalized_address, path_or_address, working_copy
 from datasets.errors import InputError
 from sweep.config.yaml_io import from_yaml
 from sweep.storage.lock import alone
@@ -29,7 +29,7 @@ def sync(where: Path | str, uri: str | None) -> str:
         InputError: no sweep's folder or address, a sweep runs there, or no MLflow at `uri`.
         RecordsError: there are no records, or one cannot be read.
     """
-    address = checked(where) if is_remote(where) else None
+    address = normalized_address(where) if is_remote(where) else None
     root = working_copy(address) if address else Path(where)
     folder = Folder(root, Store(root, address))
     if address:
@@ -65,7 +65,7 @@ def sync(where: Path | str, uri: str | None) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the command line; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m sweep.sync", description=__doc__)
-    parser.add_argument("folder", type=place, metavar="DIR", help="a sweep's folder, here or at s3://")
+    parser.add_argument("folder", type=path_or_address, metavar="DIR", help="a sweep's folder, here or at s3://")
     parser.add_argument(
         "--to",
         metavar="URI",

@@ -10,8 +10,8 @@ import pandas as pd
 from analysis import names
 from analysis.names import BASELINES
 from analysis.records.studies import Study
-from analysis.stats.comparisons import by_cell
 from analysis.stats.differences import against_rho_zero, comparable, noisy_minus_exposure
+from analysis.stats.inference import by_cell
 
 #: What names a cell within a study and a pairing.
 POINT = ("objective", "rho", "nu")

@@ -34,8 +34,12 @@ _SIDE, _TALLEST, _GAP = 0.9, 7.5, 0.05
 
 
 def predictions(study: Study, inputs: Inputs) -> Figure | str:
-    """Image, truth and the predictions of `inputs.cells`, or of `telling`, a column an image."""
-    wanted = [key for key in inputs.cells if key in set(study.records["key"])] if inputs.cells else telling(study)
+    """Image, truth and the predictions of `inputs.cells`, or of `representative_cells`, a column an image."""
+    wanted = (
+        [key for key in inputs.cells if key in set(study.records["key"])]
+        if inputs.cells
+        else representative_cells(study)
+    )
     if not wanted:
         return "none of the cells asked for is among its records" if inputs.cells else "no cell is done"
     found = inputs.predictions(study, wanted)
@@ -49,7 +53,7 @@ def predictions(study: Study, inputs: Inputs) -> Figure | str:
     return draw(found, titles=_titles(rows, study), classes=classes, heading=study.title, notes=notes)
 
 
-def telling(study: Study) -> list[str]:
+def representative_cells(study: Study) -> list[str]:
     """The keys of a telling few cells of the first seed: of each loss rho 0, and the most noise, noisy and exposure."""
     done = study.records[study.records["status"] == "done"]
     if done.empty:

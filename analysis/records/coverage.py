@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import BASELINES
-from analysis.records.plan import added_of
+from analysis.records.plan import added_seeds
 
 COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
 
@@ -23,7 +23,7 @@ def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> 
     losses = records.loc[~records["objective"].isin(BASELINES), ["objective"]].drop_duplicates()
     noisy = records.loc[records["rho"] > 0, COORDINATES[1:-1]].drop_duplicates()
     points = pd.concat([records[COORDINATES[:-1]], losses.merge(noisy, how="cross")]).drop_duplicates()
-    if any(added_of(plan) for plan in plans):
+    if any(added_seeds(plan) for plan in plans):
         planned = [points.merge(records[["objective", "seed"]].drop_duplicates(), on="objective")]
     else:
         planned = [points.merge(records[["seed"]].drop_duplicates(), how="cross")]
@@ -43,7 +43,7 @@ def _has_nu(records: pd.DataFrame) -> bool:
 def _cells(plan: Mapping[str, Any], has_nu: bool) -> Iterator[tuple[str, float, float, str, int]]:
     """The distinct cells that a sweep's axes span: as `sweep.config.grid.expand`, which a test holds it to."""
     objectives, *axes, seeds = (plan.get(name) or [] for name in ("objectives", "rho", "pairings", "seeds"))
-    grids = [(objectives, seeds), *(([name], own) for name, own in added_of(plan).items())]
+    grids = [(objectives, seeds), *(([name], own) for name, own in added_seeds(plan).items())]
     for objective, rho, pairing, seed in (point for names, own in grids for point in product(names, *axes, own)):
         for nu in plan.get("nu") or [0.0]:
             noise = 1.0 if pairing == "false_positive" else float(nu) if has_nu else 0.0

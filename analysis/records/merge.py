@@ -18,20 +18,20 @@ import pandas as pd
 from analysis.errors import RecordsError
 from analysis.names import LEVEL
 from analysis.records.io import ORDER, read_records
-from analysis.records.plan import in_words, level_of
-from analysis.records.remote import local
+from analysis.records.plan import interval_level, level_note
+from analysis.records.remote import local_copy
 from analysis.records.schema import class_columns, schema
 from analysis.records.studies import STUDY, studies
 
 #: What should be one within a study: it changes what was computed, or how it was rounded.
 ENGINE = ("commit", "version", "versions", "device", "precision", "layout", "compile", "threads", "weights")
 
-_NAMED = 3
-_SAID = 20
+_MOST_NAMES = 3
+_MOST_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Joined:
+class MergedRecords:
     """Records of one or several sweeps, and what a reader has to know of how they came together."""
 
     records: pd.DataFrame
@@ -43,32 +43,32 @@ class Joined:
     notes: tuple[str, ...]
     """Lines on what was counted once, failed elsewhere or ran on several engines, and on the level of intervals."""
     level: float
-    """Of intervals: see `analysis.records.plan.level_of`."""
+    """Of intervals: see `analysis.records.plan.interval_level`."""
 
 
-def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
+def read_sweeps(paths: Iterable[str | PathLike[str]]) -> MergedRecords:
     """The records of sweeps' folders, addresses or summary.parquet files, sorted as by `read_records`.
 
     Of a cell (key and data) that several have, one that is done and scored counts before one that is not, then the
     first given. Two that are done with different scores are a conflict; null is no score. Raises `RecordsError` where
     no folder is given, and as `read_records` for any of them.
     """
-    given = [local(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
+    given = [local_copy(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
     folders, notes = _distinct(given)
     if not folders:
         raise RecordsError("no folder given: name at least one sweep's folder or summary.parquet")
     frames = [read_records(folder) for folder in folders]
-    level = level_of(folders)
-    notes += [in_words(level)] if level > LEVEL else []
+    level = interval_level(folders)
+    notes += [level_note(level)] if level > LEVEL else []
     if len(frames) == 1:
-        notes += _engines(frames[0])
-        return Joined(records=frames[0], folders=folders, conflicts=(), notes=tuple(notes), level=level)
+        notes += _engine_notes(frames[0])
+        return MergedRecords(records=frames[0], folders=folders, conflicts=(), notes=tuple(notes), level=level)
     whole = pd.concat(frames, ignore_index=True)
     whole = whole[schema(class_columns(list(whole.columns))).names]
-    pairs = _rivals(whole, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
+    pairs = _duplicates(whole, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
     records = _sorted(whole.drop(index=pairs["loser"]))
-    notes += [*_counted_once(pairs, whole, folders), *_of_several_data(records), *_engines(records)]
-    return Joined(
+    notes += [*_duplicate_notes(pairs, whole, folders), *_data_notes(records), *_engine_notes(records)]
+    return MergedRecords(
         records=records,
         folders=folders,
         conflicts=tuple(_conflicts(pairs, whole, folders)),
@@ -77,11 +77,11 @@ def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
     )
 
 
-def say(joined: Joined) -> None:
-    """Print conflicts and notes to stderr, the first `_SAID` of each."""
+def print_notes(joined: MergedRecords) -> None:
+    """Print conflicts and notes to stderr, the first `_MOST_LINES` of each."""
     for word, lines in {"conflict": joined.conflicts, "note": joined.notes}.items():
-        more = [f"and {len(lines) - _SAID} more"] if len(lines) > _SAID else []
-        for line in [*lines[:_SAID], *more]:
+        more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+        for line in [*lines[:_MOST_LINES], *more]:
             print(f"{word}: {line}", file=sys.stderr)
 
 
@@ -96,7 +96,7 @@ def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
     return tuple(known.values()), notes
 
 
-def _rivals(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
+def _duplicates(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
     """Records that do not count, each with the one of the same key and data that does.
 
     Columns: `loser`, `winner` (labels of `whole`), `lost`, `won` (places of their folders), `both` (both are done),
@@ -129,7 +129,7 @@ def _conflicts(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]
     return lines
 
 
-def _counted_once(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
+def _duplicate_notes(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
     """A line for each two folders and kind of repetition that is no conflict."""
     lost_done, won_done = (whole.loc[pairs[name], "status"].eq("done").to_numpy() for name in ("loser", "winner"))
     scored = whole.loc[pairs["loser"], "test_f1_macro"].notna().to_numpy()
@@ -143,22 +143,22 @@ def _counted_once(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Pa
             how = "with the same scores" if first["scored"] else "without a score there"
             lines.append(f"{count} of {there} also in {here}, {how}: counted once")
         elif first["won_done"]:
-            lines.append(f"{count} failed in {there} and done in {here}: done counts ({_some(keys)})")
+            lines.append(f"{count} failed in {there} and done in {here}: done counts ({_first_few(keys)})")
         else:
-            lines.append(f"{count} failed in {there} and in {here}: counted once, as failed ({_some(keys)})")
+            lines.append(f"{count} failed in {there} and in {here}: counted once, as failed ({_first_few(keys)})")
     return lines
 
 
-def _of_several_data(records: pd.DataFrame) -> list[str]:
+def _data_notes(records: pd.DataFrame) -> list[str]:
     again = records[records.duplicated("key", keep=False)]
     if again.empty:
         return []
     cells = _count(again["key"].nunique())
-    prints = _some(sorted(set(again["data"].fillna("not recorded"))))
+    prints = _first_few(sorted(set(again["data"].fillna("not recorded"))))
     return [f"{cells} recorded on several data (fingerprints {prints}): each data is a study of its own"]
 
 
-def _engines(records: pd.DataFrame) -> list[str]:
+def _engine_notes(records: pd.DataFrame) -> list[str]:
     """A line for each study whose records were not all made by one program on one machine."""
     known = records[STUDY].fillna("")
     spread = records[list(ENGINE)].groupby([known[name] for name in STUDY]).transform("nunique").max(axis=1)
@@ -174,7 +174,9 @@ def _values(column: pd.Series) -> str:
     counts = column.value_counts(sort=False)
     if column.name == "versions":
         return _libraries(list(counts.index))
-    return _some([f"{str(value)[:40]}: {count}" for value, count in sorted(counts.items(), key=lambda i: str(i[0]))])
+    return _first_few(
+        [f"{str(value)[:40]}: {count}" for value, count in sorted(counts.items(), key=lambda i: str(i[0]))]
+    )
 
 
 def _libraries(texts: Sequence[str]) -> str:
@@ -184,7 +186,7 @@ def _libraries(texts: Sequence[str]) -> str:
     except (ValueError, TypeError):
         return f"{len(texts)} sets of libraries"
     names = sorted({name for versions in sets for name in versions})
-    return _some([name for name in names if len({str(versions.get(name)) for versions in sets}) > 1])
+    return _first_few([name for name in names if len({str(versions.get(name)) for versions in sets}) > 1])
 
 
 def _sorted(records: pd.DataFrame) -> pd.DataFrame:
@@ -192,10 +194,10 @@ def _sorted(records: pd.DataFrame) -> pd.DataFrame:
     return records.loc[by.sort_values(list(by.columns), kind="stable").index].reset_index(drop=True)
 
 
-def _some(names: Iterable[str]) -> str:
+def _first_few(names: Iterable[str]) -> str:
     listed = list(names)
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return ", ".join(listed[:_NAMED]) + more
+    more = f" and {len(listed) - _MOST_NAMES} more" if len(listed) > _MOST_NAMES else ""
+    return ", ".join(listed[:_MOST_NAMES]) + more
 
 
 def _count(number: int) -> str:

@@ -18,10 +18,10 @@ def read_plan(folder: Path) -> dict[str, Any]:
         found = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
     except Exception:  # PyYAML raises many kinds
         return {}
-    return found if isinstance(found, dict) and _sound(found) else {}
+    return found if isinstance(found, dict) and _is_valid(found) else {}
 
 
-def added_of(plan: Mapping[str, Any]) -> dict[str, list[int]]:
+def added_seeds(plan: Mapping[str, Any]) -> dict[str, list[int]]:
     """The seeds that were added by looking, by loss or baseline; {} where there are none, or not as they should be."""
     grown = plan.get("grown")
     added = grown.get("added") if isinstance(grown, dict) else None
@@ -34,22 +34,22 @@ def added_of(plan: Mapping[str, Any]) -> dict[str, list[int]]:
     }
 
 
-def _sound(plan: Mapping[str, Any]) -> bool:
+def _is_valid(plan: Mapping[str, Any]) -> bool:
     """Whether each axis that it has is a list of values of its type."""
     axes = [(plan.get(name) or [], kinds) for name, kinds in _AXES.items()]
     return all(isinstance(axis, list) and all(isinstance(value, kinds) for value in axis) for axis, kinds in axes)
 
 
-def level_of(folders: Iterable[Path]) -> float:
+def interval_level(folders: Iterable[Path]) -> float:
     """The level at which intervals of these folders' records are to be taken, the greatest of all that are given.
 
     `LEVEL`, but for folders where seeds were added by looking. A summary.parquet goes by the sweep.yaml beside it.
     Raises `RecordsError` for a sweep.yaml whose level is none.
     """
-    return max([LEVEL, *(_level(read_plan(path), path) for path in map(_folder, folders))])
+    return max([LEVEL, *(_level(read_plan(path), path) for path in map(_folder_of, folders))])
 
 
-def in_words(level: float) -> str:
+def level_note(level: float) -> str:
     """What a reader must know of the level; empty where seeds were given beforehand."""
     if level <= LEVEL:
         return ""
@@ -70,5 +70,5 @@ def _level(plan: Mapping[str, Any], path: Path) -> float:
     return float(level)
 
 
-def _folder(path: Path) -> Path:
+def _folder_of(path: Path) -> Path:
     return path.parent if path.suffix == ".parquet" else path

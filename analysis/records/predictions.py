@@ -12,8 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.errors import RecordsError, reason
+from analysis.errors import RecordsError
 from analysis.records import parquet
+from analysis.text import describe_error
 
 #: A file's columns: a row an image; `jpeg` as RGB, `truth` and `predicted` as class numbers, row by row. The image is
 #: for looking at, and as bytes would take most of a sweep's disk.
@@ -89,7 +90,7 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
                     "predicted": np.frombuffer(row["predicted"], np.uint8).reshape(size),
                 }
             except Exception as error:  # Pillow raises many kinds for a damaged image
-                raise RecordsError(f"{path} is damaged ({reason(error)}): {_REMEDY}") from error
+                raise RecordsError(f"{path} is damaged ({describe_error(error)}): {_REMEDY}") from error
             found.append(Prediction(key=row["key"], number=row["number"], **arrays))
     return found
 

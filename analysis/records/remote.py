@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
-from analysis.errors import RecordsError, in_a_line
+from analysis.errors import RecordsError
+from analysis.text import one_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -36,14 +37,14 @@ FILES = (
     "tables.txt",
     "report.html",
 )
-AT_ONCE = 16
+PARALLEL_FILES = 16
 """Files that are read or written at the same time: each waits for the network."""
-YOUNG = 3 * 10**9
+SETTLED_AFTER = 3 * 10**9
 """Nanoseconds in which a file that was just written is read again."""
-MANY = 8
+DIGEST_DIGITS = 8
 """Digits of a digest that tell two addresses of the same last part from each other."""
 
-SENSE = (
+STORE_PROBLEMS = (
     (("NO_SUCH_BUCKET",), "there is no such bucket: make it, or correct the address"),
     (
         ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "INVALID_CLIENT_TOKEN_ID", "SIGNATURE_DOES_NOT_MATCH", "FORBIDDEN"),
@@ -62,12 +63,12 @@ def is_remote(where: str | PathLike[str]) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|(s3|gs):", os.fspath(where)) is not None
 
 
-def place(text: str) -> Path | str:
+def path_or_address(text: str) -> Path | str:
     """A type for `add_argument`: an address stays as it is, since a `Path` would drop one of its slashes."""
     return text if is_remote(text) else Path(text)
 
 
-def checked(where: str | PathLike[str]) -> str:
+def normalized_address(where: str | PathLike[str]) -> str:
     """The address without a slash at its end.
 
     Raises `RecordsError` for an unknown scheme, no bucket, no name in it, or letters that an address cannot have.
@@ -76,10 +77,10 @@ def checked(where: str | PathLike[str]) -> str:
     example = "write it as in s3://bucket/name"
     scheme, slashes, rest = uri.partition("://")
     if not slashes:
-        raise RecordsError(f"{in_a_line(uri, most=200)}: two slashes come after the colon: {example}")
+        raise RecordsError(f"{one_line(uri, most=200)}: two slashes come after the colon: {example}")
     if scheme not in SCHEMES:
         raise RecordsError(
-            f"{in_a_line(uri, most=200)}: {in_a_line(scheme, most=40)}:// is not known, use one of "
+            f"{one_line(uri, most=200)}: {one_line(scheme, most=40)}:// is not known, use one of "
             f"{', '.join(f'{one}://' for one in SCHEMES)} or the path of a folder"
         )
     if "@" in rest or "?" in rest:  # not repeated: it may be a secret
@@ -89,7 +90,7 @@ def checked(where: str | PathLike[str]) -> str:
         raise RecordsError(f"{uri}: it names no {'folder in the bucket' if bucket else 'bucket'}: {example}")
     # Else keys and passwords would come with it, and end in sweep.yaml.
     if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket) or not re.fullmatch(r"[A-Za-z0-9._=+~/-]+", name):
-        raise RecordsError(f"{in_a_line(uri, most=200)}: use letters, digits and . _ - = + ~ / alone: {example}")
+        raise RecordsError(f"{one_line(uri, most=200)}: use letters, digits and . _ - = + ~ / alone: {example}")
     if {"", ".", ".."} & set(name.split("/")):
         raise RecordsError(f"{uri}: an empty part, . and .. name no folder there: {example}")
     return uri.rstrip("/")
@@ -101,34 +102,34 @@ def working_copy(uri: str, use: Literal["sweeps", "read"] = "sweeps") -> Path:
     That of a running sweep is its driver's alone; what only reads has one of its own beside it.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
-    digest = hashlib.sha256(uri.encode()).hexdigest()[:MANY]
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:DIGEST_DIGITS]
     return cache / "noisy-pairs" / use / f"{uri.rsplit('/', 1)[1]}-{digest}"
 
 
-def local(where: str | PathLike[str]) -> Path:
+def local_copy(where: str | PathLike[str]) -> Path:
     """The path of a sweep's folder or file on this machine; of an address, that of a copy which is up to date.
 
     Raises `RecordsError` as `fetch`, and where there are no records at an address.
     """
     if not is_remote(where):
         return Path(where)
-    uri = checked(where)
+    uri = normalized_address(where)
     copy = fetch(uri)
     if copy.is_dir() and not (copy / "summary.parquet").exists() and not any((copy / "records").rglob("*.parquet")):
         raise RecordsError(f"no records at {uri}: run a sweep with --out {uri}, or correct the address")
     return copy
 
 
-def beside(where: str | PathLike[str]) -> Path:
+def default_folder(where: str | PathLike[str]) -> Path:
     """The folder in which what is made of a sweep goes unless said otherwise: its own; of an address, one of that name
     in the current folder."""
     if is_remote(where):
-        return Path(checked(where).rsplit("/", 1)[1].removesuffix(".parquet"))
+        return Path(normalized_address(where).rsplit("/", 1)[1].removesuffix(".parquet"))
     path = Path(where)
     return path if path.is_dir() else path.parent
 
 
-def opened(uri: str) -> "tuple[FileSystem, str]":
+def open_store(uri: str) -> "tuple[FileSystem, str]":
     """The store and the path in it.
 
     Raises `RecordsError` where the store cannot be used at all.
@@ -140,14 +141,14 @@ def opened(uri: str) -> "tuple[FileSystem, str]":
         # Google's library would try for a quarter of an hour.
         return FileSystem.from_uri(uri + ("?retry_limit_seconds=60" if uri.startswith("gs:") else ""))
     except (OSError, pa.ArrowException) as error:
-        raise RecordsError(f"{uri} cannot be used: {sense(error)}") from error
+        raise RecordsError(f"{uri} cannot be used: {store_problem(error)}") from error
 
 
-def sense(error: Exception) -> str:
+def store_problem(error: Exception) -> str:
     """What a store's error says, in a line."""
     text = str(error)
-    known = (meaning for signs, meaning in SENSE if any(sign in text for sign in signs))
-    return next(known, None) or in_a_line(text, most=200) or type(error).__name__
+    known = (meaning for signs, meaning in STORE_PROBLEMS if any(sign in text for sign in signs))
+    return next(known, None) or one_line(text, most=200) or type(error).__name__
 
 
 def fetch(uri: str, into: Path | None = None) -> Path:
@@ -159,15 +160,15 @@ def fetch(uri: str, into: Path | None = None) -> Path:
     Raises `RecordsError` where the store or the bucket is not there or may not be read; `OSError` when the copy cannot
     be written.
     """
-    store, root = opened(uri)
+    store, root = open_store(uri)
     try:
-        there = _listed(store, root)
+        there = _list_store(store, root)
         if there is None:  # a file
             return _fetch_file(store, root, into or working_copy(uri, "read"))
         copy = into or working_copy(uri, "read")
-        with _alone(copy):
-            _bring(store, root, there, copy)
-            for path in _copied(copy):
+        with _exclusively(copy):
+            _download(store, root, there, copy)
+            for path in _copied_files(copy):
                 if path.relative_to(copy).as_posix() not in there:
                     path.unlink(missing_ok=True)
     except _StoreError as error:
@@ -183,17 +184,17 @@ def _fetch_file(store: "FileSystem", path: str, into: Path) -> Path:
     try:
         found = {one: store.get_file_info(f"{folder}/{one}") for one in (name, "sweep.yaml")}
     except OSError as error:
-        raise _StoreError(sense(error)) from error
+        raise _StoreError(store_problem(error)) from error
     there = {one: info for one, info in found.items() if info.type == FileType.File}
-    with _alone(into):
-        _bring(store, folder, there, into)
+    with _exclusively(into):
+        _download(store, folder, there, into)
         if "sweep.yaml" not in there:
             (into / "sweep.yaml").unlink(missing_ok=True)
     return into / name
 
 
 @contextmanager
-def _alone(copy: Path) -> Iterator[None]:
+def _exclusively(copy: Path) -> Iterator[None]:
     """Nobody else brings this copy up to date inside."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(copy.with_name(f".{copy.name}.lock")):
@@ -204,7 +205,7 @@ class _StoreError(Exception):
     """What the store said, in a line; an `OSError` is the disk's here."""
 
 
-def _listed(store: "FileSystem", root: str) -> "dict[str, FileInfo] | None":
+def _list_store(store: "FileSystem", root: str) -> "dict[str, FileInfo] | None":
     """Name -> what the store says of it; None where there is a file of the name itself."""
     from pyarrow.fs import FileSelector, FileType
 
@@ -219,16 +220,16 @@ def _listed(store: "FileSystem", root: str) -> "dict[str, FileInfo] | None":
             if info.base_name in FOLDERS:
                 found += store.get_file_info(FileSelector(info.path, recursive=True, allow_not_found=True))
     except OSError as error:
-        raise _StoreError(sense(error)) from error
+        raise _StoreError(store_problem(error)) from error
     # A name with a dot in front is a draft of somebody else's tool; one with .. would leave the copy.
     names = {info.path.removeprefix(root + "/"): info for info in found if info.type == FileType.File}
     return {name: info for name, info in names.items() if not any(part.startswith(".") for part in name.split("/"))}
 
 
-def _bring(store: "FileSystem", root: str, there: "Mapping[str, FileInfo]", copy: Path) -> None:
+def _download(store: "FileSystem", root: str, there: "Mapping[str, FileInfo]", copy: Path) -> None:
     """Read what differs, all of it or nothing."""
     copy.mkdir(parents=True, exist_ok=True)
-    stale = [name for name, info in there.items() if not _same(copy / name, info)]
+    stale = [name for name, info in there.items() if not _is_current(copy / name, info)]
     if not stale:
         return
     with tempfile.TemporaryDirectory(prefix=".fetch-", suffix=".tmp", dir=copy) as drafts:
@@ -240,13 +241,13 @@ def _bring(store: "FileSystem", root: str, there: "Mapping[str, FileInfo]", copy
             except FileNotFoundError:  # taken away meanwhile
                 return None
             except OSError as error:
-                raise _StoreError(sense(error)) from error
+                raise _StoreError(store_problem(error)) from error
             draft = Path(drafts, str(number))
             draft.write_bytes(content)
             os.utime(draft, ns=(there[stale[number]].mtime_ns,) * 2)
             return draft
 
-        with ThreadPoolExecutor(AT_ONCE, "fetch") as threads:
+        with ThreadPoolExecutor(PARALLEL_FILES, "fetch") as threads:
             found = dict(zip(stale, threads.map(read, range(len(stale))), strict=True))
         for name, draft in found.items():
             if draft is not None:
@@ -254,17 +255,17 @@ def _bring(store: "FileSystem", root: str, there: "Mapping[str, FileInfo]", copy
                 os.replace(draft, copy / name)
 
 
-def _same(path: Path, info: "FileInfo") -> bool:
+def _is_current(path: Path, info: "FileInfo") -> bool:
     try:
         here = path.stat()
     except OSError:
         return False
     # A store may count whole seconds: what is so young may have been written twice in one.
-    young = abs(time.time_ns() - info.mtime_ns) < YOUNG
+    young = abs(time.time_ns() - info.mtime_ns) < SETTLED_AFTER
     return not young and (here.st_size, here.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
-def _copied(copy: Path) -> list[Path]:
+def _copied_files(copy: Path) -> list[Path]:
     """The files of a copy that came from the store."""
     below = [path for name in FOLDERS for path in (copy / name).rglob("*")]
     return [path for path in (*below, *(copy / name for name in FILES)) if path.is_file()]

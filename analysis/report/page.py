@@ -17,13 +17,13 @@ from analysis.figures import FIGURES, Drawn, as_svg
 from analysis.findings.verdicts import judge
 from analysis.plots.inputs import folders_of
 from analysis.records.coverage import coverage
-from analysis.records.merge import Joined
+from analysis.records.merge import MergedRecords
 from analysis.records.plan import read_plan
 from analysis.records.studies import Study, studies
 from analysis.report import section, tables
 from analysis.report.section import Facts
 from analysis.report.table import Table, latex, markdown
-from analysis.stats.comparisons import MARGIN
+from analysis.stats.inference import MARGIN
 
 Format = Literal["html", "md", "latex"]
 ENDINGS: dict[Format, str] = {"html": ".html", "md": ".md", "latex": ".tex"}
@@ -56,7 +56,7 @@ class Section:
     settings: Sequence[tuple[str, Facts]]
 
 
-def html(joined: Joined, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
+def html_page(joined: MergedRecords, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
     """The report as one HTML page; `drawn` are all figures of `analysis.figures.draw_all`, study by study.
 
     Raises `RecordsError` as `analysis.stats.differences.comparable`.
@@ -79,7 +79,7 @@ def html(joined: Joined, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> s
     )
 
 
-def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
+def plain_text(joined: MergedRecords, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
     """The report's tables in Markdown or LaTeX, with what was run and what a reader must know."""
     mark = "" if form == "md" else "% "
     blocks = [f"{mark}{line}" for line in (*joined.conflicts, *joined.notes)]
@@ -93,7 +93,7 @@ def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGI
     return "\n\n".join(blocks) + "\n"
 
 
-def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
+def _sections(joined: MergedRecords, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
     for number, study in enumerate(studies(joined.records, level=joined.level), start=1):
         own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
         plans = {str(folder): read_plan(folder) for folder in folders_of(study, joined.folders)}
@@ -106,11 +106,11 @@ def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], p
     return Section(
         anchor=anchor,
         title=study.title,
-        warnings=section.warnings(study, list(plans.values()), asked=any(j.asked for j in judgements)),
+        warnings=section.warnings(study, list(plans.values()), own_data=any(j.own_data for j in judgements)),
         facts=section.facts(study, cells, list(plans.values())),
         first=[
-            tables.in_short(study, anchor, margin),
-            tables.verdicts(judgements, anchor, margin),
+            tables.effect_table(study, anchor, margin),
+            tables.verdict_table(judgements, anchor, margin),
         ],
         tables=list(tables.detail_tables(study, cells, anchor, margin)),
         figures=[

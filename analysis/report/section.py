@@ -7,21 +7,21 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import in_order
-from analysis.records.plan import in_words
+from analysis.records.plan import level_note
 from analysis.records.studies import Study
-from analysis.report.learning import unproven
+from analysis.stats.inference import losses_without_gain
 
 Facts = list[tuple[str, str]]
 """Names and what they are, in words."""
 
 
-def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, asked: bool) -> list[str]:
+def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool) -> list[str]:
     """What a reader must know before any number: how far this is from the paper's setting.
 
-    `asked`: the paper does not speak of this data set.
+    `own_data`: the paper does not speak of this data set.
     """
     found = []
-    if asked:
+    if own_data:
         found.append("The paper does not speak of these data: its sentences about real data are asked of them.")
     if study.dataset == "vts" and not study.source.lower().startswith("dtd"):
         found.append(f"These are results on {study.source or 'unnamed textures'}, not on DTD.")
@@ -40,8 +40,8 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, asked: bool) -
             "One seed: there are no intervals, and no sentence is judged. Give the same command with --seeds 0 1 2."
         )
     if study.grown:
-        found.append(f"{in_words(study.level)}.")
-    if losses := unproven(study):
+        found.append(f"{level_note(study.level)}.")
+    if losses := losses_without_gain(study.records, study.metric, level=study.level):
         found.append(
             f"Without noisy pairs, pretraining is not shown to beat the random encoder for {', '.join(losses)} (see: "
             "Did pretraining learn?). What noisy pairs do to a pretraining that does nothing says little."

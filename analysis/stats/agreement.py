@@ -15,8 +15,8 @@ from scipy import special, stats
 
 from analysis.names import BASELINES, LEVEL, in_order
 from analysis.records.studies import Study
-from analysis.stats.comparisons import holm
 from analysis.stats.differences import comparable
+from analysis.stats.inference import holm
 
 #: From this number on, seeds that both runs have of the same data are compared seed by seed, and shared cells cell by
 #: cell: of fewer values, which may differ by an image of the test set or two, a spread says too little.

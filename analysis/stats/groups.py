@@ -19,7 +19,7 @@ from analysis.text import aligned, printable
 #: A grid point; with the seed it is a cell of a study.
 POINT = ["objective", "rho", "nu", "pairing"]
 
-#: What `grouped` says of each group, behind the columns of the study and those asked for.
+#: What `group_statistics` says of each group, behind the columns of the study and those asked for.
 STATISTICS = (
     *("metric", "n", "failed", "missing", "points", "seeds", "mean", "std", "min", "max"),
     *("estimate", "low", "high", "left_out", "method"),
@@ -29,7 +29,7 @@ _SHOWN = 200
 _PRINTED = ("n", "failed", "missing", "points", "seeds", "estimate", "low", "high", "std", "min", "max")
 
 
-def grouped(
+def group_statistics(
     records: pd.DataFrame, by: Sequence[str] = (), *, metric: str | None = None, level: float = LEVEL
 ) -> pd.DataFrame:
     """Statistics of a score for each study and each combination of the columns `by`; studies are never mixed.
@@ -71,7 +71,7 @@ def grouped(
 
 
 def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
-    """The table of `grouped` as plain text, a section per study and the score in % where it is a share."""
+    """The table of `group_statistics` as plain text, a section per study and the score in % where it is a share."""
     by = [name for name in dict.fromkeys(by) if name not in STUDY]
     units = {column.name: column.unit for column in COLUMNS}
     sections = []

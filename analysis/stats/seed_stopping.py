@@ -19,7 +19,7 @@ State = Literal["narrow", "wide", "most", "unfinished", "no value"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class StoppingDecision:
     """What the last look at a loss has shown."""
 
     loss: str
@@ -32,7 +32,7 @@ class Look:
     cells recorded, so that nothing is decided; no value at all, so that seeds are of no use."""
 
 
-def monitored(records: pd.DataFrame, loss: str, name: str) -> pd.DataFrame:
+def monitored_values(records: pd.DataFrame, loss: str, name: str) -> pd.DataFrame:
     """What is watched of a loss, as `mean_over_grid` takes it: columns cell, seed, value.
 
     `name` is one of `QUANTITIES`. Raises as `analysis.stats.differences.comparable`.
@@ -60,12 +60,12 @@ QUANTITIES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
-def interval(records: pd.DataFrame, loss: str, name: str, *, level: float) -> Estimate:
+def monitored_interval(records: pd.DataFrame, loss: str, name: str, *, level: float) -> Estimate:
     """The mean over the grid of what is watched, as the report shows it."""
-    return mean_over_grid(monitored(records, loss, name), level=level)
+    return mean_over_grid(monitored_values(records, loss, name), level=level)
 
 
-def look(
+def decide_stopping(
     loss: str,
     seeds: Sequence[int],
     start: int,
@@ -73,13 +73,13 @@ def look(
     recorded: Callable[[Sequence[int]], bool],
     watch: Callable[[Sequence[int]], Estimate],
     target: float,
-) -> Look:
-    """Look at a loss after `start` of its `seeds`, then after one more, ..., as far as the records lead.
+) -> StoppingDecision:
+    """StoppingDecision at a loss after `start` of its `seeds`, then after one more, ..., as far as the records lead.
 
     `recorded` tells whether all cells of some seeds are recorded, `watch` gives the interval over them. The answer
     depends on nothing else, so that a sweep that was cut off goes on as if it had not been.
     """
-    seen = Look(loss=loss, seeds=tuple(seeds[:start]), half=math.nan, state="unfinished")
+    seen = StoppingDecision(loss=loss, seeds=tuple(seeds[:start]), half=math.nan, state="unfinished")
     for count in range(start, len(seeds) + 1):
         own = tuple(seeds[:count])
         if not recorded(own):
@@ -87,7 +87,7 @@ def look(
         found = watch(own)
         half = (found.high - found.low) / 2
         state: State = "narrow" if half < target else "wide" if count < len(seeds) else "most"
-        seen = Look(loss=loss, seeds=own, half=half, state=state if found.values else "no value")
+        seen = StoppingDecision(loss=loss, seeds=own, half=half, state=state if found.values else "no value")
         if seen.state != "wide":
             break
     return seen

@@ -27,7 +27,7 @@ _STEP = 1e-4
 
 
 @lru_cache
-def widened(first: int, most: int, level: float = LEVEL) -> float:
+def adjusted_level(first: int, most: int, level: float = LEVEL) -> float:
     """The level of t intervals that hold `level` although seeds are added until the interval is narrow enough.
 
     There are `first` seeds to begin with and `most` in the end; after each the interval is looked at. The worst ratio
@@ -47,7 +47,7 @@ def widened(first: int, most: int, level: float = LEVEL) -> float:
 
 
 def coverage(first: int, most: int, level: float, ratios: np.ndarray | None = None) -> np.ndarray:
-    """Of t intervals of this level, how often they hold the mean if seeds are added as for `widened`; normal errors.
+    """Coverage of t intervals of this level where seeds are added as for `adjusted_level`; errors are normal.
 
     `ratios` are targets (half-widths) in standard deviations between seeds; by default such as matter.
     Shape (ratios,). With Y_n the sum of squares of n seeds about their mean, in variances, the sum gains an independent
@@ -58,7 +58,7 @@ def coverage(first: int, most: int, level: float, ratios: np.ndarray | None = No
     numbers = np.arange(first, most + 1)
     t = special.stdtrit(numbers - 1, (1 + level) / 2)
     if ratios is None:
-        ratios = _telling(numbers, t)
+        ratios = _relevant_ratios(numbers, t)
     stops = numbers * (numbers - 1) * (np.asarray(ratios, dtype=float)[:, None] / t) ** 2
     edges, middles, moves = _grid(most)
     widths = np.diff(edges)
@@ -84,7 +84,7 @@ def _grid(most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return edges, middles, np.diff(special.chdtr(1, gains), axis=1)
 
 
-def _telling(numbers: np.ndarray, t: np.ndarray) -> np.ndarray:
+def _relevant_ratios(numbers: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Ratios from where one hardly ever stops before the last seed to where one nearly always stops at the first."""
 
     def ratio(place: int, share: float) -> float:

@@ -112,10 +112,10 @@ def sweep_up(folder: str, token: str) -> None:
 
 def touch_remotely(uri: str, name: str) -> str:
     """Put an object below a URI, read it, and take it away again; returns why that is not possible, or nothing."""
-    from analysis.records.remote import opened
+    from analysis.records.remote import open_store
 
     try:
-        store, root = opened(uri)
+        store, root = open_store(uri)
         place = f"{root}/{name}"
         with store.open_output_stream(place) as stream:
             stream.write(name.encode())

@@ -16,7 +16,7 @@ from typing import Any
 
 from analysis.cli import exit_with
 from analysis.errors import RecordsError
-from analysis.records.remote import checked, is_remote
+from analysis.records.remote import is_remote, normalized_address
 from analysis.text import printable
 from datasets.errors import InputError
 from sweep.cluster import probe
@@ -141,7 +141,7 @@ def _out(given: str | None) -> str | None:
     """
     if given is None:
         return None
-    return checked(given) if is_remote(given) else str(Path(given).resolve())
+    return normalized_address(given) if is_remote(given) else str(Path(given).resolve())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

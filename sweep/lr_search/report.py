@@ -104,7 +104,7 @@ def _written(
     if stopped or not tried["rate"].notna().any():
         return written
     # Here, because matplotlib takes a second to import.
-    from analysis.figures import Drawn, save
+    from analysis.figures import Drawn, save_figures
     from analysis.plots import learning_rates as drawing
     from analysis.plots import style
 
@@ -112,7 +112,7 @@ def _written(
     with style.context():
         figure = drawing.rates(tried, chosen, heading=heading)
     one = Drawn(name="rates", stem="rates", title=heading, caption="", study=name, figure=figure, reason="")
-    return [*written, *save([one], folder.figures)]
+    return [*written, *save_figures([one], folder.figures)]
 
 
 def _say(

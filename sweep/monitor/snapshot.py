@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from analysis.errors import RecordsError
 from analysis.records import parquet
-from analysis.text import reason
+from analysis.text import failure_reason
 from datasets.errors import InputError
 from sweep.config.grid import COST
 from sweep.config.yaml_io import from_yaml
@@ -141,7 +141,7 @@ def standing(root: Path, now: datetime) -> Standing:
         last_hour=_last_hour(rows, told, now) if told else None,
         overall=3600 * told.used.cells / told.used.seconds if told and told.used.seconds >= 60 else None,
         left=time_left(left, [(cells[row.key].objective, row) for row in planned], running, told, now),
-        failures={str(cells[key]): reason(row.error or "") for key, row in failed.items()},
+        failures={str(cells[key]): failure_reason(row.error or "") for key, row in failed.items()},
         unreadable=tuple(unreadable),
         beyond=len(rows) - len(planned),
     )

@@ -7,11 +7,11 @@ from typing import Any
 
 from ray.tune import Callback
 
-from analysis import tables
 from analysis.errors import RecordsError
 from analysis.records.io import write_curves, write_record
 from analysis.records.predictions import Prediction, write_predictions
 from analysis.records.schema import empty_row
+from analysis.text import failure_reason
 from sweep.config.sweep import Sweep
 from sweep.signals import Stop
 from sweep.storage.object_store import Store, StoreError
@@ -173,7 +173,7 @@ class Recorder(Callback):
         self._keeping.forget(cell.key)
         self._logbook.finish(cell, row, curves)
         if row["status"] == "failed":
-            reason = tables.reason(str(row["error"]))
+            reason = failure_reason(str(row["error"]))
             self.failures[cell.key] = reason
             self._terminal.end(cell, None, None, reason)
         else:

@@ -28,7 +28,7 @@ def test_the_sheet_shows_image_truth_and_each_cells_prediction(
     study: Callable, rows: list, shown: Callable, tmp_path: Path
 ) -> None:
     one = study(rows)
-    keys = predictions.telling(one)
+    keys = predictions.representative_cells(one)
     chosen = one.records.set_index("key").loc[keys]
     assert len(keys) == 9
     assert set(chosen["seed"]) == {0}

@@ -1,4 +1,4 @@
-"""Comparisons: each cell's difference with corrections for their number, the trend in rho, non-inferiority, the table.
+"""Inference: tests of each cell corrected for their number, non-inferiority, the gain over random, the trend in rho.
 
 Tidy frames in and out, in the metric's unit (F1 as a fraction); slopes are per unit of rho, from rho 0 to rho 1.
 """
@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import special, stats
 
 from analysis.names import BASELINES, LEVEL
-from analysis.stats.differences import comparable, difference_by_objective
+from analysis.stats.differences import against_random, comparable, difference_by_objective
 from analysis.stats.intervals import Estimate, further_seeds, mean_over_grid
 from analysis.stats.variance import components
 
@@ -147,6 +147,28 @@ def _statistics(values: pd.DataFrame, margin: float, level: float) -> dict[str, 
         "verdict": judged.verdict,
         "equivalent": judged.equivalent,
     }
+
+
+def gain_over_random(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> pd.DataFrame:
+    """The score at rho 0 minus the random encoder's, over seeds: a row per loss and other baseline.
+
+    Columns: objective, `estimate`, `low`, `high` (null where there is no interval), `seeds`. Raises as `comparable`.
+    """
+    rows = []
+    for objective, part in against_random(records, metric).groupby("objective"):
+        gain = mean_over_grid(part[["seed"]].assign(cell=0, value=part["difference"]), level=level)
+        rows.append({**vars(gain), "objective": objective})
+    return pd.DataFrame(rows, columns=["objective", "estimate", "low", "high", "seeds"])
+
+
+def losses_without_gain(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> list[str]:
+    """The losses not shown to beat the random encoder: the interval (or the one seed) reaches 0 or less.
+
+    Empty where there is no random encoder to compare with.
+    """
+    gains = gain_over_random(records, metric, level=level)
+    gains = gains[~gains["objective"].isin(BASELINES) & gains["estimate"].notna()]
+    return gains.loc[gains["low"].fillna(gains["estimate"]) <= 0, "objective"].tolist()
 
 
 def trend_in_rho(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> pd.DataFrame:
