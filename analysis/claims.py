@@ -39,7 +39,7 @@ __all__ = [
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-#: Parts of a claim that the text shows: all of so many, or else those that speak most against it.
+#: The most parts of a claim that the text shows; of more, those that speak most against it.
 _PARTS_SHOWN = 4
 
 
@@ -181,13 +181,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the judgements; returns the exit code, 2 for a user's mistake."""
     options = _parser().parse_args(arguments)
     try:
-        joined = read_sweeps(options.dirs)
-        level = joined.level if options.level is None else options.level
-        judgements = judge(joined.records, margin=options.margin / 100, level=level)
+        merged = read_sweeps(options.dirs)
+        level = merged.level if options.level is None else options.level
+        judgements = judge(merged.records, margin=options.margin / 100, level=level)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print_notes(joined)
+    print_notes(merged)
     if options.format == "text":
         print(f"{100 * level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
         print(render(judgements, everything=options.all))

@@ -48,7 +48,7 @@ class FigureKind:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """A figure of a study, or why there is none."""
+    """A figure of a study, or the reason why there is none."""
 
     name: str
     """Its name among `FIGURES`."""
@@ -164,10 +164,10 @@ def draw_all(
     if unknown := [key for key in cells if key not in set(records["key"])]:
         raise RecordsError(f"no record has the key {', '.join(unknown)}: use some of the records' column key")
     inputs = Inputs(folders=[Path(folder) for folder in folders], cells=cells)
-    found = list(studies(records, level=interval_level(inputs.folders)))
+    known = list(studies(records, level=interval_level(inputs.folders)))
     return [
         _drawn(study, stem, name, inputs)
-        for study, stem in zip(found, _stems(found), strict=True)
+        for study, stem in zip(known, _stems(known), strict=True)
         for name in FIGURES
         if not only or name in only
     ]
@@ -199,9 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the figures and print a line for each; returns the exit code, 2 for a user's mistake."""
     options = _parser().parse_args(arguments)
     try:
-        joined = read_sweeps(options.dir)
-        print_notes(joined)
-        drawn = draw_all(joined.records, joined.folders, only=options.only, cells=options.cells)
+        merged = read_sweeps(options.dir)
+        print_notes(merged)
+        drawn = draw_all(merged.records, merged.folders, only=options.only, cells=options.cells)
         out = options.out or default_folder(options.dir[0]) / "figures"
         save_figures(drawn, out, options.formats)
     except (RecordsError, OSError) as error:
@@ -253,14 +253,14 @@ def _drawn(study: Study, stem: str, name: str, inputs: Inputs) -> Drawn:
 def _intervals(study: Study) -> str:
     if study.seeds < 2:
         return "One seed: no intervals."
-    said = f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds"
-    return f"{said}, of {100 * study.level:.4g}% for seeds were added by looking." if study.grown else f"{said}."
+    text = f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds"
+    return f"{text}, of {100 * study.level:.4g}% for seeds were added by looking." if study.grown else f"{text}."
 
 
-def _stems(found: Sequence[Study]) -> list[str]:
+def _stems(known: Sequence[Study]) -> list[str]:
     """The studies' names in file names: the data set, with the recipe and then a number where it is not enough."""
-    datasets = Counter(study.dataset for study in found)
-    names = [study.dataset if datasets[study.dataset] == 1 else f"{study.dataset}-{study.recipe}" for study in found]
+    datasets = Counter(study.dataset for study in known)
+    names = [study.dataset if datasets[study.dataset] == 1 else f"{study.dataset}-{study.recipe}" for study in known]
     twice = Counter(names)
     met: Counter[str] = Counter()
     stems = []

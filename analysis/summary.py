@@ -60,13 +60,13 @@ def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str
     writes = by is None and len(folders) == 1 and not is_remote(folders[0]) and (out is None or out.suffix == ".txt")
     if writes and Path(folders[0]).is_dir():
         folders = [compact(folders[0])]
-    joined = read_sweeps(folders)
-    print_notes(joined)
+    merged = read_sweeps(folders)
+    print_notes(merged)
     if by is None:
-        text = render(joined.records)
-        _write(out, joined.records, text, schema(class_columns(list(joined.records.columns))))
+        text = render(merged.records)
+        _write(out, merged.records, text, schema(class_columns(list(merged.records.columns))))
         return text
-    table = group_statistics(joined.records, by, metric=metric, level=joined.level)
+    table = group_statistics(merged.records, by, metric=metric, level=merged.level)
     text = render_groups(table, by)
     _write(out, table, text, None)
     return text

@@ -65,7 +65,7 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     table = f1_table(records, metric)
     seeds = int(table[[f"{pairing}_n" for pairing in _PAIRINGS]].to_numpy().max())
     columns = [pairing for pairing in _PAIRINGS[1:] if table[f"{pairing}_n"].any()] or ["noisy"]
-    # A pairing that no cell has at a nu was not asked for there, and does not lack.
+    # A pairing that no cell has at a nu was not planned there, and is not missing.
     tried = set(records[["pairing", "nu"]].drop_duplicates().itertuples(index=False, name=None))
     rows = [["loss", "rho", "nu", *(pairing.replace("_", " ") for pairing in columns)]]
     before = None

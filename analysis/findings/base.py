@@ -1,7 +1,7 @@
-"""Predicates: what a sentence of the paper predicts of the cells of a grid.
+"""Findings: what a sentence of the paper predicts about the cells of a grid.
 
-A finding has parts (such as one a loss). A part is a contrast of cells and the region in which, if the sentence is
-true, its mean over the grid lies.
+A finding has parts, such as one per loss. A part is a contrast of cells and the region in which its mean over the grid
+lies if the sentence is true.
 """
 
 import math
@@ -44,7 +44,7 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
-    """What is measured, and where the claim says it lies."""
+    """A measured contrast, and the region in which the claim says it lies."""
 
     name: str
     region: Region
@@ -66,14 +66,14 @@ class Finding:
     where: str
     about: tuple[Kind, ...]
     needs: str
-    """The cells without which it cannot be asked, in words."""
+    """The cells that it needs, in words."""
     parts: Callable[[Grid, float], list[Part]]
     """Called with a grid and the margin, a fraction."""
     unit: str = "points"
 
 
 def kind_of(dataset: str) -> Kind:
-    """What the paper would say of a data set: the two it made up by name, anything else as of xBD."""
+    """Which of the paper's sentences apply to a data set: those on VTS, on CIFAR-10, or else those on real data."""
     return "vts" if dataset == "vts" else "cifar10" if dataset == "cifar10" else "real"
 
 
@@ -120,7 +120,7 @@ def further_seeds_for_span(estimate: Estimate, *, threshold: float) -> int | Non
     return int(np.argmax(enough)) + 1 if enough.any() else None
 
 
-#: The two regions most claims are about: something helps, something hurts.
+#: The regions of most claims: something helps, something hurts.
 POSITIVE, NEGATIVE = Region(above=0.0), Region(below=0.0)
 
 #: The unit of a slope, times 100: see `contrasts.slopes`.

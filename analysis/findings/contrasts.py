@@ -1,7 +1,7 @@
-"""Contrasts: the cells of a study added and subtracted within a seed, which is what a claim speaks of.
+"""Contrasts: sums and differences of a study's cells within a seed, which claims are about.
 
-A contrast maps the name of a cell to its values by seed. All of them are linear in the scores, so that what cells of a
-seed share (scenes, initial weights, draws) cancels or is counted once. Values are in the score's unit (a fraction);
+A contrast maps a cell to its values by seed. It is linear in the scores, so that what the cells of a seed share
+(scenes, initial weights, draws) cancels or is counted once. Values are in the score's unit (a fraction);
 slopes are per unit of rho, the change from rho 0 to rho 1.
 """
 

@@ -1,4 +1,4 @@
-"""The paper's findings, each as one small object that can be asked of a study.
+"""The paper's findings, each an object that can be judged on a study.
 
 The regions take the paper's words at their weakest: "benefits" is above 0, "robust" is not below rho 0 by `margin` or
 more. Where the words are "any", "always" or "no conditions" each cell is a part; otherwise a part is a mean over the

@@ -1,9 +1,9 @@
-"""Judging: what the records of a study say of each finding of the paper.
+"""Verdicts: whether the records of a study support or contradict each finding of the paper.
 
-A finding is supported where the interval of each of its parts lies inside the region the paper's sentence stands for.
-It is contradicted where that of one part lies wholly outside, with the interval widened for the number of parts
-(Bonferroni). Neither is said wrongly in more than 1 - level of all cases where seeds err normally, by simulation
-(`tests/analysis/test_claim_errors.py`); where their errors are strongly skewed it is more often (METHOD.md).
+A finding is supported where the interval of each of its parts lies inside the region that the sentence claims. It is
+contradicted where the interval of one part, widened for the number of parts (Bonferroni), lies wholly outside. By
+simulation (`tests/analysis/findings/test_claim_errors.py`) each verdict is wrong in at most 1 - level of cases where
+seeds err normally, and more often where their errors are strongly skewed (METHOD.md).
 """
 
 import math
@@ -25,7 +25,7 @@ from analysis.stats.intervals import FURTHER_UP_TO, Estimate
 
 Verdict = Literal["supported", "contradicted", "undecided", "not applicable"]
 
-#: Part of a grid's cells below which its mean says nothing of the grid.
+#: The smallest share of a part's cells whose mean is taken for the grid's.
 ENOUGH = 0.5
 
 _KINDS = {"vts": "VTS", "real": "real data", "cifar10": "CIFAR-10"}
@@ -36,7 +36,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JudgedPart:
-    """A part of a finding as a study has it; values in the score's unit, slopes per unit of rho."""
+    """A part of a finding, judged on a study; values in the score's unit, slopes per unit of rho."""
 
     name: str
     region: Region
@@ -76,7 +76,7 @@ class Judgement:
     verdict: Verdict
     parts: tuple[JudgedPart, ...]
     decide: str
-    """What would decide it, or why it is not applicable; empty where it is decided."""
+    """What would decide it, or why it does not apply; empty where it is decided."""
     p: float = math.nan
     """The largest p of the parts: all of them must hold."""
     p_holm: float = math.nan
@@ -178,7 +178,7 @@ def _contains(region: Region, value: float) -> bool:
 
 
 def _why_not_judged(e: Estimate, expected: int, needs: str) -> str:
-    """Why there is nothing to judge by; empty where there is enough."""
+    """Why the part cannot be judged; empty where it can."""
     if not expected:
         return f"needs {needs}"
     if not e.values and not e.left_out:

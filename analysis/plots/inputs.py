@@ -1,4 +1,4 @@
-"""What a figure needs besides records: curves and predictions, read from the sweeps' folders when asked for."""
+"""What a figure needs besides records: curves and predictions, read from the sweeps' folders on demand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from analysis.records.studies import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The folders that records came from, and the cells (keys) whose predictions are wanted; none: a telling few."""
+    """The folders of the records, and the cells (keys) whose predictions are shown; by default a few per loss."""
 
     folders: Sequence[Path] = ()
     cells: Sequence[str] = ()
@@ -43,11 +43,11 @@ class Inputs:
 
     def predictions(self, study: Study, keys: Sequence[str]) -> list[Prediction]:
         """The predictions of these of the study's cells, in this order; of a cell in two folders the first's."""
-        found: dict[str, list[Prediction]] = {}
+        by_key: dict[str, list[Prediction]] = {}
         for folder in self.of(study):
-            for one in read_predictions(folder, [key for key in keys if key not in found]):
-                found.setdefault(one.key, []).append(one)
-        return [one for key in keys for one in found.get(key, [])]
+            for one in read_predictions(folder, [key for key in keys if key not in by_key]):
+                by_key.setdefault(one.key, []).append(one)
+        return [one for key in keys for one in by_key.get(key, [])]
 
     def _holds(self, folder: Path, study: Study) -> bool:
         if folder not in self._records:

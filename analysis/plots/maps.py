@@ -40,8 +40,8 @@ def difference_map(study: Study, inputs: Inputs) -> Figure | str:
         return f"none of its {len(table)} cells is done"
     names = cells.losses(study)
     rhos, nus = sorted(set(table["rho"])), sorted(set(table["nu"]))
-    beside = len(rhos) <= _SIDE_BY_SIDE and len(names) <= 3
-    figure, axes = style.panels(*((1, len(names)) if beside else (len(names), 1)), width=DOUBLE)
+    in_one_row = len(rhos) <= _SIDE_BY_SIDE and len(names) <= 3
+    figure, axes = style.panels(*((1, len(names)) if in_one_row else (len(names), 1)), width=DOUBLE)
     most = 100 * float(table["estimate"].abs().max()) or 1.0
     colours = ScalarMappable(Normalize(-most, most), _COLOURS)
     for panel, name in zip(axes.ravel().tolist(), names, strict=True):
@@ -130,7 +130,7 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: s
     axes.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
     for y, row in enumerate(cells.rows(table)):
         if row.state != "done":
-            _say(axes, y, row.state)
+            _write(axes, y, row.state)
         elif not math.isnan(row.low):
             axes.plot([100 * row.low, 100 * row.high], [y, y], color=line.colour, linewidth=1)
     done = (table["state"] == "done").to_numpy()
@@ -143,18 +143,18 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: s
     if not math.isnan(mean.low):
         axes.plot([100 * mean.low, 100 * mean.high], [below, below], color="black", marker="|", gid="mean")
     if math.isnan(mean.estimate):
-        _say(axes, below, "no value")
+        _write(axes, below, "no value")
         return []
     axes.plot([100 * mean.estimate], [below], color="black", marker="D", gid="mean")
     between = (
         "" if math.isnan(mean.low) else f" [{style.signed(mean.low, 2)}, {style.signed(mean.high, 2)}], {mean.method}"
     )
     left = f", {mean.left_out} left out that have one seed" if mean.left_out else ""
-    said = f"mean of {display_name(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
-    return [f"{said}, {mean.seeds} seed{'s' if mean.seeds != 1 else ''}"]
+    text = f"mean of {display_name(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
+    return [f"{text}, {mean.seeds} seed{'s' if mean.seeds != 1 else ''}"]
 
 
-def _say(axes: Axes, y: float, text: str) -> None:
+def _write(axes: Axes, y: float, text: str) -> None:
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     where = axes.get_yaxis_transform()
     axes.text(0.5, y, text, color=style.GREY, bbox=box, transform=where, ha="center", va="center")

@@ -15,10 +15,9 @@ COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
 def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """A row for each cell of a study that is recorded or planned: its coordinates, `status`, `error`.
 
-    `status` is done, failed or missing. Planned is what the axes of `plans` span (see `read_plan`), with the seeds that
-    were added to single losses, and, beside that, every recorded grid point with every loss and every seed that is
-    recorded (of the loss itself, where seeds were added): so do figures and claims count.
-    `records` are those of one study.
+    `status` is done, failed or missing. Planned are the cells that the axes of `plans` span (see `read_plan`), with the
+    adaptive seeds of each loss. Planned is also every recorded grid point with every loss and every recorded seed (with
+    adaptive seeds: every seed of that loss), which is how figures and claims count. `records` are those of one study.
     """
     losses = records.loc[~records["objective"].isin(BASELINES), ["objective"]].drop_duplicates()
     noisy = records.loc[records["rho"] > 0, COORDINATES[1:-1]].drop_duplicates()
@@ -30,9 +29,9 @@ def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> 
     has_nu = _has_nu(records)
     planned += [pd.DataFrame(_cells(plan, has_nu), columns=COORDINATES) for plan in plans]
     cells = pd.concat(planned, ignore_index=True).drop_duplicates()
-    found = cells.merge(records[[*COORDINATES, "status", "error"]], on=COORDINATES, how="left")
-    found["status"] = found["status"].fillna("missing")
-    return found.sort_values(COORDINATES, ignore_index=True)
+    cells = cells.merge(records[[*COORDINATES, "status", "error"]], on=COORDINATES, how="left")
+    cells["status"] = cells["status"].fillna("missing")
+    return cells.sort_values(COORDINATES, ignore_index=True)
 
 
 def _has_nu(records: pd.DataFrame) -> bool:

@@ -221,10 +221,10 @@ def _load(paths: Sequence[Path], *, remedy: str, distinct: Sequence[str]) -> pa.
 
 def _with_partitions(path: Path, table: pa.Table) -> pa.Table:
     """With the columns that the folders say, as in `dataset=vts/`: other tools leave them out of the files."""
-    said = dict(part.split("=", 1) for part in path.parent.parts if "=" in part)
+    partitions = dict(part.split("=", 1) for part in path.parent.parts if "=" in part)
     for name in PARTITIONS:
-        if name not in table.column_names and name in said:
-            value = pa.scalar(unquote(said[name]), pa.string())
+        if name not in table.column_names and name in partitions:
+            value = pa.scalar(unquote(partitions[name]), pa.string())
             table = table.append_column(name, pa.repeat(value, len(table)))
     return table
 

@@ -1,7 +1,7 @@
-"""Several sweeps' records as one frame, with everything that does not go without saying said in a line.
+"""Records of several sweeps merged into one frame, with notes on every duplicate and conflict.
 
-A cell's key hashes its coordinates and recipe, not the data it saw: records of one key and other data belong to
-other studies (see `analysis.records.studies`), and both stay. Of one key and the same data one record counts.
+A cell's key hashes its coordinates and recipe, not its data. Records of one key on different data belong to different
+studies (see `analysis.records.studies`), and all are kept. Of one key on the same data, one record counts.
 """
 
 import json
@@ -23,7 +23,7 @@ from analysis.records.remote import local_copy
 from analysis.records.schema import class_columns, schema
 from analysis.records.studies import STUDY, studies
 
-#: What should be one within a study: it changes what was computed, or how it was rounded.
+#: Columns that should have one value in a study: they change what was computed, or how it was rounded.
 ENGINE = ("commit", "version", "versions", "device", "precision", "layout", "compile", "threads", "weights")
 
 _MOST_NAMES = 3
@@ -32,14 +32,14 @@ _MOST_LINES = 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MergedRecords:
-    """Records of one or several sweeps, and what a reader has to know of how they came together."""
+    """Records of one or several sweeps, and notes on how they were merged."""
 
     records: pd.DataFrame
     """As from `read_records`; a key occurs once for each fingerprint of data."""
     folders: tuple[Path, ...]
-    """Where they come from, in the order given, each once; of an address, its copy on this machine."""
+    """The folders they come from, in the order given, each once; for an address, its copy on this machine."""
     conflicts: tuple[str, ...]
-    """A line for each record that disagrees with the one that counts: key, cell, both scores, and which counts."""
+    """A line for each record that contradicts the one that counts: key, cell, both scores, and which counts."""
     notes: tuple[str, ...]
     """Lines on what was counted once, failed elsewhere or ran on several engines, and on the level of intervals."""
     level: float
@@ -77,9 +77,9 @@ def read_sweeps(paths: Iterable[str | PathLike[str]]) -> MergedRecords:
     )
 
 
-def print_notes(joined: MergedRecords) -> None:
+def print_notes(merged: MergedRecords) -> None:
     """Print conflicts and notes to stderr, the first `_MOST_LINES` of each."""
-    for word, lines in {"conflict": joined.conflicts, "note": joined.notes}.items():
+    for word, lines in {"conflict": merged.conflicts, "note": merged.notes}.items():
         more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
         for line in [*lines[:_MOST_LINES], *more]:
             print(f"{word}: {line}", file=sys.stderr)
@@ -97,7 +97,7 @@ def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
 
 
 def _duplicates(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
-    """Records that do not count, each with the one of the same key and data that does.
+    """The duplicates: records that do not count, each with the record of the same key and data that does.
 
     Columns: `loser`, `winner` (labels of `whole`), `lost`, `won` (places of their folders), `both` (both are done),
     `score` (name of the first score in which the two differ, null where they agree).
@@ -112,8 +112,8 @@ def _duplicates(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
     pairs["lost"], pairs["won"] = place[pairs["loser"]], place[pairs["winner"]]
     pairs["both"] = done[pairs["loser"]].to_numpy() & done[pairs["winner"]].to_numpy()
     scores = [name for name in whole.columns if name.startswith(("test_", "val_"))]
-    there, here = (whole.loc[pairs[name], scores].to_numpy(float) for name in ("loser", "winner"))
-    differ = (there != here) & ~np.isnan(there) & ~np.isnan(here) & pairs["both"].to_numpy()[:, None]
+    losing, winning = (whole.loc[pairs[name], scores].to_numpy(float) for name in ("loser", "winner"))
+    differ = (losing != winning) & ~np.isnan(losing) & ~np.isnan(winning) & pairs["both"].to_numpy()[:, None]
     first = np.array([*scores, None], dtype=object)[np.where(differ.any(1), differ.argmax(1), len(scores))]
     return pairs.assign(score=first)
 
@@ -122,15 +122,21 @@ def _conflicts(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]
     pairs = pairs[pairs["score"].notna()]
     winners, losers = (whole.loc[pairs[name]].to_dict("records") for name in ("winner", "loser"))
     lines = []
-    for score, won, lost, here, there in zip(pairs["score"], pairs["won"], pairs["lost"], winners, losers, strict=True):
-        cell = f"{here['dataset']} {here['objective']} rho {here['rho']:g} nu {here['nu']:g} {here['pairing']}"
-        values = f"{here[score]:.6g} in {folders[won]} and {there[score]:.6g} in {folders[lost]}"
-        lines.append(f"{here['key']} ({cell} seed {here['seed']}): {score} is {values}; that of {folders[won]} counts")
+    for score, won, lost, winner, loser in zip(
+        pairs["score"], pairs["won"], pairs["lost"], winners, losers, strict=True
+    ):
+        cell = (
+            f"{winner['dataset']} {winner['objective']} rho {winner['rho']:g} nu {winner['nu']:g} {winner['pairing']}"
+        )
+        values = f"{winner[score]:.6g} in {folders[won]} and {loser[score]:.6g} in {folders[lost]}"
+        lines.append(
+            f"{winner['key']} ({cell} seed {winner['seed']}): {score} is {values}; that of {folders[won]} counts"
+        )
     return lines
 
 
 def _duplicate_notes(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
-    """A line for each two folders and kind of repetition that is no conflict."""
+    """A line for each pair of folders and kind of duplicate that is no conflict."""
     lost_done, won_done = (whole.loc[pairs[name], "status"].eq("done").to_numpy() for name in ("loser", "winner"))
     scored = whole.loc[pairs["loser"], "test_f1_macro"].notna().to_numpy()
     kinds = pairs.assign(lost_done=lost_done, won_done=won_done, scored=scored, key=pairs["loser"].map(whole["key"]))
@@ -159,7 +165,7 @@ def _data_notes(records: pd.DataFrame) -> list[str]:
 
 
 def _engine_notes(records: pd.DataFrame) -> list[str]:
-    """A line for each study whose records were not all made by one program on one machine."""
+    """A line for each study whose records come from several engines, machines or versions."""
     known = records[STUDY].fillna("")
     spread = records[list(ENGINE)].groupby([known[name] for name in STUDY]).transform("nunique").max(axis=1)
     lines = []

@@ -77,11 +77,11 @@ def read(path: Path, *, columns: Sequence[str] | None = None, remedy: str) -> pa
         raise RecordsError(f"{path} cannot be read ({describe_error(error)}): {remedy}") from error
 
 
-def _check_size(said: pq.FileMetaData) -> None:
+def _check_size(metadata: pq.FileMetaData) -> None:
     """Refuse what would take much memory, as the file itself says."""
-    size = sum(said.row_group(group).total_byte_size for group in range(said.num_row_groups))
-    if not 0 <= said.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
-        raise ValueError(f"{said.num_rows:,} rows of {size:,} bytes, more than a sweep writes")
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if not 0 <= metadata.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
+        raise ValueError(f"{metadata.num_rows:,} rows of {size:,} bytes, more than a sweep writes")
 
 
 def files(folder: Path) -> list[Path]:
@@ -91,8 +91,8 @@ def files(folder: Path) -> list[Path]:
     """
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))  # a glob would find nothing there
-    found = (path for path in folder.rglob("*.parquet") if path.is_file())
-    return sorted(path for path in found if not _hidden(path.relative_to(folder)))
+    paths = (path for path in folder.rglob("*.parquet") if path.is_file())
+    return sorted(path for path in paths if not _hidden(path.relative_to(folder)))
 
 
 def _hidden(path: Path) -> bool:

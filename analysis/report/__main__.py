@@ -24,17 +24,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     margin = options.margin / 100
     try:
-        joined = read_sweeps(options.dir)
+        merged = read_sweeps(options.dir)
         out = options.out or _default_out(options.dir, options.format)
         if options.format == "html":
-            text = html_page(joined, draw_all(joined.records, joined.folders), margin=margin)
+            text = html_page(merged, draw_all(merged.records, merged.folders), margin=margin)
         else:
-            text = plain_text(joined, options.format, margin=margin)
+            text = plain_text(merged, options.format, margin=margin)
         write_bytes(out, text.encode())
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print_notes(joined)
+    print_notes(merged)
     print(out)
     return 0
 

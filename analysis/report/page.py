@@ -56,12 +56,12 @@ class Section:
     settings: Sequence[tuple[str, Facts]]
 
 
-def html_page(joined: MergedRecords, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
+def html_page(merged: MergedRecords, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
     """The report as one HTML page; `drawn` are all figures of `analysis.figures.draw_all`, study by study.
 
     Raises `RecordsError` as `analysis.stats.differences.comparable`.
     """
-    found = list(_sections(joined, margin, drawn))
+    sections = list(_sections(merged, margin, drawn))
     page = Environment(
         loader=PackageLoader("analysis", "report"),
         autoescape=True,
@@ -70,20 +70,20 @@ def html_page(joined: MergedRecords, drawn: Sequence[Drawn], *, margin: float = 
         lstrip_blocks=True,
     ).get_template("report.html.jinja")
     return page.render(
-        title="noisy-pairs: " + " and ".join(dict.fromkeys(one.title for one in found)),
+        title="noisy-pairs: " + " and ".join(dict.fromkeys(one.title for one in sections)),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=_version(),
-        folders=[str(folder) for folder in joined.folders],
-        notes=[*(f"Conflict: {line}" for line in joined.conflicts), *joined.notes],
-        sections=found,
+        folders=[str(folder) for folder in merged.folders],
+        notes=[*(f"Conflict: {line}" for line in merged.conflicts), *merged.notes],
+        sections=sections,
     )
 
 
-def plain_text(joined: MergedRecords, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
+def plain_text(merged: MergedRecords, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
     """The report's tables in Markdown or LaTeX, with what was run and what a reader must know."""
     mark = "" if form == "md" else "% "
-    blocks = [f"{mark}{line}" for line in (*joined.conflicts, *joined.notes)]
-    for one in _sections(joined, margin, ()):
+    blocks = [f"{mark}{line}" for line in (*merged.conflicts, *merged.notes)]
+    for one in _sections(merged, margin, ()):
         lines = [*one.warnings, *(f"{name}: {value}" for name, value in (*one.facts, *one.provenance))]
         if form == "md":
             blocks += [f"## {one.title}", "\n".join(f"- {line}" for line in lines)]
@@ -93,10 +93,10 @@ def plain_text(joined: MergedRecords, form: Literal["md", "latex"], *, margin: f
     return "\n\n".join(blocks) + "\n"
 
 
-def _sections(joined: MergedRecords, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
-    for number, study in enumerate(studies(joined.records, level=joined.level), start=1):
+def _sections(merged: MergedRecords, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
+    for number, study in enumerate(studies(merged.records, level=merged.level), start=1):
         own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
-        plans = {str(folder): read_plan(folder) for folder in folders_of(study, joined.folders)}
+        plans = {str(folder): read_plan(folder) for folder in folders_of(study, merged.folders)}
         yield _section(study, f"study-{number}", margin, own, plans)
 
 

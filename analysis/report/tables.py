@@ -29,15 +29,15 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
     rows = []
     for (objective, kind), part in gains.groupby([gains["objective"], kinds]):
         cell = part.groupby(["rho", "nu"]).ngroup()
-        found = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
-        verdict = noninferiority(found, margin=margin).verdict
+        estimate = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
+        verdict = noninferiority(estimate, margin=margin).verdict
         words = {
             "better": "better than without",
             "not worse": f"not worse by more than {_margin_text(margin)}",
             "worse": f"worse by more than {_margin_text(margin)}",
-            "undecided": f"undecided: {further_seeds_text(found, threshold=-margin)}",
+            "undecided": f"undecided: {further_seeds_text(estimate, threshold=-margin)}",
         }
-        rows.append({**vars(found), "objective": objective, "kind": kind, "words": words[verdict], "dataset": ""})
+        rows.append({**vars(estimate), "objective": objective, "kind": kind, "words": words[verdict], "dataset": ""})
     frame = in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, "words"]))
     return make(
         f"{anchor}-short",

@@ -19,7 +19,7 @@ from analysis.text import aligned, printable
 #: A grid point; with the seed it is a cell of a study.
 POINT = ["objective", "rho", "nu", "pairing"]
 
-#: What `group_statistics` says of each group, behind the columns of the study and those asked for.
+#: The columns of `group_statistics` after those of the study and of `by`.
 STATISTICS = (
     *("metric", "n", "failed", "missing", "points", "seeds", "mean", "std", "min", "max"),
     *("estimate", "low", "high", "left_out", "method"),

@@ -1,7 +1,7 @@
-"""Intervals: what seeds say of the uncertainty of a mean over a grid.
+"""Intervals of a mean over a grid, from its seeds.
 
-All cells of a seed share scenes, initial weights and draws (common random numbers), so that their errors are not
-independent: the seed, not the cell, is the unit that is repeated. Values are in the metric's unit (F1 as a fraction).
+All cells of a seed share scenes, initial weights and draws (common random numbers), so their errors are not
+independent: the replicate is the seed, not the cell. Values are in the metric's unit (F1 as a fraction).
 """
 
 import math
@@ -17,7 +17,7 @@ from analysis.names import LEVEL
 #: From this number of seeds on the interval is a bootstrap's; with fewer it would be too narrow.
 BOOTSTRAP_FROM = 10
 
-#: Beyond this number of seeds the bootstrap's interval is that of t, and takes long.
+#: Beyond this number of seeds the bootstrap agrees with t, and is slow.
 BOOTSTRAP_UP_TO = 200
 
 #: Resamples of the bootstrap, and flips where not all can be taken.
@@ -128,7 +128,7 @@ def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 
 
 
 def seed_influence(matrix: np.ndarray) -> tuple[np.ndarray, float]:
-    """How far each seed moves the mean over cells (u of `mean_over_grid`; its norm is the error), and effective seeds.
+    """Each seed's influence on the mean over cells (u of `mean_over_grid`; its norm is the error), and effective seeds.
 
     `matrix` is seeds x cells, NaN where there is no value; each cell has two values or more.
     """
@@ -166,7 +166,7 @@ def bca(matrix: np.ndarray, *, level: float = LEVEL, resamples: int = RESAMPLES)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
+        result = stats.bootstrap(
             (np.arange(seeds),),
             mean,
             n_resamples=resamples,
@@ -175,14 +175,14 @@ def bca(matrix: np.ndarray, *, level: float = LEVEL, resamples: int = RESAMPLES)
             vectorized=True,
             rng=np.random.default_rng(RANDOM_SEED),
         )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def sign_flip_p(shares: np.ndarray) -> float:
     """Two-sided p of a sum being 0, by flipping the signs of its shares, one a seed; NaN below two seeds.
 
     Exact, from all 2^n flips, up to `FLIPS_UP_TO` shares; with more from `RESAMPLES` flips of the seed `RANDOM_SEED`.
-    The law under the null is only that a seed's share is as likely as its negative.
+    The null hypothesis is only that a seed's share is as likely as its negative.
     """
     seeds = len(shares)
     if seeds < 2:

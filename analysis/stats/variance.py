@@ -1,6 +1,6 @@
-"""Where the spread comes from: between cells, between seeds, or neither; and what common random numbers are worth.
+"""Components of variance between cells, between seeds and of the rest, and what common random numbers are worth.
 
-A hierarchical model of a grid, and the spread over seeds of paired against unpaired differences. Values are in the
+A hierarchical model of a grid, and the spread over seeds of paired and of unpaired differences. Values are in the
 metric's unit (F1 as a fraction), spreads are standard deviations in it.
 """
 
@@ -146,8 +146,8 @@ def reml_incomplete(matrix: np.ndarray) -> tuple[float, float, float, float, flo
     start = min((np.array(pair) for pair in grid), key=of_logarithms)
     options = {"xatol": 1e-5, "fatol": 1e-9, "initial_simplex": start + np.array([[0, 0], [1, 0], [0, 1]])}
     bounds = [(-_LARGEST, _LARGEST)] * 2
-    found = optimize.minimize(of_logarithms, start, method="Nelder-Mead", bounds=bounds, options=options)
-    t, u = np.exp(found.x)
+    optimum = optimize.minimize(of_logarithms, start, method="Nelder-Mead", bounds=bounds, options=options)
+    t, u = np.exp(optimum.x)
     t, u = min(itertools.product((0.0, t), (0.0, u)), key=lambda pair: round(deviance(np.array(pair)), 7))
     _, ones, cross, squares = _forms(known, values, t, u)
     rest = variance(ones, cross, squares)

@@ -10,12 +10,13 @@ import pandas as pd
 from analysis.records.io import compact, read_records, recorded_keys
 from analysis.stats import learning_rates as judged
 from analysis.stats.learning_rates import Choice
+from analysis.text import failure_reason
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import to_yaml
 from sweep.lr_search.config import Search, SearchFolder, beside
 from sweep.rates import with_rate
 from sweep.storage.run_dir import replace_text
-from sweep.summarize import python, reason_of, recorded_errors
+from sweep.summarize import python, recorded_errors
 from sweep.tracking.background import Logbook
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
@@ -65,7 +66,7 @@ def _failures(tried: pd.DataFrame, errors: Mapping[str, str]) -> list[str]:
     """A line for each cell that failed."""
     rows = tried[tried["status"] == "failed"].to_dict("records")
     return [
-        f"failed: {row['objective']} lr {row['rate']:g} seed {row['seed']}: {reason_of(errors[str(row['key'])])}"
+        f"failed: {row['objective']} lr {row['rate']:g} seed {row['seed']}: {failure_reason(errors[str(row['key'])])}"
         for row in rows
     ]
 
