@@ -35,7 +35,7 @@ def add_folders(
 def number_between(name: str, low: float, high: float) -> Callable[[str], float]:
     """A type for `add_argument`: a number strictly between `low` and `high`."""
 
-    def read(text: str) -> float:
+    def parse(text: str) -> float:
         try:
             number = float(text)
         except ValueError:
@@ -44,4 +44,4 @@ def number_between(name: str, low: float, high: float) -> Callable[[str], float]
             raise argparse.ArgumentTypeError(f"{name} is {text!r}, use a number above {low:g} and below {high:g}")
         return number
 
-    return read
+    return parse

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None) -> str:
     """The text to print, once everything is written."""
-    _check(folders, out, by, metric)
+    _check_options(folders, out, by, metric)
     writes = by is None and len(folders) == 1 and not is_remote(folders[0]) and (out is None or out.suffix == ".txt")
     if writes and Path(folders[0]).is_dir():
         folders = [compact(folders[0])]
@@ -72,7 +72,9 @@ def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str
     return text
 
 
-def _check(folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None) -> None:
+def _check_options(
+    folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None
+) -> None:
     if metric is not None and by is None:
         raise RecordsError("--metric is for --by: name the columns to group by too, as in --by objective rho")
     if not folders:

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import names
 from analysis.names import BASELINES
 from analysis.records.studies import Study
-from analysis.stats.differences import against_rho_zero, comparable, noisy_minus_exposure
+from analysis.stats import differences
 from analysis.stats.inference import by_cell
 
 #: What names a cell within a study and a pairing.
@@ -21,7 +21,7 @@ _VALUES = [*POINT, "seed", "difference"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of `complete`."""
+    """A row of `complete_grid`."""
 
     objective: str
     rho: float
@@ -67,29 +67,29 @@ def pairing_of(study: Study) -> str:
 def scores(study: Study, pairing: str) -> pd.DataFrame:
     """The study's score of each cell and seed of a pairing (`none`: without noisy pairs), as column `difference`.
 
-    Columns objective, rho, nu, seed, `difference` (a fraction; the name that `complete` reads), null where it failed.
+    Columns objective, rho, nu, seed, `difference` (a fraction, null where it failed; `complete_grid` reads that name).
     """
-    known = comparable(study.records, study.metric).rename(columns={study.metric: "difference"})
+    known = differences.comparable(study.records, study.metric).rename(columns={study.metric: "difference"})
     return known.loc[known["pairing"] == pairing, _VALUES]
 
 
-def gains(study: Study) -> pd.DataFrame:
+def noisy_minus_exposure(study: Study) -> pd.DataFrame:
     """Noisy minus exposure of each cell and seed; columns as `scores`."""
-    return noisy_minus_exposure(study.records, study.metric)[_VALUES]
+    return differences.noisy_minus_exposure(study.records, study.metric)[_VALUES]
 
 
-def gains_over_zero(study: Study) -> pd.DataFrame:
+def noisy_minus_rho_zero(study: Study) -> pd.DataFrame:
     """Each cell of `pairing_of` minus the cell of rho 0 of the same seed; columns as `scores`."""
-    table = against_rho_zero(study.records, study.metric)
+    table = differences.against_rho_zero(study.records, study.metric)
     return table.loc[table["pairing"] == pairing_of(study), _VALUES]
 
 
-def complete(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
+def complete_grid(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
     """A row per cell of the study's grid, with or without a value, sorted by loss, rho and nu.
 
-    `values` as from `scores` or `gains`. The grid has each loss at each rho and nu that any loss has with one of
-    `pairings`. Columns: objective, rho, nu, `estimate`, `low`, `high` (fractions; NaN where there is none), `n` seeds,
-    `state`: done (a seed at least), failed (none is done and one failed), missing.
+    `values` as from `scores` or `noisy_minus_exposure`. The grid has each loss at each rho and nu that any loss has with
+    one of `pairings`. Columns: objective, rho, nu, `estimate`, `low`, `high` (fractions; NaN where there is none), `n`
+    seeds, `state`: done (at least one seed), failed (none is done and one failed), missing.
     """
     points = _grid_points(study, pairings)
     values = values[~values["objective"].isin(BASELINES)]
@@ -97,18 +97,18 @@ def complete(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.
 
 
 def rows(table: pd.DataFrame) -> list[Row]:
-    """The rows of a table as from `complete`."""
+    """The rows of a table as from `complete_grid`."""
     columns = [field.name for field in fields(Row)]
     return [Row(**{str(name): value for name, value in row.items()}) for row in table[columns].to_dict("records")]
 
 
 def without_noise(study: Study) -> pd.DataFrame:
-    """The cells of rho 0, a row per loss: columns as `complete`."""
-    return complete(study, scores(study, "none"), ["none"])
+    """The cells of rho 0, a row per loss: columns as `complete_grid`."""
+    return complete_grid(study, scores(study, "none"), ["none"])
 
 
 def baselines(study: Study) -> pd.DataFrame:
-    """The baselines that the study has, a row each in the paper's order: columns as `complete`."""
+    """The baselines that the study has, a row each in the paper's order: columns as `complete_grid`."""
     values = scores(study, "none")
     values = values[values["objective"].isin(BASELINES)]
     run = [name for name in BASELINES if name in set(values["objective"])]

@@ -22,7 +22,7 @@ class Inputs:
     _curves: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
     _records: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
-    def of(self, study: Study) -> list[Path]:
+    def folders_of(self, study: Study) -> list[Path]:
         """The sweeps' folders that hold cells of the study, in the order given; a summary's file is none."""
         folders = [folder for folder in self.folders if folder.is_dir()]
         # A key does not cover the data: among several folders it may name a cell of another study too.
@@ -32,7 +32,7 @@ class Inputs:
         """The curves of the study's cells, columns as `analysis.records.io.CURVES`; empty where no folder has any."""
         parts: list[pd.DataFrame] = []
         wanted = set(study.records["key"])
-        for folder in self.of(study):
+        for folder in self.folders_of(study):
             if folder not in self._curves:
                 has_some = bool(parquet.files(folder / "curves"))
                 self._curves[folder] = read_curves(folder) if has_some else pd.DataFrame(columns=CURVES.names)
@@ -44,7 +44,7 @@ class Inputs:
     def predictions(self, study: Study, keys: Sequence[str]) -> list[Prediction]:
         """The predictions of these of the study's cells, in this order; of a cell in two folders the first's."""
         by_key: dict[str, list[Prediction]] = {}
-        for folder in self.of(study):
+        for folder in self.folders_of(study):
             for one in read_predictions(folder, [key for key in keys if key not in by_key]):
                 by_key.setdefault(one.key, []).append(one)
         return [one for key in keys for one in by_key.get(key, [])]
@@ -59,4 +59,4 @@ class Inputs:
 
 def folders_of(study: Study, folders: Sequence[Path]) -> list[Path]:
     """Those of the sweeps' folders that hold cells of the study."""
-    return Inputs(folders=folders).of(study)
+    return Inputs(folders=folders).folders_of(study)

@@ -35,7 +35,7 @@ def difference_map(study: Study, inputs: Inputs) -> Figure | str:
         return reason
     if not cells.has_nu(study):
         return "its pairs have no per-image noise nu: see fig7"
-    table = cells.complete(study, cells.gains(study), ["noisy", "exposure"])
+    table = cells.complete_grid(study, cells.noisy_minus_exposure(study), ["noisy", "exposure"])
     if not (table["state"] == "done").any():
         return f"none of its {len(table)} cells is done"
     names = cells.losses(study)
@@ -64,14 +64,17 @@ def forest(study: Study, inputs: Inputs) -> Figure | str:
     """Noisy minus exposure of every cell with its interval, a panel a loss, the mean over the grid below."""
     if reason := no_pairs(study):
         return reason
-    return _forest(study, cells.gains(study), ["noisy", "exposure"], POINTS)
+    return _forest(study, cells.noisy_minus_exposure(study), ["noisy", "exposure"], POINTS)
 
 
 def forest_zero(study: Study, inputs: Inputs) -> Figure | str:
     """Every cell with noisy pairs minus the one without (rho 0), drawn as `forest`."""
     pairing = cells.pairing_of(study)
     return _forest(
-        study, cells.gains_over_zero(study), [pairing], f"{display_name(pairing)} {style.MINUS} {style.RHO} 0, points"
+        study,
+        cells.noisy_minus_rho_zero(study),
+        [pairing],
+        f"{display_name(pairing)} {style.MINUS} {style.RHO} 0, points",
     )
 
 
@@ -105,7 +108,7 @@ def _colour_bar(figure: Figure, axes: Axes, colours: ScalarMappable) -> None:
 
 
 def _forest(study: Study, values: pd.DataFrame, pairings: Sequence[str], label: str) -> Figure | str:
-    table = cells.complete(study, values, pairings)
+    table = cells.complete_grid(study, values, pairings)
     if table.empty:
         return "no cell with noisy pairs (rho above 0) was run"
     if not (table["state"] == "done").any():

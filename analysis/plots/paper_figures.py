@@ -108,13 +108,13 @@ def draw_lines(axes: Axes, lines: Sequence[Series]) -> None:
 
 def _levels(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     pairing = cells.pairing_of(study)
-    return cells.complete(study, cells.scores(study, pairing), [pairing]), cells.without_noise(study)
+    return cells.complete_grid(study, cells.scores(study, pairing), [pairing]), cells.without_noise(study)
 
 
 def _differences(study: Study) -> pd.DataFrame | str:
     if reason := no_pairs(study):
         return reason
-    table = cells.complete(study, cells.gains(study), ["noisy", "exposure"])
+    table = cells.complete_grid(study, cells.noisy_minus_exposure(study), ["noisy", "exposure"])
     return _nothing(table) or table
 
 

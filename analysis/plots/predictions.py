@@ -50,7 +50,7 @@ def predictions(study: Study, inputs: Inputs) -> Figure | str:
     lacking = [key for key in wanted if key not in shown]
     notes = [f"no predictions of {', '.join(lacking)}"] if lacking else []
     classes = class_columns([c for c in study.records.columns if study.records[c].notna().any()])
-    return draw(available, titles=_titles(rows, study), classes=classes, heading=study.title, notes=notes)
+    return draw_sheet(available, titles=_titles(rows, study), classes=classes, heading=study.title, notes=notes)
 
 
 def representative_cells(study: Study) -> list[str]:
@@ -70,7 +70,7 @@ def representative_cells(study: Study) -> list[str]:
     return keys
 
 
-def draw(
+def draw_sheet(
     predictions: Sequence[Prediction],
     *,
     titles: dict[str, str],

@@ -101,7 +101,7 @@ def pairings(study: Study, inputs: Inputs) -> Figure | str:
     if len(names) < 2:
         return f"its pairs are all of one pairing, {display_name(names[0])}" if names else "no cell with noisy pairs"
     zero = cells.without_noise(study)
-    tables = {name: cells.complete(study, cells.scores(study, name), [name]) for name in names}
+    tables = {name: cells.complete_grid(study, cells.scores(study, name), [name]) for name in names}
     whole = pd.concat([table.assign(pairing=name) for name, table in {"none": zero, **tables}.items()])
     if not (whole["state"] == "done").any():
         return f"none of its {len(whole)} cells is done"

@@ -175,7 +175,7 @@ def absent_handles(states: pd.Series) -> list[Line2D]:
 
 
 def notes(cells: pd.DataFrame, seeds: int) -> list[str]:
-    """Notes on cells as from `complete`: which are missing or failed, and how many have fewer seeds.
+    """Notes on cells as from `complete_grid`: which are missing or failed, and how many have fewer seeds.
 
     A cell's pairing is named where there is a column `pairing`.
     """

@@ -139,7 +139,7 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
             continue
         for key in keys:
             if key in origin:
-                raise _twice(key, (origin[key], path))
+                raise _duplicate_key_error(key, (origin[key], path))
             origin[key] = path
         status.update(zip(keys, states, strict=True))
     return Recorded(status=status, unreadable=tuple(unreadable))
@@ -269,10 +269,10 @@ def _check_distinct(paths: Sequence[Path], tables: Sequence[pa.Table], by: Seque
         first = cells[again].iloc[0]
         ends = list(accumulate(len(table) for table in tables))
         rows = cells.index[(cells == first).all(axis=1)]
-        raise _twice(first["key"], [paths[bisect_right(ends, row)] for row in rows[:2]])
+        raise _duplicate_key_error(first["key"], [paths[bisect_right(ends, row)] for row in rows[:2]])
 
 
-def _twice(key: str, paths: Sequence[Path]) -> RecordsError:
+def _duplicate_key_error(key: str, paths: Sequence[Path]) -> RecordsError:
     places = " and ".join(dict.fromkeys(map(str, paths)))
     return RecordsError(f"the key {one_line(key, most=60)} occurs twice, in {places}: delete one of them")
 

@@ -233,7 +233,7 @@ def _download(store: "FileSystem", root: str, stored: "Mapping[str, FileInfo]", 
         return
     with tempfile.TemporaryDirectory(prefix=".fetch-", suffix=".tmp", dir=copy) as drafts:
 
-        def read(number: int) -> Path | None:
+        def download(number: int) -> Path | None:
             try:
                 with store.open_input_stream(f"{root}/{stale[number]}") as stream:
                     content = stream.read()
@@ -247,7 +247,7 @@ def _download(store: "FileSystem", root: str, stored: "Mapping[str, FileInfo]", 
             return draft
 
         with ThreadPoolExecutor(PARALLEL_FILES, "fetch") as threads:
-            drafts_by_name = dict(zip(stale, threads.map(read, range(len(stale))), strict=True))
+            drafts_by_name = dict(zip(stale, threads.map(download, range(len(stale))), strict=True))
         for name, draft in drafts_by_name.items():
             if draft is not None:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)

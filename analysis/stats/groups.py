@@ -49,7 +49,7 @@ def group_statistics(
     Raises `RecordsError` for an unknown column or metric, and for a cell that a study has twice.
     """
     by = [name for name in dict.fromkeys(by) if name not in STUDY]
-    _check(records, by, metric)
+    _check_columns(records, by, metric)
     study = records[STUDY].fillna("").groupby(STUDY).ngroup()
     names = {number: metric or headline(part) for number, part in records[["task"]].groupby(study)}
     rows = records[list(dict.fromkeys([*STUDY, *POINT, "seed", "status", *by]))].assign(
@@ -92,7 +92,7 @@ def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
     return "\n\n".join(sections)
 
 
-def _check(records: pd.DataFrame, by: Sequence[str], metric: str | None) -> None:
+def _check_columns(records: pd.DataFrame, by: Sequence[str], metric: str | None) -> None:
     if unknown := [name for name in by if name not in records.columns]:
         raise RecordsError(f"no column {unknown[0]!r} to group by: use some of {', '.join(records.columns)}")
     numbers = [str(name) for name in records.columns if pd.api.types.is_numeric_dtype(records[name])]

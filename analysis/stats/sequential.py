@@ -39,7 +39,7 @@ def adjusted_level(first: int, most: int, level: float = LEVEL) -> float:
         return level
 
     def excess(logit: float) -> float:
-        return float(coverage(first, most, special.expit(logit)).min()) - level
+        return float(interval_coverage(first, most, special.expit(logit)).min()) - level
 
     low, high = (
         special.logit(level),
@@ -49,7 +49,7 @@ def adjusted_level(first: int, most: int, level: float = LEVEL) -> float:
     return min(math.ceil(adjusted / _STEP) * _STEP, 1 - _STEP)
 
 
-def coverage(first: int, most: int, level: float, ratios: np.ndarray | None = None) -> np.ndarray:
+def interval_coverage(first: int, most: int, level: float, ratios: np.ndarray | None = None) -> np.ndarray:
     """Coverage of t intervals of this level where seeds are added as for `adjusted_level`; errors are normal.
 
     `ratios` are targets (half-widths) in standard deviations between seeds; by default such as matter.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.stats.sequential import MOST, adjusted_level, coverage
+from analysis.stats.sequential import MOST, adjusted_level, interval_coverage
 from benchmarks.sequential import LAWS, RATIOS, beyond, fixed, half_widths, holds, stops
 
 RUNS = 20_000
@@ -23,13 +23,13 @@ def test_coverage_is_that_of_simulated_sweeps(first, most, level):
     values, ratios = drawn(most), np.array([0.3, 0.6, 1.0, 2.0])
     simulated = [holds(values, ratio, first, level)[0] for ratio in ratios]
     # 2 degrees and less: a bin of the sum of squares is coarse where most of its law lies.
-    np.testing.assert_allclose(coverage(first, most, level, ratios), simulated, atol=slack() + 0.002)
+    np.testing.assert_allclose(interval_coverage(first, most, level, ratios), simulated, atol=slack() + 0.002)
 
 
 def test_without_looking_coverage_is_the_level():
-    np.testing.assert_allclose(coverage(4, 4, 0.95, np.array([0.1, 1.0, 9.0])), 0.95, atol=5e-4)
+    np.testing.assert_allclose(interval_coverage(4, 4, 0.95, np.array([0.1, 1.0, 9.0])), 0.95, atol=5e-4)
     # One always stops at the first look, or never before the last.
-    np.testing.assert_allclose(coverage(3, 9, 0.95, np.array([1e-4, 1e4])), 0.95, atol=1e-3)
+    np.testing.assert_allclose(interval_coverage(3, 9, 0.95, np.array([1e-4, 1e4])), 0.95, atol=1e-3)
 
 
 @pytest.mark.parametrize(("first", "most"), [(3, 12), (5, 8)])
