@@ -18,15 +18,15 @@ import pandas as pd
 from analysis.cli import add_folders, exit_with, number_between
 from analysis.errors import RecordsError
 from analysis.findings.paper import FINDINGS
-from analysis.findings.verdicts import Judged, Judgement, Verdict, judge, judge_finding
+from analysis.findings.verdicts import JudgedPart, Judgement, Verdict, judge, judge_finding
 from analysis.names import LEVEL
-from analysis.records.merge import read_sweeps, say
-from analysis.stats.comparisons import MARGIN
+from analysis.records.merge import print_notes, read_sweeps
+from analysis.stats.inference import MARGIN
 from analysis.text import printable
 
 __all__ = [
     "FINDINGS",
-    "Judged",
+    "JudgedPart",
     "Judgement",
     "claims_table",
     "count_verdicts",
@@ -39,7 +39,7 @@ __all__ = [
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-#: Parts of a claim that the text shows: all of so many, or else those that speak most against it.
+#: The most parts of a claim that the text shows; of more, those that speak most against it.
 _PARTS_SHOWN = 4
 
 
@@ -85,14 +85,14 @@ _TAIL = ("parts", "decide", "p", "p_holm")
 
 def _head(j: Judgement) -> dict[str, Any]:
     f = j.finding
-    return dict(zip(_HEAD, (j.study, j.asked, f.key, f.sentence, f.where, j.verdict, f.unit), strict=True))
+    return dict(zip(_HEAD, (j.study, j.own_data, f.key, f.sentence, f.where, j.verdict, f.unit), strict=True))
 
 
 def _tail(j: Judgement) -> dict[str, Any]:
     return dict(zip(_TAIL, (len(j.parts), j.decide, j.p, j.p_holm), strict=True))
 
 
-def _numbers(part: Judged | None) -> dict[str, Any]:
+def _numbers(part: JudgedPart | None) -> dict[str, Any]:
     if part is None:
         names = ("part", "estimate", "low", "high", "region", "method", "seeds", "cells", "expected")
         return dict.fromkeys(names)
@@ -113,7 +113,7 @@ def _section(judgements: Sequence[Judgement], width: int, everything: bool) -> s
     first = judgements[0]
     lines = textwrap.wrap(f"{first.study}: {_count(first.seeds, 'seed')}, {first.score}", width)
     lines.append(f"{len(judgements)} findings: {count_verdicts(judgements)}")
-    if first.asked:
+    if first.own_data:
         lines.append("The paper does not speak of this data set: its claims about real data, asked of it")
     for j in judgements:
         if everything or j.verdict != "not applicable":
@@ -145,7 +145,7 @@ def _claim(j: Judgement, width: int) -> Iterator[str]:
         yield from _wrapped(" " * 16, what + j.decide, width)
 
 
-def _measured(part: Judged, unit: str) -> str:
+def _measured(part: JudgedPart, unit: str) -> str:
     e = part.estimate
     if math.isnan(e.estimate):
         return e.method
@@ -181,13 +181,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the judgements; returns the exit code, 2 for a user's mistake."""
     options = _parser().parse_args(arguments)
     try:
-        joined = read_sweeps(options.dirs)
-        level = joined.level if options.level is None else options.level
-        judgements = judge(joined.records, margin=options.margin / 100, level=level)
+        merged = read_sweeps(options.dirs)
+        level = merged.level if options.level is None else options.level
+        judgements = judge(merged.records, margin=options.margin / 100, level=level)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    say(joined)
+    print_notes(merged)
     if options.format == "text":
         print(f"{100 * level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
         print(render(judgements, everything=options.all))

@@ -1,4 +1,4 @@
-"""How command lines end, and values on them."""
+"""What the command lines share: arguments, and how they exit."""
 
 import argparse
 import math
@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import Literal
 
-from analysis.records.remote import place
+from analysis.records.remote import path_or_address
 
 
 def exit_with(main: Callable[[], int]) -> None:
-    """Run `main` and exit with its code; what reads the output may stop early, as `head` does, or not take it."""
+    """Run `main` and exit with its code. A reader of the output that stops early, such as `head`, is no error."""
     try:
         code = main()
         sys.stdout.flush()
@@ -27,15 +27,15 @@ def exit_with(main: Callable[[], int]) -> None:
 def add_folders(
     parser: argparse.ArgumentParser, name: str = "dir", nargs: Literal["+", "*"] | None = "+", *, metavar: str = "DIR"
 ) -> None:
-    """The argument DIR, one or several sweeps (one where `nargs` is None): a path, or an address as it is."""
-    told = "a sweep's folder or its summary.parquet, here or at s3://"
-    parser.add_argument(name, nargs=nargs, type=place, metavar=metavar, help=told)
+    """Add the argument DIR: one or several sweeps (one where `nargs` is None), each a path or an address."""
+    text = "a sweep's folder or its summary.parquet, here or at s3://"
+    parser.add_argument(name, nargs=nargs, type=path_or_address, metavar=metavar, help=text)
 
 
 def number_between(name: str, low: float, high: float) -> Callable[[str], float]:
     """A type for `add_argument`: a number strictly between `low` and `high`."""
 
-    def read(text: str) -> float:
+    def parse(text: str) -> float:
         try:
             number = float(text)
         except ValueError:
@@ -44,4 +44,4 @@ def number_between(name: str, low: float, high: float) -> Callable[[str], float]
             raise argparse.ArgumentTypeError(f"{name} is {text!r}, use a number above {low:g} and below {high:g}")
         return number
 
-    return read
+    return parse

@@ -13,115 +13,116 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.cli import add_folders, exit_with, number_between
-from analysis.errors import RecordsError, in_a_line
+from analysis.errors import RecordsError
 from analysis.findings.verdicts import judge
 from analysis.names import LEVEL
-from analysis.records.merge import ENGINE, Joined, read_sweeps, say
+from analysis.records.merge import ENGINE, MergedRecords, print_notes, read_sweeps
 from analysis.records.plan import read_plan
 from analysis.records.remote import is_remote
 from analysis.records.studies import Study, studies
 from analysis.stats.agreement import Agreement, agreement, of_one_data
-from analysis.text import aligned, printable
+from analysis.text import aligned, one_line, printable
 
-_NAMED = 5
-_NONE = "-"
+_MOST_NAMES = 5
+_ABSENT = "-"
 
 
-class Compared(NamedTuple):
-    """A study of a run, the reference's of the same recipe, and what came of it."""
+class StudyComparison(NamedTuple):
+    """A study of a run, the reference's study of the same recipe, and their agreement."""
 
     run: Study
     reference: Study
     agreement: Agreement
 
 
-def compare(run: Joined, reference: Joined, *, level: float = LEVEL) -> list[Compared]:
-    """Every study of the reference with those of the run that have its recipe: on the same data, or else on any.
+def compare(run: MergedRecords, reference: MergedRecords, *, level: float = LEVEL) -> list[StudyComparison]:
+    """Compare each study of the reference with the run's studies of its recipe: on the same data, or else on any.
 
     Raises `RecordsError` where no recipe is in both (says what differs), and as `analysis.stats.agreement.agreement`.
     """
-    mine, theirs = (studies(joined.records, level=joined.level) for joined in (run, reference))
-    pairs = [(one, other) for other in theirs for one in _like(other, mine)]
+    own, others = (studies(merged.records, level=merged.level) for merged in (run, reference))
+    pairs = [(one, other) for other in others for one in _of_same_recipe(other, own)]
     if not pairs:
         raise RecordsError(f"no recipe is in both, so that nothing can be compared: {_what_differs(run, reference)}")
     level = max(level, run.level, reference.level)
-    return [Compared(one, other, agreement(one, other, level=level)) for one, other in pairs]
+    return [StudyComparison(one, other, agreement(one, other, level=level)) for one, other in pairs]
 
 
-def render(compared: Sequence[Compared], *, everything: bool = False) -> str:
+def render(compared: Sequence[StudyComparison], *, everything: bool = False) -> str:
     """The comparisons as text, a section a study: means over the grid, and of the cells those that differ, or all."""
     return printable("\n\n".join("\n".join(_section(one, everything)) for one in compared))
 
 
-def _like(reference: Study, among: Sequence[Study]) -> list[Study]:
-    """The studies of its recipe, and of those the ones on its data where there are any."""
-    found = [
+def _of_same_recipe(reference: Study, among: Sequence[Study]) -> list[Study]:
+    """The studies of the reference's recipe: those on its data if there are any, else all."""
+    same = [
         s for s in among if (s.dataset, s.recipe, s.metric) == (reference.dataset, reference.recipe, reference.metric)
     ]
-    return [study for study in found if of_one_data(study, reference)] or found
+    return [study for study in same if of_one_data(study, reference)] or same
 
 
-def _section(one: Compared, everything: bool) -> Iterator[str]:
-    found = one.agreement
+def _section(one: StudyComparison, everything: bool) -> Iterator[str]:
+    agreement = one.agreement
     named = f" ({one.reference.title})" * (one.reference.title != one.run.title)
     seeds = f"seeds {_seeds(one.run)}; the reference's{named} {_seeds(one.reference)}"
     yield f"{one.run.title}: {one.run.score}, %, {seeds}"
-    yield from _unlike(one)
-    yield from _in_both(found)
-    shown = found.table if everything else found.table[_telling(found.table)]
-    rows = [_line(row) for row in shown.to_dict("records")]
+    yield from _other_differences(one)
+    yield from _shared_cells(agreement)
+    shown = agreement.table if everything else agreement.table[_is_noteworthy(agreement.table)]
+    rows = [_row(row) for row in shown.to_dict("records")]
     if rows:
         yield from aligned([["", "run", "reference", "difference", "interval", ""], [], *rows])
-    if hidden := len(found.table) - len(shown):
+    if hidden := len(agreement.table) - len(shown):
         yield f"  and {hidden} cells within their intervals, or without one (--all)"
     yield from _verdicts(one)
-    yield _conclusion(found)
+    yield _conclusion(agreement)
 
 
-def _in_both(found: Agreement) -> Iterator[str]:
-    """Which cells both have, in a line each."""
-    cells = found.cells
+def _shared_cells(agreement: Agreement) -> Iterator[str]:
+    """Lines on the cells that both have, and that one of them lacks."""
+    cells = agreement.cells
     if cells.shared:
         far = f"; the others by {100 * cells.typical:.2f} points (root mean square), {100 * cells.largest:.2f} at most"
-        told = "the same, bit for bit" + far * (cells.equal < cells.shared)
-        yield f"{cells.equal} of the {cells.shared} cells that both have are {told}"
-    if cells.here or cells.there:
-        yield f"not in both, on the same data: {cells.here} cells of the run, {cells.there} of the reference"
+        text = "the same, bit for bit" + far * (cells.equal < cells.shared)
+        yield f"{cells.equal} of the {cells.shared} cells that both have are {text}"
+    if cells.run_only or cells.reference_only:
+        only = f"{cells.run_only} cells of the run, {cells.reference_only} of the reference"
+        yield f"not in both, on the same data: {only}"
     if cells.failed:
         yield f"{cells.failed} cells failed in the run and are done in the reference"
 
 
-def _telling(table: pd.DataFrame) -> pd.Series:
+def _is_noteworthy(table: pd.DataFrame) -> pd.Series:
     return (table["kind"] != "cell") | (table["low"] > 0) | (table["high"] < 0)
 
 
-def _line(row: Mapping[Hashable, Any]) -> list[str]:
+def _row(row: Mapping[Hashable, Any]) -> list[str]:
     known = not pd.isna(row["low"])
-    ends = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if known else _NONE
-    said = row["verdict"]
-    if said == "agrees" and known and not row["low"] <= 0 <= row["high"]:
-        said = "outside by itself"
+    ends = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if known else _ABSENT
+    verdict = row["verdict"]
+    if verdict == "agrees" and known and not row["low"] <= 0 <= row["high"]:
+        verdict = "outside by itself"
     return [
         row["name"],
         *(f"{100 * row[n]:.2f}" for n in ("run", "reference")),
         f"{100 * row['difference']:+.2f}",
         ends,
-        said,
+        verdict,
     ]
 
 
-def _unlike(one: Compared) -> Iterator[str]:
-    """What else is not the same in both, a line each."""
+def _other_differences(one: StudyComparison) -> Iterator[str]:
+    """Lines on data and engine, where the two differ."""
     if not of_one_data(one.run, one.reference):
         yield "note: the data are not known to be the same (their fingerprints): no cell is shared"
     for name in (name for name in ENGINE if name not in ("commit", "version", "versions")):
-        mine, theirs = (sorted(map(str, s.records[name].dropna().unique())) for s in (one.run, one.reference))
-        if mine != theirs and mine and theirs:
-            yield f"note: {name} is {', '.join(mine)}; the reference's {', '.join(theirs)}"
+        own, other = (sorted(map(str, s.records[name].dropna().unique())) for s in (one.run, one.reference))
+        if own != other and own and other:
+            yield f"note: {name} is {', '.join(own)}; the reference's {', '.join(other)}"
 
 
-def _verdicts(one: Compared) -> Iterator[str]:
-    """How the verdicts on the paper's findings compare."""
+def _verdicts(one: StudyComparison) -> Iterator[str]:
+    """Lines on verdicts on the paper's findings: how many are the same, and which are opposite."""
     both_studies = (one.run, one.reference)
     sides = [{j.finding.key: j for j in judge(study.records, level=study.level)} for study in both_studies]
     both = [(sides[0][key], sides[1][key]) for key in sides[0]]
@@ -130,45 +131,44 @@ def _verdicts(one: Compared) -> Iterator[str]:
     opposite = [pair for pair in both if {one.verdict for one in pair} == {"supported", "contradicted"}]
     if both:
         yield f"verdicts on the paper's findings: {same} of {len(both)} the same, {len(opposite)} opposite"
-    for mine, theirs in opposite:
-        yield f"  {mine.finding.key}: {mine.verdict}; the reference's {theirs.verdict}"
+    for own, other in opposite:
+        yield f"  {own.finding.key}: {own.verdict}; the reference's {other.verdict}"
 
 
-def _conclusion(found: Agreement) -> str:
-    if found.same and found.verdict == "agrees":
+def _conclusion(agreement: Agreement) -> str:
+    if agreement.same and agreement.verdict == "agrees":
         return "agrees: the same cells, the same numbers"
-    if found.verdict == "cannot say":
+    if agreement.verdict == "cannot say":
         return "cannot say: nothing that both have has an interval; run more seeds, or the cells of the reference"
-    level, chance = f"{100 * found.level:.4g} %", (1 - found.level) * found.intervals
-    counted = (
-        f"{found.outside} of {found.intervals} lie outside their own {level} interval, where chance puts {chance:.1f}"
-    )
-    if found.verdict == "agrees":
+    level, chance = f"{100 * agreement.level:.4g} %", (1 - agreement.level) * agreement.intervals
+    outside = f"{agreement.outside} of {agreement.intervals} lie outside their own {level} interval"
+    counted = f"{outside}, where chance puts {chance:.1f}"
+    if agreement.verdict == "agrees":
         return f"agrees: no difference is beyond chance, allowing for their number ({counted})"
-    names = list(found.table.loc[found.table["verdict"] == "differs", "name"])
-    names += ["cells that failed"] if found.cells.failed else []
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"differs, allowing for the number of comparisons, in: {'; '.join(names[:_NAMED])}{more} ({counted})"
+    names = list(agreement.table.loc[agreement.table["verdict"] == "differs", "name"])
+    names += ["cells that failed"] if agreement.cells.failed else []
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"differs, allowing for the number of comparisons, in: {'; '.join(names[:_MOST_NAMES])}{more} ({counted})"
 
 
 def _seeds(study: Study) -> str:
     return " ".join(map(str, sorted(study.records.loc[study.records["status"] == "done", "seed"].unique())))
 
 
-def _what_differs(run: Joined, reference: Joined) -> str:
+def _what_differs(run: MergedRecords, reference: MergedRecords) -> str:
     """The settings that differ, from both folders' sweep.yaml; else the recipes, data sets and scores there are."""
-    plans = [_settings(joined.folders[0]) for joined in (run, reference)]
-    names = [name for name in {**plans[0], **plans[1]} if plans[0].get(name, _NONE) != plans[1].get(name, _NONE)]
+    plans = [_settings(merged.folders[0]) for merged in (run, reference)]
+    names = [name for name in {**plans[0], **plans[1]} if plans[0].get(name, _ABSENT) != plans[1].get(name, _ABSENT)]
     if not all(plans) or not names:
-        return f"{_named(run)} here, {_named(reference)} in the reference"
-    here, there = ([in_a_line(plan.get(name, _NONE), most=40) for name in names] for plan in plans)
-    said = [f"{in_a_line(n, most=60)} is {a} here, {b} there" for n, a, b in zip(names, here, there, strict=True)]
-    more = f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return "; ".join(said[:_NAMED]) + more
+        return f"{_described(run)} here, {_described(reference)} in the reference"
+    here, there = ([one_line(plan.get(name, _ABSENT), most=40) for name in names] for plan in plans)
+    differences = [f"{one_line(n, most=60)} is {a} here, {b} there" for n, a, b in zip(names, here, there, strict=True)]
+    more = f"; and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return "; ".join(differences[:_MOST_NAMES]) + more
 
 
-def _named(joined: Joined) -> str:
-    return ", ".join(f"{s.dataset} ({s.score}) of recipe {s.recipe}" for s in studies(joined.records))
+def _described(merged: MergedRecords) -> str:
+    return ", ".join(f"{s.dataset} ({s.score}) of recipe {s.recipe}" for s in studies(merged.records))
 
 
 def _settings(path: Path) -> dict[str, object]:
@@ -185,23 +185,25 @@ def _flat(settings: object, path: str = "") -> Iterator[tuple[str, object]]:
         yield from _flat(value, f"{path}.{name}")
 
 
-def _summary(given: Path | str) -> Path | str:
-    """What holds the records: results that ship have their summary alone."""
-    alone = not is_remote(given) and not Path(given, "records").is_dir() and Path(given, "summary.parquet").is_file()
-    return Path(given, "summary.parquet") if alone else given
+def _summary_of(given: Path | str) -> Path | str:
+    """Where the records are: a folder without `records/`, as in docs/results, has a summary.parquet only."""
+    has_summary_only = (
+        not is_remote(given) and not Path(given, "records").is_dir() and Path(given, "summary.parquet").is_file()
+    )
+    return Path(given, "summary.parquet") if has_summary_only else given
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; returns the exit code: 1 where the two differ, 2 for a user's mistake too."""
     options = _parser().parse_args(arguments)
     try:
-        sides = [read_sweeps([_summary(given)]) for given in (options.dir, options.reference)]
+        sides = [read_sweeps([_summary_of(given)]) for given in (options.dir, options.reference)]
         compared = compare(*sides, level=options.level)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for side in sides:
-        say(side)
+        print_notes(side)
     if options.format == "text":
         print(render(compared, everything=options.all))
     else:

@@ -21,9 +21,10 @@ from analysis.names import other_losses
 from analysis.plots import curves, maps, paper_figures, predictions, spread, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import Draw
-from analysis.records.merge import read_sweeps, say
-from analysis.records.plan import level_of
-from analysis.records.remote import beside
+from analysis.records.merge import print_notes, read_sweeps
+from analysis.records.parquet import write_bytes
+from analysis.records.plan import interval_level
+from analysis.records.remote import default_folder
 from analysis.records.studies import Study, studies
 
 #: The kinds of files that figures can be written as.
@@ -34,7 +35,7 @@ _METADATA: Mapping[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"Crea
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class FigureKind:
     """One figure that a study can have."""
 
     title: str
@@ -47,7 +48,7 @@ class Kind:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """A figure of a study, or why there is none."""
+    """A figure of a study, or the reason why there is none."""
 
     name: str
     """Its name among `FIGURES`."""
@@ -71,76 +72,76 @@ _DIFFERENCES = (
 )
 
 #: The figures by name, in the order of the report. The numbers are the paper's.
-FIGURES: Mapping[str, Kind] = {
-    "fig1": Kind(
+FIGURES: Mapping[str, FigureKind] = {
+    "fig1": FigureKind(
         title="{score} by noisy-pairs rate",
         caption="As Fig. 1 of the paper: {score} against the noisy-pairs rate rho, a line a loss. " + _LEVELS,
         draw=paper_figures.fig1,
     ),
-    "fig4": Kind(
+    "fig4": FigureKind(
         title="MoCo: {score} by noisy-pairs rate",
         caption="As Fig. 4 of the paper: {score} against rho with MoCo, a line a per-image noise nu. " + _LEVELS,
         draw=paper_figures.fig4,
     ),
-    "fig5": Kind(
+    "fig5": FigureKind(
         title="{dense}: {score} by noisy-pairs rate",
         caption="As Fig. 5 of the paper: {score} against rho with the {dense}, a line a nu. " + _LEVELS,
         draw=paper_figures.fig5,
     ),
-    "fig7": Kind(
+    "fig7": FigureKind(
         title="Noisy minus exposure by noisy-pairs rate",
         caption="As Fig. 7 of the paper, against rho, a line a loss. " + _DIFFERENCES,
         draw=paper_figures.fig7,
     ),
-    "fig8": Kind(
+    "fig8": FigureKind(
         title="MoCo: noisy minus exposure",
         caption="As Fig. 8 of the paper, against rho with MoCo, a line a nu. " + _DIFFERENCES,
         draw=paper_figures.fig8,
     ),
-    "fig9": Kind(
+    "fig9": FigureKind(
         title="{dense}: noisy minus exposure",
         caption="As Fig. 9 of the paper, against rho with the {dense}, a line a nu. " + _DIFFERENCES,
         draw=paper_figures.fig9,
     ),
-    "map": Kind(
+    "map": FigureKind(
         title="Noisy minus exposure over the grid",
         caption="Mean over seeds in points, and n, the number of seeds, in each cell; a cell without a value is "
         "hatched. " + _DIFFERENCES.replace("{intervals} ", ""),
         draw=maps.difference_map,
     ),
-    "forest": Kind(
+    "forest": FigureKind(
         title="Noisy minus exposure, every cell",
         caption="Every cell, and below (diamond) the mean over the grid with its 95% interval. Many intervals: one in "
         "twenty misses by chance. " + _DIFFERENCES,
         draw=maps.forest,
     ),
-    "forest-zero": Kind(
+    "forest-zero": FigureKind(
         title="With noisy pairs minus without, every cell",
         caption="Every cell minus the cell of rho 0, paired by seed, and below (diamond) the mean over all of them, "
         "nu 1 included, with its 95% interval. Many intervals: one in twenty misses by chance. {intervals} "
         "Data: {source}.",
         draw=maps.forest_zero,
     ),
-    "pairings": Kind(
+    "pairings": FigureKind(
         title="{score} by pairing",
         caption="{score} against rho, a line a pairing; noise of irrelevant textures is the paper's appendix B3. "
         + _LEVELS,
         draw=spread.pairings,
     ),
-    "seeds": Kind(
+    "seeds": FigureKind(
         title="Spread over seeds",
         caption="{score} of every seed of every cell, a dot each; the baselines are the same in all panels. Dots of a "
         "seed that move together show what pairing by seed takes out. Data: {source}.",
         draw=spread.seeds,
     ),
-    "curves": Kind(
+    "curves": FigureKind(
         title="Learning curves",
         caption="Noise-free validation loss of pretraining with its plateau (the loss with all features equal: nothing "
         "learnt), and the probe's macro F1 on validation images; a line a cell, the mean over its seeds. "
         "Data: {source}.",
         draw=curves.curves,
     ),
-    "predictions": Kind(
+    "predictions": FigureKind(
         title="Predictions",
         caption="Test images, their truth, and what the probe of each cell predicts; F1 is the cell's on all test "
         "images. Cells chosen, not drawn by chance. Data: {source}.",
@@ -163,10 +164,10 @@ def draw_all(
     if unknown := [key for key in cells if key not in set(records["key"])]:
         raise RecordsError(f"no record has the key {', '.join(unknown)}: use some of the records' column key")
     inputs = Inputs(folders=[Path(folder) for folder in folders], cells=cells)
-    found = list(studies(records, level=level_of(inputs.folders)))
+    known = list(studies(records, level=interval_level(inputs.folders)))
     return [
         _drawn(study, stem, name, inputs)
-        for study, stem in zip(found, _stems(found), strict=True)
+        for study, stem in zip(known, _stems(known), strict=True)
         for name in FIGURES
         if not only or name in only
     ]
@@ -177,7 +178,7 @@ def as_svg(figure: Figure) -> bytes:
     return _bytes(figure, "svg")
 
 
-def save(drawn: Sequence[Drawn], out: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def save_figures(drawn: Sequence[Drawn], out: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Write the figures that were drawn into the folder `out` and return the files' paths; older ones are replaced.
 
     Raises `RecordsError` for an unknown format, `OSError` where a file cannot be written.
@@ -190,8 +191,7 @@ def save(drawn: Sequence[Drawn], out: Path, formats: Sequence[str] = ("svg", "pn
         for name in formats if one.figure is not None else ():
             assert one.figure is not None
             path = out / f"{one.stem}.{name}"
-            path.write_bytes(_bytes(one.figure, name))
-            paths.append(path)
+            paths.append(write_bytes(path, _bytes(one.figure, name)))
     return paths
 
 
@@ -199,11 +199,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the figures and print a line for each; returns the exit code, 2 for a user's mistake."""
     options = _parser().parse_args(arguments)
     try:
-        joined = read_sweeps(options.dir)
-        say(joined)
-        drawn = draw_all(joined.records, joined.folders, only=options.only, cells=options.cells)
-        out = options.out or beside(options.dir[0]) / "figures"
-        save(drawn, out, options.formats)
+        merged = read_sweeps(options.dir)
+        print_notes(merged)
+        drawn = draw_all(merged.records, merged.folders, only=options.only, cells=options.cells)
+        out = options.out or default_folder(options.dir[0]) / "figures"
+        save_figures(drawn, out, options.formats)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -253,14 +253,14 @@ def _drawn(study: Study, stem: str, name: str, inputs: Inputs) -> Drawn:
 def _intervals(study: Study) -> str:
     if study.seeds < 2:
         return "One seed: no intervals."
-    said = f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds"
-    return f"{said}, of {100 * study.level:.4g}% for seeds were added by looking." if study.grown else f"{said}."
+    text = f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds"
+    return f"{text}, of {100 * study.level:.4g}% for seeds were added by looking." if study.grown else f"{text}."
 
 
-def _stems(found: Sequence[Study]) -> list[str]:
+def _stems(known: Sequence[Study]) -> list[str]:
     """The studies' names in file names: the data set, with the recipe and then a number where it is not enough."""
-    datasets = Counter(study.dataset for study in found)
-    names = [study.dataset if datasets[study.dataset] == 1 else f"{study.dataset}-{study.recipe}" for study in found]
+    datasets = Counter(study.dataset for study in known)
+    names = [study.dataset if datasets[study.dataset] == 1 else f"{study.dataset}-{study.recipe}" for study in known]
     twice = Counter(names)
     met: Counter[str] = Counter()
     stems = []

@@ -16,10 +16,10 @@ from analysis.cli import add_folders, exit_with
 from analysis.errors import RecordsError
 from analysis.records import parquet
 from analysis.records.io import compact
-from analysis.records.merge import read_sweeps, say
+from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.remote import is_remote
 from analysis.records.schema import class_columns, columns_markdown, schema
-from analysis.stats.groups import grouped, render_groups
+from analysis.stats.groups import group_statistics, render_groups
 from analysis.tables import render
 
 _WRITES = (".parquet", ".csv", ".txt")
@@ -56,23 +56,25 @@ def _parser() -> argparse.ArgumentParser:
 
 def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None) -> str:
     """The text to print, once everything is written."""
-    _check(folders, out, by, metric)
+    _check_options(folders, out, by, metric)
     writes = by is None and len(folders) == 1 and not is_remote(folders[0]) and (out is None or out.suffix == ".txt")
     if writes and Path(folders[0]).is_dir():
         folders = [compact(folders[0])]
-    joined = read_sweeps(folders)
-    say(joined)
+    merged = read_sweeps(folders)
+    print_notes(merged)
     if by is None:
-        text = render(joined.records)
-        _write(out, joined.records, text, schema(class_columns(list(joined.records.columns))))
+        text = render(merged.records)
+        _write(out, merged.records, text, schema(class_columns(list(merged.records.columns))))
         return text
-    table = grouped(joined.records, by, metric=metric, level=joined.level)
+    table = group_statistics(merged.records, by, metric=metric, level=merged.level)
     text = render_groups(table, by)
     _write(out, table, text, None)
     return text
 
 
-def _check(folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None) -> None:
+def _check_options(
+    folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None
+) -> None:
     if metric is not None and by is None:
         raise RecordsError("--metric is for --by: name the columns to group by too, as in --by objective rho")
     if not folders:
@@ -94,9 +96,9 @@ def _write(out: Path | None, table: pd.DataFrame, text: str, types: pa.Schema | 
         whole = pa.Table.from_pandas(table, schema=types, preserve_index=False)
         parquet.write(out, whole.replace_schema_metadata(None))
     elif out.suffix == ".csv":
-        table.to_csv(out, index=False)
+        parquet.write_bytes(out, table.to_csv(index=False).encode())
     else:
-        out.write_text(text + "\n", encoding="utf-8")
+        parquet.write_bytes(out, f"{text}\n".encode())
 
 
 if __name__ == "__main__":

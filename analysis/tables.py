@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.names import BASELINES, in_paper_order, table_name
 from analysis.records.studies import STUDY, headline, studies
 from analysis.stats.differences import against_random, comparable, difference_by_objective, noisy_minus_exposure
-from analysis.text import aligned, printable, reason
+from analysis.text import aligned, failure_reason, printable
 
 #: No line of `render` is longer.
 WIDTH = 120
@@ -65,7 +65,7 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     table = f1_table(records, metric)
     seeds = int(table[[f"{pairing}_n" for pairing in _PAIRINGS]].to_numpy().max())
     columns = [pairing for pairing in _PAIRINGS[1:] if table[f"{pairing}_n"].any()] or ["noisy"]
-    # A pairing that no cell has at a nu was not asked for there, and does not lack.
+    # A pairing that no cell has at a nu was not planned there, and is not missing.
     tried = set(records[["pairing", "nu"]].drop_duplicates().itertuples(index=False, name=None))
     rows = [["loss", "rho", "nu", *(pairing.replace("_", " ") for pairing in columns)]]
     before = None
@@ -156,7 +156,7 @@ def _failure_block(records: pd.DataFrame) -> str:
         lines.append(f"{len(failed)} of {len(records)} cells failed and are not in the tables:")
     for row in failed.head(_FAILURES_SHOWN).to_dict("records"):
         point = f"rho {row['rho']:g} nu {row['nu']:g} {row['pairing']} seed {row['seed']}"
-        lines.append(f"  {row['objective']} {point}: " + " ".join(reason(str(row["error"])).split()))
+        lines.append(f"  {row['objective']} {point}: " + " ".join(failure_reason(str(row["error"])).split()))
     if len(failed) > _FAILURES_SHOWN:
         lines.append(f"  and {len(failed) - _FAILURES_SHOWN} more: column `error` of the records")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Plain text for terminals: aligned tables, durations, printable strings."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -32,7 +33,7 @@ def duration(seconds: float, *, decimals: int = 0) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def reason(error: str) -> str:
+def failure_reason(error: str) -> str:
     """Why a cell failed, of the record's column `error`: a traceback's last lines stand behind bars."""
     return error.split(" | ", 1)[0]
 
@@ -40,3 +41,15 @@ def reason(error: str) -> str:
 def printable(text: str) -> str:
     """Text of records, which comes from anywhere, without what would control a terminal; lines stay lines."""
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def one_line(text: object, *, most: int) -> str:
+    """Text of any origin in one line of at most so many letters: control characters are escaped, the rest is cut."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda match: ascii(match[0])[1:-1], line)
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def describe_error(error: Exception) -> str:
+    """The message of a library's error in one line; its type where it has none."""
+    return one_line(error, most=200) or type(error).__name__

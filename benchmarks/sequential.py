@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special, stats
 
 from analysis.names import LEVEL
-from analysis.stats.sequential import widened
+from analysis.stats.sequential import adjusted_level
 
 SEED = 20_261_124
 
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     generator = np.random.default_rng(SEED)
     try:
-        level = widened(options.first, options.most)
+        level = adjusted_level(options.first, options.most)
     except ValueError as error:
         parser.error(str(error))
     for table in (_coverage, _verdicts, _saved):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.records.io import read_records, recorded_keys
-from analysis.stats.seed_stopping import Look, interval, look
+from analysis.stats.seed_stopping import StoppingDecision, decide_stopping, monitored_interval
 from sweep.config.stopping_rule import Grown, level_for, parse, sequence, with_baselines
 from sweep.config.sweep import Sweep
 from sweep.tune.outcome import Outcome
@@ -16,7 +16,7 @@ from trainables.cell import Cell
 Run = Callable[[Sweep, Sequence[Cell]], Outcome]
 
 
-def add_seeds(sweep: Sweep) -> tuple[Sweep, list[Look]]:
+def add_seeds(sweep: Sweep) -> tuple[Sweep, list[StoppingDecision]]:
     """The sweep with the seeds that its records ask for, and the last look at each loss.
 
     While records of a loss are missing, nothing is decided about it. Seeds that were added before stay, whatever the
@@ -63,7 +63,7 @@ def run_adaptively(
     return sweep, outcome
 
 
-def describe_look(sweep: Sweep, seen: Look) -> str:
+def describe_look(sweep: Sweep, seen: StoppingDecision) -> str:
     """The result of a look, and what follows from it, in a line."""
     target = 100 * parse(sweep.until).target
     after = f"after {len(seen.seeds)} seeds"
@@ -109,7 +109,9 @@ def final_lines(sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
-def _look(sweep: Sweep, loss: str, order: Sequence[int], records: pd.DataFrame, known: Set[str], level: float) -> Look:
+def _look(
+    sweep: Sweep, loss: str, order: Sequence[int], records: pd.DataFrame, known: Set[str], level: float
+) -> StoppingDecision:
     until = parse(sweep.until)
     start = len(set(sweep.seeds))
     # What was added is not decided again, though a record may have changed since.
@@ -122,11 +124,11 @@ def _look(sweep: Sweep, loss: str, order: Sequence[int], records: pd.DataFrame, 
     def over(seeds: Sequence[int]) -> pd.DataFrame:
         return records[records["key"].isin(keys(seeds))]
 
-    return look(
+    return decide_stopping(
         loss,
         order,
         start,
         recorded=lambda seeds: keys(seeds) <= known,
-        watch=lambda seeds: interval(over(seeds), loss, until.name, level=level),
+        watch=lambda seeds: monitored_interval(over(seeds), loss, until.name, level=level),
         target=until.target,
     )

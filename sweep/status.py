@@ -16,7 +16,7 @@ from typing import Any
 
 from analysis.cli import exit_with, number_between
 from analysis.errors import RecordsError
-from analysis.records.remote import checked, fetch, is_remote
+from analysis.records.remote import fetch, is_remote, normalized_address
 from analysis.text import duration, printable
 from datasets.errors import InputError
 from sweep.monitor.progress import MachineEntry, now
@@ -74,9 +74,9 @@ def _folder(place: str) -> Path:
     """The folder, or an up-to-date copy of what lies at a URI."""
     if not is_remote(place):
         return Path(place)
-    copy = fetch(checked(place))
+    copy = fetch(normalized_address(place))
     if not RunDir(copy).config.exists():
-        raise InputError(f"{checked(place)}: there is no sweep.yaml; name the --out of a sweep")
+        raise InputError(f"{normalized_address(place)}: there is no sweep.yaml; name the --out of a sweep")
     return copy
 
 

@@ -12,9 +12,9 @@ from analysis import tables
 from analysis.names import LEVEL
 from analysis.records.io import compact, read_records, recorded_keys
 from analysis.records.studies import headline
-from analysis.stats.comparisons import by_objective
 from analysis.stats.differences import noisy_minus_exposure
-from analysis.text import reason as reason_of
+from analysis.stats.inference import by_objective
+from analysis.text import failure_reason
 from datasets.source import Source
 from sweep.adaptive_seeds import final_lines
 from sweep.config.sweep import Sweep
@@ -83,7 +83,7 @@ def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir
     begun = set() if run_dir.uri and outcome.unwritable else run_dir.cells_with_checkpoints()
     print(f"\n{len(left)} of {len(sweep.cells())} cells are missing:")
     for cell in left:
-        reason = outcome.failures.get(cell.key) or reason_of(failed.get(cell.key, "")) or "not finished"
+        reason = outcome.failures.get(cell.key) or failure_reason(failed.get(cell.key, "")) or "not finished"
         print(f"  {cell}: {reason}" + (", has a checkpoint" if cell.key in begun else ""))
     again = sum(cell.key in failed for cell in left)
     if again < len(left):
@@ -115,17 +115,16 @@ def _write_report(run_dir: RunDir) -> list[Path]:
     """
     # Here, because matplotlib takes a second to import.
     from analysis.claims import count_verdicts
-    from analysis.figures import draw_all, save
+    from analysis.figures import draw_all
     from analysis.findings.verdicts import judge
     from analysis.records.merge import read_sweeps
-    from analysis.report.page import html
 
     try:
         joined = read_sweeps([run_dir.root])
         print(f"the paper's sentences: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
         drawn = draw_all(joined.records, joined.folders)
-        save(drawn, run_dir.figures)
-        run_dir.report.write_text(html(joined, drawn), encoding="utf-8")
+        save_figures(drawn, run_dir.figures)
+        run_dir.report.write_text(html_page(joined, drawn), encoding="utf-8")
     except Exception as error:  # whatever it is: the sweep has ended well, and its records are complete
         log.exception("the report could not be made")
         print(

@@ -11,7 +11,7 @@ from analysis.cli import exit_with
 from analysis.errors import RecordsError
 from analysis.records.coverage import COORDINATES
 from analysis.records.io import read_records
-from analysis.records.remote import checked, fetch, is_remote, place
+from analysis.records.remote import fetch, is_remote, normalized_address, path_or_address
 from datasets.errors import InputError
 from sweep.config.yaml_io import from_yaml
 from sweep.storage.lock import locked
@@ -28,7 +28,7 @@ def sync(where: Path | str, uri: str | None) -> str:
         InputError: no sweep's folder or address, a sweep runs there, or no MLflow at `uri`.
         RecordsError: there are no records, or one cannot be read.
     """
-    run_dir = RunDir.at(checked(where) if is_remote(where) else Path(where))
+    run_dir = RunDir.at(normalized_address(where) if is_remote(where) else Path(where))
     if run_dir.uri:
         with locked(run_dir):
             fetch(run_dir.uri, run_dir.root)
@@ -62,7 +62,7 @@ def sync(where: Path | str, uri: str | None) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the command line; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m sweep.sync", description=__doc__)
-    parser.add_argument("folder", type=place, metavar="DIR", help="a sweep's folder, here or at s3://")
+    parser.add_argument("folder", type=path_or_address, metavar="DIR", help="a sweep's folder, here or at s3://")
     parser.add_argument(
         "--to",
         metavar="URI",

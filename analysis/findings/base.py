@@ -1,7 +1,7 @@
-"""Predicates: what a sentence of the paper predicts of the cells of a grid.
+"""Findings: what a sentence of the paper predicts about the cells of a grid.
 
-A finding has parts (such as one a loss). A part is a contrast of cells and the region in which, if the sentence is
-true, its mean over the grid lies.
+A finding has parts, such as one per loss. A part is a contrast of cells and the region in which its mean over the grid
+lies if the sentence is true.
 """
 
 import math
@@ -44,7 +44,7 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
-    """What is measured, and where the claim says it lies."""
+    """A measured contrast, and the region in which the claim says it lies."""
 
     name: str
     region: Region
@@ -66,18 +66,18 @@ class Finding:
     where: str
     about: tuple[Kind, ...]
     needs: str
-    """The cells without which it cannot be asked, in words."""
+    """The cells that it needs, in words."""
     parts: Callable[[Grid, float], list[Part]]
     """Called with a grid and the margin, a fraction."""
     unit: str = "points"
 
 
 def kind_of(dataset: str) -> Kind:
-    """What the paper would say of a data set: the two it made up by name, anything else as of xBD."""
+    """Which of the paper's sentences apply to a data set: those on VTS, on CIFAR-10, or else those on real data."""
     return "vts" if dataset == "vts" else "cifar10" if dataset == "cifar10" else "real"
 
 
-def span_of_seeds(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
+def seed_span(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
     """The range that three seeds of a cell are expected to span: 1.693 standard deviations, pooled over cells.
 
     Its interval is from chi-square with the degrees of freedom of one cell (seeds - 1, averaged over cells), as if the
@@ -111,8 +111,8 @@ def span_of_seeds(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
     )
 
 
-def further_seeds_of_span(estimate: Estimate, *, threshold: float) -> int | None:
-    """`analysis.stats.intervals.further_seeds` for `span_of_seeds`, supposing that the span stays as it is."""
+def further_seeds_for_span(estimate: Estimate, *, threshold: float) -> int | None:
+    """`analysis.stats.intervals.further_seeds` for `seed_span`, supposing that the span stays as it is."""
     freedom = estimate.freedom + np.arange(1, FURTHER_UP_TO + 1)
     tail = (1 - estimate.level) / 2
     ends = estimate.estimate * np.sqrt(freedom / stats.chi2.ppf([[1 - tail], [tail]], freedom))
@@ -120,23 +120,23 @@ def further_seeds_of_span(estimate: Estimate, *, threshold: float) -> int | None
     return int(np.argmax(enough)) + 1 if enough.any() else None
 
 
-#: The two regions most claims are about: something helps, something hurts.
-UP, DOWN = Region(above=0.0), Region(below=0.0)
+#: The regions of most claims: something helps, something hurts.
+POSITIVE, NEGATIVE = Region(above=0.0), Region(below=0.0)
 
 #: The unit of a slope, times 100: see `contrasts.slopes`.
 SLOPE = "points per unit of rho"
 
 
-def one(grid: Grid, name: str, region: Region, contrast: Contrast) -> list[Part]:
+def one_part(grid: Grid, name: str, region: Region, contrast: Contrast) -> list[Part]:
     """One part: the mean over all cells of the contrast."""
     return [Part(name=name, region=region, values=grid.frame(contrast))]
 
 
-def each(grid: Grid, losses: Iterable[str], region: Region, make: Callable[[str], Contrast]) -> list[Part]:
+def part_per_loss(grid: Grid, losses: Iterable[str], region: Region, make: Callable[[str], Contrast]) -> list[Part]:
     """A part for each loss: the mean over the cells of `make(loss)`."""
     return [Part(name=loss, region=region, values=grid.frame(make(loss))) for loss in losses]
 
 
-def every(grid: Grid, region: Region, contrast: Contrast) -> list[Part]:
+def part_per_cell(grid: Grid, region: Region, contrast: Contrast) -> list[Part]:
     """A part for each cell of the contrast."""
     return [Part(name=str(cell), region=region, values=grid.frame({cell: v})) for cell, v in contrast.items()]

@@ -1,7 +1,7 @@
-"""Contrasts: the cells of a study added and subtracted within a seed, which is what a claim speaks of.
+"""Contrasts: sums and differences of a study's cells within a seed, which claims are about.
 
-A contrast maps the name of a cell to its values by seed. All of them are linear in the scores, so that what cells of a
-seed share (scenes, initial weights, draws) cancels or is counted once. Values are in the score's unit (a fraction);
+A contrast maps a cell to its values by seed. It is linear in the scores, so that what the cells of a seed share
+(scenes, initial weights, draws) cancels or is counted once. Values are in the score's unit (a fraction);
 slopes are per unit of rho, the change from rho 0 to rho 1.
 """
 
@@ -52,15 +52,15 @@ class Grid:
     """The same of `val_f1_macro`."""
 
     @property
-    def asked(self) -> bool:
-        """Whether the paper does not speak of this data set, so that its claims are asked of somebody's own data."""
+    def own_data(self) -> bool:
+        """Whether the data set is none of the paper's, so that its claims about real data are asked of it."""
         return self.dataset not in PAPER_DATASETS
 
     @property
     def losses(self) -> tuple[str, ...]:
         """The losses a claim about all of them speaks of: the paper's, on own data those of them that were run."""
         run = {objective for objective, *_ in self.scores} & set(LOSSES)
-        return tuple(in_order(run)) if self.asked else LOSSES
+        return tuple(in_order(run)) if self.own_data else LOSSES
 
     def zero(self, objective: str) -> np.ndarray | None:
         """The scores at rho 0 by seed; None where the study has no such cell."""
@@ -91,22 +91,22 @@ def grid_of(study: Study) -> Grid:
     return Grid(dataset=study.dataset, seeds=seeds, scores=score, validation=validation)
 
 
-def everywhere(rho: float, nu: float) -> bool:
+def any_point(rho: float, nu: float) -> bool:
     """All points."""
     return True
 
 
-def partial(rho: float, nu: float) -> bool:
+def partial_noise(rho: float, nu: float) -> bool:
     """Points whose noisy images still share something with their partner; all of a real data set."""
     return nu < 1
 
 
-def full(rho: float, nu: float) -> bool:
+def full_noise(rho: float, nu: float) -> bool:
     """Points whose noisy pairs are false positives."""
     return nu == 1
 
 
-def scores(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where: Where = everywhere) -> Contrast:
+def scores(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where: Where = any_point) -> Contrast:
     """The scores of the cells with rho > 0. A cell of `losses` that is missing where another loss has it is all NaN."""
     points = {(rho, nu) for _, made, rho, nu in grid.scores if made == pairing and rho > 0 and where(rho, nu)}
     cells = [(loss, pairing, rho, nu) for loss in losses for rho, nu in sorted(points, key=lambda p: (p[1], p[0]))]
@@ -115,7 +115,7 @@ def scores(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where
     return {Cell(o, rho, nu): grid.scores.get((o, p, rho, nu), _nothing(grid)) for o, p, rho, nu in cells}
 
 
-def gains(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where: Where = everywhere) -> Contrast:
+def gains(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where: Where = any_point) -> Contrast:
     """Each cell with noisy pairs minus the cell without (rho 0) of the same loss and seed."""
     zero = {loss: grid.zero(loss) for loss in losses}
     if all(values is None for values in zero.values()):
@@ -124,7 +124,7 @@ def gains(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where:
     return {cell: values - _or_nothing(grid, zero[cell.loss]) for cell, values in cells.items()}
 
 
-def over_exposure(grid: Grid, losses: Collection[str], *, where: Where = everywhere) -> Contrast:
+def over_exposure(grid: Grid, losses: Collection[str], *, where: Where = any_point) -> Contrast:
     """Each noisy cell minus the mere-exposure cell of the same loss, rho, nu and seed, at the points that have both."""
     noisy = scores(grid, losses, where=where)
     exposure = scores(grid, losses, pairing="exposure", where=where)
@@ -159,11 +159,11 @@ def with_zero(grid: Grid, contrast: Contrast) -> Contrast:
 
 def trend(grid: Grid, loss: str, pairing: str = "noisy") -> Contrast:
     """The slope of the score in rho, rho 0 included, at each nu below 1; for false positives at nu 1."""
-    where = full if pairing == "false_positive" else partial
+    where = full_noise if pairing == "false_positive" else partial_noise
     return slopes(with_zero(grid, scores(grid, [loss], pairing=pairing, where=where)))
 
 
-def beyond(contrast: Contrast, level: float) -> Contrast:
+def gain_above(contrast: Contrast, level: float) -> Contrast:
     """The cells with rho above `level` minus the cell at `level` of the same loss, nu and seed."""
     base = {(cell.loss, cell.nu): values for cell, values in contrast.items() if cell.rho == level}
     higher = {cell: values for cell, values in contrast.items() if cell.rho is not None and cell.rho > level}
@@ -180,7 +180,7 @@ def full_minus_partial(contrast: Contrast) -> Contrast:
     return drops
 
 
-def between(first: Contrast, second: Contrast) -> Contrast:
+def loss_difference(first: Contrast, second: Contrast) -> Contrast:
     """A contrast of one loss minus that of another at the same rho, nu and seed, where both have the point."""
     others = {(cell.rho, cell.nu): (cell.loss, values) for cell, values in second.items()}
     pairs = ((cell, values, *others[cell.rho, cell.nu]) for cell, values in first.items() if cell[1:] in others)

@@ -1,4 +1,4 @@
-"""The paper's findings, each as one small object that can be asked of a study.
+"""The paper's findings, each an object that can be judged on a study.
 
 The regions take the paper's words at their weakest: "benefits" is above 0, "robust" is not below rho 0 by `margin` or
 more. Where the words are "any", "always" or "no conditions" each cell is a part; otherwise a part is a mean over the
@@ -6,19 +6,19 @@ grid. The numbers are the paper's own: 2.4 points, 1 point, rho .25, nu 1. METHO
 """
 
 from analysis.findings.base import (
-    DOWN,
+    NEGATIVE,
+    POSITIVE,
     SLOPE,
-    UP,
     Finding,
     Part,
     Region,
-    each,
-    every,
-    further_seeds_of_span,
-    one,
-    span_of_seeds,
+    further_seeds_for_span,
+    one_part,
+    part_per_cell,
+    part_per_loss,
+    seed_span,
 )
-from analysis.findings.contrasts import Grid, chosen_over, gains, over_exposure, partial, scores, trend
+from analysis.findings.contrasts import Grid, chosen_over, gains, over_exposure, partial_noise, scores, trend
 from analysis.findings.vts import VTS
 
 #: The largest change over rho that the paper reports for xBD (V-B), a fraction.
@@ -34,9 +34,7 @@ def _spread(grid: Grid, margin: float) -> list[Part]:
     cells |= {f"{loss} rho 0": zero for loss in grid.losses if (zero := grid.zero(loss)) is not None}
     values = grid.frame(cells).dropna(subset="value")
     region = Region(below=SPAN)
-    return [
-        Part(name="all losses", region=region, values=values, estimate=span_of_seeds, further=further_seeds_of_span)
-    ]
+    return [Part(name="all losses", region=region, values=values, estimate=seed_span, further=further_seeds_for_span)]
 
 
 _REAL = (
@@ -46,7 +44,9 @@ _REAL = (
         where="contribution 1, V-B",
         about=("real",),
         needs="noisy cells and rho 0",
-        parts=lambda grid, margin: each(grid, grid.losses, Region(above=-margin), lambda loss: gains(grid, [loss])),
+        parts=lambda grid, margin: part_per_loss(
+            grid, grid.losses, Region(above=-margin), lambda loss: gains(grid, [loss])
+        ),
     ),
     Finding(
         key="moco_gains_real",
@@ -54,7 +54,7 @@ _REAL = (
         where="V-B, Fig. 1",
         about=("real",),
         needs="noisy cells and rho 0 of moco",
-        parts=lambda grid, margin: one(grid, "moco", UP, gains(grid, ["moco"])),
+        parts=lambda grid, margin: one_part(grid, "moco", POSITIVE, gains(grid, ["moco"])),
     ),
     Finding(
         key="benefit_real",
@@ -62,7 +62,7 @@ _REAL = (
         where="VI",
         about=("real",),
         needs="noisy cells and rho 0",
-        parts=lambda grid, margin: each(
+        parts=lambda grid, margin: part_per_loss(
             grid, grid.losses, Region(above=0.0, below=LARGEST), lambda loss: gains(grid, [loss])
         ),
     ),
@@ -73,7 +73,7 @@ _REAL = (
         about=("real",),
         needs="noisy cells and rho 0",
         unit=SLOPE,
-        parts=lambda grid, margin: each(
+        parts=lambda grid, margin: part_per_loss(
             grid, grid.losses, Region(above=-LARGEST, below=LARGEST), lambda loss: trend(grid, loss)
         ),
     ),
@@ -83,7 +83,7 @@ _REAL = (
         where="V-C, Fig. 7",
         about=("real",),
         needs="noisy and exposure cells",
-        parts=lambda grid, margin: one(grid, "all losses", UP, over_exposure(grid, grid.losses)),
+        parts=lambda grid, margin: one_part(grid, "all losses", POSITIVE, over_exposure(grid, grid.losses)),
     ),
     Finding(
         key="beats_imagenet",
@@ -91,7 +91,7 @@ _REAL = (
         where="V-B",
         about=("real",),
         needs="the baseline imagenet and a loss",
-        parts=lambda grid, margin: one(grid, "best by validation", UP, chosen_over(grid, "imagenet")),
+        parts=lambda grid, margin: one_part(grid, "best by validation", POSITIVE, chosen_over(grid, "imagenet")),
     ),
 )
 
@@ -102,7 +102,9 @@ _OTHERS = (
         where="VI",
         about=("vts", "real"),
         needs="noisy cells with nu < 1 and rho 0",
-        parts=lambda grid, margin: every(grid, Region(above=-margin), gains(grid, grid.losses, where=partial)),
+        parts=lambda grid, margin: part_per_cell(
+            grid, Region(above=-margin), gains(grid, grid.losses, where=partial_noise)
+        ),
     ),
     Finding(
         key="exposure_helps",
@@ -110,8 +112,8 @@ _OTHERS = (
         where="contribution 3, V-C",
         about=("vts", "real"),
         needs="exposure cells with nu < 1 and rho 0",
-        parts=lambda grid, margin: one(
-            grid, "all losses", UP, gains(grid, grid.losses, pairing="exposure", where=partial)
+        parts=lambda grid, margin: one_part(
+            grid, "all losses", POSITIVE, gains(grid, grid.losses, pairing="exposure", where=partial_noise)
         ),
     ),
     Finding(
@@ -121,7 +123,7 @@ _OTHERS = (
         about=("cifar10",),
         needs="false_positive cells and rho 0 of moco",
         unit=SLOPE,
-        parts=lambda grid, margin: one(grid, "moco", DOWN, trend(grid, "moco", "false_positive")),
+        parts=lambda grid, margin: one_part(grid, "moco", NEGATIVE, trend(grid, "moco", "false_positive")),
     ),
     Finding(
         key="false_positives_sensitive",
@@ -130,7 +132,9 @@ _OTHERS = (
         about=("cifar10",),
         needs="false_positive cells and rho 0 of moco",
         unit=SLOPE,
-        parts=lambda grid, margin: one(grid, "moco", Region(below=-LARGEST), trend(grid, "moco", "false_positive")),
+        parts=lambda grid, margin: one_part(
+            grid, "moco", Region(below=-LARGEST), trend(grid, "moco", "false_positive")
+        ),
     ),
     Finding(
         key="seed_spread",

@@ -1,9 +1,9 @@
-"""Judging: what the records of a study say of each finding of the paper.
+"""Verdicts: whether the records of a study support or contradict each finding of the paper.
 
-A finding is supported where the interval of each of its parts lies inside the region the paper's sentence stands for.
-It is contradicted where that of one part lies wholly outside, with the interval widened for the number of parts
-(Bonferroni). Neither is said wrongly in more than 1 - level of all cases where seeds err normally, by simulation
-(`tests/analysis/test_claim_errors.py`); where their errors are strongly skewed it is more often (METHOD.md).
+A finding is supported where the interval of each of its parts lies inside the region that the sentence claims. It is
+contradicted where the interval of one part, widened for the number of parts (Bonferroni), lies wholly outside. By
+simulation (`tests/analysis/findings/test_claim_errors.py`) each verdict is wrong in at most 1 - level of cases where
+seeds err normally, and more often where their errors are strongly skewed (METHOD.md).
 """
 
 import math
@@ -20,12 +20,12 @@ from analysis.findings.contrasts import Grid, grid_of
 from analysis.findings.paper import FINDINGS
 from analysis.names import LEVEL
 from analysis.records.studies import Study, studies
-from analysis.stats.comparisons import MARGIN, holm
+from analysis.stats.inference import MARGIN, holm
 from analysis.stats.intervals import FURTHER_UP_TO, Estimate
 
 Verdict = Literal["supported", "contradicted", "undecided", "not applicable"]
 
-#: Part of a grid's cells below which its mean says nothing of the grid.
+#: The smallest share of a part's cells whose mean is taken for the grid's.
 ENOUGH = 0.5
 
 _KINDS = {"vts": "VTS", "real": "real data", "cifar10": "CIFAR-10"}
@@ -35,8 +35,8 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Judged:
-    """A part of a finding as a study has it; values in the score's unit, slopes per unit of rho."""
+class JudgedPart:
+    """A part of a finding, judged on a study; values in the score's unit, slopes per unit of rho."""
 
     name: str
     region: Region
@@ -71,28 +71,28 @@ class Judgement:
     """The study's title."""
     score: str
     seeds: int
-    asked: bool
-    """Whether the paper does not speak of this data set: its claim is asked of somebody's own data."""
+    own_data: bool
+    """Whether the data set is none of the paper's: its claims about real data are asked of it."""
     verdict: Verdict
-    parts: tuple[Judged, ...]
+    parts: tuple[JudgedPart, ...]
     decide: str
-    """What would decide it, or why it is not applicable; empty where it is decided."""
+    """What would decide it, or why it does not apply; empty where it is decided."""
     p: float = math.nan
     """The largest p of the parts: all of them must hold."""
     p_holm: float = math.nan
     """The same, corrected for all findings asked of the study (Holm)."""
 
     @property
-    def ranked(self) -> list[Judged]:
+    def ranked(self) -> list[JudgedPart]:
         """The parts, those first that speak most against the finding: the contradicted, then those without a value."""
 
-        def place(part: Judged) -> tuple[bool, float]:
+        def place(part: JudgedPart) -> tuple[bool, float]:
             return part.verdict != "contradicted", -math.inf if math.isnan(part.slack) else part.slack
 
         return sorted(self.parts, key=place)
 
     @property
-    def weakest(self) -> Judged | None:
+    def weakest(self) -> JudgedPart | None:
         """The part that speaks most against the finding; None where it is not applicable."""
         return next(iter(self.ranked), None)
 
@@ -123,7 +123,7 @@ def judge_finding(
         study=study.title,
         score=study.score,
         seeds=study.seeds,
-        asked=grid.asked,
+        own_data=grid.own_data,
         verdict="not applicable",
         parts=(),
         decide="",
@@ -136,22 +136,24 @@ def judge_finding(
         return replace(frame, decide=f"needs {finding.needs}")
     strict = 1 - (1 - level) / len(held)
     judged = tuple(_judge_part(part, finding.needs, level=level, strict=strict) for part in parts)
-    return replace(frame, parts=judged, verdict=_together(judged), decide=_decide(judged), p=_largest(judged))
+    return replace(
+        frame, parts=judged, verdict=_combined_verdict(judged), decide=_what_would_decide(judged), p=_largest_p(judged)
+    )
 
 
-def _judge_part(part: Part, needs: str, *, level: float, strict: float) -> Judged:
+def _judge_part(part: Part, needs: str, *, level: float, strict: float) -> JudgedPart:
     estimate = e = part.estimate(part.values, level=level)
     expected = int(part.values["cell"].nunique())
     verdict: Verdict = "undecided"
-    reason, further = _absence(estimate, expected, needs), math.nan
+    reason, further = _why_not_judged(estimate, expected, needs), math.nan
     if not reason:
         if not _contains(part.region, estimate.estimate):
             e = part.estimate(part.values, level=strict)
         verdict = "supported" if _inside(e, part.region) else "contradicted" if _outside(e, part.region) else verdict
     if not reason and verdict == "undecided":
         further = _further(part, e)
-        reason = _in_words(further)
-    return Judged(
+        reason = _further_seeds_text(further)
+    return JudgedPart(
         name=part.name,
         region=part.region,
         estimate=e,
@@ -175,8 +177,8 @@ def _contains(region: Region, value: float) -> bool:
     return region.above < value < region.below
 
 
-def _absence(e: Estimate, expected: int, needs: str) -> str:
-    """Why there is nothing to judge by; empty where there is enough."""
+def _why_not_judged(e: Estimate, expected: int, needs: str) -> str:
+    """Why the part cannot be judged; empty where it can."""
     if not expected:
         return f"needs {needs}"
     if not e.values and not e.left_out:
@@ -198,7 +200,7 @@ def _further(part: Part, e: Estimate) -> float:
     return max(math.inf if number is None else number for number in numbers)
 
 
-def _in_words(further: float) -> str:
+def _further_seeds_text(further: float) -> str:
     if math.isinf(further):
         return f"too close to tell: more than {FURTHER_UP_TO:,} further seeds"
     return f"about {further:.0f} further seed{'' if further == 1 else 's'}, if estimate and spread stay as they are"
@@ -213,16 +215,16 @@ def _p(e: Estimate, region: Region) -> float:
     return float(min(1.0, 2 * stats.t.sf(distances.min() / e.error, e.freedom)))
 
 
-def _together(parts: Sequence[Judged]) -> Verdict:
+def _combined_verdict(parts: Sequence[JudgedPart]) -> Verdict:
     verdicts = {part.verdict for part in parts}
     if "contradicted" in verdicts:
         return "contradicted"
     return "supported" if verdicts == {"supported"} else "undecided"
 
 
-def _decide(parts: Sequence[Judged]) -> str:
+def _what_would_decide(parts: Sequence[JudgedPart]) -> str:
     """What would decide an undecided finding: what is absent, else the seeds to contradict it, else to support it."""
-    if _together(parts) != "undecided":
+    if _combined_verdict(parts) != "undecided":
         return ""
     open_ = [part for part in parts if part.reason]
     absent = [part for part in open_ if math.isnan(part.further)]
@@ -237,6 +239,6 @@ def _decide(parts: Sequence[Judged]) -> str:
     return part.reason if alike else f"{part.name}: {part.reason}"
 
 
-def _largest(parts: Sequence[Judged]) -> float:
+def _largest_p(parts: Sequence[JudgedPart]) -> float:
     # NaN where one part has none: it must hold too.
     return float(np.max([part.p for part in parts]))

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from analysis.findings.base import DOWN, SLOPE, UP, Finding, Region, each, every, one
+from analysis.findings.base import NEGATIVE, POSITIVE, SLOPE, Finding, Region, one_part, part_per_cell, part_per_loss
 from analysis.findings.contrasts import (
     Contrast,
     Grid,
-    between,
-    beyond,
-    full,
     full_minus_partial,
+    full_noise,
+    gain_above,
     gains,
+    loss_difference,
     over_exposure,
-    partial,
+    partial_noise,
     scores,
     slopes,
     trend,
@@ -42,7 +42,9 @@ VTS: tuple[Finding, ...] = (
         where="contribution 2, V-B",
         about=("vts",),
         needs="noisy cells with nu < 1 and rho 0",
-        parts=lambda grid, margin: each(grid, grid.losses, UP, lambda loss: gains(grid, [loss], where=partial)),
+        parts=lambda grid, margin: part_per_loss(
+            grid, grid.losses, POSITIVE, lambda loss: gains(grid, [loss], where=partial_noise)
+        ),
     ),
     Finding(
         key="moco_rises",
@@ -51,7 +53,7 @@ VTS: tuple[Finding, ...] = (
         about=("vts",),
         needs="noisy cells with nu < 1 and rho 0 of moco",
         unit=SLOPE,
-        parts=lambda grid, margin: one(grid, "moco", UP, trend(grid, "moco")),
+        parts=lambda grid, margin: one_part(grid, "moco", POSITIVE, trend(grid, "moco")),
     ),
     Finding(
         key="dense_gain_quarter",
@@ -59,10 +61,10 @@ VTS: tuple[Finding, ...] = (
         where="V-B, Fig. 5",
         about=("vts",),
         needs="noisy cells at rho .25 with nu < 1 and rho 0 of a dense loss",
-        parts=lambda grid, margin: each(
+        parts=lambda grid, margin: part_per_loss(
             grid,
             DENSE,
-            UP,
+            POSITIVE,
             lambda loss: gains(grid, [loss], where=lambda rho, nu: rho == QUARTER and nu < 1),
         ),
     ),
@@ -72,11 +74,11 @@ VTS: tuple[Finding, ...] = (
         where="V-B, Fig. 5",
         about=("vts",),
         needs="noisy cells at rho .25 and above it with nu < 1 of a dense loss",
-        parts=lambda grid, margin: each(
+        parts=lambda grid, margin: part_per_loss(
             grid,
             DENSE,
             Region(below=margin),
-            lambda loss: beyond(scores(grid, [loss], where=partial), QUARTER),
+            lambda loss: gain_above(scores(grid, [loss], where=partial_noise), QUARTER),
         ),
     ),
     Finding(
@@ -85,11 +87,11 @@ VTS: tuple[Finding, ...] = (
         where="V-B, Figs. 4-5",
         about=("vts",),
         needs="noisy cells with nu = 1 and rho 0 of moco or within_image",
-        parts=lambda grid, margin: each(
+        parts=lambda grid, margin: part_per_loss(
             grid,
             ("moco", "within_image"),
             Region(below=margin),
-            lambda loss: gains(grid, [loss], where=full),
+            lambda loss: gains(grid, [loss], where=full_noise),
         ),
     ),
     Finding(
@@ -98,7 +100,7 @@ VTS: tuple[Finding, ...] = (
         where="V-B, Fig. 5",
         about=("vts",),
         needs="noisy cells at rho = 1 with nu = 1 and rho 0 of a dense loss",
-        parts=lambda grid, margin: each(
+        parts=lambda grid, margin: part_per_loss(
             grid,
             DENSE,
             Region(below=-margin),
@@ -111,8 +113,8 @@ VTS: tuple[Finding, ...] = (
         where="V-D, Fig. 5",
         about=("vts",),
         needs="noisy cells with nu = 1 at 0 < rho < 1 and rho 0 of cross_image",
-        parts=lambda grid, margin: one(
-            grid, "cross_image", UP, gains(grid, ["cross_image"], where=lambda rho, nu: rho < 1 and nu == 1)
+        parts=lambda grid, margin: one_part(
+            grid, "cross_image", POSITIVE, gains(grid, ["cross_image"], where=lambda rho, nu: rho < 1 and nu == 1)
         ),
     ),
     Finding(
@@ -121,7 +123,9 @@ VTS: tuple[Finding, ...] = (
         where="V-D",
         about=("vts",),
         needs="noisy cells with nu = 1 and with nu < 1",
-        parts=lambda grid, margin: one(grid, "all losses", DOWN, full_minus_partial(scores(grid, grid.losses))),
+        parts=lambda grid, margin: one_part(
+            grid, "all losses", NEGATIVE, full_minus_partial(scores(grid, grid.losses))
+        ),
     ),
     Finding(
         key="full_noise_drops_most",
@@ -129,7 +133,7 @@ VTS: tuple[Finding, ...] = (
         where="V-D",
         about=("vts",),
         needs="noisy cells with nu = 1 and with nu < 1, at rho = 1 and below",
-        parts=lambda grid, margin: one(grid, "all losses", DOWN, _full_noise_at_one(grid)),
+        parts=lambda grid, margin: one_part(grid, "all losses", NEGATIVE, _full_noise_at_one(grid)),
     ),
     Finding(
         key="moco_exposure",
@@ -137,7 +141,7 @@ VTS: tuple[Finding, ...] = (
         where="V-C, Fig. 8",
         about=("vts",),
         needs="noisy and exposure cells of moco",
-        parts=lambda grid, margin: one(grid, "moco", UP, over_exposure(grid, ["moco"])),
+        parts=lambda grid, margin: one_part(grid, "moco", POSITIVE, over_exposure(grid, ["moco"])),
     ),
     Finding(
         key="moco_exposure_rises",
@@ -146,8 +150,8 @@ VTS: tuple[Finding, ...] = (
         about=("vts",),
         needs="noisy and exposure cells of moco with nu >= .5 at two rho above 0",
         unit=SLOPE,
-        parts=lambda grid, margin: one(
-            grid, "moco", UP, slopes(over_exposure(grid, ["moco"], where=lambda rho, nu: nu >= HIGH))
+        parts=lambda grid, margin: one_part(
+            grid, "moco", POSITIVE, slopes(over_exposure(grid, ["moco"], where=lambda rho, nu: nu >= HIGH))
         ),
     ),
     Finding(
@@ -156,7 +160,7 @@ VTS: tuple[Finding, ...] = (
         where="V-C, Fig. 9",
         about=("vts",),
         needs="noisy and exposure cells of a dense loss",
-        parts=lambda grid, margin: each(grid, DENSE, UP, lambda loss: over_exposure(grid, [loss])),
+        parts=lambda grid, margin: part_per_loss(grid, DENSE, POSITIVE, lambda loss: over_exposure(grid, [loss])),
     ),
     Finding(
         key="moco_larger",
@@ -164,11 +168,11 @@ VTS: tuple[Finding, ...] = (
         where="V-C, VI",
         about=("vts",),
         needs="noisy and exposure cells of moco and a dense loss",
-        parts=lambda grid, margin: each(
+        parts=lambda grid, margin: part_per_loss(
             grid,
             DENSE,
-            UP,
-            lambda loss: between(over_exposure(grid, ["moco"]), over_exposure(grid, [loss])),
+            POSITIVE,
+            lambda loss: loss_difference(over_exposure(grid, ["moco"]), over_exposure(grid, [loss])),
         ),
     ),
     Finding(
@@ -177,8 +181,8 @@ VTS: tuple[Finding, ...] = (
         where="B3",
         about=("vts",),
         needs="irrelevant cells with nu <= .5 and rho 0 of moco",
-        parts=lambda grid, margin: one(
-            grid, "moco", UP, gains(grid, ["moco"], pairing="irrelevant", where=lambda rho, nu: nu <= HIGH)
+        parts=lambda grid, margin: one_part(
+            grid, "moco", POSITIVE, gains(grid, ["moco"], pairing="irrelevant", where=lambda rho, nu: nu <= HIGH)
         ),
     ),
     Finding(
@@ -187,8 +191,8 @@ VTS: tuple[Finding, ...] = (
         where="B3",
         about=("vts",),
         needs="irrelevant cells with nu > .5 and rho 0 of moco",
-        parts=lambda grid, margin: one(
-            grid, "moco", DOWN, gains(grid, ["moco"], pairing="irrelevant", where=lambda rho, nu: nu > HIGH)
+        parts=lambda grid, margin: one_part(
+            grid, "moco", NEGATIVE, gains(grid, ["moco"], pairing="irrelevant", where=lambda rho, nu: nu > HIGH)
         ),
     ),
     Finding(
@@ -197,7 +201,9 @@ VTS: tuple[Finding, ...] = (
         where="B3",
         about=("vts",),
         needs="irrelevant cells with nu < 1 and rho 0 of within_image",
-        parts=lambda grid, margin: every(grid, UP, gains(grid, ["within_image"], pairing="irrelevant", where=partial)),
+        parts=lambda grid, margin: part_per_cell(
+            grid, POSITIVE, gains(grid, ["within_image"], pairing="irrelevant", where=partial_noise)
+        ),
     ),
     Finding(
         key="irrelevant_within_full",
@@ -205,6 +211,8 @@ VTS: tuple[Finding, ...] = (
         where="B3",
         about=("vts",),
         needs="irrelevant cells with nu = 1 and rho 0 of within_image",
-        parts=lambda grid, margin: every(grid, DOWN, gains(grid, ["within_image"], pairing="irrelevant", where=full)),
+        parts=lambda grid, margin: part_per_cell(
+            grid, NEGATIVE, gains(grid, ["within_image"], pairing="irrelevant", where=full_noise)
+        ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a figure shows of each cell: estimate, interval, number of seeds, and whether it is done, failed or missing."""
+"""The cells of a figure: estimate, interval, number of seeds, and whether each is done, failed or missing."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import pandas as pd
 from analysis import names
 from analysis.names import BASELINES
 from analysis.records.studies import Study
-from analysis.stats.comparisons import by_cell
-from analysis.stats.differences import against_rho_zero, comparable, noisy_minus_exposure
+from analysis.stats import differences
+from analysis.stats.inference import by_cell
 
 #: What names a cell within a study and a pairing.
 POINT = ("objective", "rho", "nu")
@@ -21,7 +21,7 @@ _VALUES = [*POINT, "seed", "difference"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of `complete`."""
+    """A row of `complete_grid`."""
 
     objective: str
     rho: float
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One loss at one nu, and where it stands among small multiples."""
+    """One loss at one nu, and its row and column among the panels."""
 
     loss: str
     nu: float
@@ -67,56 +67,56 @@ def pairing_of(study: Study) -> str:
 def scores(study: Study, pairing: str) -> pd.DataFrame:
     """The study's score of each cell and seed of a pairing (`none`: without noisy pairs), as column `difference`.
 
-    Columns objective, rho, nu, seed, `difference` (a fraction; the name that `complete` reads), null where it failed.
+    Columns objective, rho, nu, seed, `difference` (a fraction, null where it failed; `complete_grid` reads that name).
     """
-    known = comparable(study.records, study.metric).rename(columns={study.metric: "difference"})
+    known = differences.comparable(study.records, study.metric).rename(columns={study.metric: "difference"})
     return known.loc[known["pairing"] == pairing, _VALUES]
 
 
-def gains(study: Study) -> pd.DataFrame:
+def noisy_minus_exposure(study: Study) -> pd.DataFrame:
     """Noisy minus exposure of each cell and seed; columns as `scores`."""
-    return noisy_minus_exposure(study.records, study.metric)[_VALUES]
+    return differences.noisy_minus_exposure(study.records, study.metric)[_VALUES]
 
 
-def gains_over_zero(study: Study) -> pd.DataFrame:
+def noisy_minus_rho_zero(study: Study) -> pd.DataFrame:
     """Each cell of `pairing_of` minus the cell of rho 0 of the same seed; columns as `scores`."""
-    table = against_rho_zero(study.records, study.metric)
+    table = differences.against_rho_zero(study.records, study.metric)
     return table.loc[table["pairing"] == pairing_of(study), _VALUES]
 
 
-def complete(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
-    """A row per cell that the study asks for, whether it has a value or not, sorted by loss, rho and nu.
+def complete_grid(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
+    """A row per cell of the study's grid, with or without a value, sorted by loss, rho and nu.
 
-    `values` as from `scores` or `gains`. The study asks for each loss at each rho and nu that any loss has with one of
-    `pairings`. Columns: objective, rho, nu, `estimate`, `low`, `high` (fractions; NaN where there is none), `n` seeds,
-    `state`: done (a seed at least), failed (none is done and one failed), missing.
+    `values` as from `scores` or `noisy_minus_exposure`. The grid has each loss at each rho and nu that a loss has with
+    one of `pairings`. Columns: objective, rho, nu, `estimate`, `low`, `high` (fractions; NaN where there is none), `n`
+    seeds, `state`: done (at least one seed), failed (none is done and one failed), missing.
     """
-    asked = _asked(study, pairings)
+    points = _grid_points(study, pairings)
     values = values[~values["objective"].isin(BASELINES)]
-    return _stated(study, asked, values, pairings)
+    return _with_states(study, points, values, pairings)
 
 
 def rows(table: pd.DataFrame) -> list[Row]:
-    """The rows of a table as from `complete`."""
+    """The rows of a table as from `complete_grid`."""
     columns = [field.name for field in fields(Row)]
     return [Row(**{str(name): value for name, value in row.items()}) for row in table[columns].to_dict("records")]
 
 
 def without_noise(study: Study) -> pd.DataFrame:
-    """The cells of rho 0, a row per loss: columns as `complete`."""
-    return complete(study, scores(study, "none"), ["none"])
+    """The cells of rho 0, a row per loss: columns as `complete_grid`."""
+    return complete_grid(study, scores(study, "none"), ["none"])
 
 
 def baselines(study: Study) -> pd.DataFrame:
-    """The baselines that the study has, a row each in the paper's order: columns as `complete`."""
+    """The baselines that the study has, a row each in the paper's order: columns as `complete_grid`."""
     values = scores(study, "none")
     values = values[values["objective"].isin(BASELINES)]
     run = [name for name in BASELINES if name in set(values["objective"])]
-    return _stated(study, _points(run, [0.0], [0.0]), values, ["none"])
+    return _with_states(study, _points(run, [0.0], [0.0]), values, ["none"])
 
 
 def blocks(study: Study) -> list[Block]:
-    """A row a loss and a column a nu; one row of the losses where there are not several nu."""
+    """A block per loss and nu: a row per loss and a column per nu, or one row of losses where there is one nu."""
     noisy = study.records[(study.records["rho"] > 0) & ~study.records["objective"].isin(BASELINES)]
     run, nus = losses(study), sorted(set(noisy["nu"])) or [0.0]
     places = [(i, j) if len(nus) > 1 else (0, i) for i in range(len(run)) for j in range(len(nus))]
@@ -127,12 +127,12 @@ def blocks(study: Study) -> list[Block]:
     ]
 
 
-def shape(found: Sequence[Block]) -> tuple[int, int]:
-    """Rows and columns that blocks take; at least one block."""
-    return 1 + max(block.row for block in found), 1 + max(block.column for block in found)
+def shape(placed: Sequence[Block]) -> tuple[int, int]:
+    """Rows and columns of panels for at least one block."""
+    return 1 + max(block.row for block in placed), 1 + max(block.column for block in placed)
 
 
-def _asked(study: Study, pairings: Sequence[str]) -> pd.DataFrame:
+def _grid_points(study: Study, pairings: Sequence[str]) -> pd.DataFrame:
     if list(pairings) == ["none"]:
         return _points(losses(study), [0.0], [0.0])
     records = study.records
@@ -145,14 +145,14 @@ def _points(objectives: Sequence[str], rhos: Sequence[float], nus: Sequence[floa
     return table.astype({"objective": object, "rho": float, "nu": float})
 
 
-def _stated(study: Study, asked: pd.DataFrame, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
+def _with_states(study: Study, points: pd.DataFrame, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
     point = list(POINT)
     if values.empty:
         nothing = dict.fromkeys(["estimate", "low", "high"], np.nan)
-        table = asked.assign(**nothing, n=0)
+        table = points.assign(**nothing, n=0)
     else:
         known = by_cell(values, by=point, level=study.level)[[*point, "estimate", "low", "high", "n"]]
-        table = asked.merge(known, on=point, how="left")
+        table = points.merge(known, on=point, how="left")
         table["n"] = table["n"].fillna(0).astype(int)
     records = study.records
     failed = records[(records["status"] == "failed") & records["pairing"].isin(pairings)]

@@ -43,10 +43,10 @@ def curves(study: Study, inputs: Inputs) -> Figure | str:
     figure, axes = style.panels(len(_KINDS) * rows, columns, width=DOUBLE, share_x=False, share_y=share_y)
     rhos = sorted(set(study.records["rho"]))
     for block in blocks:
-        mine = means[(means["objective"] == block.loss) & means["nu"].isin([block.nu, 0.0])]
+        own = means[(means["objective"] == block.loss) & means["nu"].isin([block.nu, 0.0])]
         for offset, (stage, name, factor, up, along) in enumerate(_KINDS):
             panel = axes[len(_KINDS) * block.row + offset, block.column]
-            _lines(panel, _of(mine, stage, name), rhos, factor)
+            _lines(panel, _of(own, stage, name), rhos, factor)
             panel.set_xlabel(along, fontsize=style.SMALL, labelpad=1)
             panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             against_rho.set_ticks(panel.yaxis, 4)
@@ -54,7 +54,7 @@ def curves(study: Study, inputs: Inputs) -> Figure | str:
                 panel.set_ylabel(up)
             if stage == "pretrain":
                 panel.set_title(style.panel_title(block.loss, block.nu))
-                _reference(panel, _of(mine, "pretrain", "plateau"), 1.0, "plateau")
+                _reference(panel, _of(own, "pretrain", "plateau"), 1.0, "plateau")
             else:
                 _reference(panel, _of(means[means["objective"] == "random"], stage, name), factor, "random")
     lacking = int((~study.records["key"].isin(points["key"])).sum())

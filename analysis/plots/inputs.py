@@ -1,4 +1,4 @@
-"""What a figure needs besides records: curves and predictions, read from the sweeps' folders when asked for."""
+"""What a figure needs besides records: curves and predictions, read from the sweeps' folders on demand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from analysis.records.studies import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The folders that records came from, and the cells (keys) whose predictions are wanted; none: a telling few."""
+    """The folders of the records, and the cells (keys) whose predictions are shown; by default a few per loss."""
 
     folders: Sequence[Path] = ()
     cells: Sequence[str] = ()
@@ -22,7 +22,7 @@ class Inputs:
     _curves: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
     _records: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
-    def of(self, study: Study) -> list[Path]:
+    def folders_of(self, study: Study) -> list[Path]:
         """The sweeps' folders that hold cells of the study, in the order given; a summary's file is none."""
         folders = [folder for folder in self.folders if folder.is_dir()]
         # A key does not cover the data: among several folders it may name a cell of another study too.
@@ -32,7 +32,7 @@ class Inputs:
         """The curves of the study's cells, columns as `analysis.records.io.CURVES`; empty where no folder has any."""
         parts: list[pd.DataFrame] = []
         wanted = set(study.records["key"])
-        for folder in self.of(study):
+        for folder in self.folders_of(study):
             if folder not in self._curves:
                 has_some = bool(parquet.files(folder / "curves"))
                 self._curves[folder] = read_curves(folder) if has_some else pd.DataFrame(columns=CURVES.names)
@@ -43,11 +43,11 @@ class Inputs:
 
     def predictions(self, study: Study, keys: Sequence[str]) -> list[Prediction]:
         """The predictions of these of the study's cells, in this order; of a cell in two folders the first's."""
-        found: dict[str, list[Prediction]] = {}
-        for folder in self.of(study):
-            for one in read_predictions(folder, [key for key in keys if key not in found]):
-                found.setdefault(one.key, []).append(one)
-        return [one for key in keys for one in found.get(key, [])]
+        by_key: dict[str, list[Prediction]] = {}
+        for folder in self.folders_of(study):
+            for one in read_predictions(folder, [key for key in keys if key not in by_key]):
+                by_key.setdefault(one.key, []).append(one)
+        return [one for key in keys for one in by_key.get(key, [])]
 
     def _holds(self, folder: Path, study: Study) -> bool:
         if folder not in self._records:
@@ -59,4 +59,4 @@ class Inputs:
 
 def folders_of(study: Study, folders: Sequence[Path]) -> list[Path]:
     """Those of the sweeps' folders that hold cells of the study."""
-    return Inputs(folders=folders).of(study)
+    return Inputs(folders=folders).folders_of(study)

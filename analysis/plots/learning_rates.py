@@ -49,16 +49,16 @@ def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Fi
 def _points(panel: Axes, part: pd.DataFrame, value: str, name: str) -> None:
     """Each seed and their mean, in %; a rate that failed is a cross at the foot."""
     line = style.line_style(name)
-    found = part[part[value].notna()]
+    done = part[part[value].notna()]
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(numticks=6))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))  # its own needs mathtext
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlim(part["rate"].min() / 1.5, part["rate"].max() * 1.5)
     panel.plot(
-        found["rate"], 100 * found[value], linestyle="", marker=line.marker, color=line.colour, alpha=0.4, gid="seeds"
+        done["rate"], 100 * done[value], linestyle="", marker=line.marker, color=line.colour, alpha=0.4, gid="seeds"
     )
-    means = 100 * found.groupby("rate")[value].mean()
+    means = 100 * done.groupby("rate")[value].mean()
     panel.plot(means.index, means, color=line.colour, linestyle=line.dashes, gid="mean")
     failed = part.loc[part["status"] == "failed", "rate"].unique()
     panel.plot(failed, [0.04] * len(failed), "x", color=style.GREY, transform=panel.get_xaxis_transform(), gid="failed")

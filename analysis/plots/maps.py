@@ -35,13 +35,13 @@ def difference_map(study: Study, inputs: Inputs) -> Figure | str:
         return reason
     if not cells.has_nu(study):
         return "its pairs have no per-image noise nu: see fig7"
-    table = cells.complete(study, cells.gains(study), ["noisy", "exposure"])
+    table = cells.complete_grid(study, cells.noisy_minus_exposure(study), ["noisy", "exposure"])
     if not (table["state"] == "done").any():
         return f"none of its {len(table)} cells is done"
     names = cells.losses(study)
     rhos, nus = sorted(set(table["rho"])), sorted(set(table["nu"]))
-    beside = len(rhos) <= _SIDE_BY_SIDE and len(names) <= 3
-    figure, axes = style.panels(*((1, len(names)) if beside else (len(names), 1)), width=DOUBLE)
+    in_one_row = len(rhos) <= _SIDE_BY_SIDE and len(names) <= 3
+    figure, axes = style.panels(*((1, len(names)) if in_one_row else (len(names), 1)), width=DOUBLE)
     most = 100 * float(table["estimate"].abs().max()) or 1.0
     colours = ScalarMappable(Normalize(-most, most), _COLOURS)
     for panel, name in zip(axes.ravel().tolist(), names, strict=True):
@@ -64,14 +64,17 @@ def forest(study: Study, inputs: Inputs) -> Figure | str:
     """Noisy minus exposure of every cell with its interval, a panel a loss, the mean over the grid below."""
     if reason := no_pairs(study):
         return reason
-    return _forest(study, cells.gains(study), ["noisy", "exposure"], POINTS)
+    return _forest(study, cells.noisy_minus_exposure(study), ["noisy", "exposure"], POINTS)
 
 
 def forest_zero(study: Study, inputs: Inputs) -> Figure | str:
     """Every cell with noisy pairs minus the one without (rho 0), drawn as `forest`."""
     pairing = cells.pairing_of(study)
     return _forest(
-        study, cells.gains_over_zero(study), [pairing], f"{display_name(pairing)} {style.MINUS} {style.RHO} 0, points"
+        study,
+        cells.noisy_minus_rho_zero(study),
+        [pairing],
+        f"{display_name(pairing)} {style.MINUS} {style.RHO} 0, points",
     )
 
 
@@ -105,7 +108,7 @@ def _colour_bar(figure: Figure, axes: Axes, colours: ScalarMappable) -> None:
 
 
 def _forest(study: Study, values: pd.DataFrame, pairings: Sequence[str], label: str) -> Figure | str:
-    table = cells.complete(study, values, pairings)
+    table = cells.complete_grid(study, values, pairings)
     if table.empty:
         return "no cell with noisy pairs (rho above 0) was run"
     if not (table["state"] == "done").any():
@@ -130,7 +133,7 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: s
     axes.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
     for y, row in enumerate(cells.rows(table)):
         if row.state != "done":
-            _say(axes, y, row.state)
+            _write(axes, y, row.state)
         elif not math.isnan(row.low):
             axes.plot([100 * row.low, 100 * row.high], [y, y], color=line.colour, linewidth=1)
     done = (table["state"] == "done").to_numpy()
@@ -143,18 +146,18 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: s
     if not math.isnan(mean.low):
         axes.plot([100 * mean.low, 100 * mean.high], [below, below], color="black", marker="|", gid="mean")
     if math.isnan(mean.estimate):
-        _say(axes, below, "no value")
+        _write(axes, below, "no value")
         return []
     axes.plot([100 * mean.estimate], [below], color="black", marker="D", gid="mean")
     between = (
         "" if math.isnan(mean.low) else f" [{style.signed(mean.low, 2)}, {style.signed(mean.high, 2)}], {mean.method}"
     )
     left = f", {mean.left_out} left out that have one seed" if mean.left_out else ""
-    said = f"mean of {display_name(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
-    return [f"{said}, {mean.seeds} seed{'s' if mean.seeds != 1 else ''}"]
+    text = f"mean of {display_name(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
+    return [f"{text}, {mean.seeds} seed{'s' if mean.seeds != 1 else ''}"]
 
 
-def _say(axes: Axes, y: float, text: str) -> None:
+def _write(axes: Axes, y: float, text: str) -> None:
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     where = axes.get_yaxis_transform()
     axes.text(0.5, y, text, color=style.GREY, bbox=box, transform=where, ha="center", va="center")

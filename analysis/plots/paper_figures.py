@@ -108,25 +108,25 @@ def draw_lines(axes: Axes, lines: Sequence[Series]) -> None:
 
 def _levels(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     pairing = cells.pairing_of(study)
-    return cells.complete(study, cells.scores(study, pairing), [pairing]), cells.without_noise(study)
+    return cells.complete_grid(study, cells.scores(study, pairing), [pairing]), cells.without_noise(study)
 
 
 def _differences(study: Study) -> pd.DataFrame | str:
     if reason := no_pairs(study):
         return reason
-    table = cells.complete(study, cells.gains(study), ["noisy", "exposure"])
+    table = cells.complete_grid(study, cells.noisy_minus_exposure(study), ["noisy", "exposure"])
     return _nothing(table) or table
 
 
 def _levels_by_nu(study: Study, names: Sequence[str], *, other: str) -> Figure | str:
-    found = _losses_with_nu(study, names, other)
-    if isinstance(found, str):
-        return found
-    table, zero = (part[part["objective"].isin(found)] for part in _levels(study))
+    losses = _losses_with_nu(study, names, other)
+    if isinstance(losses, str):
+        return losses
+    table, zero = (part[part["objective"].isin(losses)] for part in _levels(study))
     if reason := _nothing(table, zero):
         return reason
-    figure, axes = style.panels(1, len(found), width=SINGLE if len(found) == 1 else DOUBLE)
-    for panel, name in zip(axes[0], found, strict=True):
+    figure, axes = style.panels(1, len(losses), width=SINGLE if len(losses) == 1 else DOUBLE)
+    for panel, name in zip(axes[0], losses, strict=True):
         start = zero[zero["objective"] == name]
         lines = _by_nu(table[table["objective"] == name], start)
         _level_panel(panel, lines, start)
@@ -137,15 +137,15 @@ def _levels_by_nu(study: Study, names: Sequence[str], *, other: str) -> Figure |
 
 
 def _differences_by_nu(study: Study, names: Sequence[str], *, other: str) -> Figure | str:
-    found = _losses_with_nu(study, names, other)
-    table = found if isinstance(found, str) else _differences(study)
+    losses = _losses_with_nu(study, names, other)
+    table = losses if isinstance(losses, str) else _differences(study)
     if isinstance(table, str):
         return table
-    table = table[table["objective"].isin(found)]
+    table = table[table["objective"].isin(losses)]
     if reason := _nothing(table):
         return reason
-    figure, axes = style.panels(1, len(found), width=SINGLE if len(found) == 1 else DOUBLE)
-    for panel, name in zip(axes[0], found, strict=True):
+    figure, axes = style.panels(1, len(losses), width=SINGLE if len(losses) == 1 else DOUBLE)
+    for panel, name in zip(axes[0], losses, strict=True):
         lines = _by_nu(table[table["objective"] == name])
         _difference_panel(panel, lines)
         panel.set_title(display_name(name))
@@ -156,12 +156,12 @@ _ZERO = LineStyle(colour=style.BLACK, marker="*", dashes=":")
 
 
 def _losses_with_nu(study: Study, names: Sequence[str], other: str) -> list[str] | str:
-    found = [name for name in names if name in cells.losses(study)]
+    run = [name for name in names if name in cells.losses(study)]
     if not cells.losses(study):
         return "no loss was run, only baselines"
     if not cells.has_nu(study):
         return f"{_NO_NU}: see {other}"
-    return found or f"the loss {' or '.join(map(display_name, names))} was not run"
+    return run or f"the loss {' or '.join(map(display_name, names))} was not run"
 
 
 def _nothing(table: pd.DataFrame, zero: pd.DataFrame | None = None) -> str | None:

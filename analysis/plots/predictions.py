@@ -1,4 +1,4 @@
-"""A sheet of predictions: test images, their truth, and what the probes of chosen cells make of them."""
+"""A sheet of predictions: test images, their truth, and the predictions of chosen cells."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,23 +34,27 @@ _SIDE, _TALLEST, _GAP = 0.9, 7.5, 0.05
 
 
 def predictions(study: Study, inputs: Inputs) -> Figure | str:
-    """Image, truth and the predictions of `inputs.cells`, or of `telling`, a column an image."""
-    wanted = [key for key in inputs.cells if key in set(study.records["key"])] if inputs.cells else telling(study)
+    """Image, truth and the predictions of `inputs.cells`, or of `representative_cells`, a column an image."""
+    wanted = (
+        [key for key in inputs.cells if key in set(study.records["key"])]
+        if inputs.cells
+        else representative_cells(study)
+    )
     if not wanted:
         return "none of the cells asked for is among its records" if inputs.cells else "no cell is done"
-    found = inputs.predictions(study, wanted)
-    if not found:
+    available = inputs.predictions(study, wanted)
+    if not available:
         return "its folders hold no predictions of these cells"
-    shown = [key for key in wanted if any(one.key == key for one in found)]
+    shown = [key for key in wanted if any(one.key == key for one in available)]
     rows = study.records.set_index("key").loc[shown]
     lacking = [key for key in wanted if key not in shown]
     notes = [f"no predictions of {', '.join(lacking)}"] if lacking else []
     classes = class_columns([c for c in study.records.columns if study.records[c].notna().any()])
-    return draw(found, titles=_titles(rows, study), classes=classes, heading=study.title, notes=notes)
+    return draw_sheet(available, titles=_titles(rows, study), classes=classes, heading=study.title, notes=notes)
 
 
-def telling(study: Study) -> list[str]:
-    """The keys of a telling few cells of the first seed: of each loss rho 0, and the most noise, noisy and exposure."""
+def representative_cells(study: Study) -> list[str]:
+    """Keys of cells of the first seed: for each loss that of rho 0, and those of the most noise, noisy and exposure."""
     done = study.records[study.records["status"] == "done"]
     if done.empty:
         return []
@@ -66,8 +70,8 @@ def telling(study: Study) -> list[str]:
     return keys
 
 
-def draw(
-    found: Sequence[Prediction],
+def draw_sheet(
+    predictions: Sequence[Prediction],
     *,
     titles: dict[str, str],
     classes: Sequence[str],
@@ -79,7 +83,7 @@ def draw(
     Cells of different seeds have different images: where a cell lacks one, its place stays empty.
     """
     by_image: dict[tuple[int, bytes], dict[str, Prediction]] = {}
-    for one in found:
+    for one in predictions:
         by_image.setdefault((one.number, one.image.tobytes()), {})[one.key] = one
     images = sorted(by_image.items(), key=lambda item: item[0][0])[:_IMAGES_SHOWN]
     left = style.label_width([line for title in titles.values() for line in title.split("\n")])
@@ -96,7 +100,7 @@ def draw(
             _show(panel, coloured(each[key].predicted) if key in each else None)
     for panel, title in zip(axes[:, 0], ["image", "truth", *titles.values()], strict=True):
         panel.text(-0.06, 0.5, title, transform=panel.transAxes, ha="right", va="center")
-    legend = _legend(found, classes)
+    legend = _legend(predictions, classes)
     right = width - left - side * columns - _GAP * (columns - 1)
     frame = Frame(height=side, left=left, right=right, across=_GAP, down=_GAP, foot=0.06)
     return style.finish(figure, heading=heading, legend=legend, notes=notes, frame=frame)
@@ -126,10 +130,10 @@ def _titles(rows: pd.DataFrame, study: Study) -> dict[str, str]:
     return titles
 
 
-def _legend(found: Sequence[Prediction], classes: Sequence[str]) -> list[Patch]:
-    met: set[Any] = set().union(*(np.unique([*one.truth.flat, *one.predicted.flat]).tolist() for one in found))
+def _legend(images: Sequence[Prediction], classes: Sequence[str]) -> list[Patch]:
+    numbers: set[Any] = set().union(*(np.unique([*one.truth.flat, *one.predicted.flat]).tolist() for one in images))
     patches = [Patch(facecolor=_class_colour(i), label=name.replace("_", " ")) for i, name in enumerate(classes)]
-    if IGNORED in met:
+    if IGNORED in numbers:
         patches.append(Patch(facecolor=_IGNORED_COLOUR, edgecolor=style.GREY, label="ignored"))
     return patches
 

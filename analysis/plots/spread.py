@@ -1,4 +1,4 @@
-"""What lies beneath the means: each cell's seeds, and the other pairings.
+"""Behind the means: the seeds of each cell, and the other pairings.
 
 Each function takes a study and its inputs and returns the figure, or in words why it cannot be drawn.
 """
@@ -57,7 +57,7 @@ def seeds(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def _rows(known: pd.DataFrame) -> pd.DataFrame:
-    """What the rows stand for: baselines by name, and points that every loss is asked for, `objective` null."""
+    """The rows of the figure: the baselines, and the grid points of the losses (`objective` null)."""
     base = [name for name in OBJECTIVES if name in BASELINES and (known["objective"] == name).any()]
     table = pd.DataFrame({"objective": base, "rho": 0.0, "nu": 0.0, "pairing": "none"})
     table["label"] = [display_name(name) for name in base]
@@ -74,24 +74,24 @@ def _rows(known: pd.DataFrame) -> pd.DataFrame:
 
 def _seed_panel(axes: Axes, known: pd.DataFrame, metric: str, rows: pd.DataFrame, styles: dict[int, LineStyle]) -> None:
     on = ["objective", "rho", "nu", "pairing"]
-    mine = rows.reset_index(names="y").merge(known[[*on, "seed", metric, "status"]], on=on, how="left")
-    mine["percent"] = 100 * mine[metric].astype(float)
+    values = rows.reset_index(names="y").merge(known[[*on, "seed", metric, "status"]], on=on, how="left")
+    values["percent"] = 100 * values[metric].astype(float)
     for y in range(0, len(rows), 2):
         axes.axhspan(y - 0.5, y + 0.5, color="#F3F3F3", linewidth=0, zorder=0)
     for seed, line in styles.items():
-        own = mine[(mine["seed"] == seed) & mine["percent"].notna()]
+        own = values[(values["seed"] == seed) & values["percent"].notna()]
         axes.plot(
             own["percent"], own["y"], linestyle="", marker=line.marker, color=line.colour, markersize=3, label=f"{seed}"
         )
-    beside = axes.get_yaxis_transform()
+    where = axes.get_yaxis_transform()
     for y in range(len(rows)):
-        part = mine[mine["y"] == y]
+        part = values[values["y"] == y]
         count = int(part["percent"].notna().sum())
         if count > 1:
-            axes.text(1.02, y, f"sd {part['percent'].std():.1f}", transform=beside, va="center", color=style.GREY)
+            axes.text(1.02, y, f"sd {part['percent'].std():.1f}", transform=where, va="center", color=style.GREY)
         elif count == 0:
             state = "failed" if (part["status"] == "failed").any() else "missing"
-            axes.text(0.5, y, state, transform=beside, ha="center", va="center", color=style.GREY)
+            axes.text(0.5, y, state, transform=where, ha="center", va="center", color=style.GREY)
 
 
 def pairings(study: Study, inputs: Inputs) -> Figure | str:
@@ -101,7 +101,7 @@ def pairings(study: Study, inputs: Inputs) -> Figure | str:
     if len(names) < 2:
         return f"its pairs are all of one pairing, {display_name(names[0])}" if names else "no cell with noisy pairs"
     zero = cells.without_noise(study)
-    tables = {name: cells.complete(study, cells.scores(study, name), [name]) for name in names}
+    tables = {name: cells.complete_grid(study, cells.scores(study, name), [name]) for name in names}
     whole = pd.concat([table.assign(pairing=name) for name, table in {"none": zero, **tables}.items()])
     if not (whole["state"] == "done").any():
         return f"none of its {len(whole)} cells is done"

@@ -1,7 +1,7 @@
 """The style of figures: colours, markers, labels and the layout that they share.
 
-Colours are Okabe and Ito's, safe for the colour-blind; every line has a marker and dashes of its own too, so that it is
-told apart in grey. Sizes are inches and points at journal column width.
+Colours are Okabe and Ito's, safe for the colour-blind; every line also has its own marker and dashes, so that it is
+recognised in grey. Sizes are inches and points at journal column width.
 """
 
 import math
@@ -83,7 +83,7 @@ Share = bool | Literal["row"]
 
 @dataclass(frozen=True, kw_only=True)
 class LineStyle:
-    """What tells one line from the others, in colour and in grey."""
+    """Colour, marker and dashes of a line, distinct in colour and in grey."""
 
     colour: str
     marker: str
@@ -149,7 +149,7 @@ def point_label(rho: float, nu: float) -> str:
 
 
 def label_width(labels: Sequence[str]) -> float:
-    """Inches that tick labels take beside a panel."""
+    """Width of tick labels left of a panel, inches."""
     return max(map(len, labels), default=0) * _LETTER * SMALL / 72 + 0.2
 
 
@@ -170,14 +170,14 @@ def legend_handle(label: str, style: LineStyle) -> Line2D:
 
 def absent_handles(states: pd.Series) -> list[Line2D]:
     """Legend entries for the marks of the cells that are missing or failed, if there are such."""
-    found = [state for state in ABSENT if (states == state).any()]
-    return [Line2D([], [], color=GREY, linestyle="", marker=ABSENT[s], label=f"{s} (no value)") for s in found]
+    present = [state for state in ABSENT if (states == state).any()]
+    return [Line2D([], [], color=GREY, linestyle="", marker=ABSENT[s], label=f"{s} (no value)") for s in present]
 
 
 def notes(cells: pd.DataFrame, seeds: int) -> list[str]:
-    """What a reader must know of cells as from `complete`: which are missing or failed, which have fewer seeds.
+    """Notes on cells as from `complete_grid`: which are missing or failed, and how many have fewer seeds.
 
-    A column `pairing`, where there is one, is named too.
+    A cell's pairing is named where there is a column `pairing`.
     """
     lines = []
     for state in ABSENT:

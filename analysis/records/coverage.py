@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import BASELINES
-from analysis.records.plan import added_of
+from analysis.records.plan import added_seeds
 
 COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
 
@@ -15,24 +15,23 @@ COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
 def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """A row for each cell of a study that is recorded or planned: its coordinates, `status`, `error`.
 
-    `status` is done, failed or missing. Planned is what the axes of `plans` span (see `read_plan`), with the seeds that
-    were added to single losses, and, beside that, every recorded grid point with every loss and every seed that is
-    recorded (of the loss itself, where seeds were added): so do figures and claims count.
-    `records` are those of one study.
+    `status` is done, failed or missing. Planned are the cells that the axes of `plans` span (see `read_plan`), with the
+    adaptive seeds of each loss. Planned is also every recorded grid point with every loss and every recorded seed (with
+    adaptive seeds: every seed of that loss), which is how figures and claims count. `records` are those of one study.
     """
     losses = records.loc[~records["objective"].isin(BASELINES), ["objective"]].drop_duplicates()
     noisy = records.loc[records["rho"] > 0, COORDINATES[1:-1]].drop_duplicates()
     points = pd.concat([records[COORDINATES[:-1]], losses.merge(noisy, how="cross")]).drop_duplicates()
-    if any(added_of(plan) for plan in plans):
+    if any(added_seeds(plan) for plan in plans):
         planned = [points.merge(records[["objective", "seed"]].drop_duplicates(), on="objective")]
     else:
         planned = [points.merge(records[["seed"]].drop_duplicates(), how="cross")]
     has_nu = _has_nu(records)
     planned += [pd.DataFrame(_cells(plan, has_nu), columns=COORDINATES) for plan in plans]
     cells = pd.concat(planned, ignore_index=True).drop_duplicates()
-    found = cells.merge(records[[*COORDINATES, "status", "error"]], on=COORDINATES, how="left")
-    found["status"] = found["status"].fillna("missing")
-    return found.sort_values(COORDINATES, ignore_index=True)
+    cells = cells.merge(records[[*COORDINATES, "status", "error"]], on=COORDINATES, how="left")
+    cells["status"] = cells["status"].fillna("missing")
+    return cells.sort_values(COORDINATES, ignore_index=True)
 
 
 def _has_nu(records: pd.DataFrame) -> bool:
@@ -43,7 +42,7 @@ def _has_nu(records: pd.DataFrame) -> bool:
 def _cells(plan: Mapping[str, Any], has_nu: bool) -> Iterator[tuple[str, float, float, str, int]]:
     """The distinct cells that a sweep's axes span: as `sweep.config.grid.expand`, which a test holds it to."""
     objectives, *axes, seeds = (plan.get(name) or [] for name in ("objectives", "rho", "pairings", "seeds"))
-    grids = [(objectives, seeds), *(([name], own) for name, own in added_of(plan).items())]
+    grids = [(objectives, seeds), *(([name], own) for name, own in added_seeds(plan).items())]
     for objective, rho, pairing, seed in (point for names, own in grids for point in product(names, *axes, own)):
         for nu in plan.get("nu") or [0.0]:
             noise = 1.0 if pairing == "false_positive" else float(nu) if has_nu else 0.0

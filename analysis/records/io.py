@@ -18,9 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.errors import RecordsError, in_a_line
+from analysis.errors import RecordsError
 from analysis.records import parquet
-from analysis.records.remote import local
+from analysis.records.remote import local_copy
 from analysis.records.schema import (
     COLUMNS,
     PARTITIONS,
@@ -32,6 +32,7 @@ from analysis.records.schema import (
     record_table,
     schema,
 )
+from analysis.text import one_line
 
 __all__ = [
     "COLUMNS",
@@ -100,7 +101,7 @@ def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
     Raises `RecordsError` where there are no records, a file cannot be read or is no record, a record is of
     another schema, or a key occurs twice. In a summary of several sweeps a key may occur once for each `data`.
     """
-    path = local(folder)
+    path = local_copy(folder)
     if path.is_file():
         frame = _load([path], remedy=_RECOMPACT, distinct=("key", "data")).to_pandas()
     else:
@@ -121,7 +122,7 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
     status: dict[str, str] = {}
     origin: dict[str, Path] = {}
     unreadable = []
-    for path in parquet.files(local(folder) / "records"):
+    for path in parquet.files(local_copy(folder) / "records"):
         try:
             table = parquet.read(path, columns=("key", "status", "schema"), remedy=_RERUN)
         except RecordsError:
@@ -138,7 +139,7 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
             continue
         for key in keys:
             if key in origin:
-                raise _twice(key, (origin[key], path))
+                raise _duplicate_key_error(key, (origin[key], path))
             origin[key] = path
         status.update(zip(keys, states, strict=True))
     return Recorded(status=status, unreadable=tuple(unreadable))
@@ -174,7 +175,7 @@ def read_curves(folder: str | PathLike[str]) -> pd.DataFrame:
 
     Raises `RecordsError` where there are none or a file cannot be read.
     """
-    place = local(folder) / "curves"
+    place = local_copy(folder) / "curves"
     paths = parquet.files(place)
     if not paths:
         raise RecordsError(f"no curves in {place}: {_HOW_TO_MAKE}")
@@ -220,10 +221,10 @@ def _load(paths: Sequence[Path], *, remedy: str, distinct: Sequence[str]) -> pa.
 
 def _with_partitions(path: Path, table: pa.Table) -> pa.Table:
     """With the columns that the folders say, as in `dataset=vts/`: other tools leave them out of the files."""
-    said = dict(part.split("=", 1) for part in path.parent.parts if "=" in part)
+    partitions = dict(part.split("=", 1) for part in path.parent.parts if "=" in part)
     for name in PARTITIONS:
-        if name not in table.column_names and name in said:
-            value = pa.scalar(unquote(said[name]), pa.string())
+        if name not in table.column_names and name in partitions:
+            value = pa.scalar(unquote(partitions[name]), pa.string())
             table = table.append_column(name, pa.repeat(value, len(table)))
     return table
 
@@ -254,7 +255,7 @@ def _check_values(path: Path, table: pa.Table) -> None:
     for name in ("status", "pairing", *PARTITIONS):
         strange = sorted(v for v in pc.unique(table[name]).to_pylist() if not is_allowed(name, v))
         if strange:
-            values = in_a_line(", ".join(map(repr, strange[:3])), most=120)
+            values = one_line(", ".join(map(repr, strange[:3])), most=120)
             raise RecordsError(
                 f"{path} has {name} {values}, which this version does not know: "
                 "install a newer noisy-pairs, or move it elsewhere"
@@ -268,12 +269,12 @@ def _check_distinct(paths: Sequence[Path], tables: Sequence[pa.Table], by: Seque
         first = cells[again].iloc[0]
         ends = list(accumulate(len(table) for table in tables))
         rows = cells.index[(cells == first).all(axis=1)]
-        raise _twice(first["key"], [paths[bisect_right(ends, row)] for row in rows[:2]])
+        raise _duplicate_key_error(first["key"], [paths[bisect_right(ends, row)] for row in rows[:2]])
 
 
-def _twice(key: str, paths: Sequence[Path]) -> RecordsError:
+def _duplicate_key_error(key: str, paths: Sequence[Path]) -> RecordsError:
     places = " and ".join(dict.fromkeys(map(str, paths)))
-    return RecordsError(f"the key {in_a_line(key, most=60)} occurs twice, in {places}: delete one of them")
+    return RecordsError(f"the key {one_line(key, most=60)} occurs twice, in {places}: delete one of them")
 
 
 def _sorted(table: pa.Table) -> pa.Table:

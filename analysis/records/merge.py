@@ -1,7 +1,7 @@
-"""Several sweeps' records as one frame, with everything that does not go without saying said in a line.
+"""Records of several sweeps merged into one frame, with notes on every duplicate and conflict.
 
-A cell's key hashes its coordinates and recipe, not the data it saw: records of one key and other data belong to
-other studies (see `analysis.records.studies`), and both stay. Of one key and the same data one record counts.
+A cell's key hashes its coordinates and recipe, not its data. Records of one key on different data belong to different
+studies (see `analysis.records.studies`), and all are kept. Of one key on the same data, one record counts.
 """
 
 import json
@@ -18,57 +18,57 @@ import pandas as pd
 from analysis.errors import RecordsError
 from analysis.names import LEVEL
 from analysis.records.io import ORDER, read_records
-from analysis.records.plan import in_words, level_of
-from analysis.records.remote import local
+from analysis.records.plan import interval_level, level_note
+from analysis.records.remote import local_copy
 from analysis.records.schema import class_columns, schema
 from analysis.records.studies import STUDY, studies
 
-#: What should be one within a study: it changes what was computed, or how it was rounded.
+#: Columns that should have one value in a study: they change what was computed, or how it was rounded.
 ENGINE = ("commit", "version", "versions", "device", "precision", "layout", "compile", "threads", "weights")
 
-_NAMED = 3
-_SAID = 20
+_MOST_NAMES = 3
+_MOST_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Joined:
-    """Records of one or several sweeps, and what a reader has to know of how they came together."""
+class MergedRecords:
+    """Records of one or several sweeps, and notes on how they were merged."""
 
     records: pd.DataFrame
     """As from `read_records`; a key occurs once for each fingerprint of data."""
     folders: tuple[Path, ...]
-    """Where they come from, in the order given, each once; of an address, its copy on this machine."""
+    """The folders they come from, in the order given, each once; for an address, its copy on this machine."""
     conflicts: tuple[str, ...]
-    """A line for each record that disagrees with the one that counts: key, cell, both scores, and which counts."""
+    """A line for each record that contradicts the one that counts: key, cell, both scores, and which counts."""
     notes: tuple[str, ...]
     """Lines on what was counted once, failed elsewhere or ran on several engines, and on the level of intervals."""
     level: float
-    """Of intervals: see `analysis.records.plan.level_of`."""
+    """Of intervals: see `analysis.records.plan.interval_level`."""
 
 
-def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
+def read_sweeps(paths: Iterable[str | PathLike[str]]) -> MergedRecords:
     """The records of sweeps' folders, addresses or summary.parquet files, sorted as by `read_records`.
 
     Of a cell (key and data) that several have, one that is done and scored counts before one that is not, then the
     first given. Two that are done with different scores are a conflict; null is no score. Raises `RecordsError` where
     no folder is given, and as `read_records` for any of them.
     """
-    given = [local(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
+    given = [local_copy(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
     folders, notes = _distinct(given)
     if not folders:
         raise RecordsError("no folder given: name at least one sweep's folder or summary.parquet")
     frames = [read_records(folder) for folder in folders]
-    level = level_of(folders)
-    notes += [in_words(level)] if level > LEVEL else []
+    level = interval_level(folders)
+    notes += [level_note(level)] if level > LEVEL else []
     if len(frames) == 1:
-        notes += _engines(frames[0])
-        return Joined(records=frames[0], folders=folders, conflicts=(), notes=tuple(notes), level=level)
+        notes += _engine_notes(frames[0])
+        return MergedRecords(records=frames[0], folders=folders, conflicts=(), notes=tuple(notes), level=level)
     whole = pd.concat(frames, ignore_index=True)
     whole = whole[schema(class_columns(list(whole.columns))).names]
-    pairs = _rivals(whole, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
+    pairs = _duplicates(whole, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
     records = _sorted(whole.drop(index=pairs["loser"]))
-    notes += [*_counted_once(pairs, whole, folders), *_of_several_data(records), *_engines(records)]
-    return Joined(
+    notes += [*_duplicate_notes(pairs, whole, folders), *_data_notes(records), *_engine_notes(records)]
+    return MergedRecords(
         records=records,
         folders=folders,
         conflicts=tuple(_conflicts(pairs, whole, folders)),
@@ -77,11 +77,11 @@ def read_sweeps(paths: Iterable[str | PathLike[str]]) -> Joined:
     )
 
 
-def say(joined: Joined) -> None:
-    """Print conflicts and notes to stderr, the first `_SAID` of each."""
-    for word, lines in {"conflict": joined.conflicts, "note": joined.notes}.items():
-        more = [f"and {len(lines) - _SAID} more"] if len(lines) > _SAID else []
-        for line in [*lines[:_SAID], *more]:
+def print_notes(merged: MergedRecords) -> None:
+    """Print conflicts and notes to stderr, the first `_MOST_LINES` of each."""
+    for word, lines in {"conflict": merged.conflicts, "note": merged.notes}.items():
+        more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+        for line in [*lines[:_MOST_LINES], *more]:
             print(f"{word}: {line}", file=sys.stderr)
 
 
@@ -96,8 +96,8 @@ def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
     return tuple(known.values()), notes
 
 
-def _rivals(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
-    """Records that do not count, each with the one of the same key and data that does.
+def _duplicates(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
+    """The duplicates: records that do not count, each with the record of the same key and data that does.
 
     Columns: `loser`, `winner` (labels of `whole`), `lost`, `won` (places of their folders), `both` (both are done),
     `score` (name of the first score in which the two differ, null where they agree).
@@ -112,8 +112,8 @@ def _rivals(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
     pairs["lost"], pairs["won"] = place[pairs["loser"]], place[pairs["winner"]]
     pairs["both"] = done[pairs["loser"]].to_numpy() & done[pairs["winner"]].to_numpy()
     scores = [name for name in whole.columns if name.startswith(("test_", "val_"))]
-    there, here = (whole.loc[pairs[name], scores].to_numpy(float) for name in ("loser", "winner"))
-    differ = (there != here) & ~np.isnan(there) & ~np.isnan(here) & pairs["both"].to_numpy()[:, None]
+    losing, winning = (whole.loc[pairs[name], scores].to_numpy(float) for name in ("loser", "winner"))
+    differ = (losing != winning) & ~np.isnan(losing) & ~np.isnan(winning) & pairs["both"].to_numpy()[:, None]
     first = np.array([*scores, None], dtype=object)[np.where(differ.any(1), differ.argmax(1), len(scores))]
     return pairs.assign(score=first)
 
@@ -122,15 +122,21 @@ def _conflicts(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]
     pairs = pairs[pairs["score"].notna()]
     winners, losers = (whole.loc[pairs[name]].to_dict("records") for name in ("winner", "loser"))
     lines = []
-    for score, won, lost, here, there in zip(pairs["score"], pairs["won"], pairs["lost"], winners, losers, strict=True):
-        cell = f"{here['dataset']} {here['objective']} rho {here['rho']:g} nu {here['nu']:g} {here['pairing']}"
-        values = f"{here[score]:.6g} in {folders[won]} and {there[score]:.6g} in {folders[lost]}"
-        lines.append(f"{here['key']} ({cell} seed {here['seed']}): {score} is {values}; that of {folders[won]} counts")
+    for score, won, lost, winner, loser in zip(
+        pairs["score"], pairs["won"], pairs["lost"], winners, losers, strict=True
+    ):
+        cell = (
+            f"{winner['dataset']} {winner['objective']} rho {winner['rho']:g} nu {winner['nu']:g} {winner['pairing']}"
+        )
+        values = f"{winner[score]:.6g} in {folders[won]} and {loser[score]:.6g} in {folders[lost]}"
+        lines.append(
+            f"{winner['key']} ({cell} seed {winner['seed']}): {score} is {values}; that of {folders[won]} counts"
+        )
     return lines
 
 
-def _counted_once(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
-    """A line for each two folders and kind of repetition that is no conflict."""
+def _duplicate_notes(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
+    """A line for each pair of folders and kind of duplicate that is no conflict."""
     lost_done, won_done = (whole.loc[pairs[name], "status"].eq("done").to_numpy() for name in ("loser", "winner"))
     scored = whole.loc[pairs["loser"], "test_f1_macro"].notna().to_numpy()
     kinds = pairs.assign(lost_done=lost_done, won_done=won_done, scored=scored, key=pairs["loser"].map(whole["key"]))
@@ -143,23 +149,23 @@ def _counted_once(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Pa
             how = "with the same scores" if first["scored"] else "without a score there"
             lines.append(f"{count} of {there} also in {here}, {how}: counted once")
         elif first["won_done"]:
-            lines.append(f"{count} failed in {there} and done in {here}: done counts ({_some(keys)})")
+            lines.append(f"{count} failed in {there} and done in {here}: done counts ({_first_few(keys)})")
         else:
-            lines.append(f"{count} failed in {there} and in {here}: counted once, as failed ({_some(keys)})")
+            lines.append(f"{count} failed in {there} and in {here}: counted once, as failed ({_first_few(keys)})")
     return lines
 
 
-def _of_several_data(records: pd.DataFrame) -> list[str]:
+def _data_notes(records: pd.DataFrame) -> list[str]:
     again = records[records.duplicated("key", keep=False)]
     if again.empty:
         return []
     cells = _count(again["key"].nunique())
-    prints = _some(sorted(set(again["data"].fillna("not recorded"))))
+    prints = _first_few(sorted(set(again["data"].fillna("not recorded"))))
     return [f"{cells} recorded on several data (fingerprints {prints}): each data is a study of its own"]
 
 
-def _engines(records: pd.DataFrame) -> list[str]:
-    """A line for each study whose records were not all made by one program on one machine."""
+def _engine_notes(records: pd.DataFrame) -> list[str]:
+    """A line for each study whose records come from several engines, machines or versions."""
     known = records[STUDY].fillna("")
     spread = records[list(ENGINE)].groupby([known[name] for name in STUDY]).transform("nunique").max(axis=1)
     lines = []
@@ -174,7 +180,9 @@ def _values(column: pd.Series) -> str:
     counts = column.value_counts(sort=False)
     if column.name == "versions":
         return _libraries(list(counts.index))
-    return _some([f"{str(value)[:40]}: {count}" for value, count in sorted(counts.items(), key=lambda i: str(i[0]))])
+    return _first_few(
+        [f"{str(value)[:40]}: {count}" for value, count in sorted(counts.items(), key=lambda i: str(i[0]))]
+    )
 
 
 def _libraries(texts: Sequence[str]) -> str:
@@ -184,7 +192,7 @@ def _libraries(texts: Sequence[str]) -> str:
     except (ValueError, TypeError):
         return f"{len(texts)} sets of libraries"
     names = sorted({name for versions in sets for name in versions})
-    return _some([name for name in names if len({str(versions.get(name)) for versions in sets}) > 1])
+    return _first_few([name for name in names if len({str(versions.get(name)) for versions in sets}) > 1])
 
 
 def _sorted(records: pd.DataFrame) -> pd.DataFrame:
@@ -192,10 +200,10 @@ def _sorted(records: pd.DataFrame) -> pd.DataFrame:
     return records.loc[by.sort_values(list(by.columns), kind="stable").index].reset_index(drop=True)
 
 
-def _some(names: Iterable[str]) -> str:
+def _first_few(names: Iterable[str]) -> str:
     listed = list(names)
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return ", ".join(listed[:_NAMED]) + more
+    more = f" and {len(listed) - _MOST_NAMES} more" if len(listed) > _MOST_NAMES else ""
+    return ", ".join(listed[:_MOST_NAMES]) + more
 
 
 def _count(number: int) -> str:

@@ -1,22 +1,33 @@
-"""Parquet files that are either whole or not there."""
+"""Files that are either whole or not there: Parquet, and the atomic write that all of `analysis` uses."""
 
 import errno
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.errors import RecordsError, reason
+from analysis.errors import RecordsError
+from analysis.text import describe_error
 
 MOST_ROWS = 10_000_000  # that are read; a few bytes can claim any number
 MOST_BYTES = 2**31
 
 
 def write(path: Path, table: pa.Table) -> Path:
-    """Write `table` to `path`, replacing what is there; at no moment is a part of it visible.
+    """Write `table` to `path`, whole or not at all: see `atomic_write`."""
+    with atomic_write(path) as file:
+        pq.write_table(table, file, write_page_checksum=True)
+    return path
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which replaces `path` when the block ends; at no moment is a part of it visible.
 
     A crash leaves at most a dot-file that readers pass over. `OSError` (disk full, read-only) propagates.
     """
@@ -26,13 +37,25 @@ def write(path: Path, table: pa.Table) -> Path:
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(draft, "wb") as file:
-            pq.write_table(table, file, write_page_checksum=True)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file that a user named, atomically where that is possible.
+
+    A device, a pipe or a link such as /dev/stdout is written to, not replaced. `OSError` propagates.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(content)
+    else:
+        with atomic_write(path) as file:
+            file.write(content)
     return path
 
 
@@ -51,14 +74,14 @@ def read(path: Path, *, columns: Sequence[str] | None = None, remedy: str) -> pa
         table.validate(full=True)
         return table
     except Exception as error:  # pyarrow raises many kinds on damaged data, some from Thrift and some from Python
-        raise RecordsError(f"{path} cannot be read ({reason(error)}): {remedy}") from error
+        raise RecordsError(f"{path} cannot be read ({describe_error(error)}): {remedy}") from error
 
 
-def _check_size(said: pq.FileMetaData) -> None:
+def _check_size(metadata: pq.FileMetaData) -> None:
     """Refuse what would take much memory, as the file itself says."""
-    size = sum(said.row_group(group).total_byte_size for group in range(said.num_row_groups))
-    if not 0 <= said.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
-        raise ValueError(f"{said.num_rows:,} rows of {size:,} bytes, more than a sweep writes")
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if not 0 <= metadata.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
+        raise ValueError(f"{metadata.num_rows:,} rows of {size:,} bytes, more than a sweep writes")
 
 
 def files(folder: Path) -> list[Path]:
@@ -68,8 +91,8 @@ def files(folder: Path) -> list[Path]:
     """
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))  # a glob would find nothing there
-    found = (path for path in folder.rglob("*.parquet") if path.is_file())
-    return sorted(path for path in found if not _hidden(path.relative_to(folder)))
+    paths = (path for path in folder.rglob("*.parquet") if path.is_file())
+    return sorted(path for path in paths if not _hidden(path.relative_to(folder)))
 
 
 def _hidden(path: Path) -> bool:

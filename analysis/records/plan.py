@@ -1,4 +1,4 @@
-"""What a sweep planned, as its `sweep.yaml` and records tell: cells, added seeds, confidence level."""
+"""What a sweep planned, by its `sweep.yaml`: axes, added seeds, confidence level."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,16 +13,16 @@ _AXES = {"objectives": (str,), "rho": (int, float), "nu": (int, float), "pairing
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """What the last command in a sweep's folder was asked for, from `sweep.yaml`; {} where that cannot be read."""
+    """The settings of a folder's last command, from its `sweep.yaml`; {} where that cannot be read."""
     try:
-        found = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
+        plan = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
     except Exception:  # PyYAML raises many kinds
         return {}
-    return found if isinstance(found, dict) and _sound(found) else {}
+    return plan if isinstance(plan, dict) and _is_valid(plan) else {}
 
 
-def added_of(plan: Mapping[str, Any]) -> dict[str, list[int]]:
-    """The seeds that were added by looking, by loss or baseline; {} where there are none, or not as they should be."""
+def added_seeds(plan: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The adaptive seeds that `--until` added, by loss or baseline; {} where there are none or they are malformed."""
     grown = plan.get("grown")
     added = grown.get("added") if isinstance(grown, dict) else None
     if not isinstance(added, dict):
@@ -34,23 +34,23 @@ def added_of(plan: Mapping[str, Any]) -> dict[str, list[int]]:
     }
 
 
-def _sound(plan: Mapping[str, Any]) -> bool:
-    """Whether each axis that it has is a list of values of its type."""
+def _is_valid(plan: Mapping[str, Any]) -> bool:
+    """Whether each axis is a list of values of its type."""
     axes = [(plan.get(name) or [], kinds) for name, kinds in _AXES.items()]
     return all(isinstance(axis, list) and all(isinstance(value, kinds) for value in axis) for axis, kinds in axes)
 
 
-def level_of(folders: Iterable[Path]) -> float:
-    """The level at which intervals of these folders' records are to be taken, the greatest of all that are given.
+def interval_level(folders: Iterable[Path]) -> float:
+    """The confidence level of intervals over these folders' records: the highest of the folders' levels.
 
-    `LEVEL`, but for folders where seeds were added by looking. A summary.parquet goes by the sweep.yaml beside it.
-    Raises `RecordsError` for a sweep.yaml whose level is none.
+    It is `LEVEL`, and more in folders with adaptive seeds. The level of a summary.parquet is in the sweep.yaml of its
+    folder. Raises `RecordsError` for a sweep.yaml with an invalid level.
     """
-    return max([LEVEL, *(_level(read_plan(path), path) for path in map(_folder, folders))])
+    return max([LEVEL, *(_level(read_plan(path), path) for path in map(_folder_of, folders))])
 
 
-def in_words(level: float) -> str:
-    """What a reader must know of the level; empty where seeds were given beforehand."""
+def level_note(level: float) -> str:
+    """A note on the level for readers; empty where it is `LEVEL`."""
     if level <= LEVEL:
         return ""
     return (
@@ -70,5 +70,5 @@ def _level(plan: Mapping[str, Any], path: Path) -> float:
     return float(level)
 
 
-def _folder(path: Path) -> Path:
+def _folder_of(path: Path) -> Path:
     return path.parent if path.suffix == ".parquet" else path

@@ -12,8 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.errors import RecordsError, reason
+from analysis.errors import RecordsError
 from analysis.records import parquet
+from analysis.text import describe_error
 
 #: A file's columns: a row an image; `jpeg` as RGB, `truth` and `predicted` as class numbers, row by row. The image is
 #: for looking at, and as bytes would take most of a sweep's disk.
@@ -49,13 +50,13 @@ class Prediction:
     """(H, W)."""
 
 
-def write_predictions(folder: str | PathLike[str], key: str, found: Iterable[Prediction]) -> Path:
+def write_predictions(folder: str | PathLike[str], key: str, predictions: Iterable[Prediction]) -> Path:
     """Write a cell's predictions and return the path; replaces older ones.
 
     Raises `RecordsError` for arrays that do not fit each other, `OSError` when the file cannot be written.
     """
     rows = []
-    for one in found:
+    for one in predictions:
         size = one.truth.shape
         if one.predicted.shape != size or one.image.shape != (*size, 3):
             raise RecordsError(f"predictions of {key}: image {one.number}'s arrays differ in size")
@@ -70,7 +71,7 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
 
     Raises `RecordsError` where a file cannot be read or holds something else.
     """
-    found = []
+    predictions = []
     for key in keys:
         path = Path(folder, "predictions", f"{key}.parquet")
         if not path.is_file():
@@ -89,9 +90,9 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
                     "predicted": np.frombuffer(row["predicted"], np.uint8).reshape(size),
                 }
             except Exception as error:  # Pillow raises many kinds for a damaged image
-                raise RecordsError(f"{path} is damaged ({reason(error)}): {_REMEDY}") from error
-            found.append(Prediction(key=row["key"], number=row["number"], **arrays))
-    return found
+                raise RecordsError(f"{path} is damaged ({describe_error(error)}): {_REMEDY}") from error
+            predictions.append(Prediction(key=row["key"], number=row["number"], **arrays))
+    return predictions
 
 
 def _packed(image: NDArray[np.uint8]) -> bytes:

@@ -102,7 +102,9 @@ class Record:
         """
         own = {name: value for name, value in values.items() if name in _NAMES}
         classes = {name: value for name, value in values.items() if name not in _NAMES}
-        _refuse(f"record {self.key}", "has unknown columns", [n for n in classes if not n.startswith(CLASS_PREFIX)])
+        _raise_if_any(
+            f"record {self.key}", "has unknown columns", [n for n in classes if not n.startswith(CLASS_PREFIX)]
+        )
         scores = {name.removeprefix(CLASS_PREFIX): value for name, value in classes.items()}
         return replace(self, test_f1_classes={**self.test_f1_classes, **scores}, **own)
 
@@ -190,7 +192,7 @@ def to_row(record: Record, classes: Sequence[str]) -> dict[str, Any]:
     A class without a score is null. Raises `RecordsError` for a score of a class that is not among `classes`.
     """
     unknown = [f"{CLASS_PREFIX}{name}" for name in record.test_f1_classes if name not in classes]
-    _refuse(f"record {record.key}", "has unknown columns", unknown)
+    _raise_if_any(f"record {record.key}", "has unknown columns", unknown)
     scores = {f"{CLASS_PREFIX}{name}": value for name, value in record.test_f1_classes.items()}
     columns = {column.name: getattr(record, column.name) for column in COLUMNS if column.name != "schema"}
     return {**empty_row(classes), **scores, **columns}
@@ -239,14 +241,14 @@ def record_table(row: Mapping[str, Any], classes: Sequence[str]) -> pa.Table:
     row = {"schema": SCHEMA, **{name: _null_for_nan(value) for name, value in row.items()}}
     where = f"record {row.get('key', 'without key')}"
     # Compared here because `Table.from_pylist` nulls a missing key and drops an unknown one, silently.
-    _refuse(where, "lacks the columns", [n for n in target.names if n not in row])
-    _refuse(where, "has unknown columns", [n for n in row if n not in target.names])
+    _raise_if_any(where, "lacks the columns", [n for n in target.names if n not in row])
+    _raise_if_any(where, "has unknown columns", [n for n in row if n not in target.names])
     demands = ("always", row["status"])
-    _refuse(where, "has null in", [c.name for c in COLUMNS if c.required in demands and row[c.name] is None])
+    _raise_if_any(where, "has null in", [c.name for c in COLUMNS if c.required in demands and row[c.name] is None])
     wrong = [f"{n}={row[n]!r}" for n in _SPELLING if not is_allowed(n, row[n])]
     if row["schema"] != SCHEMA:
         wrong.append(f"schema={row['schema']!r}")
-    _refuse(where, "has values that are not allowed:", wrong)
+    _raise_if_any(where, "has values that are not allowed:", wrong)
     return pa.Table.from_arrays([_array(where, column, row[column.name]) for column in target], schema=target)
 
 
@@ -254,7 +256,7 @@ def _null_for_nan(value: Any) -> Any:
     return None if isinstance(value, float | np.floating) and np.isnan(value) else value
 
 
-def _refuse(where: str, what: str, names: Sequence[str]) -> None:
+def _raise_if_any(where: str, what: str, names: Sequence[str]) -> None:
     if names:
         raise RecordsError(f"{where} {what} {', '.join(names)}")
 

@@ -1,7 +1,7 @@
-"""Studies: the records that may be compared, because one recipe was run on one set of data.
+"""Studies: records that may be compared, because one recipe was run on one set of data.
 
-A sweep's folder holds one study. Records of several folders may hold several, of one data set too, and each is
-judged, drawn and tabled by itself.
+A sweep's folder holds one study. Records of several folders may hold several, even of one data set. Each has its own
+verdicts, figures and tables.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.names import LEVEL
 
-#: What tells studies apart: records that agree in these columns (null is a value of its own) may be compared.
+#: The columns that identify a study: records that agree in them (null is a value) may be compared.
 STUDY = ["dataset", "source", "recipe", "data"]
 
 
@@ -22,26 +22,25 @@ class Study:
     """One recipe on one set of data: what its records share, and the records."""
 
     title: str
-    """Its name for headings, other than that of every other study among the same records."""
+    """Its name for headings, unique among the studies of the same records."""
     dataset: str
     recipe: str
     source: str
-    """What the data were made from, in words; empty where the records do not say."""
+    """What the data were made from; empty where the records do not say."""
     metric: str
     """The score that counts, a column of the records: see `headline`."""
     records: pd.DataFrame
     level: float = LEVEL
-    """Of intervals: above `LEVEL` where seeds were added by looking, so that they hold that
-    (see `analysis.stats.seed_stopping`)."""
+    """Of intervals. Adaptive seeds raise it above `LEVEL` (see `analysis.stats.seed_stopping`)."""
 
     @property
     def grown(self) -> bool:
-        """Whether seeds were added by looking, to some losses and not to others."""
+        """Whether adaptive seeds were added, to some losses and not to others."""
         return self.level > LEVEL
 
     @property
     def score(self) -> str:
-        """The score in words, as axes and headings name it."""
+        """The score as axes and headings name it."""
         return "test accuracy" if self.metric == "test_accuracy" else "test macro F1"
 
     @property
@@ -68,7 +67,7 @@ def _study(records: pd.DataFrame, title: str, level: float) -> Study:
 
 
 def _titles(parts: Sequence[pd.DataFrame]) -> list[str]:
-    """Data set and source; recipe and data are named where titles would be the same without."""
+    """Data set and source; also recipe and data, where titles would be the same without."""
     heads = [part[STUDY].astype(object).where(part[STUDY].notna(), None).iloc[0] for part in parts]
     names = [f"{head.dataset} on {head.source}" if head.source else str(head.dataset) for head in heads]
     several = len({head.recipe for head in heads}) > 1
@@ -82,5 +81,5 @@ def _titles(parts: Sequence[pd.DataFrame]) -> list[str]:
 
 def headline(records: pd.DataFrame) -> str:
     """The score that tables show: accuracy where images are classified, macro F1 where they are segmented."""
-    # Records of before the column have null, and were all segmentation.
+    # Records from before this column have null, and were all segmentation.
     return "test_accuracy" if (records["task"] == "classification").all() else "test_f1_macro"

@@ -12,10 +12,11 @@ from pathlib import Path
 from analysis.cli import add_folders, exit_with, number_between
 from analysis.errors import RecordsError
 from analysis.figures import draw_all
-from analysis.records.merge import read_sweeps, say
-from analysis.records.remote import beside
-from analysis.report.page import ENDINGS, Format, html, words
-from analysis.stats.comparisons import MARGIN
+from analysis.records.merge import print_notes, read_sweeps
+from analysis.records.parquet import write_bytes
+from analysis.records.remote import default_folder
+from analysis.report.page import ENDINGS, Format, html_page, plain_text
+from analysis.stats.inference import MARGIN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,18 +24,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     margin = options.margin / 100
     try:
-        joined = read_sweeps(options.dir)
+        merged = read_sweeps(options.dir)
         out = options.out or _default_out(options.dir, options.format)
         if options.format == "html":
-            text = html(joined, draw_all(joined.records, joined.folders), margin=margin)
+            text = html_page(merged, draw_all(merged.records, merged.folders), margin=margin)
         else:
-            text = words(joined, options.format, margin=margin)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+            text = plain_text(merged, options.format, margin=margin)
+        write_bytes(out, text.encode())
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    say(joined)
+    print_notes(merged)
     print(out)
     return 0
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _default_out(folders: Sequence[Path | str], form: Format) -> Path:
     if len(folders) > 1:
         raise RecordsError(f"several folders: say where to write their report, as in --out report{ENDINGS[form]}")
-    return beside(folders[0]) / f"report{ENDINGS[form]}"
+    return default_folder(folders[0]) / f"report{ENDINGS[form]}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 """The sentences above the tables of a report."""
 
-SHORT = (
+EFFECT = (
     "{score} with noisy pairs minus that of the same loss and seed without any (rho 0), points: the mean over the"
     " grid with its 95 % interval over seeds.{full}"
 )
@@ -16,7 +16,7 @@ VERDICTS = (
 
 SCORES = "{score}, %: mean and standard deviation over seeds."
 
-FULL = " Pairs with nu = 1 share nothing with their clean image: they are false positives, and stand apart."
+FULL_NOISE = " Pairs with nu = 1 share nothing with their clean image: they are false positives, and stand apart."
 
 EXPOSURE = (
     "Points. Mean and standard deviation over the grid as in the paper; then the interval over seeds, and the "
@@ -44,10 +44,10 @@ PAIRING = (
     "the mean over the grid."
 )
 
-LEARNT = (
+PRETRAINING = (
     "Score without noisy pairs (rho 0) minus that of the random encoder, points. Noise-free validation loss, "
     "nats, and its plateau, which is the loss with all features equal: a cell that stays there at rho 0 has "
     "likely pretrained nothing."
 )
 
-ABSENT = "The same command of sweep.run runs what is missing; with --retry-failed it runs what failed instead."
+MISSING = "The same command of sweep.run runs what is missing; with --retry-failed it runs what failed instead."

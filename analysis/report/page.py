@@ -17,13 +17,13 @@ from analysis.figures import FIGURES, Drawn, as_svg
 from analysis.findings.verdicts import judge
 from analysis.plots.inputs import folders_of
 from analysis.records.coverage import coverage
-from analysis.records.merge import Joined
+from analysis.records.merge import MergedRecords
 from analysis.records.plan import read_plan
 from analysis.records.studies import Study, studies
 from analysis.report import section, tables
 from analysis.report.section import Facts
 from analysis.report.table import Table, latex, markdown
-from analysis.stats.comparisons import MARGIN
+from analysis.stats.inference import MARGIN
 
 Format = Literal["html", "md", "latex"]
 ENDINGS: dict[Format, str] = {"html": ".html", "md": ".md", "latex": ".tex"}
@@ -56,12 +56,12 @@ class Section:
     settings: Sequence[tuple[str, Facts]]
 
 
-def html(joined: Joined, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
+def html_page(merged: MergedRecords, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
     """The report as one HTML page; `drawn` are all figures of `analysis.figures.draw_all`, study by study.
 
     Raises `RecordsError` as `analysis.stats.differences.comparable`.
     """
-    found = list(_sections(joined, margin, drawn))
+    sections = list(_sections(merged, margin, drawn))
     page = Environment(
         loader=PackageLoader("analysis", "report"),
         autoescape=True,
@@ -70,20 +70,20 @@ def html(joined: Joined, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> s
         lstrip_blocks=True,
     ).get_template("report.html.jinja")
     return page.render(
-        title="noisy-pairs: " + " and ".join(dict.fromkeys(one.title for one in found)),
+        title="noisy-pairs: " + " and ".join(dict.fromkeys(one.title for one in sections)),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=_version(),
-        folders=[str(folder) for folder in joined.folders],
-        notes=[*(f"Conflict: {line}" for line in joined.conflicts), *joined.notes],
-        sections=found,
+        folders=[str(folder) for folder in merged.folders],
+        notes=[*(f"Conflict: {line}" for line in merged.conflicts), *merged.notes],
+        sections=sections,
     )
 
 
-def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
+def plain_text(merged: MergedRecords, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
     """The report's tables in Markdown or LaTeX, with what was run and what a reader must know."""
     mark = "" if form == "md" else "% "
-    blocks = [f"{mark}{line}" for line in (*joined.conflicts, *joined.notes)]
-    for one in _sections(joined, margin, ()):
+    blocks = [f"{mark}{line}" for line in (*merged.conflicts, *merged.notes)]
+    for one in _sections(merged, margin, ()):
         lines = [*one.warnings, *(f"{name}: {value}" for name, value in (*one.facts, *one.provenance))]
         if form == "md":
             blocks += [f"## {one.title}", "\n".join(f"- {line}" for line in lines)]
@@ -93,10 +93,10 @@ def words(joined: Joined, form: Literal["md", "latex"], *, margin: float = MARGI
     return "\n\n".join(blocks) + "\n"
 
 
-def _sections(joined: Joined, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
-    for number, study in enumerate(studies(joined.records, level=joined.level), start=1):
+def _sections(merged: MergedRecords, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
+    for number, study in enumerate(studies(merged.records, level=merged.level), start=1):
         own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
-        plans = {str(folder): read_plan(folder) for folder in folders_of(study, joined.folders)}
+        plans = {str(folder): read_plan(folder) for folder in folders_of(study, merged.folders)}
         yield _section(study, f"study-{number}", margin, own, plans)
 
 
@@ -106,11 +106,11 @@ def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], p
     return Section(
         anchor=anchor,
         title=study.title,
-        warnings=section.warnings(study, list(plans.values()), asked=any(j.asked for j in judgements)),
+        warnings=section.warnings(study, list(plans.values()), own_data=any(j.own_data for j in judgements)),
         facts=section.facts(study, cells, list(plans.values())),
         first=[
-            tables.in_short(study, anchor, margin),
-            tables.verdicts(judgements, anchor, margin),
+            tables.effect_table(study, anchor, margin),
+            tables.verdict_table(judgements, anchor, margin),
         ],
         tables=list(tables.detail_tables(study, cells, anchor, margin)),
         figures=[

@@ -1,4 +1,4 @@
-"""What a report says of a study beside its results: what was run and on what, and where the records come from."""
+"""A study's facts in a report: caveats, what was run on which data, and where the records come from."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,46 +7,46 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import in_order
-from analysis.records.plan import in_words
+from analysis.records.plan import level_note
 from analysis.records.studies import Study
-from analysis.report.learning import unproven
+from analysis.stats.inference import losses_without_gain
 
 Facts = list[tuple[str, str]]
 """Names and what they are, in words."""
 
 
-def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, asked: bool) -> list[str]:
-    """What a reader must know before any number: how far this is from the paper's setting.
+def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool) -> list[str]:
+    """Caveats, shown before any number: how far this is from the paper's setting.
 
-    `asked`: the paper does not speak of this data set.
+    `own_data`: the paper does not speak of this data set.
     """
-    found = []
-    if asked:
-        found.append("The paper does not speak of these data: its sentences about real data are asked of them.")
+    lines = []
+    if own_data:
+        lines.append("The paper does not speak of these data: its sentences about real data are asked of them.")
     if study.dataset == "vts" and not study.source.lower().startswith("dtd"):
-        found.append(f"These are results on {study.source or 'unnamed textures'}, not on DTD.")
+        lines.append(f"These are results on {study.source or 'unnamed textures'}, not on DTD.")
     if study.dataset == "cifar10" and not study.source.startswith("CIFAR-10"):
-        found.append(f"These are results on {study.source or 'unnamed images'}, not on CIFAR-10.")
+        lines.append(f"These are results on {study.source or 'unnamed images'}, not on CIFAR-10.")
     presets = sorted({str(plan.get("preset") or "") for plan in plans})
     if not presets or not all(name.endswith("-paper") for name in presets):
         setting = f"preset {', '.join(presets)}" if any(presets) else "a setting that the folder does not name"
-        found.append(
+        lines.append(
             f"Run with {setting}, which is not the paper's setting in scale, encoder or budget. The verdicts say "
             "whether these records agree with the paper's sentences; they reproduce nothing and refute nothing."
         )
     noisy = study.records[(study.records["status"] == "done") & (study.records["rho"] > 0)]
     if noisy["seed"].nunique() < 2:
-        found.append(
+        lines.append(
             "One seed: there are no intervals, and no sentence is judged. Give the same command with --seeds 0 1 2."
         )
     if study.grown:
-        found.append(f"{in_words(study.level)}.")
-    if losses := unproven(study):
-        found.append(
+        lines.append(f"{level_note(study.level)}.")
+    if losses := losses_without_gain(study.records, study.metric, level=study.level):
+        lines.append(
             f"Without noisy pairs, pretraining is not shown to beat the random encoder for {', '.join(losses)} (see: "
             "Did pretraining learn?). What noisy pairs do to a pretraining that does nothing says little."
         )
-    return found
+    return lines
 
 
 def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]]) -> Facts:
@@ -55,7 +55,7 @@ def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]])
     counts = cells["status"].value_counts()
     states = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("done", "failed", "missing"))
     noisy = records[records["rho"] > 0]
-    found = [
+    pairs = [
         ("data", study.source or "not recorded"),
         ("preset", ", ".join(sorted({str(plan["preset"]) for plan in plans if plan.get("preset")})) or "not recorded"),
         ("losses and baselines", ", ".join(in_order(records["objective"]))),
@@ -67,7 +67,7 @@ def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]])
         ("score", study.score),
     ]
     steps = records["pretrain_steps"].dropna().unique()
-    return [*found, ("pretraining", f"{_levels(pd.Series(steps))} steps")] if len(steps) else found
+    return [*pairs, ("pretraining", f"{_levels(pd.Series(steps))} steps")] if len(steps) else pairs
 
 
 def provenance(study: Study) -> Facts:
@@ -75,7 +75,7 @@ def provenance(study: Study) -> Facts:
     records = study.records
     seconds, begun = records["seconds"].dropna(), records["started"].dropna()
     time = f"{seconds.sum() / 3600:.1f} h in all, {seconds.median():.0f} s a cell in the median" if len(seconds) else ""
-    found = [
+    pairs = [
         ("recipe", study.recipe),
         ("data fingerprint", _distinct(records["data"])),
         ("weights of imagenet", _distinct(records["weights"])),
@@ -89,7 +89,7 @@ def provenance(study: Study) -> Facts:
         ("cells' time", time),
         ("begun", f"{begun.min()} to {begun.max()}" if len(begun) else ""),
     ]
-    return [(name, value) for name, value in found if value]
+    return [(name, value) for name, value in pairs if value]
 
 
 def settings(plans: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Facts]]:

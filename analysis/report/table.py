@@ -1,4 +1,4 @@
-"""A table to be read: columns that know how their values are written, as HTML, Markdown and LaTeX need it."""
+"""A table of the report, in HTML, Markdown and LaTeX: each column knows how its values are written."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ _PAGE = 40
 
 
 class Entry(NamedTuple):
-    """What stands in a cell of the table, and what it is sorted by (empty where it is absent)."""
+    """The text of a table's entry, and its sort key (empty where it is absent)."""
 
     text: str
     sort: str
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table with its words."""
+    """A table with title and note."""
 
     anchor: str
     title: str

@@ -9,40 +9,40 @@ from analysis.findings.verdicts import Judgement
 from analysis.names import in_paper_order
 from analysis.records.studies import Study
 from analysis.report import captions
-from analysis.report.learning import learnt_table
 from analysis.report.table import Column, Table, interval, make, number, p_value, percent, points, text
-from analysis.stats.comparisons import by_cell, by_objective, noninferiority, trend_in_rho
 from analysis.stats.differences import against_rho_zero, comparable, noisy_minus_exposure
-from analysis.stats.intervals import further_seeds_in_words, mean_over_grid
+from analysis.stats.inference import by_cell, by_objective, gain_over_random, noninferiority, trend_in_rho
+from analysis.stats.intervals import further_seeds_text, mean_over_grid
 from analysis.stats.variance import pairing_gain
-from analysis.text import reason
+from analysis.tables import plateaus
+from analysis.text import failure_reason
 
 _CELL = [text("loss", "objective"), number("rho", "rho"), number("nu", "nu")]
 
 
-def in_short(study: Study, anchor: str, margin: float) -> Table:
-    """Each loss's scores with noisy pairs minus those without, over the grid, and what that says in words."""
+def effect_table(study: Study, anchor: str, margin: float) -> Table:
+    """The effect of noisy pairs on each loss: its mean over the grid, and whether it is within the margin."""
     gains = against_rho_zero(study.records, study.metric)
     gains = gains[gains["pairing"] == ("noisy" if "noisy" in set(gains["pairing"]) else "false_positive")]
     full = (gains["nu"] == 1) & (gains["pairing"] != "false_positive")
-    kinds = gains["pairing"].map(_words).where(~full, "noisy, nu = 1")
+    kinds = gains["pairing"].map(_spaced).where(~full, "noisy, nu = 1")
     rows = []
     for (objective, kind), part in gains.groupby([gains["objective"], kinds]):
         cell = part.groupby(["rho", "nu"]).ngroup()
-        found = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
-        verdict = noninferiority(found, margin=margin).verdict
+        estimate = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
+        verdict = noninferiority(estimate, margin=margin).verdict
         words = {
             "better": "better than without",
-            "not worse": f"not worse by more than {_margin(margin)}",
-            "worse": f"worse by more than {_margin(margin)}",
-            "undecided": f"undecided: {further_seeds_in_words(found, threshold=-margin)}",
+            "not worse": f"not worse by more than {_margin_text(margin)}",
+            "worse": f"worse by more than {_margin_text(margin)}",
+            "undecided": f"undecided: {further_seeds_text(estimate, threshold=-margin)}",
         }
-        rows.append({**vars(found), "objective": objective, "kind": kind, "words": words[verdict], "dataset": ""})
+        rows.append({**vars(estimate), "objective": objective, "kind": kind, "words": words[verdict], "dataset": ""})
     frame = in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, "words"]))
     return make(
         f"{anchor}-short",
         "Do noisy pairs hurt?",
-        captions.SHORT.format(score=_sentence(study.score), full=captions.FULL if full.any() else ""),
+        captions.EFFECT.format(score=_capitalized(study.score), full=captions.FULL_NOISE if full.any() else ""),
         [
             text("loss", "objective"),
             text("pairs", "kind"),
@@ -60,7 +60,7 @@ def in_short(study: Study, anchor: str, margin: float) -> Table:
 _ESTIMATE = ["estimate", "low", "high", "cells", "seeds"]
 
 
-def verdicts(judgements: Sequence[Judgement], anchor: str, margin: float) -> Table:
+def verdict_table(judgements: Sequence[Judgement], anchor: str, margin: float) -> Table:
     """The claims that apply to the study, judged."""
     frame = claims_table([j for j in judgements if j.verdict != "not applicable"])
     frame = frame.assign(low=frame["low"] / 100, high=frame["high"] / 100)
@@ -68,7 +68,7 @@ def verdicts(judgements: Sequence[Judgement], anchor: str, margin: float) -> Tab
     return make(
         f"{anchor}-verdicts",
         "The paper's sentences, judged",
-        captions.VERDICTS.format(margin=_margin(margin), left=left),
+        captions.VERDICTS.format(margin=_margin_text(margin), left=left),
         [
             Column(heading="verdict", value=lambda row: row["verdict"], text=True, verdict=True),
             Column(heading="finding", value=lambda row: f"{row['sentence']} ({row['where']}).", text=True),
@@ -95,10 +95,10 @@ def score_table(study: Study, anchor: str) -> Table:
     return make(
         f"{anchor}-scores",
         "Scores",
-        captions.SCORES.format(score=_sentence(study.score)),
+        captions.SCORES.format(score=_capitalized(study.score)),
         [
             *_CELL,
-            text("pairs", "pairing", _words),
+            text("pairs", "pairing", _spaced),
             percent("mean", "mean"),
             percent("std", "std"),
             number("seeds", "count"),
@@ -110,7 +110,7 @@ def score_table(study: Study, anchor: str) -> Table:
 
 def exposure_table(study: Study, anchor: str, margin: float) -> Table:
     """The paper's table: noisy minus exposure over the grid, with what seeds say of it."""
-    frame = in_paper_order(by_objective(_pairs(study), margin=margin, level=study.level))
+    frame = in_paper_order(by_objective(_noisy_minus_exposure(study), margin=margin, level=study.level))
     return make(
         f"{anchor}-exposure",
         "Noisy minus mere exposure",
@@ -143,7 +143,7 @@ def cell_table(study: Study, anchor: str) -> Table:
         "Noisy minus mere exposure, cell by cell",
         captions.CELLS,
         [*_CELL, *_DIFFERENCE],
-        in_paper_order(by_cell(_pairs(study), level=study.level)),
+        in_paper_order(by_cell(_noisy_minus_exposure(study), level=study.level)),
         "No cell has both pairings.",
     )
 
@@ -156,9 +156,33 @@ def zero_table(study: Study, anchor: str) -> Table:
         f"{anchor}-zero",
         "With minus without noisy pairs, cell by cell",
         captions.ZERO,
-        [*_CELL, text("pairs", "pairing", _words), *_DIFFERENCE],
+        [*_CELL, text("pairs", "pairing", _spaced), *_DIFFERENCE],
         frame,
         "No loss has cells with noisy pairs beside the one without.",
+    )
+
+
+def pretraining_table(study: Study, anchor: str) -> Table:
+    """Whether pretraining learnt anything: the gain over the random encoder, and how far the loss fell."""
+    gains = gain_over_random(study.records, study.metric, level=study.level)
+    frame = gains.merge(plateaus(study.records), on="objective", how="outer").assign(dataset=study.dataset)
+    return make(
+        f"{anchor}-learnt",
+        "Did pretraining learn?",
+        captions.PRETRAINING,
+        [
+            text("loss", "objective"),
+            points("minus random", "estimate"),
+            interval("95 % interval"),
+            number("seeds", "seeds"),
+            number("plateau", "plateau", ".3f"),
+            number("best loss", "loss", ".3f"),
+            number("below, %", "below", ".1f", 100),
+            number("cells", "cells"),
+            number("at the plateau", "stuck"),
+            number("of these rho 0", "stuck_clean"),
+        ],
+        in_paper_order(frame),
     )
 
 
@@ -174,7 +198,7 @@ def trend_table(study: Study, anchor: str) -> Table:
         captions.TREND,
         [
             text("loss", "objective"),
-            text("pairs", "pairing", _words),
+            text("pairs", "pairing", _spaced),
             text("nu", "nu"),
             points("slope", "estimate"),
             interval("95 % interval"),
@@ -215,19 +239,19 @@ def pairing_table(study: Study, anchor: str) -> Table:
     )
 
 
-def absent_table(cells: pd.DataFrame, anchor: str) -> Table:
+def missing_table(cells: pd.DataFrame, anchor: str) -> Table:
     """The cells that failed or are missing; `cells` as from `analysis.records.coverage.coverage`."""
     frame = cells[cells["status"] != "done"]
     return make(
         f"{anchor}-absent",
         "What is missing",
-        "" if frame.empty else captions.ABSENT,
+        "" if frame.empty else captions.MISSING,
         [
             text("status", "status"),
             *_CELL,
-            text("pairs", "pairing", _words),
+            text("pairs", "pairing", _spaced),
             number("seed", "seed"),
-            text("why", "error", reason),
+            text("why", "error", failure_reason),
         ],
         frame,
         "Nothing: every planned cell is done.",
@@ -237,13 +261,13 @@ def absent_table(cells: pd.DataFrame, anchor: str) -> Table:
 def detail_tables(study: Study, cells: pd.DataFrame, anchor: str, margin: float) -> Iterator[Table]:
     """The tables behind the figures, in their order."""
     yield exposure_table(study, anchor, margin)
-    yield learnt_table(study, anchor)
+    yield pretraining_table(study, anchor)
     yield trend_table(study, anchor)
     yield pairing_table(study, anchor)
     yield score_table(study, anchor)
     yield cell_table(study, anchor)
     yield zero_table(study, anchor)
-    yield absent_table(cells, anchor)
+    yield missing_table(cells, anchor)
 
 
 _DIFFERENCE = [
@@ -257,19 +281,19 @@ _DIFFERENCE = [
 ]
 
 
-def _pairs(study: Study) -> pd.DataFrame:
+def _noisy_minus_exposure(study: Study) -> pd.DataFrame:
     """Noisy minus exposure; nothing where one of the two was never run."""
     pairs = noisy_minus_exposure(study.records, study.metric)
     return pairs if {"noisy", "exposure"} <= set(study.records["pairing"]) else pairs.iloc[:0]
 
 
-def _words(name: str) -> str:
+def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _margin(margin: float) -> str:
+def _margin_text(margin: float) -> str:
     return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
 
 
-def _sentence(words: str) -> str:
+def _capitalized(words: str) -> str:
     return words[:1].upper() + words[1:]

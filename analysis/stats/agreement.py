@@ -1,7 +1,7 @@
-"""Agreement: whether two runs of one recipe say the same, up to what seeds and rounding explain.
+"""Agreement: whether two runs of one recipe give the same results, up to seeds and rounding.
 
-A seed is one draw of the same law in both runs. Cells that both have (one key, the same data) should even be the same
-numbers, but for rounding. Values are in the score's unit (F1 as a fraction).
+A seed is a draw from the same distribution in both runs. Cells that both have (one key, the same data) should have the
+same scores up to rounding. Values are in the score's unit (F1 as a fraction).
 """
 
 import math
@@ -15,11 +15,11 @@ from scipy import special, stats
 
 from analysis.names import BASELINES, LEVEL, in_order
 from analysis.records.studies import Study
-from analysis.stats.comparisons import holm
 from analysis.stats.differences import comparable
+from analysis.stats.inference import holm
 
-#: From this number on, seeds that both runs have of the same data are compared seed by seed, and shared cells cell by
-#: cell: of fewer values, which may differ by an image of the test set or two, a spread says too little.
+#: From this many values on, runs on the same data are compared seed by seed, and shared cells cell by cell. Fewer
+#: values, which may differ by one or two test images, say too little about the spread.
 PAIRED_FROM = 6
 
 #: A table's columns: see `Agreement.table`.
@@ -31,7 +31,7 @@ COLUMNS = (
 Kind = Literal["over the grid", "cell", "rounding"]
 Verdict = Literal["agrees", "differs", "cannot say"]
 
-# Scores are shares: sums of them that differ by less are equal but for the order of adding.
+# Sums of scores that differ by less are equal up to the order of addition.
 _ROUNDING = 1e-12
 
 _POINT = ["objective", "rho", "nu", "pairing"]
@@ -52,24 +52,24 @@ class Cell(NamedTuple):
         return f"{self.objective} rho {self.rho:g}{noise}{f' {self.pairing}' if self.rho else ''}"
 
 
-#: Cells (or what is made of them) -> values by seed.
+#: Cell -> values by seed.
 Values = Mapping[Cell, pd.Series]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Which cells two runs have. Shared are those of one key on the same data that have a score in both."""
+    """Counts of the cells of two runs. Shared cells have one key, the same data and a score in both."""
 
     shared: int
     equal: int
-    """Shared ones with the very same score."""
+    """Shared cells with identical scores."""
     typical: float
     """Root mean square of the differences of shared cells that are not equal; NaN where there are none."""
     largest: float
     """The largest of them, without its sign; NaN likewise."""
-    here: int
+    run_only: int
     """Done in the run, and not shared."""
-    there: int
+    reference_only: int
     """Done in the reference, and not shared."""
     failed: int
     """Failed in the run and done in the reference, on whatever data."""
@@ -89,7 +89,7 @@ class Agreement:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the whole: differs if one number does or a cell failed, and cannot say where none has an interval."""
+        """The overall verdict: differs if any row does or a cell failed; cannot say if no row has an interval."""
         verdicts = set(self.table["verdict"])
         if self.cells.failed or "differs" in verdicts:
             return "differs"
@@ -97,9 +97,9 @@ class Agreement:
 
     @property
     def same(self) -> bool:
-        """Whether both have the same cells, with the very same scores."""
+        """Whether both have the same cells with identical scores."""
         one = self.cells
-        return one.shared > 0 and (one.equal, one.here, one.there, one.failed) == (one.shared, 0, 0, 0)
+        return one.shared > 0 and (one.equal, one.run_only, one.reference_only, one.failed) == (one.shared, 0, 0, 0)
 
     @property
     def outside(self) -> int:
@@ -138,9 +138,9 @@ def agreement(run: Study, reference: Study, *, level: float = LEVEL) -> Agreemen
     shared = _shared(run, reference) if same_data else _shared(run, reference).iloc[:0]
     rows = list(_rounding(shared, level))
     for kind, make in _KINDS.items():
-        mine, theirs = make(one, common), make(other, common)
-        both = [name for name in mine if name in theirs]
-        rows += [_row(kind, name, mine[name], theirs[name], same_data, level) for name in both]
+        own, others = make(one, common), make(other, common)
+        both = [name for name in own if name in others]
+        rows += [_row(kind, name, own[name], others[name], same_data, level) for name in both]
     table = pd.DataFrame(rows, columns=COLUMNS)
     single = (table["kind"] == "cell").to_numpy()
     for part in (single, ~single):
@@ -153,7 +153,7 @@ def agreement(run: Study, reference: Study, *, level: float = LEVEL) -> Agreemen
 
 
 def of_one_data(run: Study, reference: Study) -> bool:
-    """Whether both say what data they saw, and saw the same."""
+    """Whether both record their data's fingerprint, and it is the same."""
     one, other = (study.records["data"].iloc[0] for study in (run, reference))
     return isinstance(one, str) and one == other
 
@@ -162,9 +162,9 @@ def _values(study: Study) -> dict[Cell, pd.Series]:
     """Each cell's scores by seed; without those that have none."""
     records = comparable(study.records, study.metric).dropna(subset=study.metric)
     groups = records.set_index("seed").groupby(_POINT)[study.metric]
-    found = {Cell._make(point): scores.astype(float).sort_index() for point, scores in groups}
-    order = {name: place for place, name in enumerate(in_order({cell.objective for cell in found}))}
-    return dict(sorted(found.items(), key=lambda item: (order[item[0].objective], *item[0][1:])))
+    by_cell = {Cell._make(point): scores.astype(float).sort_index() for point, scores in groups}
+    order = {name: index for index, name in enumerate(in_order({cell.objective for cell in by_cell}))}
+    return dict(sorted(by_cell.items(), key=lambda item: (order[item[0].objective], *item[0][1:])))
 
 
 def _cells(values: Values, common: Sequence[Cell]) -> dict[str, pd.Series]:
@@ -172,22 +172,22 @@ def _cells(values: Values, common: Sequence[Cell]) -> dict[str, pd.Series]:
 
 
 def _means(values: Values, common: Sequence[Cell]) -> dict[str, pd.Series]:
-    """What a reader asks of a sweep, by seed: gains over random and over rho 0, noisy minus exposure."""
+    """The main contrasts of a sweep by seed: gains over random and over rho 0, noisy minus exposure."""
     random = Cell("random", 0.0, 0.0, "none")
-    found = {}
+    means = {}
     for loss in dict.fromkeys(cell.objective for cell in common if cell != random):
         zero = Cell(loss, 0.0, 0.0, "none")
         noisy = [cell for cell in common if cell.objective == loss and cell.rho > 0]
         twins = [(c, c._replace(pairing="exposure")) for c in noisy if c.pairing == "noisy"]
         twins = [(cell, twin) for cell, twin in twins if twin in common]
         if {zero, random} <= {*common}:
-            found[f"{loss}{'' if loss in BASELINES else ' rho 0'} minus random"] = _minus(values, [(zero, random)])
+            means[f"{loss}{'' if loss in BASELINES else ' rho 0'} minus random"] = _minus(values, [(zero, random)])
         for pairing in dict.fromkeys(cell.pairing for cell in noisy) if zero in common else ():
             pairs = [(cell, zero) for cell in noisy if cell.pairing == pairing]
-            found[f"{loss} {pairing.replace('_', ' ')} minus rho 0"] = _minus(values, pairs)
+            means[f"{loss} {pairing.replace('_', ' ')} minus rho 0"] = _minus(values, pairs)
         if twins:
-            found[f"{loss} noisy minus exposure"] = _minus(values, twins)
-    return {name: by_seed for name, by_seed in found.items() if len(by_seed)}
+            means[f"{loss} noisy minus exposure"] = _minus(values, twins)
+    return {name: by_seed for name, by_seed in means.items() if len(by_seed)}
 
 
 _KINDS = {"over the grid": _means, "cell": _cells}
@@ -203,9 +203,9 @@ def _row(kind: str, name: str, run: pd.Series, reference: pd.Series, same_data: 
     paired = same_data and len(seeds) >= PAIRED_FROM
     if paired:
         run, reference = run[seeds], reference[seeds]
-    found = _paired(run - reference, level) if paired else _pooled(run, reference, level)
+    interval = _paired(run - reference, level) if paired else _pooled(run, reference, level)
     how = "seed by seed" if paired else "as independent runs"
-    return {**_means_of(kind, name, run, reference), **found, "method": how} | _seeds(run.index, reference.index)
+    return {**_means_of(kind, name, run, reference), **interval, "method": how} | _seeds(run.index, reference.index)
 
 
 def _rounding(shared: pd.DataFrame, level: float) -> Iterator[dict]:
@@ -221,8 +221,8 @@ def _rounding(shared: pd.DataFrame, level: float) -> Iterator[dict]:
     for name, part in parts.items():
         if len(part) >= PAIRED_FROM:
             means = _means_of("rounding", name, part["run"], part["reference"])
-            found = _paired(part["run"] - part["reference"], level)
-            yield {**means, **found, "method": "cell by cell"} | _seeds(part["seed"], part["seed"])
+            interval = _paired(part["run"] - part["reference"], level)
+            yield {**means, **interval, "method": "cell by cell"} | _seeds(part["seed"], part["seed"])
 
 
 def _means_of(kind: str, name: str, run: pd.Series, reference: pd.Series) -> dict:
@@ -274,8 +274,8 @@ def _count(run: Study, reference: Study, shared: pd.DataFrame) -> Cells:
         equal=len(gaps) - len(unequal),
         typical=float(np.sqrt((unequal**2).mean())) if len(unequal) else math.nan,
         largest=float(np.abs(unequal).max()) if len(unequal) else math.nan,
-        here=len(_done(run)) - len(gaps),
-        there=len(_done(reference)) - len(gaps),
+        run_only=len(_done(run)) - len(gaps),
+        reference_only=len(_done(reference)) - len(gaps),
         failed=int(failed.isin(_done(reference)["key"]).sum()),
     )
 

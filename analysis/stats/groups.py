@@ -19,7 +19,7 @@ from analysis.text import aligned, printable
 #: A grid point; with the seed it is a cell of a study.
 POINT = ["objective", "rho", "nu", "pairing"]
 
-#: What `grouped` says of each group, behind the columns of the study and those asked for.
+#: The columns of `group_statistics` after those of the study and of `by`.
 STATISTICS = (
     *("metric", "n", "failed", "missing", "points", "seeds", "mean", "std", "min", "max"),
     *("estimate", "low", "high", "left_out", "method"),
@@ -29,7 +29,7 @@ _SHOWN = 200
 _PRINTED = ("n", "failed", "missing", "points", "seeds", "estimate", "low", "high", "std", "min", "max")
 
 
-def grouped(
+def group_statistics(
     records: pd.DataFrame, by: Sequence[str] = (), *, metric: str | None = None, level: float = LEVEL
 ) -> pd.DataFrame:
     """Statistics of a score for each study and each combination of the columns `by`; studies are never mixed.
@@ -49,7 +49,7 @@ def grouped(
     Raises `RecordsError` for an unknown column or metric, and for a cell that a study has twice.
     """
     by = [name for name in dict.fromkeys(by) if name not in STUDY]
-    _check(records, by, metric)
+    _check_columns(records, by, metric)
     study = records[STUDY].fillna("").groupby(STUDY).ngroup()
     names = {number: metric or headline(part) for number, part in records[["task"]].groupby(study)}
     rows = records[list(dict.fromkeys([*STUDY, *POINT, "seed", "status", *by]))].assign(
@@ -71,7 +71,7 @@ def grouped(
 
 
 def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
-    """The table of `grouped` as plain text, a section per study and the score in % where it is a share."""
+    """The table of `group_statistics` as plain text, a section per study and the score in % where it is a share."""
     by = [name for name in dict.fromkeys(by) if name not in STUDY]
     units = {column.name: column.unit for column in COLUMNS}
     sections = []
@@ -92,7 +92,7 @@ def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
     return "\n\n".join(sections)
 
 
-def _check(records: pd.DataFrame, by: Sequence[str], metric: str | None) -> None:
+def _check_columns(records: pd.DataFrame, by: Sequence[str], metric: str | None) -> None:
     if unknown := [name for name in by if name not in records.columns]:
         raise RecordsError(f"no column {unknown[0]!r} to group by: use some of {', '.join(records.columns)}")
     numbers = [str(name) for name in records.columns if pd.api.types.is_numeric_dtype(records[name])]

@@ -1,7 +1,7 @@
-"""Intervals: what seeds say of the uncertainty of a mean over a grid.
+"""Intervals of a mean over a grid, from its seeds.
 
-All cells of a seed share scenes, initial weights and draws (common random numbers), so that their errors are not
-independent: the seed, not the cell, is the unit that is repeated. Values are in the metric's unit (F1 as a fraction).
+All cells of a seed share scenes, initial weights and draws (common random numbers), so their errors are not
+independent: the replicate is the seed, not the cell. Values are in the metric's unit (F1 as a fraction).
 """
 
 import math
@@ -17,7 +17,7 @@ from analysis.names import LEVEL
 #: From this number of seeds on the interval is a bootstrap's; with fewer it would be too narrow.
 BOOTSTRAP_FROM = 10
 
-#: Beyond this number of seeds the bootstrap's interval is that of t, and takes long.
+#: Beyond this number of seeds the bootstrap agrees with t, and is slow.
 BOOTSTRAP_UP_TO = 200
 
 #: Resamples of the bootstrap, and flips where not all can be taken.
@@ -79,7 +79,7 @@ def mean_over_grid(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, use a number between 0 and 1")
-    matrix = matrix_of(values)
+    matrix = seed_cell_matrix(values)
     several = (~np.isnan(matrix)).sum(axis=0) > 1
     if not several.any() or several.all():
         return mean_of_matrix(matrix, level=level)
@@ -88,7 +88,7 @@ def mean_over_grid(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
     return mean_of_matrix(matrix, level=level, left_out=int((~several).sum()))
 
 
-def matrix_of(values: pd.DataFrame) -> np.ndarray:
+def seed_cell_matrix(values: pd.DataFrame) -> np.ndarray:
     """Seeds x cells of `values` (see `mean_over_grid`), NaN where there is no value; no row or column is empty."""
     number = pd.to_numeric(values["value"]).to_numpy(dtype=float, na_value=np.nan)
     known = values[~np.isnan(number)]
@@ -127,8 +127,8 @@ def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 
     return single if matrix.size == 0 or counts.max() < 2 else _with_interval(single, matrix)
 
 
-def moves(matrix: np.ndarray) -> tuple[np.ndarray, float]:
-    """How far each seed moves the mean over cells (u of `mean_over_grid`; its norm is the error), and effective seeds.
+def seed_influence(matrix: np.ndarray) -> tuple[np.ndarray, float]:
+    """Each seed's influence on the mean over cells (u of `mean_over_grid`; its norm is the error), and effective seeds.
 
     `matrix` is seeds x cells, NaN where there is no value; each cell has two values or more.
     """
@@ -166,7 +166,7 @@ def bca(matrix: np.ndarray, *, level: float = LEVEL, resamples: int = RESAMPLES)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
+        result = stats.bootstrap(
             (np.arange(seeds),),
             mean,
             n_resamples=resamples,
@@ -175,14 +175,14 @@ def bca(matrix: np.ndarray, *, level: float = LEVEL, resamples: int = RESAMPLES)
             vectorized=True,
             rng=np.random.default_rng(RANDOM_SEED),
         )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def flips(shares: np.ndarray) -> float:
+def sign_flip_p(shares: np.ndarray) -> float:
     """Two-sided p of a sum being 0, by flipping the signs of its shares, one a seed; NaN below two seeds.
 
     Exact, from all 2^n flips, up to `FLIPS_UP_TO` shares; with more from `RESAMPLES` flips of the seed `RANDOM_SEED`.
-    The law under the null is only that a seed's share is as likely as its negative.
+    The null hypothesis is only that a seed's share is as likely as its negative.
     """
     seeds = len(shares)
     if seeds < 2:
@@ -220,7 +220,7 @@ def further_seeds(estimate: Estimate, *, threshold: float | None = None) -> int 
     return int(np.argmax(enough)) + 1 if enough.any() else None
 
 
-def further_seeds_in_words(estimate: Estimate, *, threshold: float | None = None) -> str:
+def further_seeds_text(estimate: Estimate, *, threshold: float | None = None) -> str:
     """`further_seeds` as a phrase, such as "about 4 further seeds", with the reason where there is no number."""
     number = further_seeds(estimate, threshold=threshold)
     if number is not None:
@@ -243,9 +243,9 @@ def _effective(weights: np.ndarray) -> float:
 
 
 def _with_interval(single: Estimate, matrix: np.ndarray) -> Estimate:
-    moved, effective = moves(matrix)
+    moved, effective = seed_influence(matrix)
     error, freedom = float(np.sqrt((moved**2).sum())), effective - 1
-    flipped = flips((np.nan_to_num(matrix) * _weights(matrix)).sum(axis=1))
+    flipped = sign_flip_p((np.nan_to_num(matrix) * _weights(matrix)).sum(axis=1))
     known = replace(single, error=error, freedom=freedom, p_exact=flipped, method="t over seeds")
     if error <= _ROUNDING * max(1.0, float(np.nanmax(np.abs(matrix)))):
         p = 1.0 if abs(single.estimate) <= _ROUNDING else 0.0

@@ -1,6 +1,6 @@
-"""Learning rates that were tried: which go on to further seeds, and which one is chosen. Never by test scores.
+"""Learning-rate search: which rates survive to further seeds, and which one is chosen. Test scores play no part.
 
-A table of them has a row for each cell: `dataset`, `objective`, `rate` (null for the random encoder), `seed`, `key`,
+A table of tried rates has a row per cell: `dataset`, `objective`, `rate` (null for the random encoder), `seed`, `key`,
 `status`, `score` (the probe's macro F1 on validation images, 0-1; null where the cell failed) and `below`: how far
 under its plateau the noise-free validation loss ended (share of the plateau; null where a loss has none).
 """
@@ -21,7 +21,7 @@ from analysis.text import aligned
 #: The score that rates are chosen by.
 SCORE = "val_f1_macro"
 
-#: Rates that go on at least, as long as there are so many.
+#: The fewest rates that survive a round.
 LEAST = 2
 
 
@@ -37,7 +37,7 @@ class Choice:
     """Mean score of `rate`, 0-1."""
     seeds: int
     edge: Literal["smallest", "largest"] | None
-    """Where the best one is the last that was tried on that side: a better one may lie beyond."""
+    """Set where the best rate is the smallest or largest one tried: a better one may lie beyond."""
 
 
 def table(records: pd.DataFrame, rates: Mapping[tuple[str, str], float]) -> pd.DataFrame:
@@ -49,29 +49,29 @@ def table(records: pd.DataFrame, rates: Mapping[tuple[str, str], float]) -> pd.D
             of the random encoder, which has no rate.
     """
     known = [(recipe, name) in rates for recipe, name in zip(records["recipe"], records["objective"], strict=True)]
-    mine = records[pd.Series(known, index=records.index) | (records["objective"] == "random")]
-    done = mine["status"] == "done"
-    found = pd.DataFrame(
+    own = records[pd.Series(known, index=records.index) | (records["objective"] == "random")]
+    done = own["status"] == "done"
+    tried = pd.DataFrame(
         {
-            **{name: mine[name] for name in ("dataset", "objective")},
+            **{name: own[name] for name in ("dataset", "objective")},
             "rate": [
                 rates.get((recipe, name), math.nan)
-                for recipe, name in zip(mine["recipe"], mine["objective"], strict=True)
+                for recipe, name in zip(own["recipe"], own["objective"], strict=True)
             ],
-            **{name: mine[name] for name in ("seed", "key", "status")},
-            "score": mine[SCORE].where(done),
-            "below": (1 - mine["pretrain_val_loss"] / mine["pretrain_plateau"]).where(done),
+            **{name: own[name] for name in ("seed", "key", "status")},
+            "score": own[SCORE].where(done),
+            "below": (1 - own["pretrain_val_loss"] / own["pretrain_plateau"]).where(done),
         }
     )
-    return found.sort_values(["dataset", "objective", "rate", "seed"], ignore_index=True)
+    return tried.sort_values(["dataset", "objective", "rate", "seed"], ignore_index=True)
 
 
 def surviving(scores: Mapping[float, Sequence[float]]) -> tuple[float, ...]:
-    """The rates that go on to the next seed: the better half by their mean so far, `LEAST` at least; sorted.
+    """The rates that survive to the next seed: the better half by mean score, at least `LEAST`; sorted.
 
-    Successive halving (Jamieson & Talwalkar 2016), with seeds as the resource: all rates that are still in have been
-    tried with the same seeds, so that they are compared on the same draws, and who goes on does not depend on which
-    cell happened to end first. Of equals the smaller goes on.
+    Successive halving (Jamieson & Talwalkar 2016), with seeds as the resource: all surviving rates have been tried with
+    the same seeds, so they are compared on the same draws, and the order in which cells end does not matter. Of equal
+    rates the smaller survives.
 
     Args:
         scores: rate -> its scores, one a seed; rates that failed are not among them.
@@ -81,7 +81,7 @@ def surviving(scores: Mapping[float, Sequence[float]]) -> tuple[float, ...]:
 
 
 def choose(tried: pd.DataFrame) -> Choice | None:
-    """The rate of one loss, of those that have all seeds; None where every rate failed.
+    """The chosen rate of one loss among those with all seeds; None where every rate failed.
 
     The best mean wins, unless a smaller rate cannot be told from it: one whose scores are lower by no more than one
     standard error of the paired differences over seeds (after the one-standard-error rule of Breiman et al. 1984). The
@@ -114,15 +114,15 @@ def choose(tried: pd.DataFrame) -> Choice | None:
 
 
 def render(tried: pd.DataFrame, choices: Sequence[Choice]) -> str:
-    """The table and what follows from it, as text."""
+    """The table and remarks on the choices, as text."""
     chosen = {choice.objective: choice for choice in choices}
     rows = [["loss", "rate", "validation F1, %", "std", "seeds", "failed", "below plateau, %", ""]]
     for name in in_order(tried["objective"]):
         rows.append([])
         part = tried[tried["objective"] == name]
-        for _, mine in part.groupby("rate", dropna=False):
-            rate = float(mine["rate"].iloc[0])
-            scores = 100 * mine["score"].dropna()
+        for _, own in part.groupby("rate", dropna=False):
+            rate = float(own["rate"].iloc[0])
+            scores = 100 * own["score"].dropna()
             mark = "<- chosen" if name in chosen and rate == chosen[name].rate else ""
             rows.append(
                 [
@@ -131,8 +131,8 @@ def render(tried: pd.DataFrame, choices: Sequence[Choice]) -> str:
                     f"{scores.mean():.1f}" if len(scores) else "-",
                     f"{scores.std():.1f}" if len(scores) > 1 else "-",
                     str(len(scores)),
-                    str(int((mine["status"] == "failed").sum())),
-                    f"{100 * mine['below'].mean():.1f}" if mine["below"].notna().any() else "-",
+                    str(int((own["status"] == "failed").sum())),
+                    f"{100 * own['below'].mean():.1f}" if own["below"].notna().any() else "-",
                     mark,
                 ]
             )
@@ -140,7 +140,7 @@ def render(tried: pd.DataFrame, choices: Sequence[Choice]) -> str:
 
 
 def remarks(choice: Choice, tried: pd.DataFrame) -> Iterator[str]:
-    """What must be known of a choice."""
+    """Caveats of a choice, a line each."""
     name = choice.objective
     if choice.rate != choice.best:
         yield (
@@ -158,7 +158,7 @@ def remarks(choice: Choice, tried: pd.DataFrame) -> Iterator[str]:
 
 
 def write(tried: pd.DataFrame, path: Path) -> Path:
-    """Write the table as Parquet, whole or not at all.
+    """Write the table as Parquet, atomically.
 
     Raises:
         OSError: it cannot be written.

@@ -1,7 +1,7 @@
-"""Looks: how wide the interval of a loss is after so many seeds, for sweeps that add seeds where it is too wide.
+"""Adaptive seeds (`--until`): whether the interval of a loss is narrow enough, or another seed is needed.
 
-What such a sweep has decided stands in its `sweep.yaml` under `grown`: the seeds it added by loss, and the level of
-intervals that makes up for looking (see `analysis.stats.sequential`). Values are in the score's unit (a fraction).
+The sweep keeps its decisions in `sweep.yaml` under `grown`: the seeds added by loss, and the raised confidence level
+(see `analysis.stats.sequential`). Values are in the score's unit (a fraction).
 """
 
 import math
@@ -19,21 +19,21 @@ State = Literal["narrow", "wide", "most", "unfinished", "no value"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """What the last look at a loss has shown."""
+class StoppingDecision:
+    """The last decision on a loss: whether it needs another seed."""
 
     loss: str
     seeds: tuple[int, ...]
-    """Those looked at."""
+    """The seeds it rests on."""
     half: float
     """Half the width of the interval; NaN where there is none."""
     state: State
-    """Narrow enough; too wide, so that one more seed is to be added; too wide after the most seeds allowed; not all
-    cells recorded, so that nothing is decided; no value at all, so that seeds are of no use."""
+    """narrow: enough seeds. wide: one more seed. most: too wide, but no more seeds are allowed. unfinished: not all
+    cells are recorded, so nothing is decided. no value: no cell has a score, so more seeds are no use."""
 
 
-def monitored(records: pd.DataFrame, loss: str, name: str) -> pd.DataFrame:
-    """What is watched of a loss, as `mean_over_grid` takes it: columns cell, seed, value.
+def monitored_values(records: pd.DataFrame, loss: str, name: str) -> pd.DataFrame:
+    """The values of a monitored quantity of a loss for `mean_over_grid`: columns cell, seed, value.
 
     `name` is one of `QUANTITIES`. Raises as `analysis.stats.differences.comparable`.
     """
@@ -52,20 +52,20 @@ def _against_clean(records: pd.DataFrame) -> pd.DataFrame:
     return table[noisy if noisy.any() else table["pairing"] == "false_positive"].reset_index(drop=True)
 
 
-#: The means over the grid that can be watched: noisy minus mere exposure (the paper's table), and noisy minus rho 0
-#: with nu below 1 (or false positives, where there are no other pairs), as the report's first table has them.
+#: The quantities that can be monitored, means over the grid: noisy minus mere exposure (the paper's table), and noisy
+#: minus rho 0 with nu below 1 (or false positives, where there are no other pairs), as in the report's first table.
 QUANTITIES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "difference": _difference,
     "against_clean": _against_clean,
 }
 
 
-def interval(records: pd.DataFrame, loss: str, name: str, *, level: float) -> Estimate:
-    """The mean over the grid of what is watched, as the report shows it."""
-    return mean_over_grid(monitored(records, loss, name), level=level)
+def monitored_interval(records: pd.DataFrame, loss: str, name: str, *, level: float) -> Estimate:
+    """The mean over the grid of a monitored quantity with its interval, as the report shows it."""
+    return mean_over_grid(monitored_values(records, loss, name), level=level)
 
 
-def look(
+def decide_stopping(
     loss: str,
     seeds: Sequence[int],
     start: int,
@@ -73,21 +73,21 @@ def look(
     recorded: Callable[[Sequence[int]], bool],
     watch: Callable[[Sequence[int]], Estimate],
     target: float,
-) -> Look:
-    """Look at a loss after `start` of its `seeds`, then after one more, ..., as far as the records lead.
+) -> StoppingDecision:
+    """Decide on a loss after `start` of its `seeds`, then after one more, and so on, as far as there are records.
 
-    `recorded` tells whether all cells of some seeds are recorded, `watch` gives the interval over them. The answer
-    depends on nothing else, so that a sweep that was cut off goes on as if it had not been.
+    `recorded` says whether all cells of some seeds are recorded, `watch` gives the interval over them. The decision
+    depends on nothing else, so an interrupted sweep resumes with the same decisions.
     """
-    seen = Look(loss=loss, seeds=tuple(seeds[:start]), half=math.nan, state="unfinished")
+    decision = StoppingDecision(loss=loss, seeds=tuple(seeds[:start]), half=math.nan, state="unfinished")
     for count in range(start, len(seeds) + 1):
-        own = tuple(seeds[:count])
-        if not recorded(own):
+        used = tuple(seeds[:count])
+        if not recorded(used):
             break
-        found = watch(own)
-        half = (found.high - found.low) / 2
+        estimate = watch(used)
+        half = (estimate.high - estimate.low) / 2
         state: State = "narrow" if half < target else "wide" if count < len(seeds) else "most"
-        seen = Look(loss=loss, seeds=own, half=half, state=state if found.values else "no value")
-        if seen.state != "wide":
+        decision = StoppingDecision(loss=loss, seeds=used, half=half, state=state if estimate.values else "no value")
+        if decision.state != "wide":
             break
-    return seen
+    return decision

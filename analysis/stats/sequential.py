@@ -1,10 +1,10 @@
-"""The level of intervals whose number of seeds was decided by looking at their width.
+"""Sequential intervals: the confidence level that keeps coverage when the width decides how many seeds are run.
 
 Seeds are added until the half-width of a t interval is below a target. With normal errors the mean is independent of
-all variances seen, so that neither its sign nor its size decides; but one stops where the variance happens to look
-small, and the interval then covers less than its level (Chow & Robbins 1965, Annals of Mathematical Statistics 36;
-Starr 1966, the same 37). Here the level is raised, for every look and for the interval in the end, until the coverage
-is what was asked whatever the spread of seeds is. The coverage is computed, not simulated.
+the variances seen so far, so its sign and size play no part. But one stops when the variance happens to be small, and
+the interval then covers less than its level (Chow & Robbins 1965, Annals of Mathematical Statistics 36; Starr 1966,
+the same 37). So the level is raised, for every interim interval and the final one, until coverage is at least nominal
+for any spread of seeds. The coverage is computed, not simulated.
 """
 
 import math
@@ -15,7 +15,7 @@ from scipy import optimize, special, stats
 
 from analysis.names import LEVEL
 
-#: More seeds than this are no matter of adding one after the other.
+#: The most seeds for which levels are computed.
 MOST = 100
 
 # Steps of the sum of squares, and of the ratios of target and spread, over which coverage is computed.
@@ -27,11 +27,11 @@ _STEP = 1e-4
 
 
 @lru_cache
-def widened(first: int, most: int, level: float = LEVEL) -> float:
-    """The level of t intervals that hold `level` although seeds are added until the interval is narrow enough.
+def adjusted_level(first: int, most: int, level: float = LEVEL) -> float:
+    """The level of t intervals that cover at least `level` when seeds are added until the interval is narrow enough.
 
-    There are `first` seeds to begin with and `most` in the end; after each the interval is looked at. The worst ratio
-    of target and spread counts. Raises `ValueError` unless 2 <= first <= most <= `MOST`.
+    The sweep starts with `first` seeds and ends with `most` at the latest; the interval is computed after each. The
+    worst ratio of target to spread counts. Raises `ValueError` unless 2 <= first <= most <= `MOST`.
     """
     if not 2 <= first <= most <= MOST:
         raise ValueError(f"first {first} and most {most}: need 2 <= first <= most <= {MOST}")
@@ -39,15 +39,18 @@ def widened(first: int, most: int, level: float = LEVEL) -> float:
         return level
 
     def excess(logit: float) -> float:
-        return float(coverage(first, most, special.expit(logit)).min()) - level
+        return float(interval_coverage(first, most, special.expit(logit)).min()) - level
 
-    low, high = special.logit(level), special.logit(1 - (1 - level) / (most - first + 1))  # Bonferroni holds surely
-    found = special.expit(optimize.brentq(excess, low, high, xtol=1e-4))
-    return min(math.ceil(found / _STEP) * _STEP, 1 - _STEP)
+    low, high = (
+        special.logit(level),
+        special.logit(1 - (1 - level) / (most - first + 1)),
+    )  # Bonferroni is an upper bound
+    adjusted = special.expit(optimize.brentq(excess, low, high, xtol=1e-4))
+    return min(math.ceil(adjusted / _STEP) * _STEP, 1 - _STEP)
 
 
-def coverage(first: int, most: int, level: float, ratios: np.ndarray | None = None) -> np.ndarray:
-    """Of t intervals of this level, how often they hold the mean if seeds are added as for `widened`; normal errors.
+def interval_coverage(first: int, most: int, level: float, ratios: np.ndarray | None = None) -> np.ndarray:
+    """Coverage of t intervals of this level where seeds are added as for `adjusted_level`; errors are normal.
 
     `ratios` are targets (half-widths) in standard deviations between seeds; by default such as matter.
     Shape (ratios,). With Y_n the sum of squares of n seeds about their mean, in variances, the sum gains an independent
@@ -58,7 +61,7 @@ def coverage(first: int, most: int, level: float, ratios: np.ndarray | None = No
     numbers = np.arange(first, most + 1)
     t = special.stdtrit(numbers - 1, (1 + level) / 2)
     if ratios is None:
-        ratios = _telling(numbers, t)
+        ratios = _relevant_ratios(numbers, t)
     stops = numbers * (numbers - 1) * (np.asarray(ratios, dtype=float)[:, None] / t) ** 2
     edges, middles, moves = _grid(most)
     widths = np.diff(edges)
@@ -84,8 +87,8 @@ def _grid(most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return edges, middles, np.diff(special.chdtr(1, gains), axis=1)
 
 
-def _telling(numbers: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Ratios from where one hardly ever stops before the last seed to where one nearly always stops at the first."""
+def _relevant_ratios(numbers: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Ratios of target to spread, from almost never stopping before the last seed to almost always at the first."""
 
     def ratio(place: int, share: float) -> float:
         n = numbers[place]

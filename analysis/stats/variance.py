@@ -1,6 +1,6 @@
-"""Where the spread comes from: between cells, between seeds, or neither; and what common random numbers are worth.
+"""Components of variance between cells, between seeds and of the rest, and what common random numbers are worth.
 
-A hierarchical model of a grid, and the spread over seeds of paired against unpaired differences. Values are in the
+A hierarchical model of a grid, and the spread over seeds of paired and of unpaired differences. Values are in the
 metric's unit (F1 as a fraction), spreads are standard deviations in it.
 """
 
@@ -14,7 +14,7 @@ from scipy import optimize, special
 
 from analysis.names import LEVEL
 from analysis.stats.differences import noisy_minus_exposure
-from analysis.stats.intervals import matrix_of, moves
+from analysis.stats.intervals import seed_cell_matrix, seed_influence
 
 _GROUP = ["dataset", "objective"]
 
@@ -63,7 +63,7 @@ def components(values: pd.DataFrame, *, level: float = LEVEL) -> Components:
     being pooled with it. The degrees of freedom are Satterthwaite's for the mean squares that a complete grid with
     these variances would have, and not below those of the smaller of cells and seeds. Cells of one seed take part.
     """
-    matrix = matrix_of(values)
+    matrix = seed_cell_matrix(values)
     known = ~np.isnan(matrix)
     seeds, cells = matrix.shape
     size = int(known.sum())
@@ -74,9 +74,9 @@ def components(values: pd.DataFrame, *, level: float = LEVEL) -> Components:
     if np.nanmax(matrix) - np.nanmin(matrix) <= slack:
         mean, of_cells, of_seeds, rest, error = plain, 0.0, 0.0, 0.0, 0.0
     elif known.all():
-        mean, of_cells, of_seeds, rest, error = complete(matrix)
+        mean, of_cells, of_seeds, rest, error = reml_complete(matrix)
     else:
-        mean, of_cells, of_seeds, rest, error = incomplete(matrix)
+        mean, of_cells, of_seeds, rest, error = reml_incomplete(matrix)
     freedom = _freedom(matrix.shape, size, of_cells, of_seeds, rest)
     half = special.stdtrit(freedom, (1 + level) / 2) * error
     return Components(
@@ -96,7 +96,7 @@ def components(values: pd.DataFrame, *, level: float = LEVEL) -> Components:
     )
 
 
-def complete(matrix: np.ndarray) -> tuple[float, float, float, float, float]:
+def reml_complete(matrix: np.ndarray) -> tuple[float, float, float, float, float]:
     """Mean, variances between cells, between seeds and of the rest, and the mean's error, of seeds x cells without NaN.
 
     Closed form: mean squares, those that would make a variance negative pooled with the rest's, the smallest first.
@@ -119,8 +119,8 @@ def complete(matrix: np.ndarray) -> tuple[float, float, float, float, float]:
     return float(mean), float(of_cells), float(of_seeds), float(rest), error
 
 
-def incomplete(matrix: np.ndarray) -> tuple[float, float, float, float, float]:
-    """As `complete`, of a matrix with NaN: the restricted likelihood maximised over the spreads relative to the rest's.
+def reml_incomplete(matrix: np.ndarray) -> tuple[float, float, float, float, float]:
+    """As `reml_complete`, of a matrix with NaN: maximises the restricted likelihood over the relative spreads.
 
     Cells are eliminated in closed form, so that a step costs cells x seeds^2, however many cells there are.
     """
@@ -146,8 +146,8 @@ def incomplete(matrix: np.ndarray) -> tuple[float, float, float, float, float]:
     start = min((np.array(pair) for pair in grid), key=of_logarithms)
     options = {"xatol": 1e-5, "fatol": 1e-9, "initial_simplex": start + np.array([[0, 0], [1, 0], [0, 1]])}
     bounds = [(-_LARGEST, _LARGEST)] * 2
-    found = optimize.minimize(of_logarithms, start, method="Nelder-Mead", bounds=bounds, options=options)
-    t, u = np.exp(found.x)
+    optimum = optimize.minimize(of_logarithms, start, method="Nelder-Mead", bounds=bounds, options=options)
+    t, u = np.exp(optimum.x)
     t, u = min(itertools.product((0.0, t), (0.0, u)), key=lambda pair: round(deviance(np.array(pair)), 7))
     _, ones, cross, squares = _forms(known, values, t, u)
     rest = variance(ones, cross, squares)
@@ -206,11 +206,11 @@ def _gain(whole: pd.DataFrame) -> dict[str, float]:
         spreads = (math.nan,) * 4
         return {f"{of}{name}": value for of in ("", "grid_") for name, value in _ratios(*spreads).items()}
     cell = whole.groupby(["rho", "nu"]).ngroup()
-    halves = [matrix_of(whole[["seed"]].assign(cell=cell, value=whole[name])) for name in ("noisy", "exposure")]
+    halves = [seed_cell_matrix(whole[["seed"]].assign(cell=cell, value=whole[name])) for name in ("noisy", "exposure")]
     rests = [np.nan_to_num(half - np.nanmean(half, axis=0)) for half in halves]
     freedom = len(whole) - halves[0].shape[1]
     single = _ratios(*_products(rests[0], rests[1], freedom), freedom)
-    moved = [moves(half) for half in halves]
+    moved = [seed_influence(half) for half in halves]
     effective = moved[0][1]
     grid = _ratios(*_products(moved[0][0], moved[1][0], 1 / effective), effective - 1)
     return single | {f"grid_{name}": value for name, value in grid.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from analysis import claims, tables
 from analysis.errors import RecordsError
-from analysis.figures import FIGURES, draw_all, save
+from analysis.figures import FIGURES, draw_all, save_figures
 from analysis.findings.paper import FINDINGS
 from analysis.findings.verdicts import judge
 from analysis.records.io import compact
@@ -89,7 +89,7 @@ def show(folder: Path, out: Path) -> None:
         (out / name).write_text(text, encoding="utf-8")
     shutil.rmtree(out / "figures", ignore_errors=True)
     joined = read_sweeps([folder])
-    save(draw_all(joined.records, joined.folders, only=DRAWN), out / "figures", ("svg",))
+    save_figures(draw_all(joined.records, joined.folders, only=DRAWN), out / "figures", ("svg",))
     (out.parent / "verdicts.txt").write_text(verdicts(shipped(out.parent)), encoding="utf-8")
 
 

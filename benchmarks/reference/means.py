@@ -16,7 +16,7 @@ import pandas as pd
 from analysis.cli import exit_with
 from analysis.errors import RecordsError
 from analysis.names import BASELINES, in_order
-from analysis.records.merge import read_sweeps, say
+from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.studies import Study, studies
 from analysis.stats.differences import against_random, against_rho_zero, noisy_minus
 from analysis.stats.intervals import Estimate, mean_over_grid
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RecordsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    say(joined)
+    print_notes(joined)
     print(text)
     return 0
 

@@ -119,10 +119,10 @@ def remove_test_files(folder: str, token: str) -> None:
 
 def try_object_store(uri: str, name: str) -> str:
     """Write an object below a URI, read it, and delete it; returns why that is not possible, or nothing."""
-    from analysis.records.remote import opened
+    from analysis.records.remote import open_store
 
     try:
-        store, root = opened(uri)
+        store, root = open_store(uri)
         path = f"{root}/{name}"
         with store.open_output_stream(path) as stream:
             stream.write(name.encode())

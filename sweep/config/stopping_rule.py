@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from analysis.names import LEVEL
 from analysis.stats.seed_stopping import QUANTITIES
-from analysis.stats.sequential import MOST, widened
+from analysis.stats.sequential import MOST, adjusted_level
 from datasets.errors import InputError, one_line
 
 EXAMPLE = "halfwidth(difference) < 0.01"
@@ -124,7 +124,7 @@ def sequence(seeds: Sequence[int], most: int) -> tuple[int, ...]:
 
 def level_for(seeds: Sequence[int], most: int) -> float:
     """The confidence level for looking after each seed."""
-    return widened(len(set(seeds)), most)
+    return adjusted_level(len(set(seeds)), most)
 
 
 def with_baselines(added: Mapping[str, tuple[int, ...]], objectives: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from analysis.errors import RecordsError
-from analysis.records.remote import checked, is_remote
+from analysis.records.remote import is_remote, normalized_address
 from datasets.errors import InputError
 from datasets.registry import check_nu
 from datasets.source import Demands, Place
@@ -197,6 +197,6 @@ class Sweep:
 
 def _address(out: str | Path) -> str:
     try:
-        return checked(out)
+        return normalized_address(out)
     except RecordsError as error:
         raise InputError(f"--out {error}") from error

@@ -16,7 +16,7 @@ from typing import Any
 
 from analysis.cli import exit_with
 from analysis.errors import RecordsError
-from analysis.records.remote import checked, is_remote
+from analysis.records.remote import is_remote, normalized_address
 from analysis.text import printable
 from datasets.errors import InputError
 from sweep.cluster import checks, probe
@@ -124,7 +124,7 @@ def _absolute(out: str | None) -> str | None:
     """
     if out is None:
         return None
-    return checked(out) if is_remote(out) else str(Path(out).resolve())
+    return normalized_address(out) if is_remote(out) else str(Path(out).resolve())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.stats import learning_rates
 from analysis.stats.learning_rates import Choice
-from analysis.text import reason
+from analysis.text import failure_reason
 from datasets.files import write_text_atomically
 from sweep.config.sweep import Sweep
 from sweep.lr_search.config import SearchConfig, SearchDir, with_ending
@@ -56,7 +56,7 @@ def failure_lines(rows: pd.DataFrame, errors: Mapping[str, str]) -> list[str]:
     """
     failed = rows[rows["status"] == "failed"].to_dict("records")
     return [
-        f"failed: {row['objective']} lr {row['rate']:g} seed {row['seed']}: {reason(errors[str(row['key'])])}"
+        f"failed: {row['objective']} lr {row['rate']:g} seed {row['seed']}: {failure_reason(errors[str(row['key'])])}"
         for row in failed
     ]
 
@@ -80,7 +80,7 @@ def draw(rows: pd.DataFrame, chosen: Sequence[Choice], run_dir: SearchDir, name:
     """
     if not rows["rate"].notna().any():
         return []
-    from analysis.figures import Drawn, save  # here: matplotlib takes a second to import
+    from analysis.figures import Drawn, save_figures  # here: matplotlib takes a second to import
     from analysis.plots import learning_rates as plots
     from analysis.plots import style
 
@@ -88,4 +88,4 @@ def draw(rows: pd.DataFrame, chosen: Sequence[Choice], run_dir: SearchDir, name:
     with style.context():
         figure = plots.rates(rows, chosen, heading=heading)
     drawn = Drawn(name="rates", stem="rates", title=heading, caption="", study=name, figure=figure, reason="")
-    return save([drawn], run_dir.figures)
+    return save_figures([drawn], run_dir.figures)

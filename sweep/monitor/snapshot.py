@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from analysis.errors import RecordsError
 from analysis.records import parquet
-from analysis.text import reason
+from analysis.text import failure_reason
 from datasets.errors import InputError
 from sweep.config.yaml_io import from_yaml
 from sweep.monitor.progress import Progress, Running, read_progress
@@ -127,7 +127,7 @@ def take_snapshot(root: Path, now: datetime) -> Snapshot:
             now,
             at_once=progress.most if progress else 1,
         ),
-        failures={str(cells[key]): reason(row.error or "") for key, row in failed.items()},
+        failures={str(cells[key]): failure_reason(row.error or "") for key, row in failed.items()},
         unreadable=tuple(unreadable),
         beyond=len(rows) - len(planned),
     )

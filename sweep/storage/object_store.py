@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from analysis.errors import RecordsError
-from analysis.records.remote import AT_ONCE, opened, sense
+from analysis.records.remote import PARALLEL_FILES, open_store, store_problem
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -57,7 +57,7 @@ class ObjectStore:
         if len(files) == 1:
             self._push(files[0], once)
         elif files:
-            with ThreadPoolExecutor(min(AT_ONCE, len(files)), "push") as threads:
+            with ThreadPoolExecutor(min(PARALLEL_FILES, len(files)), "push") as threads:
                 list(threads.map(lambda file: self._push(file, once), files))
 
     def push_soon(self, path: Path) -> None:
@@ -159,7 +159,7 @@ class ObjectStore:
     def _opened(self) -> "tuple[FileSystem, str]":
         assert self.uri is not None
         try:
-            return opened(self.uri)
+            return open_store(self.uri)
         except RecordsError as error:
             raise StoreError(str(error)) from error
 
@@ -203,6 +203,6 @@ class ObjectStore:
                 return what()
             except OSError as error:
                 if pause is None or isinstance(error, StoreError) or any(sign in str(error) for sign in FINAL):
-                    raise StoreError(f"{failure}: {sense(error)}") from error
+                    raise StoreError(f"{failure}: {store_problem(error)}") from error
                 time.sleep(pause)
         raise AssertionError("the last try returns or raises")

@@ -10,7 +10,7 @@ from analysis.errors import RecordsError
 from analysis.records.io import write_curves, write_record
 from analysis.records.predictions import Prediction, write_predictions
 from analysis.records.schema import empty_row
-from analysis.text import reason as reason_of
+from analysis.text import failure_reason
 from datasets.source import Source
 from sweep.config.sweep import Sweep
 from sweep.provenance import commit, project_version
@@ -182,7 +182,7 @@ class Recorder(CellListener):
         self._run_dir.remove_checkpoints(cell.key)
         self._tracking.finish(cell, row, curves)
         if row["status"] == "failed":
-            self.failures[cell.key] = reason_of(str(row["error"]))
+            self.failures[cell.key] = failure_reason(str(row["error"]))
             self._console.cell_failed(cell, self.failures[cell.key])
         else:
             self.failures.pop(cell.key, None)

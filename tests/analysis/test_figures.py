@@ -13,7 +13,7 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 from analysis.errors import RecordsError
-from analysis.figures import FIGURES, as_svg, draw_all, main, save
+from analysis.figures import FIGURES, as_svg, draw_all, main, save_figures
 from analysis.plots import style
 from analysis.plots.style import DOUBLE, SMALL
 from analysis.records.io import write_record
@@ -89,12 +89,12 @@ def test_the_same_records_give_the_same_bytes(frame: Callable, rows: list) -> No
 
 def test_every_format_is_written(frame: Callable, rows: list, tmp_path: Path) -> None:
     drawn = draw_all(frame(rows), [], only=["fig4", "fig1"])
-    paths = save(drawn, tmp_path / "new", ("svg", "png", "pdf"))
+    paths = save_figures(drawn, tmp_path / "new", ("svg", "png", "pdf"))
     assert [path.name for path in paths] == ["vts-fig4.svg", "vts-fig4.png", "vts-fig4.pdf"]
     starts = (b"<?xml", b"\x89PNG", b"%PDF")
     assert all(path.read_bytes().startswith(start) for path, start in zip(paths, starts, strict=True))
     with pytest.raises(RecordsError, match="unknown format gif: use some of svg, png, pdf"):
-        save(drawn, tmp_path, ["gif"])
+        save_figures(drawn, tmp_path, ["gif"])
 
 
 def failed(one: dict[str, Any]) -> dict[str, Any]:

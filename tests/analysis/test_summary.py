@@ -9,7 +9,7 @@ import pytest
 from analysis.records.io import read_records, write_record
 from analysis.records.merge import read_sweeps
 from analysis.records.schema import columns_markdown
-from analysis.stats.groups import grouped
+from analysis.stats.groups import group_statistics
 from analysis.summary import main
 from analysis.tables import render
 
@@ -83,7 +83,7 @@ def test_groups_are_written(folder, other, tmp_path, suffix):
     out = tmp_path / f"groups{suffix}"
     arguments = [str(folder), str(other), "--by", "objective", "nu", "--metric", "test_miou", "--out", str(out)]
     assert main(arguments) == 0
-    expected = grouped(read_sweeps([folder, other]).records, ["objective", "nu"], metric="test_miou")
+    expected = group_statistics(read_sweeps([folder, other]).records, ["objective", "nu"], metric="test_miou")
     found = (pd.read_parquet if suffix == ".parquet" else pd.read_csv)(out)
     assert list(found.columns) == list(expected.columns)
     for name in ("n", "missing", "estimate", "low", "std", "method"):

@@ -206,10 +206,10 @@ def test_data_of_ones_own_is_asked_of_the_losses_that_were_run():
     frame = records("manifest", effect(0.01))
     frame = frame[frame["objective"].isin(["moco", "random"])]
     judgement = ask(BY_KEY["robust_real"], frame)
-    assert judgement.asked
+    assert judgement.own_data
     assert [part.name for part in judgement.parts] == ["moco"]
     assert judgement.verdict == "supported"
-    assert not ask(BY_KEY["robust_real"], records("xbd")).asked
+    assert not ask(BY_KEY["robust_real"], records("xbd")).own_data
 
 
 def test_the_encoder_is_chosen_by_validation_and_compared_by_test():

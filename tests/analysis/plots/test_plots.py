@@ -240,7 +240,7 @@ def test_a_difference_is_signed_and_never_minus_zero() -> None:
 
 
 def test_complete_asks_each_loss_for_what_any_loss_has(study: Callable, row: Callable) -> None:
-    table = cells.complete(
+    table = cells.complete_grid(
         one := study([row("moco", 0.5, 0.25), row("moco", 1.0, 1.0), row("within_image", 0.5, 0.25)]),
         cells.scores(one, "noisy"),
         ["noisy"],

@@ -28,7 +28,7 @@ def test_the_sheet_shows_image_truth_and_each_cells_prediction(
     study: Callable, rows: list, shown: Callable, tmp_path: Path
 ) -> None:
     one = study(rows)
-    keys = predictions.telling(one)
+    keys = predictions.representative_cells(one)
     chosen = one.records.set_index("key").loc[keys]
     assert len(keys) == 9
     assert set(chosen["seed"]) == {0}
@@ -56,7 +56,7 @@ def test_the_sheet_shows_image_truth_and_each_cells_prediction(
 
 def test_cells_of_other_seeds_have_other_images(shown: Callable) -> None:
     found = [shown("a", shade=1), shown("b", shade=2)]
-    figure = predictions.draw(found, titles={"a": "a", "b": "b"}, classes=["x"], heading="made up")
+    figure = predictions.draw_sheet(found, titles={"a": "a", "b": "b"}, classes=["x"], heading="made up")
     # Rows image, truth, a, b; columns the two images.
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 1, 1, 0, 0, 1]
 

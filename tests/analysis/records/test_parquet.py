@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -99,3 +100,20 @@ def test_a_folder_that_may_not_be_looked_into_is_not_taken_for_an_empty_one(tmp_
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may look into everything
     with pytest.raises(PermissionError, match="Permission denied"):
         parquet.files(tmp_path)
+
+
+def test_a_file_that_a_user_named_is_replaced_whole(tmp_path):
+    path = tmp_path / "new" / "report.html"
+    for text in (b"old, and longer", b"new"):
+        assert parquet.write_bytes(path, text) == path
+        assert path.read_bytes() == text
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_link_and_a_device_are_written_to_and_not_replaced(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    parquet.write_bytes(tmp_path / "link", b"text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"text"
+    parquet.write_bytes(Path(os.devnull), b"text")
+    assert not Path(os.devnull).is_file()

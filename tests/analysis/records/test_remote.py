@@ -10,7 +10,15 @@ from analysis import claims, figures, summary
 from analysis.errors import RecordsError
 from analysis.records import remote
 from analysis.records.io import read_curves, read_records, recorded_keys, write_curves, write_record
-from analysis.records.remote import beside, checked, fetch, is_remote, local, place, working_copy
+from analysis.records.remote import (
+    default_folder,
+    fetch,
+    is_remote,
+    local_copy,
+    normalized_address,
+    path_or_address,
+    working_copy,
+)
 from analysis.report import __main__ as report
 from tests.helpers import fake_s3
 
@@ -84,7 +92,7 @@ def test_the_plan_comes_with_a_summary_alone_and_goes_with_it(sweep):
 
 
 def test_only_what_differs_is_read(sweep, monkeypatch):
-    monkeypatch.setattr(remote, "YOUNG", 0)  # the files were written just now
+    monkeypatch.setattr(remote, "SETTLED_AFTER", 0)  # the files were written just now
     uri = sweep[1]
     copy = fetch(uri)
     before = {path: path.stat().st_ino for path in copy.rglob("*.parquet")}
@@ -133,7 +141,7 @@ def test_a_summary_at_an_address_is_read_alone(sweep):
     shutil.rmtree(working_copy(uri, "read"), ignore_errors=True)
     pd.testing.assert_frame_equal(read_records(f"{uri}/summary.parquet"), read_records(folder))
     assert not working_copy(uri, "read").exists()
-    assert beside(f"{uri}/summary.parquet").name == "summary"
+    assert default_folder(f"{uri}/summary.parquet").name == "summary"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +163,7 @@ def test_a_summary_at_an_address_is_read_alone(sweep):
 )
 def test_a_mistaken_address_is_one_line(uri, reason, capsys):
     with pytest.raises(RecordsError, match=reason) as raised:
-        checked(uri)
+        normalized_address(uri)
     assert "\n" not in str(raised.value)
     assert summary.main([uri]) == 2
     assert reason in capsys.readouterr().err
@@ -164,8 +172,8 @@ def test_a_mistaken_address_is_one_line(uri, reason, capsys):
 def test_paths_stay_paths(tmp_path):
     for text in ("results/x", "/a/b", "C:/x", "./s3:/x", "a:b"):
         assert not is_remote(text)
-        assert place(text) == local(text) == type(tmp_path)(text)
-    assert checked("s3://bucket/x/") == "s3://bucket/x"
+        assert path_or_address(text) == local_copy(text) == type(tmp_path)(text)
+    assert normalized_address("s3://bucket/x/") == "s3://bucket/x"
     assert working_copy("s3://a/x") != working_copy("s3://b/x")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.figures import FIGURES
 from analysis.records.io import write_curves, write_record
-from analysis.report import page as report
+from analysis.report import __main__ as command
 from analysis.report.__main__ import main
 from tests.helpers.command import ROOT
 
@@ -25,7 +25,7 @@ def folder(tmp_path, rows, classes):
 @pytest.fixture
 def undrawn(monkeypatch):
     """For what the tables say: most of a report's seconds are its figures."""
-    monkeypatch.setattr(report, "draw_all", lambda records, folders: [])
+    monkeypatch.setattr(command, "draw_all", lambda records, folders: [])
 
 
 class Page(HTMLParser):

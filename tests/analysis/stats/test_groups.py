@@ -5,7 +5,7 @@ import pytest
 
 from analysis.errors import RecordsError
 from analysis.records.coverage import coverage
-from analysis.stats.groups import STATISTICS, grouped, render_groups
+from analysis.stats.groups import STATISTICS, group_statistics, render_groups
 from analysis.stats.intervals import mean_over_grid
 
 STUDY = ["dataset", "source", "recipe", "data"]
@@ -39,7 +39,7 @@ def test_by_hand(row, frame):
             row("moco", 1.0, 0.25, "exposure", 0, 0.40),
         ]
     )
-    table = grouped(records, ["pairing"]).set_index("pairing")
+    table = group_statistics(records, ["pairing"]).set_index("pairing")
     exposure, noisy = table.loc["exposure"], table.loc["noisy"]
     assert (noisy["n"], noisy["failed"], noisy["missing"], noisy["points"], noisy["seeds"]) == (3, 1, 0, 2, 2)
     # Seed 1 of the exposure cell was not run.
@@ -57,7 +57,7 @@ def test_by_hand(row, frame):
 
 @pytest.mark.parametrize("by", [["objective"], ["pairing", "rho"], ["objective", "rho", "nu", "pairing"], ["seed"], []])
 def test_the_interval_is_that_of_mean_over_grid(ragged, by):
-    table = grouped(ragged, by)
+    table = group_statistics(ragged, by)
     assert table["method"].isin(["t over seeds", "no interval: one seed", "no value"]).all()
     for group in table.to_dict("records"):
         part = ragged[(ragged[by] == [group[name] for name in by]).all(axis=1)] if by else ragged
@@ -71,7 +71,7 @@ def test_the_interval_is_that_of_mean_over_grid(ragged, by):
 def test_it_is_the_t_interval_however_many_seeds(row, frame):
     rng = np.random.default_rng(0)
     records = frame([row(seed=seed, rho=rho, f1=float(rng.normal())) for seed in range(12) for rho in (0.5, 1.0)])
-    (group,) = grouped(records, ["objective"]).to_dict("records")
+    (group,) = group_statistics(records, ["objective"]).to_dict("records")
     means = records.groupby("seed")["test_f1_macro"].mean()
     half = 2.200985 * means.std() / math.sqrt(12)  # t of 11 degrees, from a table
     assert (group["low"], group["high"]) == pytest.approx((means.mean() - half, means.mean() + half), rel=1e-5)
@@ -82,7 +82,7 @@ def test_every_cell_of_the_grid_is_counted_once(ragged):
     # Points that another loss has count as missing of the study, but belong to no group.
     cells = cells.merge(ragged[["objective", "rho", "nu", "pairing"]].drop_duplicates())
     for by in (["objective"], ["rho", "pairing"], ["seed"], ["device"], ["schema", "threads"], ["status"], []):
-        table = grouped(ragged, by)
+        table = group_statistics(ragged, by)
         assert table[["n", "failed", "missing"]].to_numpy().sum() == len(cells)
         assert table["n"].sum() == (cells["status"] == "done").sum()
         assert table["failed"].sum() == (cells["status"] == "failed").sum()
@@ -91,7 +91,7 @@ def test_every_cell_of_the_grid_is_counted_once(ragged):
 def test_studies_are_never_mixed(row, frame):
     rows = [row(f1=0.5), row(f1=0.6, data="aa"), row(f1=0.7, recipe="bb"), row(f1=0.8, source="photos")]
     rows.append(row(dataset="cifar10", task="classification", test_accuracy=0.9))
-    table = grouped(frame(rows), ["objective"])
+    table = group_statistics(frame(rows), ["objective"])
     assert list(table.columns) == [*STUDY, "objective", *STATISTICS]
     assert table["n"].tolist() == [1] * 5
     assert sorted(table["estimate"]) == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
@@ -102,7 +102,7 @@ def test_studies_are_never_mixed(row, frame):
 
 
 def test_groups_without_a_value_are_there(row, frame):
-    table = grouped(frame([row(status="failed"), row(pairing="exposure", test_f1_macro=None)]), ["pairing"])
+    table = group_statistics(frame([row(status="failed"), row(pairing="exposure", test_f1_macro=None)]), ["pairing"])
     assert table["method"].tolist() == ["no value", "no value"]
     assert table["missing"].tolist() == [1, 0]
     assert table["failed"].tolist() == [0, 1]
@@ -111,22 +111,22 @@ def test_groups_without_a_value_are_there(row, frame):
 
 
 def test_losses_are_in_the_papers_order(rows, frame):
-    table = grouped(frame(rows[::-1]), ["objective"])
+    table = group_statistics(frame(rows[::-1]), ["objective"])
     assert table["objective"].tolist() == ["random", "moco", "within_image", "cross_image"]
 
 
 def test_any_column_and_any_number(rows, frame):
     records = frame(rows).assign(seconds=2.0, device="cpu")
-    table = grouped(records, ["device", "nu"], metric="seconds")
+    table = group_statistics(records, ["device", "nu"], metric="seconds")
     assert (table["mean"] == 2).all()
     assert "seconds, s" in render_groups(table, ["device", "nu"])
-    assert grouped(records, ["recipe"])["n"].tolist() == [len(records)]
+    assert group_statistics(records, ["recipe"])["n"].tolist() == [len(records)]
 
 
 def test_what_does_not_exist_is_named(row, frame):
     with pytest.raises(RecordsError, match=r"no column 'loss' to group by.*objective"):
-        grouped(frame([row()]), ["loss"])
+        group_statistics(frame([row()]), ["loss"])
     with pytest.raises(RecordsError, match=r"no column 'device' of numbers.*test_miou"):
-        grouped(frame([row()]), ["rho"], metric="device")
+        group_statistics(frame([row()]), ["rho"], metric="device")
     with pytest.raises(RecordsError, match="two keys"):
-        grouped(frame([row(), row(key="f" * 16)]), ["rho"])
+        group_statistics(frame([row(), row(key="f" * 16)]), ["rho"])

@@ -8,11 +8,11 @@ from scipy import stats
 from analysis.stats.intervals import (
     RANDOM_SEED,
     bca,
-    flips,
     further_seeds,
-    further_seeds_in_words,
+    further_seeds_text,
     mean_of_matrix,
     mean_over_grid,
+    sign_flip_p,
 )
 
 NAN = math.nan
@@ -91,7 +91,7 @@ def test_one_seed_has_a_mean_and_no_interval():
         assert (found.method, found.cells, found.left_out) == ("no interval: one seed", 3, 0)
         assert all(math.isnan(x) for x in (found.low, found.high, found.error, found.freedom, found.p, found.p_exact))
         assert further_seeds(found) is None
-        assert further_seeds_in_words(found) == "one seed: run at least two more"
+        assert further_seeds_text(found) == "one seed: run at least two more"
 
 
 def test_no_value_is_said():
@@ -99,7 +99,7 @@ def test_no_value_is_said():
         found = mean_over_grid(frame)
         assert (found.method, found.cells, found.seeds, found.values) == ("no value", 0, 0, 0)
         assert math.isnan(found.estimate)
-        assert further_seeds_in_words(found, threshold=0) == "no value yet"
+        assert further_seeds_text(found, threshold=0) == "no value yet"
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 12])
@@ -168,17 +168,17 @@ def test_flips_are_scipys_exact_test():
     for seeds in range(2, 9):
         shares = np.random.default_rng(seeds).normal(0.5, 1, seeds)
         exact = stats.permutation_test((shares,), np.sum, permutation_type="samples", n_resamples=np.inf)
-        assert flips(shares) == pytest.approx(exact.pvalue)
-        assert flips(np.abs(shares)) == 2.0 ** (1 - seeds)
-    assert math.isnan(flips(np.array([1.0])))
+        assert sign_flip_p(shares) == pytest.approx(exact.pvalue)
+        assert sign_flip_p(np.abs(shares)) == 2.0 ** (1 - seeds)
+    assert math.isnan(sign_flip_p(np.array([1.0])))
 
 
 def test_random_flips_agree_with_all_of_them():
     shares = np.random.default_rng(0).normal(0.3, 1, 16)
     signs = 1 - 2 * (np.arange(2**16)[:, None] >> np.arange(16) & 1)
     exact = np.mean(np.abs(signs @ shares) >= abs(shares.sum()))
-    assert flips(shares) == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 10_000))
-    assert flips(shares) == flips(shares)
+    assert sign_flip_p(shares) == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 10_000))
+    assert sign_flip_p(shares) == sign_flip_p(shares)
 
 
 def test_further_seeds_are_the_first_number_that_is_enough():
@@ -192,11 +192,11 @@ def test_further_seeds_are_the_first_number_that_is_enough():
     for threshold in (found.estimate - 0.9 * half(4), found.estimate + 0.3 * half(4)):
         wanted = next(k for k in range(1, 1000) if half(4 + k) < abs(found.estimate - threshold))
         assert further_seeds(found, threshold=threshold) == wanted
-        assert further_seeds_in_words(found, threshold=threshold).startswith(f"about {wanted} further seed")
+        assert further_seeds_text(found, threshold=threshold).startswith(f"about {wanted} further seed")
     assert further_seeds(found, threshold=found.high + 0.01) == 0
     close = found.estimate + half(4) / 1000
     assert further_seeds(found, threshold=close) is None
-    assert "too close to tell" in further_seeds_in_words(found, threshold=close)
+    assert "too close to tell" in further_seeds_text(found, threshold=close)
 
 
 def noise(rng, kind, shape):

@@ -14,12 +14,12 @@ from analysis.figures import draw_all
 from analysis.records.coverage import coverage
 from analysis.records.io import write_record
 from analysis.records.merge import read_sweeps
-from analysis.records.plan import added_of, in_words, level_of
+from analysis.records.plan import added_seeds, interval_level, level_note
 from analysis.records.studies import studies
 from analysis.report.__main__ import main as report
-from analysis.stats.groups import grouped
+from analysis.stats.groups import group_statistics
 from analysis.stats.intervals import mean_over_grid
-from analysis.stats.seed_stopping import interval, look, monitored
+from analysis.stats.seed_stopping import decide_stopping, monitored_interval, monitored_values
 from tests.helpers.fake_grid import records as sweep_records
 
 
@@ -39,7 +39,7 @@ def test_looks_are_replayed_as_far_as_records_lead():
     widths = {2: 0.3, 3: 0.2, 4: 0.05, 5: 0.01}
 
     def seen(recorded, start=2, target=0.1, most=5):
-        return look(
+        return decide_stopping(
             "moco",
             seeds[:most],
             start,
@@ -62,7 +62,7 @@ def test_looks_are_replayed_as_far_as_records_lead():
 
 
 def test_nothing_to_look_at_asks_for_no_seed():
-    found = look(
+    found = decide_stopping(
         "moco",
         (0, 1, 2, 3),
         2,
@@ -76,7 +76,7 @@ def test_nothing_to_look_at_asks_for_no_seed():
 
 def test_one_value_among_failures_is_wide():
     one = mean_over_grid(pd.DataFrame({"cell": [0], "seed": [0], "value": [0.5]}))
-    found = look("moco", (0, 1, 2), 2, recorded=lambda own: len(own) < 3, watch=lambda own: one, target=0.1)
+    found = decide_stopping("moco", (0, 1, 2), 2, recorded=lambda own: len(own) < 3, watch=lambda own: one, target=0.1)
     assert found.state == "wide"
     assert math.isnan(found.half)
 
@@ -84,13 +84,15 @@ def test_one_value_among_failures_is_wide():
 def test_what_is_watched_is_what_the_report_shows(rows, frame):
     records = frame(rows)
     # rho and nu do not matter to noisy minus exposure there.
-    assert monitored(records, "moco", "difference").value.to_numpy() == pytest.approx(0.01)
-    assert len(monitored(records, "moco", "difference")) == 4 * 3
-    against = monitored(records, "moco", "against_clean")
+    assert monitored_values(records, "moco", "difference").value.to_numpy() == pytest.approx(0.01)
+    assert len(monitored_values(records, "moco", "difference")) == 4 * 3
+    against = monitored_values(records, "moco", "against_clean")
     assert set(against.cell) == {(0.25, 0.25), (1.0, 0.25)}  # nu 1 stands apart
-    assert interval(records, "moco", "against_clean", level=0.9).estimate == pytest.approx(0.01 + 0.02 * 0.625 - 0.0075)
+    assert monitored_interval(records, "moco", "against_clean", level=0.9).estimate == pytest.approx(
+        0.01 + 0.02 * 0.625 - 0.0075
+    )
     false = sweep_records("cifar10", seeds=2)
-    assert set(monitored(false, "moco", "against_clean").cell) == {(rho, 1.0) for rho in (0.25, 0.5, 0.75, 1.0)}
+    assert set(monitored_values(false, "moco", "against_clean").cell) == {(rho, 1.0) for rho in (0.25, 0.5, 0.75, 1.0)}
 
 
 PLAN = {"objectives": ["moco", "cross_image", "random"], "rho": [0.0, 0.5], "nu": [0.25], "seeds": [0, 1]}
@@ -124,10 +126,10 @@ def test_added_seeds_are_planned_of_the_losses_that_got_them_and_of_no_other(fol
     missing = coverage(gone, [plan])
     missing = missing[missing.status == "missing"]
     assert missing[["objective", "seed", "pairing"]].to_numpy().tolist() == [["moco", 2, "exposure"]]
-    assert grouped(joined.records, ["objective"], level=joined.level)["missing"].tolist() == [0, 0, 0]
-    assert grouped(joined.records, ["objective"])["missing"].sum() == 3
-    assert added_of({"grown": {"added": {"moco": [1, 2], "random": "12", "x": ["a"]}}}) == {"moco": [1, 2]}
-    assert added_of({"grown": [1]}) == added_of({"grown": {"added": 3}}) == {}
+    assert group_statistics(joined.records, ["objective"], level=joined.level)["missing"].tolist() == [0, 0, 0]
+    assert group_statistics(joined.records, ["objective"])["missing"].sum() == 3
+    assert added_seeds({"grown": {"added": {"moco": [1, 2], "random": "12", "x": ["a"]}}}) == {"moco": [1, 2]}
+    assert added_seeds({"grown": [1]}) == added_seeds({"grown": {"added": 3}}) == {}
 
 
 def test_the_level_reaches_everything_that_judges(folder, capsys):
@@ -166,10 +168,10 @@ def test_the_level_reaches_everything_that_judges(folder, capsys):
 def test_several_folders_have_the_highest_level(folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    assert level_of([other]) == 0.95
-    assert level_of([other, folder]) == 0.97
-    assert level_of([folder / "summary.parquet"]) == 0.97
-    assert in_words(0.95) == ""
+    assert interval_level([other]) == 0.95
+    assert interval_level([other, folder]) == 0.97
+    assert interval_level([folder / "summary.parquet"]) == 0.97
+    assert level_note(0.95) == ""
 
 
 @pytest.mark.parametrize("level", ["high", 0.5, 1.0, None])

@@ -9,7 +9,7 @@ from scipy import stats
 from analysis.findings.base import Finding
 from analysis.findings.contrasts import Grid
 from analysis.stats.intervals import mean_over_grid
-from analysis.stats.sequential import widened
+from analysis.stats.sequential import adjusted_level
 from benchmarks.sequential import half_widths, stops
 from tests.analysis.findings.test_claim_errors import DATASETS, LINEAR, bounds, check, errors, on_the_bound
 from tests.helpers.fake_grid import LOSSES, cells
@@ -96,7 +96,7 @@ def table(runs: int, first: int, most: int, ratio: float, level: float) -> dict[
 
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_neither_verdict_is_false_too_often_where_seeds_were_added_by_looking(ratio):
-    for key, both in table(400, 3, 8, ratio, widened(3, 8)).items():
+    for key, both in table(400, 3, 8, ratio, adjusted_level(3, 8)).items():
         for rate in both:
             check(rate, 400, key)
 
@@ -105,7 +105,7 @@ def test_neither_verdict_is_false_too_often_where_seeds_were_added_by_looking(ra
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize(("first", "most"), [(2, 6), (3, 9), (5, 9)])
 def test_neither_verdict_is_false_too_often_in_many_runs(first, most, ratio):
-    for key, both in table(4_000, first, most, ratio, widened(first, most)).items():
+    for key, both in table(4_000, first, most, ratio, adjusted_level(first, most)).items():
         for rate in both:
             check(rate, 4_000, key)
 

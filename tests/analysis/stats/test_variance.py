@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from analysis.errors import RecordsError
-from analysis.stats.variance import complete, components, incomplete, pairing_gain
+from analysis.stats.variance import components, pairing_gain, reml_complete, reml_incomplete
 
 NAN = math.nan
 
@@ -68,7 +68,7 @@ def test_likelihood_of_a_complete_grid_has_its_maximum_where_the_closed_form_say
     names = ("of_cells", "of_seeds", "rest")
     for shape in ((3, 4), (5, 12), (2, 3)):
         matrix = crossed(rng, *shape, **dict(zip(names, spreads, strict=True)))
-        assert incomplete(matrix) == pytest.approx(complete(matrix), rel=2e-3, abs=1e-6)
+        assert reml_incomplete(matrix) == pytest.approx(reml_complete(matrix), rel=2e-3, abs=1e-6)
 
 
 def deviance(matrix, of_cells, of_seeds, rest):

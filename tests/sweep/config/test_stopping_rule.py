@@ -9,7 +9,7 @@ import yaml
 from analysis.records.coverage import COORDINATES, coverage
 from analysis.records.io import read_records, recorded_keys, write_record
 from analysis.records.schema import empty_row
-from analysis.stats.sequential import widened
+from analysis.stats.sequential import adjusted_level
 from datasets.errors import InputError
 from datasets.vts.config import CLASSES
 from sweep.adaptive_seeds import add_seeds, final_lines, max_added_cells, run_adaptively
@@ -145,7 +145,7 @@ def test_losses_get_as_many_seeds_as_they_need(tmp_path, capsys):
     # What is planned is written down before it is run, and is what was run in the end.
     assert [len(one.cells()) for one in runs.claimed[:3]] == list(np.cumsum(list(map(len, runs.rounds)))[1:])
     assert {cell.key for cell in sweep.cells()} == set(read_records(tmp_path).key)
-    assert sweep.grown.level == widened(3, 6)
+    assert sweep.grown.level == adjusted_level(3, 6)
     assert "cross_image: half-width" in said
     assert "not below 2: seed 3 is added" in said
     assert said.count("within_image: half-width 0.0") == 1
@@ -221,7 +221,7 @@ def test_a_folder_keeps_its_seeds_and_its_level(tmp_path):
     # A narrower one goes on, more seeds widen.
     runs = Runs(SPREAD)
     more = end(sweep_in(tmp_path, until="halfwidth(difference) < 0.0001", max_seeds=8).continuing(before), runs)
-    assert more.grown.level == widened(3, 8) > before.grown.level
+    assert more.grown.level == adjusted_level(3, 8) > before.grown.level
     assert max(more.grown.added["within_image"]) > 2
     assert end(sweep_in(tmp_path, retry_failed=True).continuing(before), runs).grown == before.grown
 
@@ -233,7 +233,7 @@ def test_seeds_that_are_there_already_are_looked_at_one_after_the_other(tmp_path
     runs = Runs(SPREAD)
     sweep = end(sweep_in(tmp_path), runs)
     assert {cell.seed for cells in runs.rounds for cell in cells} == {5}
-    assert sweep.grown.level == widened(3, 6)
+    assert sweep.grown.level == adjusted_level(3, 6)
 
 
 def test_what_is_added_counts_as_planned_everywhere(tmp_path, capsys):

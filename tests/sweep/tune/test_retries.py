@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from analysis.records.io import read_records, recorded_keys
-from analysis.text import reason
+from analysis.text import failure_reason
 from sweep.presets import preset
 from sweep.summarize import recorded_errors, summarize
 from sweep.tune.outcome import Outcome
@@ -31,7 +31,7 @@ def test_an_error_is_tried_once_more_beside_others_then_recorded_with_all_of_it(
     said = "ValueError: no (error in the cell, tried 2 times; logs/sweep.log)"
     last = ["Traceback (most recent call last):", 'File "a.py", line 1, in f', "g(x)", "ValueError: no"]
     assert row["error"] == " | ".join([said, *last])
-    assert recorder.failures[ONE.key] == reason(row["error"]) == said
+    assert recorder.failures[ONE.key] == failure_reason(row["error"]) == said
     assert recorder.retries.counts == {ERROR: 2}
 
 

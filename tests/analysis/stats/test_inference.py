@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from analysis.errors import RecordsError
-from analysis.stats.comparisons import benjamini_hochberg, by_cell, by_objective, holm, noninferiority, trend_in_rho
 from analysis.stats.differences import against_rho_zero, difference_by_objective
+from analysis.stats.inference import benjamini_hochberg, by_cell, by_objective, holm, noninferiority, trend_in_rho
 from analysis.stats.intervals import mean_over_grid
 from analysis.stats.variance import components
 

@@ -1,4 +1,4 @@
-"""Comparisons: each cell's difference with corrections for their number, the trend in rho, non-inferiority, the table.
+"""Inference: tests of each cell corrected for their number, non-inferiority, the gain over random, the trend in rho.
 
 Tidy frames in and out, in the metric's unit (F1 as a fraction); slopes are per unit of rho, from rho 0 to rho 1.
 """
@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import special, stats
 
 from analysis.names import BASELINES, LEVEL
-from analysis.stats.differences import comparable, difference_by_objective
+from analysis.stats.differences import against_random, comparable, difference_by_objective
 from analysis.stats.intervals import Estimate, further_seeds, mean_over_grid
 from analysis.stats.variance import components
 
@@ -128,18 +128,18 @@ def by_objective(differences: pd.DataFrame, *, margin: float = MARGIN, level: fl
     values = differences[[*_GROUP, "seed"]].assign(cell=cell, value=differences["difference"])
     parts = dict(iter(values.groupby(_GROUP)))
     rows = [_statistics(parts[key], margin, level) for key in zip(table["dataset"], table["objective"], strict=True)]
-    found = pd.DataFrame(rows, columns=list(_statistics(values.iloc[:0], margin, level)), index=table.index)
-    found.insert(5, "p_holm", holm(found["p"].to_numpy(dtype=float)))
-    return table.join(found.astype({"halve": "Int64"}))
+    statistics = pd.DataFrame(rows, columns=list(_statistics(values.iloc[:0], margin, level)), index=table.index)
+    statistics.insert(5, "p_holm", holm(statistics["p"].to_numpy(dtype=float)))
+    return table.join(statistics.astype({"halve": "Int64"}))
 
 
 def _statistics(values: pd.DataFrame, margin: float, level: float) -> dict[str, Any]:
-    found, parts = mean_over_grid(values, level=level), components(values, level=level)
-    judged = noninferiority(found, margin=margin)
+    estimate, parts = mean_over_grid(values, level=level), components(values, level=level)
+    judged = noninferiority(estimate, margin=margin)
     names = ("estimate", "low", "high", "error", "p", "p_exact", "left_out", "method")
-    halve = further_seeds(found)
+    halve = further_seeds(estimate)
     return {
-        **{name: getattr(found, name) for name in names},
+        **{name: getattr(estimate, name) for name in names},
         **{name: getattr(parts, name) for name in ("between_cells", "between_seeds", "residual")},
         "further_low": parts.low,
         "further_high": parts.high,
@@ -147,6 +147,28 @@ def _statistics(values: pd.DataFrame, margin: float, level: float) -> dict[str, 
         "verdict": judged.verdict,
         "equivalent": judged.equivalent,
     }
+
+
+def gain_over_random(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> pd.DataFrame:
+    """The score at rho 0 minus the random encoder's, over seeds: a row per loss and other baseline.
+
+    Columns: objective, `estimate`, `low`, `high` (null where there is no interval), `seeds`. Raises as `comparable`.
+    """
+    rows = []
+    for objective, part in against_random(records, metric).groupby("objective"):
+        gain = mean_over_grid(part[["seed"]].assign(cell=0, value=part["difference"]), level=level)
+        rows.append({**vars(gain), "objective": objective})
+    return pd.DataFrame(rows, columns=["objective", "estimate", "low", "high", "seeds"])
+
+
+def losses_without_gain(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> list[str]:
+    """The losses not shown to beat the random encoder: the interval (or the one seed) reaches 0 or less.
+
+    Empty where there is no random encoder to compare with.
+    """
+    gains = gain_over_random(records, metric, level=level)
+    gains = gains[~gains["objective"].isin(BASELINES) & gains["estimate"].notna()]
+    return gains.loc[gains["low"].fillna(gains["estimate"]) <= 0, "objective"].tolist()
 
 
 def trend_in_rho(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> pd.DataFrame:
@@ -183,20 +205,20 @@ def _slope(curves: Sequence[pd.DataFrame], level: float) -> dict[str, Any]:
     wholes = [whole for table in tables if (whole := _complete(table)).size and whole.shape[1] > 1]
     slopes = [pd.DataFrame({"cell": i, "value": whole @ _contrast(whole)}) for i, whole in enumerate(wholes)]
     values = pd.concat([pd.DataFrame({"cell": [], "value": []}), *slopes]) if not slopes else pd.concat(slopes)
-    found = mean_over_grid(values.rename_axis("seed").reset_index(), level=level)
-    there = sum(int(table.count().sum()) for table in tables)
+    slope = mean_over_grid(values.rename_axis("seed").reset_index(), level=level)
+    known = sum(int(table.count().sum()) for table in tables)
     levels = sorted(set().union(*(whole.columns for whole in wholes)))
     several = max(table.count().astype(bool).sum() for table in tables) > 1
-    reason = "no value" if not there else "no slope: " + ("no seed has all levels" if several else "one level of rho")
+    reason = "no value" if not known else "no slope: " + ("no seed has all levels" if several else "one level of rho")
     return {
-        **{name: getattr(found, name) for name in ("estimate", "low", "high", "error", "p", "p_exact")},
+        **{name: getattr(slope, name) for name in ("estimate", "low", "high", "error", "p", "p_exact")},
         "p_page": _page(wholes),
         "levels": len(levels),
         "lowest": levels[0] if levels else np.nan,
-        "seeds": found.seeds,
+        "seeds": slope.seeds,
         "missing": sum(int(table.isna().to_numpy().sum()) for table in tables),
-        "left_out": there - sum(whole.size for whole in wholes),
-        "method": found.method if wholes else reason,
+        "left_out": known - sum(whole.size for whole in wholes),
+        "method": slope.method if wholes else reason,
     }
 
 
