@@ -115,9 +115,10 @@ def _write_report(run_dir: RunDir) -> list[Path]:
     """
     # Here, because matplotlib takes a second to import.
     from analysis.claims import count_verdicts
-    from analysis.figures import draw_all
+    from analysis.figures import draw_all, save_figures
     from analysis.findings.verdicts import judge
     from analysis.records.merge import read_sweeps
+    from analysis.report.page import html_page
 
     try:
         joined = read_sweeps([run_dir.root])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.cifar10.batches import unpickled
+from datasets.cifar10.batches import unpickle_batch
 from tests.fuzz.texts import _batch
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +136,7 @@ def test_the_printed_mlflow_command_listens_on_this_machine_only():
 def test_only_names_of_arrays_are_looked_up_in_a_batch():
     """Not even NumPy's own functions: what is found is a stand-in, or nothing."""
     batch = _batch(2, 0)
-    assert unpickled(pickle.dumps(batch, protocol=4))["labels"] == [0, 1]
+    assert unpickle_batch(pickle.dumps(batch, protocol=4))["labels"] == [0, 1]
     for what in (print, builtins.open, logging.shutdown, re.compile):
         with pytest.raises(pickle.UnpicklingError, match="which no batch of images needs"):
-            unpickled(pickle.dumps({**batch, "filenames": what}, protocol=4))
+            unpickle_batch(pickle.dumps({**batch, "filenames": what}, protocol=4))
