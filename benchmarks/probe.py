@@ -9,6 +9,7 @@ from benchmarks.common import Table, best_engine, device, main, time_it, vts
 from datasets.vts.textures import load_textures
 from sweep.presets import preset
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.registry import LOSSES
 from trainables.run_cell import run_cell
 
@@ -32,7 +33,7 @@ def shares() -> Table:
     torch.set_num_threads(1)
     for loss in LOSSES:
         cell = Cell(objective=loss, rho=0.5, nu=0.5)
-        found = run_cell(cell, third, bank, device=device(), report=lambda *point: None, engine=engine)
+        found = run_cell(cell, CellJob(recipe=third, source=bank, engine=engine), device(), report=lambda *point: None)
         # Steps alone are scaled: scenes and validations take the same in a third of the steps.
         steps = third.pretrain.steps * third.pretrain.batch / found["images_per_second"]
         pretraining = found["pretrain_seconds"] + 2 * steps

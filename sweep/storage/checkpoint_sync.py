@@ -7,20 +7,20 @@ from pathlib import Path
 
 from sweep.storage.cell_files import STOP, Keeping
 from sweep.storage.object_store import Store
-from trainables.checkpoints import Mirror, write_whole
+from trainables.checkpoints import write_whole
 
 LOOK = 2.0
 """Seconds between two looks for the request to stop at an address."""
 
 
-class StoreMirror(Mirror):
-    """One cell's checkpoints at the sweep's address."""
+class StoreMirror:
+    """One cell's checkpoints at the sweep's address: a `trainables.checkpoints.Mirror`."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         """`folder`, below the store's root, is the cell's; nothing is read or written yet."""
         self._store, self._folder = store, folder
 
-    def fetch(self) -> None:
+    def download(self) -> None:
         """Bring the checkpoints that are not here.
 
         Raises:
@@ -32,7 +32,7 @@ class StoreMirror(Mirror):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, [content])
 
-    def sent(self, path: Path) -> None:
+    def upload(self, path: Path) -> None:
         """Send one that is whole. Once: the next one comes soon, and the end of a stage waits for this one.
 
         Raises:
@@ -40,7 +40,7 @@ class StoreMirror(Mirror):
         """
         self._store.push(path, once=True)
 
-    def gone(self, path: Path) -> None:
+    def delete(self, path: Path) -> None:
         """Remove one there too; what cannot be removed goes with the others when the cell is recorded."""
         with suppress(OSError):
             self._store.remove(path.relative_to(self._store.root).as_posix(), once=True)

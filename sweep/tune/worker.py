@@ -21,6 +21,7 @@ from sweep.storage.checkpoint_sync import StopSeen, StoreMirror
 from sweep.storage.object_store import StoreError
 from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.engine import Engine
 from trainables.examples import Example
@@ -81,15 +82,12 @@ def train(
         with closing(stop), closing(_checkpoints(*given)) as checkpoints:
             metrics = run_cell(
                 cell,
-                recipe,
-                source,
-                device=device,
+                CellJob(recipe=recipe, source=source, engine=engine, imagenet=imagenet),
+                device,
                 report=report,
-                engine=engine,
-                imagenet=imagenet,
-                show=shown.extend,
                 checkpoints=checkpoints,
-                keep=keeping.encoder(cell.key),
+                take_examples=shown.extend,
+                export_to=keeping.encoder(cell.key),
             )
         _send(keeping, cell.key)
         # Plain arrays: the driver knows no torch, and would import it with their class.
@@ -138,8 +136,8 @@ def _checkpoints(
         keeping.of(cell.key),
         json.dumps(identity),
         every=keeping.every,
-        beat=_Pulse(keeping, stop),
-        say=lambda line: tune.report({"said": line}),
+        heartbeat=_Pulse(keeping, stop),
+        notify=lambda line: tune.report({"said": line}),
         mirror=StoreMirror(keeping.store, keeping.of(cell.key)) if keeping.remote else None,
     )
 
