@@ -1,7 +1,7 @@
-"""How far a cell has come: what its stages have told and taken so far, and what a checkpoint gives back.
+"""The state of one cell on its way through pretraining and probe: what a checkpoint holds, and what it gives back.
 
-There is no generator whose state would have to be kept: every random stream derives from (seed, purpose, step), so that
-step n draws the same whether the cell was cut off before it or not.
+No random generator is part of it: every random stream derives from (seed, purpose, step), so step n draws the same
+whether the cell was interrupted before it or not.
 """
 
 import time
@@ -16,14 +16,14 @@ Report = Callable[[str, int, dict[str, float]], None]
 T = TypeVar("T")
 
 
-class Progress:
-    """One cell on its way through pretraining and probe; it goes on where the newest checkpoint was."""
+class CellState:
+    """The learning curves, times and stage results of one cell; starts from the newest checkpoint."""
 
     def __init__(self, checkpoints: Checkpoints, report: Report) -> None:
-        """Load the checkpoint, if there is one, and report again the points that it holds: the receiver may be new."""
+        """Load the checkpoint, if there is one, and report its points again: the receiver may be new."""
         self._checkpoints, self._report = checkpoints, report
-        found = checkpoints.load()
-        state = found.state if found else {"points": [], "seconds": {}, "stages": {}}
+        loaded = checkpoints.load()
+        state = loaded.state if loaded else {"points": [], "seconds": {}, "stages": {}}
         self._points: list[tuple[str, int, dict[str, float]]] = state["points"]
         self._seconds: dict[str, float] = state["seconds"]
         self._stages: dict[str, dict[str, Any]] = state["stages"]
@@ -32,46 +32,46 @@ class Progress:
             report(*point)
 
     def report(self, stage: str, step: int, values: dict[str, float]) -> None:
-        """A point of the learning curves."""
+        """Report a point of the learning curves, and keep it for the checkpoints."""
         self._points.append((stage, step, values))
         self._report(stage, step, values)
 
-    def begin(self, part: str) -> None:
-        """From here on time is that of this part of the cell."""
+    def start_timing(self, part: str) -> None:
+        """Count the time from now on for this part of the cell, `pretrain` or `probe`."""
         self.seconds()
         self._part = part
 
     def seconds(self) -> dict[str, float]:
-        """Seconds that each part has taken so far; what was done before a checkpoint counts, what was lost does not."""
+        """Seconds of each part so far, with those before the checkpoint and without those lost since it."""
         now = time.perf_counter()
         self._seconds[self._part] = self._seconds.get(self._part, 0.0) + now - self._since
         self._since = now
         return dict(self._seconds)
 
-    def take(self, stage: str) -> dict[str, Any] | None:
-        """The state of a stage that the checkpoint holds, if so; handed out once, for it is large."""
+    def pop_stage(self, stage: str) -> dict[str, Any] | None:
+        """The state of a stage from the checkpoint, if it has one. Removed from here, for it is large."""
         return self._stages.pop(stage, None)
 
-    def tick(self, stage: str, step: int, state: Callable[[], dict[str, Any]]) -> None:
-        """After each step of a stage; `state` makes what the stage needs to go on after it.
+    def after_step(self, stage: str, step: int, stage_state: Callable[[], dict[str, Any]]) -> None:
+        """Call after each step of a stage; `stage_state` makes what the stage needs to resume after it.
 
         Raises:
             StoppedError: the cell is to stop; this step's checkpoint is written.
         """
-        self._checkpoints.tick(stage, step, lambda: self._whole({**self._stages, stage: state()}))
+        self._checkpoints.after_step(stage, step, lambda: self._whole({**self._stages, stage: stage_state()}))
 
-    def hold(self, stage: str, state: dict[str, Any]) -> None:
-        """The result of a stage that is part of all later checkpoints; not written by itself."""
-        self._stages[stage] = state
+    def keep_result(self, stage: str, result: dict[str, Any]) -> None:
+        """Put the result of a stage into all later checkpoints, without writing one."""
+        self._stages[stage] = result
 
-    def stage_end(self, stage: str, state: dict[str, Any]) -> None:
-        """A stage is done: its result is held and written."""
-        self.hold(stage, state)
-        self._checkpoints.stage_end(stage, self._whole(self._stages))
+    def finish_stage(self, stage: str, result: dict[str, Any]) -> None:
+        """Keep the result of a stage and write a checkpoint."""
+        self.keep_result(stage, result)
+        self._checkpoints.finish_stage(stage, self._whole(self._stages))
 
-    def watch(self, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches, with a sign of life for each; see `Checkpoints.watch`."""
-        return self._checkpoints.watch(batches)
+    def with_heartbeat(self, batches: Iterable[T]) -> Iterator[T]:
+        """The same batches, with a sign of life for each; see `Checkpoints.with_heartbeat`."""
+        return self._checkpoints.with_heartbeat(batches)
 
     def close(self) -> None:
         """Wait until the last checkpoint is written."""
@@ -81,6 +81,6 @@ class Progress:
         return {"points": self._points, "seconds": self.seconds(), "stages": stages}
 
 
-def undisturbed(report: Report) -> Progress:
-    """A cell that nobody stops and that keeps nothing."""
-    return Progress(Checkpoints(None, ""), report)
+def without_checkpoints(report: Report) -> CellState:
+    """The state of a cell that writes no checkpoints and is never stopped."""
+    return CellState(Checkpoints(None, ""), report)

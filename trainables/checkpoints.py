@@ -1,4 +1,4 @@
-"""Checkpoints of one cell: written beside its training, whole or not at all, and trusted by their digest.
+"""Checkpoints of one cell: written in the background, completely or not at all, and verified by their digest.
 
 A file is `MAGIC`, the SHA-256 of what follows, and `torch.save` of {identity, stage, step, state}. Nothing is unpickled
 before the digest is right, and then nothing but tensors and plain values.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,33 +25,30 @@ MAGIC = b"NPCKPT01"
 STAGES = ("pretrain", "pretrained", "probe", "probed")
 """The stages of a cell, in their order."""
 KEPT = 2
-"""So many checkpoints are kept: if the newest is damaged, there is the one before."""
+"""Checkpoints that are kept: if the newest is damaged, the one before is used."""
 
 T = TypeVar("T")
 
 
-class Mirror:
-    """Another place for the files of one folder: this one is nowhere, and those derived from it say where.
+class Mirror(Protocol):
+    """A remote copy of a cell's checkpoints. A checkpoint counts as written once it is there too."""
 
-    A checkpoint counts as kept once it is there too.
-    """
-
-    def fetch(self) -> None:
-        """Bring the files of that place into the folder, but for those that are in it.
+    def download(self) -> None:
+        """Bring the remote files into the folder, except those that are in it.
 
         Raises:
-            OSError: the place cannot be read.
+            OSError: the remote place cannot be read.
         """
 
-    def sent(self, path: Path) -> None:
-        """A file of the folder is whole: send it.
+    def upload(self, path: Path) -> None:
+        """Send a complete file of the folder.
 
         Raises:
             OSError: it could not be sent.
         """
 
-    def gone(self, path: Path) -> None:
-        """A file of the folder was removed: remove it there, now or later."""
+    def delete(self, path: Path) -> None:
+        """Delete the remote copy of a file, now or later; never fails."""
 
 
 class StoppedError(Exception):
@@ -64,7 +61,7 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Where a cell was: the stage, the steps that it had done of it, and everything that is needed to go on."""
+    """Where a cell was: the stage, the steps done of it, and everything needed to resume."""
 
     stage: str
     step: int
@@ -72,19 +69,19 @@ class Checkpoint:
 
 
 def never() -> bool:
-    """Nobody asks the cell to stop."""
+    """Never stop the cell."""
     return False
 
 
 def silent(line: str) -> None:
-    """Nobody listens."""
+    """Ignore a message."""
 
 
 class Checkpoints:
-    """One cell's checkpoints: `<folder>/<stage>-<step>.ckpt`, written beside the training by a thread of its own.
+    """One cell's checkpoints: `<folder>/<stage>-<step>.ckpt`, written by a background thread.
 
-    A step is stopped for as long as its state is copied in memory. Where writing fails (a full disk), that is said once
-    and training goes on.
+    Training waits only while its state is copied in memory. If writing fails (a full disk), the user is told once and
+    training continues.
     """
 
     def __init__(
@@ -93,34 +90,34 @@ class Checkpoints:
         identity: str,
         *,
         every: float = 60.0,
-        beat: Callable[[], bool] = never,
-        say: Callable[[str], None] = silent,
+        heartbeat: Callable[[], bool] = never,
+        notify: Callable[[str], None] = silent,
         mirror: Mirror | None = None,
     ) -> None:
         """Nothing is read or written yet.
 
         Args:
-            folder: of this cell alone; made when it is needed. None: nothing is written, and the cell only beats.
+            folder: of this cell alone; made when it is needed. None: nothing is written.
             identity: text that must agree, or a checkpoint is not used: the cell's key, the data, the engine.
             every: seconds between two checkpoints.
-            beat: called after every step and every batch of an evaluation; returns whether the cell is to stop now.
-            say: takes a line for the user; called in the thread that trains.
-            mirror: another place of what is in `folder`, as a machine may be lost. None: there is none.
+            heartbeat: called after every step and every batch of an evaluation; returns whether the cell must stop.
+            notify: takes a line for the user; called in the thread that trains.
+            mirror: a remote copy of `folder`, for a machine may be lost.
         """
         self._folder, self._identity, self._every = folder, identity, every
-        self._beat, self._say, self._mirror = beat, say, mirror or Mirror()
+        self._heartbeat, self._notify, self._mirror = heartbeat, notify, mirror
         self._last = time.monotonic()
         self._writer: threading.Thread | None = None
         self._kept: list[Path] = []
         self._trouble: str | None = None
-        self._complained = False
+        self._notified = False
 
     @property
-    def busy(self) -> bool:
+    def writing(self) -> bool:
         """Whether a checkpoint is being written."""
         return self._writer is not None and self._writer.is_alive()
 
-    def tick(self, stage: str, step: int, state: Callable[[], dict[str, Any]]) -> None:
+    def after_step(self, stage: str, step: int, state: Callable[[], dict[str, Any]]) -> None:
         """After a step: write its state if that is due, in the background.
 
         Args:
@@ -131,33 +128,33 @@ class Checkpoints:
         Raises:
             StoppedError: the cell is to stop; this step's checkpoint is written.
         """
-        if self._beat():
+        if self._heartbeat():
             self.close()
             self._write(stage, step, state())
-            self._complain()
+            self._notify_trouble()
             raise StoppedError(f"stopped after step {step} of {stage}")
-        self._complain()
+        self._notify_trouble()
         if self._folder is None or time.monotonic() - self._last < self._every:
             return
         self._last = time.monotonic()
-        if not self.busy:  # else this one is left out
+        if not self.writing:  # else this one is left out
             self._start(stage, step, state())
 
-    def stage_end(self, stage: str, state: dict[str, Any]) -> None:
+    def finish_stage(self, stage: str, state: dict[str, Any]) -> None:
         """A stage is done: write its result, in the background."""
         if self._folder is not None:
             self.close()
             self._last = time.monotonic()
             self._start(stage, 0, state)
 
-    def watch(self, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches, with a sign of life for each: an evaluation may take longer than a stop may wait.
+    def with_heartbeat(self, batches: Iterable[T]) -> Iterator[T]:
+        """The same batches, with a heartbeat before each: an evaluation may take longer than a stop may wait.
 
         Raises:
-            StoppedError: the cell is to stop; it goes on from the last checkpoint.
+            StoppedError: the cell is to stop; it will resume from the last checkpoint.
         """
         for batch in batches:
-            if self._beat():
+            if self._heartbeat():
                 self.close()
                 raise StoppedError("stopped within an evaluation")
             yield batch
@@ -165,32 +162,34 @@ class Checkpoints:
     def load(self) -> Checkpoint | None:
         """The newest whole checkpoint of this cell, if there is one.
 
-        What is damaged or belongs to something else is said and removed, and the one before is taken. What an
-        interrupted write has left is swept away. Raises OSError where the mirror cannot be read.
+        A damaged or foreign file is reported and removed, and the one before is taken. Leftovers of an interrupted
+        write are removed. Raises OSError if the mirror cannot be read.
         """
         if self._folder is None:
             return None
         with suppress(OSError):
             for draft in self._folder.glob(".*.tmp"):
                 draft.unlink()
-        self._mirror.fetch()
+        if self._mirror:
+            self._mirror.download()
         refused = False
         for path in newest_first(self._folder):
             try:
-                found = read(path, self._identity)
+                found = read_checkpoint(path, self._identity)
             except UnusableError as error:
                 refused = True
-                self._say(f"checkpoint {path} is not used: {error}")
+                self._notify(f"checkpoint {path} is not used: {error}")
                 with suppress(OSError):
                     path.unlink()
-                self._mirror.gone(path)
+                if self._mirror:
+                    self._mirror.delete(path)
                 continue
             if refused:
-                self._say(f"the cell goes on from the checkpoint before, {path.name}")
+                self._notify(f"the cell goes on from the checkpoint before, {path.name}")
             self._kept = [path]
             return found
         if refused:
-            self._say(f"no checkpoint in {self._folder} can be used: the cell is begun anew")
+            self._notify(f"no checkpoint in {self._folder} can be used: the cell is begun anew")
         return None
 
     def remove(self) -> None:
@@ -204,7 +203,7 @@ class Checkpoints:
         if self._writer is not None:
             self._writer.join()
             self._writer = None
-        self._complain()
+        self._notify_trouble()
 
     def _start(self, stage: str, step: int, state: dict[str, Any]) -> None:
         held = snapshot(state)
@@ -218,22 +217,24 @@ class Checkpoints:
         path = self._folder / f"{stage}-{step}.ckpt"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, packed(self._identity, Checkpoint(stage=stage, step=step, state=state)))
-            self._mirror.sent(path)
+            write_whole(path, serialize(self._identity, Checkpoint(stage=stage, step=step, state=state)))
+            if self._mirror:
+                self._mirror.upload(path)
             self._kept = [*(kept for kept in self._kept if kept != path), path][-KEPT:]
             for old in newest_first(self._folder):
                 if old not in self._kept:
                     old.unlink()
-                    self._mirror.gone(old)
+                    if self._mirror:
+                        self._mirror.delete(old)
         except (OSError, MemoryError, RuntimeError) as error:  # torch tells a lack of memory as a RuntimeError
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             self._trouble = f"checkpoint {path} cannot be written ({reason}): the cell goes on without it"
 
-    def _complain(self) -> None:
-        """Say, in the thread that trains, what the writer ran into: once, for a full disk stays full for a while."""
-        if self._trouble and not self._complained:
-            self._complained = True
-            self._say(self._trouble)
+    def _notify_trouble(self) -> None:
+        """Report the writer's fault, in the training thread and only once: a full disk stays full for a while."""
+        if self._trouble and not self._notified:
+            self._notified = True
+            self._notify(self._trouble)
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -247,7 +248,7 @@ def newest_first(folder: Path) -> list[Path]:
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
-def packed(identity: str, checkpoint: Checkpoint) -> Sequence[bytes | memoryview]:
+def serialize(identity: str, checkpoint: Checkpoint) -> Sequence[bytes | memoryview]:
     """A file's content, in parts."""
     buffer = io.BytesIO()
     torch.save({"identity": identity, **vars(checkpoint)}, buffer)
@@ -255,7 +256,7 @@ def packed(identity: str, checkpoint: Checkpoint) -> Sequence[bytes | memoryview
     return MAGIC, hashlib.sha256(payload).digest(), payload
 
 
-def read(path: Path, identity: str) -> Checkpoint:
+def read_checkpoint(path: Path, identity: str) -> Checkpoint:
     """The checkpoint in a file.
 
     Raises:
@@ -285,7 +286,7 @@ def read(path: Path, identity: str) -> Checkpoint:
 
 
 def snapshot(value: Any) -> Any:
-    """A copy whose tensors lie in the host's memory and are shared with nothing."""
+    """A deep copy whose tensors lie in the host's memory."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -296,7 +297,7 @@ def snapshot(value: Any) -> Any:
 
 
 def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens meanwhile.
+    """Write a file completely or not at all, whatever happens meanwhile.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.

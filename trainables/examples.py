@@ -45,7 +45,7 @@ def examples(encoder: Backbone, probed: Probed, data: Dataset, recipe: Recipe) -
     """
     if recipe.data.task == "classification":
         return []
-    index = telling(data, recipe.probe.batch)
+    index = most_classes(data, recipe.probe.batch)
     images, labels = data.downstream("test", index)
     head = probed.head.eval()
     predicted = scores(head, encode(encoder, images, recipe.data.task), labels).argmax(dim=1)
@@ -63,7 +63,7 @@ def examples(encoder: Backbone, probed: Probed, data: Dataset, recipe: Recipe) -
     ]
 
 
-def telling(data: Dataset, batch: int) -> Tensor:
+def most_classes(data: Dataset, batch: int) -> Tensor:
     """Numbers of the `COUNT` test images (of the first `AMONG`) that show most classes; of equals the earlier ones."""
     found = []
     for index in parts(min(AMONG, data.count("test")), batch):

@@ -1,7 +1,7 @@
 """Pretraining: SGD, cosine over steps, the encoder of the best noise-free validation loss kept.
 
-It can be cut off after any step and gone on with: weights, momentum encoder, queue, optimiser, schedule and the best so
-far are in its checkpoints, and random streams derive from the step.
+It resumes exactly after any step: weights, momentum encoder, queue, optimiser, schedule and the best weights so far are
+in its checkpoints, and random streams derive from the step.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from datasets.dataset import Dataset
 from datasets.seeding import seeded, stream
 from trainables.cell import Cell
-from trainables.cell_state import Progress, Report, undisturbed
+from trainables.cell_state import CellState
 from trainables.models.encoders import Backbone
 from trainables.objectives.base import Objective, make_objective
 from trainables.objectives.supervised import Supervised
@@ -56,7 +56,7 @@ class Pretrained:
 
 @dataclass(kw_only=True)
 class Course:
-    """How far training has come, and the best of it so far."""
+    """The training so far: step, running sums, and the best weights."""
 
     step: int = 0
     losses: list[Tensor] = field(default_factory=list)
@@ -108,15 +108,13 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore what `state_dict` gave."""
         self.objective.load_state_dict(state["objective"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
 
 
-def pretrain(
-    encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, report: Report, progress: Progress | None = None
-) -> Pretrained:
+def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
     """Train `encoder` in place by the cell's objective and leave it with its best weights.
 
     Args:
@@ -124,38 +122,34 @@ def pretrain(
         data: pairs, downstream images.
         cell: the coordinates.
         recipe: everything held fixed.
-        report: takes the points of the learning curves.
-        progress: where checkpoints go, and the one that is gone on from.
+        state: takes the points of the learning curves and the checkpoints, and holds the one that is resumed from.
 
     Raises:
         NonFiniteLossError: training diverged.
         StoppedError: the cell is to stop.
     """
-    progress = progress or undisturbed(report)
-    if done := progress.take("pretrained"):
+    if done := state.pop_stage("pretrained"):
         encoder.load_state_dict(done["encoder"])
-        progress.hold("pretrained", {**done, "encoder": encoder.state_dict()})
+        state.keep_result("pretrained", {**done, "encoder": encoder.state_dict()})
         return Pretrained(**done["pretrained"])
     objective = cell_objective(encoder, data, cell, recipe)
-    pretrained = train(objective, data, cell, recipe, report, progress)
-    progress.stage_end("pretrained", {"encoder": encoder.state_dict(), "pretrained": asdict(pretrained)})
+    pretrained = train(objective, data, cell, recipe, state)
+    state.finish_stage("pretrained", {"encoder": encoder.state_dict(), "pretrained": asdict(pretrained)})
     return pretrained
 
 
-def train(
-    objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, report: Report, progress: Progress
-) -> Pretrained:
+def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
     """All steps, or those that are left; the objective's encoder ends with its best weights."""
     training, course = Training(objective, recipe.pretrain, data.device), Course()
     load = batches(objective, data, cell, recipe)
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
-    if kept := progress.take("pretrain"):
+    if kept := state.pop_stage("pretrain"):
         training.load_state_dict(kept["training"])
         course = Course(**kept["course"])
         course.losses = [loss.to(data.device) for loss in course.losses]
     clock = time.perf_counter()
 
-    def state() -> dict[str, Any]:
+    def stage_state() -> dict[str, Any]:
         seconds = course.seconds + time.perf_counter() - clock
         return {"training": training.state_dict(), "course": {**vars(course), "seconds": seconds}}
 
@@ -168,14 +162,14 @@ def train(
             course.train_loss = mean_finite(course.losses, step, cell)
             course.losses.clear()
             course.seconds += time.perf_counter() - clock
-            val_loss, course.plateau = validate(objective, data, cell, recipe, progress)
+            val_loss, course.plateau = validate(objective, data, cell, recipe, state)
             points = {"train_loss": course.train_loss, "val_loss": val_loss, "plateau": course.plateau}
-            report("pretrain", step, {name: value for name, value in points.items() if value == value})
+            state.report("pretrain", step, {name: value for name, value in points.items() if value == value})
             if val_loss < course.best_loss:
                 course.best_loss, course.best_step = val_loss, step
                 course.best_weights = deepcopy(objective.encoder.state_dict())
             clock = time.perf_counter()
-        progress.tick("pretrain", step, state)
+        state.after_step("pretrain", step, stage_state)
     assert course.best_weights is not None, "the last step is evaluated, and no loss above infinity gets so far"
     objective.encoder.load_state_dict(course.best_weights)
     return Pretrained(
@@ -207,9 +201,7 @@ def batches(
     return lambda step: training_views(pool, cell, recipe, step, labelled=labelled)
 
 
-def validate(
-    objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, progress: Progress
-) -> tuple[float, float]:
+def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> tuple[float, float]:
     """Noise-free validation loss in eval mode, and its plateau.
 
     Raises:
@@ -221,7 +213,7 @@ def validate(
         views = downstream_validation(data, recipe)
     else:
         views = validation_views(data, cell, recipe, labelled=objective.sees == "labelled pairs")
-    loss, plateau = objective.validate(progress.watch(views), stream(cell.seed, "validation"))
+    loss, plateau = objective.validate(state.with_heartbeat(views), stream(cell.seed, "validation"))
     objective.train()
     if not math.isfinite(loss):
         raise NonFiniteLossError(f"the validation loss became {loss} in cell {cell}")
@@ -242,7 +234,7 @@ def evaluation_steps(steps: int, evaluations: int) -> frozenset[int]:
 def mean_finite(losses: list[Tensor], step: int, cell: Cell) -> float:
     """Mean of the losses of the steps up to `step`.
 
-    Looked at once for a stretch of steps: asking after each would make a GPU wait.
+    Computed once for many steps: asking after each would make a GPU wait.
 
     Raises:
         NonFiniteLossError: with the first step whose loss is no finite number.

@@ -15,7 +15,7 @@ from datasets.dataset import Dataset
 from datasets.seeding import batch_indices, seeded, stream
 from datasets.types import TURNS, Task
 from trainables.cell import Cell
-from trainables.cell_state import Progress, Report, undisturbed
+from trainables.cell_state import CellState
 from trainables.downstream import class_weights, dihedral, turned
 from trainables.metrics import EXTRA, confusion, metrics
 from trainables.models.encoders import Backbone
@@ -24,8 +24,8 @@ from trainables.pretrain import evaluation_steps, mean_finite
 from trainables.recipe import Recipe
 from trainables.views import parts
 
-Watch = Callable[[Iterable[Any]], Iterator[Any]]
-"""Hands on what it is given, and may stop in between."""
+Wrap = Callable[[Iterable[Any]], Iterator[Any]]
+"""Passes batches through; may raise `StoppedError` between two of them."""
 Batch = Callable[[Int[Tensor, " n"], torch.Generator], tuple[Tensor, Tensor]]
 """(image numbers, generator) -> feature maps and labels of a training batch."""
 
@@ -39,9 +39,7 @@ class Probed:
     test: dict[str, float]
 
 
-def probe(
-    encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, report: Report, progress: Progress | None = None
-) -> Probed:
+def probe(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Probed:
     """Train a head on the frozen encoder; score it on the validation and, once, on the test images.
 
     The encoder stays in eval mode throughout: neither weights nor batch-norm statistics move.
@@ -51,31 +49,23 @@ def probe(
         data: downstream images.
         cell: the coordinates.
         recipe: everything held fixed.
-        report: takes the points of the learning curves.
-        progress: where checkpoints go, and the one that is gone on from.
+        state: takes the points of the learning curves and the checkpoints, and holds the one that is resumed from.
 
     Raises:
         NonFiniteLossError: training diverged.
         StoppedError: the cell is to stop.
     """
-    progress = progress or undisturbed(report)
     encoder.eval().requires_grad_(False)
     with seeded(cell.seed, "segmentation head"):
         head = downstream_head(recipe.data.task, encoder.channels, len(data.classes)).to(data.device)
-    val = train_head(head, encoder, data, cell, recipe, report, progress)
-    batches = progress.watch(encoded(encoder, data, "test", recipe))
+    val = train_head(head, encoder, data, cell, recipe, state)
+    batches = state.with_heartbeat(encoded(encoder, data, "test", recipe))
     test = evaluate(head, batches, data.classes, "test", recipe.data.extra_scores)
     return Probed(head=head, val=val, test=test)
 
 
 def train_head(
-    head: nn.Module,
-    encoder: Backbone,
-    data: Dataset,
-    cell: Cell,
-    recipe: Recipe,
-    report: Report,
-    progress: Progress,
+    head: nn.Module, encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState
 ) -> dict[str, float]:
     """All steps of the head, or those that are left; returns the last validation scores."""
     settings = recipe.probe
@@ -83,26 +73,26 @@ def train_head(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     trained: dict[str, Any] = {"head": head, "optimiser": optimiser, "schedule": schedule}
     done, losses, val = 0, list[Tensor](), dict[str, float]()
-    if kept := progress.take("probed") or progress.take("probe"):
+    if kept := state.pop_stage("probed") or state.pop_stage("probe"):
         done, losses, val = kept["step"], [loss.to(data.device) for loss in kept["losses"]], kept["val"]
         for name, part in trained.items():
             part.load_state_dict(kept[name])
     if done == settings.steps:
         return val
 
-    def state() -> dict[str, Any]:
+    def stage_state() -> dict[str, Any]:
         return {"step": done, "losses": losses, "val": val, **{name: one.state_dict() for name, one in trained.items()}}
 
-    load = training_batches(encoder, data, recipe, progress.watch)
+    load = training_batches(encoder, data, recipe, state.with_heartbeat)
     weights = class_weights(data) if settings.class_weights else None
     evaluations = evaluation_steps(settings.steps, settings.evaluations)
-    features = list(progress.watch(encoded(encoder, data, "val", recipe))) if settings.cached_views else None
+    features = list(state.with_heartbeat(encoded(encoder, data, "val", recipe))) if settings.cached_views else None
     for step in range(done + 1, settings.steps + 1):
         index = batch_indices(cell.seed, "probe order", step - 1, count=data.count("train"), batch=settings.batch)
         maps, labels = load(index, stream(cell.seed, "probe views", step))
         with seeded(cell.seed, "dropout", step):
-            found = scores(head.train(), maps, labels)
-        loss = task_loss(found, labels, weights)
+            predicted = scores(head.train(), maps, labels)
+        loss = task_loss(predicted, labels, weights)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -110,13 +100,13 @@ def train_head(
         losses.append(loss.detach())
         done = step
         if step in evaluations:
-            split = features or progress.watch(encoded(encoder, data, "val", recipe))
+            split = features or state.with_heartbeat(encoded(encoder, data, "val", recipe))
             val = evaluate(head, split, data.classes, "val")
-            found_loss = mean_finite(losses, step, cell)
-            report("probe", step, {"probe_loss": found_loss, "val_f1_macro": val["val_f1_macro"]})
+            probe_loss = mean_finite(losses, step, cell)
+            state.report("probe", step, {"probe_loss": probe_loss, "val_f1_macro": val["val_f1_macro"]})
             losses.clear()
-        progress.tick("probe", step, state)
-    progress.stage_end("probed", state())
+        state.after_step("probe", step, stage_state)
+    state.finish_stage("probed", stage_state())
     return val
 
 
@@ -148,7 +138,7 @@ def encoded(encoder: Backbone, data: Dataset, split: str, recipe: Recipe) -> Ite
         yield encode(encoder, images, recipe.data.task), labels
 
 
-def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, watch: Watch = iter) -> Batch:
+def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wrap = iter) -> Batch:
     """How a training batch is made: from features computed once, or with a fresh view of each image every time."""
     views = recipe.probe.cached_views
     if views == 0:
@@ -161,7 +151,7 @@ def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, watch: Wa
 
         return fresh
 
-    features, labels = cached_features(encoder, data, recipe, watch)
+    features, labels = cached_features(encoder, data, recipe, wrap)
 
     def cached(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         row = torch.randint(views, (len(index),), generator=generator) * data.count("train") + index
@@ -172,11 +162,11 @@ def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, watch: Wa
 
 
 def cached_features(
-    encoder: Backbone, data: Dataset, recipe: Recipe, watch: Watch = iter
+    encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wrap = iter
 ) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views ..."]]:
     """Feature maps and labels of the fixed views of all training images, view after view; the first is the image."""
     maps, targets = [], []
-    for index in watch(parts(data.count("train"), recipe.probe.batch)):
+    for index in wrap(parts(data.count("train"), recipe.probe.batch)):
         images, labels = data.downstream("train", index)
         views = range(recipe.probe.cached_views)
         maps.append(torch.stack([encode(encoder, turned(images, view), recipe.data.task) for view in views]))

@@ -7,11 +7,10 @@ import torch
 
 from datasets.registry import open_data
 from datasets.seeding import seeded
-from datasets.source import Source
 from trainables.cell import Cell
-from trainables.cell_state import Progress, Report
+from trainables.cell_job import CellJob
+from trainables.cell_state import CellState, Report
 from trainables.checkpoints import Checkpoints
-from trainables.engine import PLAIN, Engine
 from trainables.examples import TakeExamples, examples
 from trainables.models.encoders import Backbone, make_encoder
 from trainables.models.export import save_encoder
@@ -19,50 +18,44 @@ from trainables.models.imagenet import imagenet_encoder
 from trainables.objective_names import objective_info
 from trainables.pretrain import pretrain
 from trainables.probe import probe
-from trainables.recipe import Recipe
 
 
 def run_cell(
     cell: Cell,
-    recipe: Recipe,
-    source: Source,
-    *,
+    job: CellJob,
     device: torch.device,
+    *,
     report: Report,
-    engine: Engine = PLAIN,
-    imagenet: Path | None = None,
-    show: TakeExamples | None = None,
     checkpoints: Checkpoints | None = None,
-    keep: Path | None = None,
+    take_examples: TakeExamples | None = None,
+    export_to: Path | None = None,
 ) -> dict[str, float]:
     """Run one cell and return its metrics, flat, by the names of the record's columns.
 
-    The same cell, recipe, data and engine give the same metrics bit for bit on a CPU, times apart, and so they do where
-    the cell was cut off, wherever that was, and goes on from its checkpoint.
+    On a CPU the same cell and job give the same metrics bit for bit, times apart, whether the cell runs through or
+    resumes from a checkpoint.
 
     Args:
         cell: the coordinates.
-        recipe: everything held fixed.
-        source: the data that the recipe names, loaded by its settings.
+        job: what all cells of a sweep have in common: recipe, data, engine.
         device: where it all happens.
         report: takes the points of the learning curves as they come; those before a checkpoint once more.
-        engine: how it is executed, with nothing left to be measured; its threads are for the caller to set.
-        imagenet: file of weights for the baseline of that name.
-        show: takes predictions on some test images, if they are wanted.
-        checkpoints: of this cell; it goes on from the newest. They are the caller's to remove. None: it keeps none.
-        keep: file for the encoder that was probed, as safetensors.
+        checkpoints: of this cell, which resumes from the newest; the caller removes them. None: none are written.
+        take_examples: takes predictions on some test images, if they are wanted.
+        export_to: file for the encoder that was probed, as safetensors.
 
     Raises:
         NonFiniteLossError: training diverged.
         StoppedError: the cell was asked to stop.
-        OSError: `keep` cannot be written.
+        OSError: `export_to` cannot be written.
     """
-    with closing(Progress(checkpoints or Checkpoints(None, ""), report)) as progress:
-        data = open_data(recipe.data, source, cell.seed, device)
-        encoder = first_encoder(cell, recipe, engine, imagenet).to(device)
+    recipe = job.recipe
+    with closing(CellState(checkpoints or Checkpoints(None, ""), report)) as state:
+        data = open_data(recipe.data, job.source, cell.seed, device)
+        encoder = first_encoder(cell, job).to(device)
         metrics: dict[str, float] = {}
         if objective_info(cell.objective).trained:
-            pretrained = pretrain(encoder, data, cell, recipe, progress.report, progress)
+            pretrained = pretrain(encoder, data, cell, recipe, state)
             metrics |= {
                 "pretrain_loss": pretrained.train_loss,
                 "pretrain_val_loss": pretrained.val_loss,
@@ -73,13 +66,13 @@ def run_cell(
                 "noise_pixels": data.noise_pixels(cell.nu) if cell.rho else 0.0,
                 "images_per_second": recipe.pretrain.steps * recipe.pretrain.batch / pretrained.seconds,
             }
-        progress.begin("probe")
-        probed = probe(encoder, data, cell, recipe, progress.report, progress)
-        seconds = progress.seconds()
-        if keep is not None:
-            save_encoder(encoder, keep, recipe.encoder, bands=recipe.data.bands)
-        if show is not None:
-            show(examples(encoder, probed, data, recipe))
+        state.start_timing("probe")
+        probed = probe(encoder, data, cell, recipe, state)
+        seconds = state.seconds()
+        if export_to is not None:
+            save_encoder(encoder, export_to, recipe.encoder, bands=recipe.data.bands)
+        if take_examples is not None:
+            take_examples(examples(encoder, probed, data, recipe))
         return {
             **metrics,
             **probed.test,
@@ -90,10 +83,11 @@ def run_cell(
         }
 
 
-def first_encoder(cell: Cell, recipe: Recipe, engine: Engine, imagenet: Path | None) -> Backbone:
+def first_encoder(cell: Cell, job: CellJob) -> Backbone:
     """The encoder that a cell begins with: random weights of its seed, or the baseline's."""
+    recipe, bands = job.recipe.encoder, job.recipe.data.bands
     with seeded(cell.seed, "encoder"):
         if cell.objective != "imagenet":
-            return make_encoder(recipe.encoder, engine, bands=recipe.data.bands)
-        assert imagenet is not None, "the baseline imagenet without a file of weights"
-        return imagenet_encoder(recipe.encoder, imagenet, engine, bands=recipe.data.bands)
+            return make_encoder(recipe, job.engine, bands=bands)
+        assert job.imagenet is not None, "the baseline imagenet without a file of weights"
+        return imagenet_encoder(recipe, job.imagenet, job.engine, bands=bands)

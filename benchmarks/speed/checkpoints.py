@@ -61,13 +61,13 @@ def measure(recipe: Recipe, engine: Engine, *, rounds: int = 7) -> tuple[float, 
         checkpoints = Checkpoints(Path(folder) / "cell", "benchmark", every=0.0)
         for number in range(rounds):
             begun, begun_cpu = time.perf_counter(), time.process_time()
-            checkpoints.tick("pretrain", number, state)
+            checkpoints.after_step("pretrain", number, state)
             stopped.append(time.perf_counter() - begun)
             checkpoints.close()
             written.append(time.perf_counter() - begun)
             cpu.append(time.process_time() - begun_cpu)
-            checkpoints.tick("pretrain", rounds + number, state)
-            while checkpoints.busy:
+            checkpoints.after_step("pretrain", rounds + number, state)
+            while checkpoints.writing:
                 meanwhile += time_it(step, device(), warm=0, least=1, budget=0.0).seconds
             checkpoints.close()
         size = newest_first(Path(folder) / "cell")[0].stat().st_size / 1e6

@@ -9,6 +9,7 @@ from benchmarks.speed.common import Table, best_engine, device, main, time_it, v
 from datasets.vts.textures import load_textures
 from sweep.presets import preset
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.registry import LOSSES
 from trainables.run_cell import run_cell
 
@@ -32,7 +33,7 @@ def shares() -> Table:
     torch.set_num_threads(1)
     for loss in LOSSES:
         cell = Cell(objective=loss, rho=0.5, nu=0.5)
-        found = run_cell(cell, third, bank, device=device(), report=lambda *point: None, engine=engine)
+        found = run_cell(cell, CellJob(recipe=third, source=bank, engine=engine), device(), report=lambda *point: None)
         # Steps alone are scaled: scenes and validations take the same in a third of the steps.
         steps = third.pretrain.steps * third.pretrain.batch / found["images_per_second"]
         pretraining = found["pretrain_seconds"] + 2 * steps
@@ -54,11 +55,9 @@ def keeping() -> Table:
         probe = partial(
             run_cell,
             Cell(objective="random"),
-            changed,
-            bank,
-            device=device(),
+            CellJob(recipe=changed, source=bank, engine=best_engine()),
+            device(),
             report=lambda *point: None,
-            engine=best_engine(),
         )
         table.add(views, time_it(probe, device(), warm=0, least=1, budget=0.0).median)
     table.show()

@@ -15,6 +15,7 @@ from datasets.source import Source
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.profiling.parts import Part, mean
 
 STEPS, PROBE_STEPS, BATCHES = 40, 60, 16
@@ -115,15 +116,13 @@ class _Profiler:
 
     def profile(self, cell: Cell, size: Mapping[str, int] | None) -> tuple[Part, ...]:
         """Seconds of each part; without a size the shortest run."""
-        from trainables.profiling.cell_profile import SMALLEST, Size, rehearse
+        from trainables.profiling.cell_profile import SMALLEST, Size, profile_cell
 
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-            return rehearse(
+            return profile_cell(
                 cell,
-                self._sweep.recipe,
-                self._source,
-                engine=self._sweep.engine,
-                device=self._device,
+                CellJob(recipe=self._sweep.recipe, source=self._source, engine=self._sweep.engine),
+                self._device,
                 size=SMALLEST if size is None else Size(**size),
                 folder=Path(folder),
             )

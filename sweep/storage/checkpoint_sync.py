@@ -7,20 +7,20 @@ from pathlib import Path
 
 from sweep.storage.object_store import ObjectStore
 from sweep.storage.run_dir import STOP, RunDir
-from trainables.checkpoints import Mirror, write_whole
+from trainables.checkpoints import write_whole
 
 INTERVAL = 2.0
 """Seconds between two looks at the address for the request to stop."""
 
 
-class StoreMirror(Mirror):
-    """The copies of one cell's checkpoints at the sweep's address."""
+class StoreMirror:
+    """The copies of one cell's checkpoints at the sweep's address: a `trainables.checkpoints.Mirror`."""
 
     def __init__(self, store: ObjectStore, folder: Path) -> None:
         """Nothing is read or written yet. `folder`, below the store's root, is the cell's."""
         self._store, self._folder = store, folder
 
-    def fetch(self) -> None:
+    def download(self) -> None:
         """Download the checkpoints that are missing here.
 
         Raises:
@@ -32,7 +32,7 @@ class StoreMirror(Mirror):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, [content])
 
-    def sent(self, path: Path) -> None:
+    def upload(self, path: Path) -> None:
         """Upload a complete checkpoint. Tried once: the next one comes soon, and the end of a stage waits for it.
 
         Raises:
@@ -40,7 +40,7 @@ class StoreMirror(Mirror):
         """
         self._store.push(path, once=True)
 
-    def gone(self, path: Path) -> None:
+    def delete(self, path: Path) -> None:
         """Remove a checkpoint there too. If that fails, it is removed with the others when the cell is recorded."""
         with suppress(OSError):
             self._store.remove(path.relative_to(self._store.root).as_posix(), once=True)

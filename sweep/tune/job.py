@@ -7,8 +7,7 @@ from typing import Self
 from datasets.source import Source
 from sweep.config.sweep import Kept, Sweep
 from sweep.storage.run_dir import RunDir
-from trainables.engine import Engine
-from trainables.recipe import Recipe
+from trainables.cell_job import CellJob
 
 SIGN_OF_LIFE = 5.0
 """Seconds between two reports of a worker at most, whatever its cell does."""
@@ -18,11 +17,7 @@ SIGN_OF_LIFE = 5.0
 class WorkerJob:
     """Everything a worker needs beside the coordinates of a cell; the same for all cells of a command."""
 
-    recipe: Recipe
-    source: Source
-    engine: Engine
-    imagenet: Path | None
-    """File of weights for the baseline imagenet."""
+    cell_job: CellJob
     place: Path | str
     """The sweep's folder, absolute, or its address: each machine then has a folder of its own."""
     checkpoint_every: float
@@ -34,12 +29,9 @@ class WorkerJob:
 
     @classmethod
     def of(cls, sweep: Sweep, source: Source, imagenet: Path | None = None) -> Self:
-        """That of a sweep whose engine is chosen."""
+        """That of a sweep whose engine is chosen; `imagenet` are weights for the baseline of that name."""
         return cls(
-            recipe=sweep.recipe,
-            source=source,
-            engine=sweep.engine,
-            imagenet=imagenet,
+            cell_job=CellJob(recipe=sweep.recipe, source=source, engine=sweep.engine, imagenet=imagenet),
             place=sweep.run_dir.place,
             checkpoint_every=sweep.checkpoint_every,
             sign_of_life=min(SIGN_OF_LIFE, sweep.patience / 4),

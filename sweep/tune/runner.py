@@ -62,7 +62,7 @@ class TuneRunner:
             stop: whether cells are to stop.
             progress: writes `progress.json`; None: there is none.
         """
-        self._sweep, self._source, self._machine = sweep, job.source, machine
+        self._sweep, self._source, self._machine = sweep, job.cell_job.source, machine
         self._trainable = tune.with_parameters(train_cell, job=job)
         self._run_dir, self._tracking, self._stop, self._progress = run_dir, tracking, stop, progress
 

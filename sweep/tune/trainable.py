@@ -16,6 +16,6 @@ def train_cell(config: dict, *, job: WorkerJob) -> None:
     from sweep.tune.worker import train  # here, because the driver does without torch
 
     if config.get("rate") is not None:
-        recipe, _ = job.recipe.with_learning_rate(config["cell"]["objective"], config["rate"])
-        job = replace(job, recipe=recipe)
+        recipe, _ = job.cell_job.recipe.with_learning_rate(config["cell"]["objective"], config["rate"])
+        job = replace(job, cell_job=replace(job.cell_job, recipe=recipe))
     train(config["cell"], job)

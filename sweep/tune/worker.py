@@ -39,7 +39,7 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
     if stop.now():
         tune.report({"stopped": True})
         return
-    cell, engine = Cell(**coordinates), job.engine
+    cell, engine = Cell(**coordinates), job.cell_job.engine
     torch.set_num_threads(engine.threads)
     torch.use_deterministic_algorithms(engine.deterministic)
     torch.backends.cudnn.benchmark = not engine.deterministic
@@ -58,15 +58,12 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         with closing(stop), closing(_checkpoints(cell, job, device, stop)) as checkpoints:
             metrics = run_cell(
                 cell,
-                job.recipe,
-                job.source,
-                device=device,
+                job.cell_job,
+                device,
                 report=report,
-                engine=engine,
-                imagenet=job.imagenet,
-                show=examples.extend,
                 checkpoints=checkpoints,
-                keep=job.run_dir.encoder(cell.key) if "encoders" in job.keep else None,
+                take_examples=examples.extend,
+                export_to=job.run_dir.encoder(cell.key) if "encoders" in job.keep else None,
             )
         _upload(cell.key, job)
         # Plain arrays: the driver knows no torch, and would import it with their class.
@@ -98,10 +95,10 @@ def _provenance(cell: Cell, job: WorkerJob, device: torch.device) -> dict[str, A
         **asdict(cell),
         "key": cell.key,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "precision": job.engine.precision,
-        "layout": job.engine.layout,
-        "compile": job.engine.compile,
-        "threads": job.engine.threads,
+        "precision": job.cell_job.engine.precision,
+        "layout": job.cell_job.engine.layout,
+        "compile": job.cell_job.engine.compile,
+        "threads": job.cell_job.engine.threads,
         "weights": _weights(cell, job),
         "versions": library_versions(),
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -110,17 +107,16 @@ def _provenance(cell: Cell, job: WorkerJob, device: torch.device) -> dict[str, A
 
 def _weights(cell: Cell, job: WorkerJob) -> str | None:
     """Name and digest of the file of weights that the cell starts from; None where there is none."""
-    if job.imagenet is None or cell.objective != "imagenet":
-        return None
-    return f"{job.imagenet.name} {file_digest(job.imagenet)}"
+    path = job.cell_job.imagenet
+    return f"{path.name} {file_digest(path)}" if path and cell.objective == "imagenet" else None
 
 
 def _checkpoints(cell: Cell, job: WorkerJob, device: torch.device, stop: StopFlag) -> Checkpoints:
     """The cell's checkpoints. One that was made on other data or by another engine is not resumed from."""
     identity = {
         "cell": cell.key,
-        "data": job.source.fingerprint,
-        "engine": asdict(job.engine),
+        "data": job.cell_job.source.fingerprint,
+        "engine": asdict(job.cell_job.engine),
         "device": device.type,
         "weights": str(_weights(cell, job)),
         "torch": torch.__version__,
@@ -131,8 +127,8 @@ def _checkpoints(cell: Cell, job: WorkerJob, device: torch.device, stop: StopFla
         folder,
         json.dumps(identity),
         every=job.checkpoint_every,
-        beat=_Pulse(job, stop),
-        say=lambda line: tune.report({"warning": line}),
+        heartbeat=_Pulse(job, stop),
+        notify=lambda line: tune.report({"warning": line}),
         mirror=StoreMirror(store, folder) if store.uri else None,
     )
 

@@ -129,6 +129,7 @@ def test_a_report_that_cannot_be_made_costs_nothing_that_is_recorded(smoke, tmp_
 
 def test_one_worker_gives_the_same_bits_as_two_and_as_no_ray_at_all(smoke, tmp_path):
     from datasets.vts.textures import load_textures
+    from trainables.cell_job import CellJob
     from trainables.run_cell import run_cell
 
     folder = tmp_path / "one"
@@ -138,7 +139,7 @@ def test_one_worker_gives_the_same_bits_as_two_and_as_no_ray_at_all(smoke, tmp_p
     recipe = preset("vts-smoke").recipe
     torch.set_num_threads(1)
     bank = load_textures(recipe.data, None)
-    alone = run_cell(cell, recipe, bank, device=torch.device("cpu"), report=lambda *point: None)
+    alone = run_cell(cell, CellJob(recipe=recipe, source=bank), torch.device("cpu"), report=lambda *point: None)
     row = read_records(folder).set_index("key").loc[cell.key]
     assert row.test_f1_macro == alone["test_f1_macro"]
     assert row.pretrain_loss == alone["pretrain_loss"]

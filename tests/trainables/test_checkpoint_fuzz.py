@@ -5,10 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trainables.checkpoint_states import expected, forged, state, text
-from trainables.checkpoints import MAGIC, Checkpoint, Checkpoints, packed
+from trainables.checkpoints import MAGIC, Checkpoint, Checkpoints, serialize
 
-REAL = b"".join(packed("cell", Checkpoint(stage="probe", step=2, state=state(2))))
-OLDER = b"".join(packed("cell", Checkpoint(stage="probe", step=1, state=state(1))))
+REAL = b"".join(serialize("cell", Checkpoint(stage="probe", step=2, state=state(2))))
+OLDER = b"".join(serialize("cell", Checkpoint(stage="probe", step=1, state=state(1))))
 START = len(MAGIC) + 32
 
 
@@ -37,7 +37,7 @@ def check_damaged(folder, content):
     (folder / "probe-1.ckpt").write_bytes(OLDER)
     (folder / "probe-2.ckpt").write_bytes(content)
     said = []
-    found = text(Checkpoints(folder, "cell", say=said.append).load())
+    found = text(Checkpoints(folder, "cell", notify=said.append).load())
     whole = content == REAL
     assert found == (expected("probe", 2, 2) if whole else expected("probe", 1, 1))
     assert len(said) == (0 if whole else 2)
@@ -48,7 +48,7 @@ def check_forged(folder, payload):
     """With a digest that is right: no exception, and nothing but a state in form."""
     (folder / "probe-2.ckpt").write_bytes(forged(payload))
     said = []
-    found = Checkpoints(folder, "cell", say=said.append).load()
+    found = Checkpoints(folder, "cell", notify=said.append).load()
     assert (found is None) == (len(said) == 2)
     assert found is None or (found.stage, found.step, type(found.state)) == ("probe", 2, dict)
 

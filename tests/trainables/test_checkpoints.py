@@ -22,14 +22,14 @@ def said():
 @pytest.fixture
 def open_here(tmp_path, said):
     def opened(identity="cell", **options):
-        return Checkpoints(tmp_path / "key", identity, say=said.append, **options)
+        return Checkpoints(tmp_path / "key", identity, notify=said.append, **options)
 
     return opened
 
 
 def fill(checkpoints, *steps, stage="pretrain"):
     for step in steps:
-        checkpoints.tick(stage, step, lambda step=step: state(step))
+        checkpoints.after_step(stage, step, lambda step=step: state(step))
         checkpoints.close()
 
 
@@ -49,7 +49,7 @@ def test_the_last_two_are_kept_and_the_newest_is_loaded(open_here, tmp_path):
     fill(one, 8, 9, 10)
     assert names(tmp_path / "key") == ["pretrain-10.ckpt", "pretrain-9.ckpt"]
     assert text(open_here().load()) == expected("pretrain", 10, 10)  # 10 comes after 9, unlike their names
-    one.stage_end("pretrained", state(0))
+    one.finish_stage("pretrained", state(0))
     one.close()
     assert names(tmp_path / "key") == ["pretrain-10.ckpt", "pretrained-0.ckpt"]
     fill(one, 1, stage="probe")
@@ -77,20 +77,20 @@ def test_the_same_step_may_be_written_again(open_here, tmp_path):
 
 def test_nothing_is_written_before_it_is_due(open_here, tmp_path):
     made = []
-    open_here(every=1e9).tick("pretrain", 1, lambda: made.append(1) or {})
+    open_here(every=1e9).after_step("pretrain", 1, lambda: made.append(1) or {})
     assert made == []
     assert not (tmp_path / "key").exists()
 
 
 def test_who_is_asked_to_stop_writes_and_stops(open_here, tmp_path, said):
     with pytest.raises(StoppedError):
-        open_here(every=1e9, beat=lambda: True).tick("probe", 7, lambda: state(7))
+        open_here(every=1e9, heartbeat=lambda: True).after_step("probe", 7, lambda: state(7))
     assert text(open_here().load()) == expected("probe", 7, 7)
     with pytest.raises(StoppedError):
-        list(open_here(beat=lambda: True).watch([1, 2]))
-    assert list(open_here().watch([1, 2])) == [1, 2]
+        list(open_here(heartbeat=lambda: True).with_heartbeat([1, 2]))
+    assert list(open_here().with_heartbeat([1, 2])) == [1, 2]
     with pytest.raises(StoppedError):
-        Checkpoints(None, "", beat=lambda: True).tick("probe", 7, dict)
+        Checkpoints(None, "", heartbeat=lambda: True).after_step("probe", 7, dict)
     assert said == []
 
 
@@ -116,13 +116,13 @@ def test_training_goes_on_while_a_checkpoint_is_written(open_here, monkeypatch, 
         made.append(step)
         return state(step)
 
-    one.tick("pretrain", 1, lambda: at(1))
+    one.after_step("pretrain", 1, lambda: at(1))
     assert slow.begun.wait(30)
-    one.tick("pretrain", 2, lambda: at(2))  # due while the first is written: left out
+    one.after_step("pretrain", 2, lambda: at(2))  # due while the first is written: left out
     assert made == [1]
     slow.may.set()
     one.close()
-    one.tick("pretrain", 3, lambda: at(3))
+    one.after_step("pretrain", 3, lambda: at(3))
     one.close()
     assert names(tmp_path / "key") == ["pretrain-1.ckpt", "pretrain-3.ckpt"]
 
@@ -130,7 +130,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(open_here, monkeypatch, 
 def test_a_checkpoint_holds_its_own_step_though_the_weights_move_on(open_here, monkeypatch):
     slow = Slow(monkeypatch)
     one, live = open_here(every=0.0), state(1)
-    one.tick("pretrain", 1, lambda: live)
+    one.after_step("pretrain", 1, lambda: live)
     assert slow.begun.wait(30)
     live["weights"]["a"].add_(100)
     live["points"].append("later")
@@ -141,12 +141,12 @@ def test_a_checkpoint_holds_its_own_step_though_the_weights_move_on(open_here, m
 
 def test_a_stop_waits_for_the_one_that_is_written(open_here, monkeypatch, tmp_path):
     slow, stop = Slow(monkeypatch), [False, True]
-    one = open_here(every=0.0, beat=lambda: stop.pop(0))
-    one.tick("pretrain", 1, lambda: state(1))
+    one = open_here(every=0.0, heartbeat=lambda: stop.pop(0))
+    one.after_step("pretrain", 1, lambda: state(1))
     assert slow.begun.wait(30)
     threading.Timer(0.1, slow.may.set).start()
     with pytest.raises(StoppedError):
-        one.tick("pretrain", 2, lambda: state(2))
+        one.after_step("pretrain", 2, lambda: state(2))
     assert names(tmp_path / "key") == ["pretrain-1.ckpt", "pretrain-2.ckpt"]
 
 
@@ -174,7 +174,7 @@ def test_a_fault_while_writing_is_said_once_by_the_training_thread(open_here, mo
             tmp_path / "key",
             "cell",
             every=0.0,
-            say=lambda line: heard.append((line, threading.current_thread() is threading.main_thread())),
+            notify=lambda line: heard.append((line, threading.current_thread() is threading.main_thread())),
         )
         fill(one, 2, 3, 4)
     assert len(heard) == 1

@@ -9,8 +9,9 @@ import torch
 from datasets.cifar10.config import Cifar10Settings
 from trainables import examples as module
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.engine import PLAIN
-from trainables.examples import as_pictures, examples, telling
+from trainables.examples import as_pictures, examples, most_classes
 from trainables.metrics import confusion, metrics
 from trainables.models.encoders import make_encoder
 from trainables.probe import Probed
@@ -19,7 +20,13 @@ from trainables.run_cell import run_cell
 
 def shown(cell, recipe, bank):
     found = []
-    scores = run_cell(cell, recipe, bank, device=torch.device("cpu"), report=lambda *point: None, show=found.extend)
+    scores = run_cell(
+        cell,
+        CellJob(recipe=recipe, source=bank),
+        torch.device("cpu"),
+        report=lambda *point: None,
+        take_examples=found.extend,
+    )
     return found, scores
 
 
@@ -49,7 +56,7 @@ def test_the_images_that_show_most_classes_are_taken_earlier_ones_first(data, mo
     labels = torch.tensor([[0, 0], [0, 1], [0, 255], [1, 2], [2, 2], [0, 2], [0, 255]], dtype=torch.uint8)
     monkeypatch.setattr(data, "count", lambda split: 7)
     monkeypatch.setattr(data, "downstream", lambda split, index: (torch.zeros(len(index)), labels[index][:, None]))
-    assert telling(data, batch=3).tolist() == [1, 3, 5, 0]
+    assert most_classes(data, batch=3).tolist() == [1, 3, 5, 0]
 
 
 def test_large_pictures_are_thinned_out_and_bands_become_rgb(recipe, bank, data, monkeypatch):
@@ -70,7 +77,7 @@ def test_whole_images_that_are_classified_have_no_sheet(recipe, data):
 @pytest.mark.parametrize("objective", ["random", "within_image"])
 def test_looking_changes_no_score(recipe, bank, objective):
     cell = Cell(objective=objective, rho=0.5, nu=0.5) if objective != "random" else Cell(objective="random")
-    plain = run_cell(cell, recipe, bank, device=torch.device("cpu"), report=lambda *point: None)
+    plain = run_cell(cell, CellJob(recipe=recipe, source=bank), torch.device("cpu"), report=lambda *point: None)
     _, looked = shown(cell, recipe, bank)
     assert {n: v for n, v in plain.items() if n.startswith("test")} == {
         n: v for n, v in looked.items() if n.startswith("test")

@@ -9,6 +9,7 @@ import torch
 
 from trainables import pretrain as module
 from trainables.cell import Cell
+from trainables.cell_state import without_checkpoints
 from trainables.models.encoders import make_encoder
 from trainables.pretrain import NonFiniteLossError, evaluation_steps, mean_finite, pretrain, rate
 from trainables.recipe import Moco, Pretrain
@@ -60,7 +61,7 @@ def test_the_encoder_ends_with_the_weights_of_its_best_validation_loss(recipe, d
 
     monkeypatch.setattr(module, "validate", validate)
     recipe = replace(recipe, pretrain=Pretrain(steps=4, batch=8, evaluations=4))
-    done = pretrain(encoder, data, Cell(objective=objective), recipe, silent)
+    done = pretrain(encoder, data, Cell(objective=objective), recipe, without_checkpoints(silent))
     assert done.best_step == 2
     assert done.val_loss == 1.0
     assert all(torch.equal(value, kept[1.0][name]) for name, value in encoder.state_dict().items())
@@ -71,7 +72,7 @@ def test_divergence_names_loss_step_and_cell(recipe, data):
     cell = Cell(objective="moco", rho=0.5, nu=0.5, seed=3)
     wild = replace(recipe, moco=Moco(lr=1e30, queue=20))
     with pytest.raises(NonFiniteLossError, match=r"loss became nan at step [234] in cell moco rho 0.5 nu 0.5"):
-        pretrain(encoder_of(recipe), data, cell, wild, silent)
+        pretrain(encoder_of(recipe), data, cell, wild, without_checkpoints(silent))
 
 
 def test_the_first_bad_step_of_a_stretch_is_named():

@@ -8,6 +8,7 @@ from torch import nn
 
 from datasets.seeding import stream
 from trainables.cell import Cell
+from trainables.cell_state import without_checkpoints
 from trainables.downstream import class_weights, dihedral, turned
 from trainables.models.encoders import make_encoder
 from trainables.models.heads import downstream_head
@@ -37,7 +38,7 @@ def replace(recipe, **probe):
 @pytest.mark.parametrize("views", [0, 2])
 def test_the_encoder_is_bit_identical_before_and_after(encoder, data, recipe, views):
     before = copy.deepcopy(encoder.train().state_dict())
-    probed = probe(encoder, data, CELL, replace(recipe, cached_views=views), silent)
+    probed = probe(encoder, data, CELL, replace(recipe, cached_views=views), without_checkpoints(silent))
     after = encoder.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)  # BatchNorm's buffers too
@@ -59,7 +60,7 @@ def test_test_images_are_rendered_once_after_training(encoder, data, recipe):
         return original(split, index)
 
     data.downstream = counted
-    probe(encoder, data, CELL, recipe, silent)
+    probe(encoder, data, CELL, recipe, without_checkpoints(silent))
     where = [n for n, (split, _) in enumerate(calls) if split == "test"]
     assert sorted(i for n in where for i in calls[n][1]) == list(range(10))
     assert where == list(range(len(calls) - len(where), len(calls)))
@@ -119,8 +120,10 @@ def test_class_weights_are_inverse_frequencies(data, recipe):
 
 
 def test_weights_change_the_probe(encoder, data, recipe):
-    plain = probe(copy.deepcopy(encoder), data, CELL, recipe, silent)
-    weighted = probe(copy.deepcopy(encoder), data, CELL, replace(recipe, class_weights=True), silent)
+    plain = probe(copy.deepcopy(encoder), data, CELL, recipe, without_checkpoints(silent))
+    weighted = probe(
+        copy.deepcopy(encoder), data, CELL, replace(recipe, class_weights=True), without_checkpoints(silent)
+    )
     assert not torch.equal(plain.head[4].weight, weighted.head[4].weight)
 
 

@@ -14,6 +14,7 @@ from datasets.errors import InputError
 from trainables import objective_names as names
 from trainables import registry
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.engine import PLAIN
 from trainables.models.encoders import make_encoder
@@ -21,7 +22,7 @@ from trainables.objective_names import canonical_objective, objective_info, outs
 from trainables.objectives import base
 from trainables.objectives.base import make_objective
 from trainables.profiling.bare_step import bare_step
-from trainables.profiling.cell_profile import SMALLEST, rehearse
+from trainables.profiling.cell_profile import SMALLEST, profile_cell
 from trainables.profiling.parts import seconds
 from trainables.recipe import Recipe
 from trainables.registry import BASELINES, LOSSES, ObjectiveInfo
@@ -44,7 +45,11 @@ def run(objective, recipe, bank, checkpoints=None, **coordinates):
     points = []
     cell = Cell(objective=objective, **coordinates)
     metrics = run_cell(
-        cell, recipe, bank, device=CPU, report=lambda *point: points.append(point), checkpoints=checkpoints
+        cell,
+        CellJob(recipe=recipe, source=bank),
+        CPU,
+        report=lambda *point: points.append(point),
+        checkpoints=checkpoints,
     )
     return repr(({name: value for name, value in metrics.items() if name not in TIMES}, points))
 
@@ -155,13 +160,13 @@ def test_it_is_resumed_bit_for_bit(recipe, bank, tmp_path):
         beats = iter(range(1, 1000))
         folder = tmp_path / str(last)
         with pytest.raises(StoppedError):
-            run(SIMCLR, recipe, bank, Checkpoints(folder, "this", beat=lambda: next(beats) == last))  # noqa: B023
+            run(SIMCLR, recipe, bank, Checkpoints(folder, "this", heartbeat=lambda: next(beats) == last))  # noqa: B023
         assert run(SIMCLR, recipe, bank, Checkpoints(folder, "this")) == whole
 
 
 def test_it_is_profiled_and_timed(recipe, bank, tmp_path):
     cell = Cell(objective=f"{SIMCLR}(lr=0.01)")
-    parts = rehearse(cell, recipe, bank, engine=PLAIN, device=CPU, size=SMALLEST, folder=tmp_path)
+    parts = profile_cell(cell, CellJob(recipe=recipe, source=bank), CPU, size=SMALLEST, folder=tmp_path)
     assert {(part.stage, part.name): part.times for part in parts}["pretrain", "step"] == recipe.pretrain.steps
     assert seconds(parts) > 0
     step = bare_step(cell.objective, recipe, PLAIN, CPU)

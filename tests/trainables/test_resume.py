@@ -14,6 +14,7 @@ import torch
 
 from trainables import checkpoints as module
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.recipe import Encoder, Pretrain, Probe
 from trainables.registry import LOSSES
@@ -52,13 +53,11 @@ class Run:
         points, shown = [], []
         metrics = run_cell(
             self.cell,
-            self.recipe,
-            self.bank,
-            device=CPU,
+            CellJob(recipe=self.recipe, source=self.bank, imagenet=self.imagenet),
+            CPU,
             report=lambda *point: points.append(point),
-            imagenet=self.imagenet,
-            show=shown.extend,
-            checkpoints=Checkpoints(self.folder, identity, every=every, beat=beat, say=self.said.append),
+            take_examples=shown.extend,
+            checkpoints=Checkpoints(self.folder, identity, every=every, heartbeat=beat, notify=self.said.append),
         )
         pictures = [(one.number, one.predicted.tobytes()) for one in shown]
         return repr(({name: value for name, value in metrics.items() if name not in TIMES}, points, pictures))
@@ -241,7 +240,11 @@ def test_times_add_up_over_attempts(make, recipe, bank):
     run.cut(beats - 1)
     began = time.perf_counter()
     found = run_cell(
-        MOCO, recipe, bank, device=CPU, report=lambda *point: None, checkpoints=Checkpoints(run.folder, "this")
+        MOCO,
+        CellJob(recipe=recipe, source=bank),
+        CPU,
+        report=lambda *point: None,
+        checkpoints=Checkpoints(run.folder, "this"),
     )
     assert found["seconds"] > time.perf_counter() - began  # most of the work was done before
     assert found["seconds"] == found["pretrain_seconds"] + found["probe_seconds"]
@@ -250,17 +253,17 @@ def test_times_add_up_over_attempts(make, recipe, bank):
 KILLED = """
 import sys, torch
 from pathlib import Path
-from datasets import textures
-from trainables.cell import Cell
+from datasets.vts import textures
+from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints
-from trainables.contrastive_probe import run_cell
+from trainables.run_cell import run_cell
 sys.path.insert(0, ".")
 from tests.trainables.test_resume import MOCO, long_recipe
 
 torch.set_num_threads(1)
 checkpoints = Checkpoints(Path(sys.argv[1]), "this", every=0.0)
-run_cell(MOCO, long_recipe(), textures.make_procedural(32, count=8), device=torch.device("cpu"),
-         report=lambda *point: print(*point, flush=True), checkpoints=checkpoints)
+job = CellJob(recipe=long_recipe(), source=textures.make_procedural(32, count=8))
+run_cell(MOCO, job, torch.device("cpu"), report=lambda *point: print(*point, flush=True), checkpoints=checkpoints)
 """
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.registry import LOSSES
 from trainables.run_cell import run_cell
 
@@ -15,7 +16,7 @@ def run(cell, recipe, bank, points=None):
         if points is not None:
             points.append((stage, step, values))
 
-    return run_cell(cell, recipe, bank, device=torch.device("cpu"), report=report)
+    return run_cell(cell, CellJob(recipe=recipe, source=bank), torch.device("cpu"), report=report)
 
 
 def results(metrics):

@@ -1,6 +1,6 @@
-"""A short rehearsal of a cell: its very stages on an excerpt of the data, timed part by part.
+"""The profile of a cell: its stages run on an excerpt of the data, timed part by part.
 
-What is measured is extrapolated by how often a whole cell does each part: setting up, steps, evaluations, features.
+The whole cell is extrapolated from how often it does each part: setting up, steps, evaluations, features.
 """
 
 import time
@@ -16,12 +16,11 @@ from torch import Tensor
 
 from datasets.dataset import Dataset, PairBatch, PairPool
 from datasets.registry import open_data
-from datasets.source import Source
 from datasets.types import Pairing
 from trainables.cell import Cell
-from trainables.cell_state import Progress
+from trainables.cell_job import CellJob
+from trainables.cell_state import CellState
 from trainables.checkpoints import Checkpoints
-from trainables.engine import Engine
 from trainables.examples import examples
 from trainables.objective_names import objective_info
 from trainables.pretrain import evaluation_steps, pretrain
@@ -34,7 +33,7 @@ from trainables.run_cell import first_encoder
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is rehearsed."""
+    """How much of a cell is run for its profile."""
 
     steps: int
     """Steps of pretraining, the first of which is not timed; 3 or more."""
@@ -45,56 +44,56 @@ class Size:
 
 
 SMALLEST = Size(steps=3, probe_steps=3, batches=1)
-"""What a process does first, for it to be warm afterwards."""
+"""The first run of a process, which warms it up."""
 
 
-def rehearse(
-    cell: Cell, recipe: Recipe, source: Source, *, engine: Engine, device: torch.device, size: Size, folder: Path
-) -> tuple[Part, ...]:
-    """Do what `run_cell` does, on less, and say what each part takes, and how often a whole cell does it.
+def profile_cell(cell: Cell, job: CellJob, device: torch.device, *, size: Size, folder: Path) -> tuple[Part, ...]:
+    """Run a shortened cell through the code of a real one, and time each part.
 
     Args:
         cell: the coordinates. A baseline whose encoder is left as it is costs what `random` costs.
-        recipe: of the whole cell.
-        source: the data that the recipe names.
-        engine: how it is executed; its threads are for the caller to set.
+        job: of the whole cell.
         device: where.
-        size: how much is done.
-        folder: for the checkpoints, which are the caller's to remove.
+        size: how much is run.
+        folder: for the checkpoints, which the caller removes.
+
+    Returns:
+        Seconds of each part, and how often a whole cell does it.
 
     Raises:
         NonFiniteLossError: training diverged.
     """
+    recipe, trained = job.recipe, objective_info(cell.objective).trained
     short = shortened(recipe, size)
     marks = _Marks(folder, device, {"pretrain": size.steps, "probe": size.probe_steps})
-    if not objective_info(cell.objective).trained:
+    if not trained:
         cell = replace(cell, objective="random")
-    marks.note("begin")
-    with closing(Progress(marks, lambda stage, step, values: None)) as progress:
-        data = open_data(recipe.data, source, cell.seed, device)
-        encoder = first_encoder(cell, recipe, engine, None).to(device)
+    marks.record("begin")
+    with closing(CellState(marks, lambda stage, step, values: None)) as state:
+        data = open_data(recipe.data, job.source, cell.seed, device)
+        encoder = first_encoder(cell, job).to(device)
         excerpt = Excerpt(data, size.batches * max(recipe.pretrain.batch, recipe.probe.batch))
-        marks.note("opened")
-        if objective_info(cell.objective).trained:
-            pretrain(encoder, excerpt, cell, short, progress.report, progress)
-            marks.note("pretrained")
+        marks.record("opened")
+        if trained:
+            pretrain(encoder, excerpt, cell, short, state)
+            marks.record("pretrained")
             if cell.rho:
                 data.noise_pixels(cell.nu)
-        marks.note("probe")
-        probed = probe(encoder, excerpt, cell, short, progress.report, progress)
-        marks.note("probed")
+        marks.record("probe")
+        probed = probe(encoder, excerpt, cell, short, state)
+        marks.record("probed")
         examples(encoder, probed, data, recipe)
-    marks.note("end")
-    found = [Part(stage="pretrain", name="opening", each=marks.between("begin", "opened"), times=1)]
-    if objective_info(cell.objective).trained:
-        downstream = cell.objective == "supervised"
+    marks.record("end")
+    parts = [Part(stage="pretrain", name="opening", each=marks.between("begin", "opened"), times=1)]
+    if trained:
+        downstream = objective_info(cell.objective).sees == "downstream"
         images, some = (one.count("val") if downstream else one.validation_pairs() for one in (data, excerpt))
-        found += _pretraining(marks, recipe, size, images / some)
-    return (*found, *_probing(marks, recipe, size, data, excerpt))
+        parts += _pretraining(marks, recipe, size, images / some)
+    return (*parts, *_probing(marks, recipe, size, data, excerpt))
 
 
 def shortened(recipe: Recipe, size: Size) -> Recipe:
-    """The recipe with as many steps as are rehearsed, and one evaluation."""
+    """The recipe with the steps of the profile and one evaluation."""
     pretraining = replace(
         recipe.pretrain, steps=size.steps, warmup=min(recipe.pretrain.warmup, size.steps), evaluations=1
     )
@@ -150,16 +149,16 @@ class _Marks(Checkpoints):
         self._device, self._steps = device, steps
         self._when: dict[Mark, float] = {}
 
-    def note(self, mark: Mark) -> None:
-        """It is now."""
+    def record(self, mark: Mark) -> None:
+        """Take the time of a mark."""
         synchronise(self._device)
         self._when[mark] = time.perf_counter()
 
-    def tick(self, stage: str, step: int, state: Callable[[], dict[str, Any]]) -> None:
+    def after_step(self, stage: str, step: int, state: Callable[[], dict[str, Any]]) -> None:
         """After a step."""
-        super().tick(stage, step, state)
+        super().after_step(stage, step, state)
         if step in (1, self._steps[stage] - 1, self._steps[stage]):
-            self.note((stage, step))
+            self.record((stage, step))
 
     def between(self, first: Mark, second: Mark) -> float:
         """Seconds between two moments."""

@@ -14,6 +14,7 @@ from tests.helpers import fake_s3
 from tests.helpers.command import wait_for
 from tests.trainables.conftest import bank, recipe  # noqa: F401  fixtures
 from tests.trainables.test_resume import MOCO, TIMES, Beat
+from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.run_cell import run_cell
 
@@ -43,15 +44,14 @@ def run(recipe, bank):  # noqa: F811
     """Run the cell with a machine's run_dir; metrics but the times, points and predictions, as text."""
 
     def ran(run_dir, beat, every=1e9, said=None):
-        points, shown = [], []
+        points, shown, notify = [], [], ([] if said is None else said).append
         metrics = run_cell(
             MOCO,
-            recipe,
-            bank,
-            device=torch.device("cpu"),
+            CellJob(recipe=recipe, source=bank),
+            torch.device("cpu"),
             report=lambda *point: points.append(point),
-            show=shown.extend,
-            checkpoints=open_here(run_dir, every=every, beat=beat, say=(said if said is not None else []).append),
+            take_examples=shown.extend,
+            checkpoints=open_here(run_dir, every=every, heartbeat=beat, notify=notify),
         )
         pictures = [(one.number, one.predicted.tobytes()) for one in shown]
         return repr(({name: value for name, value in metrics.items() if name not in TIMES}, points, pictures))
@@ -98,7 +98,7 @@ def state(number):
 
 def fill(checkpoints, *steps):
     for step in steps:
-        checkpoints.tick("pretrain", step, lambda step=step: state(step))
+        checkpoints.after_step("pretrain", step, lambda step=step: state(step))
         checkpoints.close()
 
 
@@ -124,7 +124,7 @@ def test_one_that_is_damaged_there_is_said_and_removed_and_the_one_before_taken(
     fill(open_here(run_dir, every=0.0), 1, 2)
     run_dir.store.write(f"checkpoints/{MOCO.key}/pretrain-2.ckpt", b"damaged")
     said = []
-    assert open_here(machine(), say=said.append).load().step == 1
+    assert open_here(machine(), notify=said.append).load().step == 1
     assert len(said) == 2
     assert [name[-15:] for name in run_dir.store.names("checkpoints")] == ["pretrain-1.ckpt"]
 

@@ -42,7 +42,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
         from trainables.cell import Cell
 
         cell = Cell(**config["cell"])
-        tries = Path(job.source.files[0], cell.key)
+        tries = Path(job.cell_job.source.files[0], cell.key)
         tries.write_text(json.dumps([*json.loads(tries.read_text() if tries.exists() else "[]"), time.time()]))
         again = len(json.loads(tries.read_text())) > 1
         if cell == hopeless or (cell == crowded and not again):

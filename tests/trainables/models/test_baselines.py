@@ -12,6 +12,8 @@ import torch
 from datasets.errors import InputError
 from datasets.seeding import seeded
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
+from trainables.cell_state import without_checkpoints
 from trainables.downstream import dihedral
 from trainables.models import imagenet
 from trainables.models.encoders import make_encoder
@@ -134,9 +136,9 @@ def test_a_digest_tells_contents_apart(tmp_path):
 def test_an_imagenet_cell_is_probed_and_not_trained(recipe, bank, weights):
     full = replace(recipe, encoder=Encoder(output_stride=8))
     cell = Cell(objective="imagenet")
-    found = run_cell(cell, full, bank, device=CPU, report=silent, imagenet=weights)
+    found = run_cell(cell, CellJob(recipe=full, source=bank, imagenet=weights), CPU, report=silent)
     assert "pretrain_loss" not in found
-    random = run_cell(Cell(objective="random"), full, bank, device=CPU, report=silent)
+    random = run_cell(Cell(objective="random"), CellJob(recipe=full, source=bank), CPU, report=silent)
     assert found["test_f1_macro"] != random["test_f1_macro"]
 
 
@@ -164,7 +166,8 @@ def test_supervised_training_lowers_its_loss_and_changes_the_encoder(recipe, dat
         encoder = make_encoder(recipe.encoder)
     before = [weight.clone() for weight in encoder.parameters()]
     points = []
-    done = pretrain(encoder, data, SUPERVISED, longer, lambda stage, step, values: points.append(values))
+    state = without_checkpoints(lambda stage, step, values: points.append(values))
+    done = pretrain(encoder, data, SUPERVISED, longer, state)
     assert any((old != new).any() for old, new in zip(before, encoder.parameters(), strict=True))
     assert points[-1]["train_loss"] < points[0]["train_loss"]
     assert "plateau" not in points[0]
@@ -176,7 +179,7 @@ def test_a_supervised_cell_gives_the_same_bits_again(recipe, bank):
     first, second = (
         {
             name: value
-            for name, value in run_cell(SUPERVISED, recipe, bank, device=CPU, report=silent).items()
+            for name, value in run_cell(SUPERVISED, CellJob(recipe=recipe, source=bank), CPU, report=silent).items()
             if name.startswith(("test", "val", "pretrain_loss"))
         }
         for _ in range(2)

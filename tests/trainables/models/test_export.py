@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from datasets.registry import open_data
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.engine import PLAIN, Engine
 from trainables.models.encoders import make_encoder
 from trainables.models.export import save_encoder
@@ -103,7 +104,8 @@ def test_the_layout_in_memory_plays_no_part(tmp_path):
 
 def test_a_cell_keeps_the_encoder_that_it_probed(recipe, bank, tmp_path):
     cell, cpu = Cell(objective="moco", rho=0.5, nu=0.5), torch.device("cpu")
-    run_cell(cell, recipe, bank, device=cpu, report=lambda *point: None, keep=tmp_path / "encoders" / "key.safetensors")
+    job = CellJob(recipe=recipe, source=bank)
+    run_cell(cell, job, cpu, report=lambda *point: None, export_to=tmp_path / "encoders" / "key.safetensors")
     encoder = first_encoder(cell, recipe, PLAIN, None)
     pretrain(encoder, open_data(recipe.data, bank, cell.seed, cpu), cell, recipe, lambda *point: None)
     kept = safetensors.torch.load_file(tmp_path / "encoders" / "key.safetensors")

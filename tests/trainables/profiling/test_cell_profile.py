@@ -1,4 +1,4 @@
-"""A rehearsal does what a cell does, on less; its parts add up to what the whole cell takes."""
+"""A profile does what a cell does, on less; its parts add up to what the whole cell takes."""
 
 from dataclasses import replace
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from trainables.cell import Cell
-from trainables.engine import PLAIN
+from trainables.cell_job import CellJob
 from trainables.profiling import cell_profile
-from trainables.profiling.cell_profile import SMALLEST, Excerpt, Size, rehearse, shortened
+from trainables.profiling.cell_profile import SMALLEST, Excerpt, Size, profile_cell, shortened
 from trainables.profiling.parts import Part, mean, seconds
 
 CPU = torch.device("cpu")
@@ -29,14 +29,14 @@ def clock(monkeypatch):
     return clock
 
 
-def rehearsed(recipe, bank, tmp_path, objective, size=SMALLEST, **more):
+def profiled(recipe, bank, tmp_path, objective, size=SMALLEST, **more):
     cell = Cell(objective=objective, **more)
-    return rehearse(cell, recipe, bank, engine=PLAIN, device=CPU, size=size, folder=tmp_path / objective)
+    return profile_cell(cell, CellJob(recipe=recipe, source=bank), CPU, size=size, folder=tmp_path / objective)
 
 
 @pytest.mark.parametrize("objective", ["moco", "within_image", "cross_image", "supervised", "random", "imagenet"])
-def test_every_kind_of_cell_can_be_rehearsed(bank, recipe, tmp_path, objective):
-    parts = rehearsed(recipe, bank, tmp_path, objective)
+def test_every_kind_of_cell_can_be_profiled(bank, recipe, tmp_path, objective):
+    parts = profiled(recipe, bank, tmp_path, objective)
     assert all(part.each >= 0 for part in parts)
     assert seconds(parts) > 0
     times = {(part.stage, part.name): part.times for part in parts}
@@ -51,7 +51,7 @@ def test_each_part_counts_as_often_as_a_whole_cell_does_it(bank, recipe, tmp_pat
         pretrain=replace(recipe.pretrain, steps=100, evaluations=5),
         probe=replace(recipe.probe, steps=200, evaluations=4, cached_views=2),
     )
-    parts = rehearsed(recipe, bank, tmp_path, "moco", Size(steps=4, probe_steps=5, batches=2), rho=1.0, nu=0.5)
+    parts = profiled(recipe, bank, tmp_path, "moco", Size(steps=4, probe_steps=5, batches=2), rho=1.0, nu=0.5)
     times = {(part.stage, part.name): part.times for part in parts}
     assert times["pretrain", "step"] == 100
     assert times["probe", "step"] == 200
@@ -59,7 +59,7 @@ def test_each_part_counts_as_often_as_a_whole_cell_does_it(bank, recipe, tmp_pat
     assert times["probe", "evaluation"] == 4 * 32 / 16
     assert times["probe", "test"] == 40 / 16
     assert times["probe", "features"] == (2 * 64 + 32) / (2 * 16 + 16)
-    without = rehearsed(
+    without = profiled(
         replace(recipe, probe=replace(recipe.probe, cached_views=0)),
         bank,
         tmp_path,
@@ -71,10 +71,10 @@ def test_each_part_counts_as_often_as_a_whole_cell_does_it(bank, recipe, tmp_pat
 
 def test_a_step_is_timed_without_the_first_and_the_last(tmp_path, clock):
     marks = cell_profile._Marks(tmp_path, CPU, {"pretrain": 6})
-    marks.note("begin")
+    marks.record("begin")
     for step, taken in enumerate([10, 2, 3, 2, 3, 9], start=1):  # the first is slow, the last has an evaluation
         clock.now += taken
-        marks.tick("pretrain", step, dict)
+        marks.after_step("pretrain", step, dict)
     assert marks.step("pretrain") == 2.5
     assert marks.beginning("begin", "pretrain") == 7.5
     assert marks.last("pretrain") == 6.5
