@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ KEPT = 2
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Mirror(Protocol):
     """A remote copy of a cell's checkpoints. A checkpoint counts as written once it is there too."""
 
