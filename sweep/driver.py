@@ -136,7 +136,7 @@ def _run_missing(
 
     comparison, stop = PlanComparison(run_dir.root, began), StopRequest(run_dir)
     planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}
-    with ray_session(sweep.engine, address):
+    with ray_session(sweep.engine, address, packages=sweep.outside_packages):
         machine = machine_for(sweep, address, inputs.files)
         with ProgressWriter(run_dir, planned, machines) as progress:
             if progress.warning:

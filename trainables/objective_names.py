@@ -12,10 +12,8 @@ have theirs in the recipe instead. No torch here, but a class that is looked at 
 
 import ast
 import difflib
-import importlib
 import math
 import re
-import site
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
@@ -27,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from datasets.errors import InputError, describe_error, one_line
+from datasets.outside import import_module_of, import_root
 from trainables.registry import BASELINES, LOSSES, ObjectiveInfo
 
 _BASE = "trainables.objectives.base.Objective"
@@ -131,11 +130,7 @@ def outside_root(name: str) -> Path | None:
     base, _ = _split(name)
     if base in _built_in():
         return None
-    module = _imported(base)
-    file = Path(module.__file__ or "").resolve()
-    root = file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
-    installed = {Path(folder).resolve() for folder in (*site.getsitepackages(), site.getusersitepackages())}
-    return None if root in installed else root
+    return import_root(import_module_of(base, f"--losses {_shown(base)}"))
 
 
 def _built_in() -> Mapping[str, ObjectiveInfo]:
@@ -235,7 +230,7 @@ def _checked_class(path: str) -> Any:
     Raises:
         InputError: it is none.
     """
-    module, name = _imported(path), path.partition(":")[2]
+    module, name = import_module_of(path, f"--losses {_shown(path)}"), path.partition(":")[2]
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -267,24 +262,6 @@ def _checked_class(path: str) -> Any:
         if fault:
             raise InputError(f"--losses {_shown(path)}: {name} {said}; see trainables/objectives/base.py")
     return found
-
-
-def _imported(path: str) -> Any:
-    """The module of `module:Class`.
-
-    Raises:
-        InputError: it cannot be imported.
-    """
-    module, _, name = path.partition(":")
-    if not name or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        raise InputError(f"--losses {_shown(path)}: name a class of your own as package.module:Class")
-    try:
-        return importlib.import_module(module)
-    except (Exception, SystemExit) as error:  # it is somebody else's code
-        raise InputError(
-            f"--losses {_shown(path)}: {module} cannot be imported ({type(error).__name__}: {one_line(error)}); "
-            "is its folder on PYTHONPATH?"
-        ) from error
 
 
 def _shown(name: str) -> str:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,18 +26,19 @@ CONNECT_TIMEOUT = 10.0
 """Seconds in which a cluster's address must accept a connection."""
 
 
-def join_cluster(address: str, variables: Mapping[str, str]) -> None:
+def join_cluster(address: str, variables: Mapping[str, str], packages: Sequence[Path] = ()) -> None:
     """Connect to a running Ray, whose workers will import a copy of this very code.
 
     Args:
         address: HOST:PORT, from `resolve_address`.
         variables: environment of the workers.
+        packages: from outside this project, for workers to import: folders of packages, or files of modules.
 
     Raises:
         InputError: it runs another Ray or Python, or this machine is no part of it.
     """
     try:
-        with code_folder() as folder:
+        with code_folder(packages) as folder:
             ray.init(
                 address=address,
                 # A folder of its own beats whatever of ours, or of that name, is installed there.
@@ -135,10 +136,14 @@ def _current_address() -> str:
 
 
 @contextmanager
-def code_folder() -> Iterator[Path]:
-    """A temporary folder with our packages and nothing else of the repository: Ray copies it to the machines."""
+def code_folder(packages: Sequence[Path]) -> Iterator[Path]:
+    """A temporary folder with our packages and these, and nothing else: Ray copies it to the machines."""
     root = Path(__file__).resolve().parents[2]
     with tempfile.TemporaryDirectory(prefix="noisy-pairs-") as folder:
-        for name in PACKAGES:
-            shutil.copytree(root / name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        for package in (*(root / name for name in PACKAGES), *packages):
+            copy = Path(folder, package.name)
+            if package.is_dir():
+                shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            else:
+                shutil.copyfile(package, copy)
         yield Path(folder)

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,13 +30,14 @@ from trainables.engine import Engine
 
 
 @contextmanager
-def ray_session(engine: Engine, address: str | None = None) -> Iterator[None]:
+def ray_session(engine: Engine, address: str | None = None, *, packages: Sequence[Path] = ()) -> Iterator[None]:
     """Run Ray inside this context, with processes that can run cells by `engine`.
 
     Args:
         engine: how cells are executed.
         address: of a cluster, HOST:PORT: it is joined, and stays when this ends. None: Ray is started here, for this
             process alone.
+        packages: from outside this project, for workers to import: folders of packages, or files of modules.
 
     Raises:
         InputError: the cluster cannot be joined.
@@ -45,7 +46,7 @@ def ray_session(engine: Engine, address: str | None = None) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
-            os.environ.update(worker_environment(engine))  # inherited by Ray's processes
+            os.environ.update(worker_environment(engine, packages))  # inherited by Ray's processes
             # Without an address Ray would join whatever cluster happens to run here.
             ray.init(
                 address="local",
@@ -55,7 +56,7 @@ def ray_session(engine: Engine, address: str | None = None) -> Iterator[None]:
                 configure_logging=False,
             )
         else:
-            join_cluster(address, _portable_variables(engine))
+            join_cluster(address, _portable_variables(engine), packages)
         signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
         yield
     except SystemExit as error:  # by Ray's handler, while it was installed
@@ -64,9 +65,9 @@ def ray_session(engine: Engine, address: str | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def worker_environment(engine: Engine) -> dict[str, str]:
+def worker_environment(engine: Engine, packages: Sequence[Path] = ()) -> dict[str, str]:
     """Environment variables that a worker on this machine must start with."""
-    return {"PYTHONPATH": os.pathsep.join(_import_roots()), **_portable_variables(engine)}
+    return {"PYTHONPATH": os.pathsep.join(_import_roots(packages)), **_portable_variables(engine)}
 
 
 def _portable_variables(engine: Engine) -> dict[str, str]:
@@ -79,10 +80,11 @@ def _portable_variables(engine: Engine) -> dict[str, str]:
     return variables
 
 
-def _import_roots() -> list[str]:
+def _import_roots(packages: Sequence[Path]) -> list[str]:
     """Folders to import from, ours first: Hugging Face's `datasets` must not come before ours."""
     root = str(Path(__file__).resolve().parents[2])
-    return [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    outside = dict.fromkeys(str(package.parent) for package in packages)
+    return [root, *outside, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
 
 
 def first_machine(threads: int, address: str | None = None) -> Machine:

@@ -10,6 +10,7 @@ from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
 from datasets.errors import InputError
 from datasets.registry import check_nu
+from datasets.registry import outside_root as dataset_root
 from datasets.source import Demands, Place
 from sweep.config.grid import Axes, distinct, expand
 from sweep.config.stopping_rule import Grown
@@ -18,6 +19,7 @@ from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
 from trainables.engine import Engine
 from trainables.objective_names import canonical_objective, objective_info
+from trainables.objective_names import outside_root as objective_root
 from trainables.recipe import Recipe
 from trainables.registry import BASELINES
 
@@ -133,6 +135,14 @@ class Sweep:
     def dataset(self) -> str:
         """Name of the data set."""
         return self.recipe.data.dataset
+
+    @property
+    def outside_packages(self) -> tuple[Path, ...]:
+        """Folders of packages, and files of modules, outside this project that its losses and data set come from."""
+        roots = {name: objective_root(name) for name in self.objectives}
+        roots[self.dataset] = dataset_root(self.dataset)
+        places = (root / name.partition(":")[0].partition(".")[0] for name, root in roots.items() if root)
+        return tuple(dict.fromkeys(place if place.is_dir() else place.with_suffix(".py") for place in places))
 
     @property
     def run_dir(self) -> RunDir:

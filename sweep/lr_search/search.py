@@ -69,7 +69,7 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
     from sweep.tune.job import WorkerJob
     from sweep.tune.runner import TuneRunner
 
-    with ray_session(search.sweep.engine):
+    with ray_session(search.sweep.engine, packages=search.sweep.outside_packages):
         machine = first_machine(search.sweep.engine.threads)
         first_rung = [search.cell(name, search.rates[0], 0) for name in search.losses]
         sweep, engine = settle(search.sweep, first_rung, machine)

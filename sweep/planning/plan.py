@@ -80,7 +80,7 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     from sweep.planning.profiler import profilers
     from sweep.tune.resources import resources_for
 
-    with ray_session(sweep.engine, address):
+    with ray_session(sweep.engine, address, packages=sweep.outside_packages):
         here = machine_for(sweep, address, [path.resolve() for path in source.files])
         before = time.monotonic()
         sweep, engine = settle(sweep, missing, here)

@@ -75,7 +75,7 @@ def test_the_command_says_it_in_one_line(alone):
 
 
 def test_our_packages_travel_and_nothing_else():
-    with join.code_folder() as folder:
+    with join.code_folder(()) as folder:
         assert sorted(path.name for path in folder.iterdir()) == sorted(join.PACKAGES)
         assert (folder / "analysis/report").is_dir()
         assert not list(folder.rglob("__pycache__"))

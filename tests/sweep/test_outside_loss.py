@@ -1,0 +1,129 @@
+"""A loss from outside the repository goes through every command, as a user would run them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.records.io import read_records
+from sweep.config.yaml_io import from_yaml
+from tests.helpers.command import ROOT
+
+OUTSIDE = Path(__file__).parents[1] / "helpers" / "outside"
+LOSS = "mypackage.module:SimClr"
+CHANGED = "mypackage.module:SimClr(temperature=0.2)"
+SHORT = (
+    *("--pretrain.steps", 4, "--pretrain.warmup", 1, "--pretrain.evaluations", 2, "--probe.steps", 4),
+    *("--data.train", 40, "--data.val", 32, "--data.test", 32, "--data.size", 32),
+)
+GRID = ("vts-quick", *SHORT, "--rho", 0, 1, "--nu", 0.5, "--engine.deterministic")
+
+
+def command(module, *words):
+    """Run a command that can import the outside package, and hold it to its exit code."""
+    roots = os.pathsep.join([str(OUTSIDE), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": roots},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A sweep's folder, and what the command printed."""
+    folder = tmp_path_factory.mktemp("outside") / "out"
+    done = command("sweep.run", *GRID, "--losses", "random", "moco", LOSS, CHANGED, "--out", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def test_it_is_trained_recorded_and_shown(swept):
+    folder, text = swept
+    records = read_records(folder)
+    assert set(records["objective"]) == {"random", "moco", LOSS, CHANGED}
+    assert records["status"].eq("done").all()
+    noisy = records[(records["objective"] == LOSS) & (records["rho"] == 1)]
+    assert set(noisy["pairing"]) == {"noisy", "exposure"}
+    assert (noisy["noisy_pairs"] == 1).all()
+    # The settings in the name are used: the loss of the same cells is another.
+    for column in ("pretrain_loss", "pretrain_val_loss"):
+        assert set(records.loc[records["objective"] == LOSS, column]).isdisjoint(
+            records.loc[records["objective"] == CHANGED, column]
+        )
+    assert LOSS in text
+    assert "SimClr" in (folder / "report.html").read_text()
+    assert (folder / "figures").is_dir()
+
+
+def test_the_same_command_runs_nothing_more(swept):
+    folder, _ = swept
+    # A default that is given outright, and white space, make no other loss.
+    spelt = [LOSS + "(temperature=0.5)", "mypackage.module:SimClr( temperature = 0.2 )"]
+    again = command("sweep.run", *GRID, "--losses", "random", "moco", *spelt, "--out", folder, "--no-report")
+    assert again.returncode == 0, again.stderr
+    assert "all 10 cells are recorded already; nothing is run" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("sweep.status", ()),
+        ("sweep.sync", ("--to", "DIR/elsewhere.db")),
+        ("analysis.summary", ()),
+        ("analysis.claims", ("--all",)),
+        ("analysis.figures", ("--out", "DIR/drawn")),
+        ("analysis.report", ("--format", "md", "--out", "DIR/report.md")),
+        ("analysis.compare", ("DIR",)),
+    ],
+)
+def test_every_command_takes_its_records(swept, module, words):
+    folder, _ = swept
+    given = [re.sub(r"^DIR/elsewhere", f"sqlite:///{folder}/elsewhere", word) for word in words]
+    done = command(module, folder, *(word.replace("DIR", str(folder)) for word in given))
+    assert done.returncode == 0, done.stdout + done.stderr
+    if module in ("sweep.status", "analysis.summary"):
+        assert "SimClr" in done.stdout
+
+
+def test_the_papers_claims_are_not_asked_of_it(swept):
+    folder, _ = swept
+    judged = command("analysis.claims", folder, "--all").stdout
+    assert "SimClr" not in judged
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("mypackage.module:Nothing", "no such class in mypackage.module"),
+        ("nopackage:Loss", "nopackage cannot be imported"),
+        (LOSS + "(tau=1)", "unknown setting 'tau'"),
+        (LOSS + "(lr=-1)", "must be above 0"),
+    ],
+)
+def test_a_mistake_in_its_name_is_one_line(loss, message, tmp_path):
+    done = command("sweep.run", *GRID, "--losses", loss, "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+@pytest.mark.slow
+def test_it_is_measured_planned_and_searched(tmp_path):
+    words = ("vts-quick", *SHORT, "--rho", 0, 1, "--nu", 0.5)
+    planned = command("sweep.run", *words, "--losses", LOSS, "random", "--out", tmp_path / "out", "--plan")
+    assert planned.returncode == 0, planned.stderr
+    assert "SimClr" in planned.stdout
+    rates = ("--rates", 0.03, 0.3, "--seeds", 100)
+    search = command("sweep.lr_search", "vts-quick", *SHORT, "--losses", LOSS, *rates, "--out", tmp_path / "lr")
+    assert search.returncode == 0, search.stdout + search.stderr
+    (chosen,) = [name for name in from_yaml(tmp_path / "lr" / "chosen.yaml").objectives if "SimClr" in name]
+    assert chosen in (LOSS + "(lr=0.03)", LOSS + "(lr=0.3)")
