@@ -55,11 +55,9 @@ def keeping() -> Table:
         probe = partial(
             run_cell,
             Cell(objective="random"),
-            changed,
-            bank,
-            device=device(),
+            CellJob(recipe=changed, source=bank, engine=best_engine()),
+            device(),
             report=lambda *point: None,
-            engine=best_engine(),
         )
         table.add(views, time_it(probe, device(), warm=0, least=1, budget=0.0).median)
     table.show()

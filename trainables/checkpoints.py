@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ KEPT = 2
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Mirror(Protocol):
     """A remote copy of a cell's checkpoints. A checkpoint counts as written once it is there too."""
 
@@ -100,7 +101,7 @@ class Checkpoints:
             folder: of this cell alone; made when it is needed. None: nothing is written.
             identity: text that must agree, or a checkpoint is not used: the cell's key, the data, the engine.
             every: seconds between two checkpoints.
-            heartbeat: called after every step and every batch of an evaluation; returns whether the cell is to stop now.
+            heartbeat: called after every step and every batch of an evaluation; returns whether the cell is to stop.
             notify: takes a line for the user; called in the thread that trains.
             mirror: a remote copy of `folder`, for a machine may be lost.
         """
@@ -162,8 +163,8 @@ class Checkpoints:
     def load(self) -> Checkpoint | None:
         """The newest whole checkpoint of this cell, if there is one.
 
-        A damaged or foreign file is reported and removed, and the one before is taken. Leftovers of an interrupted write
-        are removed. Raises OSError if the mirror cannot be read.
+        A damaged or foreign file is reported and removed, and the one before is taken. Leftovers of an interrupted
+        write are removed. Raises OSError if the mirror cannot be read.
         """
         if self._folder is None:
             return None
