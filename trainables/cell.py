@@ -48,7 +48,7 @@ class Cell:
             object.__setattr__(self, name, value)
 
     def _canonical(self) -> dict[str, object]:
-        """The coordinates that this cell shares with all that mean the same."""
+        """The coordinates in the form that all equivalent cells share."""
         kind = settings_class(self.dataset)
         nu = 1.0 if self.pairing == "false_positive" else float(self.nu) if kind.has_nu else 0.0
         clean = self.rho == 0 or (nu == 0 and kind.has_nu)
@@ -62,7 +62,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """16 hex digits that name this cell's record, under this recipe, for ever and on every machine."""
+        """16 hex digits that name this cell's record, the same on every machine."""
         return digest(asdict(self))
 
     def __str__(self) -> str:

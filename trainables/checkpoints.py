@@ -101,7 +101,7 @@ class Checkpoints:
             folder: of this cell alone; made when it is needed. None: nothing is written.
             identity: text that must agree, or a checkpoint is not used: the cell's key, the data, the engine.
             every: seconds between two checkpoints.
-            heartbeat: called after every step and every batch of an evaluation; returns whether the cell must stop.
+            heartbeat: called after every step and every batch of an evaluation; returns whether the cell is to stop.
             notify: takes a line for the user; called in the thread that trains.
             mirror: a remote copy of `folder`, for a machine may be lost.
         """

@@ -1,4 +1,4 @@
-"""What a cell's probe says of some test images, to be looked at."""
+"""Example predictions: a cell's probe on some test images, as pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from trainables.views import parts
 COUNT = 4
 """Images shown."""
 AMONG = 256
-"""They are chosen among the first so many test images, so that large splits are not read twice."""
+"""Examples are chosen among this many first test images, so that large splits are not read twice."""
 SIDE = 128
-"""Pictures of a longer side are thinned out to at most so many px: they are for looking at, and every cell has some."""
+"""Larger pictures are subsampled to at most this many px a side."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +41,7 @@ TakeExamples = Callable[[Sequence[Example]], None]
 def examples(encoder: Backbone, probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
     """Predictions for the test images that show most classes; none where whole images are classified.
 
-    They are chosen by their true classes alone, so that all cells of a seed show the same ones.
+    The choice depends on the true classes alone, so all cells of a seed show the same images.
     """
     if recipe.data.task == "classification":
         return []

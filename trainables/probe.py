@@ -16,13 +16,12 @@ from datasets.seeding import batch_indices, seeded, stream
 from datasets.types import TURNS, Task
 from trainables.cell import Cell
 from trainables.cell_state import CellState
-from trainables.downstream import class_weights, dihedral, turned
 from trainables.metrics import EXTRA, confusion, metrics
 from trainables.models.encoders import Backbone
 from trainables.models.heads import downstream_head, scores, task_loss
 from trainables.pretrain import evaluation_steps, mean_finite
 from trainables.recipe import Recipe
-from trainables.views import parts
+from trainables.views import class_weights, dihedral, parts, turned
 
 Wrap = Callable[[Iterable[Any]], Iterator[Any]]
 """Passes batches through; may raise `StoppedError` between two of them."""

@@ -1,6 +1,6 @@
-"""From pairs to views: which pairs of a step are noisy, and how each image of them is augmented."""
+"""From images to views: augmented pairs, some of them noisy; labelled downstream images, flipped and rotated."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,6 @@ from datasets.dataset import Dataset, Draws, PairBatch, PairPool
 from datasets.seeding import batch_indices, stream
 from datasets.types import TURNS
 from trainables.cell import Cell
-from trainables.downstream import dihedral
 from trainables.recipe import Recipe
 
 
@@ -88,3 +87,41 @@ def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator) ->
         loaded.second, loaded.second_labels, transforms.draw(recipe.augment, count, size, generator)
     )
     return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels)
+
+
+_TURNS: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda images: images.flip(-1),
+    lambda images: images.flip(-2),
+    lambda images: images.transpose(-1, -2),
+)
+
+
+def turned(images: Tensor, view: int) -> Tensor:
+    """All images (last two axes, square) in one of the 8 flips and rotations by 90 degrees; view 0 is the image.
+
+    Bit 0 flips the columns, bit 1 the rows, bit 2 swaps rows and columns. Classes of whole images, (n,), stay.
+    """
+    if images.ndim == 1:
+        return images
+    for bit, turn in enumerate(_TURNS):
+        images = turn(images) if view >> bit & 1 else images
+    return images
+
+
+def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
+    """Each image in a view of its own, as `turned` numbers them."""
+    if images.ndim == 1:
+        return images
+    shape = (-1,) + (1,) * (images.ndim - 1)
+    for bit, turn in enumerate(_TURNS):
+        images = torch.where((which >> bit & 1).bool().view(shape), turn(images), images)
+    return images
+
+
+def class_weights(data: Dataset) -> Float[Tensor, " classes"]:
+    """Inverse frequency of each class in the downstream training images (paper, V-A).
+
+    A class that they do not show has no weight: it cannot be learnt, and must not rule a validation loss.
+    """
+    counts = data.class_counts().double()
+    return torch.where(counts > 0, counts.sum() / counts, 0).float().to(data.device)

@@ -9,11 +9,11 @@ from torch import nn
 from datasets.seeding import stream
 from trainables.cell import Cell
 from trainables.cell_state import without_checkpoints
-from trainables.downstream import class_weights, dihedral, turned
 from trainables.models.encoders import make_encoder
 from trainables.models.heads import downstream_head
 from trainables.probe import cached_features, encode, probe, training_batches
 from trainables.recipe import Probe
+from trainables.views import class_weights, dihedral, turned
 
 CELL = Cell(objective="random")
 

@@ -15,7 +15,7 @@ from trainables.recipe import Encoder
 
 
 def features_of(network: nn.Module, images: Tensor) -> Tensor:
-    """A timm model's features before pooling; torch's types do not know the method."""
+    """A timm model's features before pooling."""
     return cast(Callable[[Tensor], Tensor], network.forward_features)(images)
 
 
@@ -88,7 +88,7 @@ def make_encoder(recipe: Encoder, engine: Engine = PLAIN, *, bands: int = 3) -> 
 
 
 def timm_options(recipe: Encoder, bands: int) -> dict[str, Any]:
-    """What `timm.create_model` is told beside the name and `num_classes=0`."""
+    """Arguments of `timm.create_model` besides the name and `num_classes=0`."""
     options: dict[str, Any] = {"in_chans": bands} if bands != 3 else {}
     if recipe.timm_stride != 32:
         options["output_stride"] = recipe.timm_stride

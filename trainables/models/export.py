@@ -1,4 +1,4 @@
-"""A cell's encoder as a file for other programs: safetensors, by timm's names."""
+"""Export a cell's encoder for other programs: safetensors, with timm's parameter names."""
 
 import json
 from dataclasses import asdict
@@ -12,13 +12,13 @@ from trainables.recipe import Encoder
 
 
 def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int = 3) -> None:
-    """Write the encoder's network, whole or not at all; its folder is made.
+    """Write the encoder's network, completely or not at all; makes the folder.
 
     One line loads it into timm; for the plain ResNet-18:
 
         timm.create_model("resnet18", num_classes=0).load_state_dict(safetensors.torch.load_file(path))
 
-    The file's metadata say what else a model is to be made with: `timm` (its name), `options` (JSON: further arguments
+    The file's metadata say how else the model must be made: `timm` (its name), `options` (JSON: further arguments
     of `create_model`; empty for the plain model at output stride 32), `mean` and `std` (JSON: images in [0, 1] are
     brought to (image - mean) / std), and `encoder` (JSON: our own settings). A stem that timm cannot make
     (`small_stem`, `stem_pool` false in `encoder`) is made by `trainables.models.encoders.make_encoder`.

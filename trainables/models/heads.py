@@ -40,18 +40,18 @@ def downstream_head(task: Task, channels: int, classes: int) -> nn.Module:
 
 def scores(head: nn.Module, features: Float[Tensor, "n d h w"], labels: Integer[Tensor, "n ..."]) -> Tensor:
     """The head's scores where the labels are: (n, classes, H, W) for labels (n, H, W), (n, classes) for (n,)."""
-    found = cast(Tensor, head(features))
-    return found if labels.ndim == 1 else upsample(found, *labels.shape[1:])
+    logits = cast(Tensor, head(features))
+    return logits if labels.ndim == 1 else upsample(logits, *labels.shape[1:])
 
 
 def task_loss(
-    found: Float[Tensor, "n c ..."], labels: Integer[Tensor, "n ..."], weights: Float[Tensor, " c"] | None
+    logits: Float[Tensor, "n c ..."], labels: Integer[Tensor, "n ..."], weights: Float[Tensor, " c"] | None
 ) -> Float[Tensor, ""]:
     """Cross-entropy over all pixels (or images) but the ignored ones."""
-    if found.is_cuda and found.ndim > 2 and torch.are_deterministic_algorithms_enabled():
+    if logits.is_cuda and logits.ndim > 2 and torch.are_deterministic_algorithms_enabled():
         # CUDA has a deterministic kernel for rows of scores only, not for maps of them.
-        found, labels = found.movedim(1, -1).flatten(0, -2), labels.flatten()
-    return functional.cross_entropy(found, labels.long(), weights, ignore_index=IGNORED)
+        logits, labels = logits.movedim(1, -1).flatten(0, -2), labels.flatten()
+    return functional.cross_entropy(logits, labels.long(), weights, ignore_index=IGNORED)
 
 
 def unit_vectors(projected: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

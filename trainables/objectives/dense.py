@@ -1,4 +1,9 @@
-"""The supervised dense objectives (paper, III-B; Zhao et al. 2021): positions are compared, not images."""
+"""The supervised dense losses (paper, III-B): unlike MoCo they contrast positions of feature maps, by their classes.
+
+Paper: Zhao et al. 2021, https://arxiv.org/abs/2012.06985. Reference code (TensorFlow):
+https://github.com/google-research/google-research/tree/master/supervised_pixel_contrastive_loss. `losses.py` says how
+ours is written.
+"""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -51,7 +56,7 @@ class DenseObjective(Objective):
             features, partner, labels, partner_labels = self._embed(views)
             state = generator.get_state()
             loss += len(features) * float(self.compare(features, partner, labels, partner_labels, generator))
-            # Equal features and the same draws: what the loss would be if nothing had been learnt.
+            # Equal features and the same random draws give the loss of an encoder that has learnt nothing.
             generator.set_state(state)
             equal = torch.zeros_like(features)
             plateau += len(features) * float(self.compare(equal, equal, labels, partner_labels, generator))
@@ -69,7 +74,7 @@ class DenseObjective(Objective):
         height, width = projected.shape[2:]
         labels = map_labels(views.first_labels, height, width)
         partner_labels = map_labels(views.second_labels, height, width)
-        # Positions without a class must match nothing, not even each other: they are negatives to all.
+        # A position without a class has no positive, not even another one without a class: it is a negative of all.
         return (
             features,
             partner,
@@ -79,7 +84,7 @@ class DenseObjective(Objective):
 
 
 class WithinImage(DenseObjective):
-    """Positions of an image against those of its partner (paper, Eq. 2)."""
+    """Positives and negatives of a position come from the partner image alone (paper, Eq. 2)."""
 
     def __init__(self, encoder: Backbone, recipe: Recipe, settings: Dense, generator: torch.Generator) -> None:
         """Wrap the encoder."""
@@ -98,7 +103,7 @@ class WithinImage(DenseObjective):
 
 
 class CrossImage(DenseObjective):
-    """As `WithinImage`, with positives from another image J of the batch too, drawn anew each time (paper, Eq. 3)."""
+    """Unlike `WithinImage` it adds positives from another image J of the batch, drawn at each step (paper, Eq. 3)."""
 
     def __init__(self, encoder: Backbone, recipe: Recipe, settings: Dense, generator: torch.Generator) -> None:
         """Wrap the encoder."""

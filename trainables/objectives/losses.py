@@ -1,4 +1,4 @@
-"""The three contrastive losses of the paper. Features are unit-normalised by the caller (`trainables.models.heads`).
+"""The three contrastive losses of the paper, a function each. The caller normalises features to unit length.
 
 Throughout, e(p, q) = exp(f_p . f_q / T) with temperature T.
 """
@@ -15,7 +15,7 @@ def info_nce(
     *,
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """InfoNCE with a queue of negatives (paper, Eq. 1; He et al. 2020).
+    """InfoNCE with a queue of negatives (paper, Eq. 1; He et al. 2020, https://arxiv.org/abs/1911.05722, Eq. 1).
 
     Mean over n of -log( e(q, k+) / (e(q, k+) + sum_j e(q, k_j)) ).
 
@@ -38,8 +38,9 @@ def within_image(
     *,
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Within-image loss (paper, Eq. 2; Zhao et al. 2021, Eq. 1), mean over the n images I with partner I^.
+    """Within-image loss (paper, Eq. 2; Zhao et al. 2021, https://arxiv.org/abs/2012.06985, Eq. 1).
 
+    Mean over the n images I, with partner I^, of
     -(1/N_I) sum_p (1/N^_{y_p}) sum_{q in I^, y_q = y_p} log( e(p, q) / sum_{k in I^} e(p, k) ):
     the log is inside the mean over positives, and all positions of I^ are in the denominator. An anchor whose class
     is absent from I^ is skipped (it adds nothing, N_I stays the number of positions).
@@ -66,9 +67,9 @@ def cross_image(
     *,
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Cross-image loss (paper, Eq. 3; Zhao et al. 2021, Eq. 2), mean over the n images I.
+    """Cross-image loss (paper, Eq. 3; Zhao et al. 2021, https://arxiv.org/abs/2012.06985, Eq. 2).
 
-    D_p = sum_{k in I^} e(p, k) + sum_{k in J, y_k = y_p} e(p, k), and
+    With D_p = sum_{k in I^} e(p, k) + sum_{k in J, y_k = y_p} e(p, k), the mean over the n images I of
     -(1/N_I) sum_p 1/(N^_{y_p} + N^J_{y_p}) sum_{q in I^ or J, y_q = y_p} log( e(p, q) / D_p ).
     J adds positives only. An anchor whose class is absent from I^ is skipped; one whose class is absent from J alone
     keeps its within-image term.

@@ -1,4 +1,10 @@
-"""MoCo v2 (Chen et al. 2020; He et al. 2020): momentum encoder, queue, MLP head, InfoNCE."""
+"""MoCo v2: contrasts whole images with a queue of earlier ones, where SimCLR takes the rest of a large batch.
+
+Unlike MoCo v1 it has an MLP head, stronger augmentation (in the recipe) and a cosine schedule. Papers: He et al. 2020,
+https://arxiv.org/abs/1911.05722; Chen et al. 2020, https://arxiv.org/abs/2003.04297. Reference code:
+https://github.com/facebookresearch/moco/blob/main/moco/builder.py. Ours runs in one process, so it does not shuffle
+batches for batch norm.
+"""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -17,7 +23,10 @@ from trainables.views import Views
 
 
 class MocoV2(Objective):
-    """Instance discrimination on features of whole images (paper, III-A and Eq. 1)."""
+    """Instance discrimination (paper, III-A and Eq. 1): the two images of a pair attract, queued images repel.
+
+    The key encoder is an exponential moving average of the encoder, so that the queue's features stay comparable.
+    """
 
     sees = "pairs"
     queue: Tensor
@@ -34,11 +43,11 @@ class MocoV2(Objective):
         self.oldest = 0
 
     def get_extra_state(self) -> Tensor:
-        """Where the queue is written next: part of the state dictionary, as the queue is."""
-        return torch.tensor(self.oldest)  # a number here, for one on a GPU would make every step wait
+        """The queue's next slot, for the state dictionary."""
+        return torch.tensor(self.oldest)  # kept as a plain number: reading one from a GPU would make every step wait
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on writing there."""
+        """Restore the queue's next slot."""
         self.oldest = int(state)
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:

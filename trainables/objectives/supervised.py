@@ -1,4 +1,4 @@
-"""The baseline `supervised`: an encoder trained on the downstream task itself, to hold contrastive ones against."""
+"""The baseline `supervised`: unlike the contrastive losses, it trains the encoder on the downstream task itself."""
 
 import torch
 from jaxtyping import Float
@@ -6,16 +6,15 @@ from torch import Tensor
 
 from datasets.dataset import Dataset
 from datasets.seeding import seeded
-from trainables.downstream import class_weights
 from trainables.models.encoders import Backbone
 from trainables.models.heads import downstream_head, scores, task_loss
 from trainables.objectives.base import Objective
 from trainables.recipe import Recipe
-from trainables.views import Views
+from trainables.views import Views, class_weights
 
 
 class Supervised(Objective):
-    """Cross-entropy of a downstream head of its own; the probe then trains another on the frozen encoder."""
+    """Cross-entropy of a head of its own. The probe then trains another head on the frozen encoder."""
 
     sees = "downstream"
 
@@ -30,5 +29,5 @@ class Supervised(Objective):
         assert views.first_labels is not None, "made without labels"
         features = self.encoder(views.first)
         with seeded(int(torch.randint(2**62, (), generator=generator)), "dropout"):
-            found = scores(self.head, features, views.first_labels)
-        return task_loss(found, views.first_labels, self.weights)
+            predicted = scores(self.head, features, views.first_labels)
+        return task_loss(predicted, views.first_labels, self.weights)

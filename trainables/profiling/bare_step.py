@@ -1,4 +1,4 @@
-"""The bare optimiser step, on random views that lie on the device: what engines and data are measured by."""
+"""The bare optimiser step on random views: the reference that engines and data loading are measured against."""
 
 import time
 from collections.abc import Callable
@@ -54,6 +54,6 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, least: int, 
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given; a CPU has."""
+    """Wait for a GPU's queued work; does nothing for a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

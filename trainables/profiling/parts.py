@@ -1,4 +1,4 @@
-"""What the parts of a cell take. No torch here: a driver adds them up."""
+"""The timed parts of a cell. No torch here: the driver adds them up."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Something that a cell does a number of times."""
+    """A part of a cell, with its time and how often the cell does it."""
 
     stage: str
     """`pretrain` or `probe`."""
@@ -14,11 +14,11 @@ class Part:
     each: float
     """Seconds of one time."""
     times: float
-    """How often a whole cell does it; no whole number where a smaller excerpt was measured."""
+    """How often a whole cell does it; fractional where it was measured on an excerpt."""
 
     @property
     def seconds(self) -> float:
-        """Seconds of a whole cell's."""
+        """Seconds of this part in a whole cell."""
         return self.each * self.times
 
 
@@ -28,6 +28,6 @@ def seconds(parts: Iterable[Part]) -> float:
 
 
 def mean(measured: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
-    """The same parts, measured by several processes, as one: the mean of the seconds of each."""
+    """The mean over processes that measured the same parts."""
     together = zip(*measured, strict=True)
     return tuple(replace(same[0], each=sum(part.each for part in same) / len(same)) for same in together)

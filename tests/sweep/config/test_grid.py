@@ -7,6 +7,7 @@ from sweep.config.grid import Axes, cheapest_last, expand
 from sweep.config.sweep import Sweep
 from sweep.presets import PRESETS, preset
 from trainables.cell import Cell
+from trainables.recipe import Recipe
 from trainables.registry import BASELINES
 
 
@@ -26,6 +27,27 @@ def test_presets_have_as_many_cells_as_the_formula_says(name):
     cells = sweep.cells()
     assert len(cells) == len(set(cells)) == len({cell.key for cell in cells})
     assert len(cells) == size(sweep.axes, has_nu=sweep.recipe.data.has_nu)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "first", "last"),
+    [
+        ("vts-quick", "008edab62545e7a3", "43dd889d9966ccb2 fbdb16b72f796b82 8cb672125d5b465d", "a079dd88e5d44f44"),
+        ("xbd-quick", "0afd3e97c58c2d7e", "97901aa0d7a8e220 c1bd0958b7baf992 f6186f0e608d3a4d", "e373dd429f5e4157"),
+        ("cifar-quick", "9cb08b35200805c1", "69596f0a59272899 c9724dd648f534e3 e7aad0f3fa72bae1", "341312c14735834e"),
+        ("manifest", "87d0e9f0eceb3e23", "88ce1c276d8d4757 11be202311230412 ddd06fad7856fde2", "e2634e6941f51354"),
+    ],
+)
+def test_keys_are_those_of_the_records_that_there_are(name, recipe, first, last):
+    """A change of a key orphans the records of all users. Made by printing `preset(name).cells()` on 2026-11-29."""
+    cells = preset(name).cells()
+    assert preset(name).recipe.fingerprint == recipe
+    assert [cell.key for cell in cells[:3]] == first.split()
+    assert cells[-1].key == last
+
+
+def test_the_default_recipe_has_the_fingerprint_of_the_records_that_there_are():
+    assert Recipe().fingerprint == "887f126154ddee6c"
 
 
 def test_the_papers_grid_has_99_cells_a_seed():

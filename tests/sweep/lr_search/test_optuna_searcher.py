@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
 from optuna.trial import TrialState
 from ray import cloudpickle
@@ -16,7 +17,7 @@ from datasets.errors import InputError
 from sweep.lr_search.config import SEEDS, SearchDir, search_for, sweep_to_fill
 from sweep.lr_search.halving import RateTable, promoted, unfinished
 from sweep.lr_search.optuna_searcher import OptunaCells, RateProposer, open_database
-from sweep.lr_search.report import with_chosen_rates
+from sweep.lr_search.report import named_by_loss, with_chosen_rates
 from sweep.presets import preset
 from sweep.tune.grid_searcher import GridSearcher
 
@@ -73,6 +74,37 @@ def test_every_loss_that_is_trained_has_its_rate():
     for number, objective in enumerate(trained):
         recipe, _ = recipe.with_learning_rate(objective, 0.5 + number)
     assert [recipe.learning_rate(objective) for objective in trained] == [0.5, 1.5, 2.5, 3.5]
+
+
+def test_a_loss_from_outside_is_searched_by_its_name(storage, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "helpers" / "outside"))
+    simclr, smoke = "mypackage.module:SimClr", preset("vts-smoke")
+    base = replace(smoke, objectives=("moco", f"{simclr}(lr=0.5)", f"{simclr}(temperature=0.1)", "random"))
+    asked = replace(searched(base), rates=(0.06, 1.0))
+    assert asked.losses == ("moco", simclr, f"{simclr}(temperature=0.1)")
+    cells = [asked.cell(simclr, rate, 100) for rate in asked.rates]
+    assert [cell.objective for cell in cells] == [simclr, f"{simclr}(lr=1.0)"]  # 0.06 is its own
+    assert {cell.recipe for cell in cells} == {smoke.recipe.fingerprint}
+    assert handed_out(proposer(storage, asked=asked, objective=simclr)) == [0.06, 1.0]
+    tried = Tried()
+    for cell, rate in zip(cells, asked.rates, strict=True):
+        tried.add(cell, rate)
+    assert tried.of(simclr) == [0.06, 1.0]
+    assert len(tried.by_recipe) == 2
+    row = {"dataset": "vts", "seed": 100}
+    rows = [row | {"objective": cell.objective, "rate": tried.rates[cell.key]} for cell in cells[::-1]]
+    table = named_by_loss(pd.DataFrame(rows))
+    assert table["objective"].tolist() == [simclr, simclr]
+    assert table["rate"].tolist() == [0.06, 1.0]
+    choice = Choice(objective=simclr, rate=1.0, best=1.0, score=0.5, seeds=3, edge=None)
+    assert with_chosen_rates(base, [choice]).objectives == (
+        "moco",
+        f"{simclr}(lr=1.0)",
+        f"{simclr}(temperature=0.1)",
+        "random",
+    )
+    assert with_chosen_rates(base, [choice]).recipe == base.recipe
+    assert with_chosen_rates(base, [choice]).preset == "vts-smoke, changed"
 
 
 def test_what_is_recorded_is_not_handed_out_again(storage):

@@ -14,7 +14,6 @@ from datasets.seeding import seeded
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.cell_state import without_checkpoints
-from trainables.downstream import dihedral
 from trainables.models import imagenet
 from trainables.models.encoders import make_encoder
 from trainables.models.heads import downstream_head, scores
@@ -22,6 +21,7 @@ from trainables.models.imagenet import file_digest, imagenet_encoder, weights_fi
 from trainables.pretrain import batches, cell_objective, pretrain
 from trainables.recipe import Encoder
 from trainables.run_cell import run_cell
+from trainables.views import dihedral
 
 CPU = torch.device("cpu")
 SUPERVISED = Cell(objective="supervised")

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from datasets.registry import open_data
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
-from trainables.engine import PLAIN, Engine
+from trainables.cell_state import without_checkpoints
+from trainables.engine import Engine
 from trainables.models.encoders import make_encoder
 from trainables.models.export import save_encoder
 from trainables.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_encoder
@@ -106,8 +107,9 @@ def test_a_cell_keeps_the_encoder_that_it_probed(recipe, bank, tmp_path):
     cell, cpu = Cell(objective="moco", rho=0.5, nu=0.5), torch.device("cpu")
     job = CellJob(recipe=recipe, source=bank)
     run_cell(cell, job, cpu, report=lambda *point: None, export_to=tmp_path / "encoders" / "key.safetensors")
-    encoder = first_encoder(cell, recipe, PLAIN, None)
-    pretrain(encoder, open_data(recipe.data, bank, cell.seed, cpu), cell, recipe, lambda *point: None)
+    encoder = first_encoder(cell, job)
+    state = without_checkpoints(lambda *point: None)
+    pretrain(encoder, open_data(recipe.data, bank, cell.seed, cpu), cell, recipe, state)
     kept = safetensors.torch.load_file(tmp_path / "encoders" / "key.safetensors")
     own = encoder.network.state_dict()
     assert kept.keys() == own.keys()
