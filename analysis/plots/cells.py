@@ -87,7 +87,7 @@ def noisy_minus_rho_zero(study: Study) -> pd.DataFrame:
 def complete_grid(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
     """A row per cell of the study's grid, with or without a value, sorted by loss, rho and nu.
 
-    `values` as from `scores` or `noisy_minus_exposure`. The grid has each loss at each rho and nu that a loss has with
+    `values` as from `scores` or `noisy_minus_exposure`. It has each loss at each rho and nu that any loss has with
     one of `pairings`. Columns: objective, rho, nu, `estimate`, `low`, `high` (fractions; NaN where there is none), `n`
     seeds, `state`: done (at least one seed), failed (none is done and one failed), missing.
     """

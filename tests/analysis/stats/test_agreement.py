@@ -44,7 +44,7 @@ def test_a_run_agrees_with_itself_bit_for_bit():
     assert found.same
     assert found.verdict == "agrees"
     assert found.cells.shared == found.cells.equal == 3 * N
-    assert (found.cells.here, found.cells.there, found.cells.failed) == (0, 0, 0)
+    assert (found.cells.run_only, found.cells.reference_only, found.cells.failed) == (0, 0, 0)
     assert (found.table["difference"] == 0).all()
     assert (found.table["verdict"] == "agrees").all()
 
@@ -101,7 +101,7 @@ def test_few_shared_seeds_count_as_independent_runs():
     cell = row(found, "moco rho 0")
     assert cell["method"] == "as independent runs"
     assert (cell["seeds"], cell["reference_seeds"]) == (few, 8)
-    assert (found.cells.shared, found.cells.there) == (few * N, (8 - few) * N)
+    assert (found.cells.shared, found.cells.reference_only) == (few * N, (8 - few) * N)
     assert not found.same
 
 
@@ -187,7 +187,7 @@ def test_a_cell_that_failed_and_is_done_in_the_reference_is_a_difference():
     broken = moved(whole, status=np.where(failed, "failed", "done"))
     found = agreement(broken, whole)
     assert "random" not in set(found.table["name"])
-    assert (found.cells.shared, found.cells.there, found.cells.failed) == (3 * (N - 1), 3, 3)
+    assert (found.cells.shared, found.cells.reference_only, found.cells.failed) == (3 * (N - 1), 3, 3)
     assert found.verdict == "differs"
     assert agreement(whole, broken).verdict == "agrees"
 
@@ -196,7 +196,7 @@ def test_equal_shared_cells_alone_are_not_the_same_run():
     (part,) = studies(study(8).records.query("seed < 6"))
     found = agreement(study(8), part)
     assert found.cells.equal == found.cells.shared == 6 * N
-    assert found.cells.here == 2 * N
+    assert found.cells.run_only == 2 * N
     assert not found.same
 
 

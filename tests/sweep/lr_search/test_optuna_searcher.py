@@ -80,16 +80,16 @@ def test_a_loss_from_outside_is_searched_by_its_name(storage, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "helpers" / "outside"))
     simclr, smoke = "mypackage.module:SimClr", preset("vts-smoke")
     base = replace(smoke, objectives=("moco", f"{simclr}(lr=0.5)", f"{simclr}(temperature=0.1)", "random"))
-    asked = replace(searched(base), rates=(0.06, 1.0))
+    asked = replace(search_for(base), rates=(0.06, 1.0))
     assert asked.losses == ("moco", simclr, f"{simclr}(temperature=0.1)")
     cells = [asked.cell(simclr, rate, 100) for rate in asked.rates]
     assert [cell.objective for cell in cells] == [simclr, f"{simclr}(lr=1.0)"]  # 0.06 is its own
     assert {cell.recipe for cell in cells} == {smoke.recipe.fingerprint}
     assert handed_out(proposer(storage, asked=asked, objective=simclr)) == [0.06, 1.0]
-    tried = Tried()
+    tried = RateTable()
     for cell, rate in zip(cells, asked.rates, strict=True):
         tried.add(cell, rate)
-    assert tried.of(simclr) == [0.06, 1.0]
+    assert tried.rates_of(simclr) == [0.06, 1.0]
     assert len(tried.by_recipe) == 2
     row = {"dataset": "vts", "seed": 100}
     rows = [row | {"objective": cell.objective, "rate": tried.rates[cell.key]} for cell in cells[::-1]]
