@@ -127,7 +127,7 @@ def _run_missing(
     Returns:
         How the cells ended, and those that are not done.
     """
-    from sweep.autotune.choose import settle  # here: Ray takes a second to import
+    from sweep.autotune.choose import choose_engine  # here: Ray takes a second to import
     from sweep.cluster.session import ray_session
     from sweep.tune.job import WorkerJob
     from sweep.tune.progress_writer import ProgressWriter, machines
@@ -141,7 +141,7 @@ def _run_missing(
         with ProgressWriter(run_dir, planned, machines) as progress:
             if progress.warning:
                 print(progress.warning)
-            sweep, engine = settle(sweep, missing, machine)
+            sweep, engine = choose_engine(sweep, missing, machine)
             claim(run_dir, sweep, *inputs.fingerprints)
             announce(sweep, inputs.source)
             with BackgroundTracking(sweep, run_dir) as tracking:

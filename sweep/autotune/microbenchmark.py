@@ -1,4 +1,4 @@
-"""Ray actors that train at the same time, as cells would, and say how long their steps take."""
+"""Ray actors that train at the same time, as cells would, and time their steps."""
 
 import resource
 import sys
@@ -20,44 +20,44 @@ from trainables.engine import Engine
 from trainables.recipe import Recipe
 
 PIXELS = 2**20
-"""Pixels of a batch that a CPU measures with; a larger batch is cut: its time grows with them, its ranking does not."""
+"""Most pixels of a batch on a CPU. A larger batch is cut, which does not change the ranking of engines."""
 
-CONTEXT = 600 * 2**20
-"""Bytes of a GPU that each process takes besides torch's tensors."""
-SAFE = 0.85
-"""Share of a GPU's memory that cells may fill: what they hold besides a step (scenes, features) is not measured."""
-PATIENCE = 600.0
+CUDA_CONTEXT = 600 * 2**20
+"""Bytes of a GPU that each process takes in addition to torch's tensors."""
+USABLE_GPU_MEMORY = 0.85
+"""Share of a GPU's memory that steps may fill: scenes and features, which cells hold too, are not measured."""
+TIMEOUT = 600.0
 """Seconds after which a process that has not answered counts as failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One candidate: an engine, run by `cells` processes at once."""
+class Measurement:
+    """One candidate, an engine with `cells` processes at once, and what was measured."""
 
     engine: Engine
     cells: int
     rate: float = 0.0
-    """Source images a second, all processes together, data left out."""
+    """Source images per second, all processes together, without loading data."""
     memory: int = 0
     """Largest memory of one process, bytes: of the GPU where there is one, of the host otherwise."""
     room: int = 0
-    """Memory that there is for all of them, bytes."""
+    """Memory that all of them may use, bytes."""
     loss: float = 0.0
     """Training loss after some steps."""
     fault: str = ""
-    """Why it is out."""
+    """Why it cannot be chosen; empty if it can."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """What is measured: everything that the answer depends on, so that it names its place in the cache too."""
+class BenchmarkTask:
+    """What is measured: everything that the choice depends on. Its `key` names the choice in the cache."""
 
     objective: str
     recipe: Recipe
     engine: Engine
-    """As asked for: `auto` and 0 are free."""
+    """As asked for: `auto` and 0 are to be chosen."""
     cells: int
-    """Cells at the same time; 0 is free."""
+    """Cells at the same time; 0: to be chosen."""
     machine: Machine
 
     @property
@@ -70,70 +70,70 @@ class Task:
 
     @property
     def batch(self) -> int:
-        """Pairs a step that are measured with."""
+        """Pairs per step in the measurement."""
         batch = self.recipe.pretrain.batch
         return batch if self.machine.gpus else max(2, min(batch, PIXELS // self.recipe.data.size**2))
 
 
-Ask = Callable[[Engine, int], Measured]
-"""(engine, processes) -> what they measured when they trained at once."""
+Measure = Callable[[Engine, int], Measurement]
+"""(engine, number of processes) -> what was measured while they trained at the same time."""
 
 
 @contextmanager
-def processes(task: Task, count: int) -> Iterator[Ask]:
-    """Processes on one machine, which train at the same time when asked to; one that died is replaced."""
-    # No cores are asked of Ray, so that no count is too large for a machine; threads are set by hand.
+def benchmark_processes(task: BenchmarkTask, count: int) -> Iterator[Measure]:
+    """Start processes on one machine that train at the same time on request; one that dies is replaced."""
+    # No cores are requested of Ray, so that no count is too large for a machine; each process sets its threads.
     gpu = floor(1e4 / count) / 1e4 if task.machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=gpu)(_Trainer)
-    there = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(task.machine.id, soft=False))
-    running = [there.remote(task) for _ in range(count)]
+    placed = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(task.machine.id, soft=False))
+    running = [placed.remote(task) for _ in range(count)]
 
-    def together(answers: Sequence[Any]) -> tuple[list[Any], str]:
-        """What all processes answer, and the first fault; the place of a process with a fault is taken by another."""
-        found: list[Any] = []
+    def collect(references: Sequence[Any]) -> tuple[list[Any], str]:
+        """The results of all processes, and the first error; a process with an error is replaced by another."""
+        results: list[Any] = []
         faults = []
-        for number, answer in enumerate(answers):
+        for number, reference in enumerate(references):
             try:
-                found.append(ray.get(answer, timeout=PATIENCE))
-            except RayError as error:  # whatever it is, this engine is not for this machine
+                results.append(ray.get(reference, timeout=TIMEOUT))
+            except RayError as error:  # whatever it is, this engine does not run on this machine
                 faults.append(" ".join(str(getattr(error, "cause", error)).split())[:200])
                 ray.kill(running[number])
-                running[number] = there.remote(task)
-        return found, (faults or [""])[0]
+                running[number] = placed.remote(task)
+        return results, (faults or [""])[0]
 
-    def ask(engine: Engine, cells: int) -> Measured:
-        # All are ready before any is timed: else those that are would be timed alone.
-        losses, fault = together([one.prepare.remote(engine) for one in running[:cells]])
+    def measure(engine: Engine, cells: int) -> Measurement:
+        # All are ready before any is timed: otherwise the first ones would have the machine to themselves.
+        losses, fault = collect([one.prepare.remote(engine) for one in running[:cells]])
         if not fault:
-            figures, fault = together([one.train.remote() for one in running[:cells]])
+            figures, fault = collect([one.train.remote() for one in running[:cells]])
         if fault:
-            return Measured(engine=engine, cells=cells, fault=fault)
+            return Measurement(engine=engine, cells=cells, fault=fault)
         rate = sum(task.batch / median(seconds) for seconds, _, _ in figures)
         memory, room = max(memory for _, memory, _ in figures), figures[0][2]
         if cells > 1 and cells * memory > room:
             fault = f"{cells} x {memory / 1e9:.1f} GB are more than the {room / 1e9:.1f} GB there are"
-        return Measured(engine=engine, cells=cells, rate=rate, memory=memory, room=room, loss=losses[0], fault=fault)
+        return Measurement(engine=engine, cells=cells, rate=rate, memory=memory, room=room, loss=losses[0], fault=fault)
 
     try:
-        yield ask
+        yield measure
     finally:
         for one in running:
             ray.kill(one)
 
 
 class _Trainer:
-    """A process that trains on random views."""
+    """Ray actor: trains on random views."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: BenchmarkTask) -> None:
         import torch  # here, because the driver does without it
 
         self._task, self._device = task, torch.device("cuda" if task.machine.gpus else "cpu")
         torch.backends.cudnn.benchmark = True
         self._step: Any = None
-        self._without = _peak_memory()
+        self._baseline = _peak_memory()
 
     def prepare(self, engine: Engine) -> float:
-        """Make a step with this engine, and the loss after three of them."""
+        """Prepare a training step with this engine; returns the loss after three steps."""
         import torch
 
         from trainables.profiling.bare_step import bare_step
@@ -147,7 +147,11 @@ class _Trainer:
         return [float(self._step()) for _ in range(3)][-1]
 
     def train(self) -> tuple[list[float], int, int]:
-        """Seconds of steps, for a second or more; bytes that such a process takes, and that there are."""
+        """Train for a second or more.
+
+        Returns:
+            Seconds of each step; bytes of memory that a process takes; bytes that all may use.
+        """
         import torch
 
         from trainables.profiling.bare_step import seconds_of
@@ -155,10 +159,10 @@ class _Trainer:
         seconds = seconds_of(self._step, self._device, least=3, budget=1.0)
         if self._device.type == "cuda":
             total = torch.cuda.get_device_properties(self._device).total_memory
-            return seconds, torch.cuda.max_memory_reserved() + CONTEXT, int(SAFE * total)
-        # What torch itself needs does not grow with the batch, the rest does.
-        grown = _peak_memory() - self._without
-        taken = self._without + grown * self._task.recipe.pretrain.batch // self._task.batch
+            return seconds, torch.cuda.max_memory_reserved() + CUDA_CONTEXT, int(USABLE_GPU_MEMORY * total)
+        # The memory that torch itself needs does not grow with the batch; the rest does.
+        grown = _peak_memory() - self._baseline
+        taken = self._baseline + grown * self._task.recipe.pretrain.batch // self._task.batch
         return seconds, taken, self._task.machine.memory
 
 

@@ -64,7 +64,7 @@ def search_learning_rates(search: SearchConfig, base: Sweep) -> int:
 
 def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, source: Source) -> int:
     """Start Ray, choose the engine, and run the search; returns the exit code."""
-    from sweep.autotune.choose import settle  # here: Ray takes a second to import
+    from sweep.autotune.choose import choose_engine  # here: Ray takes a second to import
     from sweep.cluster.session import first_machine, ray_session
     from sweep.tune.job import WorkerJob
     from sweep.tune.runner import TuneRunner
@@ -72,7 +72,7 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
     with ray_session(search.sweep.engine, packages=search.sweep.outside_packages):
         machine = first_machine(search.sweep.engine.threads)
         first_rung = [search.cell(name, search.rates[0], 0) for name in search.losses]
-        sweep, engine = settle(search.sweep, first_rung, machine)
+        sweep, engine = choose_engine(search.sweep, first_rung, machine)
         search = replace(search, sweep=sweep)
         claim(run_dir, sweep, source.fingerprint)
         print(f"learning rates for {base.preset} in {sweep.out}, on {source.title}\nengine: {engine}", flush=True)

@@ -75,7 +75,7 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
         address = resolve_address(address)
     logs.nowhere()
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
-    from sweep.autotune.choose import settle
+    from sweep.autotune.choose import choose_engine
     from sweep.cluster.session import ray_session
     from sweep.planning.profiler import profilers
     from sweep.tune.resources import resources_for
@@ -83,7 +83,7 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     with ray_session(sweep.engine, address, packages=sweep.outside_packages):
         here = machine_for(sweep, address, [path.resolve() for path in source.files])
         before = time.monotonic()
-        sweep, engine = settle(sweep, missing, here)
+        sweep, engine = choose_engine(sweep, missing, here)
         choosing = time.monotonic() - before  # a sweep finds the choice in the cache
         print(f"engine: {engine}", flush=True)
         fit = resources_for(sweep, here)

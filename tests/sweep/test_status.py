@@ -165,6 +165,14 @@ def test_time_left_has_less_doubt_the_more_is_recorded():
     assert few.high - few.low > 2 * (many.high - many.low) > 0
 
 
+def test_the_last_of_equal_cells_takes_its_whole_time():
+    cells = [replace(MOCO[0], seed=seed) for seed in range(3)]
+    left = estimate_time_left(cells, [("moco", 100.0), ("moco", 100.0)], (), NOW, at_once=2)
+    assert (left.seconds, left.at_once) == (200, 2)
+    begun = [Running(key=cell.key, cell="", objective="moco", since=NOW - MINUTE) for cell in cells[1:]]
+    assert estimate_time_left(cells, [("moco", 100.0), ("moco", 100.0)], begun, NOW).seconds == 140
+
+
 def test_before_the_first_record_no_time_is_told(folder):
     tell(folder)
     assert "left      not known before the first cell is recorded" in said(folder)

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from sweep.autotune import choose as calibrate
-from sweep.autotune.choose import choose, measure
-from sweep.autotune.microbenchmark import Measured, Task
+from sweep.autotune import choose
+from sweep.autotune.choose import cached_choice, compare_candidates
+from sweep.autotune.microbenchmark import BenchmarkTask, Measurement
 from sweep.cluster.machine import Machine
 from sweep.presets import preset
 from trainables.engine import PLAIN, Engine
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 def task(engine=None, machine=LAPTOP, cells=0):
     recipe = preset("vts-smoke").recipe
-    return Task(objective="moco", recipe=recipe, engine=engine or Engine(), cells=cells, machine=machine)
+    return BenchmarkTask(objective="moco", recipe=recipe, engine=engine or Engine(), cells=cells, machine=machine)
 
 
 @pytest.fixture
@@ -37,17 +37,17 @@ def machine(monkeypatch):
         def ask(engine, cells):
             asked.append((engine, cells))
             if problem := fault(engine, cells):
-                return Measured(engine=engine, cells=cells, fault=problem)
+                return Measurement(engine=engine, cells=cells, fault=problem)
             problem = "too large" if cells > 1 and cells * memory > room else ""
             figures = {"rate": rate(engine, cells), "loss": loss(engine, cells), "memory": memory, "room": room}
-            return Measured(engine=engine, cells=cells, fault=problem, **figures)
+            return Measurement(engine=engine, cells=cells, fault=problem, **figures)
 
         @contextmanager
         def processes(what, count):
             asked.clear()
             yield ask
 
-        monkeypatch.setattr(calibrate, "processes", processes)
+        monkeypatch.setattr(choose, "benchmark_processes", processes)
         return asked
 
     return make
@@ -55,7 +55,7 @@ def machine(monkeypatch):
 
 def test_the_fastest_of_all_that_is_open_is_chosen(machine):
     asked = machine(lambda engine, cells: (2 if engine.precision == "bf16" else 1) * (1.5 if cells == 2 else 1))
-    choice = measure(task(), 1)
+    choice = compare_candidates(task(), 1)
     assert choice.best.engine == Engine(precision="bf16", layout="channels_last", compile="no", threads=2)
     assert choice.best.cells == 2
     assert choice.plain.rate == 1
@@ -68,7 +68,7 @@ def test_the_fastest_of_all_that_is_open_is_chosen(machine):
 
 def test_what_is_hardly_faster_does_not_replace_what_is_simpler(machine):
     machine(lambda engine, cells: 1.04 if engine.precision == "bf16" or engine.layout == "contiguous" else 1.0)
-    assert measure(task(), 1).best.engine == replace(PLAIN, threads=1)
+    assert compare_candidates(task(), 1).best.engine == replace(PLAIN, threads=1)
 
 
 def test_a_machine_that_was_busy_for_a_while_gets_no_other_engine(machine):
@@ -80,7 +80,7 @@ def test_a_machine_that_was_busy_for_a_while_gets_no_other_engine(machine):
         return 1.0 if len(asked) <= 5 else 2.0
 
     asked = machine(rate)
-    choice = measure(task(cells=4), LONG)
+    choice = compare_candidates(task(cells=4), LONG)
     assert [engine.compile for engine, _ in asked][3:6] == ["no", "default", "no"]
     assert choice.best.engine == choice.plain.engine == replace(PLAIN, threads=1)
     assert choice.best.rate == choice.plain.rate == 2.0
@@ -89,26 +89,26 @@ def test_a_machine_that_was_busy_for_a_while_gets_no_other_engine(machine):
 
 def test_what_was_asked_for_stays(machine):
     asked = machine(lambda engine, cells: 1.0)
-    choice = measure(task(Engine(precision="bf16", threads=4)), 1)
+    choice = compare_candidates(task(Engine(precision="bf16", threads=4)), 1)
     assert choice.best.engine.precision == "bf16"
     assert {engine.precision for engine, _ in asked[1:]} == {"bf16"}  # the first is the plain engine, to compare with
     assert {(engine.threads, cells) for engine, cells in asked} == {(4, 1)}
     asked = machine(lambda engine, cells: 1.0)
-    measure(task(cells=3), 1)
+    compare_candidates(task(cells=3), 1)
     assert {(cells, engine.threads) for engine, cells in asked} == {(3, 1), (2, 2), (1, 4)}  # three at most
 
 
 def test_no_core_is_left_idle_by_a_split(machine):
     asked = machine(lambda engine, cells: 1.0)
-    measure(task(machine=replace(LAPTOP, cores=6)), 1)
+    compare_candidates(task(machine=replace(LAPTOP, cores=6)), 1)
     assert {(cells, engine.threads) for engine, cells in asked} == {(6, 1), (3, 2), (1, 6)}
-    measure(task(machine=replace(LAPTOP, cores=64)), 1)
+    compare_candidates(task(machine=replace(LAPTOP, cores=64)), 1)
     assert {(cells, engine.threads) for engine, cells in asked} == {(16, 4), (8, 8), (4, 16), (2, 32), (1, 64)}
 
 
 def test_on_a_small_host_fewer_cells_are_tried_where_many_do_not_fit(machine):
     machine(lambda engine, cells: float(cells), memory=40)
-    choice = measure(task(), 1)
+    choice = compare_candidates(task(), 1)
     assert choice.best.cells == 2
     assert any(one.fault == "too large" for one in choice.tried)
 
@@ -116,16 +116,16 @@ def test_on_a_small_host_fewer_cells_are_tried_where_many_do_not_fit(machine):
 def test_a_candidate_that_fails_or_computes_something_else_is_out(machine):
     fast = {"rate": lambda engine, cells: 9.0 if engine != replace(PLAIN, threads=1) else 1.0}
     machine(**fast, fault=lambda engine, cells: "no such instruction" if engine.precision == "bf16" else "")
-    assert measure(task(), 1).best.engine.precision == "fp32"
+    assert compare_candidates(task(), 1).best.engine.precision == "fp32"
     machine(**fast, loss=lambda engine, cells: 5.0 if engine.precision == "bf16" else 4.0)
-    choice = measure(task(), 1)
+    choice = compare_candidates(task(), 1)
     assert choice.best.engine.precision == "fp32"
     assert any("its loss is 5.0000, the first engine's 4.0000" in one.fault for one in choice.tried)
 
 
 def test_where_everything_fails_the_sweep_itself_shall_say_why(machine):
     machine(lambda engine, cells: 1.0, fault=lambda engine, cells: "broken")
-    choice = measure(task(Engine(precision="bf16")), 1)
+    choice = compare_candidates(task(Engine(precision="bf16")), 1)
     assert choice.best.engine == Engine(precision="bf16", layout="channels_last", compile="no", threads=4)
     assert choice.best.cells == 1
     assert "nothing else could be measured" in str(choice)
@@ -133,30 +133,30 @@ def test_where_everything_fails_the_sweep_itself_shall_say_why(machine):
 
 def test_nothing_is_remembered_of_a_machine_that_could_do_nothing(machine, tmp_path):
     machine(lambda engine, cells: 1.0, fault=lambda engine, cells: "the GPU is full")
-    choose(task(), 1)
+    cached_choice(task(), 1)
     assert not (tmp_path / "noisy-pairs").exists()
 
 
 def test_compilation_that_is_given_is_remembered_too(machine):
     asked = machine(lambda engine, cells: 1.0)
-    choose(task(Engine(compile="no")), LONG)
+    cached_choice(task(Engine(compile="no")), LONG)
     asked.clear()
-    choose(task(Engine(compile="no")), LONG)
+    cached_choice(task(Engine(compile="no")), LONG)
     assert not asked
 
 
 def test_compiling_is_tried_only_where_it_can_be_earned_back(machine):
     asked = machine(lambda engine, cells: 1.0 if engine.compile == "no" else 2.0)
-    assert measure(task(), 1).best.engine.compile == "no"
+    assert compare_candidates(task(), 1).best.engine.compile == "no"
     assert {engine.compile for engine, _ in asked} == {"no"}
-    assert measure(task(), LONG).best.engine.compile == "default"
-    measure(task(machine=GPU), LONG)
+    assert compare_candidates(task(), LONG).best.engine.compile == "default"
+    compare_candidates(task(machine=GPU), LONG)
     assert {engine.compile for engine, _ in asked} == {"no", "default", "reduce-overhead"}
 
 
 def test_a_gpu_is_shared_as_far_as_its_memory_goes_and_that_helps(machine):
     asked = machine(lambda engine, cells: min(cells, 4), memory=15)
-    choice = measure(task(machine=GPU), 1)
+    choice = compare_candidates(task(machine=GPU), 1)
     assert choice.best.cells == 4
     assert choice.best.engine.threads == 4
     assert {cells for _, cells in asked} == {1, 2, 4}  # eight would need 120 of 100
@@ -164,37 +164,37 @@ def test_a_gpu_is_shared_as_far_as_its_memory_goes_and_that_helps(machine):
 
 def test_one_of_several_gpus_is_measured_with_its_share_of_cores_and_cells(machine):
     asked = machine(lambda engine, cells: 1.0)
-    measure(task(machine=replace(GPU, gpus=4)), 1)
+    compare_candidates(task(machine=replace(GPU, gpus=4)), 1)
     assert {(cells, engine.threads) for engine, cells in asked} == {(1, 4), (2, 2), (4, 1), (8, 1)}
-    measure(task(machine=replace(GPU, gpus=4), cells=2), 1)
+    compare_candidates(task(machine=replace(GPU, gpus=4), cells=2), 1)
     assert {(cells, engine.threads) for engine, cells in asked} == {(2, 2)}
 
 
 def test_a_choice_is_remembered_until_compiling_pays_or_what_was_asked_changes(machine):
     asked = machine(lambda engine, cells: 1.0)
-    first = choose(task(), 1)
+    first = cached_choice(task(), 1)
     asked.clear()
-    assert choose(task(), 1) == first
+    assert cached_choice(task(), 1) == first
     more = replace(task().recipe, pretrain=replace(task().recipe.pretrain, steps=9))
-    assert choose(replace(task(), recipe=more), 1) == first
-    assert choose(task(machine=replace(LAPTOP, memory=99)), 1) == first
+    assert cached_choice(replace(task(), recipe=more), 1) == first
+    assert cached_choice(task(machine=replace(LAPTOP, memory=99)), 1) == first
     assert not asked
-    assert choose(task(), LONG).compiling
+    assert cached_choice(task(), LONG).compiling
     assert asked
     asked.clear()
-    choose(task(), 1)
+    cached_choice(task(), 1)
     assert not asked
-    choose(task(Engine(precision="bf16")), 1)
+    cached_choice(task(Engine(precision="bf16")), 1)
     assert asked
 
 
 def test_a_memory_that_is_damaged_is_measured_anew(machine, tmp_path):
     asked = machine(lambda engine, cells: 1.0)
-    choose(task(), 1)
+    cached_choice(task(), 1)
     (file,) = (tmp_path / "noisy-pairs").iterdir()
     file.write_bytes(b"{}")
     asked.clear()
-    choose(task(), 1)
+    cached_choice(task(), 1)
     assert asked
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -60,6 +61,21 @@ def test_what_differs_or_lacks_is_found_on_its_machine(check, change, level, wor
     assert set(levels(check({"a": GOOD, "b": GOOD}))) == {"ok"}
     found = list(check({"a": GOOD, "b": replace(GOOD, **change)}))
     assert any(finding.level == level and words in finding.text for finding in found), found
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        (checks.check_libraries, {"libraries": GOOD.libraries | {"torch": "2.0"}}),
+        (checks.check_datasets_package, {"datasets": "/site/datasets"}),
+        (partial(checks.check_data, paths=("/d",)), {"unreadable": ("/d",)}),
+    ],
+)
+def test_what_a_sweep_refuses_a_cluster_for_is_wrong_to_the_doctor_too(check, change):
+    assert not any(finding.refusal for finding in check({"a": GOOD, "b": GOOD}))
+    refused = [finding for finding in check({"a": GOOD, "b": replace(GOOD, **change)}) if finding.refusal]
+    assert levels(refused) == ["FAIL"]
+    assert refused[0].refusal.startswith("machine b of the cluster ")
 
 
 def test_code_with_changes_is_to_be_looked_at():

@@ -6,8 +6,8 @@ import pytest
 
 from datasets.errors import InputError
 from sweep.autotune import choose as module
-from sweep.autotune.choose import SHARE, Choice, settle
-from sweep.autotune.microbenchmark import Measured
+from sweep.autotune.choose import DEFAULT_GPU_SHARE, Choice, choose_engine
+from sweep.autotune.microbenchmark import Measurement
 from sweep.cluster.machine import Machine
 from sweep.presets import preset
 from trainables.engine import PLAIN, Engine
@@ -23,20 +23,20 @@ def asked(**changes):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """What `choose` answers, and the tasks it was given."""
+    """What `cached_choice` answers, and the tasks it was given."""
     tasks = []
 
     def choose(task, images):
         tasks.append((task, images))
-        best = Measured(engine=FAST, cells=2, rate=3.0, memory=2 * 10**9, room=10 * 10**9)
+        best = Measurement(engine=FAST, cells=2, rate=3.0, memory=2 * 10**9, room=10 * 10**9)
         return Choice(best=best, plain=replace(best, engine=PLAIN, rate=1.5), compiling=False, tried=())
 
-    monkeypatch.setattr(module, "choose", choose)
+    monkeypatch.setattr(module, "cached_choice", choose)
     return tasks
 
 
 def test_what_is_open_is_measured_for_the_images_that_are_missing(measured):
-    sweep, words = settle(asked(), asked().cells(), LAPTOP)
+    sweep, words = choose_engine(asked(), asked().cells(), LAPTOP)
     assert sweep.engine == FAST
     assert sweep.cell_memory == 2.0
     assert "2.00 times the plain engine" in words
@@ -46,20 +46,20 @@ def test_what_is_open_is_measured_for_the_images_that_are_missing(measured):
 
 
 def test_a_gpu_is_shared_by_as_many_cells_as_measured_and_fit(measured):
-    assert settle(asked(), asked().cells(), GPU)[0].gpu_share == 0.5
-    assert settle(asked(engine=PLAIN, gpu_share=0.0), asked().cells(), GPU)[0].gpu_share == 0.5
-    assert settle(asked(gpu_share=1.0), asked().cells(), GPU)[0].gpu_share == 1.0
+    assert choose_engine(asked(), asked().cells(), GPU)[0].gpu_share == 0.5
+    assert choose_engine(asked(engine=PLAIN, gpu_share=0.0), asked().cells(), GPU)[0].gpu_share == 0.5
+    assert choose_engine(asked(gpu_share=1.0), asked().cells(), GPU)[0].gpu_share == 1.0
     four = replace(GPU, gpus=4)
     for sweep, machine in ((asked(), GPU), (asked(workers=6), four), (asked(workers=6, gpu_share=0.4), GPU)):
-        settle(sweep, sweep.cells(), machine)
+        choose_engine(sweep, sweep.cells(), machine)
     assert [task.cells for task, _ in measured[-3:]] == [0, 2, 2]
 
 
 def test_where_nothing_could_be_measured_a_cell_has_the_gpu_alone(monkeypatch):
-    nothing = Measured(engine=FAST, cells=1)
+    nothing = Measurement(engine=FAST, cells=1)
     choice = Choice(best=nothing, plain=nothing, compiling=False, tried=())
-    monkeypatch.setattr(module, "choose", lambda task, images: choice)
-    assert settle(asked(), asked().cells(), GPU)[0].gpu_share == 1.0
+    monkeypatch.setattr(module, "cached_choice", lambda task, images: choice)
+    assert choose_engine(asked(), asked().cells(), GPU)[0].gpu_share == 1.0
 
 
 def test_nothing_is_measured_where_nothing_is_open(measured):
@@ -67,15 +67,15 @@ def test_nothing_is_measured_where_nothing_is_open(measured):
         (asked(engine=PLAIN), PLAIN),
         (asked(engine=Engine(deterministic=True)), replace(PLAIN, deterministic=True)),
     ):
-        settled, _ = settle(sweep, sweep.cells(), LAPTOP)
+        settled, _ = choose_engine(sweep, sweep.cells(), LAPTOP)
         assert settled.engine == engine
-        assert settled.gpu_share == SHARE
+        assert settled.gpu_share == DEFAULT_GPU_SHARE
     assert not measured
 
 
 def test_baselines_alone_are_measured_too_for_losses_may_follow(measured):
     sweep = asked(objectives=("random",))
-    assert settle(sweep, sweep.cells(), LAPTOP)[0].engine == FAST
+    assert choose_engine(sweep, sweep.cells(), LAPTOP)[0].engine == FAST
     ((task, images),) = measured
     assert (task.objective, images) == ("within_image", 0)
 
@@ -86,10 +86,10 @@ def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):
     assert asked().continuing(before) == before
     told = asked(engine=Engine(threads=1), gpu_share=1.0).continuing(before)
     assert told == replace(before, engine=replace(FAST, threads=1), gpu_share=1.0)
-    assert settle(told, told.cells(), LAPTOP)[0] == told
+    assert choose_engine(told, told.cells(), LAPTOP)[0] == told
     assert not measured
 
 
 def test_more_threads_than_cores_are_refused_with_what_there_is():
     with pytest.raises(InputError, match=r"--threads 9: a cell cannot have more than the 4 cores here"):
-        settle(asked(engine=replace(PLAIN, threads=9)), asked().cells(), LAPTOP)
+        choose_engine(asked(engine=replace(PLAIN, threads=9)), asked().cells(), LAPTOP)
