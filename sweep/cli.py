@@ -185,13 +185,13 @@ def on_dataset(sweep: Sweep, name: str) -> Sweep:
     if type(sweep.recipe.data) is kind:
         return sweep
     data, recipe = kind(), sweep.recipe
+    pairings = tuple(pairing for pairing in sweep.pairings if pairing in kind.pairings)
     augment = recipe.augment if data.bands == 3 else replace(recipe.augment, hue=0.0)
     probe = replace(recipe.probe, cached_views=min(recipe.probe.cached_views, TURNS[kind.task]))
     return replace(
         sweep,
         nu=tuple(nu for nu in sweep.nu or (1.0,) if _takes_nu(data, nu)),
-        pairings=tuple(name for name in sweep.pairings if name in kind.pairings)
-        or tuple(name for name in kind.pairings if name != "none"),
+        pairings=pairings or tuple(pairing for pairing in kind.pairings if pairing != "none"),
         recipe=replace(recipe, data=data, augment=augment, probe=probe),
     )
 

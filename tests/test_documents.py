@@ -31,6 +31,7 @@ def test_flags_in_the_readme_exist():
         *flags_of(search_for(preset("vts-quick"))),
         "--help",
         "--config",
+        "--dataset",
         "--dry-run",
         "--preview",
         "--size",

@@ -11,7 +11,8 @@ from tests.helpers.command import ROOT, run
     [
         (["vts-huge"], "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-gpu, vts-paper"),
         (["--losses", "byol"], "choose from moco, within_image, cross_image, random"),
-        (["--dataset", "imagenet"], "unknown flag --dataset"),
+        (["--dataset", "imagenet"], "unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name"),
+        (["--dataset", "no_such:Images"], "no_such cannot be imported"),
         (["--sedes", "1"], "unknown flag --sedes: did you mean --seeds"),
         (["--rho", "1.5"], "--rho 1.5: a noisy-pairs rate is a share in [0, 1]"),
         (["--nu", "0.33"], "nu = 0.33 is no multiple of 1/20"),
