@@ -7,7 +7,7 @@ from dataclasses import replace
 from analysis.records.remote import fetch
 from datasets.errors import InputError
 from sweep import logs
-from sweep.adaptive_seeds import add_seeds, describe_look, max_added_cells, run_adaptively
+from sweep.adaptive_seeds import add_seeds, describe_decision, max_added_cells, run_adaptively
 from sweep.config.sweep import Sweep
 from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.prepare import (
@@ -93,10 +93,10 @@ def _clean(run_dir: RunDir, killed: str | None, began: float) -> dict[str, str]:
 
 def _resumed(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, str]) -> Sweep:
     """The sweep with what the folder has settled already: the engine, and seeds that --until asks for."""
-    sweep, looks = add_seeds(sweep.continuing(previous_sweep(run_dir, sweep)))
+    sweep, decisions = add_seeds(sweep.continuing(previous_sweep(run_dir, sweep)))
     if recorded:
-        for look in looks:
-            print(describe_look(sweep, look))
+        for decision in decisions:
+            print(describe_decision(sweep, decision))
     return sweep
 
 

@@ -18,7 +18,7 @@ _FORM = re.compile(r"\s*halfwidth\s*\(\s*(\w+)\s*\)\s*<\s*([^\s<]+)\s*")
 
 
 @dataclass(frozen=True)
-class Until:
+class StoppingRule:
     """A condition: half the width of the interval of `name` (see `QUANTITIES`) is below `target`, a fraction."""
 
     name: str
@@ -26,7 +26,7 @@ class Until:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grown:
+class AddedSeeds:
     """What `--until` has led to in a folder. It is kept even if a later command asks for no further seeds."""
 
     added: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -39,18 +39,18 @@ class Grown:
         if not LEVEL <= self.level < 1:
             raise InputError(f"grown.level {self.level:g}: a level from {LEVEL:g} to below 1")
 
-    def joined(self, before: "Grown") -> "Grown":
+    def joined(self, before: "AddedSeeds") -> "AddedSeeds":
         """The seeds of both, and the higher level."""
         names = {**before.added, **self.added}
         added = {name: _union(before.added.get(name, ()), self.added.get(name, ())) for name in names}
-        return Grown(added=added, level=max(self.level, before.level))
+        return AddedSeeds(added=added, level=max(self.level, before.level))
 
 
 def _union(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*left, *right)))
 
 
-def parse(text: str) -> Until:
+def parse_rule(text: str) -> StoppingRule:
     """Read a condition such as `EXAMPLE`.
 
     Raises:
@@ -74,10 +74,10 @@ def parse(text: str) -> Until:
             f"--until: {one_line(number, most=40)} must be a number between 0 and 1, a share as in the records: 0.01 "
             "is one point"
         )
-    return Until(name, target)
+    return StoppingRule(name, target)
 
 
-def check(
+def check_rule(
     until: str, most: int, seeds: Sequence[int], rho: Sequence[float], pairings: Sequence[str], losses: Sequence[str]
 ) -> None:
     """Make sure that a sweep's settings allow the condition `until` (empty: none) with at most `most` seeds.
@@ -89,7 +89,7 @@ def check(
         if most:
             raise InputError(f'--max-seeds {most}: only with --until, such as --until "{EXAMPLE}"')
         return
-    name, first = parse(until).name, len(set(seeds))
+    name, first = parse_rule(until).name, len(set(seeds))
     if first < 2:
         raise InputError(
             "--until: one seed has no interval to look at: begin with at least two, better three to five, as in "
@@ -115,14 +115,14 @@ def check(
         raise InputError(f"--until: {name} needs {needs} in --rho")
 
 
-def sequence(seeds: Sequence[int], most: int) -> tuple[int, ...]:
+def seed_order(seeds: Sequence[int], most: int) -> tuple[int, ...]:
     """The seeds in the order in which they are used: the first ones as given, then those after the largest."""
     first = tuple(dict.fromkeys(seeds))
     after = max(first) + 1
     return (*first, *range(after, after + most - len(first)))
 
 
-def level_for(seeds: Sequence[int], most: int) -> float:
+def confidence_level(seeds: Sequence[int], most: int) -> float:
     """The confidence level for looking after each seed."""
     return adjusted_level(len(set(seeds)), most)
 

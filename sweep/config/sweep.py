@@ -13,8 +13,7 @@ from datasets.registry import check_nu
 from datasets.registry import outside_root as dataset_root
 from datasets.source import Demands, Place
 from sweep.config.grid import Axes, distinct, expand
-from sweep.config.stopping_rule import Grown
-from sweep.config.stopping_rule import check as check_until
+from sweep.config.stopping_rule import AddedSeeds, check_rule
 from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
 from trainables.engine import Engine
@@ -56,7 +55,7 @@ class Sweep:
     half of it below one point. `difference`: noisy minus exposure over the grid; `against_clean`: noisy minus rho 0."""
     max_seeds: int = 0
     """With --until: the most seeds of a loss, --seeds included."""
-    grown: Annotated[Grown, tyro.conf.Suppress] = field(default_factory=Grown)
+    grown: Annotated[AddedSeeds, tyro.conf.Suppress] = field(default_factory=AddedSeeds)
     """What --until has led to."""
     out: Annotated[str | Path, tyro.conf.arg(metavar="FOLDER|s3://BUCKET/NAME")] = Path("results/custom")
     """Folder of records, summary, logs and the MLflow database; or the address of one on an object store."""
@@ -115,7 +114,7 @@ class Sweep:
         for seed in self.seeds:
             if not 0 <= seed < 2**63:
                 raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ... below 2^63")
-        check_until(self.until, self.max_seeds, self.seeds, self.rho, self.pairings, self.losses)
+        check_rule(self.until, self.max_seeds, self.seeds, self.rho, self.pairings, self.losses)
         if self.workers < 0:
             raise InputError(f"--workers {self.workers}: at least 1, or 0 for as many as fit")
         if not 0 <= self.gpu_share <= 1:

@@ -8,7 +8,7 @@ import tyro
 
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
-from sweep.config.stopping_rule import Grown
+from sweep.config.stopping_rule import AddedSeeds
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, to_yaml
 from sweep.storage.run_dir import RunDir
@@ -108,7 +108,7 @@ def search_for(base: Sweep) -> SearchConfig:
         seeds=SEEDS,
         until="",
         max_seeds=0,
-        grown=Grown(),
+        grown=AddedSeeds(),
         out=with_ending(Path("results", base.out.rsplit("/", 1)[1]) if isinstance(base.out, str) else base.out, "-lr"),
         report=False,
         retry_failed=False,

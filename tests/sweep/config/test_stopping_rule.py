@@ -14,7 +14,7 @@ from datasets.errors import InputError
 from datasets.vts.config import CLASSES
 from sweep.adaptive_seeds import add_seeds, final_lines, max_added_cells, run_adaptively
 from sweep.cli import parse as command
-from sweep.config.stopping_rule import EXAMPLE, Grown, Until, parse, sequence
+from sweep.config.stopping_rule import EXAMPLE, AddedSeeds, StoppingRule, parse_rule, seed_order
 from sweep.config.yaml_io import from_yaml, to_yaml
 from sweep.prepare import claim
 from sweep.presets import preset
@@ -85,12 +85,12 @@ SPREAD = {"moco": 0.01, "within_image": 0.0001, "cross_image": 5.0, "random": 0.
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (EXAMPLE, Until("difference", 0.01)),
-        ("  halfwidth( against_clean )<1e-3 ", Until("against_clean", 0.001)),
+        (EXAMPLE, StoppingRule("difference", 0.01)),
+        ("  halfwidth( against_clean )<1e-3 ", StoppingRule("against_clean", 0.001)),
     ],
 )
 def test_a_condition_is_read(text, found):
-    assert parse(text) == found
+    assert parse_rule(text) == found
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_a_mistake_is_one_line(words, message):
 
 
 def test_seeds_go_on_after_the_largest_given():
-    assert sequence((0, 1, 2), 6) == (0, 1, 2, 3, 4, 5)
-    assert sequence((7, 3, 3), 4) == (7, 3, 8, 9)
-    assert sequence((0, 1), 2) == (0, 1)
+    assert seed_order((0, 1, 2), 6) == (0, 1, 2, 3, 4, 5)
+    assert seed_order((7, 3, 3), 4) == (7, 3, 8, 9)
+    assert seed_order((0, 1), 2) == (0, 1)
 
 
 def test_losses_get_as_many_seeds_as_they_need(tmp_path, capsys):
@@ -162,7 +162,7 @@ def test_the_decision_depends_on_records_alone(tmp_path):
     for count, keep in ((5, True), (first, False), (first + 3, True), (len(cells) - 3, False), (len(cells), True)):
         folder = tmp_path / str(count)
         cut = end(sweep_in(folder), Runs(SPREAD, most=count))
-        again = sweep_in(folder, grown=cut.grown if keep else Grown())
+        again = sweep_in(folder, grown=cut.grown if keep else AddedSeeds())
         assert end(again, Runs(SPREAD)).grown == whole.grown
         there, here = (read_records(one).set_index("key").test_f1_macro for one in (whole.out, folder))
         assert there.sort_index().equals(here.sort_index())
