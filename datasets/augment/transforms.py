@@ -98,7 +98,7 @@ def _draw_geometry(recipe: Augment, uniform: dict[str, Tensor]) -> Float[Tensor,
     )
 
 
-def geometry(
+def geometry(  # noqa: PLR0913  pure mathematics
     *,
     flip: Bool[Tensor, " n"],
     vertical: Bool[Tensor, " n"],
