@@ -7,8 +7,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that readers see all of it or none of it, and so that it survives a power failure.
+def write_atomically(path: Path, *data: bytes | memoryview) -> None:
+    """Write a file of these parts so that readers see all of it or none of it, and so that it survives a power failure.
 
     A temporary file in the same folder, which must exist, is synced to the disk and then takes the file's place. Its
     name begins with a dot and ends in `.part`; a killed process leaves it behind.
@@ -19,7 +19,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with open(part, "wb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

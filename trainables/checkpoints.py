@@ -6,7 +6,6 @@ before the digest is right, and then nothing but tensors and plain values.
 
 import hashlib
 import io
-import os
 import re
 import shutil
 import threading
@@ -19,6 +18,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from datasets.files import write_atomically
 
 MAGIC = b"NPCKPT01"
 """What a file begins with. Its number is raised when what a state holds changes."""
@@ -169,7 +170,7 @@ class Checkpoints:
         if self._folder is None:
             return None
         with suppress(OSError):
-            for draft in self._folder.glob(".*.tmp"):
+            for draft in self._folder.glob(".*.part"):
                 draft.unlink()
         if self._mirror:
             self._mirror.download()
@@ -218,7 +219,7 @@ class Checkpoints:
         path = self._folder / f"{stage}-{step}.ckpt"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, serialize(self._identity, Checkpoint(stage=stage, step=step, state=state)))
+            write_atomically(path, *serialize(self._identity, Checkpoint(stage=stage, step=step, state=state)))
             if self._mirror:
                 self._mirror.upload(path)
             self._kept = [*(kept for kept in self._kept if kept != path), path][-KEPT:]
@@ -295,29 +296,3 @@ def snapshot(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(snapshot(one) for one in value)
     return value
-
-
-def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file completely or not at all, whatever happens meanwhile.
-
-    Raises:
-        OSError: it cannot be written; nothing is left behind.
-    """
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        with draft.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink()
-        raise
-    if os.name == "posix":  # the file's own fsync does not make its name durable; Windows cannot open a folder
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -5,9 +5,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from datasets.files import write_atomically
 from sweep.storage.object_store import ObjectStore
 from sweep.storage.run_dir import STOP, RunDir
-from trainables.checkpoints import write_whole
 
 INTERVAL = 2.0
 """Seconds between two looks at the address for the request to stop."""
@@ -30,7 +30,7 @@ class StoreMirror:
             path = self._store.root / name
             if path.suffix == ".ckpt" and not path.exists() and (content := self._store.read(name)) is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, [content])
+                write_atomically(path, content)
 
     def upload(self, path: Path) -> None:
         """Upload a complete checkpoint. Tried once: the next one comes soon, and the end of a stage waits for it.

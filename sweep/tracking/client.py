@@ -1,6 +1,7 @@
 """MLflow, written by the driver alone: a parent run for the sweep, a child for each cell, found again by tag."""
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -181,10 +182,15 @@ class Tracking:
         now = int(time.time() * 1000)
         self._client.log_batch(
             run,
-            metrics=[Metric(k, float(v), now, 0) for k, v in (metrics or {}).items()],
+            metrics=[Metric(_metric_name(k), float(v), now, 0) for k, v in (metrics or {}).items()],
             params=[Param(k, str(v)) for k, v in (params or {}).items()],
             tags=[RunTag(k, v) for k, v in (tags or {}).items()],
         )
+
+
+def _metric_name(name: str) -> str:
+    """A name that MLflow takes: an objective's may hold brackets."""
+    return re.sub(r"[^\w./ :-]", "_", name)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from datasets.files import write_atomically
 from tests.trainables.checkpoint_states import expected, forged, state, text
 from trainables import checkpoints as module
-from trainables.checkpoints import Checkpoints, StoppedError, snapshot, write_whole
+from trainables.checkpoints import Checkpoints, StoppedError, snapshot
 
 
 @pytest.fixture
@@ -100,12 +101,12 @@ class Slow:
     def __init__(self, monkeypatch):
         self.begun, self.may = threading.Event(), threading.Event()
 
-        def slowly(path, parts):
+        def slowly(path, *parts):
             self.begun.set()
             assert self.may.wait(30)
-            write_whole(path, parts)
+            write_atomically(path, *parts)
 
-        monkeypatch.setattr(module, "write_whole", slowly)
+        monkeypatch.setattr(module, "write_atomically", slowly)
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(open_here, monkeypatch, tmp_path):
@@ -187,7 +188,7 @@ def test_a_fault_while_writing_is_said_once_by_the_training_thread(open_here, mo
 
 def test_what_an_interrupted_write_left_is_swept(open_here, tmp_path, said):
     fill(open_here(every=0.0), 1)
-    (tmp_path / "key" / ".pretrain-2.ckpt.tmp").write_bytes(b"half")
+    (tmp_path / "key" / ".pretrain-2.ckpt.1-1.part").write_bytes(b"half")
     assert open_here().load().step == 1
     assert names(tmp_path / "key") == ["pretrain-1.ckpt"]
     assert said == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import safetensors.torch
 
-from trainables.checkpoints import write_whole
+from datasets.files import write_atomically
 from trainables.models.encoders import Backbone, timm_options
 from trainables.recipe import Encoder
 
@@ -35,4 +35,4 @@ def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int =
         "std": json.dumps((1 / encoder.gain).flatten().tolist()),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, [safetensors.torch.save(tensors, metadata)])
+    write_atomically(path, safetensors.torch.save(tensors, metadata))

@@ -26,7 +26,7 @@ def test_old_drafts_go_and_nothing_else(run_dir, tmp_path):
     gone = [
         make(tmp_path / ".sweep.yaml.part", 10),
         make(tmp_path / "records" / "dataset=vts" / ".a.parquet.12345678.tmp", 10),
-        make(tmp_path / "checkpoints" / "key" / ".probe-3.ckpt.tmp", 10),
+        make(tmp_path / "checkpoints" / "key" / ".probe-3.ckpt.1-1.part", 10),
         make(tmp_path / "records" / "logs" / ".a.tmp", 10),
     ]
     stay = [
