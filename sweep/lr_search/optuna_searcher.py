@@ -165,6 +165,10 @@ class OptunaCells(Searcher):
         self._proposers: dict[str, RateProposer] = {}
         self._scores: dict[str, float | None] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore that is never asked for, and threads cannot be pickled."""
+        return {}
+
     @property
     def open(self) -> bool:
         """Whether there is anything left to be suggested."""

@@ -282,6 +282,8 @@ def test_rates_that_were_never_handed_out_are_missing_too():
     assert unfinished(asked, table, 1) == [asked.random_cell(101)]
 
 
-def test_tune_writes_down_a_searcher_that_knows_a_thread():
+def test_tune_writes_down_a_searcher_that_knows_a_thread(storage):
     lock = threading.Lock()  # as the word to stop does, of a sweep at an address
     assert cloudpickle.dumps(GridSearcher([search().random_cell(0)], closed=lambda: lock.locked()))
+    cells = OptunaCells([], [proposer(storage)], lambda cell, rate: lock.acquire(), closed=lambda: lock.locked())
+    assert cloudpickle.dumps(cells)
