@@ -9,7 +9,7 @@ from typing import Any
 from analysis.errors import RecordsError
 from analysis.records.io import write_curves, write_record
 from analysis.records.predictions import Prediction, write_predictions
-from analysis.records.schema import empty_row
+from analysis.records.schema import Record, to_row
 from analysis.text import failure_reason
 from datasets.source import Source
 from sweep.config.sweep import Sweep
@@ -20,7 +20,7 @@ from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
 from sweep.tune.console import Console
 from sweep.tune.outcome import Outcome
-from sweep.tune.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_row
+from sweep.tune.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_record
 from sweep.tune.tracker import CellListener
 from trainables.cell import Cell
 
@@ -128,8 +128,8 @@ class Recorder(CellListener):
             self._tracking.abandon(cell)
         elif error := result.get("error"):
             self._fail(cell, result["kind"], error, result)
-        elif row := result.get("row"):
-            self._record(cell, row, result["curves"], result["examples"])
+        elif record := result.get("record"):
+            self._record(cell, record, result["curves"], result["examples"])
 
     def worker_lost(self, cell: Cell, losses: int, limit: int) -> None:
         """Count the loss; the cell resumes from its checkpoint."""
@@ -164,12 +164,11 @@ class Recorder(CellListener):
         waiting.clear()
         return () if self._stop.asked or self.unwritable else cells
 
-    def _record(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
+    def _record(self, cell: Cell, record: Record, curves: list, examples: list) -> None:
         if cell.key in self.recorded:  # its worker was lost after it had reported: Ray ran it again
             return
-        # What a baseline or a failed cell does not have is null.
-        row = {**empty_row(self._provenance.classes), **row, **self._provenance.columns}
         try:
+            row = to_row(record.with_values(self._provenance.columns), self._provenance.classes)
             self._write(cell, row, curves, examples)
         except RecordsError as error:  # the cell's fault and no other's
             self._give_up(cell, f"not recorded: {error}")
@@ -232,8 +231,9 @@ class Recorder(CellListener):
         elif kind == LOST:
             self._give_up(cell, str(failure))
         else:
-            row = {**bare_row(cell), **(result.get("row") or {}), "status": "failed", "error": failure.text}
-            self._record(cell, row, result.get("curves") or [], [])
+            record: Record = result.get("record") or bare_record(cell)
+            failed = record.with_values({"status": "failed", "error": failure.text})
+            self._record(cell, failed, result.get("curves") or [], [])
 
     def _give_up(self, cell: Cell, reason: str) -> None:
         """The cell gives no record."""

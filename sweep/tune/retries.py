@@ -3,8 +3,9 @@
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+from analysis.records.schema import Record
+from sweep.provenance import project_version
 from trainables.cell import Cell
 
 LOST = "machine lost"
@@ -65,6 +66,12 @@ class Retries:
         return True
 
 
-def bare_row(cell: Cell) -> dict[str, Any]:
-    """What is known of a cell whose worker has told nothing."""
-    return {**asdict(cell), "key": cell.key, "started": datetime.now(UTC).isoformat(timespec="milliseconds")}
+def bare_record(cell: Cell) -> Record:
+    """The record of a cell that has not ended: its coordinates and the time."""
+    return Record(
+        **asdict(cell),
+        key=cell.key,
+        status="failed",
+        version=project_version(),
+        started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )

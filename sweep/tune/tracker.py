@@ -13,7 +13,7 @@ from trainables.cell import Cell
 Worker = tuple[int, str]
 """A worker's process, and Ray's name of its machine."""
 
-LARGE = ("points", "row", "curves", "examples", "traceback")
+LARGE = ("points", "record", "curves", "examples", "traceback")
 """What workers report for the recorder alone."""
 
 

@@ -7,18 +7,18 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from ray import tune
 
+from analysis.records.schema import Record
 from sweep.provenance import library_versions, project_version
 from sweep.storage.checkpoint_sync import StopFlag, StoreMirror
 from sweep.storage.object_store import StoreError
 from sweep.tune.job import WorkerJob
-from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY
+from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY, bare_record
 from trainables.cell import Cell
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.examples import Example
@@ -31,7 +31,7 @@ INTERVAL = 0.5
 
 
 def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
-    """Run the cell of these coordinates; report points of its curves, then its row.
+    """Run the cell of these coordinates; report points of its curves, then its record.
 
     A failure of the cell is reported and not raised, so that Ray's own retries are left to lost workers.
     """
@@ -52,7 +52,7 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         curves.extend(points)
         tune.report({"points": points})
 
-    row = _provenance(cell, job, device)
+    record = _record(cell, job, device)
     try:
         # Closed before anything is reported: the driver then removes the checkpoints.
         with closing(stop), closing(_checkpoints(cell, job, device, stop)) as checkpoints:
@@ -68,20 +68,20 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         _upload(cell.key, job)
         # Plain arrays: the driver knows no torch, and would import it with their class.
         plain = [vars(example) for example in examples]
-        tune.report({"row": {**row, **metrics, "status": "done"}, "curves": curves, "examples": plain})
+        tune.report({"record": record.with_values({**metrics, "status": "done"}), "curves": curves, "examples": plain})
     except StoppedError:
         tune.report({"stopped": True})
     except NonFiniteLossError as error:
         # The same seed diverges again: recorded as failed, so that the same command does not try for ever.
-        tune.report({"error": str(error), "kind": DIVERGED, "traceback": "", "row": row, "curves": curves})
+        tune.report({"error": str(error), "kind": DIVERGED, "traceback": "", "record": record, "curves": curves})
     except StoreError as error:
         # The machine's or the store's fault: it is not recorded.
-        tune.report({"error": str(error), "kind": LOST, "traceback": "", "row": row, "curves": curves})
+        tune.report({"error": str(error), "kind": LOST, "traceback": "", "record": record, "curves": curves})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         kind = MEMORY if out_of_memory(error) else ERROR
         trace = traceback.format_exc()
-        tune.report({"error": reason, "kind": kind, "traceback": trace, "row": row, "curves": curves})
+        tune.report({"error": reason, "kind": kind, "traceback": trace, "record": record, "curves": curves})
     finally:
         # The worker is used again: what this cell held must not add to what the next one needs.
         gc.collect()
@@ -89,20 +89,19 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
             torch.cuda.empty_cache()
 
 
-def _provenance(cell: Cell, job: WorkerJob, device: torch.device) -> dict[str, Any]:
-    """The columns of a record that are known before the cell runs."""
-    return {
-        **asdict(cell),
-        "key": cell.key,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "precision": job.cell_job.engine.precision,
-        "layout": job.cell_job.engine.layout,
-        "compile": job.cell_job.engine.compile,
-        "threads": job.cell_job.engine.threads,
-        "weights": _weights(cell, job),
-        "versions": library_versions(),
-        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
-    }
+def _record(cell: Cell, job: WorkerJob, device: torch.device) -> Record:
+    """The record of the cell, with what is known before it runs."""
+    engine = job.cell_job.engine
+    return replace(
+        bare_record(cell),
+        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        precision=engine.precision,
+        layout=engine.layout,
+        compile=engine.compile,
+        threads=engine.threads,
+        weights=_weights(cell, job),
+        versions=library_versions(),
+    )
 
 
 def _weights(cell: Cell, job: WorkerJob) -> str | None:
