@@ -39,6 +39,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
 
         from ray import tune
 
+        from sweep.tune.retries import bare_record
         from trainables.cell import Cell
 
         cell = Cell(**config["cell"])
@@ -48,9 +49,9 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
         if cell == hopeless or (cell == crowded and not again):
             tune.report({"error": "OutOfMemoryError: too large", "traceback": "a\nb", "kind": "out of memory"})
             return
-        row = dict(config["cell"]) | {"key": cell.key, "status": "done", "versions": "{}", "started": "now"}
-        row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "seconds": 1.0}
-        tune.report({"row": row, "curves": [], "examples": []})
+        scores = {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "seconds": 1.0}
+        record = bare_record(cell).with_values({"status": "done", **scores})
+        tune.report({"record": record, "curves": [], "examples": []})
 
     monkeypatch.setattr(runner, "train_cell", train)
     tries = tmp_path / "tries"

@@ -7,15 +7,14 @@ import numpy as np
 from analysis.records.io import read_records, recorded_keys, write_record
 from analysis.records.predictions import read_predictions
 from sweep.presets import preset
+from sweep.tune.retries import bare_record
 from tests.sweep.tune.conftest import PROVENANCE, trial
 
 
 def report(recorder, cell, examples=(), **scores):
-    row = vars(cell) | {"key": cell.key, "status": "done", "versions": "{}", "started": "now", "seconds": 1.0}
-    usual = {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5}
-    recorder.tracker.on_trial_result(
-        0, [], trial(cell), {"row": row | usual | scores, "curves": [], "examples": list(examples)}
-    )
+    usual = {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "status": "done", "seconds": 1.0}
+    result = {"record": bare_record(cell).with_values(usual | scores), "curves": [], "examples": list(examples)}
+    recorder.tracker.on_trial_result(0, [], trial(cell), result)
 
 
 def test_a_row_that_is_no_record_is_its_cells_fault_and_stops_nothing(recorder, tmp_path, capsys):
