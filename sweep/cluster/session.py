@@ -8,16 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-# Ray reads these when it is imported.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# The workers that Ray starts early lack the environment that Tune's have: they would be started in vain.
-os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
-# Ctrl-C shall raise KeyboardInterrupt here; Tune's own handler would end as if all were done.
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-
 import ray
 
 from sweep.cluster.join import join_cluster

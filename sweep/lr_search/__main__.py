@@ -3,7 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from sweep.run import check_datasets
+from sweep.cli import read, run_command
+from sweep.lr_search.config import search_for, sweep_to_fill
+from sweep.lr_search.search import search_learning_rates
+from sweep.signals import exit_with
 
 USAGE = """Find each loss's learning rate by the probe's validation F1 at rho 0; write a YAML for `sweep.run --config`.
 
@@ -20,9 +23,6 @@ Presets (default: vts-quick):
 def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code: 0 chosen, 1 something is missing, 2 a mistake in what was given, 130
     Ctrl-C, 141 nobody reads what it says, 143 SIGTERM."""
-    from sweep.cli import read, run_command
-    from sweep.lr_search.config import search_for, sweep_to_fill
-    from sweep.lr_search.search import search_learning_rates
 
     def command() -> int:
         search, base = read(argv, search_for, prog="python -m sweep.lr_search", usage=USAGE)
@@ -31,13 +31,5 @@ def main(argv: Sequence[str]) -> int:
     return run_command("sweep.lr_search", command)
 
 
-def enter() -> None:
-    """Entry of the command line."""
-    check_datasets()
-    from sweep.signals import exit_with
-
-    exit_with(main(sys.argv[1:]))
-
-
 if __name__ == "__main__":
-    enter()
+    exit_with(main(sys.argv[1:]))

@@ -1,5 +1,9 @@
 """What a user can get wrong: one line that says what is wrong and what is valid, exit code 2, nothing lost."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from sweep.cli import main
@@ -79,3 +83,20 @@ def test_mlflow_that_does_not_answer_is_one_line(tmp_path):
     assert done.returncode == 2
     assert "MLflow at http://127.0.0.1:9 cannot be used" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["sweep.run", "sweep.status", "sweep.sync", "sweep.doctor", "sweep.lr_search"])
+def test_another_package_of_the_name_datasets_is_refused(module, tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"imported from {tmp_path / 'datasets'}, not from {ROOT}" in done.stderr

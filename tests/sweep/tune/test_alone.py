@@ -56,7 +56,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
     monkeypatch.setattr(runner, "train_cell", train)
     tries = tmp_path / "tries"
     tries.mkdir()
-    source = SimpleNamespace(files=[str(tries)], classes=CLASSES, fingerprint="d", title="s")
+    source = SimpleNamespace(files=(tries,), classes=CLASSES, fingerprint="d", title="s", notes=())
     states = dict.fromkeys([cell.key for cell in cells])
     run_dir = sweep.run_dir
     run_dir.logs.mkdir(parents=True)
