@@ -27,7 +27,8 @@ def write_atomically(path: Path, *data: bytes | memoryview) -> None:
         with suppress(OSError):
             part.unlink()
         raise
-    sync(path.parent)
+    with suppress(OSError):  # some network mounts cannot sync a folder
+        sync(path.parent)
 
 
 def write_text_atomically(path: Path, text: str) -> None:

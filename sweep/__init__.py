@@ -18,16 +18,18 @@ _RAY = {
 
 
 def _check_datasets() -> None:
-    """Exit with code 2 and one line if Hugging Face's package `datasets` comes before ours: nothing here would work."""
+    """Refuse to go on if Hugging Face's package `datasets` comes before ours: in a command by one line, exit code 2."""
     import datasets
 
     folder = Path(datasets.__file__ or "").resolve().parent
     if folder != _ROOT / "datasets":
-        print(
+        message = (
             f"sweep: the package 'datasets' was imported from {folder}, not from {_ROOT}: run `python -m "
-            "sweep.run` in the project's folder, or uninstall the other package",
-            file=sys.stderr,
+            "sweep.run` in the project's folder, or uninstall the other package"
         )
+        if sys.argv[0] != "-m":  # not a command line: a worker of Ray's, say
+            raise ImportError(message)
+        print(message, file=sys.stderr)
         raise SystemExit(2)
 
 

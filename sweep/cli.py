@@ -152,7 +152,9 @@ def read(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str, usage: s
     base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
     if dataset is not None:
         rest = _without("--dataset", rest)
-        base = on_dataset(base, dataset)
+        preset_out, base = base.out, on_dataset(base, dataset)
+        if not config and dataset != preset((named or [DEFAULT])[0]).dataset:  # the preset's folder stays its own
+            base = replace(base, out=Path(f"{preset_out}-{dataset.rpartition(':')[2].lower()}"))
     default = make(base)
     with _errors.on_parse_error(partial(_one_line, default)):
         command, unknown = tyro.cli(
@@ -230,7 +232,8 @@ def _value_of(flag: str, argv: Sequence[str], what: str) -> str | None:
 def _unknown(default: object, word: str) -> str:
     if not word.startswith("-"):
         return f"unexpected {word!r}: the preset comes first, values follow their flag; see --help"
-    near = difflib.get_close_matches(word.split("=")[0], flags_of(default), n=5, cutoff=0.5)
+    known = [*flags_of(default), "--config", "--dataset"]
+    near = difflib.get_close_matches(word.split("=")[0], known, n=5, cutoff=0.5)
     return f"unknown flag {word}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
 
 

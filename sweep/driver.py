@@ -13,7 +13,7 @@ from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.prepare import (
     Inputs,
     claim,
-    entered,
+    exclusive_run_dir,
     load_inputs,
     machine_for,
     missing_cells,
@@ -60,9 +60,9 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
         RecordsError, StoreError: what lies at the sweep's address cannot be read or written.
     """
     began = time.time()
-    with entered(sweep) as (run_dir, killed):
-        recorded = _clean(run_dir, killed, began)
-        sweep = _resumed(sweep, run_dir, recorded)
+    with exclusive_run_dir(sweep) as (run_dir, killed_driver):
+        recorded = _clean(run_dir, killed_driver, began)
+        sweep = _with_folder_settings(sweep, run_dir, recorded)
         missing = missing_cells(sweep, recorded)
         if missing and address is not None:
             from sweep.cluster.join import resolve_address
@@ -81,17 +81,17 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
-def _clean(run_dir: RunDir, killed: str | None, began: float) -> dict[str, str]:
+def _clean(run_dir: RunDir, killed_driver: str | None, began: float) -> dict[str, str]:
     """Remove what a killed driver left; returns key -> status of the recorded cells."""
-    if killed:
-        print(f"the sweep that ran here ({killed}) was cut off; what it has recorded and checkpointed is used")
+    if killed_driver:
+        print(f"the sweep that ran here ({killed_driver}) was cut off; what it has recorded and checkpointed is used")
     recorded = recorded_status(run_dir)
     if count := remove_leftovers(run_dir, recorded, before=began):
         print(f"{count} unfinished files of it are removed")
     return recorded
 
 
-def _resumed(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, str]) -> Sweep:
+def _with_folder_settings(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, str]) -> Sweep:
     """The sweep with what the folder has settled already: the engine, and seeds that --until asks for."""
     sweep, decisions = add_seeds(sweep.continuing(previous_sweep(run_dir, sweep)))
     if recorded:

@@ -24,7 +24,7 @@ from trainables.recipe import KNOWN, Recipe
 
 
 @contextmanager
-def entered(sweep: Sweep) -> Iterator[tuple[RunDir, str | None]]:
+def exclusive_run_dir(sweep: Sweep) -> Iterator[tuple[RunDir, str | None]]:
     """Inside, this process is the only driver of the sweep, and its folder is up to date with its address, if any.
 
     Yields:
@@ -244,6 +244,6 @@ def machine_for(sweep: Sweep, address: str | None, files: Sequence[Path]) -> Mac
     if address is not None:
         from sweep.cluster.preflight import check_machines
 
-        for line in check_machines(sweep.run_dir.place, files):
+        for line in check_machines(sweep.run_dir.location, files):
             print(line)
     return first

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweep.cluster.probe import ProbeResult
+from sweep.cluster.machine_report import MachineReport
 
 GB = 1e9
 MOST_CLOCK_OFFSET = 2.0
 """Seconds that clocks may differ: records and progress files hold times of several machines."""
 
 Level = Literal["ok", "WARN", "FAIL"]
-Reports = Mapping[str, ProbeResult]
+Reports = Mapping[str, MachineReport]
 """Machine -> what it reports; the machine that the others are compared with comes first."""
 
 

@@ -1,5 +1,6 @@
 """`sweep.run` on a cluster checks, before any cell runs, that the machines can run this sweep's cells."""
 
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,8 @@ from pathlib import Path
 from datasets.errors import InputError
 from sweep.cluster.checks import CHECKS, check_data, check_out
 from sweep.cluster.machine import Machine, split_answers
+from sweep.cluster.machine_report import ReportRequest, report_machine, try_object_store
 from sweep.cluster.nodes import call_on_each, list_machines
-from sweep.cluster.probe import ProbeRequest, probe, try_object_store
 
 
 def check_machines(out: Path | str, files: Sequence[Path]) -> list[str]:
@@ -30,9 +31,9 @@ def check_machines(out: Path | str, files: Sequence[Path]) -> list[str]:
     machines = [machine for machine in list_machines() if machine.runs_cells]
     paths = [str(file) for file in files]
     with _marker(out) as markers:
-        request = ProbeRequest(paths=(*markers, *paths))
-        reports, silent = split_answers(call_on_each(probe, request, among=machines))
-    with_this = {"this machine": probe(ProbeRequest()), **reports}
+        request = ReportRequest(paths=(*markers, *paths))
+        reports, silent = split_answers(call_on_each(report_machine, request, among=machines))
+    with_this = {"this machine": report_machine(ReportRequest()), **reports}
     findings = chain(*(check(with_this) for check in CHECKS), check_data(reports, paths))
     if isinstance(out, str):
         answering = [machine for machine in machines if machine.name not in silent]
@@ -58,6 +59,7 @@ def _marker(out: Path | str) -> Iterator[tuple[str, ...]]:
         yield ()
         return
     with tempfile.NamedTemporaryFile(dir=out, prefix=".seen-", suffix=".part") as file:
+        os.chmod(file.name, 0o644)  # workers may belong to another user
         yield (file.name,)
 
 

@@ -8,7 +8,7 @@ import tyro
 
 from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
-from datasets.errors import InputError
+from datasets.errors import InputError, one_line
 from datasets.registry import check_nu
 from datasets.registry import outside_root as dataset_root
 from datasets.source import Demands, Place
@@ -114,6 +114,7 @@ class Sweep:
         for seed in self.seeds:
             if not 0 <= seed < 2**63:
                 raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ... below 2^63")
+        self._check_recordable()
         check_rule(self.until, self.max_seeds, self.seeds, self.rho, self.pairings, self.losses)
         if self.workers < 0:
             raise InputError(f"--workers {self.workers}: at least 1, or 0 for as many as fit")
@@ -124,6 +125,19 @@ class Sweep:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be above 0 s")
         if not self.cell_memory >= 0:
             raise InputError(f"--cell-memory {self.cell_memory:g}: must be above 0, or 0 for what is measured")
+
+    def _check_recordable(self) -> None:
+        """Refuse names from outside that a record cannot hold, before any cell is trained."""
+        for flag, column, names in (("losses", "objective", self.objectives), ("dataset", "dataset", (self.dataset,))):
+            for name in names:
+                if not name.isidentifier():  # ours are
+                    from analysis.records.schema import is_allowed  # here: pyarrow takes a while to import
+
+                    if not is_allowed(column, name):
+                        shown = one_line(name, most=120)
+                        raise InputError(
+                            f"--{flag} {shown}: a record cannot hold this name: use ASCII characters, some 200 at most"
+                        )
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
 from analysis.text import printable
 from datasets.errors import InputError
-from sweep.cluster import checks, probe
+from sweep.cluster import checks, machine_report
 from sweep.cluster.checks import Finding
 from sweep.cluster.machine import Machine, split_answers
 from sweep.doctor import services
@@ -46,8 +46,8 @@ def examine(targets: Targets, out: str | None, data: tuple[str, ...] = ()) -> It
         data: files and folders that the sweep reads.
     """
     remote = out is not None and is_remote(out)
-    request = probe.ProbeRequest(folders={"--out": out} if out and not remote else {}, paths=data, gpus=True)
-    reports, silent = split_answers(targets.call(probe.probe, request))
+    request = machine_report.ReportRequest(folders={"--out": out} if out and not remote else {}, paths=data, gpus=True)
+    reports, silent = split_answers(targets.call(machine_report.report_machine, request))
     for name, reason in silent.items():
         yield Finding(
             "FAIL", "machine", f"{name} cannot be asked ({reason}): look at its Ray log, or take it out of the cluster"
@@ -69,26 +69,26 @@ def _examine_folder(targets: Targets, out: str) -> Iterator[Finding]:
     """Each machine writes a file into the folder, then each looks for the files of the others."""
     token = uuid.uuid4().hex[:8]
     try:
-        written, _ = split_answers(targets.call(probe.write_test_file, out, token))
+        written, _ = split_answers(targets.call(machine_report.write_test_file, out, token))
         writers = {file: name for name, (file, fault) in written.items() if not fault}
         unseen: dict[str, list[str]] = {}
         if targets.cluster:
-            missing, _ = split_answers(targets.call(probe.missing_files, list(writers)))
+            missing, _ = split_answers(targets.call(machine_report.missing_files, list(writers)))
             unseen = {name: [writers[file] for file in files] for name, files in missing.items()}
         yield from checks.check_out(out, {name: fault for name, (_, fault) in written.items()}, unseen)
     finally:
-        targets.call(probe.remove_test_files, out, token)
+        targets.call(machine_report.remove_test_files, out, token)
 
 
 def _examine_store(targets: Targets, out: str) -> Iterator[Finding]:
-    faults, _ = split_answers(targets.call(probe.try_object_store, out, f".doctor-{uuid.uuid4().hex[:8]}"))
+    faults, _ = split_answers(targets.call(machine_report.try_object_store, out, f".doctor-{uuid.uuid4().hex[:8]}"))
     yield from checks.check_out(out, faults, {})
 
 
 def _examine_clocks(targets: Targets) -> Iterator[Finding]:
-    targets.call(probe.clock)  # starts the processes, whose start is then not timed
+    targets.call(machine_report.clock)  # starts the processes, whose start is then not timed
     before = time.time()
-    times, _ = split_answers(targets.call(probe.clock))
+    times, _ = split_answers(targets.call(machine_report.clock))
     after = time.time()
     middle = (before + after) / 2
     yield from checks.check_clocks({name: moment - middle for name, moment in times.items()}, (after - before) / 2)

@@ -17,6 +17,7 @@ from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from analysis.records.schema import Record
 from sweep.logs import redirect
 from trainables.cell import Cell
 from trainables.objective_names import without_learning_rate
@@ -189,9 +190,10 @@ class OptunaCells(Searcher):
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
-        """Remember the score of a row that a worker reports."""
-        if f"row/{SCORE}" in result:
-            self._scores[trial_id] = result[f"row/{SCORE}"]
+        """Remember the score of a record that a worker reports; that of a failed cell has none."""
+        record: Record | None = result.get("record")
+        if record is not None and record.status == "done" and record.val_f1_macro is not None:
+            self._scores[trial_id] = record.val_f1_macro
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Tell Optuna the score of a cell that has ended. One without a score may run again."""

@@ -16,7 +16,7 @@ from trainables.engine import Engine
 from trainables.profiling.parts import Part, seconds
 
 HARNESS = 0.3
-"""Seconds between two cells of a worker, as measured by `python -m benchmarks.sweep`."""
+"""Seconds between two cells of a worker, as measured by `python -m benchmarks.speed.sweep`."""
 TABLES, REPORT = 1.0, 6.0
 """Seconds from the last cell to the end: tables and MLflow; figures and the report."""
 CELL_BYTES, FOLDER_BYTES = 120_000, 6_000_000

@@ -13,7 +13,7 @@ from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
 from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, REPORT, TABLES, Forecast, write_plan
 from sweep.planning.prices import Prices
-from sweep.prepare import check_encoder, entered, machine_for, missing_cells, previous_sweep, recorded_status
+from sweep.prepare import check_encoder, exclusive_run_dir, machine_for, missing_cells, previous_sweep, recorded_status
 from trainables.cell import Cell
 
 MOST_ROWS = 8
@@ -36,7 +36,7 @@ def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
         RecordsError, StoreError: what lies at the sweep's address cannot be read, or the plan not be written there.
     """
     began = time.monotonic()
-    with entered(sweep) as (run_dir, _):
+    with exclusive_run_dir(sweep) as (run_dir, _):
         recorded = recorded_status(run_dir)
         sweep, _ = add_seeds(sweep.continuing(previous_sweep(run_dir, sweep)))
         total, missing = len(sweep.cells()), missing_cells(sweep, recorded)

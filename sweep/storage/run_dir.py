@@ -36,7 +36,7 @@ class RunDir:
         return self.uri or str(self.root)
 
     @property
-    def place(self) -> Path | str:
+    def location(self) -> Path | str:
         """Where other processes and machines find it: the address, or the absolute path of the folder."""
         return self.uri or self.root.resolve()
 

@@ -71,7 +71,7 @@ class Tracking:
         """
         self.uri = uri
         self._client = MlflowClient(uri)
-        where = str(sweep.run_dir.place)
+        where = str(sweep.run_dir.location)
         name = f"noisy-pairs {sweep.dataset}"
         found = self._client.get_experiment_by_name(name)
         if found is None:

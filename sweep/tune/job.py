@@ -18,7 +18,7 @@ class WorkerJob:
     """Everything a worker needs beside the coordinates of a cell; the same for all cells of a command."""
 
     cell_job: CellJob
-    place: Path | str
+    location: Path | str
     """The sweep's folder, absolute, or its address: each machine then has a folder of its own."""
     checkpoint_every: float
     """Seconds between two checkpoints of a cell."""
@@ -32,7 +32,7 @@ class WorkerJob:
         """That of a sweep whose engine is chosen; `imagenet` are weights for the baseline of that name."""
         return cls(
             cell_job=CellJob(recipe=sweep.recipe, source=source, engine=sweep.engine, imagenet=imagenet),
-            place=sweep.run_dir.place,
+            location=sweep.run_dir.location,
             checkpoint_every=sweep.checkpoint_every,
             sign_of_life=min(SIGN_OF_LIFE, sweep.patience / 4),
             keep=sweep.keep,
@@ -41,4 +41,4 @@ class WorkerJob:
     @property
     def run_dir(self) -> RunDir:
         """The sweep's folder on the machine that asks."""
-        return RunDir.at(self.place)
+        return RunDir.at(self.location)

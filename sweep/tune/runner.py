@@ -1,6 +1,7 @@
 """Runs cells with Ray Tune."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -87,29 +88,29 @@ class TuneRunner:
         tracker = TrialTracker()
         total = planned or len(cells)
         console = Console(total, total - len(cells), tracker.running)
-        recorder = Recorder(
-            self._run_dir,
-            Provenance.of(self._sweep, self._source),
-            self._tracking,
-            console,
-            self._stop,
-            running=tracker.running,
-            score=None if rates is None else lambda row: _validation_score(row, rates),
-        )
-        tracker.listeners = [recorder, Watchdog(tracker, self._sweep.patience, console)]
-        if self._progress:
-            tracker.listeners.append(self._progress.follow(tracker, recorder))
-
-        def searcher(some: Sequence[Cell]) -> Searcher:
-            return GridSearcher(some, closed=lambda: self._stop.asked, rates=rates)
-
-        fit = resources_for(self._sweep, self._machine)
-        # Otherwise Tune starts one worker after the other, each of which imports torch for seconds. Where machines may
-        # join, waiting cells are what makes the autoscaler start them.
-        pending = max(fit.slots, PENDING) if grows and not self._sweep.workers else fit.slots
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pending)
-        at_once = self._sweep.workers or None
         with self._second_signal_ends(console):
+            recorder = Recorder(
+                self._run_dir,
+                Provenance.of(self._sweep, self._source),
+                self._tracking,
+                console,
+                self._stop,
+                running=tracker.running,
+                score=None if rates is None else lambda row: _validation_score(row, rates),
+            )
+            tracker.listeners = [recorder, Watchdog(tracker, self._sweep.patience, console)]
+            if self._progress:
+                tracker.listeners.append(self._progress.follow(tracker, recorder))
+
+            def searcher(some: Sequence[Cell]) -> Searcher:
+                return GridSearcher(some, closed=lambda: self._stop.asked, rates=rates)
+
+            fit = resources_for(self._sweep, self._machine)
+            # Otherwise Tune starts one worker after the other, each of which imports torch for seconds. Where machines
+            # may join, waiting cells are what makes the autoscaler start them.
+            pending = max(fit.slots, PENDING) if grows and not self._sweep.workers else fit.slots
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pending)
+            at_once = self._sweep.workers or None
             first = proposals or searcher(cheapest_last(cells, 2 * fit.slots))
             self._fit(first, fit.share, at_once, "ray", tracker, recorder)
             if again := recorder.take_again():
@@ -136,7 +137,7 @@ class TuneRunner:
                 num_samples=-1,
                 max_concurrent_trials=at_once,
                 reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.config["cell"]["objective"] + "-" + trial.trial_id,
+                trial_dirname_creator=_log_folder,
             ),
             run_config=tune.RunConfig(
                 name=name,
@@ -158,6 +159,11 @@ class TuneRunner:
                 raise
         finally:
             console.close()
+
+
+def _log_folder(trial: Any) -> str:
+    """The name of a trial's folder: its loss, without what a folder's name cannot hold, and Ray's name of it."""
+    return re.sub(r"[^\w.-]", "_", trial.config["cell"]["objective"])[:100] + "-" + trial.trial_id
 
 
 class _NothingLeft(tune.Stopper):

@@ -15,6 +15,8 @@ Worker = tuple[int, str]
 
 LARGE = ("points", "record", "curves", "examples", "traceback")
 """What workers report for the recorder alone."""
+LAST = ("record", "error", "stopped")
+"""What the last report of a cell holds, one of them."""
 
 
 @dataclass
@@ -22,7 +24,7 @@ class RunningCell:
     """A cell that runs in a worker."""
 
     cell: Cell
-    heard: float
+    last_report: float
     """When its worker last reported, by the tracker's clock."""
     since: datetime = field(default_factory=lambda: datetime.now().astimezone())
     worker: Worker | None = None
@@ -75,13 +77,17 @@ class TrialTracker(Callback):
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         """See `CellListener.cell_reported`."""
         if running := self.running.get(trial.trial_id):
-            running.heard = self.clock()
+            running.last_report = self.clock()
             running.worker = result.get("worker", running.worker)
+        # With its last report a cell has ended, though its worker may take a while to clean up.
+        ended = self.running.pop(trial.trial_id, None) if result.keys() & set(LAST) else None
         for listener in self.listeners:
             listener.cell_reported(_cell(trial), result)
+            if ended:
+                listener.cell_ended(_cell(trial))
         for name in LARGE:  # Tune writes the last result of each trial to disk again and again
             result.pop(name, None)
-        result["heard"] = True  # Tune prints a line about a trial whose last result is empty
+        result["not_empty"] = True  # Tune prints a line about a trial whose last result is empty
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """See `CellListener.worker_lost`."""
@@ -101,10 +107,11 @@ class TrialTracker(Callback):
             listener.step_ended()
 
     def _end(self, trial: Any, tell: Callable[[CellListener, Cell], None]) -> None:
-        self.running.pop(trial.trial_id, None)
+        ended = self.running.pop(trial.trial_id, None)  # not where it waits, or has sent its last report
         for listener in self.listeners:
             tell(listener, _cell(trial))
-            listener.cell_ended(_cell(trial))
+            if ended:
+                listener.cell_ended(_cell(trial))
 
 
 def _cell(trial: Any) -> Cell:

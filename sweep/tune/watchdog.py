@@ -38,9 +38,9 @@ class Watchdog(CellListener):
         self._step = now
         for running in self._tracker.running.values():
             if suspended > LONGEST_STEP:  # by Ctrl-Z, say: the reports of that time have not been read yet
-                running.heard += suspended
-            if now - running.heard > self._patience and running.worker:
-                running.heard = now  # kill once, and again only if that had no effect
+                running.last_report += suspended
+            if now - running.last_report > self._patience and running.worker:
+                running.last_report = now  # kill once, and again only if that had no effect
                 self.killed += 1
                 reason = f"no sign of life for {self._patience:g} s: its worker is killed, and it goes on in another"
                 log.error("%s: %s (process %d on node %s)", running.cell, reason, *running.worker)

@@ -55,7 +55,7 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
     record = _record(cell, job, device)
     try:
         # Closed before anything is reported: the driver then removes the checkpoints.
-        with closing(stop), closing(_checkpoints(cell, job, device, stop)) as checkpoints:
+        with closing(stop), closing(_checkpoints(record, job, device, stop)) as checkpoints:
             metrics = run_cell(
                 cell,
                 job.cell_job,
@@ -110,18 +110,18 @@ def _weights(cell: Cell, job: WorkerJob) -> str | None:
     return f"{path.name} {file_digest(path)}" if path and cell.objective == "imagenet" else None
 
 
-def _checkpoints(cell: Cell, job: WorkerJob, device: torch.device, stop: StopFlag) -> Checkpoints:
+def _checkpoints(record: Record, job: WorkerJob, device: torch.device, stop: StopFlag) -> Checkpoints:
     """The cell's checkpoints. One that was made on other data or by another engine is not resumed from."""
     identity = {
-        "cell": cell.key,
+        "cell": record.key,
         "data": job.cell_job.source.fingerprint,
         "engine": asdict(job.cell_job.engine),
         "device": device.type,
-        "weights": str(_weights(cell, job)),
+        "weights": str(record.weights),
         "torch": torch.__version__,
         "noisy-pairs": project_version(),
     }
-    folder, store = job.run_dir.cell_checkpoints(cell.key), job.run_dir.store
+    folder, store = job.run_dir.cell_checkpoints(record.key), job.run_dir.store
     return Checkpoints(
         folder,
         json.dumps(identity),

@@ -14,7 +14,7 @@ from tests.helpers.command import ROOT
 
 OUTSIDE = Path(__file__).parents[1] / "helpers" / "outside"
 LOSS = "mypackage.module:SimClr"
-CHANGED = "mypackage.module:SimClr(temperature=0.2)"
+CHANGED = "mypackage.module:SimClr(temperature=0.2, head=('linear', 'a/b'))"
 SHORT = (
     *("--pretrain.steps", 4, "--pretrain.warmup", 1, "--pretrain.evaluations", 2, "--probe.steps", 4),
     *("--data.train", 40, "--data.val", 32, "--data.test", 32, "--data.size", 32),
@@ -67,7 +67,7 @@ def test_it_is_trained_recorded_and_shown(swept):
 def test_the_same_command_runs_nothing_more(swept):
     folder, _ = swept
     # A default that is given outright, and white space, make no other loss.
-    spelt = [LOSS + "(temperature=0.5)", "mypackage.module:SimClr( temperature = 0.2 )"]
+    spelt = [LOSS + "(temperature=0.5)", "mypackage.module:SimClr( head = ('linear', 'a/b'), temperature = 0.2 )"]
     again = command("sweep.run", *GRID, "--losses", "random", "moco", *spelt, "--out", folder, "--no-report")
     assert again.returncode == 0, again.stderr
     assert "all 10 cells are recorded already; nothing is run" in again.stdout
@@ -107,6 +107,8 @@ def test_the_papers_claims_are_not_asked_of_it(swept):
         ("nopackage:Loss", "nopackage cannot be imported"),
         (LOSS + "(tau=1)", "unknown setting 'tau'"),
         (LOSS + "(lr=-1)", "must be above 0"),
+        (LOSS + "(head=('linear', 'é'))", "a record cannot hold this name"),
+        (LOSS + f"(head=({', '.join(50 * [repr('relu')])}))", "a record cannot hold this name"),
     ],
 )
 def test_a_mistake_in_its_name_is_one_line(loss, message, tmp_path):

@@ -19,8 +19,8 @@ from datasets.errors import InputError
 from sweep.cluster import join, preflight
 from sweep.cluster.join import resolve_address
 from sweep.cluster.machine import Machine, NoAnswer
+from sweep.cluster.machine_report import ReportRequest, report_machine
 from sweep.cluster.preflight import check_machines
-from sweep.cluster.probe import ProbeRequest, probe
 from tests.helpers.command import begun, read_until, run, wait_for
 from tests.sweep.test_survival import same
 
@@ -82,7 +82,8 @@ def test_our_packages_travel_and_nothing_else():
         words = [
             sys.executable,
             "-c",
-            "from sweep.cluster.probe import ProbeRequest, probe; print(probe(ProbeRequest()).datasets)",
+            "from sweep.cluster.machine_report import ReportRequest, report_machine\n"
+            "print(report_machine(ReportRequest()).datasets)",
         ]
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
         assert Path(done.stdout.strip()) == folder.resolve() / "datasets"
@@ -104,11 +105,11 @@ def answers(monkeypatch):
 
 
 def other(**changes):
-    return replace(probe(ProbeRequest()), **changes)
+    return replace(report_machine(ReportRequest()), **changes)
 
 
 def test_machines_that_fit_are_told_in_a_line(answers, tmp_path):
-    answers["a"] = probe
+    answers["a"] = report_machine
     assert check_machines(tmp_path, [tmp_path]) == [
         "cluster: 4 cores and 1 GPUs on here; machines that join later get cells too"
     ]
@@ -141,7 +142,7 @@ def test_a_machine_that_cannot_run_cells_is_refused(answers, tmp_path, answer, w
 
 
 def test_machines_that_may_write_to_the_store_are_told_in_a_line(answers):
-    answers.update(a=lambda *asked: probe(*asked) if len(asked) == 1 else "", b=NoAnswer("gone"))
+    answers.update(a=lambda *asked: report_machine(*asked) if len(asked) == 1 else "", b=NoAnswer("gone"))
     told, mute = check_machines("s3://bucket/name", [])
     assert told.startswith("cluster: 4 cores")
     assert mute.startswith("machine b does not answer (gone)")
@@ -149,7 +150,7 @@ def test_machines_that_may_write_to_the_store_are_told_in_a_line(answers):
 
 def test_a_machine_that_may_not_write_to_the_store_is_refused_before_anything_runs(answers):
     def answer(*asked):
-        return probe(*asked) if len(asked) == 1 else f"access to {asked[0]} denied"
+        return report_machine(*asked) if len(asked) == 1 else f"access to {asked[0]} denied"
 
     answers["a"] = answer
     with pytest.raises(

@@ -12,19 +12,19 @@ from functools import partial
 
 import pytest
 
-from sweep.cluster import checks, probe
+from sweep.cluster import checks, machine_report
 from sweep.cluster.machine import Machine, NoAnswer
-from sweep.cluster.probe import ProbeRequest, ProbeResult, missing_files, remove_test_files, write_test_file
+from sweep.cluster.machine_report import MachineReport, ReportRequest, missing_files, remove_test_files, write_test_file
 from sweep.doctor import __main__, services
 from sweep.doctor.__main__ import HERE, Targets, examine, main
 from tests.helpers.command import ROOT
 
 GB = 10**9
-GOOD = ProbeResult(
+GOOD = MachineReport(
     python="3.12.1",
     project="0.1.0",
     commit="c" * 40,
-    libraries=dict.fromkeys(probe.LIBRARIES, "1.0"),
+    libraries=dict.fromkeys(machine_report.LIBRARIES, "1.0"),
     datasets="/p/datasets",
     ours="/p/datasets",
     processor="EPYC",
@@ -189,8 +189,8 @@ def test_a_folder_that_cannot_be_written_says_why():
 
 
 def test_this_machine_tells_what_it_is(tmp_path):
-    facts = probe.probe(
-        ProbeRequest(folders={"--out": str(tmp_path / "new")}, paths=(str(tmp_path), "/nowhere"), gpus=True)
+    facts = machine_report.report_machine(
+        ReportRequest(folders={"--out": str(tmp_path / "new")}, paths=(str(tmp_path), "/nowhere"), gpus=True)
     )
     assert facts.datasets == facts.ours == str(ROOT / "datasets")
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", facts.libraries["torch"])
@@ -203,7 +203,7 @@ def test_this_machine_tells_what_it_is(tmp_path):
 
 def test_machines_are_examined_together_and_a_silent_one_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(probe, "probe", lambda request: GOOD)
+    monkeypatch.setattr(machine_report, "report_machine", lambda request: GOOD)
 
     def each(function, *arguments):
         return {"a": function(*arguments), "b": function(*arguments), "c": NoAnswer("no answer within 60 s")}
@@ -221,7 +221,7 @@ def test_machines_are_examined_together_and_a_silent_one_is_named(tmp_path, monk
 @pytest.mark.parametrize(("data", "code"), [("tests", 0), ("nowhere", 1)])
 def test_the_exit_code_says_whether_anything_is_wrong(data, code, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(probe, "_list_gpus", lambda: ((), ""))
+    monkeypatch.setattr(machine_report, "_list_gpus", lambda: ((), ""))
     monkeypatch.setattr(services, "listening_ports", list)
     monkeypatch.chdir(ROOT)
     assert main(["--out", str(tmp_path), "--data-root", data]) == code

@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from ray import cloudpickle
 from ray.tune.search import Searcher
+from ray.tune.utils.util import flatten_dict
 
 from analysis.stats.learning_rates import Choice
 from datasets.errors import InputError
@@ -20,6 +21,7 @@ from sweep.lr_search.optuna_searcher import OptunaCells, RateProposer, open_data
 from sweep.lr_search.report import named_by_loss, with_chosen_rates
 from sweep.presets import preset
 from sweep.tune.grid_searcher import GridSearcher
+from sweep.tune.retries import bare_record
 
 
 @pytest.fixture
@@ -164,7 +166,11 @@ def test_optuna_is_told_the_score_that_a_worker_reported(storage):
     proposals = OptunaCells([], [proposer(storage)], lambda cell, rate: None, closed=lambda: False)
     proposals.suggest("a"), proposals.suggest("b")
     proposals.on_trial_result("a", {"worker": 1})
-    proposals.on_trial_result("a", {"row/val_f1_macro": 0.6})
+    record = bare_record(search().cell("moco", 0.1, 100))
+    done = record.with_values({"status": "done", "val_f1_macro": 0.6})
+    # As Tune hands a searcher what a worker reports.
+    proposals.on_trial_result("a", flatten_dict({"record": done, "curves": [], "examples": []}))
+    proposals.on_trial_result("b", flatten_dict({"error": "no", "record": record, "curves": []}))
     proposals.on_trial_complete("a")
     proposals.on_trial_complete("b")  # without a score: it may run again
     study = optuna.load_study(study_name="moco", storage=storage)

@@ -169,7 +169,7 @@ def test_no_such_bucket_and_no_server_are_one_line(tmp_path):
 
 def test_an_address_survives_yaml_and_a_folder_is_a_path(tmp_path):
     there = Sweep(out="s3://bucket/x/")
-    assert there.out == there.run_dir.uri == there.run_dir.place == "s3://bucket/x"
+    assert there.out == there.run_dir.uri == there.run_dir.location == "s3://bucket/x"
     assert there.run_dir.root == working_copy("s3://bucket/x")
     (tmp_path / "sweep.yaml").write_text(to_yaml(there))
     assert from_yaml(tmp_path / "sweep.yaml") == there

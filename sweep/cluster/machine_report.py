@@ -25,7 +25,7 @@ print(json.dumps([[gpu.name, gpu.total_memory] for gpu in gpus]))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeRequest:
+class ReportRequest:
     """What a machine is asked beyond what it always reports."""
 
     folders: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class ProbeRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeResult:
+class MachineReport:
     """What a machine reports of itself."""
 
     python: str
@@ -64,13 +64,13 @@ class ProbeResult:
     """Those of the requested paths that it cannot read."""
 
 
-def probe(request: ProbeRequest) -> ProbeResult:
+def report_machine(request: ReportRequest) -> MachineReport:
     """Report what this machine is."""
     import datasets
 
     gpus, gpu_fault = _list_gpus() if request.gpus else ((), "")
     folders = {**request.folders, "temporary files": tempfile.gettempdir(), "the cache": str(cache_folder())}
-    return ProbeResult(
+    return MachineReport(
         python=platform.python_version(),
         project=project_version(),
         commit=commit(),
