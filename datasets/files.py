@@ -18,11 +18,11 @@ def write_atomically(path: Path, *data: bytes | memoryview) -> None:
     """
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        with open(part, "wb") as file:
+        with part.open("wb") as file:
             file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        os.replace(part, path)
     except BaseException:
         with suppress(OSError):
             part.unlink()

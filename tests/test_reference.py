@@ -168,7 +168,7 @@ def test_a_sweep_that_is_interrupted_ends_by_itself(tmp_path):
     maker = (
         "import signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from benchmarks.reference import _run\n"
+        "from benchmarks.reference.__main__ import _run\n"
         f"sys.exit(_run([sys.executable, '-c', {sweep!r}]))"
     )
     ended = subprocess.run([sys.executable, "-c", maker], cwd=ROOT, capture_output=True, text=True)

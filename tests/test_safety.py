@@ -128,7 +128,7 @@ def test_what_is_allowed_is_not_found():
 
 
 def test_the_printed_mlflow_command_listens_on_this_machine_only():
-    text = (ROOT / "sweep" / "show.py").read_text()
+    text = (ROOT / "sweep" / "summarize.py").read_text()
     assert "mlflow ui" in text
     assert not re.search(r"--(host|allowed-hosts)", text)  # mlflow's own default is 127.0.0.1
 

@@ -16,6 +16,7 @@ from sweep.cli import parse
 from sweep.config.yaml_io import from_yaml, to_yaml
 from tests.helpers.command import ROOT
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 from trainables.run_cell import run_cell
 
@@ -181,7 +182,9 @@ def test_a_cell_runs_on_it(write):
     source = registry.load(fixed.data, Place(), DEMANDS)
     points: list[object] = []
     cell = Cell(dataset=fixed.data.dataset, objective="moco", rho=0.5, recipe=fixed.fingerprint)
-    scores = run_cell(cell, fixed, source, device=torch.device("cpu"), report=lambda *point: points.append(point))
+    scores = run_cell(
+        cell, CellJob(recipe=fixed, source=source), torch.device("cpu"), report=lambda *point: points.append(point)
+    )
     assert 0 <= scores["test_f1_dark"] <= 1
     assert points
 

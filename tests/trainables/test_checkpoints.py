@@ -170,7 +170,7 @@ def test_a_fault_while_writing_is_said_once_by_the_training_thread(open_here, mo
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path if call == "open" else module.os, call, fail)
+        patch.setattr(Path if call == "open" else os, call, fail)
         one = Checkpoints(
             tmp_path / "key",
             "cell",

@@ -220,7 +220,7 @@ def test_a_full_disk_is_said_once_and_changes_nothing(make, monkeypatch, call):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     run, whole, _ = make(MOCO)
-    monkeypatch.setattr(module.os, call, full)
+    monkeypatch.setattr(os, call, full)
     assert run(every=0.0) == whole
     assert len(run.said) == 1
     assert "No space left on device" in run.said[0]

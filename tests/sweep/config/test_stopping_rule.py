@@ -8,7 +8,7 @@ import yaml
 
 from analysis.records.coverage import COORDINATES, coverage
 from analysis.records.io import read_records, recorded_keys, write_record
-from analysis.records.schema import empty_row
+from analysis.records.schema import to_row
 from analysis.stats.sequential import adjusted_level
 from datasets.errors import InputError
 from datasets.vts.config import CLASSES
@@ -21,7 +21,7 @@ from sweep.presets import preset
 from sweep.signals import StopRequest
 from sweep.storage.run_dir import RunDir
 from sweep.tune.outcome import Outcome
-from sweep.tune.retries import bare_row
+from sweep.tune.retries import bare_record
 from tests.helpers.command import run
 
 PAIRS = {"pairings": ("noisy", "exposure"), "seeds": (0, 1, 2)}
@@ -34,7 +34,7 @@ def sweep_in(folder, **changes):
 
 
 def write(sweep, cell, score, status="done"):
-    row = empty_row(CLASSES) | bare_row(cell)
+    row = to_row(bare_record(cell), CLASSES)
     row |= {"status": status, "version": "v", "versions": "{}", "data": "d", "source": "s", "task": "segmentation"}
     if status == "done":
         row |= dict.fromkeys(["test_f1_macro", "test_miou", "test_accuracy"], score)
