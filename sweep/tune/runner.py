@@ -63,7 +63,8 @@ class TuneRunner:
             stop: whether cells are to stop.
             progress: writes `progress.json`; None: there is none.
         """
-        self._sweep, self._source, self._machine = sweep, job.cell_job.source, machine
+        self._sweep, self._machine = sweep, machine
+        self._provenance = Provenance.of(sweep, job.cell_job.source)
         self._trainable = tune.with_parameters(train_cell, job=job)
         self._run_dir, self._tracking, self._stop, self._progress = run_dir, tracking, stop, progress
 
@@ -88,17 +89,17 @@ class TuneRunner:
         tracker = TrialTracker()
         total = planned or len(cells)
         console = Console(total, total - len(cells), tracker.running)
+        recorder = Recorder(
+            self._run_dir,
+            self._provenance,
+            self._tracking,
+            console,
+            self._stop,
+            running=tracker.running,
+            score=None if rates is None else lambda row: _validation_score(row, rates),
+        )
+        tracker.listeners = [recorder, Watchdog(tracker, self._sweep.patience, console)]
         with self._second_signal_ends(console):
-            recorder = Recorder(
-                self._run_dir,
-                Provenance.of(self._sweep, self._source),
-                self._tracking,
-                console,
-                self._stop,
-                running=tracker.running,
-                score=None if rates is None else lambda row: _validation_score(row, rates),
-            )
-            tracker.listeners = [recorder, Watchdog(tracker, self._sweep.patience, console)]
             if self._progress:
                 tracker.listeners.append(self._progress.follow(tracker, recorder))
 
