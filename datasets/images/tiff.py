@@ -64,6 +64,7 @@ def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
 
 def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     """The one image of the file; overviews and transparency masks do not count."""
+    len(tiff.pages)  # finds all pages; else tifffile may follow those that lead back to earlier ones for ever
     images = [series for series in tiff.series if not (series.keyframe.is_reduced or series.keyframe.is_mask)]
     if len(images) != 1:
         raise InputError(

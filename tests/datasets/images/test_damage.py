@@ -1,6 +1,9 @@
 """An image that is cut off or damaged is refused."""
 
 import re
+import signal
+import struct
+from contextlib import suppress
 from pathlib import Path
 
 import imagecodecs
@@ -119,3 +122,29 @@ def test_a_tiff_whose_writer_was_stopped_is_refused(tmp_path: Path) -> None:
         tag = file.pages[0].tags["StripOffsets"]
         tag.overwrite([*tag.value[:-1], 0])
     assert "lacks some of its data" in refused(path)
+
+
+@pytest.mark.parametrize("back_to", [0, 1, 2])
+def test_a_tiff_whose_pages_lead_back_to_an_earlier_one_ends(tmp_path, back_to):
+    path = tmp_path / "circle.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for value in range(3):
+            writer.write(np.zeros((16, 16 + value), np.uint8), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        offsets = [page.offset for page in tiff.pages]
+    data = bytearray(path.read_bytes())
+    (tags,) = struct.unpack_from("<H", data, offsets[-1])
+    struct.pack_into("<I", data, offsets[-1] + 2 + 12 * tags, offsets[back_to])
+    path.write_bytes(data)
+
+    def hang(number, frame):
+        pytest.fail("no answer within 10 s")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(10)
+    try:
+        with suppress(InputError):  # tifffile does not say how many pages there were
+            assert read_image(path).shape[0] == 16
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
