@@ -78,8 +78,8 @@ def cut_everywhere(run, machine, thinned):
         again, said = Beat(), []
         assert run(machine(), again, said=said) == whole
         assert said == []
-        if last > 3:
-            assert again.count < beats.count  # it did go on
+        if last > beats.count / 2:  # before, a stop in an evaluation may have come ahead of the first checkpoint
+            assert again.count < beats.count  # it did resume
         machine().remove_checkpoints(MOCO.key)
 
 
