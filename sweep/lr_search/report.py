@@ -12,7 +12,7 @@ from analysis.text import failure_reason
 from datasets.files import write_text_atomically
 from sweep.config.sweep import Sweep
 from sweep.lr_search.config import SearchConfig, SearchDir, with_ending
-from trainables.objective_names import without_learning_rate
+from trainables.objective_names import objective_info, without_learning_rate
 
 
 def named_by_loss(rows: pd.DataFrame) -> pd.DataFrame:
@@ -41,6 +41,8 @@ def with_chosen_rates(base: Sweep, chosen: Sequence[Choice]) -> Sweep:
     for choice in chosen:
         recipe, name = recipe.with_learning_rate(choice.objective, choice.rate)
         objectives = tuple(name if without_learning_rate(one) == choice.objective else one for one in objectives)
+        if objective_info(name).settings is None and name not in objectives:  # its rate is in its name alone
+            objectives = (*objectives, name)
     objectives = tuple(dict.fromkeys(objectives)) if objectives != base.objectives else objectives
     same = (recipe, objectives) == (base.recipe, base.objectives)
     name = base.preset if same else f"{base.preset.removesuffix(', changed')}, changed"

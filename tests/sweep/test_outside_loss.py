@@ -119,7 +119,8 @@ def test_a_mistake_in_its_name_is_one_line(loss, message, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_is_measured_planned_and_searched(tmp_path):
+def test_it_is_measured_planned_and_searched(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(OUTSIDE))
     words = ("vts-quick", *SHORT, "--rho", 0, 1, "--nu", 0.5)
     planned = command("sweep.run", *words, "--losses", LOSS, "random", "--out", tmp_path / "out", "--plan")
     assert planned.returncode == 0, planned.stderr
