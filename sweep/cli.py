@@ -95,17 +95,17 @@ def run_command(name: str, command: Callable[[], int]) -> int:
             sys.stdout.flush()  # here, where it is answered if nobody reads it
             return code
     except (InputError, RecordsError) as error:
-        told = str(error)
+        message = str(error)
     except KeyboardInterrupt as stop:  # before the first cell or after the last; while cells run it is handled there
         print(f"{name}: stopped; the same command runs what is missing", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:  # whoever read what it says has left, as `head` does
         return 128 + signal.SIGPIPE
     except StoreError as error:
-        told = f"{error}; {again}: nothing recorded is lost"
+        message = f"{error}; {again}: nothing recorded is lost"
     except OSError as error:  # a disk that is full or read-only, at any point
-        told = f"{error}: free space or choose another --out, {again}"
-    print(f"{name}: {told}", file=sys.stderr)
+        message = f"{error}: free space or choose another --out, {again}"
+    print(f"{name}: {message}", file=sys.stderr)
     return 2
 
 
@@ -116,7 +116,7 @@ def parse(argv: Sequence[str]) -> Command:
         InputError: an unknown preset or flag, or a value that does not fit.
         SystemExit: after --help.
     """
-    command, _ = read(argv, lambda base: Command(sweep=base), prog="python -m sweep.run", usage=USAGE)
+    command, _ = parse_command(argv, lambda base: Command(sweep=base), prog="python -m sweep.run", usage=USAGE)
     if command.prices.given and not command.plan:
         raise InputError("--price, --spot-price and --spot-losses-per-hour are for --plan: add it, or leave them out")
     if command.plan and command.dry_run:
@@ -127,8 +127,8 @@ def parse(argv: Sequence[str]) -> Command:
 T = TypeVar("T")
 
 
-def read(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str, usage: str) -> tuple[T, Sweep]:
-    """Read a command line that begins with a preset, or names a YAML, and goes on with flags.
+def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str, usage: str) -> tuple[T, Sweep]:
+    """Parse a command line: a preset or --config YAML, then flags that override it.
 
     Args:
         argv: without the program.
@@ -243,7 +243,7 @@ def flags(base: Sweep) -> list[str]:
 
 
 def flags_of(default: object) -> list[str]:
-    """All flags of a command that `read` makes, as --help shows them."""
+    """All flags of a command that `parse_command` makes, as --help shows them."""
     with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
         tyro.cli(type(default), args=["--help"], default=default)
     return sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", shown.getvalue())))

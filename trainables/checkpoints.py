@@ -82,7 +82,7 @@ def silent(line: str) -> None:
 class Checkpoints:
     """One cell's checkpoints: `<folder>/<stage>-<step>.ckpt`, written by a background thread.
 
-    Training waits only while its state is copied in memory. If writing fails (a full disk), the user is told once and
+    Training waits only while its state is copied in memory. If writing fails (a full disk), the user is warned once and
     training continues.
     """
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from sweep.cli import read, run_command
+from sweep.cli import parse_command, run_command
 from sweep.lr_search.config import search_for, sweep_to_fill
 from sweep.lr_search.search import search_learning_rates
 from sweep.signals import exit_with
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     Ctrl-C, 141 nobody reads what it says, 143 SIGTERM."""
 
     def command() -> int:
-        search, base = read(argv, search_for, prog="python -m sweep.lr_search", usage=USAGE)
+        search, base = parse_command(argv, search_for, prog="python -m sweep.lr_search", usage=USAGE)
         return search_learning_rates(search, sweep_to_fill(search, base))
 
     return run_command("sweep.lr_search", command)

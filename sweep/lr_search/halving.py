@@ -21,7 +21,7 @@ class RateTable:
     cells: list[Cell] = field(default_factory=list)
     """All of them. MLflow's thread reads this very list."""
     rates: dict[str, float] = field(default_factory=dict)
-    """Key -> learning rate; grows when cells are handed out."""
+    """Key -> learning rate; grows when cells are suggested."""
     scores: dict[str, float | None] = field(default_factory=dict)
     """Key -> validation score of what is recorded; None: failed."""
 
@@ -69,7 +69,7 @@ def promoted(search: SearchConfig, table: RateTable, rung: int) -> list[Cell]:
 
 
 def unfinished(search: SearchConfig, table: RateTable, rung: int) -> list[Cell]:
-    """The cells of a rung without a record; on the first one those of the grid too that were never handed out."""
+    """The cells of a rung without a record; on the first one those of the grid too that were never suggested."""
     seed = search.sweep.seeds[rung]
     grid = [search.cell(name, rate, seed) for name in search.losses for rate in sorted(set(search.rates))]
     cells = [*(() if rung else grid), *(cell for cell in table.cells if cell.seed == seed)]
