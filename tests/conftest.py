@@ -15,3 +15,12 @@ def own_cache(tmp_path_factory):
         del os.environ["XDG_CACHE_HOME"]
     else:
         os.environ["XDG_CACHE_HOME"] = before
+
+
+WHOLE_SWEEPS = ("tests/sweep/test_", "tests/sweep/lr_search", "tests/sweep/storage/test_object", "tests/sweep/tune")
+"""Where tests run whole sweeps. They come first: with `--dist worksteal` the short ones then fill what time is left."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests that take longest first; the order is the same in every process of pytest-xdist."""
+    items.sort(key=lambda item: not item.nodeid.startswith(WHOLE_SWEEPS))

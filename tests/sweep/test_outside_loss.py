@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from analysis.records.io import read_records
 from sweep.config.yaml_io import from_yaml
-from tests.helpers.command import ROOT
+from tests.helpers.command import ROOT, call
+from tests.helpers.shared import made_once
 
 OUTSIDE = Path(__file__).parents[1] / "helpers" / "outside"
 LOSS = "mypackage.module:SimClr"
@@ -19,7 +21,7 @@ SHORT = (
     *("--pretrain.steps", 4, "--pretrain.warmup", 1, "--pretrain.evaluations", 2, "--probe.steps", 4),
     *("--data.train", 40, "--data.val", 32, "--data.test", 32, "--data.size", 32),
 )
-GRID = ("vts-quick", *SHORT, "--rho", 0, 1, "--nu", 0.5, "--engine.deterministic")
+GRID = ("vts-smoke", "--rho", 0, 1, "--nu", 0.5, "--pairings", "noisy", "exposure", "--workers", 2)
 
 
 def command(module, *words):
@@ -40,10 +42,19 @@ def command(module, *words):
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """A sweep's folder, and what the command printed."""
-    folder = tmp_path_factory.mktemp("outside") / "out"
-    done = command("sweep.run", *GRID, "--losses", "random", "moco", LOSS, CHANGED, "--out", folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done.stdout
+
+    def sweep(folder):
+        done = command("sweep.run", *GRID, "--losses", "random", "moco", LOSS, CHANGED, "--out", folder, "--no-report")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return made_once(tmp_path_factory, "outside", sweep)
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    """The outside package can be imported in this process, too."""
+    monkeypatch.syspath_prepend(str(OUTSIDE))
 
 
 def test_it_is_trained_recorded_and_shown(swept):
@@ -60,15 +71,14 @@ def test_it_is_trained_recorded_and_shown(swept):
             records.loc[records["objective"] == CHANGED, column]
         )
     assert LOSS in text
-    assert "SimClr" in (folder / "report.html").read_text()
-    assert (folder / "figures").is_dir()
 
 
+@pytest.mark.usefixtures("importable")
 def test_the_same_command_runs_nothing_more(swept):
     folder, _ = swept
     # A default that is given outright, and white space, make no other loss.
     spelt = [LOSS + "(temperature=0.5)", "mypackage.module:SimClr( head = ('linear', 'a/b'), temperature = 0.2 )"]
-    again = command("sweep.run", *GRID, "--losses", "random", "moco", *spelt, "--out", folder, "--no-report")
+    again = call(*GRID, "--losses", "random", "moco", *spelt, "--out", folder)
     assert again.returncode == 0, again.stderr
     assert "all 10 cells are recorded already; nothing is run" in again.stdout
 
@@ -85,13 +95,17 @@ def test_the_same_command_runs_nothing_more(swept):
         ("analysis.compare", ("DIR",)),
     ],
 )
-def test_every_command_takes_its_records(swept, module, words):
-    folder, _ = swept
+def test_every_command_takes_its_records(swept, module, words, tmp_path):
+    folder = shutil.copytree(swept[0], tmp_path / "copy")
     given = [re.sub(r"^DIR/elsewhere", f"sqlite:///{folder}/elsewhere", word) for word in words]
     done = command(module, folder, *(word.replace("DIR", str(folder)) for word in given))
     assert done.returncode == 0, done.stdout + done.stderr
     if module in ("sweep.status", "analysis.summary"):
         assert "SimClr" in done.stdout
+    if module == "analysis.report":
+        assert "SimClr" in (folder / "report.md").read_text()
+    if module == "analysis.figures":
+        assert list((folder / "drawn").iterdir())
 
 
 def test_the_papers_claims_are_not_asked_of_it(swept):
@@ -111,8 +125,9 @@ def test_the_papers_claims_are_not_asked_of_it(swept):
         (LOSS + f"(head=({', '.join(50 * [repr('relu')])}))", "a record cannot hold this name"),
     ],
 )
+@pytest.mark.usefixtures("importable")
 def test_a_mistake_in_its_name_is_one_line(loss, message, tmp_path):
-    done = command("sweep.run", *GRID, "--losses", loss, "--out", tmp_path / "out", "--dry-run")
+    done = call(*GRID, "--losses", loss, "--out", tmp_path / "out", "--dry-run")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert message in done.stderr

@@ -9,7 +9,7 @@ import yaml
 
 from analysis.records.io import read_records
 from sweep.config.yaml_io import from_yaml
-from tests.helpers.command import begun, read_until, run
+from tests.helpers.command import begun, call, read_until, run
 
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 WORDS = ("vts-smoke", "--losses", "moco", "random", "--pairings", "noisy", "exposure", "--rho", 0, 1, "--seeds", 0, 1)
@@ -74,7 +74,7 @@ def test_a_sweep_that_is_cut_off_while_it_grows_ends_as_if_it_had_not_been(swept
 
 
 def test_a_mistake_is_one_line_and_nothing_is_run(tmp_path):
-    done = run("vts-smoke", "--until", "halfwidth < 3", "--max-seeds", 4, "--seeds", 0, 1, "--out", tmp_path / "out")
+    done = call("vts-smoke", "--until", "halfwidth < 3", "--max-seeds", 4, "--seeds", 0, 1, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()

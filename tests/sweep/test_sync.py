@@ -88,7 +88,8 @@ def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch
         (["out", "--to", "http://127.0.0.1:9"], "MLflow at http://127.0.0.1:9 cannot be used"),
     ],
 )
-def test_a_mistake_is_one_line(sweep, tmp_path, words, message, capsys):
+def test_a_mistake_is_one_line(sweep, tmp_path, words, message, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     if "--to" in words:
         record(sweep.out, CELLS[0])
     assert main([str(tmp_path / words[0]), *words[1:]]) == 2

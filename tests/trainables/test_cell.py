@@ -74,11 +74,6 @@ def test_a_key_is_the_same_in_another_process():
     assert found == [Cell(objective="moco", rho=0.5, nu=0.5, recipe="r").key, Recipe().fingerprint]
 
 
-def test_the_command_line_reads_cells_and_recipes_without_torch():
-    code = "import trainables.recipe, trainables.cell, sys; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

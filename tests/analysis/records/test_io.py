@@ -1,8 +1,6 @@
 import errno
 import os
 import shutil
-import subprocess
-import sys
 import time
 
 import duckdb
@@ -267,18 +265,6 @@ def test_curves_that_cannot_be_read_are_named(tmp_path):
     pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(RecordsError, match="holds no curves"):
         read_curves(tmp_path)
-
-
-def test_analysis_imports_nothing_heavy():
-    code = (
-        "import sys, pkgutil, importlib, analysis\n"
-        "for module in pkgutil.iter_modules(analysis.__path__, 'analysis.'):\n"
-        "    importlib.import_module(module.name)\n"
-        "print(*{'torch', 'ray', 'mlflow', 'sweep', 'trainables', 'datasets'} & set(sys.modules))"
-    )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
-    found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == ""
 
 
 def test_shares_that_were_computed_name_the_same_cell(tmp_path, row, classes):

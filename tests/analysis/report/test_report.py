@@ -1,18 +1,14 @@
 """The report: one file that stands alone, says everything, and breaks on nothing."""
 
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 
-import pandas as pd
 import pytest
 
 from analysis.figures import FIGURES
 from analysis.records.io import write_curves, write_record
 from analysis.report import __main__ as command
 from analysis.report.__main__ import main
-from tests.helpers.command import ROOT
 
 
 @pytest.fixture
@@ -254,11 +250,3 @@ def test_latex_and_markdown_hold_the_tables_of_the_page(folder):
     text = (folder / "report.tex").read_text(encoding="utf-8")
     assert text.count("\\begin{table}") == text.count("\\toprule") == len(heads)
     assert "+1.00" in text
-
-
-def test_the_page_needs_no_torch(folder):
-    code = "import sys; from analysis.report.__main__ import main; "
-    code += f"main([{str(folder)!r}]); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split()[-1] == "False"
-    assert pd.read_parquet(folder / "records").shape[0] == 84

@@ -22,7 +22,7 @@ from sweep.signals import StopRequest
 from sweep.storage.run_dir import RunDir
 from sweep.tune.outcome import Outcome
 from sweep.tune.retries import bare_record
-from tests.helpers.command import run
+from tests.helpers.command import call
 
 PAIRS = {"pairings": ("noisy", "exposure"), "seeds": (0, 1, 2)}
 
@@ -251,14 +251,14 @@ def test_what_is_added_counts_as_planned_everywhere(tmp_path, capsys):
 
 def test_a_dry_run_counts_what_was_added_and_what_may_come(tmp_path):
     words = ("vts-smoke", "--pairings", "noisy", "exposure", "--seeds", 0, 1, 2, "--out", tmp_path, "--dry-run")
-    done = run(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6)
+    done = call(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6)
     assert done.returncode == 0, done.stderr
     assert "30 distinct cells" in done.stdout
     assert "30 more at most, where --until 'halfwidth(difference) < 0.02' asks for further seeds" in done.stdout
     claim(RunDir(tmp_path), sweep_in(tmp_path), "data")
     end(sweep_in(tmp_path), Runs(SPREAD))
     count = len(read_records(tmp_path))
-    assert f"{count} distinct cells" in run(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6).stdout
+    assert f"{count} distinct cells" in call(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6).stdout
 
 
 @pytest.mark.parametrize("grown", [{"level": 0.5}, {"level": "x"}, {"added": {"moco": "all"}}, {"seeds": 3}])

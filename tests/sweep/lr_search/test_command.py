@@ -14,7 +14,7 @@ from analysis.records.io import read_records
 from sweep.config.yaml_io import from_yaml
 from sweep.lr_search import __main__
 from sweep.presets import preset
-from tests.helpers.command import ROOT, run
+from tests.helpers.command import ROOT, call, run
 
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
 
@@ -146,7 +146,7 @@ def test_the_sweep_says_how_far_the_plan_was_off_and_keeps_it(planned):
 
 
 def test_prices_without_a_plan_are_refused():
-    done = run("vts-smoke", "--price", 2)
+    done = call("vts-smoke", "--price", 2)
     assert done.returncode == 2
     assert done.stderr.strip() == (
         "sweep.run: --price, --spot-price and --spot-losses-per-hour are for --plan: add it, or leave them out"

@@ -10,7 +10,7 @@ import pytest
 from datasets.errors import InputError
 from sweep.storage.lock import locked
 from sweep.storage.run_dir import RunDir
-from tests.helpers.command import ROOT, begun, read_until, run
+from tests.helpers.command import ROOT, begun, call, read_until, run
 
 HOLD = """
 import sys
@@ -38,7 +38,7 @@ def holder(tmp_path):
 
 
 def test_a_second_driver_is_refused_and_told_of_the_first(holder, tmp_path):
-    done = run("vts-smoke", "--out", tmp_path / "out")
+    done = call("vts-smoke", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"in use by another sweep ({os.uname().nodename}, process {holder.pid}, since 20" in done.stderr

@@ -17,7 +17,7 @@ from analysis.records.remote import fetch, working_copy
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, to_yaml
 from tests.helpers import fake_s3
-from tests.helpers.command import ROOT, begun, in_session, read_until, run, wait_for
+from tests.helpers.command import ROOT, begun, call, in_session, read_until, run, wait_for
 from tests.sweep.test_run import TIMES, runs
 
 WORDS = ("vts-smoke", "--workers", 1, "--losses", "moco", "random", "--rho", 0)
@@ -107,7 +107,7 @@ def test_with_the_copy_gone_nothing_is_run_again_and_mlflow_is_filled_from_the_r
     uri, _ = small
     shutil.rmtree(working_copy(uri))
     before = {name: stamp for name, stamp in stamps("small") if name.startswith(("records", "curves"))}
-    again = run(*WORDS, "--out", uri)
+    again = run(*WORDS, "--out", uri)  # in another process: this one would keep the old database open
     assert again.returncode == 0, again.stderr
     assert "all 2 cells are recorded already; nothing is run" in again.stdout
     assert {name: stamp for name, stamp in stamps("small") if name.startswith(("records", "curves"))} == before
@@ -126,7 +126,7 @@ def stamps(name):
 
 
 def test_another_recipe_is_refused_by_the_address(small):
-    done = run(*WORDS, "--out", small[0], "--pretrain.steps", 3)
+    done = call(*WORDS, "--out", small[0], "--pretrain.steps", 3)
     assert done.returncode == 2
     assert f"--out {small[0]} holds the records of another recipe: pretrain.steps" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -151,7 +151,7 @@ def test_sync_takes_an_address(small):
     ],
 )
 def test_a_mistaken_address_is_one_line(out, reason):
-    done = run("vts-smoke", "--out", out, "--dry-run")
+    done = call("vts-smoke", "--out", out, "--dry-run")
     assert done.returncode == 2
     assert done.stderr.startswith("sweep.run: --out ")
     assert reason in done.stderr
@@ -159,10 +159,10 @@ def test_a_mistaken_address_is_one_line(out, reason):
 
 
 def test_no_such_bucket_and_no_server_are_one_line(tmp_path):
-    done = run("vts-smoke", "--out", "s3://elsewhere/x")
+    done = call("vts-smoke", "--out", "s3://elsewhere/x")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "s3://elsewhere/x cannot be read: there is no such bucket" in done.stderr
-    done = run("vts-smoke", "--out", "s3://bucket/x", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    done = call("vts-smoke", "--out", "s3://bucket/x", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "s3://bucket/x cannot be read: the server does not answer" in done.stderr
 

@@ -1,0 +1,59 @@
+"""Heavy packages are imported only where they are needed: a command that does without torch starts in a second."""
+
+import json
+import subprocess
+import sys
+
+from tests.helpers.command import ROOT
+
+STEPS = {
+    "the settings of data sets": (
+        "datasets.xbd.config datasets.manifest.config",
+        {"torch", "pandas", "matplotlib", "skimage", "ray", "mlflow"},
+    ),
+    "analysis": (
+        "analysis.claims analysis.compare analysis.figures analysis.report.__main__ analysis.summary",
+        {"torch", "ray", "mlflow", "sweep", "trainables"},
+    ),
+    "the command lines of data sets": (
+        "datasets.xbd.__main__ datasets.manifest.__main__",
+        {"torch", "ray", "mlflow", "trainables", "sweep"},
+    ),
+    "settings, cells and objectives": (
+        "trainables.recipe trainables.cell trainables.objective_names",
+        {"torch", "ray", "mlflow"},
+    ),
+    "the command line and the state of a sweep": ("sweep.cli sweep.status", {"torch", "ray", "mlflow"}),
+    "the driver of a sweep": ("sweep.driver sweep.autotune.choose sweep.tune.runner", {"torch"}),
+}
+"""In this order: what each imports stays imported for the next, so that one process checks all."""
+CHILD = """
+import importlib, json, sys
+found = []
+for modules in json.loads(sys.argv[1]):
+    for module in modules.split():
+        importlib.import_module(module)
+    if "trainables.objective_names" in modules:
+        from trainables.cell import Cell
+        from trainables.objective_names import objective_info
+        from trainables.recipe import Recipe
+        Cell(objective="cross_image")
+        objective_info("supervised")
+        Recipe().learning_rate("moco")
+    found.append(sorted(name for name in sys.modules if "." not in name))
+print(json.dumps(found))
+"""
+
+
+def imported(*steps):
+    """The packages that are imported after each step."""
+    words = [sys.executable, "-c", CHILD, json.dumps(steps)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [set(names) for names in json.loads(done.stdout)]
+
+
+def test_each_part_does_without_what_it_need_not_import():
+    found = imported(*(modules for modules, _ in STEPS.values()))
+    for (name, (_, absent)), there in zip(STEPS.items(), found, strict=True):
+        assert not absent & there, name
