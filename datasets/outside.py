@@ -20,7 +20,7 @@ def import_module_of(name: str, where: str) -> ModuleType:
     """
     path, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*path.split("."), *attribute.split("."))):
-        raise InputError(f"{where}: name a class of your own as package.module:Class")
+        raise InputError(f"{where}: name your own class as package.module:Class")
     try:
         return importlib.import_module(path)
     except (Exception, SystemExit) as error:  # it is somebody else's code

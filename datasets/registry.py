@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainValidator, TypeAdapter
-from pydantic_core import PydanticKnownError
 
 from datasets.cifar10.config import Cifar10Settings
 from datasets.errors import InputError, one_line
@@ -58,8 +57,8 @@ def settings_class(name: str) -> SettingsClass:
     if ":" in name:
         return _outside_class(name)
     raise InputError(
-        f"unknown data set {one_line(repr(name), most=80)}: choose from {', '.join(DATASETS)}, or name a settings "
-        "class of your own as package.module:Class"
+        f"unknown data set {one_line(repr(name), most=80)}: choose from {', '.join(DATASETS)}, or name your own "
+        "settings class as package.module:Class"
     )
 
 
@@ -153,16 +152,15 @@ def open_data(settings: Settings, source: Source, seed: int, device: "torch.devi
 
 
 def validated(value: Any) -> Settings:
-    """The settings themselves, or those that a mapping (from YAML) describes.
+    """The settings themselves, or those that a mapping from YAML describes.
 
     Raises:
-        InputError: there is no such data set.
-        PydanticKnownError: the mapping names none.
+        InputError: there is no such data set, or the mapping names none.
         ValidationError: a value does not fit.
     """
     name = value.get("dataset") if isinstance(value, Mapping) else getattr(value, "dataset", None)
     if not isinstance(name, str):
-        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'dataset'"})
+        raise InputError(f"recipe.data: name the data set, as in 'dataset: vts' ({', '.join(DATASETS)})")
     kind = settings_class(name)
     return value if isinstance(value, kind) else TypeAdapter(kind).validate_python(value)
 

@@ -234,12 +234,12 @@ def test_yaml_names_it(write, tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("{dataset: 'NAME', images: 1}", r"recipe.data: --data.images 1: at least 2"),
-        ("{dataset: 'NAME', images: many}", r"recipe.data.images: Input should be a valid integer"),
+        ("{dataset: 'NAME', images: 1}", r"sweep.yaml: --data.images 1: at least 2"),
+        ("{dataset: 'NAME', images: many}", r"recipe.data.images many: should be a valid integer"),
         ("{dataset: 'NAME', sides: 2}", r"unknown setting 'sides'; valid: dataset, size, images"),
         ("{dataset: 'no.such:Thing'}", r"data set 'no.such:Thing': no.such cannot be imported \(ModuleNotFoundError"),
         ("{dataset: imagenet}", r"unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name a"),
-        ("{dataset: 3}", r"recipe.data: say which data set it is"),
+        ("{dataset: 3}", r"recipe.data: name the data set"),
     ],
 )
 def test_yaml_that_does_not_fit_is_one_line(write, tmp_path, data, message):
@@ -276,7 +276,7 @@ def test_what_it_lacks_is_said_in_one_line(write, replacement, message):
 
 @pytest.mark.parametrize("name", ["a b:C", "package:", ":Class", "package/module.py:Class", "x:1"])
 def test_what_is_no_path_of_a_class_is_refused(name):
-    with pytest.raises(InputError, match=r"name a class of your own as package\.module:Class"):
+    with pytest.raises(InputError, match=r"name your own class as package\.module:Class"):
         registry.settings_class(name)
 
 
