@@ -40,7 +40,7 @@ from tests.helpers.command import ROOT, run
                 "--encoder.output-stride",
                 "32",
             ],
-            "a CNN",
+            "use a CNN",
         ),
     ],
 )
