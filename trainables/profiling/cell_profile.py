@@ -101,7 +101,7 @@ def shortened(recipe: Recipe, size: Size) -> Recipe:
 
 
 def _pretraining(marks: "_Marks", recipe: Recipe, size: Size, share: float) -> list[Part]:
-    """`share`: how many times larger the whole validation is than what was validated on."""
+    """The parts of pretraining; `share` is the size of the validation set relative to the excerpt's."""
     whole = recipe.pretrain
     evaluations = len(evaluation_steps(whole.steps, whole.evaluations))
     rest = marks.between(("pretrain", size.steps), "pretrained") + marks.between("pretrained", "probe")
@@ -116,7 +116,7 @@ def _pretraining(marks: "_Marks", recipe: Recipe, size: Size, share: float) -> l
 def _probing(marks: "_Marks", recipe: Recipe, size: Size, data: Dataset, excerpt: "Excerpt") -> list[Part]:
     whole, views = recipe.probe, recipe.probe.cached_views
     features = 1.0
-    if views:  # all training images in each view, and the validation images, are encoded beforehand
+    if views:  # all training images in each view and the validation images are encoded first
         features = _encoded(data, views) / _encoded(excerpt, views)
     evaluations = len(evaluation_steps(whole.steps, whole.evaluations))
     val, test = (data.count(split) / excerpt.count(split) for split in ("val", "test"))
