@@ -8,7 +8,7 @@ from sweep.lr_search.config import search_for, sweep_to_fill
 from sweep.lr_search.search import search_learning_rates
 from sweep.signals import exit_with
 
-USAGE = """Find a learning rate for each loss by the probe's validation F1 at rho 0. Write chosen.yaml for `sweep.run --config`.
+USAGE = """Find a learning rate for each loss by the probe's validation F1 at rho 0, and write it to chosen.yaml.
 
 usage: python -m sweep.lr_search [PRESET] [--config sweep.yaml] [--rates ...] [--seeds ...] [--losses ...] [--flags ...]
 
