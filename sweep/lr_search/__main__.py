@@ -8,7 +8,9 @@ from sweep.lr_search.config import search_for, sweep_to_fill
 from sweep.lr_search.search import search_learning_rates
 from sweep.signals import exit_with
 
-USAGE = """Find a learning rate for each loss by the probe's validation F1 at rho 0, and write it to chosen.yaml.
+USAGE = """Find a learning rate for each loss by the probe's validation F1 at rho 0.
+
+The result is chosen.yaml, a sweep with these rates for `sweep.run --config`.
 
 usage: python -m sweep.lr_search [PRESET] [--config sweep.yaml] [--rates ...] [--seeds ...] [--losses ...] [--flags ...]
 
