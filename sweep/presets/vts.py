@@ -35,12 +35,12 @@ def vts_smoke() -> Sweep:
 def vts_quick() -> Sweep:
     """The default: 28 cells on 64-px scenes, 7 to 20 minutes per seed on 2 cores, without GPU or download.
 
-    A slim ResNet-18 (a quarter of the width; output stride 8, which gives the paper's 8x8 map), procedural textures,
-    240 steps of 16 pairs per cell, and one seed; `--seeds 0 1 2` takes three times as long. At rho 0, expect each loss
-    well above the random encoder (about 50 % macro F1). Scale, textures, budget and augmentation differ from the paper
-    (views are grey, because colour carries no information here): an introduction, not a reproduction.
+    A slim ResNet-18 (a quarter of the width; output stride 8, which gives the paper's 8x8 map), procedural textures and
+    one seed, with 240 steps of 16 pairs per cell; `--seeds 0 1 2` takes three times as long. At rho 0, expect each loss
+    well above the random encoder (about 50 % macro F1). Scale, textures, budget and augmentation differ from the paper:
+    this is an introduction, not a reproduction. Views are grey, because colour carries no information here.
 
-    MoCo's momentum is 0.99, because the paper's 0.999 changes too little in 240 steps. Learning rates are from
+    MoCo's momentum is 0.99, because the paper's 0.999 changes too little in 240 steps. Learning rates were found by
     `sweep.lr_search` (validation F1 at rho 0, on seeds that no sweep uses; see METHOD.md). Clipping and warm-up were
     chosen by the same score on seed 0.
     """
@@ -76,9 +76,9 @@ def vts_quick() -> Sweep:
 def vts_gpu() -> Sweep:
     """The full 99-cell grid at 128 px with a standard ResNet-18, for one GPU.
 
-    2,000/600/600 scenes with procedural textures, output stride 16 (the paper's 8x8 map), 1,500 steps of 64 pairs,
-    bf16. It has the paper's grid and encoder, but not its scene size, textures or budget. Its cost and learning rates
-    have not been measured on a GPU yet: check that each loss ends well below its plateau.
+    It has the paper's grid and encoder, but not its scene size, textures or budget: 2,000/600/600 scenes with
+    procedural textures, output stride 16 (which gives the paper's 8x8 map), 1,500 steps of 64 pairs, bf16. Cost and
+    learning rates have not been measured on a GPU yet: check that each loss ends well below its plateau.
     """
     return Sweep(
         preset="vts-gpu",

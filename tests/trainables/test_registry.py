@@ -188,7 +188,7 @@ def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("byol", "byol: choose from moco, within_image, cross_image, random, imagenet, supervised, or name a class"),
+        ("byol", "byol: choose from moco, within_image, cross_image, random, imagenet, supervised, or name your own class"),
         ("mocco", "did you mean moco? choose from"),
         ("", "write NAME, package.module:Class"),
         ("moco(lr=0.1)", "its settings are the flags --moco.*"),
@@ -207,7 +207,7 @@ def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypat
         (f"{SIMCLR}(lr='fast')", "lr fast: should be a valid number"),
         (f"{SIMCLR}(features=1.5)", "features 1.5: should be a valid integer"),
         (f"{SIMCLR}(temperature=-1)", "temperature -1: must be above 0"),
-        (f"{SIMCLR}(temperature=1e999)", "temperature inf: only finite numbers"),
+        (f"{SIMCLR}(temperature=1e999)", "temperature inf: a name can hold only finite numbers"),
         (f"{SIMCLR}(0.1)", "write settings as name=value"),
         (f"{SIMCLR}(lr=__import__('os').getcwd())", "write settings as name=value with plain values"),
         (f"{SIMCLR}(**{{'lr': 1}})", "write settings as name=value"),
@@ -250,7 +250,7 @@ class Loss(Objective):
         (", kw_only=True", "", "needs `Settings`, a frozen keyword-only dataclass"),
         ("lr: float = 0.1", "lr: float", "a field `lr` that has a default"),
         ("lr: float", "rate: float", "a field `lr` that has a default"),
-        ("lr: float = 0.1", "lr: object() = 0.1", "settings: Unable to generate"),
+        ("lr: float = 0.1", "lr: object() = 0.1", "Unable to generate"),
         ('sees = "pairs"', "pass", "needs `sees`"),
         ('"pairs"', '"downstream"', "needs `sees`"),
         ("def loss", "def other", "needs a method `loss`"),

@@ -35,7 +35,7 @@ A loss is one class in one file, here or in your own package. The following exam
             spread = torch.pdist(first).square().mul(-2).exp().mean().log()
             return (first - second).square().sum(1).mean() + self.weight * spread
 
-For a short name, put the file into `trainables/objectives/` and add a line to `LOSSES` in
+To give it a short name, put the file into `trainables/objectives/` and add a line to `LOSSES` in
 `trainables/registry.py`.
 '''
 
