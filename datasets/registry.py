@@ -1,7 +1,7 @@
-"""The data sets by name: the class of their settings, and the module whose functions do the work.
+"""The data sets by name: their settings classes, and the modules with their functions.
 
-A data set from outside this repository is named by its settings class, as `package.module:Class`; that module holds the
-functions too. `datasets.source` says what a settings class and the functions must have.
+The name of a data set outside this project is its settings class, `package.module:Class`, whose module also has the
+functions. `datasets.source` defines the settings and functions.
 """
 
 import importlib
@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainValidator, TypeAdapter
-from pydantic_core import PydanticKnownError
 
 from datasets.cifar10.config import Cifar10Settings
 from datasets.errors import InputError, one_line
@@ -39,12 +38,12 @@ DATASETS: Mapping[str, SettingsClass] = {
     "cifar10": Cifar10Settings,
     "manifest": ManifestSettings,
 }
-"""Our own, by name, as in a cell and in records. The functions of `<name>` are in `datasets.<name>.source`."""
+"""Our data sets, by their name in cells and records. The functions of `<name>` are in `datasets.<name>.source`."""
 
 MEMBERS = ("pairings", "has_nu", "task", "extra_scores", "bands", "size")
-"""What settings have, of their class or as fields; `Settings` says what each means."""
+"""Class attributes or fields of settings; see `Settings`."""
 FUNCTIONS = ("load", "check", "open_data")
-"""What the module of a data set has; `datasets.source` says what each does."""
+"""Functions in the module of a data set; see `datasets.source`."""
 
 
 def settings_class(name: str) -> SettingsClass:
@@ -58,23 +57,23 @@ def settings_class(name: str) -> SettingsClass:
     if ":" in name:
         return _outside_class(name)
     raise InputError(
-        f"unknown data set {one_line(repr(name), most=80)}: choose from {', '.join(DATASETS)}, or name a settings "
-        "class of your own as package.module:Class"
+        f"unknown data set {one_line(repr(name), most=80)}: choose from {', '.join(DATASETS)}, or name your own "
+        "settings class as package.module:Class"
     )
 
 
 @cache
 def _outside_class(name: str) -> SettingsClass:
-    """The class `package.module:Class`, which has all that a data set needs."""
+    """The class `package.module:Class`, checked to be a complete data set."""
     where = f"data set {one_line(repr(name), most=120)}"
     module = import_module_of(name, where)
     attribute = name.partition(":")[2]
     kind = getattr(module, attribute, None)
     if not (isinstance(kind, type) and is_dataclass(kind) and vars(kind)["__dataclass_params__"].frozen):
-        raise InputError(f"{where}: {module.__name__} has no frozen dataclass {attribute}; name the settings' class")
+        raise InputError(f"{where}: {module.__name__} has no frozen dataclass {attribute}; name the settings class")
     if absent := [function for function in FUNCTIONS if not callable(getattr(module, function, None))]:
         raise InputError(
-            f"{where}: {module.__name__} lacks {', '.join(absent)}; the module of a data set has the functions "
+            f"{where}: {module.__name__} lacks {', '.join(absent)}; the module of a data set needs the functions "
             f"{', '.join(FUNCTIONS)}"
         )
     defaults = {field.name: field.default for field in fields(kind)}
@@ -83,14 +82,14 @@ def _outside_class(name: str) -> SettingsClass:
     needed = (*MEMBERS, *(("check_nu",) if getattr(kind, "has_nu", False) else ()))
     if absent := [member for member in needed if member not in defaults and not hasattr(kind, member)]:
         raise InputError(f"{where}: {attribute} lacks {', '.join(absent)}; see Settings in datasets/source.py")
-    settings: SettingsClass = kind  # type: ignore[assignment]  # as was checked above
+    settings: SettingsClass = kind  # type: ignore[assignment]  # checked above
     return settings
 
 
 def outside_root(name: str) -> Path | None:
-    """The folder that must be on `sys.path` of other processes, so that they can import the data set of that name.
+    """The folder that must be on `sys.path` of other processes, so that they can import the data set.
 
-    None for our own data sets, and for those of installed packages.
+    None for our data sets and those of installed packages.
 
     Raises:
         InputError: there is no such data set.
@@ -100,26 +99,28 @@ def outside_root(name: str) -> Path | None:
 
 
 def _module(settings: Settings) -> ModuleType:
-    """The module of the data set's functions.
+    """The module with the functions of the data set.
 
     Raises:
-        InputError: the settings name another data set than their own.
+        InputError: the settings belong to another data set than they name.
     """
     if type(settings) is not settings_class(settings.dataset):
-        raise InputError(f"--data.dataset {settings.dataset}: is not the data set that {type(settings).__name__} is of")
+        raise InputError(
+            f"--data.dataset {settings.dataset}: {type(settings).__name__} has the settings of another data set"
+        )
     return importlib.import_module(_module_name(settings.dataset))
 
 
 def _module_name(name: str) -> str:
-    """Where the functions of the data set of that name are."""
+    """The name of the module with the functions of the data set."""
     return f"datasets.{name}.source" if name in DATASETS else name.partition(":")[0]
 
 
 def load(settings: Settings, place: Place, demands: Demands) -> Source:
-    """The data that the settings describe, in the driver, after a check that they serve a grid.
+    """Load the data in the driver, and check that they fit the grid.
 
     Raises:
-        InputError: they cannot be used, or not for this grid.
+        InputError: they cannot be used, or do not fit this grid.
     """
     module: Any = _module(settings)
     try:
@@ -133,36 +134,35 @@ def load(settings: Settings, place: Place, demands: Demands) -> Source:
 
 
 def check_nu(settings: Settings, nu: float) -> None:
-    """Refuse a per-image noise that the data set cannot show.
+    """Refuse a per-image noise that the data set cannot have.
 
     Raises:
-        InputError: it has none to set, or not this one.
+        InputError: it does not fit the settings, or the data set has no such setting.
     """
     if not settings.has_nu:
         raise InputError(
-            f"--nu {nu:g}: {settings.dataset} has the noise that its images have; leave --nu out (in YAML: nu: [])"
+            f"--nu {nu:g}: the noise of {settings.dataset} is that of its images; leave --nu out (in YAML: nu: [])"
         )
     with_nu: Any = settings
     with_nu.check_nu(nu)
 
 
 def open_data(settings: Settings, source: Source, seed: int, device: "torch.device") -> "Dataset":
-    """The data of a seed on a device, in a worker; `source` is what these settings loaded."""
+    """Open the data of a seed on a device, in a worker; `source` was loaded with the same settings."""
     data: Dataset = _module(settings).open_data(settings, source, seed, device)
     return data
 
 
 def validated(value: Any) -> Settings:
-    """The settings themselves, or those that a mapping (from YAML) describes.
+    """The settings themselves, or those that a mapping from YAML describes.
 
     Raises:
-        InputError: there is no such data set.
-        PydanticKnownError: the mapping names none.
+        InputError: there is no such data set, or the mapping names none.
         ValidationError: a value does not fit.
     """
     name = value.get("dataset") if isinstance(value, Mapping) else getattr(value, "dataset", None)
     if not isinstance(name, str):
-        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'dataset'"})
+        raise InputError(f"recipe.data: name the data set, as in 'dataset: vts' ({', '.join(DATASETS)})")
     kind = settings_class(name)
     return value if isinstance(value, kind) else TypeAdapter(kind).validate_python(value)
 
@@ -170,6 +170,6 @@ def validated(value: Any) -> Settings:
 if TYPE_CHECKING:
     AnySettings = Settings
 else:
-    # Any, for tyro: it then takes its flags from the class of the preset's settings.
+    # With Any, tyro takes the flags from the class of the default, the settings of the preset.
     AnySettings = Annotated[Any, PlainValidator(validated)]
-"""What a recipe holds: the settings of any data set."""
+"""The settings of any data set, as a field of a recipe."""

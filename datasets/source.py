@@ -1,10 +1,10 @@
 """The interface of a data set: settings, a source that the driver loads, a dataset that a worker opens. No torch.
 
-A data set's module has three functions, which `datasets.registry` calls:
+The module of a data set has three functions, which `datasets.registry` calls:
 
-- `load(settings, place) -> Source`, in the driver;
-- `check(settings, source, demands) -> None` refuses a sweep that the source cannot serve, in the driver;
-- `open_data(settings, source, seed, device) -> datasets.dataset.Dataset`, in a worker.
+- `load(settings, place) -> Source` runs in the driver;
+- `check(settings, source, demands) -> None` runs in the driver, and refuses a sweep that the source cannot serve;
+- `open_data(settings, source, seed, device) -> datasets.dataset.Dataset` runs in a worker.
 """
 
 from collections.abc import Sequence
@@ -18,52 +18,52 @@ from datasets.types import Pairing, Task
 
 @runtime_checkable
 class Settings(Protocol):
-    """What describes a data set in a recipe: a frozen dataclass, whose fields become the flags `--data.*`.
+    """The settings of a data set: a frozen dataclass, whose fields become the flags `--data.*`.
 
-    Annotate `dataset` with `tyro.conf.Suppress`, so that it becomes no flag. A class with `has_nu` also has a method
-    `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set cannot have.
+    Annotate `dataset` with `tyro.conf.Suppress`, so that it does not become a flag. A class with `has_nu` also needs a
+    method `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set cannot have.
     """
 
     @property
     def dataset(self) -> str:
-        """Name of the data set: a field with this default."""
+        """Name of the data set, a field with this name as default."""
 
     pairings: ClassVar[tuple[Pairing, ...]]
-    """The pairings it can have."""
+    """The pairings that it supports."""
     has_nu: ClassVar[bool]
     """Whether the per-image noise can be set."""
     task: ClassVar[Task]
-    """What the probe learns."""
+    """The task of the probe."""
     extra_scores: ClassVar[tuple[str, ...]]
     """Scores besides F1, such as `xview2`."""
 
     @property
     def bands(self) -> int:
-        """Bands of an image; of the class, or a field."""
+        """Bands of an image, as a class attribute or a field."""
 
     @property
     def size(self) -> int:
-        """Side of an image, px; of the class, or a field."""
+        """Side of an image in px, as a class attribute or a field."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where the data are, and how they may be obtained."""
+    """Where the data are, and how to obtain them."""
 
     root: Path | None = None
-    """Folder (or file) of the data, as the user gave it."""
+    """Folder or file of the data, as given by the user."""
     store: Path | None = None
-    """Folder for the arrays that images are converted to; None: the user's cache."""
+    """Folder for the arrays that images are converted to; None: the user's cache folder."""
     download: bool = False
-    """Whether the data may be downloaded into `root`."""
+    """Whether to download missing data into `root`."""
     skip_bad: bool = False
-    """Whether files that cannot be used are left out (and named) instead of refused."""
+    """Whether to leave out and name files that cannot be used, instead of raising an error."""
 
     def refuse_flags(self, what: str, flags: Sequence[str]) -> None:
         """Refuse flags that would have no effect.
 
         Args:
-            what: the data set that has no use for them.
+            what: the data set that does not use them.
             flags: names of fields.
 
         Raises:
@@ -72,16 +72,16 @@ class Place:
         for name in flags:
             if getattr(self, name):
                 flag = {"root": "data-root", "skip_bad": "skip-bad"}.get(name, name)
-                raise InputError(f"--{flag} does nothing for {what}: leave it out")
+                raise InputError(f"--{flag} has no effect for {what}: leave it out")
 
 
 @runtime_checkable
 class Source(Protocol):
-    """The data, loaded by the driver and pickled to workers."""
+    """The data, which the driver loads and sends to the workers by pickle."""
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of the content, the same on every machine."""
+        """Hash of the contents, 16 hex digits, equal on every machine."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,11 +93,11 @@ class Source(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Lines that a sweep prints first: files left out, and limits of what results mean."""
+        """Lines that a sweep prints first: files that were left out, and limits of the results."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that workers open on their machine's disk; none if the source holds all of the data."""
+        """Files that workers open on the disk of their machine; empty if the source contains all data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class Demands:
     """What a sweep needs of its data, checked before any cell runs."""
 
     rho: tuple[float, ...]
-    """Noisy-pairs rates of its contrastive cells; empty if it has none."""
+    """Noisy-pairs rates of its contrastive cells; empty if there are none."""
     pairings: tuple[Pairing, ...]
     """Pairings of its cells with noisy pairs."""
     labels: bool

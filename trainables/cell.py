@@ -1,4 +1,4 @@
-"""A cell: one point of the sweep's grid, and the key that names its record."""
+"""A cell: one point of a sweep's grid, and the key that names its record."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,11 +13,10 @@ from trainables.registry import BASELINES
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Cell:
-    """The coordinates of one point of the grid. Coordinates that mean the same make equal cells.
+    """The coordinates of one point of the grid. Coordinates with the same meaning make equal cells.
 
-    Without noisy pairs (rho = 0, nu = 0 or a baseline) neither rho, nu nor pairing matters: such a cell has
-    rho = nu = 0 and pairing `none`, whatever it was asked for with. nu is 1 where whole images are falsely matched, and
-    0 where a data set of real pairs leaves it open.
+    Without noisy pairs (rho = 0, nu = 0 or a baseline) rho, nu and pairing have no effect: such a cell always has
+    rho = nu = 0 and the pairing `none`. nu is 1 if whole images are mismatched, and 0 for data sets of real pairs.
 
     Raises:
         InputError: a coordinate is outside its range or unknown.
@@ -25,18 +24,18 @@ class Cell:
 
     dataset: str = "vts"
     objective: str
-    """A loss or baseline, as `trainables.registry` says."""
+    """A loss or baseline of `trainables.registry`, or a class outside this project."""
     rho: float = 0.0
-    """Noisy-pairs rate: share of positive pairs that are noisy."""
+    """Noisy-pairs rate: the share of positive pairs that are noisy."""
     nu: float = 0.0
-    """Per-image noise: share of a noisy image whose content differs."""
+    """Per-image noise: the share of a noisy image that differs."""
     pairing: Pairing = "noisy"
     seed: int = 0
     recipe: str = ""
-    """Fingerprint of everything that is held fixed over the grid (`Recipe.fingerprint`)."""
+    """`Recipe.fingerprint`, of everything that is held fixed over the grid."""
 
     def __post_init__(self) -> None:
-        """Check the coordinates and bring them to their one canonical form."""
+        """Check the coordinates and bring them to their canonical form."""
         settings_class(self.dataset)  # refuses an unknown data set
         object.__setattr__(self, "objective", canonical_objective(self.objective))
         for name in ("rho", "nu"):
@@ -48,7 +47,7 @@ class Cell:
             object.__setattr__(self, name, value)
 
     def _canonical(self) -> dict[str, object]:
-        """The coordinates in the form that all equivalent cells share."""
+        """The form of rho, nu and pairing that all equivalent cells share."""
         kind = settings_class(self.dataset)
         nu = 1.0 if self.pairing == "false_positive" else float(self.nu) if kind.has_nu else 0.0
         clean = self.rho == 0 or (nu == 0 and kind.has_nu)
@@ -62,7 +61,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """16 hex digits that name this cell's record, the same on every machine."""
+        """Hash of the cell, 16 hex digits, which names its record on every machine."""
         return digest(asdict(self))
 
     def __str__(self) -> str:
@@ -73,6 +72,6 @@ class Cell:
 
 
 def digest(value: object) -> str:
-    """16 hex digits of a value's canonical JSON: no spaces, sorted names, so that field order plays no part."""
+    """Hash of a value's canonical JSON, 16 hex digits. Names are sorted, so the order of fields has no effect."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""What all cells of a sweep have in common. No torch here: a driver makes it and hands it to its workers."""
+"""What all cells of a sweep have in common. No torch here: the driver makes it and sends it to its workers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,12 @@ from trainables.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class CellJob:
-    """Everything that `run_cell` needs to know of a cell but its coordinates."""
+    """Everything that `run_cell` needs besides the coordinates of a cell."""
 
     recipe: Recipe
     source: Source
-    """The data that the recipe names, loaded by its settings."""
+    """The data, loaded by the settings in the recipe."""
     engine: Engine = PLAIN
-    """How a cell is executed, with nothing left to be measured; its threads are for the caller to set."""
+    """How cells are executed, without `auto` settings. The caller sets the number of threads."""
     imagenet: Path | None = None
-    """File of weights for the baseline of that name."""
+    """File with weights for the baseline `imagenet`."""

@@ -1,7 +1,7 @@
-"""The state of one cell on its way through pretraining and probe: what a checkpoint holds, and what it gives back.
+"""The state of a cell during pretraining and probe, which its checkpoints hold.
 
-No random generator is part of it: every random stream derives from (seed, purpose, step), so step n draws the same
-whether the cell was interrupted before it or not.
+It contains no random generator: every random stream derives from (seed, purpose, step), so step n draws the same
+numbers with and without an interruption before it.
 """
 
 import time
@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 from trainables.checkpoints import Checkpoints
 
 Report = Callable[[str, int, dict[str, float]], None]
-"""(stage, step, name -> value): takes points of the learning curves as they come."""
+"""Receives each point of the learning curves: (stage, step, name -> value)."""
 
 T = TypeVar("T")
 
 
 class CellState:
-    """The learning curves, times and stage results of one cell; starts from the newest checkpoint."""
+    """The learning curves, times and stage results of one cell. It starts from the newest checkpoint."""
 
     def __init__(self, checkpoints: Checkpoints, report: Report) -> None:
-        """Load the checkpoint, if there is one, and report its points again: the receiver may be new."""
+        """Load the checkpoint, if there is one, and report its points again, since the receiver may be new."""
         self._checkpoints, self._report = checkpoints, report
         loaded = checkpoints.load()
         state = loaded.state if loaded else {"points": [], "seconds": {}, "stages": {}}
@@ -32,45 +32,45 @@ class CellState:
             report(*point)
 
     def report(self, stage: str, step: int, values: dict[str, float]) -> None:
-        """Report a point of the learning curves, and keep it for the checkpoints."""
+        """Report a point of the learning curves, and add it to later checkpoints."""
         self._points.append((stage, step, values))
         self._report(stage, step, values)
 
     def start_timing(self, part: str) -> None:
-        """Count the time from now on for this part of the cell, `pretrain` or `probe`."""
+        """From now on, time belongs to this part of the cell, `pretrain` or `probe`."""
         self.seconds()
         self._part = part
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each part so far, with those before the checkpoint and without those lost since it."""
+        """Seconds of each part so far, including the time before the checkpoint but not the lost time after it."""
         now = time.perf_counter()
         self._seconds[self._part] = self._seconds.get(self._part, 0.0) + now - self._since
         self._since = now
         return dict(self._seconds)
 
     def pop_stage(self, stage: str) -> dict[str, Any] | None:
-        """The state of a stage from the checkpoint, if it has one. Removed from here, for it is large."""
+        """Remove and return the state of a stage from the checkpoint, if it has one; it is large."""
         return self._stages.pop(stage, None)
 
     def after_step(self, stage: str, step: int, stage_state: Callable[[], dict[str, Any]]) -> None:
-        """Call after each step of a stage; `stage_state` makes what the stage needs to resume after it.
+        """Write a checkpoint if one is due; `stage_state` returns what the stage needs to resume after this step.
 
         Raises:
-            StoppedError: the cell is to stop; this step's checkpoint is written.
+            StoppedError: the cell must stop; the checkpoint of this step is written.
         """
         self._checkpoints.after_step(stage, step, lambda: self._whole({**self._stages, stage: stage_state()}))
 
     def keep_result(self, stage: str, result: dict[str, Any]) -> None:
-        """Put the result of a stage into all later checkpoints, without writing one."""
+        """Add the result of a stage to all later checkpoints, without writing one now."""
         self._stages[stage] = result
 
     def finish_stage(self, stage: str, result: dict[str, Any]) -> None:
-        """Keep the result of a stage and write a checkpoint."""
+        """Add the result of a stage to all later checkpoints, and write one now."""
         self.keep_result(stage, result)
         self._checkpoints.finish_stage(stage, self._whole(self._stages))
 
     def with_heartbeat(self, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches, with a sign of life for each; see `Checkpoints.with_heartbeat`."""
+        """The same batches, with a heartbeat for each; see `Checkpoints.with_heartbeat`."""
         return self._checkpoints.with_heartbeat(batches)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Checkpoints of one cell: written in the background, completely or not at all, and verified by their digest.
+"""Checkpoints of one cell, written atomically in the background and verified by their digest.
 
-A file is `MAGIC`, the SHA-256 of what follows, and `torch.save` of {identity, stage, step, state}. Nothing is unpickled
-before the digest is right, and then nothing but tensors and plain values.
+A file consists of `MAGIC`, the SHA-256 of the rest, and `torch.save` of {identity, stage, step, state}. It is unpickled
+only if the digest matches, and then only tensors and plain values.
 """
 
 import hashlib
@@ -22,48 +22,48 @@ from torch import Tensor
 from datasets.files import write_atomically
 
 MAGIC = b"NPCKPT01"
-"""What a file begins with. Its number is raised when what a state holds changes."""
+"""The first bytes of a file. Increase the number when the contents of a state change."""
 STAGES = ("pretrain", "pretrained", "probe", "probed")
-"""The stages of a cell, in their order."""
+"""The stages of a cell, in order."""
 KEPT = 2
-"""Checkpoints that are kept: if the newest is damaged, the one before is used."""
+"""Number of checkpoints to keep: if the newest is damaged, the previous one is used."""
 
 T = TypeVar("T")
 
 
 @runtime_checkable
 class Mirror(Protocol):
-    """A remote copy of a cell's checkpoints. A checkpoint counts as written once it is there too."""
+    """A remote copy of a cell's checkpoints. A checkpoint counts as written once the remote copy exists."""
 
     def download(self) -> None:
-        """Bring the remote files into the folder, except those that are in it.
+        """Download the remote files that are not in the folder.
 
         Raises:
-            OSError: the remote place cannot be read.
+            OSError: the remote copy cannot be read.
         """
 
     def upload(self, path: Path) -> None:
-        """Send a complete file of the folder.
+        """Upload a complete file of the folder.
 
         Raises:
-            OSError: it could not be sent.
+            OSError: the upload failed.
         """
 
     def delete(self, path: Path) -> None:
-        """Delete the remote copy of a file, now or later; never fails."""
+        """Delete the remote copy of a file, now or later. Never raises."""
 
 
 class StoppedError(Exception):
-    """The cell was asked to stop; its checkpoint is written."""
+    """The cell was asked to stop, and its checkpoint is written."""
 
 
 class UnusableError(Exception):
-    """A file is no checkpoint of this cell; says why, in a few words."""
+    """A file is not a checkpoint of this cell. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Where a cell was: the stage, the steps done of it, and everything needed to resume."""
+    """A stage, the number of its completed steps, and everything needed to resume."""
 
     stage: str
     step: int
@@ -82,8 +82,8 @@ def silent(line: str) -> None:
 class Checkpoints:
     """One cell's checkpoints: `<folder>/<stage>-<step>.ckpt`, written by a background thread.
 
-    Training waits only while its state is copied in memory. If writing fails (a full disk), the user is warned once and
-    training continues.
+    Training waits only while its state is copied in memory. If writing fails, as on a full disk, the user is warned
+    once and training continues.
     """
 
     def __init__(
@@ -96,15 +96,15 @@ class Checkpoints:
         notify: Callable[[str], None] = silent,
         mirror: Mirror | None = None,
     ) -> None:
-        """Nothing is read or written yet.
+        """Configure the checkpoints; nothing is read or written yet.
 
         Args:
-            folder: of this cell alone; made when it is needed. None: nothing is written.
-            identity: text that must agree, or a checkpoint is not used: the cell's key, the data, the engine.
+            folder: used by this cell only; created when needed. None: no checkpoints are written.
+            identity: names the cell's key, data and engine. Checkpoints with another identity are not used.
             every: seconds between two checkpoints.
-            heartbeat: called after every step and every batch of an evaluation; returns whether the cell is to stop.
-            notify: takes a line for the user; called in the thread that trains.
-            mirror: a remote copy of `folder`, for a machine may be lost.
+            heartbeat: called after every step and every batch of an evaluation; returns whether the cell must stop.
+            notify: receives a message for the user, in the training thread.
+            mirror: a remote copy of `folder`, which survives the machine.
         """
         self._folder, self._identity, self._every = folder, identity, every
         self._heartbeat, self._notify, self._mirror = heartbeat, notify, mirror
@@ -120,15 +120,15 @@ class Checkpoints:
         return self._writer is not None and self._writer.is_alive()
 
     def after_step(self, stage: str, step: int, state: Callable[[], dict[str, Any]]) -> None:
-        """After a step: write its state if that is due, in the background.
+        """After a step: write its state in the background if a checkpoint is due.
 
         Args:
             stage: one of `STAGES`.
-            step: how many steps of it are done.
-            state: makes the state: tensors (copied here), plain values, dictionaries and lists of them.
+            step: number of completed steps.
+            state: returns the state: tensors (copied here), plain values, and dictionaries and lists of them.
 
         Raises:
-            StoppedError: the cell is to stop; this step's checkpoint is written.
+            StoppedError: the cell must stop; the checkpoint of this step is written.
         """
         if self._heartbeat():
             self.close()
@@ -139,21 +139,21 @@ class Checkpoints:
         if self._folder is None or time.monotonic() - self._last < self._every:
             return
         self._last = time.monotonic()
-        if not self.writing:  # else this one is left out
+        if not self.writing:  # otherwise skip this one
             self._start(stage, step, state())
 
     def finish_stage(self, stage: str, state: dict[str, Any]) -> None:
-        """A stage is done: write its result, in the background."""
+        """Write the result of a stage in the background."""
         if self._folder is not None:
             self.close()
             self._last = time.monotonic()
             self._start(stage, 0, state)
 
     def with_heartbeat(self, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches, with a heartbeat before each: an evaluation may take longer than a stop may wait.
+        """The same batches, with a heartbeat before each, so that a cell can stop during a long evaluation.
 
         Raises:
-            StoppedError: the cell is to stop; it will resume from the last checkpoint.
+            StoppedError: the cell must stop; it will resume from the last checkpoint.
         """
         for batch in batches:
             if self._heartbeat():
@@ -162,10 +162,13 @@ class Checkpoints:
             yield batch
 
     def load(self) -> Checkpoint | None:
-        """The newest whole checkpoint of this cell, if there is one.
+        """The newest valid checkpoint of this cell, if there is one.
 
-        A damaged or foreign file is reported and removed, and the one before is taken. Leftovers of an interrupted
-        write are removed. Raises OSError if the mirror cannot be read.
+        A damaged or foreign file is reported and removed, and the previous one is used. Leftovers of an interrupted
+        write are removed.
+
+        Raises:
+            OSError: the mirror cannot be read.
         """
         if self._folder is None:
             return None
@@ -187,15 +190,15 @@ class Checkpoints:
                     self._mirror.delete(path)
                 continue
             if refused:
-                self._notify(f"the cell goes on from the checkpoint before, {path.name}")
+                self._notify(f"the cell resumes from the previous checkpoint, {path.name}")
             self._kept = [path]
             return found
         if refused:
-            self._notify(f"no checkpoint in {self._folder} can be used: the cell is begun anew")
+            self._notify(f"no checkpoint in {self._folder} can be used: the cell starts from the beginning")
         return None
 
     def remove(self) -> None:
-        """The cell is recorded: its checkpoints are no longer needed."""
+        """Delete all checkpoints, once the cell is recorded."""
         self.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -213,7 +216,7 @@ class Checkpoints:
         self._writer.start()
 
     def _write(self, stage: str, step: int, state: dict[str, Any]) -> None:
-        """Write one checkpoint and remove those that are older than the one before."""
+        """Write one checkpoint and remove all but the last `KEPT`."""
         if self._folder is None:
             return
         path = self._folder / f"{stage}-{step}.ckpt"
@@ -228,19 +231,19 @@ class Checkpoints:
                     old.unlink()
                     if self._mirror:
                         self._mirror.delete(old)
-        except (OSError, MemoryError, RuntimeError) as error:  # torch tells a lack of memory as a RuntimeError
+        except (OSError, MemoryError, RuntimeError) as error:  # torch raises RuntimeError if memory is short
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-            self._trouble = f"checkpoint {path} cannot be written ({reason}): the cell goes on without it"
+            self._trouble = f"checkpoint {path} cannot be written ({reason}): the cell continues without it"
 
     def _notify_trouble(self) -> None:
-        """Report the writer's fault, in the training thread and only once: a full disk stays full for a while."""
+        """Report a failed write, in the training thread and only once, since a full disk fails every time."""
         if self._trouble and not self._notified:
             self._notified = True
             self._notify(self._trouble)
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, by stage and step: a clock that was set back plays no part. Other files are none."""
+    """The checkpoints in a folder, ordered by stage and step (not by time, since clocks change)."""
     found = []
     with suppress(OSError):
         for path in folder.iterdir():
@@ -251,7 +254,7 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def serialize(identity: str, checkpoint: Checkpoint) -> Sequence[bytes | memoryview]:
-    """A file's content, in parts."""
+    """The contents of a file, in parts."""
     buffer = io.BytesIO()
     torch.save({"identity": identity, **vars(checkpoint)}, buffer)
     payload = buffer.getbuffer()
@@ -262,7 +265,7 @@ def read_checkpoint(path: Path, identity: str) -> Checkpoint:
     """The checkpoint in a file.
 
     Raises:
-        UnusableError: it is damaged, was made by another version or belongs to something else.
+        UnusableError: it is damaged, or was written by another version or for another cell.
     """
     try:
         content = memoryview(path.read_bytes())
@@ -270,25 +273,25 @@ def read_checkpoint(path: Path, identity: str) -> Checkpoint:
         raise UnusableError(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from error
     start = len(MAGIC) + hashlib.sha256().digest_size
     if len(content) < start or content[: len(MAGIC)] != MAGIC:
-        raise UnusableError("it is no checkpoint of this version, or its beginning is damaged")
+        raise UnusableError("it was written by another version, or its first bytes are damaged")
     if hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]:
-        raise UnusableError("it is damaged: its digest is not that of its content")
+        raise UnusableError("it is damaged: its digest does not match its contents")
     try:
         found = torch.load(io.BytesIO(content[start:]), map_location="cpu", weights_only=True)
-    except Exception as error:  # of whoever made it, with a digest that is right: it may raise anything
-        raise UnusableError("it holds something else than tensors and plain values") from error
+    except Exception as error:  # its author made the digest match, so anything may be raised
+        raise UnusableError("it contains something other than tensors and plain values") from error
     kinds = {"identity": str, "stage": str, "step": int, "state": dict}
     if not isinstance(found, dict) or {name: type(value) for name, value in found.items()} != kinds:
-        raise UnusableError("it holds no state of a cell")
+        raise UnusableError("it does not contain the state of a cell")
     if found["identity"] != identity:
-        raise UnusableError("it was made with other settings, data, libraries or another engine")
+        raise UnusableError("it was written with other settings, data, libraries or another engine")
     if path.name != f"{found['stage']}-{found['step']}.ckpt":
         raise UnusableError(f"it is step {found['step']} of {found['stage']} under another name")
     return Checkpoint(stage=found["stage"], step=found["step"], state=found["state"])
 
 
 def snapshot(value: Any) -> Any:
-    """A deep copy whose tensors lie in the host's memory."""
+    """A deep copy with all tensors on the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

@@ -1,53 +1,49 @@
-"""How a cell is executed on a machine. Rounding may differ between engines; what is computed does not."""
+"""How a machine executes a cell. Engines may differ in rounding, but not in what they compute."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import tyro
+from pydantic import NonNegativeInt
 
-from datasets.errors import InputError
+from datasets.settings import settings
 
 Precision = Literal["auto", "fp32", "bf16"]
 Layout = Literal["auto", "channels_last", "contiguous"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings("engine")
 class Engine:
-    """Arithmetic, memory layout, compilation and cores of a cell; `auto` and 0 stand for what measures fastest."""
+    """Arithmetic, memory layout, compilation and cores of a cell. `auto` and 0: the fastest, as measured."""
 
     precision: Annotated[Precision, tyro.conf.arg(aliases=("--precision",))] = "auto"
-    """Arithmetic of the encoder: fp32, or bf16 by autocast (weights and losses stay fp32)."""
+    """Arithmetic of the encoder: fp32, or bf16 by autocast (weights and losses stay in fp32)."""
     layout: Layout = "auto"
-    """Order of the encoder's images and features in memory."""
+    """Memory layout of the encoder's images and features."""
     compile: Literal["auto", "no", "default", "reduce-overhead"] = "auto"
-    """torch.compile of the encoder, by its mode (reduce-overhead: CUDA graphs); tried only where a sweep is long
-    enough to earn back the minutes that compiling takes."""
-    threads: Annotated[int, tyro.conf.arg(aliases=("--threads",))] = 0
-    """Cores of a cell. The same number gives the same results bit for bit on a CPU, whatever the workers."""
+    """Mode of torch.compile for the encoder (reduce-overhead: CUDA graphs). `auto` tries it only if the sweep is long
+    enough to make up for the minutes that compiling takes."""
+    threads: Annotated[NonNegativeInt, tyro.conf.arg(aliases=("--threads",))] = 0
+    """Cores of a cell. On a CPU, the same number gives bitwise equal results with any number of workers."""
     deterministic: bool = False
-    """Measure nothing, and on a GPU take only algorithms that give the same bits again (slower; an operation that
-    has none fails the cell). On a CPU results are the same bit for bit in any case, once the engine is settled."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no machine has."""
-        if self.threads < 0:
-            raise InputError(f"--engine.threads {self.threads}: at least 1, or 0 for what measures fastest")
+    """Do not measure, and on a GPU use only deterministic algorithms (slower; a cell fails if an operation has none).
+    On a CPU, results are bitwise reproducible anyway once the engine is fixed."""
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to be measured."""
+        """Whether nothing is left to measure."""
         return "auto" not in (self.precision, self.layout, self.compile) and self.threads > 0
 
     def __str__(self) -> str:
         compiled = "" if self.compile == "no" else f", compiled ({self.compile})"
         cores = f"{self.threads} thread" + ("" if self.threads == 1 else "s")
-        return f"{self.precision}, {self.layout.replace('_', '-')}{compiled}, {cores} a cell"
+        return f"{self.precision}, {self.layout.replace('_', '-')}{compiled}, {cores} per cell"
 
     def filled(self, other: "Engine") -> "Engine":
-        """This engine with the other's value wherever it says `auto` or 0."""
+        """This engine, with the values of the other in place of `auto` and 0."""
         auto = {"precision": "auto", "layout": "auto", "compile": "auto", "threads": 0}
         return replace(self, **{name: getattr(other, name) for name, a in auto.items() if getattr(self, name) == a})
 
 
 PLAIN = Engine(precision="fp32", layout="channels_last", compile="no", threads=1)
-"""What every machine can do; the others are checked against it."""
+"""The engine that works on every machine. Others are checked against it."""

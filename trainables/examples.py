@@ -1,4 +1,4 @@
-"""Example predictions: a cell's probe on some test images, as pictures."""
+"""Example predictions of a cell's probe on some test images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from trainables.recipe import Recipe
 from trainables.views import parts
 
 COUNT = 4
-"""Images shown."""
+"""Number of examples."""
 AMONG = 256
-"""Examples are chosen among this many first test images, so that large splits are not read twice."""
+"""Examples are chosen among this many first test images, to avoid reading a large split twice."""
 SIDE = 128
-"""Larger pictures are subsampled to at most this many px a side."""
+"""Largest side of an example, px. Larger images are subsampled."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
-    """A test image, its classes and those that were predicted; at most `SIDE` px a side."""
+    """A test image with its true and predicted classes, subsampled to at most `SIDE` px."""
 
     number: int
-    """Which test image it is."""
+    """Index of the test image."""
     image: UInt8[np.ndarray, "h w 3"]
     truth: UInt8[np.ndarray, "h w"]
     predicted: UInt8[np.ndarray, "h w"]
@@ -39,9 +39,9 @@ TakeExamples = Callable[[Sequence[Example]], None]
 
 @torch.no_grad()
 def examples(encoder: Backbone, probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
-    """Predictions for the test images that show most classes; none where whole images are classified.
+    """Predictions for the test images that show most classes; none if the task is classification.
 
-    The choice depends on the true classes alone, so all cells of a seed show the same images.
+    The choice depends only on the true classes, so all cells of a seed show the same images.
     """
     if recipe.data.task == "classification":
         return []
@@ -64,7 +64,7 @@ def examples(encoder: Backbone, probed: Probed, data: Dataset, recipe: Recipe) -
 
 
 def most_classes(data: Dataset, batch: int) -> Tensor:
-    """Numbers of the `COUNT` test images (of the first `AMONG`) that show most classes; of equals the earlier ones."""
+    """Indices of the `COUNT` test images (of the first `AMONG`) that show most classes, in stable order."""
     found = []
     for index in parts(min(AMONG, data.count("test")), batch):
         labels = data.downstream("test", index)[1].flatten(1)
@@ -73,6 +73,6 @@ def most_classes(data: Dataset, batch: int) -> Tensor:
 
 
 def as_pictures(images: Float[Tensor, "n b h w"]) -> UInt8[np.ndarray, "n h w 3"]:
-    """Images in [0, 1] as RGB bytes: the first three bands, or the only one three times."""
+    """Images in [0, 1] as RGB bytes: the first three bands, or the first one repeated."""
     bands = images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
     return (255 * bands).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

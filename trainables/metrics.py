@@ -12,7 +12,7 @@ from datasets.types import IGNORED
 def confusion(
     truth: Integer[Tensor, "*shape"], predicted: Integer[Tensor, "*shape"], classes: int
 ) -> Integer[Tensor, "classes classes"]:
-    """Pixels (or images) by true (row) and predicted (column) class, (classes, classes); ignored ones left out."""
+    """Number of pixels (or images) by true (row) and predicted (column) class, without ignored ones."""
     known = truth != IGNORED
     pair = truth[known].long() * classes + predicted[known].long()
     return torch.bincount(pair, minlength=classes * classes).view(classes, classes)
@@ -21,14 +21,14 @@ def confusion(
 def metrics(
     matrix: Float[Tensor, "c c"] | Integer[Tensor, "c c"], classes: Sequence[str], prefix: str
 ) -> dict[str, float]:
-    """Macro F1 over all classes, F1 a class, mIoU and pixel accuracy, all in [0, 1].
+    """Macro F1 over all classes, F1 of each class, mIoU and pixel accuracy, all in [0, 1].
 
-    A class that is neither there nor predicted scores 0, as scikit-learn's zero_division=0 has it.
+    A class that neither occurs nor is predicted scores 0, as with zero_division=0 in scikit-learn.
 
     Args:
         matrix: from `confusion`, summed over all images, (c, c).
         classes: names of the c classes.
-        prefix: put before each name, as in `test_f1_macro`.
+        prefix: of each name, such as `test_` in `test_f1_macro`.
     """
     matrix = matrix.double()
     hit = matrix.diagonal()
@@ -44,17 +44,17 @@ def metrics(
 
 
 def xview2(matrix: Integer[Tensor, "5 5"]) -> float:
-    """The xView2 challenge's score: .3 x localisation F1 + .7 x harmonic mean of the four damage F1s.
+    """Score of the xView2 challenge: 0.3 x localisation F1 + 0.7 x harmonic mean of the four damage F1s.
 
-    Localisation tells buildings (classes 1 to 4) from the background. Damage is counted on true building pixels only;
-    each F1 is raised by 1e-6 in the harmonic mean, as the challenge's own scoring does (Gupta et al. 2019).
+    Localisation separates buildings (classes 1 to 4) from the background. Damage counts on true building pixels only.
+    The harmonic mean adds 1e-6 to each F1, as in https://github.com/DIUx-xView/xView2_scoring (Gupta et al. 2019).
 
     Args:
         matrix: from `confusion`: background, no damage, minor, major, destroyed.
     """
     counts = matrix.double()
     localisation = _f1(counts[1:, 1:].sum(), counts[0, 1:].sum(), counts[1:, 0].sum())
-    building = counts[1:]  # what is taken for background there is a miss of its class
+    building = counts[1:]  # a building predicted as background is a miss of its class
     hit = building[:, 1:].diagonal()
     damage = _f1(hit, building[:, 1:].sum(dim=0) - hit, building.sum(dim=1) - hit)
     harmonic = len(damage) / (1 / (damage + 1e-6)).sum()
@@ -66,4 +66,4 @@ def _f1(hit: Tensor, false: Tensor, missed: Tensor) -> Tensor:
 
 
 EXTRA: dict[str, Callable[[Tensor], float]] = {"xview2": xview2}
-"""Scores that some data sets add, by the name of their column behind `test_`."""
+"""Additional scores of some data sets, by the name of their column after `test_`."""

@@ -1,13 +1,13 @@
-"""From an objective's name, as it stands in a grid, to what is known of it, its class and its settings.
+"""The names of objectives in a grid, and the class and settings that a name stands for.
 
 A name is
 
-- one of the registry: `moco`;
+- a name in the registry: `moco`;
 - a class outside this project: `package.module:Class`;
-- either of them with changed settings: `package.module:Class(lr=0.3, temperature=0.1)`.
+- one of these with changed settings: `package.module:Class(lr=0.3, temperature=0.1)`.
 
 The settings are part of the name, and hence of a cell's key and record. Only the paper's three losses and `supervised`
-have theirs in the recipe instead. No torch here, but a class that is looked at brings it.
+have settings in the recipe instead. This module does not import torch; looking up a class does.
 """
 
 import ast
@@ -26,16 +26,17 @@ from pydantic.errors import PydanticUserError
 
 from datasets.errors import InputError, describe_error, one_line
 from datasets.outside import import_module_of, import_root
+from datasets.settings import first_mistake
 from trainables.registry import BASELINES, LOSSES, ObjectiveInfo
 
 _BASE = "trainables.objectives.base.Objective"
 
 LONGEST = 1000
-"""Characters of a name at most."""
+"""Maximum length of a name."""
 
 
 def objective_info(name: str) -> ObjectiveInfo:
-    """What is known of an objective; imports its module if it is from outside.
+    """The registry's entry for an objective, or the same about a class outside this project, which is imported.
 
     Raises:
         InputError: as `canonical_objective`.
@@ -46,11 +47,11 @@ def objective_info(name: str) -> ObjectiveInfo:
 
 @lru_cache(maxsize=4096)
 def canonical_objective(name: str) -> str:
-    """The one form of all names that mean the same objective: settings in their order, defaults left out.
+    """The canonical form of an objective's name: settings in the order of their fields, without defaults.
 
     Raises:
-        InputError: there is no such objective, its module cannot be imported, its class lacks something, or it has no
-            such setting or value. One line, with what is valid.
+        InputError: there is no such objective, its module cannot be imported, its class is incomplete, or a setting is
+            unknown or invalid.
     """
     base, given = _split(name)
     info = _built_in().get(base)
@@ -58,11 +59,11 @@ def canonical_objective(name: str) -> str:
         near = difflib.get_close_matches(base, _built_in(), n=2)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise InputError(
-            f"--losses {_shown(name)}: {hint}choose from {', '.join(_built_in())}, or name a class of your own as "
+            f"--losses {_shown(name)}: {hint}choose from {', '.join(_built_in())}, or name your own class as "
             "package.module:Class"
         )
     if info and info.settings and given is not None:
-        raise InputError(f"--losses {_shown(name)}: its settings are those of --{info.settings}.*")
+        raise InputError(f"--losses {_shown(name)}: its settings are the flags --{info.settings}.*")
     if info and not info.path and given is not None:
         raise InputError(f"--losses {_shown(name)}: {base} has no settings")
     if info and given is None:
@@ -76,7 +77,7 @@ def canonical_objective(name: str) -> str:
 
 
 def objective_settings(name: str) -> Any:
-    """The settings in an objective's name, an instance of its class's `Settings`.
+    """The settings in an objective's name, as an instance of the `Settings` of its class.
 
     Raises:
         InputError: as `canonical_objective`.
@@ -89,14 +90,14 @@ def with_settings(name: str, **changes: Any) -> str:
     """The canonical name of the same objective with changed settings.
 
     Raises:
-        InputError: a value is not valid.
+        InputError: a value is invalid.
     """
     base, _ = _split(name)
     return canonical_objective(_written(base, replace(objective_settings(name), **changes)))
 
 
 def without_learning_rate(name: str) -> str:
-    """The canonical name with the default learning rate: what names that differ in it alone have in common.
+    """The canonical name with the default learning rate: equal for names that differ only in their learning rate.
 
     Raises:
         InputError: as `canonical_objective`.
@@ -109,10 +110,10 @@ def without_learning_rate(name: str) -> str:
 
 
 def objective_class(name: str) -> Any:
-    """The class of an objective (imports torch).
+    """The class of an objective. Imports torch.
 
     Raises:
-        InputError: it cannot be imported or lacks something.
+        InputError: it cannot be imported or is incomplete.
     """
     base, _ = _split(name)
     info = _built_in().get(base)
@@ -120,9 +121,9 @@ def objective_class(name: str) -> Any:
 
 
 def outside_root(name: str) -> Path | None:
-    """The folder from which an objective's module is imported, for other processes to have it on their `sys.path`.
+    """The folder that must be on `sys.path` of other processes, so that they can import an objective's module.
 
-    None for an objective of this project, and for an installed package: a worker has those anyway.
+    None for an objective of this project or of an installed package.
 
     Raises:
         InputError: the module cannot be imported.
@@ -138,7 +139,7 @@ def _built_in() -> Mapping[str, ObjectiveInfo]:
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """The name or path of the objective, and what stands in its brackets."""
+    """The name or path of the objective, and the text in its parentheses."""
     found = re.fullmatch(r"\s*([^\s()]+)\s*(?:\((.*)\)\s*)?", name, re.DOTALL) if len(name) <= LONGEST else None
     if not found:
         raise InputError(
@@ -149,7 +150,7 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def _parsed_settings(name: str, base: str, given: str | None) -> Any:
-    """Read the text in an objective's brackets and check it against its class's `Settings`."""
+    """Parse the text in an objective's parentheses, and check it against the `Settings` of its class."""
     kind = objective_class(base).Settings
     defaults = {one.name: _default(one) for one in _settings_fields(kind)}
     valid = ", ".join(
@@ -166,7 +167,7 @@ def _parsed_settings(name: str, base: str, given: str | None) -> Any:
             values[keyword.arg] = ast.literal_eval(keyword.value)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise InputError(
-            f"--losses {_shown(name)}: settings are written as name=value with plain values ({describe_error(error)}); "
+            f"--losses {_shown(name)}: write settings as name=value with plain values ({describe_error(error)}); "
             f"valid: {valid}"
         ) from error
     if unknown := values.keys() - defaults.keys():
@@ -174,18 +175,16 @@ def _parsed_settings(name: str, base: str, given: str | None) -> Any:
     try:
         settings = TypeAdapter(kind).validate_python(values)
     except (ValidationError, PydanticUserError, TypeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(map(str, first["loc"])) or "settings"
-        said = one_line(str(first["msg"]).removeprefix("Value error, "))
-        raise InputError(f"--losses {_shown(name)}: {where}: {said}; valid: {valid}") from error
+        mistake = first_mistake(error) if isinstance(error, ValidationError) else one_line(error)
+        raise InputError(f"--losses {_shown(name)}: {mistake}; valid: {valid}") from error
     if not 0 < settings.lr < math.inf:
-        raise InputError(f"--losses {_shown(name)}: lr {settings.lr:g}: must be above 0")
+        raise InputError(f"--losses {_shown(name)}: lr {settings.lr:g}: should be greater than 0")
     for one in _settings_fields(kind):
         value = getattr(settings, one.name)
         if value != _default(one) and not _is_literal(value):
             raise InputError(
-                f"--losses {_shown(name)}: {one.name} {value!r}: only finite numbers, text, True, False, None and "
-                "tuples, lists and dictionaries of them can be given in a name"
+                f"--losses {_shown(name)}: {one.name} {value!r}: a name can hold only finite numbers, text, True, "
+                "False, None, and tuples, lists and dictionaries of them"
             )
     return settings
 
@@ -206,12 +205,12 @@ def _settings_fields(kind: Any) -> tuple[Field[Any], ...]:
 
 
 def _default(one: Field[Any]) -> Any:
-    """A setting's default; `MISSING`, which equals no value, where it has none."""
+    """A setting's default, or `MISSING` if it has none."""
     return one.default_factory() if one.default_factory is not MISSING else one.default
 
 
 def _is_literal(value: object) -> bool:
-    """Whether a value can be written into a name and read from there."""
+    """Whether a value can be written into a name and read back."""
     try:
         return bool(ast.literal_eval(repr(value)) == value)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
@@ -225,16 +224,16 @@ def _outside_info(base: str) -> ObjectiveInfo:
 
 
 def _checked_class(path: str) -> Any:
-    """The class at `module:Class`, known to be an objective that can be used.
+    """The class at `module:Class`, checked to be a complete objective.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not.
     """
     module, name = import_module_of(path, f"--losses {_shown(path)}"), path.partition(":")[2]
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
-    # A class that is an Objective has imported the module that defines it; no other need do so.
+    # Not imported here: whoever defines an Objective has imported it, and it imports torch.
     base: Any = sys.modules.get("trainables.objectives.base")
 
     def is_objective(value: object) -> bool:
@@ -243,10 +242,10 @@ def _checked_class(path: str) -> Any:
     if not is_objective(found):
         own = (one for one in vars(module).values() if is_objective(one) and one.__module__ == module.__name__)
         classes = ", ".join(sorted(one.__name__ for one in own))
-        said = f"no such class in {module.__name__}" if found is None else f"{name} is no {_BASE}"
-        raise InputError(f"--losses {_shown(path)}: {said}{f'; there: {classes}' if classes else ''}")
+        fault = f"no such class in {module.__name__}" if found is None else f"{name} is no {_BASE}"
+        raise InputError(f"--losses {_shown(path)}: {fault}{f'; choose from {classes}' if classes else ''}")
     if path in {info.path for info in _built_in().values() if info.settings}:
-        return found  # its settings are in the recipe
+        return found  # the recipe has its settings
     kind = getattr(found, "Settings", None)
     usable = (
         is_dataclass(kind)
@@ -254,13 +253,13 @@ def _checked_class(path: str) -> Any:
         and all(one.kw_only for one in fields(kind))
         and any(one.name == "lr" and _default(one) is not MISSING for one in fields(kind))
     )
-    for fault, said in (
+    for missing, need in (
         (not usable, "needs `Settings`, a frozen keyword-only dataclass with a field `lr` that has a default"),
         (getattr(found, "sees", None) not in ("pairs", "labelled pairs"), 'needs `sees`, "pairs" or "labelled pairs"'),
         (found.loss is base.Objective.loss, "needs a method `loss`"),
     ):
-        if fault:
-            raise InputError(f"--losses {_shown(path)}: {name} {said}; see trainables/objectives/base.py")
+        if missing:
+            raise InputError(f"--losses {_shown(path)}: {name} {need}; see trainables/objectives/base.py")
     return found
 
 

@@ -1,7 +1,7 @@
-"""Pretraining: SGD, cosine over steps, the encoder of the best noise-free validation loss kept.
+"""Pretraining by SGD with a cosine schedule. The encoder with the best noise-free validation loss is kept.
 
-It resumes exactly after any step: weights, momentum encoder, queue, optimiser, schedule and the best weights so far are
-in its checkpoints, and random streams derive from the step.
+It resumes exactly after any step: its checkpoints hold the weights, momentum encoder, queue, optimiser, schedule and
+best weights, and random streams derive from the step.
 """
 
 import math
@@ -34,49 +34,49 @@ from trainables.views import (
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or NaN; says which loss, step and cell."""
+    """The loss became infinite or NaN. The message names the loss, step and cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """What pretraining did; the encoder itself was trained in place."""
+    """The results of pretraining, which trains the encoder in place."""
 
     train_loss: float
-    """Mean training loss of the last stretch between evaluations, nats."""
+    """Mean training loss since the last but one evaluation, nats."""
     val_loss: float
     """Best noise-free validation loss, nats."""
     plateau: float
-    """That loss with all features equal: an encoder that learnt nothing stays there."""
+    """The same loss if all features are equal, the value of an encoder that has learned nothing."""
     best_step: int
     noisy_pairs: float
-    """Share of the pairs shown that were noisy."""
+    """Share of noisy pairs among the training pairs."""
     seconds: float
-    """Time in training steps, evaluations left out."""
+    """Time in training steps, without evaluations."""
 
 
 @dataclass(kw_only=True)
 class Course:
-    """The training so far: step, running sums, and the best weights."""
+    """The progress of a training: step, running sums, and best weights."""
 
     step: int = 0
     losses: list[Tensor] = field(default_factory=list)
-    """Of the steps since the last evaluation."""
+    """Losses of the steps since the last evaluation."""
     train_loss: float = math.nan
     plateau: float = math.nan
     best_loss: float = math.inf
     best_step: int = 0
     best_weights: dict[str, Tensor] | None = None
     shown: float = 0.0
-    """Sum over the steps of the share of noisy pairs."""
+    """Sum of the shares of noisy pairs of all steps."""
     seconds: float = 0.0
     """Time in training steps."""
 
 
 class Training:
-    """An objective with its optimiser and schedule, and the step that changes them."""
+    """An objective with its optimiser and schedule."""
 
     def __init__(self, objective: Objective, settings: Pretrain, device: torch.device) -> None:
-        """Bring the objective to the device; all its weights that require a gradient are trained."""
+        """Move the objective to the device, and optimise all its weights that require a gradient."""
         self.objective = objective.to(device).train()
         self.weights = [weight for weight in objective.parameters() if weight.requires_grad]
         self.optimiser = torch.optim.SGD(
@@ -89,7 +89,7 @@ class Training:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda done: rate(done, settings))
 
     def step(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
-        """One optimiser step; its loss stays on the device, for looking at it would make a GPU wait."""
+        """One optimiser step. The loss stays on the device, because reading it would delay a GPU."""
         loss = self.objective.loss(views, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -100,7 +100,7 @@ class Training:
         return loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that steps change."""
+        """Everything that a step changes."""
         return {
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -108,25 +108,25 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore the value of `state_dict`."""
         self.objective.load_state_dict(state["objective"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
 
 
 def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
-    """Train `encoder` in place by the cell's objective and leave it with its best weights.
+    """Train `encoder` in place with the cell's objective. It ends with its best weights.
 
     Args:
-        encoder: with the weights that the cell begins with.
-        data: pairs, downstream images.
+        encoder: with the initial weights of the cell.
+        data: pairs and downstream images.
         cell: the coordinates.
-        recipe: everything held fixed.
-        state: takes the points of the learning curves and the checkpoints, and holds the one that is resumed from.
+        recipe: everything that is held fixed.
+        state: receives learning curves and checkpoints, and holds the checkpoint to resume from.
 
     Raises:
         NonFiniteLossError: training diverged.
-        StoppedError: the cell is to stop.
+        StoppedError: the cell must stop.
     """
     if done := state.pop_stage("pretrained"):
         encoder.load_state_dict(done["encoder"])
@@ -139,7 +139,7 @@ def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state
 
 
 def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
-    """All steps, or those that are left; the objective's encoder ends with its best weights."""
+    """Run all steps, or the remaining ones. The encoder of the objective ends with its best weights."""
     training, course = Training(objective, recipe.pretrain, data.device), Course()
     load = batches(objective, data, cell, recipe)
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
@@ -170,7 +170,7 @@ def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state
                 course.best_weights = deepcopy(objective.encoder.state_dict())
             clock = time.perf_counter()
         state.after_step("pretrain", step, stage_state)
-    assert course.best_weights is not None, "the last step is evaluated, and no loss above infinity gets so far"
+    assert course.best_weights is not None, "the last step has an evaluation, which refuses a loss that is not finite"
     objective.encoder.load_state_dict(course.best_weights)
     return Pretrained(
         train_loss=course.train_loss,
@@ -183,7 +183,7 @@ def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state
 
 
 def cell_objective(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe) -> Objective:
-    """The cell's objective around the encoder, with weights and queue drawn from the cell's seed."""
+    """The cell's objective, with weights and queue drawn from the cell's seed."""
     with seeded(cell.seed, "projection head"):
         if cell.objective == "supervised":
             return Supervised(encoder, data, recipe)
@@ -193,7 +193,7 @@ def cell_objective(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe)
 def batches(
     objective: Objective, data: Dataset, cell: Cell, recipe: Recipe
 ) -> Callable[[int], tuple[Views, Bool[Tensor, " n"]]]:
-    """How the views of a step are made, and which of its pairs are noisy."""
+    """A function from a step to its views, and which of its pairs are noisy."""
     if objective.sees == "downstream":
         none = torch.zeros(recipe.pretrain.batch, dtype=torch.bool)
         return lambda step: (downstream_views(data, cell, recipe, step), none)
@@ -205,7 +205,7 @@ def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, st
     """Noise-free validation loss in eval mode, and its plateau.
 
     Raises:
-        NonFiniteLossError: the validation loss is no number.
+        NonFiniteLossError: the validation loss is not finite.
     """
     objective.eval()
     views: Iterator[Views]
@@ -221,23 +221,23 @@ def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, st
 
 
 def rate(done: int, settings: Pretrain) -> float:
-    """The share of the learning rate after `done` steps: a cosine to zero, times a linear rise at the beginning."""
+    """Factor of the learning rate after `done` steps: a cosine to zero, times the linear warm-up."""
     rise = min(1.0, (done + 1) / settings.warmup) if settings.warmup else 1.0
     return rise * (1 + math.cos(math.pi * done / settings.steps)) / 2
 
 
 def evaluation_steps(steps: int, evaluations: int) -> frozenset[int]:
-    """The steps, spread evenly and ending with the last, after which validation is done; fewer if steps are few."""
+    """The steps that are followed by an evaluation: evenly spaced, up to the last step. Short trainings have fewer."""
     return frozenset(math.ceil(steps * k / evaluations) for k in range(1, evaluations + 1))
 
 
 def mean_finite(losses: list[Tensor], step: int, cell: Cell) -> float:
     """Mean of the losses of the steps up to `step`.
 
-    Computed once for many steps: asking after each would make a GPU wait.
+    It reads the losses of many steps at once, because reading each loss would delay a GPU.
 
     Raises:
-        NonFiniteLossError: with the first step whose loss is no finite number.
+        NonFiniteLossError: a loss is not finite; names the first such step.
     """
     values = torch.stack(losses).double().cpu()
     bad = (~values.isfinite()).nonzero().flatten()

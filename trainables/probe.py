@@ -1,6 +1,6 @@
-"""The probe: a head on the frozen encoder, trained on the same images for every cell.
+"""The probe: a head on the frozen encoder, trained on the same images in every cell.
 
-Its checkpoints hold the head, optimiser and schedule; features that were kept are computed again, to the same bits.
+Its checkpoints hold the head, optimiser and schedule. Cached features are recomputed, with bitwise equal results.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,9 +24,9 @@ from trainables.recipe import Recipe
 from trainables.views import class_weights, dihedral, parts, turned
 
 Wrap = Callable[[Iterable[Any]], Iterator[Any]]
-"""Passes batches through; may raise `StoppedError` between two of them."""
+"""Returns the same batches; may raise `StoppedError` between two of them."""
 Batch = Callable[[Int[Tensor, " n"], torch.Generator], tuple[Tensor, Tensor]]
-"""(image numbers, generator) -> feature maps and labels of a training batch."""
+"""(image indices, generator) -> feature maps and labels of a training batch."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,20 +39,20 @@ class Probed:
 
 
 def probe(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Probed:
-    """Train a head on the frozen encoder; score it on the validation and, once, on the test images.
+    """Train a head on the frozen encoder. Score it on the validation images and, once, on the test images.
 
-    The encoder stays in eval mode throughout: neither weights nor batch-norm statistics move.
+    The encoder stays in eval mode, so neither its weights nor its batch-norm statistics change.
 
     Args:
-        encoder: with the weights that are probed.
+        encoder: the pretrained encoder.
         data: downstream images.
         cell: the coordinates.
-        recipe: everything held fixed.
-        state: takes the points of the learning curves and the checkpoints, and holds the one that is resumed from.
+        recipe: everything that is held fixed.
+        state: receives learning curves and checkpoints, and holds the checkpoint to resume from.
 
     Raises:
         NonFiniteLossError: training diverged.
-        StoppedError: the cell is to stop.
+        StoppedError: the cell must stop.
     """
     encoder.eval().requires_grad_(False)
     with seeded(cell.seed, "segmentation head"):
@@ -66,7 +66,7 @@ def probe(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: C
 def train_head(
     head: nn.Module, encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState
 ) -> dict[str, float]:
-    """All steps of the head, or those that are left; returns the last validation scores."""
+    """Run all steps of the head, or the remaining ones; return the last validation scores."""
     settings = recipe.probe
     optimiser = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
@@ -119,7 +119,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Metrics from one confusion matrix over all batches of feature maps and labels, named `<split>_...`.
 
-    `extra` names scores of `metrics.EXTRA` to be added.
+    `extra` names additional scores of `metrics.EXTRA`.
     """
     head.eval()
     matrix = sum(
@@ -138,7 +138,7 @@ def encoded(encoder: Backbone, data: Dataset, split: str, recipe: Recipe) -> Ite
 
 
 def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wrap = iter) -> Batch:
-    """How a training batch is made: from features computed once, or with a fresh view of each image every time."""
+    """A function that makes training batches, from cached features or by encoding a new view of each image."""
     views = recipe.probe.cached_views
     if views == 0:
 
@@ -163,7 +163,7 @@ def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wra
 def cached_features(
     encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wrap = iter
 ) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views ..."]]:
-    """Feature maps and labels of the fixed views of all training images, view after view; the first is the image."""
+    """Feature maps and labels of the fixed views of all training images, view by view; view 0 is the image."""
     maps, targets = [], []
     for index in wrap(parts(data.count("train"), recipe.probe.batch)):
         images, labels = data.downstream("train", index)
@@ -175,9 +175,9 @@ def cached_features(
 
 @torch.no_grad()
 def encode(encoder: Backbone, images: Float[Tensor, "n b H W"], task: Task) -> Float[Tensor, "n c h w"]:
-    """Feature maps of the frozen encoder, without gradient; their means where whole images are classified.
+    """Feature maps of the frozen encoder, without gradient; for classification only their means.
 
-    The classification head takes the mean of a map in any case, and maps of all images would fill the memory.
+    The classification head takes the mean of a map anyway, and the maps of all images would need too much memory.
     """
     features = encoder(images)
     return features if task == "segmentation" else features.mean(dim=(2, 3), keepdim=True)

@@ -1,26 +1,26 @@
-"""The objectives of this project: a line for each. No torch here: a class is imported only when something needs it.
+"""The objectives of this project, one line each. No torch here: their classes are imported when needed.
 
-`trainables.objectives.base` says how to write a loss, `trainables.objective_names` what its name may look like.
+`trainables.objectives.base` explains how to write a loss, `trainables.objective_names` which names a grid accepts.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 Sees = Literal["pairs", "labelled pairs", "downstream"]
-"""What an objective is trained on: positive pairs, those with labels, or labelled downstream images."""
+"""The training data of an objective: positive pairs, positive pairs with labels, or labelled downstream images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveInfo:
-    """What the driver knows of an objective."""
+    """What the driver needs to know about an objective."""
 
     path: str | None
-    """Its class as `module:Class`; None for an encoder that is not trained."""
+    """Its class, as `module:Class`; None if the encoder is not trained."""
     sees: Sees = "pairs"
     cost: float = 2.0
-    """Seconds of a cell, very roughly, relative to a cell that is not pretrained: orders cells before any is timed."""
+    """Rough duration of a cell, relative to one without pretraining. It orders cells before any has been timed."""
     settings: str | None = None
-    """The part of the recipe that holds its settings; None: they are part of its name."""
+    """The part of the recipe that holds its settings; None if they are part of its name."""
     lr: str = "lr"
     """The setting that is its learning rate."""
 
@@ -47,7 +47,8 @@ LOSSES: dict[str, ObjectiveInfo] = {
         lr="cross_lr",
     ),
 }
-"""Contrastive losses, the paper's first. A new one is its file and a line here: `ObjectiveInfo(path=...)`."""
+"""Contrastive losses, starting with those of the paper. For a new one, add a file and a line with
+`ObjectiveInfo(path=...)`."""
 
 BASELINES: dict[str, ObjectiveInfo] = {
     "random": ObjectiveInfo(path=None, cost=1.0),
@@ -56,5 +57,5 @@ BASELINES: dict[str, ObjectiveInfo] = {
         path="trainables.objectives.supervised:Supervised", sees="downstream", settings="supervised"
     ),
 }
-"""What an encoder can be instead of contrastively pretrained: untouched, torchvision's, trained on the downstream task.
-rho, nu and pairing mean nothing to it."""
+"""Encoders without contrastive pretraining: random weights, torchvision's weights, or trained on the downstream task.
+rho, nu and pairing have no effect on them."""

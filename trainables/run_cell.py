@@ -30,19 +30,19 @@ def run_cell(
     take_examples: TakeExamples | None = None,
     export_to: Path | None = None,
 ) -> dict[str, float]:
-    """Run one cell and return its metrics, flat, by the names of the record's columns.
+    """Run one cell and return its metrics, named like the columns of a record.
 
-    On a CPU the same cell and job give the same metrics bit for bit, times apart, whether the cell runs through or
-    resumes from a checkpoint.
+    On a CPU, the same cell and job give bitwise equal metrics (except times), also if the cell resumes from a
+    checkpoint.
 
     Args:
         cell: the coordinates.
         job: what all cells of a sweep have in common: recipe, data, engine.
-        device: where it all happens.
-        report: takes the points of the learning curves as they come; those before a checkpoint once more.
-        checkpoints: of this cell, which resumes from the newest; the caller removes them. None: none are written.
-        take_examples: takes predictions on some test images, if they are wanted.
-        export_to: file for the encoder that was probed, as safetensors.
+        device: of the whole cell.
+        report: receives the points of the learning curves; a resumed cell repeats the earlier ones.
+        checkpoints: of this cell, which resumes from the newest. The caller removes them. None: write none.
+        take_examples: receives predictions for some test images.
+        export_to: file for the pretrained encoder, as safetensors.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -84,10 +84,10 @@ def run_cell(
 
 
 def first_encoder(cell: Cell, job: CellJob) -> Backbone:
-    """The encoder that a cell begins with: random weights of its seed, or the baseline's."""
+    """The initial encoder of a cell: random weights drawn from its seed, or those of the baseline `imagenet`."""
     recipe, bands = job.recipe.encoder, job.recipe.data.bands
     with seeded(cell.seed, "encoder"):
         if cell.objective != "imagenet":
             return make_encoder(recipe, job.engine, bands=bands)
-        assert job.imagenet is not None, "the baseline imagenet without a file of weights"
+        assert job.imagenet is not None, "the baseline imagenet needs a file of weights"
         return imagenet_encoder(recipe, job.imagenet, job.engine, bands=bands)

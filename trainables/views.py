@@ -1,4 +1,4 @@
-"""From images to views: augmented pairs, some of them noisy; labelled downstream images, flipped and rotated."""
+"""From images to views: augmented pairs, some of them noisy; and labelled downstream images, flipped and rotated."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from trainables.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Views:
-    """Augmented positive pairs, each with the labels warped as its image was, where labels are wanted."""
+    """Augmented positive pairs. Labels, if any, are warped like their image."""
 
     first: Float[Tensor, "n c h w"]
     second: Float[Tensor, "n c h w"]
@@ -26,17 +26,17 @@ class Views:
 
 
 def training_pool(data: Dataset, cell: Cell) -> PairPool:
-    """The pairs that a cell is pretrained on. What a pool draws at random depends on the seed alone."""
+    """The pairs for pretraining a cell. The random choices of a pool depend only on the seed."""
     return data.pool(cell.rho, cell.nu, cell.pairing, stream(cell.seed, "undersampling"))
 
 
 def training_views(
     pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True
 ) -> tuple[Views, Bool[Tensor, " n"]]:
-    """The views of one training step, with labels if wanted, and which of its pairs were noisy.
+    """The views of one training step, with labels if requested, and which of its pairs are noisy.
 
-    All draws come from (seed, purpose, step): cells of one seed differ in what rho, nu and pairing make of the same
-    draws, and in nothing else.
+    All random numbers derive from (seed, purpose, step), so cells of one seed differ only in how rho, nu and pairing
+    use the same numbers.
     """
     batch = recipe.pretrain.batch
     index = batch_indices(cell.seed, "pretraining order", step, count=len(pool), batch=batch)
@@ -47,14 +47,14 @@ def training_views(
 
 
 def validation_views(data: Dataset, cell: Cell, recipe: Recipe, *, labelled: bool = True) -> Iterator[Views]:
-    """All validation pairs in batches: free of noise, and augmented alike at each evaluation and in each cell."""
+    """All validation pairs in batches, without noise, and with the same augmentation in each evaluation and cell."""
     generator = stream(cell.seed, "validation augmentation")
     for index in parts(data.validation_pairs(), recipe.pretrain.batch):
         yield _augmented(data.validation(index, labelled=labelled), recipe, generator)
 
 
 def downstream_views(data: Dataset, cell: Cell, recipe: Recipe, step: int) -> Views:
-    """Labelled downstream images of one training step, flipped and turned; both sides are the same."""
+    """Labelled downstream images of one training step, flipped and rotated; both images of a pair are the same."""
     index = batch_indices(cell.seed, "pretraining order", step, count=data.count("train"), batch=recipe.pretrain.batch)
     images, labels = data.downstream("train", index)
     which = torch.randint(TURNS[recipe.data.task], (len(index),), generator=stream(cell.seed, "augmentation", step))
@@ -63,7 +63,7 @@ def downstream_views(data: Dataset, cell: Cell, recipe: Recipe, step: int) -> Vi
 
 
 def downstream_validation(data: Dataset, recipe: Recipe) -> Iterator[Views]:
-    """All downstream validation images in batches, as they are."""
+    """All downstream validation images in batches, without augmentation."""
     for index in parts(data.count("val"), recipe.pretrain.batch):
         yield _labelled(*data.downstream("val", index))
 
@@ -73,12 +73,12 @@ def _labelled(images: Tensor, labels: Tensor) -> Views:
 
 
 def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:
-    """0 .. count-1 in parts of about `batch`, none of them a single image unless count is 1."""
+    """0 .. count-1 in parts of about `batch`, each with at least two images unless count is 1."""
     return torch.arange(count).tensor_split(max(1, count // batch))
 
 
 def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator) -> Views:
-    """Augment both images of each pair, each with parameters of its own."""
+    """Augment both images of each pair independently."""
     count, size = len(loaded.first), loaded.first.shape[-1]
     first, first_labels = transforms.apply(
         loaded.first, loaded.first_labels, transforms.draw(recipe.augment, count, size, generator)
@@ -97,9 +97,10 @@ _TURNS: tuple[Callable[[Tensor], Tensor], ...] = (
 
 
 def turned(images: Tensor, view: int) -> Tensor:
-    """All images (last two axes, square) in one of the 8 flips and rotations by 90 degrees; view 0 is the image.
+    """All square images in one of the 8 flips and 90-degree rotations; view 0 is the image itself.
 
-    Bit 0 flips the columns, bit 1 the rows, bit 2 swaps rows and columns. Classes of whole images, (n,), stay.
+    Bit 0 flips the columns, bit 1 flips the rows, bit 2 swaps rows and columns. Classes of whole images, (n,), do not
+    change.
     """
     if images.ndim == 1:
         return images
@@ -109,7 +110,7 @@ def turned(images: Tensor, view: int) -> Tensor:
 
 
 def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
-    """Each image in a view of its own, as `turned` numbers them."""
+    """Each image in its own view; `turned` defines their numbers."""
     if images.ndim == 1:
         return images
     shape = (-1,) + (1,) * (images.ndim - 1)
@@ -121,7 +122,7 @@ def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
 def class_weights(data: Dataset) -> Float[Tensor, " classes"]:
     """Inverse frequency of each class in the downstream training images (paper, V-A).
 
-    A class that they do not show has no weight: it cannot be learnt, and must not rule a validation loss.
+    A class that does not occur has weight 0: it cannot be learned, and must not dominate a validation loss.
     """
     counts = data.class_counts().double()
     return torch.where(counts > 0, counts.sum() / counts, 0).float().to(data.device)

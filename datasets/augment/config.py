@@ -1,87 +1,77 @@
-"""How views are augmented: settings, and the two lists of the paper. No torch here."""
+"""How views are augmented: the settings, and the two lists of the paper. No torch here."""
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from datasets.errors import InputError
+from datasets.settings import Share, settings
+
+Factor = Annotated[float, Field(ge=0, le=10)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings("augment")
 class Augment:
-    """How views are augmented, in this order; the defaults are `XVIEW2`.
+    """How views are augmented, in this order. The defaults are the list of the xView2 winner.
 
-    Probabilities are per image; beyond its border an image is reflected.
+    Probabilities are per image. Images are extended by reflection at their borders.
     """
 
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of a horizontal flip."""
-    vertical: float = 0.0
+    vertical: Share = 0.0
     """Probability of a vertical flip."""
-    rot90: float = 0.95
+    rot90: Share = 0.95
     """Probability of a rotation by 0, 90, 180 or 270 degrees."""
-    shift: float = 0.1
+    shift: Share = 0.1
     """Probability of a shift."""
-    max_shift: float = 0.3125
-    """Largest shift, right or left and up or down, as share of the image's side."""
-    rotate: float = 0.4
-    """Probability of a small rotation and zoom about the centre."""
-    degrees: float = 10.0
-    """Largest small rotation either way, in degrees."""
-    zoom: float = 0.1
+    max_shift: Share = 0.3125
+    """Largest shift in either direction, horizontally and vertically, as a share of the image's side."""
+    rotate: Share = 0.4
+    """Probability of a small rotation and zoom around the centre."""
+    degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """Largest small rotation in either direction, in degrees."""
+    zoom: Annotated[float, Field(ge=0, le=0.9)] = 0.1
     """Largest zoom: scales from 1 - zoom to 1 + zoom."""
-    crop: float = 0.8
+    crop: Share = 0.8
     """Probability of a crop, resized to the image's size."""
-    crop_low: float = 0.85
-    """Side of the smallest crop relative to the image's; areas are uniform from crop_low^2 to crop_high^2."""
-    crop_high: float = 1.15
-    """Side of the largest crop relative to the image's; above 1 the image shrinks."""
-    aspect: float = 1.0
-    """Largest ratio of a crop's sides, uniform in its logarithm; 1: square crops."""
-    jitter: float = 0.1
-    """Probability that brightness, contrast, saturation and hue change, in this order."""
-    brightness: float = 0.1
-    """Brightness factor from 1 - brightness (not below 0) to 1 + brightness."""
-    contrast: float = 0.1
-    """Contrast factor likewise."""
-    saturation: float = 0.1
-    """Saturation factor likewise."""
-    hue: float = 0.028
-    """Largest turn of the hue either way, as share of the colour circle."""
-    grey: float = 0.0
-    """Probability that the image becomes grey."""
-    blur: float = 0.05
+    crop_low: Annotated[float, Field(ge=0.01, le=2)] = 0.85
+    """Side of the smallest crop relative to the image's. Crop areas are uniform from crop_low^2 to crop_high^2."""
+    crop_high: Annotated[float, Field(ge=0.01, le=2)] = 1.15
+    """Side of the largest crop relative to the image's. Above 1, the image shrinks."""
+    aspect: Annotated[float, Field(ge=1, le=10)] = 1.0
+    """Largest aspect ratio of a crop, log-uniform; 1: square crops."""
+    jitter: Share = 0.1
+    """Probability of a change of brightness, contrast, saturation and hue, in this order."""
+    brightness: Factor = 0.1
+    """The brightness factor is between 1 - brightness (at least 0) and 1 + brightness."""
+    contrast: Factor = 0.1
+    """The same for contrast."""
+    saturation: Factor = 0.1
+    """The same for saturation."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.028
+    """Largest hue shift in either direction, as a share of the colour circle."""
+    grey: Share = 0.0
+    """Probability of conversion to greyscale."""
+    blur: Share = 0.05
     """Probability of a Gaussian blur."""
-    sigma_low: float = 0.1
-    """Least standard deviation of the blur in px of an image of 224 px a side; scaled to the image's size."""
-    sigma_high: float = 0.4
-    """Largest standard deviation of the blur, likewise."""
+    sigma_low: Annotated[float, Field(ge=0.001, le=100)] = 0.1
+    """Smallest standard deviation of the blur, in px of a 224-px image; scaled to the size of the image."""
+    sigma_high: Annotated[float, Field(ge=0.001, le=100)] = 0.4
+    """Largest standard deviation of the blur, in the same unit."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
-        for name in ("flip", "vertical", "rot90", "shift", "rotate", "crop", "jitter", "grey", "blur"):
-            self._within(name, 0, 1)
-        self._within("max_shift", 0, 1)
-        self._within("degrees", 0, 180)
-        self._within("zoom", 0, 0.9)
-        self._within("crop_low", 0.01, 2)
-        self._within("crop_high", self.crop_low, 2)
-        self._within("aspect", 1, 10)
-        for name in ("brightness", "contrast", "saturation"):
-            self._within(name, 0, 10)
-        self._within("hue", 0, 0.5)
-        self._within("sigma_low", 0.001, 100)
-        self._within("sigma_high", self.sigma_low, 100)
-
-    def _within(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not low <= value <= high:  # so written, NaN is refused too
-            flag = name.replace("_", "-")
-            raise InputError(f"--augment.{flag} {value:g}: must be from {low:g} to {high:g}")
+        """Refuse empty ranges."""
+        for name in ("crop", "sigma"):
+            low, high = getattr(self, f"{name}_low"), getattr(self, f"{name}_high")
+            if high < low:
+                raise InputError(f"--augment.{name}-high {high:g}: should be --augment.{name}-low ({low:g}) or more")
 
 
 XVIEW2 = Augment()
-"""The xView2 winner's mild list for xBD. Ours: rotations about the centre, one probability for all colours,
-a Gaussian in place of its 3x3 mean at 512 px; neither channel shift nor noise."""
+"""The mild list that the xView2 winner used for xBD. Ours differs: it rotates around the centre, has one probability
+for all colour changes and a Gaussian blur instead of a 3x3 mean at 512 px, and lacks channel shift and noise."""
 
 
 MOCO_V2 = Augment(
@@ -101,5 +91,6 @@ MOCO_V2 = Augment(
     blur=0.5,
     sigma_high=2.0,
 )
-"""MoCo v2's aug-plus (Chen et al. 2020; `--aug-plus` of facebookresearch/moco). Ours: colours in a fixed
-order; a crop that its aspect makes too long is cut to the image (torchvision draws another)."""
+"""MoCo v2's augmentation (Chen et al. 2020; `--aug-plus` in
+https://github.com/facebookresearch/moco/blob/main/main_moco.py). Ours changes colours in a fixed order, and cuts a crop
+that is too long to the image, where torchvision draws another."""

@@ -1,20 +1,20 @@
 """CIFAR-10 with false positive pairs (paper, Fig. 1): the partner is an image of another class with probability rho."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import tyro
+from pydantic import Field
 
-from datasets.errors import InputError
+from datasets.settings import settings
 from datasets.types import Pairing, Task
 
 SIDE = 32
 """Side of an image, px."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings("data")
 class Cifar10Settings:
-    """CIFAR-10 (Krizhevsky 2009): classification, with whole images that are falsely matched."""
+    """CIFAR-10 (Krizhevsky 2009): classification, where a noisy pair matches two different images."""
 
     pairings: ClassVar[tuple[Pairing, ...]] = ("false_positive",)
     has_nu: ClassVar[bool] = False
@@ -24,12 +24,7 @@ class Cifar10Settings:
     size: ClassVar[int] = SIDE
 
     dataset: Annotated[Literal["cifar10"], tyro.conf.Suppress] = "cifar10"
-    val: float = 0.1
-    """Share of the training images that is held out for validation, the same in every cell of a seed."""
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training images held out for validation, the same images in every cell of a seed."""
     other_files: bool = False
-    """Take a folder whose files are in CIFAR-10's format but not the published ones (other checksums)."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 < self.val < 1:
-            raise InputError(f"--data.val {self.val:g}: a share of the training images, between 0 and 1")
+    """Accept files in CIFAR-10's format that are not the published ones (their checksums differ)."""

@@ -1,36 +1,40 @@
-"""The settings of VTS. No torch here: the command line imports them."""
+"""The settings of VTS. No torch here, so that the command line starts fast."""
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import tyro
+from pydantic import Field
 
 from datasets.errors import InputError
-from datasets.types import SPLITS, Pairing, Task
+from datasets.settings import settings
+from datasets.types import Pairing, Task
 
 CLASSES = ("texture_a", "texture_b", "noise")
-"""Downstream classes in label order. Named by their role, since the textures behind them are a setting."""
+"""Downstream classes in label order, named by their role because their textures are a setting."""
 
 
 def noisy_regions(nu: float, regions: int) -> int:
-    """The number of regions that nu replaces, exactly.
+    """The number of regions that nu replaces.
 
     Raises:
-        InputError: nu * regions is no whole number.
+        InputError: nu is not a multiple of 1/regions.
     """
     count = round(nu * regions)
     if abs(nu * regions - count) > 1e-6:
         steps = ", ".join(f"{k / regions:g}" for k in range(min(regions, 4) + 1))
         raise InputError(
-            f"nu = {nu:g} is no multiple of 1/{regions} (the number of Voronoi regions): use one of "
+            f"nu = {nu:g} is not a multiple of 1/{regions} (there are {regions} Voronoi regions): use one of "
             f"{steps}, ... 1, or change --data.regions"
         )
     return count
 
 
-@dataclass(frozen=True, kw_only=True)
+Count = Annotated[int, Field(ge=2)]
+
+
+@settings("data")
 class VtsSettings:
-    """The synthetic Voronoi-region texture segmentation set, VTS (paper, IV-B)."""
+    """VTS, the synthetic Voronoi texture segmentation set (paper, IV-B)."""
 
     pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure", "irrelevant", "false_positive")
     has_nu: ClassVar[bool] = True
@@ -39,56 +43,45 @@ class VtsSettings:
     bands: ClassVar[int] = 3
 
     dataset: Annotated[Literal["vts"], tyro.conf.Suppress] = "vts"
-    size: int = 256
+    size: Annotated[int, Field(ge=8)] = 256
     """Side of a scene, px."""
-    regions: int = 20
-    """Voronoi regions of a scene, half of them to each class; even."""
-    train: int = 6000
+    regions: Annotated[int, Field(ge=2, multiple_of=2)] = 20
+    """Voronoi regions per scene, an even number: half of them belong to each class."""
+    train: Count = 6000
     """Training scenes."""
-    val: int = 3600
+    val: Count = 3600
     """Validation scenes."""
-    test: int = 2400
+    test: Count = 2400
     """Test scenes."""
     textures: Annotated[Literal["procedural", "folder", "dtd"], tyro.conf.arg(aliases=("--textures",))] = "procedural"
-    """Where texture images come from: made in memory, a folder's <category>/*.jpg|png, or DTD."""
+    """Source of the texture images: generated, a folder with <category>/*.jpg|png, or DTD."""
     categories: tuple[str, ...] = ()
-    """Texture categories of the first class, the second class, the noise and, for the pairing `irrelevant`, of noise
-    that is no class downstream; empty: the source's own."""
-    texture_scale: float = 1.0
-    """Factor by which texture images from files are shrunk before a window is cut out of them."""
+    """For --textures folder: the categories of the first class, the second class, the noise and, for the pairing
+    `irrelevant`, of noise that is no downstream class."""
+    texture_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Scale factor for texture images from files, applied before windows are cut out of them."""
     downstream_noise: int = 7
-    """Regions of each downstream image that show the noise texture, labelled as the third class."""
+    """Regions of each downstream image that show the noise texture, which is the third class."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.size < 8:
-            raise InputError(f"--data.size {self.size}: a scene needs at least 8 px a side")
-        if self.regions < 2 or self.regions % 2:
-            raise InputError(
-                f"--data.regions {self.regions}: half of the regions go to each class, so give an even number >= 2"
-            )
-        for split in SPLITS:
-            if getattr(self, split) < 2:
-                raise InputError(f"--data.{split} {getattr(self, split)}: at least 2 scenes are needed")
+        """Refuse settings that do not fit together."""
         if not 0 < self.downstream_noise < self.regions:
             raise InputError(
-                f"--data.downstream-noise {self.downstream_noise}: must leave all three classes to be seen, so "
-                f"1 to {self.regions - 1} of the {self.regions} regions"
+                f"--data.downstream-noise {self.downstream_noise}: should be from 1 to {self.regions - 1}, so that the "
+                f"{self.regions} regions show all three classes"
             )
-        if not 0 < self.texture_scale <= 1:
-            raise InputError(f"--data.texture-scale {self.texture_scale}: must be in (0, 1]")
         if len(self.categories) not in (0, 3, 4):
             raise InputError(
-                "--data.categories: three are needed (first class, second class, noise), or four with noise that is no "
-                f"class downstream; {len(self.categories)} given"
+                "--data.categories: give three (first class, second class, noise), or four with noise that is no "
+                f"downstream class; not {len(self.categories)}"
             )
         if self.categories and self.textures != "folder":
-            raise InputError("--data.categories: only a folder's categories can be chosen; add --data.textures folder")
+            raise InputError("--data.categories: only folders have categories to choose; add --data.textures folder")
 
     def check_nu(self, nu: float) -> None:
-        """Refuse a per-image noise that is no whole number of regions.
+        """Refuse a per-image noise that is not a whole number of regions.
 
         Raises:
-            InputError: nu is no multiple of 1/regions.
+            InputError: nu is not a multiple of 1/regions.
         """
         noisy_regions(nu, self.regions)

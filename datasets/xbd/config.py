@@ -1,28 +1,30 @@
-"""xBD (Gupta et al. 2019): satellite images before and after disasters; a pair is noisy where a building is damaged.
+"""xBD (Gupta et al. 2019, https://arxiv.org/abs/1911.09296): satellite images before and after disasters.
 
-Tiles of 512 px, clean and noisy ones undersampled to the noisy-pairs rate (paper, IV-A).
-`python -m datasets.xbd prepare ROOT --store DIR` converts the images to arrays before any sweep; `preview` draws some.
+A pair is noisy if a building in it is damaged. Tiles have 512 px; clean and noisy ones are undersampled to the
+noisy-pairs rate (paper, IV-A). `python -m datasets.xbd prepare ROOT --store DIR` converts the images to arrays before a
+sweep; `preview` draws some.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import tyro
+from pydantic import Field, NonNegativeInt
 
 from datasets.errors import InputError
+from datasets.settings import settings
 from datasets.types import Pairing, Task
 
 CLASSES = ("background", "no_damage", "minor_damage", "major_damage", "destroyed")
 """Downstream classes in label order."""
 DAMAGED = (2, 3, 4)
-"""Classes that make a tile noisy where the image after the disaster shows them."""
+"""Classes that make a tile noisy if the image after the disaster shows them."""
 SIDE = 1024
-"""Side of xBD's images, px."""
+"""Side of an xBD image, px."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings("data")
 class XbdSettings:
-    """xBD: building damage by disasters, in pairs of one place before and after (paper, IV-A)."""
+    """xBD: building damage, in image pairs of one place before and after a disaster (paper, IV-A)."""
 
     pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure")
     has_nu: ClassVar[bool] = False
@@ -31,25 +33,21 @@ class XbdSettings:
     bands: ClassVar[int] = 3
 
     dataset: Annotated[Literal["xbd"], tyro.conf.Suppress] = "xbd"
-    size: int = 512
-    """Side of the tiles that images are cut into, px; one that divides 1024 leaves nothing out."""
+    size: Annotated[int, Field(ge=8, le=SIDE)] = 512
+    """Side of the tiles, px, at most 1024. A divisor of 1024 uses every pixel."""
     masks: Literal["polygons", "targets"] = "polygons"
-    """Where classes come from: the label files' polygons, or the images in targets/ where a folder has them."""
+    """Source of the classes: the polygons in the label files, or the images in targets/ if a folder has them."""
     unclassified: Literal["no-damage", "ignore"] = "no-damage"
-    """What a building after the disaster is whose damage nobody could tell: undamaged, or ignored."""
+    """How to treat buildings with unknown damage after the disaster: as undamaged, or ignore them."""
     split_by: Literal["tile", "image"] = "tile"
-    """What is drawn for validation: tiles, so that an image can be on both sides (the paper's way), or whole images."""
-    split_seed: int = 0
-    """Draws the validation set, .3 of train and tier3; the same for all seeds of a sweep."""
+    """Unit of the random validation split: tiles, as in the paper (an image may be on both sides), or whole images."""
+    split_seed: NonNegativeInt = 0
+    """Seed of the validation split (30 % of train and tier3), which is the same for all seeds of a sweep."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 8 <= self.size <= SIDE:
-            raise InputError(f"--data.size {self.size}: from 8 to {SIDE} px, the side of xBD's images")
+        """Refuse a choice that the masks cannot make."""
         if self.masks == "targets" and self.unclassified == "ignore":
             raise InputError(
-                "--data.unclassified ignore: targets/ do not tell which buildings are unclassified; use the polygons "
-                "(--data.masks polygons)"
+                "--data.unclassified ignore: the images in targets/ do not tell which buildings are unclassified; add "
+                "--data.masks polygons"
             )
-        if self.split_seed < 0:
-            raise InputError(f"--data.split-seed {self.split_seed}: must be 0 or more")

@@ -1,4 +1,4 @@
-"""Axes -> the distinct cells of a grid."""
+"""From axes to the distinct cells of a grid."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -10,7 +10,7 @@ from trainables.objective_names import objective_info
 
 
 class Axes(NamedTuple):
-    """The values that a grid spans."""
+    """The values of each axis of a grid."""
 
     objectives: tuple[str, ...]
     rho: tuple[float, ...]
@@ -20,14 +20,14 @@ class Axes(NamedTuple):
 
     @property
     def points(self) -> int:
-        """Combinations of values, equivalent ones counted each."""
+        """Number of combinations of values, including equivalent ones."""
         return len(self.objectives) * len(self.rho) * len(self.nu) * len(self.pairings) * len(self.seeds)
 
 
 def expand(axes: Axes, *, dataset: str, recipe: str) -> tuple[Cell, ...]:
-    """All distinct cells, one seed after the other, so that a sweep that is cut off has whole seeds.
+    """All distinct cells, seed by seed, so that an interrupted sweep has complete seeds.
 
-    Combinations that mean the same (at rho = 0 there is no nu and no pairing) are one cell.
+    Combinations that mean the same (at rho = 0, nu and pairing have no effect) are one cell.
 
     Args:
         axes: the values.
@@ -45,9 +45,9 @@ def expand(axes: Axes, *, dataset: str, recipe: str) -> tuple[Cell, ...]:
 
 
 def cheapest_last(cells: Sequence[Cell], count: int) -> tuple[Cell, ...]:
-    """The cells in their order, but for the `count` cheapest of the last ones, which come at the end.
+    """The same cells, with the `count` cheapest of the last seed moved to the end.
 
-    Some workers are idle while the last cells run: the shorter those cells, the shorter the wait.
+    Some workers are idle while the last cells run, so the last cells should be short.
     """
     late = [cell for cell in cells if cell.seed == cells[-1].seed]
     last = sorted(late, key=lambda cell: objective_info(cell.objective).cost)[:count][::-1]
@@ -55,5 +55,5 @@ def cheapest_last(cells: Sequence[Cell], count: int) -> tuple[Cell, ...]:
 
 
 def distinct(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """Each cell once, at its first place."""
+    """Each cell once, at its first position."""
     return tuple(dict.fromkeys(cells))

@@ -1,43 +1,42 @@
-"""The rule of `--until`: its condition, the seeds that it has added, and the confidence level under early stopping."""
+"""The rule of `--until`: its condition, the seeds it has added, and the confidence level under early stopping."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
 
 from analysis.names import LEVEL
 from analysis.stats.seed_stopping import QUANTITIES
 from analysis.stats.sequential import MOST, adjusted_level
 from datasets.errors import InputError, one_line
+from datasets.settings import settings
 
 EXAMPLE = "halfwidth(difference) < 0.01"
 
 PROBED = ("random", "imagenet")
-"""Baselines that cost a probe only: they are run on every seed that any loss gets, for comparison."""
+"""Baselines that cost only a probe. They run on every seed that any loss gets, for comparison."""
 
 _FORM = re.compile(r"\s*halfwidth\s*\(\s*(\w+)\s*\)\s*<\s*([^\s<]+)\s*")
 
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """A condition: half the width of the interval of `name` (see `QUANTITIES`) is below `target`, a fraction."""
+    """A condition: half the width of the interval of `name` (one of `QUANTITIES`) is below `target`, a fraction."""
 
     name: str
     target: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings("grown")
 class AddedSeeds:
-    """What `--until` has led to in a folder. It is kept even if a later command asks for no further seeds."""
+    """The seeds that `--until` has added in a folder. They are kept if a later command asks for no further seeds."""
 
     added: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Seeds beyond the first ones, by loss or baseline."""
-    level: float = LEVEL
-    """Confidence level of intervals, raised so that they keep a coverage of `LEVEL` under early stopping."""
-
-    def __post_init__(self) -> None:
-        """Refuse a level that is none."""
-        if not LEVEL <= self.level < 1:
-            raise InputError(f"grown.level {self.level:g}: a level from {LEVEL:g} to below 1")
+    """Seeds added to the first ones, by loss or baseline."""
+    level: Annotated[float, Field(ge=LEVEL, lt=1)] = LEVEL
+    """Confidence level of the intervals, raised so that they keep a coverage of `LEVEL` under early stopping."""
 
     def joined(self, before: "AddedSeeds") -> "AddedSeeds":
         """The seeds of both, and the higher level."""
@@ -54,25 +53,25 @@ def parse_rule(text: str) -> StoppingRule:
     """Read a condition such as `EXAMPLE`.
 
     Raises:
-        InputError: it is none, or names what cannot be watched.
+        InputError: it has another form, or an unknown quantity.
     """
     found = _FORM.fullmatch(text)
     if not found:
         raise InputError(
             f'--until {one_line(repr(text), most=80)}: write it as "{EXAMPLE}", with one of {", ".join(QUANTITIES)} '
-            "in the brackets"
+            "in the parentheses"
         )
     name, number = found.groups()
     if name not in QUANTITIES:
-        raise InputError(f"--until: cannot watch {one_line(name, most=40)!r}, choose from {', '.join(QUANTITIES)}")
+        raise InputError(f"--until: unknown quantity {one_line(name, most=40)!r}, choose from {', '.join(QUANTITIES)}")
     try:
         target = float(number)
     except ValueError:
         target = 0.0
     if not 0 < target < 1:
         raise InputError(
-            f"--until: {one_line(number, most=40)} must be a number between 0 and 1, a share as in the records: 0.01 "
-            "is one point"
+            f"--until: {one_line(number, most=40)} should be a number between 0 and 1, on the scale of the records: "
+            "0.01 is one percentage point"
         )
     return StoppingRule(name, target)
 
@@ -80,7 +79,7 @@ def parse_rule(text: str) -> StoppingRule:
 def check_rule(
     until: str, most: int, seeds: Sequence[int], rho: Sequence[float], pairings: Sequence[str], losses: Sequence[str]
 ) -> None:
-    """Make sure that a sweep's settings allow the condition `until` (empty: none) with at most `most` seeds.
+    """Check that a sweep's settings allow the condition `until` (empty: none) with at most `most` seeds.
 
     Raises:
         InputError: they do not.
@@ -92,22 +91,21 @@ def check_rule(
     name, first = parse_rule(until).name, len(set(seeds))
     if first < 2:
         raise InputError(
-            "--until: one seed has no interval to look at: begin with at least two, better three to five, as in "
-            "--seeds 0 1 2"
+            "--until: one seed has no interval: start with at least two, better three to five, as in --seeds 0 1 2"
         )
     if not first <= most <= MOST:
         what = f"--max-seeds {most}" if most else "--until without --max-seeds"
-        raise InputError(f"{what}: say how many seeds there may be in all, from {first} (--seeds) to {MOST}")
+        raise InputError(f"{what}: give the largest total number of seeds, from {first} (--seeds) to {MOST}")
     if max(seeds) + most >= 2**63:
-        raise InputError("--until: seeds are added after the largest of --seeds, which leaves no room below 2^63")
+        raise InputError("--until: added seeds follow the largest of --seeds, which is too close to 2^63")
     if not losses:
-        raise InputError("--until: no loss is run whose interval could be looked at: name one in --losses")
+        raise InputError("--until: --losses names only baselines, which have no interval: add a loss")
     wanted = {"noisy", "exposure"} if name == "difference" else {"noisy", "false_positive"} & set(pairings)
     if not wanted or not wanted <= set(pairings):
         raise InputError(
             f"--until: {name} needs --pairings "
             + ("noisy exposure" if name == "difference" else "noisy or false_positive")
-            + ", and these are "
+            + ", not "
             + " ".join(pairings)
         )
     if not any(rho) or (name == "against_clean" and all(rho)):
@@ -116,19 +114,19 @@ def check_rule(
 
 
 def seed_order(seeds: Sequence[int], most: int) -> tuple[int, ...]:
-    """The seeds in the order in which they are used: the first ones as given, then those after the largest."""
+    """The seeds in the order of their use: the first ones as given, then those that follow the largest."""
     first = tuple(dict.fromkeys(seeds))
     after = max(first) + 1
     return (*first, *range(after, after + most - len(first)))
 
 
 def confidence_level(seeds: Sequence[int], most: int) -> float:
-    """The confidence level for looking after each seed."""
+    """The confidence level of intervals that are evaluated after each seed."""
     return adjusted_level(len(set(seeds)), most)
 
 
 def with_baselines(added: Mapping[str, tuple[int, ...]], objectives: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Added seeds of losses, and of the baselines in `PROBED` all of these."""
+    """The added seeds of losses; the baselines in `PROBED` get the seeds of all losses."""
     every = tuple(sorted({seed for seeds in added.values() for seed in seeds}))
     probed = {name: every for name in objectives if name in PROBED} if every else {}
     return {**{name: seeds for name, seeds in added.items() if seeds}, **probed}

@@ -1,16 +1,18 @@
-"""What one command runs: the grid's axes, the recipe and the machine's share, as one typed value and as YAML."""
+"""`Sweep`: the settings of one command, which are the axes of its grid, its recipe, and how the machine is used."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
 from datasets.errors import InputError, one_line
 from datasets.registry import check_nu
 from datasets.registry import outside_root as dataset_root
+from datasets.settings import Share, settings
 from datasets.source import Demands, Place
 from sweep.config.grid import Axes, distinct, expand
 from sweep.config.stopping_rule import AddedSeeds, check_rule
@@ -25,109 +27,91 @@ from trainables.registry import BASELINES
 LOSSES = ("moco", "within_image", "cross_image")
 """The paper's contrastive losses, in its order."""
 Kept = Literal["encoders"]
-"""What can be kept of a recorded cell."""
+"""What can be kept of each cell."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings()
 class Sweep:
-    """A sweep: a grid of cells under one recipe, where its results go, and how the machine is shared."""
+    """A grid of cells with one recipe, where its results go, and how the machine is used."""
 
     preset: Annotated[str, tyro.conf.Suppress] = "custom"
-    """The preset it began as."""
+    """The preset that it started from."""
     objectives: Annotated[
         tuple[str, ...], tyro.conf.arg(aliases=("--losses",), metavar="[NAME|package.module:Class ...]")
     ] = ("moco", "within_image", "cross_image", "random")
-    """Contrastive losses: `moco`, `within_image`, `cross_image`, or one of your own as package.module:Class or
-    "package.module:Class(lr=0.1)"; and baselines: `random`, the untouched encoder; `imagenet`, torchvision's weights;
+    """Contrastive losses: `moco`, `within_image`, `cross_image`, or your own as package.module:Class or
+    "package.module:Class(lr=0.1)". Baselines: `random`, the untrained encoder; `imagenet`, torchvision's weights;
     `supervised`, the encoder trained on the downstream task (an upper bound)."""
-    rho: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
-    """Noisy-pairs rates, shares in [0, 1]."""
-    nu: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    """Per-image noise of VTS, shares in [0, 1], multiples of 1/regions; empty for data sets of real pairs."""
+    rho: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    """Noisy-pairs rates, each in [0, 1]."""
+    nu: tuple[Share, ...] = (0.25, 0.5, 0.75, 1.0)
+    """Per-image noise of VTS, each in [0, 1] and a multiple of 1/regions; empty for data sets of real pairs."""
     pairings: tuple[Literal["noisy", "exposure", "irrelevant", "false_positive"], ...] = ("noisy", "exposure")
-    """How noisy pairs are formed: clean with noisy, the noisy image twice (mere exposure), clean with noise that the
-    downstream task never shows, or two images that have nothing to do with each other. VTS has all four, xBD and a
-    manifest the first two, CIFAR-10 the last."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds, one replicate of the grid each."""
+    """How noisy pairs are formed: a clean and a noisy image, the noisy image twice (mere exposure), a clean image with
+    noise that never occurs downstream, or two unrelated images. VTS has all four, xBD and a manifest the first two,
+    CIFAR-10 the last."""
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = (0,)
+    """Seeds: the whole grid runs once for each."""
     until: str = ""
-    """Add seeds, loss by loss, until an interval over seeds is narrow enough, such as "halfwidth(difference) < 0.01":
-    half of it below one point. `difference`: noisy minus exposure over the grid; `against_clean`: noisy minus rho 0."""
+    """Add seeds to each loss until its confidence interval is narrow enough. "halfwidth(difference) < 0.01": until half
+    its width is below one percentage point. `difference`: noisy minus exposure; `against_clean`: noisy minus rho 0."""
     max_seeds: int = 0
-    """With --until: the most seeds of a loss, --seeds included."""
+    """For --until: the largest number of seeds of a loss, including --seeds."""
     grown: Annotated[AddedSeeds, tyro.conf.Suppress] = field(default_factory=AddedSeeds)
-    """What --until has led to."""
+    """The seeds that --until has added."""
     out: Annotated[str | Path, tyro.conf.arg(metavar="FOLDER|s3://BUCKET/NAME")] = Path("results/custom")
-    """Folder of records, summary, logs and the MLflow database; or the address of one on an object store."""
+    """Folder for records, summary, logs and the MLflow database; or its address on an object store."""
     data_root: Annotated[Path | None, tyro.conf.arg(aliases=("--data", "--texture-root"))] = None
-    """Where the data lie: xBD's or CIFAR-10's folder, a manifest file, or the folder of texture images."""
+    """The data: the folder of xBD, CIFAR-10 or texture images, or a manifest file."""
     store: Path | None = None
-    """Folder for the arrays that real images are brought into once a machine; default: in the user's cache."""
+    """Folder for the arrays that real images are converted to, once per machine; default: in your cache folder."""
     skip_bad: bool = False
-    """Leave out image pairs that cannot be used, and say which, instead of refusing the data."""
+    """Leave out image pairs that cannot be used and list them, instead of stopping with an error."""
     download: bool = False
-    """Let torchvision download what is missing: DTD or CIFAR-10 into --data-root, weights for the baseline imagenet."""
+    """Let torchvision download missing data: DTD or CIFAR-10 to --data-root, weights for the baseline imagenet."""
     imagenet_weights: Path | None = None
-    """File of weights for the baseline imagenet, instead of torchvision's own."""
-    workers: int = 0
-    """Cells run at the same time at most; 0: as many as the cores (and GPUs) hold."""
-    gpu_share: float = 0.0
-    """Share of a GPU that a cell takes, where there is one; 0: what measures fastest."""
-    cell_memory: float = 0.0
-    """Host memory in GB that is set aside for a cell, so that no more run at once than fit; 0: as measured."""
+    """File with weights for the baseline imagenet, instead of torchvision's."""
+    workers: NonNegativeInt = 0
+    """Largest number of cells that run at the same time; 0: as many as fit on the cores and GPUs."""
+    gpu_share: Share = 0.0
+    """Share of a GPU for each cell; 0: the fastest, as measured."""
+    cell_memory: NonNegativeFloat = 0.0
+    """Host memory in GB to reserve for each cell, which limits how many run at the same time; 0: as measured."""
     engine: Engine = field(default_factory=Engine)
-    """How cells are executed: rounding may depend on it, what is computed does not."""
+    """How cells are executed. It may affect rounding, but not what is computed."""
     report: bool = True
-    """Draw the figures and write report.html at the end."""
+    """Draw figures and write report.html at the end."""
     retry_failed: bool = False
-    """Run the cells again that are recorded as failed, and no others."""
-    checkpoint_every: float = 60.0
-    """Seconds between two checkpoints of a cell; they go when it is recorded."""
-    patience: float = 1800.0
-    """Seconds without a sign of life after which a cell's worker is killed, and its cell goes on in another."""
+    """Run only the cells that are recorded as failed."""
+    checkpoint_every: PositiveFloat = 60.0
+    """Seconds between the checkpoints of a cell. They are deleted once it is recorded."""
+    patience: PositiveFloat = 1800.0
+    """Seconds after which a worker that does not report is killed. Its cell resumes in another worker."""
     keep: tuple[Kept, ...] = ()
-    """What is kept of each cell: `encoders`, pretrained, as safetensors in encoders/ (see METHOD.md)."""
+    """What to keep of each cell. `encoders`: the pretrained encoder, in encoders/ as safetensors (see METHOD.md)."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
-    """Everything held fixed over the grid."""
+    """Everything that is held fixed over the grid."""
 
     def __post_init__(self) -> None:
-        """Refuse axes that make no grid, and shares that no machine has."""
-        # Frozen, but a folder is a Path however it was given.
+        """Refuse axes that make no grid. Bring folder, address and objectives to their canonical form."""
         object.__setattr__(self, "out", _address(self.out) if is_remote(self.out) else Path(self.out))
         object.__setattr__(self, "objectives", tuple(map(canonical_objective, self.objectives)))
         data = self.recipe.data
         for name in ("objectives", "rho", "pairings", "seeds", *(("nu",) if data.has_nu else ())):
             if not getattr(self, name):
                 raise InputError(f"--{name} is empty: give at least one value")
-        for rate in self.rho:
-            if not 0 <= rate <= 1:
-                raise InputError(f"--rho {rate:g}: a noisy-pairs rate is a share in [0, 1]")
         for noise in self.nu:
-            if not 0 <= noise <= 1:
-                raise InputError(f"--nu {noise:g}: per-image noise is a share in [0, 1]")
             check_nu(data, noise)
         for pairing in self.pairings:
             if pairing not in data.pairings:
                 raise InputError(
                     f"--pairings {pairing}: {data.dataset} has no such pairs, choose from {', '.join(data.pairings)}"
                 )
-        for seed in self.seeds:
-            if not 0 <= seed < 2**63:
-                raise InputError(f"--seeds {seed}: seeds are 0, 1, 2, ... below 2^63")
         self._check_recordable()
         check_rule(self.until, self.max_seeds, self.seeds, self.rho, self.pairings, self.losses)
-        if self.workers < 0:
-            raise InputError(f"--workers {self.workers}: at least 1, or 0 for as many as fit")
-        if not 0 <= self.gpu_share <= 1:
-            raise InputError(f"--gpu-share {self.gpu_share:g}: must be in (0, 1], or 0 for what measures fastest")
-        for name in ("checkpoint_every", "patience"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be above 0 s")
-        if not self.cell_memory >= 0:
-            raise InputError(f"--cell-memory {self.cell_memory:g}: must be above 0, or 0 for what is measured")
 
     def _check_recordable(self) -> None:
-        """Refuse names from outside that a record cannot hold, before any cell is trained."""
+        """Refuse names of outside code that a record cannot hold, before any cell is trained."""
         for flag, column, names in (("losses", "objective", self.objectives), ("dataset", "dataset", (self.dataset,))):
             for name in names:
                 if not name.isidentifier():  # ours are
@@ -136,7 +120,7 @@ class Sweep:
                     if not is_allowed(column, name):
                         shown = one_line(name, most=120)
                         raise InputError(
-                            f"--{flag} {shown}: a record cannot hold this name: use ASCII characters, some 200 at most"
+                            f"--{flag} {shown}: a record cannot hold this name: use ASCII characters, about 200 at most"
                         )
 
     @property
@@ -151,7 +135,7 @@ class Sweep:
 
     @property
     def outside_packages(self) -> tuple[Path, ...]:
-        """Folders of packages, and files of modules, outside this project that its losses and data set come from."""
+        """Packages (folders) and modules (files) outside this project that define its losses and data set."""
         roots = {name: objective_root(name) for name in self.objectives}
         roots[self.dataset] = dataset_root(self.dataset)
         places = (root / name.partition(":")[0].partition(".")[0] for name, root in roots.items() if root)
@@ -159,7 +143,7 @@ class Sweep:
 
     @property
     def run_dir(self) -> RunDir:
-        """Where its results go."""
+        """The folder of its results."""
         return RunDir.at(self.out)
 
     @property
@@ -169,7 +153,7 @@ class Sweep:
 
     @property
     def demands(self) -> Demands:
-        """What the grid wants of its data."""
+        """What the grid needs of its data."""
         contrastive = self.losses
         return Demands(
             rho=self.rho if contrastive else (),
@@ -186,9 +170,9 @@ class Sweep:
         return Axes(self.objectives, self.rho, self.nu or (0.0,), self.pairings, self.seeds)
 
     def continuing(self, before: "Sweep | None") -> "Sweep":
-        """This sweep in a folder that `before` was run in: what it leaves open is taken from there.
+        """This sweep in the folder of `before`: settings that it leaves open are taken from there.
 
-        For the cells of a folder are compared with each other. What is given outright still wins.
+        The cells of a folder are compared with each other, so they should run alike. Explicit settings win.
         """
         if before is None:
             return self
@@ -201,14 +185,14 @@ class Sweep:
         )
 
     def cells(self) -> tuple[Cell, ...]:
-        """The distinct cells of the grid, then those of added seeds, one seed after the other."""
+        """The distinct cells of the grid, then those of added seeds, seed by seed."""
         added = sorted((seed, name) for name, seeds in self.grown.added.items() for seed in seeds)
         further = (cell for seed, name in added for cell in self.grid((name,), (seed,)))
         return distinct((*self.grid(self.objectives, self.seeds), *further))
 
     @property
     def points(self) -> int:
-        """Combinations of values, equivalent ones counted each."""
+        """Number of combinations of values, including equivalent ones."""
         further = (self.axes._replace(objectives=(name,), seeds=seeds) for name, seeds in self.grown.added.items())
         return self.axes.points + sum(axes.points for axes in further)
 

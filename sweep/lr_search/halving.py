@@ -1,6 +1,7 @@
-"""Successive halving of learning rates: a rung is a seed, and the better half of the rates is promoted to the next.
+"""Successive halving of learning rates (https://arxiv.org/abs/1502.07943): each rung is a seed.
 
-Records alone decide: a command that continues a search promotes the rates that the first one did.
+The better half of the rates of a rung is promoted to the next. Only records decide, so a command that continues a
+search promotes the same rates as the first one.
 """
 
 from dataclasses import dataclass, field
@@ -16,14 +17,14 @@ from trainables.objective_names import without_learning_rate
 
 @dataclass(kw_only=True)
 class RateTable:
-    """The cells of a search, their learning rates, and their scores as far as they are recorded."""
+    """The cells of a search, their learning rates, and the scores of the recorded ones."""
 
     cells: list[Cell] = field(default_factory=list)
-    """All of them. MLflow's thread reads this very list."""
+    """All cells. The thread that writes to MLflow reads the same list."""
     rates: dict[str, float] = field(default_factory=dict)
-    """Key -> learning rate; grows when cells are suggested."""
+    """Key -> learning rate, also of cells that the searcher suggests later."""
     scores: dict[str, float | None] = field(default_factory=dict)
-    """Key -> validation score of what is recorded; None: failed."""
+    """Key -> validation score of recorded cells; None if the cell failed."""
 
     def add(self, cell: Cell, rate: float) -> None:
         """Add a cell with its learning rate."""
@@ -38,7 +39,7 @@ class RateTable:
 
     @property
     def by_recipe(self) -> dict[tuple[str, str], float]:
-        """(Recipe's fingerprint, objective) -> learning rate."""
+        """(Fingerprint of the recipe, objective) -> learning rate."""
         return {(cell.recipe, cell.objective): self.rates[cell.key] for cell in self.cells if cell.key in self.rates}
 
     def rates_of(self, objective: str) -> list[float]:
@@ -47,9 +48,9 @@ class RateTable:
 
 
 def promoted(search: SearchConfig, table: RateTable, rung: int) -> list[Cell]:
-    """The cells of a rung, one for each rate that was promoted up to it; they are added to the table.
+    """Add the cells of a rung to the table, one for each promoted rate, and return them.
 
-    All earlier rungs are judged anew, so that what an earlier command has recorded decides as it did then.
+    All earlier rungs are evaluated again, so the records of an earlier command lead to the same promotions.
     """
     seeds, cells = search.sweep.seeds, list[Cell]()
     for objective in search.losses:
@@ -69,7 +70,7 @@ def promoted(search: SearchConfig, table: RateTable, rung: int) -> list[Cell]:
 
 
 def unfinished(search: SearchConfig, table: RateTable, rung: int) -> list[Cell]:
-    """The cells of a rung without a record; on the first one those of the grid too that were never suggested."""
+    """The cells of a rung without a record; on the first rung also those of the grid that were never suggested."""
     seed = search.sweep.seeds[rung]
     grid = [search.cell(name, rate, seed) for name in search.losses for rate in sorted(set(search.rates))]
     cells = [*(() if rung else grid), *(cell for cell in table.cells if cell.seed == seed)]
@@ -77,7 +78,7 @@ def unfinished(search: SearchConfig, table: RateTable, rung: int) -> list[Cell]:
 
 
 def read_table(search: SearchConfig, run_dir: SearchDir) -> RateTable:
-    """What the folder holds of this search, and of earlier ones with other rates or seeds."""
+    """The recorded cells of this search in a folder, and of earlier ones with other rates or seeds."""
     table = RateTable(scores=read_scores(run_dir))
     recipes = run_dir.read_recipes()
     for row in _rows(run_dir).to_dict("records"):
@@ -89,7 +90,7 @@ def read_table(search: SearchConfig, run_dir: SearchDir) -> RateTable:
 
 
 def read_scores(run_dir: SearchDir) -> dict[str, float | None]:
-    """Key -> validation score of each recorded cell; None of one that failed."""
+    """Key -> validation score of each recorded cell; None if it failed."""
     rows = _rows(run_dir).to_dict("records")
     return {str(row["key"]): float(row["val_f1_macro"]) if row["status"] == "done" else None for row in rows}
 

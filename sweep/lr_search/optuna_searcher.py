@@ -1,7 +1,7 @@
-"""Learning rates proposed by Optuna through Ray Tune: those of a grid, or by TPE from the scores so far.
+"""Learning rates that Optuna proposes to Ray Tune: from a grid, or by TPE from the scores so far.
 
-The records count. At the beginning of each command Optuna's database, from which TPE learns, is made to agree with
-them, whatever an earlier command left unfinished.
+The records are authoritative. Each command first updates the Optuna database, which TPE learns from, to agree with
+them, since an earlier command may have been interrupted.
 """
 
 import logging
@@ -25,20 +25,20 @@ from trainables.objective_names import without_learning_rate
 log = logging.getLogger(__name__)
 
 RATE, SCORE = "lr", "val_f1_macro"
-"""Names in Optuna's database."""
+"""Names in the Optuna database."""
 
 Scores = Mapping[str, float | None]
-"""Key -> validation score of a recorded cell; None of one that failed."""
+"""Key -> validation score of a recorded cell; None if it failed."""
 
 
 def open_database(path: Path) -> BaseStorage:
-    """Open Optuna's database; create it where there is none."""
+    """Open the Optuna database; create it if needed."""
     redirect("optuna")
     return RDBStorage(f"sqlite:///{path.resolve()}")
 
 
 class RateProposer:
-    """Proposes the rates of one loss, one after the other, each to be tried with the first seed."""
+    """Proposes the rates of one loss, one by one, to run on the first seed."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class RateProposer:
         known: Sequence[float],
         trials: int,
     ) -> None:
-        """Make the loss's study in the database agree with the records.
+        """Update the study of the loss in the database to agree with the records.
 
         Args:
-            cell: rate -> its cell with the first seed.
+            cell: rate -> its cell on the first seed.
             storage: from `open_database`.
-            scores: of what is recorded.
-            rates: the grid; for TPE what it begins with, and the smallest and largest it may propose.
+            scores: of recorded cells.
+            rates: the grid; TPE starts with these rates and stays between the smallest and the largest.
             known: all rates that were ever tried.
-            trials: how many rates TPE tries, with what is recorded; 0: the grid, and nothing else.
+            trials: number of rates that TPE tries, including recorded ones; 0: only the grid.
         """
         self._cell, self._scores, self._rates, self._trials = cell, scores, tuple(sorted(set(rates))), trials
         self.objective = without_learning_rate(cell(self._rates[0]).objective)
@@ -66,8 +66,8 @@ class RateProposer:
         recorded = {rate: scores[cell(rate).key] for rate in known if cell(rate).key in scores}
         cut_off = update_study(storage, self.objective, recorded, span)
         first = self._rates if not trials else (*cut_off, *self._rates)
-        # Optuna gets the grid point by point: its GridSampler draws in random order, and counts a trial that was cut
-        # off as done.
+        # The grid is a list of points, because GridSampler of Optuna has a random order and counts an interrupted trial
+        # as done.
         points = [{RATE: rate} for rate in dict.fromkeys(first) if cell(rate).key not in scores]
         self._search = OptunaSearch(
             {RATE: span},
@@ -84,18 +84,18 @@ class RateProposer:
 
     @property
     def open(self) -> bool:
-        """Whether there is a rate left to be tried."""
+        """Whether a rate remains to be tried."""
         if self._trials:
             return len(self._tried) < self._trials
         return not self._tried.issuperset(self._rates)
 
     def propose(self, trial_id: str) -> tuple[float, Cell] | None:
-        """The next rate and its cell for a trial of Tune's; None when all are proposed."""
+        """The next rate and its cell for a trial of Tune; None if all were proposed."""
         while self.open:
             self._count += 1
             name = f"{trial_id}-{self._count}"
             rate = self._rounded((self._search.suggest(name) or {})[RATE])
-            # Left in the database by an earlier command, or proposed twice.
+            # An earlier command left it in the database, or it was proposed twice.
             if rate in self._tried or not (self._trials or rate in self._rates):
                 self._search.on_trial_complete(name, None, error=True)
                 continue
@@ -105,25 +105,25 @@ class RateProposer:
         return None
 
     def add_score(self, trial_id: str, score: float | None) -> None:
-        """Tell Optuna the score of a trial that has ended; None: its cell failed."""
+        """Report the score of a finished trial to Optuna; None if its cell failed."""
         name = self._names[trial_id]
         self._search.on_trial_complete(name, None if score is None else {SCORE: score}, error=score is None)
 
     def _rounded(self, rate: float) -> float:
-        """The rate with three digits, which are enough, so that it is easy to read."""
+        """The rate, rounded to three digits to be readable."""
         return rate if rate in self._rates else float(f"{rate:.3g}")
 
 
 def update_study(
     storage: BaseStorage, objective: str, recorded: Mapping[float, float | None], space: FloatDistribution
 ) -> list[float]:
-    """Make a study agree with the records; returns the rates that were cut off and have no record.
+    """Update a study to agree with the records; return the interrupted rates that have no record.
 
     Args:
-        storage: Optuna's database.
-        objective: names the study.
-        recorded: rate -> score with the first seed, None where the cell failed.
-        space: what rates may be.
+        storage: the Optuna database.
+        objective: name of the study.
+        recorded: rate -> score on the first seed; None if the cell failed.
+        space: range of the rates.
     """
     study = optuna.create_study(storage=storage, study_name=objective, direction="maximize", load_if_exists=True)
     cut_off = []
@@ -143,7 +143,7 @@ def update_study(
 
 
 class OptunaCells(Searcher):
-    """Suggests one rate of each loss in turn until all are suggested, then the cells that have no rate."""
+    """Suggests one rate of each loss in turn, then the cells of the random encoder."""
 
     def __init__(
         self,
@@ -153,26 +153,26 @@ class OptunaCells(Searcher):
         *,
         closed: Callable[[], bool],
     ) -> None:
-        """Suggest nothing yet.
+        """Store what to suggest.
 
         Args:
             random: cells of the random encoder.
             proposers: one for each loss.
             on_start: called with each cell and its rate, before the cell runs.
-            closed: tells whether no further cell is to be suggested.
+            closed: returns whether to suggest no further cells.
         """
-        super().__init__()  # without a metric, which each report would have to have
+        super().__init__()  # a metric would be required in every report
         self._random, self._queue, self._on_start, self._closed = list(random), list(proposers), on_start, closed
         self._proposers: dict[str, RateProposer] = {}
         self._scores: dict[str, float | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher for a restore that is never asked for, and threads cannot be pickled."""
+        """Nothing: Tune pickles its searcher to restore it, which we never do, and threads cannot be pickled."""
         return {}
 
     @property
     def open(self) -> bool:
-        """Whether there is anything left to be suggested."""
+        """Whether a cell remains to be suggested."""
         return bool(self._random) or any(proposer.open for proposer in self._queue)
 
     def suggest(self, trial_id: str) -> Any:
@@ -185,23 +185,20 @@ class OptunaCells(Searcher):
                 self._proposers[trial_id] = proposer
                 self._on_start(cell, rate)
                 return {"cell": asdict(cell), "rate": rate}
-        if self._random and not self._closed():  # the shortest come last
+        if self._random and not self._closed():  # the shortest cells last
             return {"cell": asdict(self._random.pop(0)), "rate": None}
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
-        """Remember the score of a record that a worker reports; that of a failed cell has none."""
+        """Store the score of a record that a worker reports. A failed cell has none."""
         record: Record | None = result.get("record")
         if record is not None and record.status == "done" and record.val_f1_macro is not None:
             self._scores[trial_id] = record.val_f1_macro
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Tell Optuna the score of a cell that has ended. One without a score may run again."""
+        """Report the score of a finished cell to Optuna. A cell without a score may run again."""
         if trial_id in self._proposers and trial_id in self._scores:
             self._proposers[trial_id].add_score(trial_id, self._scores[trial_id])
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: it is in the records and the database."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Save nothing: the state is in the records and the database. Tune calls this method."""

@@ -1,4 +1,4 @@
-"""The result of a search for learning rates: the rows of its table, the choice, and its files."""
+"""The results of a search for learning rates: its table, its choice, and its files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,13 +16,13 @@ from trainables.objective_names import objective_info, without_learning_rate
 
 
 def named_by_loss(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with losses named without their learning rate, which has a column of its own."""
+    """The rows, with the learning rate removed from the names of losses, since it has its own column."""
     named = rows.assign(objective=rows["objective"].map(without_learning_rate))
     return named.sort_values(["dataset", "objective", "rate", "seed"], ignore_index=True)
 
 
 def requested_rows(rows: pd.DataFrame, search: SearchConfig) -> pd.DataFrame:
-    """The rows of this command's losses, seeds and rates: the folder may hold those of earlier commands too."""
+    """The rows with the losses, seeds and rates of this command. The folder may contain others of earlier commands."""
     mine = rows["seed"].isin(search.sweep.seeds) & rows["objective"].isin((*search.losses, "random"))
     if not search.tpe_trials:
         mine &= rows["rate"].isna() | rows["rate"].isin(search.rates)
@@ -30,18 +30,18 @@ def requested_rows(rows: pd.DataFrame, search: SearchConfig) -> pd.DataFrame:
 
 
 def choose_rates(rows: pd.DataFrame, search: SearchConfig) -> list[Choice]:
-    """The choice of each loss of which a rate could be trained."""
+    """The choice for each loss that has a rate without failures."""
     choices = (learning_rates.choose(rows[rows["objective"] == name]) for name in search.losses)
     return [choice for choice in choices if choice]
 
 
 def with_chosen_rates(base: Sweep, chosen: Sequence[Choice]) -> Sweep:
-    """The sweep with the chosen rates, in a folder of its own: the sweep's may hold records of other rates."""
+    """The sweep with the chosen rates, in a new folder, since its own may contain records of other rates."""
     recipe, objectives = base.recipe, base.objectives
     for choice in chosen:
         recipe, name = recipe.with_learning_rate(choice.objective, choice.rate)
         objectives = tuple(name if without_learning_rate(one) == choice.objective else one for one in objectives)
-        if objective_info(name).settings is None and name not in objectives:  # its rate is in its name alone
+        if objective_info(name).settings is None and name not in objectives:  # only its name holds its rate
             objectives = (*objectives, name)
     objectives = tuple(dict.fromkeys(objectives)) if objectives != base.objectives else objectives
     same = (recipe, objectives) == (base.recipe, base.objectives)
@@ -50,11 +50,11 @@ def with_chosen_rates(base: Sweep, chosen: Sequence[Choice]) -> Sweep:
 
 
 def failure_lines(rows: pd.DataFrame, errors: Mapping[str, str]) -> list[str]:
-    """A line for each cell that failed.
+    """A line for each failed cell.
 
     Args:
         rows: of the search.
-        errors: key -> the record's column `error`.
+        errors: key -> the column `error` of the record.
     """
     failed = rows[rows["status"] == "failed"].to_dict("records")
     return [
@@ -64,7 +64,7 @@ def failure_lines(rows: pd.DataFrame, errors: Mapping[str, str]) -> list[str]:
 
 
 def write_table(rows: pd.DataFrame, chosen: Sequence[Choice], run_dir: SearchDir) -> list[Path]:
-    """Print the table, and write it as text and as Parquet; returns the files."""
+    """Print the table, write it as text and as Parquet, and return the files."""
     text = learning_rates.render(rows, chosen)
     print(f"\n{text}\n")
     write_text_atomically(run_dir.rates_text, text + "\n")
@@ -72,12 +72,12 @@ def write_table(rows: pd.DataFrame, chosen: Sequence[Choice], run_dir: SearchDir
 
 
 def draw(rows: pd.DataFrame, chosen: Sequence[Choice], run_dir: SearchDir, name: str) -> list[Path]:
-    """Plot scores over rates; returns the files, none where no rate was tried.
+    """Plot scores over rates and return the files, none if no rate was tried.
 
     Args:
         rows: of the search.
         chosen: marked in the plot.
-        run_dir: the search's folder.
+        run_dir: the folder of the search.
         name: of the preset, for the heading.
     """
     if not rows["rate"].notna().any():

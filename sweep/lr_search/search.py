@@ -1,4 +1,4 @@
-"""One search for learning rates from beginning to end: rung after rung of successive halving, then the choice."""
+"""One search for learning rates from beginning to end: the rungs of successive halving, then the choice."""
 
 import shlex
 import time
@@ -35,35 +35,35 @@ if TYPE_CHECKING:
 
 
 def search_learning_rates(search: SearchConfig, base: Sweep) -> int:
-    """Run what is missing of a search and show its result.
+    """Run the missing cells of a search and show its result.
 
     Args:
-        search: what was asked for.
-        base: the sweep that gets the rates.
+        search: its settings.
+        base: the sweep that will use the rates.
 
     Returns:
-        0 if a rate is chosen for each loss; 1 if some cells are missing or no rate of a loss could be trained; 130
-        after Ctrl-C, 143 after SIGTERM.
+        0 if each loss has a chosen rate; 1 if cells are missing or all rates of a loss failed; 130 after Ctrl-C, 143
+        after SIGTERM.
 
     Raises:
-        InputError: the data or the folder do not fit, or another command runs there.
+        InputError: the data or the folder do not fit, or another command uses the folder.
     """
     began = time.time()
     run_dir = SearchDir(search.sweep.run_dir.root)
     run_dir.refuse_sweep()
     with locked(run_dir) as killed:
         if killed:
-            print(f"the search that ran here ({killed}) was cut off; what it has recorded and checkpointed is used")
+            print(f"the previous search here ({killed}) was interrupted; its records and checkpoints are used")
         remove_leftovers(run_dir, recorded_keys(run_dir.root).status, before=began)
         sweep = search.sweep.continuing(previous_sweep(run_dir, search.sweep))
-        source = load(sweep.recipe.data, sweep.place, sweep.demands)  # before Ray starts, as of a sweep
+        source = load(sweep.recipe.data, sweep.place, sweep.demands)  # before Ray starts, as in a sweep
         claim(run_dir, sweep, source.fingerprint)
         logs.to_file(run_dir.log)
         return _search_with_ray(replace(search, sweep=sweep), base, run_dir, source)
 
 
 def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, source: Source) -> int:
-    """Start Ray, choose the engine, and run the search; returns the exit code."""
+    """Start Ray, choose the engine, run the search, and return the exit code."""
     from sweep.autotune.choose import choose_engine  # here: Ray takes a second to import
     from sweep.cluster.session import first_machine, ray_session
     from sweep.tune.job import WorkerJob
@@ -97,25 +97,25 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
 
 @dataclass(kw_only=True)
 class LrSearch:
-    """A search that runs."""
+    """A running search."""
 
     search: SearchConfig
-    """What was asked for, the engine chosen."""
+    """Its settings, with the chosen engine."""
     base: Sweep
-    """The sweep that gets the rates."""
+    """The sweep that will use the rates."""
     run_dir: SearchDir
     runner: "TuneRunner"
     tracking: BackgroundTracking
     stop: StopRequest
     table: RateTable
-    """What is recorded; grows."""
+    """The cells and their scores, updated after each rung."""
     outcome: Outcome = field(default_factory=Outcome)
-    """How the cells of the last rung ended."""
+    """The outcome of the last rung."""
     missing: list[Cell] = field(default_factory=list)
-    """The cells that were to run and have no record."""
+    """The cells without a record."""
 
     def run(self) -> None:
-        """Run one rung after the other, as long as all cells of a rung are recorded."""
+        """Run the rungs in order. Stop after a rung with cells that have no record."""
         for rung, seed in enumerate(self.search.sweep.seeds):
             cells = promoted(self.search, self.table, rung) if rung else []
             for cell in cells:
@@ -126,7 +126,7 @@ class LrSearch:
             proposals = None if rung else self._propose(missing)
             if not missing and (proposals is None or not proposals.open):
                 continue
-            if rung and self.stop.asked:  # the signal came when the rung before was just done
+            if rung and self.stop.asked:  # a signal came just after the previous rung
                 self.missing = missing
                 return
             self.outcome = self.runner.run(missing, rates=self.table.rates, proposals=proposals)
@@ -136,7 +136,7 @@ class LrSearch:
                 return
 
     def _propose(self, random: Sequence[Cell]) -> "OptunaCells":
-        """The cells of the first rung, whose rates Optuna proposes; those of the random encoder come last."""
+        """The cells of the first rung: Optuna proposes their rates; cells of the random encoder come last."""
         from sweep.lr_search.optuna_searcher import OptunaCells, RateProposer, open_database
 
         storage, seed = open_database(self.run_dir.optuna), self.search.sweep.seeds[0]
@@ -154,15 +154,15 @@ class LrSearch:
         return OptunaCells(random, proposers, self._begin, closed=lambda: self.stop.asked)
 
     def _begin(self, cell: Cell, rate: float) -> None:
-        """Write the recipe of a proposed cell, before it runs."""
+        """Write the recipe of a proposed cell before it runs."""
         self.run_dir.write_recipe(self.search, cell.objective, rate)
         self.table.add(cell, rate)
 
     def conclude(self) -> bool:
-        """Choose the rates, write tables, plot and the sweep with the rates, and print what was found.
+        """Choose the rates, write tables, a plot and the sweep with these rates, and print the result.
 
         Returns:
-            Whether a rate is chosen for each loss, and nothing is missing.
+            Whether each loss has a chosen rate, and no cell is missing.
         """
         chosen, failures = list[Choice](), list[str]()
         if recorded_keys(self.run_dir.root).status:
@@ -184,7 +184,7 @@ class LrSearch:
         return len(chosen) == len(self.search.losses)
 
     def _log_choice(self, chosen: Sequence[Choice], files: list) -> None:
-        """Write the sweep with the chosen rates, if there is one for each loss, and log all of it to MLflow."""
+        """Write the sweep with the chosen rates, if each loss has one, and log everything to MLflow."""
         if complete := self._is_complete(chosen):
             write_text_atomically(self.run_dir.chosen, to_yaml(report.with_chosen_rates(self.base, chosen)))
             files = [*files, self.run_dir.chosen]
@@ -195,27 +195,27 @@ class LrSearch:
             self.tracking.end(complete, metrics, files)
 
     def _print_places(self) -> None:
-        """Where everything is."""
+        """Print where the files are."""
         run_dir = self.run_dir
         print(f"rates     {run_dir.rates_table}\nfigure    {run_dir.figures / 'rates.png'}\nlogs      {run_dir.log}")
         print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {shlex.quote(self.tracking.uri)}")
         print(f"          then http://127.0.0.1:5000/{self.tracking.runs}")
         if self.tracking.fault:
-            print(f"MLflow could not be written ({self.tracking.fault}); the same command fills in what it lacks")
+            print(f"MLflow could not be written ({self.tracking.fault}); the same command adds what is missing")
 
     def _print_result(self, chosen: Sequence[Choice]) -> None:
-        """What is missing, or which rates are chosen."""
+        """Print what is missing, or the chosen rates."""
         if self.missing:
-            print(f"\n{len(self.missing)} cells are missing; the same command runs them and goes on:")
+            print(f"\n{len(self.missing)} cells are missing; the same command runs them and continues:")
             for cell in self.missing:
                 print(f"  {cell}: {self.outcome.failures.get(cell.key, 'not finished')}")
             return
         if self.outcome.stop:
-            print("stopped; the same command goes on")
+            print("stopped; the same command continues")
             return
         for name in self.search.losses:
             if name not in {choice.objective for choice in chosen}:
-                print(f"{name}: no rate could be trained with every seed: add smaller ones to --rates")
+                print(f"{name}: every rate failed on some seed: add smaller ones to --rates")
         if self._is_complete(chosen):
             print(f"chosen    {', '.join(f'{choice.objective} {choice.rate:g}' for choice in chosen)}")
             print(f"run them  {python_command()} -m sweep.run --config {shlex.quote(str(self.run_dir.chosen))}")

@@ -1,4 +1,4 @@
-"""Presets: a whole sweep by name. Each docstring says what it is, what it costs, and what to expect."""
+"""Presets: named sweeps. Each docstring says what the sweep is, what it costs, and what to expect."""
 
 from collections.abc import Callable
 from inspect import cleandoc
@@ -21,14 +21,14 @@ PRESETS: dict[str, Callable[[], Sweep]] = {
     "cifar-quick": cifar_quick,
     "cifar-paper": cifar_paper,
 }
-"""Preset by name; a new one is a function and its line here."""
+"""Presets by name. To add one, write a function and add its line here."""
 
 
 def preset(name: str) -> Sweep:
-    """The preset of that name.
+    """The preset with this name.
 
     Raises:
-        InputError: there is none; lists those there are.
+        InputError: there is none; lists all names.
     """
     if name not in PRESETS:
         raise InputError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
@@ -36,5 +36,5 @@ def preset(name: str) -> Sweep:
 
 
 def described() -> str:
-    """Every preset with its docstring, for --help."""
+    """All presets with their docstrings, for --help."""
     return "\n\n".join(f"{name}: {cleandoc(make.__doc__ or '')}" for name, make in PRESETS.items())

@@ -11,15 +11,16 @@ from trainables.engine import Engine
 from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 
 CIFAR_VIEWS = replace(MOCO_V2, crop_low=math.sqrt(0.08), blur=0.0)
-"""Views of MoCo's own CIFAR-10 notebook (facebookresearch/moco): crops of 8 to 100 % of the area, no blur."""
+"""Views of MoCo's CIFAR-10 notebook (https://github.com/facebookresearch/moco/tree/colab-notebook): crops of 8 to
+100 % of the area, no blur."""
 
 
 def cifar_quick() -> Sweep:
-    """False positive pairs on CIFAR-10, small: 7 cells, 5 to 12 minutes a seed on 2 cores with 10,000 images.
+    """False positive pairs on CIFAR-10, small: 7 cells, 5 to 12 minutes per seed on 2 cores with 10,000 images.
 
-    A slim ResNet-18 with a 3x3 stem, MoCo v2 for 400 steps of 64 pairs, then a linear probe; the partner of a pair is
-    an image of another class with probability rho. Needs CIFAR-10 in --data-root (or --download). The paper's Fig. 1
-    shows such an experiment and omits its details; this is far smaller than it can have been, and reproduces nothing.
+    With probability rho, the partner in a pair is an image of another class. A slim ResNet-18 with a 3x3 stem, MoCo v2
+    for 400 steps of 64 pairs, then a linear probe. Needs CIFAR-10 in --data-root (or --download). Fig. 1 of the paper
+    shows such an experiment without details. This one is much smaller and does not reproduce it.
     """
     return Sweep(
         preset="cifar-quick",
@@ -42,9 +43,9 @@ def cifar_quick() -> Sweep:
 def cifar_paper() -> Sweep:
     """False positive pairs on CIFAR-10 at the scale of MoCo's CIFAR notebook: 5 rates, two baselines, three seeds.
 
-    ResNet-18 with a 3x3 stem and no max-pool, batch 512, learning rate .06, 4,096 negatives, momentum .99, temperature
-    .1, 200 epochs as 17,400 steps, then a linear probe: for one GPU; not yet run. The paper says only that such an
-    experiment was done (Fig. 1, "details omitted"): everything here is our choice.
+    ResNet-18 with a 3x3 stem and no max-pool, batch 512, learning rate 0.06, 4,096 negatives, momentum 0.99,
+    temperature 0.1, 17,400 steps (200 epochs), then a linear probe. For one GPU; not run yet. The paper only mentions
+    such an experiment (Fig. 1, "details omitted"), so all settings are our choice.
     """
     quick = cifar_quick()
     return replace(

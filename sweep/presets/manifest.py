@@ -8,12 +8,12 @@ from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
 
 
 def manifest() -> Sweep:
-    """Your own image pairs, listed in a CSV or Parquet file: 11 cells, some minutes on 2 cores and no GPU.
+    """Your own image pairs, listed in a CSV or Parquet file: 11 cells, a few minutes on 2 cores without a GPU.
 
-    MoCo v2 on tiles of 128 px over rho 0, .25, .5, .75, 1 with both pairings, and the baselines random and supervised;
-    a slim ResNet-18, 240 steps of 16 pairs, a probe on the masks. Needs --data FILE. Far from the paper's setting in
-    encoder and budget: a first answer to "do noisy pairs hurt my data?", to be followed by several seeds and longer
-    training.
+    MoCo v2 on 128-px tiles at rho 0, 0.25, 0.5, 0.75, 1 with both pairings, and the baselines random and supervised.
+    A slim ResNet-18, 240 steps of 16 pairs, and a probe on the masks. Needs --data FILE. The encoder and the budget are
+    much smaller than in the paper: a first answer to "do noisy pairs hurt on my data?". Follow up with several seeds
+    and longer training.
     """
     return Sweep(
         preset="manifest",

@@ -10,9 +10,9 @@ from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
 
 
 def vts_smoke() -> Sweep:
-    """The whole path at toy size, for tests: 7 cells, under a minute on 2 cores.
+    """All stages at toy size, for tests: 7 cells, less than a minute on 2 cores.
 
-    Its numbers mean nothing: a handful of steps on a few 32-px scenes. Not the paper's setting.
+    A few steps on a few 32-px scenes. The scores have no meaning.
     """
     return Sweep(
         preset="vts-smoke",
@@ -33,16 +33,16 @@ def vts_smoke() -> Sweep:
 
 
 def vts_quick() -> Sweep:
-    """The default: 28 cells on 64-px scenes, 7 to 20 minutes a seed on 2 cores, no GPU and no download.
+    """The default: 28 cells on 64-px scenes, 7 to 20 minutes per seed on 2 cores, without GPU or download.
 
-    A slim ResNet-18 (a quarter of its width, output stride 8: the paper's 8x8 map) on procedural textures, 240 steps
-    of 16 pairs a cell, one seed; `--seeds 0 1 2` triples it. Expect each loss at rho 0 well above the random encoder
-    (about 50 % macro F1). Far from the paper's setting in scale, textures, budget and augmentation (views are grey, for
-    colour tells nothing here): it shows the way and how to read it, and reproduces nothing.
+    A slim ResNet-18 (a quarter of the width; output stride 8, which gives the paper's 8x8 map), procedural textures and
+    one seed, with 240 steps of 16 pairs per cell; `--seeds 0 1 2` takes three times as long. At rho 0, expect each loss
+    well above the random encoder (about 50 % macro F1). Scale, textures, budget and augmentation differ from the paper:
+    this is an introduction, not a reproduction. Views are grey, because colour carries no information here.
 
-    MoCo's momentum is .99, for the paper's .999 would not move in 240 steps. Learning rates were found by
-    `sweep.lr_search` (validation F1 at rho 0, on seeds that no sweep has; METHOD.md); clipping and warm-up were chosen
-    by that score on seed 0.
+    MoCo's momentum is 0.99, because the paper's 0.999 changes too little in 240 steps. Learning rates were found by
+    `sweep.lr_search` (validation F1 at rho 0, on seeds that no sweep uses; see METHOD.md). Clipping and warm-up were
+    chosen by the same score on seed 0.
     """
     return Sweep(
         preset="vts-quick",
@@ -74,11 +74,11 @@ def vts_quick() -> Sweep:
 
 
 def vts_gpu() -> Sweep:
-    """The whole 99-cell grid at 128 px with a full ResNet-18, for one GPU.
+    """The full 99-cell grid at 128 px with a standard ResNet-18, for one GPU.
 
-    2,000/600/600 scenes of procedural textures, output stride 16 (the paper's 8x8 map), 1,500 steps of 64 pairs, bf16.
-    Between `vts-quick` and `vts-paper`: the paper's grid and encoder, not its size, textures or budget. Neither its
-    cost nor its learning rates have been measured on a GPU yet: look at how far below its plateau each loss ends.
+    It has the paper's grid and encoder, but not its scene size, textures or budget: 2,000/600/600 scenes with
+    procedural textures, output stride 16 (which gives the paper's 8x8 map), 1,500 steps of 64 pairs, bf16. Cost and
+    learning rates have not been measured on a GPU yet: check that each loss ends well below its plateau.
     """
     return Sweep(
         preset="vts-gpu",
@@ -99,9 +99,9 @@ def vts_gpu() -> Sweep:
 def vts_paper() -> Sweep:
     """The paper's VTS setting as far as it is known: 256 px, DTD, 6,000/3,600/2,400 scenes, 99 cells, three seeds.
 
-    ResNet-18 at stride 32, 200 epochs as 4,688 steps of 256 pairs, 297 cells over three seeds: days on one GPU. Needs
-    DTD in --data-root (or --download). Learning rates, clipping and warm-up are ours and have not been searched at this
-    scale, for the paper states none; nothing of it has been run.
+    ResNet-18 at stride 32, 4,688 steps of 256 pairs (200 epochs), 297 cells in total: days on one GPU. Needs DTD in
+    --data-root (or --download). The paper gives no learning rates, clipping or warm-up: these are ours, and untested at
+    this scale. Not run yet.
     """
     return Sweep(
         preset="vts-paper",

@@ -163,7 +163,7 @@ def test_the_registry_loads_checks_and_opens_it(write, tmp_path):
     assert registry.open_data(settings, source, 0, torch.device("cpu")).count("train") == 12
     with pytest.raises(InputError, match=r"^--probe.batch 8 exceeds the 4 images$"):
         registry.load(registry.settings_class(name)(images=4), Place(), DEMANDS)
-    with pytest.raises(InputError, match=rf"^--nu 0.5: {name} has the noise that its images have"):
+    with pytest.raises(InputError, match=rf"^--nu 0.5: the noise of {name} is that of its images"):
         registry.check_nu(settings, 0.5)
 
 
@@ -234,12 +234,12 @@ def test_yaml_names_it(write, tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("{dataset: 'NAME', images: 1}", r"recipe.data: --data.images 1: at least 2"),
-        ("{dataset: 'NAME', images: many}", r"recipe.data.images: Input should be a valid integer"),
+        ("{dataset: 'NAME', images: 1}", r"sweep.yaml: --data.images 1: at least 2"),
+        ("{dataset: 'NAME', images: many}", r"recipe.data.images many: should be a valid integer"),
         ("{dataset: 'NAME', sides: 2}", r"unknown setting 'sides'; valid: dataset, size, images"),
         ("{dataset: 'no.such:Thing'}", r"data set 'no.such:Thing': no.such cannot be imported \(ModuleNotFoundError"),
-        ("{dataset: imagenet}", r"unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name a"),
-        ("{dataset: 3}", r"recipe.data: say which data set it is"),
+        ("{dataset: imagenet}", r"unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name your own"),
+        ("{dataset: 3}", r"recipe.data: name the data set"),
     ],
 )
 def test_yaml_that_does_not_fit_is_one_line(write, tmp_path, data, message):
@@ -253,7 +253,7 @@ def test_yaml_that_does_not_fit_is_one_line(write, tmp_path, data, message):
 @pytest.mark.parametrize(
     ("replacement", "message"),
     [
-        (("def load", "def lode"), "lacks load; the module of a data set has the functions load, check, open_data"),
+        (("def load", "def lode"), "lacks load; the module of a data set needs the functions load, check, open_data"),
         (("def check", "check = 3\ndef _"), "lacks check"),
         (("frozen=True", "frozen=False"), "has no frozen dataclass Halves"),
         (("class Halves:", "class Quarters:"), "has no frozen dataclass Halves"),
@@ -276,13 +276,13 @@ def test_what_it_lacks_is_said_in_one_line(write, replacement, message):
 
 @pytest.mark.parametrize("name", ["a b:C", "package:", ":Class", "package/module.py:Class", "x:1"])
 def test_what_is_no_path_of_a_class_is_refused(name):
-    with pytest.raises(InputError, match=r"name a class of your own as package\.module:Class"):
+    with pytest.raises(InputError, match=r"name your own class as package\.module:Class"):
         registry.settings_class(name)
 
 
 def test_settings_cannot_pretend_to_be_of_another_data_set(write):
     settings = registry.settings_class(write())(dataset="vts")
-    with pytest.raises(InputError, match=r"--data.dataset vts: is not the data set that Halves is of"):
+    with pytest.raises(InputError, match=r"--data.dataset vts: Halves has the settings of another data set"):
         registry.load(settings, Place(), DEMANDS)
 
 

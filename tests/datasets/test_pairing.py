@@ -54,5 +54,5 @@ def test_nu_is_a_whole_number_of_regions(nu, count):
 
 
 def test_nu_between_two_regions_is_refused_with_what_is_valid():
-    with pytest.raises(InputError, match=r"nu = 0\.33 is no multiple of 1/20.*0\.05"):
+    with pytest.raises(InputError, match=r"nu = 0\.33 is not a multiple of 1/20.*0\.05"):
         noisy_regions(0.33, 20)

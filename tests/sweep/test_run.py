@@ -175,7 +175,7 @@ def test_what_the_machine_does_best_is_measured_once_and_recorded(tmp_path):
     assert first.returncode == 0, first.stderr
     chosen = next(line for line in first.stdout.splitlines() if line.startswith("engine: "))
     assert re.fullmatch(
-        r"engine: (fp32|bf16), channels-last, 1 thread a cell, \d+ at a time: .* times the plain engine", chosen
+        r"engine: (fp32|bf16), channels-last, 1 thread per cell, \d+ at a time: .* times the plain engine", chosen
     )
     row = read_records(tmp_path / "out").iloc[0]
     assert row.precision == chosen.removeprefix("engine: ")[:4]

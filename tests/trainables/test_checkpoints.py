@@ -236,7 +236,7 @@ def test_code_in_a_file_is_not_run(open_here, tmp_path, said):
         (tmp_path / "key" / "probe-1.ckpt").write_bytes(forged(payload))
         assert open_here().load() is None
         assert not (tmp_path / "harm").exists()
-        assert "holds something else than tensors" in said[-2]
+        assert "contains something other than tensors" in said[-2]
         assert "\n" not in said[-2]
 
 
@@ -248,4 +248,4 @@ def test_a_file_that_holds_something_else_is_not_used(open_here, tmp_path, said,
     torch.save(content, tmp_path / "saved")
     (tmp_path / "key" / "probe-1.ckpt").write_bytes(forged((tmp_path / "saved").read_bytes()))
     assert open_here().load() is None
-    assert "holds no state of a cell" in said[0]
+    assert "does not contain the state of a cell" in said[0]

@@ -34,9 +34,10 @@ def test_what_is_left_open_is_told_and_filled_by_the_plain_engine():
     assert Engine().filled(PLAIN) == PLAIN
     assert Engine(precision="bf16", threads=3).filled(PLAIN) == replace(PLAIN, precision="bf16", threads=3)
     assert Engine(deterministic=True).filled(PLAIN) == replace(PLAIN, deterministic=True)
-    assert str(PLAIN) == "fp32, channels-last, 1 thread a cell"
+    assert str(PLAIN) == "fp32, channels-last, 1 thread per cell"
     assert (
-        str(replace(PLAIN, compile="default", threads=2)) == "fp32, channels-last, compiled (default), 2 threads a cell"
+        str(replace(PLAIN, compile="default", threads=2))
+        == "fp32, channels-last, compiled (default), 2 threads per cell"
     )
     with pytest.raises(InputError, match=r"--engine.threads -1"):
         Engine(threads=-1)

@@ -89,9 +89,9 @@ def test_each_loss_has_its_learning_rate_where_it_belongs():
     assert recipe.learning_rate(name) == 0.7
     assert without_learning_rate(name) == f"{SIMCLR}(temperature=0.1)"
     assert [without_learning_rate(name) for name in ("moco", "random")] == ["moco", "random"]
-    with pytest.raises(InputError, match="must be above 0"):
+    with pytest.raises(InputError, match="should be greater than 0"):
         recipe.with_learning_rate(SIMCLR, 0.0)
-    with pytest.raises(InputError, match="must be above 0"):
+    with pytest.raises(InputError, match="should be greater than 0"):
         recipe.with_learning_rate("moco", 0.0)
 
 
@@ -176,36 +176,36 @@ def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("byol", "byol: choose from moco, within_image, cross_image, random, imagenet, supervised, or name a class"),
+        ("byol", "byol: choose from moco, within_image, cross_image, random, imagenet, supervised, or name your own class"),
         ("mocco", "did you mean moco? choose from"),
         ("", "write NAME, package.module:Class"),
-        ("moco(lr=0.1)", "its settings are those of --moco.*"),
-        ("supervised(lr=0.1)", "its settings are those of --supervised.*"),
+        ("moco(lr=0.1)", "its settings are the flags --moco.*"),
+        ("supervised(lr=0.1)", "its settings are the flags --supervised.*"),
         ("random()", "random has no settings"),
         ("mypackage.nowhere:SimClr", "mypackage.nowhere cannot be imported (ModuleNotFoundError"),
-        ("mypackage.module:", "name a class of your own as package.module:Class"),
-        ("my-package:SimClr", "name a class of your own as package.module:Class"),
-        ("mypackage.module:Simclr", "no such class in mypackage.module; there: SimClr"),
-        ("mypackage.module:nt_xent", "nt_xent is no trainables.objectives.base.Objective; there: SimClr"),
+        ("mypackage.module:", "name your own class as package.module:Class"),
+        ("my-package:SimClr", "name your own class as package.module:Class"),
+        ("mypackage.module:Simclr", "no such class in mypackage.module; choose from SimClr"),
+        ("mypackage.module:nt_xent", "nt_xent is no trainables.objectives.base.Objective; choose from SimClr"),
         ("os:system", "system is no trainables.objectives.base.Objective"),
         ("trainables.objectives.base:Objective", "needs `Settings`"),
         (f"{SIMCLR}(rate=1)", "unknown setting 'rate'; valid: lr (default 0.06), temperature (default 0.5)"),
-        (f"{SIMCLR}(lr=0)", "lr 0: must be above 0"),
-        (f"{SIMCLR}(lr=1e999)", "lr inf: must be above 0"),
-        (f"{SIMCLR}(lr='fast')", "lr: Input should be a valid number"),
-        (f"{SIMCLR}(features=1.5)", "features: Input should be a valid integer"),
+        (f"{SIMCLR}(lr=0)", "lr 0: should be greater than 0"),
+        (f"{SIMCLR}(lr=1e999)", "lr inf: should be greater than 0"),
+        (f"{SIMCLR}(lr='fast')", "lr fast: should be a valid number"),
+        (f"{SIMCLR}(features=1.5)", "features 1.5: should be a valid integer"),
         (f"{SIMCLR}(temperature=-1)", "temperature -1: must be above 0"),
-        (f"{SIMCLR}(temperature=1e999)", "temperature inf: only finite numbers"),
-        (f"{SIMCLR}(0.1)", "settings are written as name=value"),
-        (f"{SIMCLR}(lr=__import__('os').getcwd())", "settings are written as name=value with plain values"),
-        (f"{SIMCLR}(**{{'lr': 1}})", "settings are written as name=value"),
-        (f"{SIMCLR}(lr=1, lr=2)", "settings are written as name=value"),
-        (f"{SIMCLR}(lr=1)(lr=2)", "settings are written as name=value"),
+        (f"{SIMCLR}(temperature=1e999)", "temperature inf: a name can hold only finite numbers"),
+        (f"{SIMCLR}(0.1)", "write settings as name=value"),
+        (f"{SIMCLR}(lr=__import__('os').getcwd())", "write settings as name=value with plain values"),
+        (f"{SIMCLR}(**{{'lr': 1}})", "write settings as name=value"),
+        (f"{SIMCLR}(lr=1, lr=2)", "write settings as name=value"),
+        (f"{SIMCLR}(lr=1)(lr=2)", "write settings as name=value"),
         (f"{SIMCLR}(lr=", "write NAME, package.module:Class"),
         (f"{SIMCLR}(head={'(' * 400}", "write NAME, package.module:Class"),
-        (f"{SIMCLR}(head={'(' * 400})", "settings are written as name=value"),
+        (f"{SIMCLR}(head={'(' * 400})", "write settings as name=value"),
         (f"{SIMCLR}(features={'1' * 2000})", "at most 1000 characters"),
-        (f"{SIMCLR}(lr=1,\x00)", "settings are written as name=value"),
+        (f"{SIMCLR}(lr=1,\x00)", "write settings as name=value"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_one_line_with_what_is_valid(name, message):
@@ -238,7 +238,7 @@ class Loss(Objective):
         (", kw_only=True", "", "needs `Settings`, a frozen keyword-only dataclass"),
         ("lr: float = 0.1", "lr: float", "a field `lr` that has a default"),
         ("lr: float", "rate: float", "a field `lr` that has a default"),
-        ("lr: float = 0.1", "lr: object() = 0.1", "settings: Unable to generate"),
+        ("lr: float = 0.1", "lr: object() = 0.1", "Unable to generate"),
         ('sees = "pairs"', "pass", "needs `sees`"),
         ('"pairs"', '"downstream"', "needs `sees`"),
         ("def loss", "def other", "needs a method `loss`"),

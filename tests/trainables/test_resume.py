@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(make):
         assert run() == whole
         assert len(run.said) == 2
         assert "pretrain-2.ckpt is not used" in run.said[0]
-        assert "goes on from the checkpoint before, pretrain-1.ckpt" in run.said[1]
+        assert "resumes from the previous checkpoint, pretrain-1.ckpt" in run.said[1]
         assert not any("\n" in line for line in run.said)
 
 
@@ -201,7 +201,7 @@ def test_with_no_checkpoint_whole_the_cell_is_begun_anew(make):
     assert run(again) == whole
     assert again.count == beats
     assert len(run.said) == 3
-    assert "begun anew" in run.said[-1]
+    assert "starts from the beginning" in run.said[-1]
 
 
 def test_a_checkpoint_of_something_else_is_not_used(make):
@@ -211,7 +211,7 @@ def test_a_checkpoint_of_something_else_is_not_used(make):
     assert run(again, identity="other data") == whole
     assert again.count == beats
     assert "other settings, data" in run.said[0]
-    assert "begun anew" in run.said[1]
+    assert "starts from the beginning" in run.said[1]
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])

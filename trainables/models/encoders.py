@@ -1,4 +1,4 @@
-"""Encoders from timm: ResNet-18, its slim low-stride variants for a CPU, or any model with a feature map."""
+"""Encoders from timm: ResNet-18, slim variants with a low stride for CPUs, or any model with a feature map."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -20,7 +20,7 @@ def features_of(network: nn.Module, images: Tensor) -> Tensor:
 
 
 class Backbone(nn.Module):
-    """A timm model up to its last feature map, executed as the engine says."""
+    """A timm model up to its last feature map, with the arithmetic and layout of an engine."""
 
     mean: Tensor
     gain: Tensor
@@ -28,13 +28,13 @@ class Backbone(nn.Module):
     def __init__(
         self, network: nn.Module, engine: Engine, mean: tuple[float, ...] = (0.5,), std: tuple[float, ...] = (0.25,)
     ) -> None:
-        """Take the network over and bring its weights into the engine's layout.
+        """Wrap the network, and convert its weights to the memory layout of the engine.
 
         Args:
             network: a timm model without its classifier.
             engine: how it is executed.
-            mean: subtracted from the bands of the images, one for each band or one for all.
-            std: what they are divided by.
+            mean: mean of the images, for each band or for all.
+            std: standard deviation of the images, for each band or for all.
         """
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         self.layout = torch.channels_last if engine.layout == "channels_last" else torch.contiguous_format
         self.precision = engine.precision
         self.network = network.to(memory_format=self.layout)
-        # A function of the network, not a method of it: a copy of this module then runs its own network.
+        # A function of the network, not a method, so that a copy of this module runs its own network.
         compiled = engine.compile != "no"
         self.in_training = torch.compile(features_of, mode=engine.compile, dynamic=False) if compiled else features_of
 
@@ -55,9 +55,9 @@ class Backbone(nn.Module):
         """The last feature map before the global average pool, (n, c, h, w), in float32.
 
         Args:
-            images: of b bands, in [0, 1]; brought to zero mean and unit spread, roughly, by fixed numbers.
+            images: with b bands, in [0, 1]. They are normalised by `mean` and `std`.
         """
-        # Batches differ in size outside training, and each size would be compiled anew.
+        # Outside training, batches differ in size, and each size would need another compilation.
         run = self.in_training if self.training else features_of
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             images = ((images - self.mean) * self.gain).contiguous(memory_format=self.layout)
@@ -65,24 +65,24 @@ class Backbone(nn.Module):
 
 
 def make_encoder(recipe: Encoder, engine: Engine = PLAIN, *, bands: int = 3) -> Backbone:
-    """Build the encoder with random weights from torch's current global stream.
+    """Build the encoder with random weights from torch's global random state.
 
-    A ResNet's residual branches start at zero (timm's default; Goyal et al. 2017), so that at first each position sees
-    little but its own surroundings. With branches at full strength positions of one image look alike, whatever their
-    class, and the cross-image loss never left its plateau in our trials.
+    The residual branches of a ResNet start at zero (timm's default; Goyal et al. 2017, https://arxiv.org/abs/1706.02677),
+    so at first each position depends mostly on its own surroundings. Otherwise all positions of an image have similar
+    features, whatever their class, and the cross-image loss never left its plateau in our trials.
 
     Raises:
-        InputError: timm has no such model, or it cannot be built so (slim, stride).
+        InputError: timm has no such model, or cannot build it with this width or stride.
     """
     if not timm.is_model(recipe.name):
         near = ", ".join(timm.list_models(f"*{recipe.name[:6]}*")[:8]) or ", ".join(timm.list_models("resnet*")[:8])
-        raise InputError(f"--encoder.name {recipe.name}: timm has no such model; near it: {near}")
+        raise InputError(f"--encoder.name {recipe.name}: timm has no such model; similar names: {near}")
     network = _network(recipe, bands)
     if recipe.small_stem:
         _make_stem_small(network, recipe, bands)
     if not recipe.stem_pool:
         if not hasattr(network, "maxpool"):
-            raise InputError(f"--encoder.no-stem-pool: {recipe.name} has no max-pool to leave out")
+            raise InputError(f"--encoder.no-stem-pool: {recipe.name} has no max-pool to remove")
         network.maxpool = nn.Identity()
     return Backbone(network, engine)
 
@@ -93,34 +93,34 @@ def timm_options(recipe: Encoder, bands: int) -> dict[str, Any]:
     if recipe.timm_stride != 32:
         options["output_stride"] = recipe.timm_stride
     if recipe.slim != 1:
-        # timm fixes the plain stem at 64 channels; three 3x3 convolutions can be as slim as the rest.
+        # timm's plain stem always has 64 channels; a deep stem of three 3x3 convolutions can be slim.
         options["channels"] = tuple(round(width * recipe.slim) for width in (64, 128, 256, 512))
         options |= {"stem_type": "deep", "stem_width": round(32 * recipe.slim)}
     return options
 
 
 def _network(recipe: Encoder, bands: int) -> nn.Module:
-    """The timm model, with the stem that the recipe asks for."""
+    """The timm model, with its standard stem and max-pool."""
     options = timm_options(recipe, bands)
     try:
         network: nn.Module = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
     except (TypeError, AssertionError, ValueError) as error:
         raise InputError(
             f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g} and output stride "
-            f"{recipe.output_stride}: leave them at 1 and 32 for models that are no ResNet ({error})"
+            f"{recipe.output_stride}: use 1 and 32 for models that are no ResNet ({error})"
         ) from error
     return network
 
 
 def _make_stem_small(network: nn.Module, recipe: Encoder, bands: int) -> None:
-    """Put a 3x3 convolution of stride 1 where the stem has its stride."""
+    """Replace the convolution of the stem that has the stride by a 3x3 convolution of stride 1."""
     stem = getattr(network, "conv1", None)
-    # A deep stem (slim ResNets) is three convolutions, the first of which has the stride.
+    # A deep stem (of slim ResNets) has three convolutions; the first one has the stride.
     first = stem[0] if isinstance(stem, nn.Sequential) else stem
     if not isinstance(first, nn.Conv2d):
         raise InputError(f"--encoder.small-stem: {recipe.name} has no stem of convolutions to replace")
     small = nn.Conv2d(bands, first.out_channels, 3, padding=1, bias=False)
-    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")  # as timm's ResNets are
+    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")  # as in timm's ResNets
     if isinstance(stem, nn.Sequential):
         stem[0] = small
     else:
@@ -128,21 +128,21 @@ def _make_stem_small(network: nn.Module, recipe: Encoder, bands: int) -> None:
 
 
 def check_encoder(recipe: Encoder, *, bands: int = 3) -> None:
-    """Make sure, before anything is run, that the encoder can be built and gives a map at its output stride.
+    """Check that the encoder can be built and returns a feature map at its output stride.
 
     Raises:
-        InputError: as `make_encoder`, or the model's features are no such map.
+        InputError: as `make_encoder`, or its features have another shape.
     """
     with seeded(0, "check"), torch.no_grad():
         encoder = make_encoder(recipe, bands=bands).eval()
     try:
         shape = tuple(encoder(torch.zeros(1, bands, 64, 64)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(f"--encoder.name {recipe.name} takes no images of 64 px ({error}); take a CNN") from error
+        raise InputError(f"--encoder.name {recipe.name} cannot encode 64-px images ({error}); use a CNN") from error
     side = 64 // recipe.output_stride
     expected = (1, encoder.channels, side, side)
     if shape != expected:
         raise InputError(
-            f"--encoder.name {recipe.name}: its features have shape {shape}, not {expected} as expected at output "
-            f"stride {recipe.output_stride}; take a CNN, or another --encoder.output-stride"
+            f"--encoder.name {recipe.name}: its features have shape {shape}, but output stride "
+            f"{recipe.output_stride} needs {expected}; use a CNN, or another --encoder.output-stride"
         )

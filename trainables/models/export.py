@@ -12,16 +12,16 @@ from trainables.recipe import Encoder
 
 
 def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int = 3) -> None:
-    """Write the encoder's network, completely or not at all; makes the folder.
+    """Write the encoder's network atomically; create the folder if needed.
 
-    One line loads it into timm; for the plain ResNet-18:
+    One line loads it into timm. For the plain ResNet-18:
 
         timm.create_model("resnet18", num_classes=0).load_state_dict(safetensors.torch.load_file(path))
 
-    The file's metadata say how else the model must be made: `timm` (its name), `options` (JSON: further arguments
-    of `create_model`; empty for the plain model at output stride 32), `mean` and `std` (JSON: images in [0, 1] are
-    brought to (image - mean) / std), and `encoder` (JSON: our own settings). A stem that timm cannot make
-    (`small_stem`, `stem_pool` false in `encoder`) is made by `trainables.models.encoders.make_encoder`.
+    The metadata of the file describe other models: `timm` (the name), `options` (JSON: further arguments of
+    `create_model`; empty for the plain model at output stride 32), `mean` and `std` (JSON: images in [0, 1] are
+    normalised to (image - mean) / std), and `encoder` (JSON: our own settings). timm cannot build a changed stem
+    (`small_stem` or no `stem_pool` in `encoder`): use `trainables.models.encoders.make_encoder`.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Projection heads for the losses, thrown away after pretraining, and the heads of the downstream tasks."""
+"""Projection heads of the losses, which are discarded after pretraining, and heads of the downstream tasks."""
 
 from typing import cast
 
@@ -28,9 +28,9 @@ def dense_head(channels: int, features: int) -> nn.Module:
 
 
 def downstream_head(task: Task, channels: int, classes: int) -> nn.Module:
-    """From feature maps to scores of each class.
+    """From feature maps to class scores.
 
-    Segmentation: the FCN head (3x3 convolution to a quarter of the channels, BN, ReLU, dropout .1, 1x1 convolution).
+    Segmentation: the FCN head (3x3 convolution to a quarter of the channels, BN, ReLU, dropout 0.1, 1x1 convolution).
     Classification: a linear layer on the mean over the map.
     """
     if task == "segmentation":
@@ -39,7 +39,7 @@ def downstream_head(task: Task, channels: int, classes: int) -> nn.Module:
 
 
 def scores(head: nn.Module, features: Float[Tensor, "n d h w"], labels: Integer[Tensor, "n ..."]) -> Tensor:
-    """The head's scores where the labels are: (n, classes, H, W) for labels (n, H, W), (n, classes) for (n,)."""
+    """Class scores at the resolution of the labels: (n, classes, H, W) for labels (n, H, W), (n, classes) for (n,)."""
     logits = cast(Tensor, head(features))
     return logits if labels.ndim == 1 else upsample(logits, *labels.shape[1:])
 
@@ -47,9 +47,9 @@ def scores(head: nn.Module, features: Float[Tensor, "n d h w"], labels: Integer[
 def task_loss(
     logits: Float[Tensor, "n c ..."], labels: Integer[Tensor, "n ..."], weights: Float[Tensor, " c"] | None
 ) -> Float[Tensor, ""]:
-    """Cross-entropy over all pixels (or images) but the ignored ones."""
+    """Cross-entropy over all pixels (or images) that are not ignored."""
     if logits.is_cuda and logits.ndim > 2 and torch.are_deterministic_algorithms_enabled():
-        # CUDA has a deterministic kernel for rows of scores only, not for maps of them.
+        # CUDA has a deterministic kernel for rows of scores, but not for maps.
         logits, labels = logits.movedim(1, -1).flatten(0, -2), labels.flatten()
     return functional.cross_entropy(logits, labels.long(), weights, ignore_index=IGNORED)
 
@@ -60,7 +60,7 @@ def unit_vectors(projected: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
 
 def unit_positions(projected: Float[Tensor, "n d h w"]) -> Float[Tensor, "n p d"]:
-    """Unit-normalised features of each position of the map, row after row."""
+    """Unit-normalised features of each position of the map, in row-major order."""
     return functional.normalize(projected, dim=1).flatten(2).transpose(1, 2)
 
 
@@ -70,5 +70,5 @@ def map_labels(labels: Integer[Tensor, "n H W"], height: int, width: int) -> Int
 
 
 def upsample(logits: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Tensor, "n c H W"]:
-    """Bilinear up-sampling of class scores to the input's size, as torchvision's FCN does it."""
+    """Bilinear up-sampling of class scores to the size of the input, as in torchvision's FCN."""
     return functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)

@@ -15,17 +15,17 @@ from trainables.models.encoders import Backbone, make_encoder
 from trainables.recipe import Encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the images that torchvision's ImageNet weights were trained on, RGB in [0, 1]."""
+"""Statistics of the images that torchvision's ImageNet weights were trained on, RGB in [0, 1]."""
 
 
 def imagenet_encoder(recipe: Encoder, weights: Path, engine: Engine = PLAIN, *, bands: int = 3) -> Backbone:
-    """The encoder with torchvision's ImageNet weights, and with images normalised as those were trained with.
+    """The encoder with torchvision's ImageNet weights and the matching normalisation of images.
 
     Args:
-        recipe: a model that torchvision has too, at full width with its usual stem; its output stride is free.
-        weights: file of a state dictionary, read without unpickling anything but tensors.
+        recipe: a model that torchvision has too, at full width with its standard stem. Its output stride is free.
+        weights: file with a state dictionary. Only tensors are unpickled.
         engine: how it is executed.
-        bands: of the images; 3.
+        bands: of the images; must be 3.
 
     Raises:
         InputError: the file cannot be read, or its weights do not fit the encoder.
@@ -37,35 +37,35 @@ def imagenet_encoder(recipe: Encoder, weights: Path, engine: Engine = PLAIN, *, 
         raise InputError(f"{weights}: cannot be read ({error.strerror or error})") from error
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(
-            f"{weights}: no file of weights, as torch.save writes them, that can be read safely"
+            f"{weights}: is not a file of weights written by torch.save, or cannot be read safely"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-        raise InputError(f"{weights}: holds {type(state).__name__}, not a state dictionary of named weights")
+        raise InputError(f"{weights}: contains {type(state).__name__}, not a state dictionary of named weights")
     found = {name: value for name, value in state.items() if not name.startswith("fc.")}
     try:
         encoder.network.load_state_dict(found)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"baseline imagenet: the weights in {weights} do not fit {recipe.name} as it is built here ({reason}): "
-            "they need --encoder.slim 1, the usual stem and images of 3 bands; or leave imagenet out of --losses"
+            f"baseline imagenet: the weights in {weights} do not fit {recipe.name} with these settings ({reason}): "
+            "use --encoder.slim 1, the standard stem and images of 3 bands, or leave imagenet out of --losses"
         ) from error
     return Backbone(encoder.network, engine, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def file_digest(path: Path) -> str:
-    """16 hex digits of a file's content."""
+    """Hash of a file's contents, 16 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def weights_file(recipe: Encoder, given: Path | None, *, download: bool) -> Path:
-    """The file of torchvision's ImageNet weights for this encoder: the given one, or torch's own copy.
+    """The file with torchvision's ImageNet weights for this encoder: the given one, or the one in torch's cache.
 
     Args:
         recipe: names the model.
-        given: a file of the user's; wins.
-        download: whether torch may fetch its copy, where it has none.
+        given: a file of the user, which takes precedence.
+        download: whether torch may download a missing file.
 
     Raises:
         InputError: there is no such file, torchvision has no weights of that name, or the download fails.
@@ -86,14 +86,13 @@ def weights_file(recipe: Encoder, given: Path | None, *, download: bool) -> Path
     kept = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(urlparse(weights.url).path)
     if not kept.is_file() and not download:
         raise InputError(
-            f"baseline imagenet: torchvision's weights are not on this machine ({kept}); allow their download with "
-            "--download, or name a file that you have with --imagenet-weights (it can be fetched from "
-            f"{weights.url})"
+            f"baseline imagenet: torchvision's weights are not on this machine ({kept}): add --download, or "
+            f"download {weights.url} and name the file with --imagenet-weights"
         )
     if not kept.is_file():
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            # The file's name ends in the beginning of its SHA-256.
+            # The file's name ends with the first digits of its SHA-256.
             torch.hub.download_url_to_file(weights.url, str(kept), kept.stem.rsplit("-", 1)[-1], progress=False)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:160]

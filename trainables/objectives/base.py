@@ -1,7 +1,7 @@
-'''What an objective is to the pretraining loop, and how to write one.
+'''The interface between an objective and the pretraining loop, and how to write an objective.
 
-A loss is one class in one file, here or in a package of your own. This one is complete. As `mypackage/spread.py` it is
-run by `--losses mypackage.spread:Alignment` or, with changed settings, by
+A loss is one class in one file, here or in your own package. The following example is complete. Save it as
+`mypackage/spread.py` and run it with `--losses mypackage.spread:Alignment` or, with changed settings, with
 `--losses "mypackage.spread:Alignment(lr=0.3)"`:
 
     """Alignment and uniformity (Wang and Isola 2020, https://arxiv.org/abs/2005.10242)."""
@@ -16,7 +16,7 @@ run by `--losses mypackage.spread:Alignment` or, with changed settings, by
 
 
     class Alignment(Objective):
-        """Pulls the images of a pair together and spreads all others over the sphere."""
+        """Pulls the images of a pair together and spreads all images over the sphere."""
 
         sees = "pairs"
 
@@ -55,33 +55,33 @@ from trainables.views import Views
 
 
 class Objective(nn.Module):
-    """A loss with the networks it needs; all its weights that require a gradient are trained.
+    """A loss and its networks. All weights that require a gradient are trained.
 
-    A subclass is made as `Class(encoder, recipe, settings, generator)`:
+    A subclass is created as `Class(encoder, recipe, settings, generator)`:
 
-    - `encoder`: what is trained;
-    - `recipe`: everything held fixed over the grid, such as `recipe.pretrain.steps` and `.batch`;
+    - `encoder`: the network to train;
+    - `recipe`: everything that is held fixed over the grid, such as `recipe.pretrain.steps` and `.batch`;
     - `settings`: an instance of its `Settings`;
-    - `generator`: for what it draws at random; layers draw from torch's global stream, seeded for the cell.
+    - `generator`: for its random numbers. Layers use torch's global random state, which is seeded for the cell.
 
-    What a checkpoint must hold lies in its `state_dict`: weights, buffers, `get_extra_state`.
+    Its `state_dict` (weights, buffers, `get_extra_state`) must hold everything that a checkpoint needs.
     """
 
     sees: ClassVar[Sees]
-    """What its views are made from: `pairs`; `labelled pairs` for losses that use classes; `downstream`, labelled
-    images on both sides of the views, for the baseline `supervised` alone."""
+    """The data of its views: `pairs`; `labelled pairs` for losses that use classes; or `downstream`, labelled images as
+    both images of a pair, only for the baseline `supervised`."""
     cost: ClassVar[float] = 2.0
-    """Seconds of a cell, very roughly, relative to a cell that is not pretrained."""
+    """Rough duration of a cell, relative to one without pretraining."""
     Settings: ClassVar[Any]
     """A frozen, keyword-only dataclass of plain values, with at least `lr: float = ...`, the learning rate of SGD."""
 
     def __init__(self, encoder: Backbone, *, lr: float, clip: float = 0.0) -> None:
-        """Take the encoder that is trained.
+        """Store the encoder to train.
 
         Args:
             encoder: from `make_encoder`.
             lr: learning rate of SGD.
-            clip: largest norm of the gradient; 0: no limit.
+            clip: maximum norm of the gradient; 0: no limit.
         """
         super().__init__()
         self.encoder, self.lr, self.clip = encoder, lr, clip
@@ -92,10 +92,10 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
-        """The loss over noise-free validation data, and its plateau: the same with all features equal.
+        """The loss on noise-free validation data, and its plateau: the loss if all features are equal.
 
-        Here: the mean of `loss` over all images, and NaN for the plateau. Override it where `loss` changes anything
-        (a queue), or where the plateau is known.
+        This default returns the mean of `loss` over all images, and NaN for the plateau. Override it if `loss` has side
+        effects (a queue), or if the plateau is known.
         """
         total, count = 0.0, 0
         for views in batches:
@@ -105,13 +105,13 @@ class Objective(nn.Module):
 
 
 def make_objective(name: str, encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> Objective:
-    """Make a contrastive objective around the encoder; its layers draw from torch's global stream.
+    """Create a contrastive objective. Its layers use torch's global random state.
 
     Args:
         name: as in the grid.
-        encoder: what is trained.
-        recipe: everything held fixed; holds the settings of the paper's losses.
-        generator: for what else the objective draws at random.
+        encoder: the network to train.
+        recipe: everything that is held fixed, including the settings of the paper's losses.
+        generator: for all other random numbers of the objective.
 
     Raises:
         InputError: there is no such objective.

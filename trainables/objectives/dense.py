@@ -1,8 +1,8 @@
 """The supervised dense losses (paper, III-B): unlike MoCo they contrast positions of feature maps, by their classes.
 
 Paper: Zhao et al. 2021, https://arxiv.org/abs/2012.06985. Reference code (TensorFlow):
-https://github.com/google-research/google-research/tree/master/supervised_pixel_contrastive_loss. `losses.py` says how
-ours is written.
+https://github.com/google-research/google-research/tree/master/supervised_pixel_contrastive_loss. The equations are in
+`losses.py`.
 """
 
 from abc import abstractmethod
@@ -22,7 +22,7 @@ from trainables.views import Views
 
 
 class DenseObjective(Objective):
-    """An encoder with a dense projection head; its subclasses say which positions are compared."""
+    """An encoder with a dense projection head. Subclasses define which positions are compared."""
 
     sees = "labelled pairs"
 
@@ -41,10 +41,10 @@ class DenseObjective(Objective):
         partner_labels: Integer[Tensor, "n p"],
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
-        """The loss, from unit features and labels of all positions of both images."""
+        """The loss, computed from the unit features and labels of all positions of both images."""
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
-        """The loss of a batch; `generator` draws what the loss leaves to chance."""
+        """The loss of a batch, with random numbers from `generator`."""
         return self.compare(*self._embed(views), generator)
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ class DenseObjective(Objective):
     def _embed(
         self, views: Views
     ) -> tuple[Float[Tensor, "n p d"], Float[Tensor, "n p d"], Integer[Tensor, "n p"], Integer[Tensor, "n p"]]:
-        """Features and labels of each position of both images, encoded in one batch of 2 n."""
+        """Features and labels of all positions of both images, which are encoded in one batch of 2 n."""
         assert views.first_labels is not None and views.second_labels is not None, "made without labels"  # noqa: PT018
         both = torch.cat([views.first, views.second])
         projected = self.head(self.encoder(both))
@@ -74,7 +74,7 @@ class DenseObjective(Objective):
         height, width = projected.shape[2:]
         labels = map_labels(views.first_labels, height, width)
         partner_labels = map_labels(views.second_labels, height, width)
-        # A position without a class has no positive, not even another one without a class: it is a negative of all.
+        # A position without a class has no positives, not even other positions without one; it is a negative for all.
         return (
             features,
             partner,
@@ -84,7 +84,7 @@ class DenseObjective(Objective):
 
 
 class WithinImage(DenseObjective):
-    """Positives and negatives of a position come from the partner image alone (paper, Eq. 2)."""
+    """Positives and negatives of a position come only from the partner image (paper, Eq. 2)."""
 
     def __init__(self, encoder: Backbone, recipe: Recipe, settings: Dense, generator: torch.Generator) -> None:
         """Wrap the encoder."""
@@ -98,12 +98,12 @@ class WithinImage(DenseObjective):
         partner_labels: Integer[Tensor, "n p"],
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
-        """`losses.within_image`; nothing is drawn."""
+        """`losses.within_image`, without random numbers."""
         return within_image(features, partner, labels, partner_labels, temperature=self.settings.temperature)
 
 
 class CrossImage(DenseObjective):
-    """Unlike `WithinImage` it adds positives from another image J of the batch, drawn at each step (paper, Eq. 3)."""
+    """Unlike `WithinImage`, it adds positives from another random image J of the batch (paper, Eq. 3)."""
 
     def __init__(self, encoder: Backbone, recipe: Recipe, settings: Dense, generator: torch.Generator) -> None:
         """Wrap the encoder."""
@@ -117,7 +117,7 @@ class CrossImage(DenseObjective):
         partner_labels: Integer[Tensor, "n p"],
         generator: torch.Generator,
     ) -> Float[Tensor, ""]:
-        """`losses.cross_image`; `generator` draws which image is J."""
+        """`losses.cross_image`; `generator` chooses J for each image."""
         j = derangement(len(features), generator).to(features.device, non_blocking=True)
         other, other_labels = features[j], labels[j].masked_fill(labels[j] == -1, -3)
         return cross_image(
@@ -132,9 +132,9 @@ class CrossImage(DenseObjective):
 
 
 def derangement(count: int, generator: torch.Generator) -> Integer[Tensor, " count"]:
-    """A uniformly random permutation without fixed points: which other image of the batch is J.
+    """A uniformly random permutation without fixed points, which assigns J to each image of a batch.
 
-    About e permutations are tried on average.
+    It takes about e attempts on average.
 
     Raises:
         ValueError: a single image has no other.

@@ -1,4 +1,4 @@
-"""The three contrastive losses of the paper, a function each. The caller normalises features to unit length.
+"""The three contrastive losses of the paper, one function each. The caller normalises features to unit length.
 
 Throughout, e(p, q) = exp(f_p . f_q / T) with temperature T.
 """
@@ -42,8 +42,8 @@ def within_image(
 
     Mean over the n images I, with partner I^, of
     -(1/N_I) sum_p (1/N^_{y_p}) sum_{q in I^, y_q = y_p} log( e(p, q) / sum_{k in I^} e(p, k) ):
-    the log is inside the mean over positives, and all positions of I^ are in the denominator. An anchor whose class
-    is absent from I^ is skipped (it adds nothing, N_I stays the number of positions).
+    the log is inside the mean over positives, and the denominator runs over all positions of I^. An anchor whose class
+    does not occur in I^ is skipped: it adds 0, and N_I remains the number of positions.
 
     Args:
         features: (n, p, d) features of I, p positions.
@@ -71,8 +71,8 @@ def cross_image(
 
     With D_p = sum_{k in I^} e(p, k) + sum_{k in J, y_k = y_p} e(p, k), the mean over the n images I of
     -(1/N_I) sum_p 1/(N^_{y_p} + N^J_{y_p}) sum_{q in I^ or J, y_q = y_p} log( e(p, q) / D_p ).
-    J adds positives only. An anchor whose class is absent from I^ is skipped; one whose class is absent from J alone
-    keeps its within-image term.
+    J adds only positives. An anchor whose class does not occur in I^ is skipped. If its class is missing only in J, its
+    within-image term remains.
 
     Args:
         features: (n, p, d) features of I, p positions.
@@ -87,8 +87,8 @@ def cross_image(
     across = features @ other.transpose(1, 2) / temperature
     same = labels[:, :, None] == partner_labels[:, None, :]
     same_other = labels[:, :, None] == other_labels[:, None, :]
-    # -inf and not a large negative number: a class absent from J must leave exactly the within-image denominator.
-    # The within-image part is always finite, so the sum is too, and so is its gradient.
+    # -inf and not a large negative number, so that a class missing in J leaves exactly the within-image denominator.
+    # The within-image part is always finite, and so are the sum and its gradient.
     positives = across.masked_fill(~same_other, -torch.inf)
     denominator = torch.cat([within, positives], dim=2).logsumexp(dim=2)
     found = same.sum(dim=2)

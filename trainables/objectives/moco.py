@@ -1,6 +1,6 @@
-"""MoCo v2: contrasts whole images with a queue of earlier ones, where SimCLR takes the rest of a large batch.
+"""MoCo v2: contrasts images with a queue of earlier ones, where SimCLR uses the rest of a large batch.
 
-Unlike MoCo v1 it has an MLP head, stronger augmentation (in the recipe) and a cosine schedule. Papers: He et al. 2020,
+Unlike MoCo v1, it has an MLP head, stronger augmentation (in the recipe) and a cosine schedule. Papers: He et al. 2020,
 https://arxiv.org/abs/1911.05722; Chen et al. 2020, https://arxiv.org/abs/2003.04297. Reference code:
 https://github.com/facebookresearch/moco/blob/main/moco/builder.py. Ours runs in one process, so it does not shuffle
 batches for batch norm.
@@ -44,19 +44,19 @@ class MocoV2(Objective):
 
     def get_extra_state(self) -> Tensor:
         """The queue's next slot, for the state dictionary."""
-        return torch.tensor(self.oldest)  # kept as a plain number: reading one from a GPU would make every step wait
+        return torch.tensor(self.oldest)  # a plain number, because reading one from a GPU would delay every step
 
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the queue's next slot."""
         self.oldest = int(state)
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
-        """Query, momentum update, key without gradient, loss, enqueue: in this order, as in MoCo's algorithm 1."""
+        """Query, momentum update, key without gradient, loss, enqueue, in the order of algorithm 1 of MoCo."""
         query = self._embed(self.encoder, self.head, views.first)
         self._update_key_encoder()
         with torch.no_grad():
             key = self._embed(self.key_encoder, self.key_head, views.second)
-        # The queue is written below, and the gradient still needs what it held: a copy goes into the loss.
+        # The loss gets a copy of the queue: its gradient needs the old features, which are overwritten below.
         loss = info_nce(query, key, self.queue.clone(), temperature=self.settings.temperature)
         self._enqueue(key)
         return loss
@@ -65,7 +65,7 @@ class MocoV2(Objective):
     def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
         """InfoNCE with the keys of all other validation images as negatives.
 
-        Not the queue: it starts random, and random negatives are so easy that the first weights would look best.
+        The queue does not serve: it starts with random features, which are so easy that the first weights look best.
         """
         parts = [
             (
@@ -85,7 +85,7 @@ class MocoV2(Objective):
 
     @torch.no_grad()
     def _update_key_encoder(self) -> None:
-        """Exponential moving average of the weights; batch-norm statistics are the key encoder's own, as in MoCo."""
+        """Exponential moving average of the weights. The key encoder has its own batch-norm statistics, as in MoCo."""
         keys: list[Tensor] = [*self.key_encoder.parameters(), *self.key_head.parameters()]
         queries: list[Tensor] = [*self.encoder.parameters(), *self.head.parameters()]
         torch._foreach_lerp_(keys, queries, 1 - self.settings.momentum)
@@ -99,7 +99,7 @@ class MocoV2(Objective):
 
 
 def _all_pairs(query: Float[Tensor, "n d"], key: Float[Tensor, "n d"], temperature: float) -> float:
-    """InfoNCE where each query's own key is the positive and all other keys are its negatives."""
+    """InfoNCE where the key of each query is its positive and all other keys are negatives."""
     total = 0.0
     for index in torch.arange(len(query), device=query.device).split(512):
         total += float(functional.cross_entropy(query[index] @ key.T / temperature, index, reduction="sum"))

@@ -1,4 +1,4 @@
-"""The baseline `supervised`: unlike the contrastive losses, it trains the encoder on the downstream task itself."""
+"""The baseline `supervised`: unlike the contrastive losses, it trains the encoder on the downstream task."""
 
 import torch
 from jaxtyping import Float
@@ -14,18 +14,18 @@ from trainables.views import Views, class_weights
 
 
 class Supervised(Objective):
-    """Cross-entropy of a head of its own. The probe then trains another head on the frozen encoder."""
+    """Cross-entropy with its own head. The probe then trains another head on the frozen encoder."""
 
     sees = "downstream"
 
     def __init__(self, encoder: Backbone, data: Dataset, recipe: Recipe) -> None:
-        """`data` names the classes and, where the recipe weighs them, counts them."""
+        """`data` provides the names of the classes and, if the recipe has class weights, their frequencies."""
         super().__init__(encoder, lr=recipe.supervised.lr)
         self.head = downstream_head(recipe.data.task, encoder.channels, len(data.classes))
         self.weights = class_weights(data) if recipe.probe.class_weights else None
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
-        """The loss of a batch of labelled images; `generator` draws what dropout leaves out."""
+        """The loss of a batch of labelled images; `generator` seeds dropout."""
         assert views.first_labels is not None, "made without labels"
         features = self.encoder(views.first)
         with seeded(int(torch.randint(2**62, (), generator=generator)), "dropout"):

@@ -1,4 +1,4 @@
-"""The bare optimiser step on random views: the reference that engines and data loading are measured against."""
+"""The bare optimiser step on random views, the reference for measuring engines and data loading."""
 
 import time
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from trainables.views import Views
 def bare_step(
     objective: str, recipe: Recipe, engine: Engine, device: torch.device, *, batch: int | None = None
 ) -> Callable[[], Tensor]:
-    """A step of pretraining without its data: encoder, heads, loss, optimiser, momentum encoder.
+    """A pretraining step without data loading: encoder, heads, loss, optimiser and momentum encoder.
 
     Args:
         objective: name of the loss.
-        recipe: everything but the data.
-        engine: how it is executed; its threads are for the caller to set.
-        device: where.
-        batch: pairs a step; the recipe's unless given.
+        recipe: everything that is held fixed; its data set gives only the shape of images.
+        engine: how it is executed. The caller sets the number of threads.
+        device: of the training.
+        batch: pairs per step; default: as in the recipe.
 
     Returns:
-        The step; each call trains on the same views and returns the loss, on the device.
+        The step. Each call trains on the same views and returns the loss, on the device.
     """
     count, size = batch or recipe.pretrain.batch, recipe.data.size
     draws = stream(0, "timing")
@@ -42,7 +42,7 @@ def bare_step(
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, *, least: int, budget: float) -> list[float]:
-    """Seconds of repeated calls of `work`, at least `least` of them and until they add up to `budget` seconds."""
+    """Seconds of each call of `work`, which is called at least `least` times and for at least `budget` seconds."""
     taken: list[float] = []
     synchronise(device)
     while len(taken) < least or sum(taken) < budget:
@@ -54,6 +54,6 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, least: int, 
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for a GPU's queued work; does nothing for a CPU."""
+    """Wait for the queued work of a GPU; do nothing on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,6 +1,6 @@
-"""The profile of a cell: its stages run on an excerpt of the data, timed part by part.
+"""The profile of a cell: the time of each of its parts, measured on an excerpt of the data.
 
-The whole cell is extrapolated from how often it does each part: setting up, steps, evaluations, features.
+The time of the whole cell follows from how often it runs each part: setup, steps, evaluations, features.
 """
 
 import time
@@ -33,29 +33,29 @@ from trainables.run_cell import first_encoder
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much of a cell is run for its profile."""
+    """How much of a cell its profile runs."""
 
     steps: int
-    """Steps of pretraining, the first of which is not timed; 3 or more."""
+    """Steps of pretraining, at least 3; the first one is not timed."""
     probe_steps: int
-    """The same of the probe."""
+    """Steps of the probe, likewise."""
     batches: int
-    """Batches of images of each evaluation, and of features."""
+    """Batches of images for each evaluation and for the cached features."""
 
 
 SMALLEST = Size(steps=3, probe_steps=3, batches=1)
-"""The first run of a process, which warms it up."""
+"""The size of the first run of a process, its warm-up."""
 
 
 def profile_cell(cell: Cell, job: CellJob, device: torch.device, *, size: Size, folder: Path) -> tuple[Part, ...]:
-    """Run a shortened cell through the code of a real one, and time each part.
+    """Run a shortened cell with the code of a real one, and time each part.
 
     Args:
-        cell: the coordinates. A baseline whose encoder is left as it is costs what `random` costs.
+        cell: the coordinates. A baseline without training is measured as `random`.
         job: of the whole cell.
-        device: where.
-        size: how much is run.
-        folder: for the checkpoints, which the caller removes.
+        device: of the cell.
+        size: how much to run.
+        folder: for the checkpoints. The caller removes it.
 
     Returns:
         Seconds of each part, and how often a whole cell does it.
@@ -101,7 +101,7 @@ def shortened(recipe: Recipe, size: Size) -> Recipe:
 
 
 def _pretraining(marks: "_Marks", recipe: Recipe, size: Size, share: float) -> list[Part]:
-    """`share`: how many times larger the whole validation is than what was validated on."""
+    """The parts of pretraining; `share` is the size of the validation set relative to the excerpt's."""
     whole = recipe.pretrain
     evaluations = len(evaluation_steps(whole.steps, whole.evaluations))
     rest = marks.between(("pretrain", size.steps), "pretrained") + marks.between("pretrained", "probe")
@@ -116,7 +116,7 @@ def _pretraining(marks: "_Marks", recipe: Recipe, size: Size, share: float) -> l
 def _probing(marks: "_Marks", recipe: Recipe, size: Size, data: Dataset, excerpt: "Excerpt") -> list[Part]:
     whole, views = recipe.probe, recipe.probe.cached_views
     features = 1.0
-    if views:  # all training images in each view, and the validation images, are encoded beforehand
+    if views:  # all training images in each view and the validation images are encoded first
         features = _encoded(data, views) / _encoded(excerpt, views)
     evaluations = len(evaluation_steps(whole.steps, whole.evaluations))
     val, test = (data.count(split) / excerpt.count(split) for split in ("val", "test"))
@@ -134,28 +134,28 @@ def _encoded(data: Dataset, views: int) -> int:
 
 
 Mark = str | tuple[str, int]
-"""A moment by name, or the end of a step of a stage."""
+"""The name of a moment, or the end of a step of a stage."""
 
 
 class _Marks(Checkpoints):
-    """Checkpoints as a cell writes them, which also note when the first step and the last two of a stage have ended.
+    """Checkpoints as in a real cell, which also record the end of the first step and of the last two steps of a stage.
 
-    A GPU is waited for at these moments alone: after each step it would idle while the next views are made.
+    Only these moments wait for a GPU. After each step, it would idle while the next views are made.
     """
 
     def __init__(self, folder: Path, device: torch.device, steps: dict[str, int]) -> None:
-        """`steps`: how many each stage has."""
+        """Configure the checkpoints; `steps` is the number of steps of each stage."""
         super().__init__(folder, "rehearsal")
         self._device, self._steps = device, steps
         self._when: dict[Mark, float] = {}
 
     def record(self, mark: Mark) -> None:
-        """Take the time of a mark."""
+        """Record the time of a mark."""
         synchronise(self._device)
         self._when[mark] = time.perf_counter()
 
     def after_step(self, stage: str, step: int, state: Callable[[], dict[str, Any]]) -> None:
-        """After a step."""
+        """After a step, as in `Checkpoints`."""
         super().after_step(stage, step, state)
         if step in (1, self._steps[stage] - 1, self._steps[stage]):
             self.record((stage, step))
@@ -165,12 +165,12 @@ class _Marks(Checkpoints):
         return self._when[second] - self._when[first]
 
     def step(self, stage: str) -> float:
-        """Mean seconds of a step; neither the first nor the last, which is followed by an evaluation, is looked at."""
+        """Mean seconds of a step, without the first one and the last one, which is followed by an evaluation."""
         last = self._steps[stage]
         return self.between((stage, 1), (stage, last - 1)) / (last - 2)
 
     def beginning(self, begin: Mark, stage: str) -> float:
-        """Seconds from `begin` to the first step of a stage, with what that step takes more than others."""
+        """Seconds from `begin` to the first step of a stage, plus the extra time of that step."""
         return max(0.0, self.between(begin, (stage, 1)) - self.step(stage))
 
     def last(self, stage: str) -> float:
@@ -180,10 +180,10 @@ class _Marks(Checkpoints):
 
 
 class Excerpt:
-    """A data set of which no more than `most` images a split are evaluated on; training pairs are all there."""
+    """A data set with at most `most` images in each split for evaluation, and with all training pairs."""
 
     def __init__(self, data: Dataset, most: int) -> None:
-        """Of `data`, which is left as it is."""
+        """Wrap `data`, which does not change."""
         self.data, self.most = data, most
         self.classes, self.device = data.classes, data.device
 
@@ -192,27 +192,27 @@ class Excerpt:
         return self.data.pool(rho, nu, pairing, generator)
 
     def validation_pairs(self) -> int:
-        """The first of them."""
+        """Number of validation pairs, at most `most`."""
         return min(self.most, self.data.validation_pairs())
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
-        """As of the whole."""
+        """As in the whole data set."""
         return self.data.validation(index, labelled=labelled)
 
     def count(self, split: str) -> int:
-        """The first of them."""
+        """Number of images, at most `most`."""
         return min(self.most, self.data.count(split))
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"] | UInt8[Tensor, " n"]]:
-        """As of the whole."""
+        """As in the whole data set."""
         return self.data.downstream(split, index)
 
     def class_counts(self) -> Int[Tensor, " classes"]:
-        """Of the whole."""
+        """As in the whole data set."""
         return self.data.class_counts()
 
     def noise_pixels(self, nu: float) -> float:
-        """Of the whole."""
+        """As in the whole data set."""
         return self.data.noise_pixels(nu)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of a cell, with its time and how often the cell does it."""
+    """A part of a cell: its time, and how often a cell runs it."""
 
     stage: str
     """`pretrain` or `probe`."""
     name: str
     each: float
-    """Seconds of one time."""
+    """Seconds of one run."""
     times: float
-    """How often a whole cell does it; fractional where it was measured on an excerpt."""
+    """How often a whole cell runs it; fractional if it was measured on an excerpt."""
 
     @property
     def seconds(self) -> float:
@@ -28,6 +28,6 @@ def seconds(parts: Iterable[Part]) -> float:
 
 
 def mean(measured: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
-    """The mean over processes that measured the same parts."""
+    """The mean over several processes that measured the same parts."""
     together = zip(*measured, strict=True)
     return tuple(replace(same[0], each=sum(part.each for part in same) / len(same)) for same in together)

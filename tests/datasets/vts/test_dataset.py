@@ -149,13 +149,13 @@ def test_more_scenes_leave_the_other_splits_as_they_are():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"regions": 7}, "even number"),
+        ({"regions": 7}, "--data.regions 7: should be a multiple of 2"),
         ({"train": 1}, "--data.train 1"),
         ({"downstream_noise": 20}, "1 to 19"),
         ({"texture_scale": 0.0}, "--data.texture-scale"),
-        ({"categories": ("a", "b")}, "three are needed"),
+        ({"categories": ("a", "b")}, "give three"),
         ({"categories": ("a", "b", "c")}, "--data.textures folder"),
-        ({"size": 4}, "8 px"),
+        ({"size": 4}, "--data.size 4: should be greater than or equal to 8"),
     ],
 )
 def test_settings_that_make_no_scene_are_refused(change, message):
@@ -281,7 +281,7 @@ def test_flags_that_do_nothing_are_refused(tmp_path):
     for settings, place, flag in (
         (SETTINGS, Place(store=tmp_path), "--store"),
         (SETTINGS, Place(skip_bad=True), "--skip-bad"),
-        (SETTINGS, Place(root=tmp_path), "--data-root does nothing for procedural textures"),
+        (SETTINGS, Place(root=tmp_path), "--data-root has no effect for procedural textures"),
     ):
         with pytest.raises(InputError, match=flag):
             load(settings, place)

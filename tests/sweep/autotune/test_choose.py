@@ -63,7 +63,7 @@ def test_the_fastest_of_all_that_is_open_is_chosen(machine):
         (p, layout) for p in ("fp32", "bf16") for layout in ("channels_last", "contiguous")
     }
     assert {(cells, engine.threads) for engine, cells in asked} == {(4, 1), (2, 2), (1, 4)}
-    assert "bf16, channels-last, 2 threads a cell, 2 at a time: 3 images/s in bare steps, 3.00 times" in str(choice)
+    assert "bf16, channels-last, 2 threads per cell, 2 at a time: 3 images/s in bare steps, 3.00 times" in str(choice)
 
 
 def test_what_is_hardly_faster_does_not_replace_what_is_simpler(machine):

@@ -32,14 +32,19 @@ def test_presets_have_as_many_cells_as_the_formula_says(name):
 @pytest.mark.parametrize(
     ("name", "recipe", "first", "last"),
     [
+        ("vts-smoke", "514f1155744fcff4", "03f2032a848b575b d3cac5eb5948002d 8c63cd0888a9a71a", "e62d21b5f36e4835"),
         ("vts-quick", "008edab62545e7a3", "43dd889d9966ccb2 fbdb16b72f796b82 8cb672125d5b465d", "a079dd88e5d44f44"),
+        ("vts-gpu", "4adceecfd06ee5e1", "5f158daf9e1d51da 7143a3b36d1900eb 4e371f2e10c7e5eb", "74e8ddd3ce0b19df"),
+        ("vts-paper", "ab93d67c8d7e9c75", "8358e28e85ebc699 8edaaea25050a555 9585f89840ae35a5", "cb0b3742cac74875"),
         ("xbd-quick", "0afd3e97c58c2d7e", "97901aa0d7a8e220 c1bd0958b7baf992 f6186f0e608d3a4d", "e373dd429f5e4157"),
-        ("cifar-quick", "9cb08b35200805c1", "69596f0a59272899 c9724dd648f534e3 e7aad0f3fa72bae1", "341312c14735834e"),
+        ("xbd-paper", "b0327c729e2a6d0a", "0bc71241c4ffeba3 ef7aa727a95fea97 cbb1e9f2f3dc2090", "29892d999ad581dc"),
         ("manifest", "87d0e9f0eceb3e23", "88ce1c276d8d4757 11be202311230412 ddd06fad7856fde2", "e2634e6941f51354"),
+        ("cifar-quick", "9cb08b35200805c1", "69596f0a59272899 c9724dd648f534e3 e7aad0f3fa72bae1", "341312c14735834e"),
+        ("cifar-paper", "23abb74c1a22102c", "7d741e59d2733f98 b5ea92a490f053ba cd26b807d187d6f0", "42ece34f5973257d"),
     ],
 )
 def test_keys_are_those_of_the_records_that_there_are(name, recipe, first, last):
-    """A change of a key orphans the records of all users. Made by printing `preset(name).cells()` on 2026-11-29."""
+    """A change of a key orphans the records of all users. Made by printing `preset(name).cells()` on 2026-11-30."""
     cells = preset(name).cells()
     assert preset(name).recipe.fingerprint == recipe
     assert [cell.key for cell in cells[:3]] == first.split()

@@ -25,13 +25,13 @@ def test_yaml_holds_everything_and_gives_the_same_cells(name, tmp_path):
     [
         ({"rhos": [0]}, "unknown setting 'rhos'; valid: preset, objectives"),
         ({"recipe": {"probe": {"step": 3}}}, "recipe: probe: unknown setting 'step'; valid: steps, batch"),
-        ({"rho": [2]}, "--rho 2"),
+        ({"rho": [2]}, "sweep.yaml: rho 2: should be less than or equal to 1"),
         ({"rho": "many"}, "rho"),
         (
             {"objectives": ["byol"]},
             "--losses byol: choose from moco, within_image, cross_image, random, imagenet, supervised",
         ),
-        ({"recipe": {"moco": {"lr": -1}}}, "--moco.lr -1: must be above 0"),
+        ({"recipe": {"moco": {"lr": -1}}}, "recipe.moco.lr -1: should be greater than 0"),
         ({"seeds": []}, "--seeds is empty"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_folder_belongs_to_one_recipe_and_says_what_differs(tmp_path):
 def test_yaml_must_say_which_data_set_its_settings_are_of(tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text("recipe: {data: {size: 64}}")
-    with pytest.raises(InputError, match=r"recipe.data: say which data set it is, as in 'dataset: vts' \(vts, xbd"):
+    with pytest.raises(InputError, match=r"recipe.data: name the data set, as in 'dataset: vts' \(vts, xbd"):
         from_yaml(path)
     path.write_text("{nu: [], recipe: {data: {dataset: xbd, size: 64}}}")
     assert from_yaml(path).recipe.data.size == 64
@@ -94,7 +94,7 @@ def test_settings_that_do_not_fit_each_other_are_refused():
 
     for make, message in (
         (lambda: Recipe(pretrain=Pretrain(batch=512), moco=Moco(queue=256)), "--moco.queue 256"),
-        (lambda: Recipe(data=Cifar10Settings(), probe=Probe(cached_views=3)), "have 2 flips"),
+        (lambda: Recipe(data=Cifar10Settings(), probe=Probe(cached_views=3)), "only 2 flips"),
         (lambda: Recipe(data=ManifestSettings(bands=4)), "--augment.hue"),
         (lambda: Encoder(stem_pool=False, small_stem=True, output_stride=16), "--encoder.output-stride 8"),
         (
@@ -103,7 +103,7 @@ def test_settings_that_do_not_fit_each_other_are_refused():
         ),
         (lambda: Sweep(nu=(0.5,), recipe=Recipe(data=XbdSettings())), "leave --nu out"),
         (lambda: Sweep(nu=()), "--nu is empty"),
-        (lambda: Probe(cached_views=9), "0 to 8"),
+        (lambda: Probe(cached_views=9), "--probe.cached-views 9: should be less than or equal to 8"),
         (lambda: Pretrain(warmup=10_000), "--pretrain.warmup"),
         (lambda: Moco(momentum=1.0), "--moco.momentum"),
         (lambda: Encoder(stem_pool=False), "--encoder.output-stride"),

@@ -89,10 +89,10 @@ def test_what_is_missing_is_run_again_to_the_same_bits_and_no_more(found):
     ("words", "said"),
     [
         (["vts-smok"], "unknown preset"),
-        (["vts-smoke", "--rates", "-1"], "a learning rate is above 0"),
+        (["vts-smoke", "--rates", "-1"], "--rates -1: should be greater than 0"),
         (["vts-smoke", "--rate", "1"], "did you mean --rates"),
         (["vts-smoke", "--sampler", "random"], "choose from"),
-        (["vts-smoke", "--losses", "random"], "none of them has a learning rate"),
+        (["vts-smoke", "--losses", "random"], "none of these has a learning rate"),
         (["vts-smoke", "--out", "s3://bucket/name"], "give --out FOLDER"),
     ],
 )

@@ -251,7 +251,7 @@ def test_recipes_are_kept_before_they_are_run(tmp_path):
     recipe = asked.recipe("moco", 0.25)
     assert folder.read_recipes() == {recipe.fingerprint: recipe}
     (tmp_path / "sweep.yaml").touch()
-    with pytest.raises(InputError, match="is a sweep's folder"):
+    with pytest.raises(InputError, match="is the folder of a sweep"):
         folder.refuse_sweep()
 
 
@@ -259,15 +259,15 @@ def test_recipes_are_kept_before_they_are_run(tmp_path):
     ("more", "said"),
     [
         ({"rates": ()}, "--rates is empty"),
-        ({"rates": (0.0,)}, "--rates 0: a learning rate is above 0"),
-        ({"trials": 5}, "--trials is for --sampler tpe"),
-        ({"sampler": "tpe", "trials": 2}, "--trials 2: at least as many as --rates, 3"),
-        ({"sampler": "tpe", "rates": (1.0,)}, "give two at least"),
+        ({"rates": (0.0,)}, "--rates 0: should be greater than 0"),
+        ({"trials": 5}, "--trials is only for --sampler tpe"),
+        ({"sampler": "tpe", "trials": 2}, "--trials 2: should be at least the number of --rates, 3"),
+        ({"sampler": "tpe", "rates": (1.0,)}, "give at least two"),
         (
             {"sweep": replace(preset("vts-smoke"), rho=(0.0,), objectives=("random",))},
-            "none of them has a learning rate",
+            "none of these has a learning rate",
         ),
-        ({"sweep": replace(preset("vts-smoke"), rho=(0.5,))}, "a search is at rho 0"),
+        ({"sweep": replace(preset("vts-smoke"), rho=(0.5,))}, "a search runs at rho 0"),
         ({"sweep": replace(preset("vts-smoke"), rho=(0.0,), seeds=(1, 1))}, "each seed once"),
         ({"sweep": replace(preset("vts-smoke"), rho=(0.0,), out="s3://b/n")}, "s3://b/n: a search needs a folder"),
     ],

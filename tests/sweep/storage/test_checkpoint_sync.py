@@ -156,7 +156,7 @@ def test_a_store_that_is_away_is_said_once_and_changes_nothing(run, machine, mon
     assert len(calls) > 2
     assert len(said) == 1
     assert "the server does not answer" in said[0]
-    assert said[0].endswith("the cell goes on without it")
+    assert said[0].endswith("the cell continues without it")
 
 
 def test_a_request_to_stop_is_seen(machine, monkeypatch):

@@ -1,0 +1,60 @@
+"""Settings classes: frozen dataclasses that pydantic checks. A mistake is one line that names the flag."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+import pydantic
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from datasets.errors import InputError, one_line
+
+T = TypeVar("T")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share or a probability."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def settings(section: str = "") -> Callable[[type[T]], type[T]]:
+    """Decorator: make the class a frozen keyword-only dataclass, and check its values against its annotations.
+
+    An instance raises `InputError` for a value that does not fit. The message names the flag, `--section.field`.
+    Write checks across several fields as `__post_init__`, and raise `InputError` there.
+    """
+
+    def decorate(kind: type[T]) -> type[T]:
+        checked: Any = dataclass(kind, frozen=True, kw_only=True)
+        init, signature = checked.__init__, inspect.signature(checked)
+
+        @wraps(init)
+        def __init__(self: T, *args: Any, **values: Any) -> None:
+            signature.bind(*args, **values)  # pydantic would ignore an unknown name
+            try:
+                init(self, **values)
+            except ValidationError as error:
+                raise InputError(first_mistake(error, flag=f"--{section}." if section else "--")) from error
+
+        checked.__init__ = __init__
+        return checked
+
+    return decorate
+
+
+def first_mistake(error: pydantic.ValidationError, *, flag: str = "") -> str:
+    """The first mistake as one line: the setting, its value, and what is valid.
+
+    Args:
+        error: what pydantic found.
+        flag: start of the setting's flag, such as `--moco.`; empty: the setting's path, as in YAML.
+    """
+    first = error.errors(include_url=False)[0]
+    if isinstance(cause := first.get("ctx", {}).get("error"), InputError):  # it names the flag itself
+        return one_line(cause)
+    name = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    name, value = flag + name.replace("_", "-") if flag else name, first["input"]
+    number = f" {value:g}" if isinstance(value, float) else f" {value}" if isinstance(value, str | int) else ""
+    subject = f"{one_line(name + number, most=80)}: " if name else ""
+    return subject + one_line(first["msg"].removeprefix("Input ").removeprefix("Value error, "))
