@@ -199,9 +199,3 @@ class OptunaCells(Searcher):
         """Tell Optuna the score of a cell that has ended. One without a score may run again."""
         if trial_id in self._proposers and trial_id in self._scores:
             self._proposers[trial_id].add_score(trial_id, self._scores[trial_id])
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: it is in the records and the database."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
