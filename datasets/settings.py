@@ -26,7 +26,7 @@ def settings(section: str = "") -> Callable[[type[T]], type[T]]:
     """
 
     def decorate(kind: type[T]) -> type[T]:
-        checked: Any = dataclass(kind, frozen=True, kw_only=True)
+        checked: Any = dataclass(kind, frozen=True, kw_only=True, config={"allow_inf_nan": False})
         init, signature = checked.__init__, inspect.signature(checked)
 
         @wraps(init)

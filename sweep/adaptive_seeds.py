@@ -17,10 +17,13 @@ Run = Callable[[Sweep, Sequence[Cell]], Outcome]
 
 
 def add_seeds(sweep: Sweep) -> tuple[Sweep, list[StoppingDecision]]:
-    """The sweep with the seeds that its records ask for, and the last decision about each loss.
+    """Add the seeds that the records ask for.
 
-    While records of a loss are missing, nothing is decided about it. Seeds that were added before stay, whatever the
-    condition is now. With --retry-failed, and without --until, the sweep is returned unchanged.
+    Nothing is decided about a loss while records of it are missing. Seeds that were added earlier stay, even if the
+    rule has changed. With --retry-failed, and without --until, the sweep is returned unchanged.
+
+    Returns:
+        The sweep with its seeds, and the last decision about each loss.
     """
     if not sweep.until or sweep.retry_failed:
         return sweep, []
@@ -43,19 +46,19 @@ def add_seeds(sweep: Sweep) -> tuple[Sweep, list[StoppingDecision]]:
 def run_adaptively(
     sweep: Sweep, missing: Sequence[Cell], run: Run, claim: Callable[[Sweep], None]
 ) -> tuple[Sweep, Outcome]:
-    """Run the missing cells, then those of the seeds that the records ask for, until they ask for none.
+    """Run the missing cells, then the cells of added seeds, until the records ask for no further seed.
 
-    `claim` writes `sweep.yaml` before added cells are run. A cell that gives no record is not tried again, and its
-    loss gets no further seed in this command.
+    `claim` writes `sweep.yaml` before added cells run. A cell without a record is not run again in this command, and
+    its loss gets no further seed.
     """
     outcome, tried = run(sweep, missing), {cell.key for cell in missing}
-    said: set[str] = set()
+    printed: set[str] = set()
     while sweep.until and not sweep.retry_failed and not outcome.stop and not outcome.unwritable:
         sweep, decisions = add_seeds(sweep)
         claim(sweep)
         lines = [describe_decision(sweep, decision) for decision in decisions]
-        print("\n".join(line for line in lines if line not in said), flush=True)
-        said.update(lines)
+        print("\n".join(line for line in lines if line not in printed), flush=True)
+        printed.update(lines)
         known = recorded_keys(sweep.run_dir.root).status
         further = [cell for cell in sweep.cells() if cell.key not in known and cell.key not in tried]
         if not further:
@@ -66,47 +69,49 @@ def run_adaptively(
 
 
 def describe_decision(sweep: Sweep, decision: StoppingDecision) -> str:
-    """What was decided about a loss and why, in a line."""
+    """One line: what was decided about a loss, and why."""
     target = 100 * parse_rule(sweep.until).target
     after = f"after {len(decision.seeds)} seeds"
     if decision.state == "unfinished":
-        return f"{decision.loss}: not all cells of its {len(decision.seeds)} seeds are recorded; nothing is decided"
+        return f"{decision.loss}: no decision yet, because cells of its {len(decision.seeds)} seeds are missing"
     if decision.state == "no value":
-        return f"{decision.loss}: no value {after}, so further seeds would be of no use"
+        return f"{decision.loss}: no value {after}, so further seeds would not help"
     if math.isnan(decision.half):
-        found = f"{decision.loss}: no interval {after}"
+        reason = f"{decision.loss}: no interval {after}"
     else:
-        found = f"{decision.loss}: half-width {100 * decision.half:.2f} points {after}, "
-        found += "below" if decision.state == "narrow" else "not below"
-        found += f" {target:g}"
+        reason = f"{decision.loss}: half-width {100 * decision.half:.2f} points {after}, "
+        reason += "below" if decision.state == "narrow" else "not below"
+        reason += f" {target:g}"
     if decision.state == "narrow":
-        return f"{found}: enough"
+        return f"{reason}: enough"
     if decision.state == "most":
-        return f"{found}, and --max-seeds is {sweep.max_seeds}: no further seed"
-    return f"{found}: seed {seed_order(sweep.seeds, sweep.max_seeds)[len(decision.seeds)]} is added"
+        return f"{reason}, and --max-seeds is {sweep.max_seeds}: no further seed"
+    return f"{reason}: seed {seed_order(sweep.seeds, sweep.max_seeds)[len(decision.seeds)]} is added"
 
 
 def max_added_cells(sweep: Sweep) -> int:
-    """The number of cells that are added if each loss gets as many seeds as it may."""
+    """The number of cells that are added if each loss gets --max-seeds seeds."""
     order = seed_order(sweep.seeds, sweep.max_seeds)
     added = with_baselines(dict.fromkeys(sweep.losses, order), sweep.objectives)
     return len(replace(sweep, grown=replace(sweep.grown, added=added)).cells()) - len(sweep.cells())
 
 
 def final_lines(sweep: Sweep) -> str:
-    """The seeds that each loss has used, against the same number for all; empty without --until."""
+    """Lines about the seeds that each loss has used; empty without --until."""
     sweep, decisions = add_seeds(sweep)
     if not decisions:
         return ""
-    used, most = sum(len(decision.seeds) for decision in decisions), max(len(decision.seeds) for decision in decisions)
+    used = sum(len(decision.seeds) for decision in decisions)
+    largest = max(len(decision.seeds) for decision in decisions)
     lines = [
-        f"--until {sweep.until!r}; intervals are of {100 * sweep.grown.level:.4g} %, to hold 95 % in spite of it:",
+        f"--until {sweep.until!r}; intervals are at the {100 * sweep.grown.level:.4g} % level, to keep 95 % coverage "
+        "under early stopping:",
         *(f"  {describe_decision(sweep, decision)}" for decision in decisions),
     ]
-    if len(decisions) > 1 and used < most * len(decisions):
+    if len(decisions) > 1 and used < largest * len(decisions):
         lines.append(
-            f"  {used} seeds of a loss were used; {most} of each, as many as the widest has, would have been "
-            f"{most * len(decisions)}"
+            f"  {used} seeds were used, all losses together; {largest} seeds for every loss would have been "
+            f"{largest * len(decisions)}"
         )
     return "\n".join(lines)
 
@@ -116,7 +121,7 @@ def _decide(
 ) -> StoppingDecision:
     until = parse_rule(sweep.until)
     start = len(set(sweep.seeds))
-    # What was added is not decided again, though a record may have changed since.
+    # Seeds that were added stay added, even if a record has changed since.
     while start < len(order) and order[start] in sweep.grown.added.get(loss, ()):
         start += 1
 

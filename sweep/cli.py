@@ -1,19 +1,17 @@
-"""The command line of `sweep.run`: preset or YAML, overridden by flags; every mistake is one line and exit code 2."""
+"""The command line of `sweep.run`: a preset or YAML, overridden by flags. Each mistake is one line and exit code 2."""
 
-import contextlib
 import difflib
-import io
-import re
+import math
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
-from tyro import _errors  # pinned; the only way to say a parse failure in one line of our own
+from tyro import _errors  # pinned; no public function turns a parse error into one line
 
 from analysis.errors import RecordsError
 from datasets.errors import InputError
@@ -22,20 +20,19 @@ from datasets.source import Settings
 from datasets.types import TURNS
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml
-from sweep.planning.prices import Prices
 from sweep.presets import PRESETS, described, preset
 from sweep.signals import Terminated, sigterm_raises
 from sweep.storage.object_store import StoreError
 
 DEFAULT = "vts-quick"
 
-USAGE = """Run a sweep over loss x rho x nu x pairing, or what is missing of it, and show what it found.
+USAGE = """Run a sweep over loss x rho x nu x pairing, or the cells of it that are missing, and show the results.
 
 usage: python -m sweep.run [PRESET] [--config sweep.yaml] [--dataset NAME] [--flags ...]
 
---dataset NAME puts another data set in the place of the preset's: vts, xbd, cifar10, manifest, or the settings class of
-one of your own as package.module:Class. Its settings become the flags --data.*, and begin at their defaults; noise and
-pairings that it does not have are left out.
+--dataset NAME replaces the preset's data set: vts, xbd, cifar10, manifest, or the settings class of your own data set
+as package.module:Class. Its settings become the flags --data.* and start at their defaults. Values of --nu and
+--pairings that it does not support are left out.
 
 Presets (default: vts-quick):
 
@@ -44,66 +41,61 @@ Presets (default: vts-quick):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A sweep and what to do with it."""
+    """A sweep, and what the command does with it."""
 
     config: Path | None = None
-    """A sweep.yaml to run again, instead of a preset; flags override it too."""
+    """A sweep.yaml to run instead of a preset. Flags override it."""
     dry_run: bool = False
-    """Only say which cells would be run."""
+    """List the cells and exit."""
     plan: bool = False
-    """Only say what the cells will take, by some real steps of each loss where they would run; writes plan.json."""
+    """Time some real steps of each loss, print how long the cells will take, write plan.json and exit."""
     price: float | None = None
-    """For --plan: USD an hour of one GPU, or of the machine where it has none."""
-    spot_price: float | None = None
-    """For --plan: the same of a machine that may be taken away."""
-    spot_losses_per_hour: float | None = None
-    """For --plan: how often an hour such a machine is taken away."""
+    """For --plan: US dollars per hour of one GPU, or of a machine without a GPU."""
     address: str | None = None
-    """Run the cells on a Ray cluster: `auto` on one of its machines, or HOST:PORT of its head; default: start Ray here,
-    for this command alone."""
+    """Run the cells on a running Ray cluster: `auto` on one of its machines, or HOST:PORT of its head. Default: start
+    Ray on this machine, for this command only."""
     sweep: Annotated[Sweep, tyro.conf.arg(name="")]
-
-    @property
-    def prices(self) -> Prices:
-        """What --plan reckons with."""
-        return Prices(gpu=self.price, spot=self.spot_price, spot_losses=self.spot_losses_per_hour)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code: 0 complete, 1 cells are missing, 2 a mistake in what was given,
-    130 Ctrl-C, 141 nobody reads what it says, 143 SIGTERM."""
+    """Run the command.
 
-    def command() -> int:
-        asked = parse(argv)
-        if asked.plan:
+    Returns:
+        The exit code: 0 complete, 1 cells are missing, 2 a mistake of the user, 130 Ctrl-C, 141 closed output pipe,
+        143 SIGTERM.
+    """
+
+    def run() -> int:
+        command = parse(argv)
+        if command.plan:
             from sweep.planning.plan import plan
 
-            return plan(asked.sweep, asked.prices, address=asked.address)
+            return plan(command.sweep, command.price, address=command.address)
         from sweep.driver import describe, run_sweep
 
-        return describe(asked.sweep) if asked.dry_run else run_sweep(asked.sweep, address=asked.address)
+        return describe(command.sweep) if command.dry_run else run_sweep(command.sweep, address=command.address)
 
-    return run_command("sweep.run", command)
+    return run_command("sweep.run", run)
 
 
 def run_command(name: str, command: Callable[[], int]) -> int:
-    """Run the command and return its exit code; an error that ends it is one line after its name."""
+    """Run a command and return its exit code. An error that ends it is one line, after the command's name."""
     again = "then run the same command again"
     try:
         with sigterm_raises():
             code = command()
-            sys.stdout.flush()  # here, where it is answered if nobody reads it
+            sys.stdout.flush()  # here, where a closed pipe is handled
             return code
     except (InputError, RecordsError) as error:
         message = str(error)
-    except KeyboardInterrupt as stop:  # before the first cell or after the last; while cells run it is handled there
-        print(f"{name}: stopped; the same command runs what is missing", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # before the first cell or after the last: the driver handles it while cells run
+        print(f"{name}: stopped; run the same command again to continue", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
-    except BrokenPipeError:  # whoever read what it says has left, as `head` does
+    except BrokenPipeError:  # the reader of the output has left, as `head` does
         return 128 + signal.SIGPIPE
     except StoreError as error:
-        message = f"{error}; {again}: nothing recorded is lost"
-    except OSError as error:  # a disk that is full or read-only, at any point
+        message = f"{error}; {again}: no record is lost"
+    except OSError as error:  # such as a full or read-only disk
         message = f"{error}: free space or choose another --out, {again}"
     print(f"{name}: {message}", file=sys.stderr)
     return 2
@@ -113,12 +105,14 @@ def parse(argv: Sequence[str]) -> Command:
     """Read the command line.
 
     Raises:
-        InputError: an unknown preset or flag, or a value that does not fit.
+        InputError: a preset or flag is unknown, or a value is invalid.
         SystemExit: after --help.
     """
     command, _ = parse_command(argv, lambda base: Command(sweep=base), prog="python -m sweep.run", usage=USAGE)
-    if command.prices.given and not command.plan:
-        raise InputError("--price, --spot-price and --spot-losses-per-hour are for --plan: add it, or leave them out")
+    if command.price is not None and not command.plan:
+        raise InputError("--price is for --plan: add --plan, or leave --price out")
+    if command.price is not None and not 0 < command.price < math.inf:
+        raise InputError(f"--price {command.price:g}: must be above 0 US dollars per hour")
     if command.plan and command.dry_run:
         raise InputError("--plan and --dry-run were both given: choose one")
     return replace(command, sweep=_named(command.sweep))
@@ -131,16 +125,16 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
     """Parse a command line: a preset or --config YAML, then flags that override it.
 
     Args:
-        argv: without the program.
-        make: the command that flags override, of the preset's sweep.
-        prog: the program, for --help.
-        usage: what stands in --help before the presets.
+        argv: the arguments, without the program.
+        make: returns the command for the preset's sweep; flags override its fields.
+        prog: the program's name, for --help.
+        usage: the text of --help before the presets.
 
     Returns:
         The command, and the preset's sweep.
 
     Raises:
-        InputError: an unknown preset or flag, or a value that does not fit.
+        InputError: a preset or flag is unknown, or a value is invalid.
         SystemExit: after --help.
     """
     rest = list(argv)
@@ -171,17 +165,17 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
 
 
 def _named(sweep: Sweep) -> Sweep:
-    """The sweep, its preset called changed where the recipe is no longer the preset's: reports go by the name."""
+    """Mark the preset's name as changed if the recipe is no longer the preset's, since reports show that name."""
     if sweep.preset in PRESETS and sweep.recipe != preset(sweep.preset).recipe:
         return replace(sweep, preset=f"{sweep.preset}, changed")
     return sweep
 
 
 def on_dataset(sweep: Sweep, name: str) -> Sweep:
-    """The sweep on another data set, with the settings that this begins with; what the data set lacks is left out.
+    """Move the sweep to another data set with default settings; axis values that it does not support are left out.
 
     Raises:
-        InputError: there is no such data set, or no sweep can be made on it.
+        InputError: there is no such data set, or no sweep is possible on it.
     """
     kind = settings_class(name)
     if type(sweep.recipe.data) is kind:
@@ -207,46 +201,62 @@ def _takes_nu(data: Settings, nu: float) -> bool:
 
 
 def _without(flag: str, argv: Sequence[str]) -> list[str]:
-    """The words without a flag and its value."""
-    rest, words = [], iter(argv)
-    for word in words:
-        if word == flag:
-            next(words, None)
-        elif not word.startswith(flag + "="):
-            rest.append(word)
+    """The arguments without a flag and its value."""
+    rest, arguments = [], iter(argv)
+    for argument in arguments:
+        if argument == flag:
+            next(arguments, None)
+        elif not argument.startswith(flag + "="):
+            rest.append(argument)
     return rest
 
 
-def _value_of(flag: str, argv: Sequence[str], what: str) -> str | None:
-    """The value of a flag that must be known before the others are read."""
-    for position, word in enumerate(argv):
-        if word == flag:
+def _value_of(flag: str, argv: Sequence[str], remedy: str) -> str | None:
+    """The value of a flag that must be known before the others are parsed."""
+    for position, argument in enumerate(argv):
+        if argument == flag:
             if position + 1 == len(argv):
-                raise InputError(f"{flag}: {what}")
+                raise InputError(f"{flag}: {remedy}")
             return argv[position + 1]
-        if word.startswith(flag + "="):
-            return word.removeprefix(flag + "=")
+        if argument.startswith(flag + "="):
+            return argument.removeprefix(flag + "=")
     return None
 
 
-def _unknown(default: object, word: str) -> str:
-    if not word.startswith("-"):
-        return f"unexpected {word!r}: the preset comes first, values follow their flag; see --help"
+def _unknown(default: object, argument: str) -> str:
+    if not argument.startswith("-"):
+        return f"unexpected {argument!r}: the preset comes first, values follow their flag; see --help"
     known = [*flags_of(default), "--config", "--dataset"]
-    near = difflib.get_close_matches(word.split("=")[0], known, n=5, cutoff=0.5)
-    return f"unknown flag {word}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
+    near = difflib.get_close_matches(argument.split("=")[0], known, n=5, cutoff=0.5)
+    return f"unknown flag {argument}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
 
 
 def flags(base: Sweep) -> list[str]:
-    """All flags of a preset, as --help shows them: those of other data sets are not among them."""
+    """All flags of a preset, without those of other data sets."""
     return flags_of(Command(sweep=base))
 
 
 def flags_of(default: object) -> list[str]:
-    """All flags of a command that `parse_command` makes, as --help shows them."""
-    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
-        tyro.cli(type(default), args=["--help"], default=default)
-    return sorted(set(re.findall(r"--[a-z][a-z0-9.-]*[a-z0-9]", shown.getvalue())))
+    """All flags of a command of `parse_command`."""
+    return sorted({"--help", *_flags_of(default, "--")})
+
+
+def _flags_of(settings: Any, prefix: str) -> Iterator[str]:
+    annotations = get_type_hints(type(settings), include_extras=True)
+    for field in fields(settings):
+        extras = getattr(annotations[field.name], "__metadata__", ())
+        if tyro.conf.Suppress in extras:
+            continue
+        name, value = field.name.replace("_", "-"), getattr(settings, field.name)
+        given = next((extra for extra in extras if hasattr(extra, "aliases")), None)  # by tyro.conf.arg
+        if is_dataclass(value):
+            yield from _flags_of(value, prefix if given and given.name == "" else f"{prefix}{name}.")
+            continue
+        yield prefix + name
+        if given:
+            yield from given.aliases or ()
+        if isinstance(value, bool):
+            yield f"{prefix}no-{name}"
 
 
 def _one_line(default: object, event: _errors.ParseErrorEvent) -> None:

@@ -1,4 +1,4 @@
-"""One command from beginning to end: what is missing is run, everything recorded is shown."""
+"""One command from beginning to end: it runs the missing cells, then shows all results."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.prepare import (
     Inputs,
     claim,
+    cluster_address,
     exclusive_run_dir,
     load_inputs,
     machine_for,
     missing_cells,
     previous_sweep,
-    recorded_status,
+    take_over,
 )
 from sweep.signals import StopRequest
-from sweep.storage.cleanup import remove_leftovers
 from sweep.storage.run_dir import RunDir
 from sweep.summarize import announce, print_stopped, summarize
 from sweep.tracking.background import BackgroundTracking
@@ -30,7 +30,7 @@ from trainables.cell import Cell
 
 
 def describe(sweep: Sweep) -> int:
-    """Print the distinct cells and how many equivalent ones were dropped; nothing is run or written."""
+    """Print the distinct cells, and how many equal combinations were dropped. Runs and writes nothing."""
     if sweep.until:
         local = replace(sweep, out=fetch(sweep.out)) if isinstance(sweep.out, str) else sweep
         sweep, _ = add_seeds(local.continuing(previous_sweep(local.run_dir, local)))
@@ -40,7 +40,7 @@ def describe(sweep: Sweep) -> int:
     dropped = sweep.points - len(cells)
     print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
     if sweep.until:
-        print(f"{max_added_cells(sweep)} more at most, where --until {sweep.until!r} asks for further seeds")
+        print(f"--until {sweep.until!r} may add up to {max_added_cells(sweep)} cells")
     return 0
 
 
@@ -48,26 +48,23 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
     """Run the cells that are not recorded, then show the results.
 
     Args:
-        sweep: what was asked for.
-        address: of a Ray cluster that runs the cells; None: Ray is started here.
+        sweep: the sweep of the command line.
+        address: of a Ray cluster that runs the cells; None: Ray is started on this machine.
 
     Returns:
-        0 if every planned cell is recorded as done; 1 otherwise, each missing cell named with the reason; 130 after
-        Ctrl-C, 143 after SIGTERM.
+        0 if every planned cell is done; 1 otherwise, with a printed reason for each missing cell; 130 after Ctrl-C, 143
+        after SIGTERM.
 
     Raises:
-        InputError: the data, the folder or the cluster do not fit, or another driver runs the sweep.
-        RecordsError, StoreError: what lies at the sweep's address cannot be read or written.
+        InputError: the data, the folder or the cluster cannot be used, or another command runs the sweep.
+        RecordsError, StoreError: the sweep's address cannot be read or written.
     """
     began = time.time()
     with exclusive_run_dir(sweep) as (run_dir, killed_driver):
-        recorded = _clean(run_dir, killed_driver, began)
+        recorded = take_over(run_dir, killed_driver, before=began)
         sweep = _with_folder_settings(sweep, run_dir, recorded)
         missing = missing_cells(sweep, recorded)
-        if missing and address is not None:
-            from sweep.cluster.join import resolve_address
-
-            address = resolve_address(address)
+        address = cluster_address(address) if missing else None
         inputs = load_inputs(sweep, missing)
         claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)
@@ -76,23 +73,13 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
         else:
             outcome, left = Outcome(), _show_recorded(sweep, inputs, run_dir, recorded)
     if outcome.unwritable:
-        remedy = "when that is over," if run_dir.uri else "free space, then"
-        raise InputError(f"{outcome.unwritable}: {remedy} run the same command again; nothing recorded is lost")
+        remedy = "when that has ended," if run_dir.uri else "free space, then"
+        raise InputError(f"{outcome.unwritable}: {remedy} run the same command again; no record is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
-def _clean(run_dir: RunDir, killed_driver: str | None, began: float) -> dict[str, str]:
-    """Remove what a killed driver left; returns key -> status of the recorded cells."""
-    if killed_driver:
-        print(f"the sweep that ran here ({killed_driver}) was cut off; what it has recorded and checkpointed is used")
-    recorded = recorded_status(run_dir)
-    if count := remove_leftovers(run_dir, recorded, before=began):
-        print(f"{count} unfinished files of it are removed")
-    return recorded
-
-
 def _with_folder_settings(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, str]) -> Sweep:
-    """The sweep with what the folder has settled already: the engine, and seeds that --until asks for."""
+    """The sweep with the engine that the folder was used with, and the seeds that --until adds."""
     sweep, decisions = add_seeds(sweep.continuing(previous_sweep(run_dir, sweep)))
     if recorded:
         for decision in decisions:
@@ -101,15 +88,15 @@ def _with_folder_settings(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, 
 
 
 def _show_recorded(sweep: Sweep, inputs: Inputs, run_dir: RunDir, recorded: Mapping[str, str]) -> list[Cell]:
-    """Nothing is missing: show the results; returns the cells that are not done."""
+    """Show the results when no cell is missing; returns the cells that are not done."""
     announce(sweep, inputs.source)
     with BackgroundTracking(sweep, run_dir) as tracking:
         if recorded:
             tracking.fill(run_dir.root, sweep.cells())
         if sweep.retry_failed:
-            print("no cell is recorded as failed; nothing is run (without --retry-failed: what is missing)")
+            print("no cell is recorded as failed; nothing to run (leave out --retry-failed to run missing cells)")
         else:
-            print(f"all {len(sweep.cells())} cells are recorded already; nothing is run")
+            print(f"all {len(sweep.cells())} cells are recorded already; nothing to run")
         return summarize(sweep, Outcome(), run_dir, tracking)
 
 
@@ -136,51 +123,53 @@ def _run_missing(
 
     comparison, stop = PlanComparison(run_dir.root, began), StopRequest(run_dir)
     planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}
-    with ray_session(sweep.engine, address, packages=sweep.outside_packages):
+    with (
+        ray_session(sweep.engine, address, packages=sweep.outside_packages),
+        ProgressWriter(run_dir, planned, machines) as progress,
+        BackgroundTracking(sweep, run_dir) as tracking,
+    ):
+        if progress.warning:
+            print(progress.warning)
         machine = machine_for(sweep, address, inputs.files)
-        with ProgressWriter(run_dir, planned, machines) as progress:
-            if progress.warning:
-                print(progress.warning)
-            sweep, engine = choose_engine(sweep, missing, machine)
-            claim(run_dir, sweep, *inputs.fingerprints)
-            announce(sweep, inputs.source)
-            with BackgroundTracking(sweep, run_dir) as tracking:
-                if recorded:
-                    tracking.fill(run_dir.root, sweep.cells())
-                resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})
-                print(f"engine: {engine}\n{_intention(sweep, missing, resumed)}", flush=True)
-                job = WorkerJob.of(sweep, inputs.source, inputs.weights.path if inputs.weights else None)
-                runner = TuneRunner(sweep, job, machine, run_dir, tracking, stop, progress=progress)
+        sweep, engine = choose_engine(sweep, missing, machine)
+        claim(run_dir, sweep, *inputs.fingerprints)
+        announce(sweep, inputs.source)
+        if recorded:
+            tracking.fill(run_dir.root, sweep.cells())
+        resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})
+        print(f"engine: {engine}\n{_intention(sweep, missing, resumed)}", flush=True)
+        job = WorkerJob.of(sweep, inputs.source, inputs.weights.path if inputs.weights else None)
+        runner = TuneRunner(sweep, job, machine, run_dir, tracking, stop, progress=progress)
 
-                def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
-                    tracking.expect(sweep.cells())
-                    progress.expect(sweep.cells())
-                    with stop.handling():
-                        outcome = runner.run(missing, planned=len(sweep.cells()), grows=address is not None)
-                    if stop.at_once:
-                        return outcome
-                    conditions = RunConditions(
-                        resumed=resumed,
-                        failed_attempts=sum(outcome.counts.values()),
-                        stopped=bool(outcome.stop or outcome.unwritable),
-                        at_once=max(resources_for(sweep, machine).at_once, progress.most),
-                    )
-                    return replace(outcome, forecast=comparison.compare(sweep, missing, conditions))
+        def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
+            tracking.expect(sweep.cells())
+            progress.expect(sweep.cells())
+            with stop.handling():
+                outcome = runner.run(missing, planned=len(sweep.cells()), grows=address is not None)
+            if stop.at_once:
+                return outcome
+            conditions = RunConditions(
+                resumed=resumed,
+                failed_attempts=sum(outcome.counts.values()),
+                stopped=bool(outcome.stop or outcome.unwritable),
+                at_once=max(resources_for(sweep, machine).at_once, progress.most),
+            )
+            return replace(outcome, forecast=comparison.compare(sweep, missing, conditions))
 
-                sweep, outcome = run_adaptively(
-                    sweep, missing, run, lambda larger: claim(run_dir, larger, *inputs.fingerprints)
-                )
-                progress.end()
-                if stop.at_once:
-                    print_stopped()
-                    return outcome, list(missing)
-                return outcome, summarize(sweep, outcome, run_dir, tracking)
+        sweep, outcome = run_adaptively(
+            sweep, missing, run, lambda larger: claim(run_dir, larger, *inputs.fingerprints)
+        )
+        progress.end()
+        if stop.at_once:
+            print_stopped()
+            return outcome, list(missing)
+        return outcome, summarize(sweep, outcome, run_dir, tracking)
 
 
 def _intention(sweep: Sweep, missing: Sequence[Cell], resumed: int) -> str:
-    """What is about to be run, in a line."""
+    """One line about the cells that will run."""
     planned = len(sweep.cells())
     if sweep.retry_failed:
-        return f"running {len(missing)} of {planned} cells again: those recorded as failed, and no others"
+        return f"running the {len(missing)} of {planned} cells again that are recorded as failed"
     checkpoints = f", {resumed} of them from a checkpoint" if resumed else ""
     return f"{planned - len(missing)} of {planned} cells are recorded; running {len(missing)}{checkpoints}"

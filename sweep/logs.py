@@ -1,12 +1,12 @@
-"""Logging: everything goes to the sweep's log file, since the terminal shows the status alone."""
+"""Logging: everything goes to the sweep's log file. The terminal shows only the status."""
 
 import logging
 from pathlib import Path
 
 
 def to_file(path: Path) -> None:
-    """Send everything that is logged, at INFO and above, to `path` as well."""
-    logging.raiseExceptions = False  # a full disk must not print a traceback for each message that is lost
+    """Write all log messages at INFO and above to `path` too."""
+    logging.raiseExceptions = False  # a full disk must not print a traceback for each lost message
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
@@ -15,7 +15,7 @@ def to_file(path: Path) -> None:
 
 
 def redirect(*names: str) -> None:
-    """Take away the handlers by which these libraries print on their own; call it after importing them."""
+    """Remove the handlers with which these libraries print messages. Call it after importing them."""
     for name in names:
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -23,5 +23,5 @@ def redirect(*names: str) -> None:
 
 
 def nowhere() -> None:
-    """Drop everything that is logged: what fails is raised, and there is no folder for the rest."""
-    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints warnings itself
+    """Drop all log messages, for commands without a log file."""
+    logging.getLogger().addHandler(logging.NullHandler())  # without a handler Python prints warnings itself

@@ -1,4 +1,4 @@
-"""What a command does before it runs or plans anything: it locks the folder, sees what is missing, loads data."""
+"""What a command does before it runs or plans cells: lock the folder, find the missing cells, load the data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from datasets.source import Source
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
+from sweep.storage.cleanup import remove_leftovers
 from sweep.storage.lease import leased
 from sweep.storage.lock import locked
 from sweep.storage.object_store import ObjectStore
@@ -25,13 +26,13 @@ from trainables.recipe import KNOWN, Recipe
 
 @contextmanager
 def exclusive_run_dir(sweep: Sweep) -> Iterator[tuple[RunDir, str | None]]:
-    """Inside, this process is the only driver of the sweep, and its folder is up to date with its address, if any.
+    """Lock the sweep for this process, and bring its folder up to date with its address, if it has one.
 
     Yields:
-        The folder, and the previous driver where it was killed.
+        The folder, and the previous driver if it was killed.
 
     Raises:
-        InputError: another driver runs the sweep, or the folder cannot be written.
+        InputError: another command runs the sweep, or the folder cannot be written.
         RecordsError, StoreError: the sweep's address cannot be read or written.
     """
     run_dir = sweep.run_dir
@@ -41,13 +42,13 @@ def exclusive_run_dir(sweep: Sweep) -> Iterator[tuple[RunDir, str | None]]:
 
 @contextmanager
 def _leased_copy(store: ObjectStore) -> Iterator[str | None]:
-    """At an address: hold the lease, with the folder up to date. Yields the previous driver where it was killed."""
+    """At an address: hold the lease, with an up-to-date folder. Yields the previous driver if it was killed."""
     if store.uri is None:
         yield None
         return
-    fetch(store.uri, store.root)  # an address that cannot be reached is refused at once
+    fetch(store.uri, store.root)  # fails at once if the address cannot be reached
     with leased(store) as killed:
-        fetch(store.uri, store.root)  # nobody else writes there from now on
+        fetch(store.uri, store.root)  # from now on no other driver writes there
         yield killed
 
 
@@ -55,29 +56,29 @@ def _leased_copy(store: ObjectStore) -> Iterator[str | None]:
 
 
 def previous_sweep(run_dir: RunDir, sweep: Sweep) -> Sweep | None:
-    """Make sure, before anything is started, that the folder is new or holds records of this recipe.
+    """Check that the folder is new or holds records of this recipe.
 
     Returns:
-        The sweep that the folder was last used for, by `sweep.yaml` or, without that, by its records; None for a new
+        The sweep for which the folder was used last, from `sweep.yaml` or otherwise from its records; None for a new
         folder.
 
     Raises:
-        InputError: it holds records of another recipe or precision (says what differs), or is damaged.
+        InputError: it holds records of another recipe or precision (the message says what differs), or is damaged.
     """
     before = _from_config(run_dir) if run_dir.config.exists() else _from_records(run_dir, sweep)
     if before is None:
         return None
     if changed := recipe_differences(before, sweep):
         raise InputError(
-            f"--out {run_dir.name} holds the records of another recipe: {'; '.join(changed)}; choose another "
-            f"--out, or repeat its recipe with --config {run_dir.config}"
+            f"--out {run_dir.name} holds records of another recipe: {'; '.join(changed)}; choose another --out, or use "
+            f"that recipe with --config {run_dir.config}"
         )
     for name, flag in (("precision", "--precision"), ("deterministic", "--engine.deterministic")):
-        there, here = getattr(before.engine, name), getattr(sweep.engine, name)
-        if "auto" not in (there, here) and there != here:
+        recorded, wanted = getattr(before.engine, name), getattr(sweep.engine, name)
+        if "auto" not in (recorded, wanted) and recorded != wanted:
             raise InputError(
-                f"--out {run_dir.name} holds records made with {name} {there}, not {here}: choose another --out, or "
-                f"change {flag}"
+                f"--out {run_dir.name} holds records made with {name} {recorded}, not {wanted}: choose another --out, "
+                f"or change {flag}"
             )
     return before
 
@@ -89,7 +90,7 @@ def _from_config(run_dir: RunDir) -> Sweep:
         reason = str(error).removeprefix(f"--config {run_dir.config}: ")
         raise InputError(
             f"--out {run_dir.name}: its sweep.yaml is damaged or of another version ({reason}): choose another "
-            "--out, or delete that file if the records are this recipe's"
+            "--out, or delete that file if the records belong to this recipe"
         ) from error
 
 
@@ -107,31 +108,31 @@ def _from_records(run_dir: RunDir, sweep: Sweep) -> Sweep | None:
 
 
 def claim(run_dir: RunDir, sweep: Sweep, data: str, weights: str | None = None) -> None:
-    """Create the folder, or make sure that it holds results on these data (and weights); write `sweep.yaml`.
+    """Create the folder, or check that it holds results on the same data and weights; write `sweep.yaml`.
 
     Args:
         run_dir: the folder.
-        sweep: what will be run there.
+        sweep: the sweep that runs there.
         data: fingerprint of the data.
-        weights: fingerprint of the weights of the baseline imagenet, where it is run.
+        weights: fingerprint of the weights of the baseline imagenet, if it is run.
 
     Raises:
-        InputError: as `previous_sweep`, or it holds results on other data, or cannot be written.
+        InputError: as for `previous_sweep`, or the folder holds results on other data or cannot be written.
         StoreError: it cannot be written at the sweep's address.
     """
     previous_sweep(run_dir, sweep)
     fingerprints = {run_dir.data: (data, "on other data"), run_dir.weights: (weights, "with other ImageNet weights")}
-    for path, (here, how) in fingerprints.items():
-        if here and path.exists() and (there := path.read_text().strip()) != here:
+    for path, (current, how) in fingerprints.items():
+        if current and path.exists() and (recorded := path.read_text().strip()) != current:
             raise InputError(
-                f"--out {run_dir.name} holds records made {how} (fingerprint {there} there, {here} here): choose "
+                f"--out {run_dir.name} holds records made {how} (fingerprint {recorded}, not {current}): choose "
                 "another --out"
             )
     try:
         run_dir.logs.mkdir(parents=True, exist_ok=True)
-        for path, (here, _) in fingerprints.items():
-            if here:
-                write_text_atomically(path, here + "\n")
+        for path, (current, _) in fingerprints.items():
+            if current:
+                write_text_atomically(path, current + "\n")
         write_text_atomically(run_dir.config, to_yaml(sweep))
     except OSError as error:
         raise cannot_write(run_dir.root, error) from error
@@ -141,26 +142,45 @@ def claim(run_dir: RunDir, sweep: Sweep, data: str, weights: str | None = None) 
 # --- which cells are missing
 
 
+def take_over(run_dir: RunDir, killed: str | None, *, before: float) -> dict[str, str]:
+    """Remove what an interrupted command has left in the folder, with printed messages.
+
+    Args:
+        run_dir: the folder, locked by this process.
+        killed: the previous driver, if it was killed.
+        before: seconds since the epoch; unfinished files that are older are removed.
+
+    Returns:
+        Key -> status of the recorded cells.
+    """
+    if killed:
+        print(f"the previous command in this folder ({killed}) was interrupted: its records and checkpoints are used")
+    recorded = recorded_status(run_dir)
+    if count := remove_leftovers(run_dir, recorded, before=before):
+        print(f"removed {count} unfinished files of an interrupted command")
+    return recorded
+
+
 def recorded_status(run_dir: RunDir) -> dict[str, str]:
-    """Key -> status of the recorded cells; a record that cannot be read is reported on the terminal."""
+    """Key -> status of the recorded cells. Unreadable records are printed."""
     recorded = recorded_keys(run_dir.root)
     for path in recorded.unreadable:
-        print(f"{path} cannot be read and is not counted as recorded: its cell is run again")
+        print(f"{path} cannot be read: its cell runs again")
     return dict(recorded.status)
 
 
 def missing_cells(sweep: Sweep, recorded: Mapping[str, str]) -> list[Cell]:
-    """The cells that have no record; with --retry-failed just those that are recorded as failed."""
+    """The cells without a record; with --retry-failed only those that are recorded as failed."""
     wanted = "failed" if sweep.retry_failed else None
     return [cell for cell in sweep.cells() if recorded.get(cell.key) == wanted]
 
 
-# --- what cells read, and where they run
+# --- the files that cells read, and the machine that runs them
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights, and 16 hex digits of its content."""
+    """A file of weights, and a fingerprint of 16 hex digits of its content."""
 
     path: Path
     fingerprint: str
@@ -168,11 +188,11 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What cells read."""
+    """The data and weights that cells read."""
 
     source: Source
     weights: Weights | None
-    """Of the baseline imagenet, where it is run."""
+    """Weights of the baseline imagenet, if it is run."""
 
     @property
     def files(self) -> list[Path]:
@@ -181,14 +201,14 @@ class Inputs:
 
     @property
     def fingerprints(self) -> tuple[str, str | None]:
-        """Those of the data and of the weights."""
+        """The fingerprints of the data and of the weights."""
         return self.source.fingerprint, self.weights.fingerprint if self.weights else None
 
 
 def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
-    """Load what cells read, after making sure that the encoder can be built.
+    """Load the data and weights that cells read, after a check that the encoder can be built.
 
-    Call it before Ray starts: Ray forks, and a thread that is inside a matrix product then hangs for ever (OpenBLAS).
+    Call this before Ray starts: Ray forks, and a thread inside a matrix product of OpenBLAS can then hang forever.
 
     Raises:
         InputError: the encoder, the weights or the data cannot be used.
@@ -200,10 +220,10 @@ def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
 
 
 def check_encoder(recipe: Recipe) -> None:
-    """Make sure that the encoder can be built.
+    """Check that the encoder can be built.
 
     Raises:
-        InputError: it cannot, or gives no feature map.
+        InputError: it cannot be built, or has no feature map.
     """
     if recipe.encoder.name not in KNOWN:
         from trainables.models import encoders  # here: torch and timm take seconds to import
@@ -212,10 +232,10 @@ def check_encoder(recipe: Recipe) -> None:
 
 
 def find_weights(sweep: Sweep, cells: Sequence[Cell]) -> Weights | None:
-    """Find and try the weights of the baseline imagenet; None where none of the cells needs them.
+    """Find and load the weights of the baseline imagenet; returns None if no cell needs them.
 
     Raises:
-        InputError: there are none, or they do not fit the recipe's encoder.
+        InputError: the weights are missing, or do not fit the recipe's encoder.
     """
     if not any(cell.objective == "imagenet" for cell in cells):
         return None
@@ -227,13 +247,26 @@ def find_weights(sweep: Sweep, cells: Sequence[Cell]) -> Weights | None:
     return Weights(path, file_digest(path))
 
 
+def cluster_address(address: str | None) -> str | None:
+    """HOST:PORT of the cluster at --address, where Ray answers; None without --address.
+
+    Raises:
+        InputError: there is no cluster at the address.
+    """
+    if address is None:
+        return None
+    from sweep.cluster.join import resolve_address  # here: Ray takes a second to import
+
+    return resolve_address(address)
+
+
 def machine_for(sweep: Sweep, address: str | None, files: Sequence[Path]) -> Machine:
-    """The machine that cells go to first, in a running Ray; warnings about a cluster's machines are printed.
+    """Find the machine that cells go to first, in a running Ray; prints warnings about a cluster's machines.
 
     Args:
-        sweep: what was asked for; its folder exists.
-        address: of the cluster; None: Ray was started here.
-        files: what workers open.
+        sweep: the sweep, whose folder exists.
+        address: of the cluster; None: Ray was started on this machine.
+        files: the files that workers open.
 
     Raises:
         InputError: the cluster's machines cannot run the cells.

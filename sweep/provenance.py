@@ -1,4 +1,4 @@
-"""Where a record comes from: code, libraries, machine."""
+"""The origin of a record: code, libraries, machine."""
 
 import json
 import platform
@@ -10,9 +10,9 @@ LIBRARIES = ("torch", "torchvision", "timm", "numpy", "ray")
 
 
 def commit() -> str:
-    """The project's git commit, with `+changes` where the work tree differs; `unknown` outside a repository."""
+    """The project's git commit, with `+changes` if files have changed since; `unknown` outside a repository."""
     root = Path(__file__).parent.parent
-    if not (root / ".git").exists():  # installed somewhere inside another repository: not our commit
+    if not (root / ".git").exists():  # git would return the commit of a repository further up
         return "unknown"
     try:
         revision = _git(root, "rev-parse", "HEAD")
@@ -26,7 +26,7 @@ def _git(root: Path, *words: str) -> str:
 
 
 def project_version() -> str:
-    """The project's version, `unknown` where it is not installed."""
+    """The project's version; `unknown` if it is not installed."""
     try:
         return version("noisy-pairs")
     except PackageNotFoundError:
@@ -34,12 +34,12 @@ def project_version() -> str:
 
 
 def library_versions() -> str:
-    """Versions of the libraries that results depend on, as JSON."""
+    """Versions of the libraries that affect results, as JSON."""
     return json.dumps({name: version(name) for name in LIBRARIES})
 
 
 def processor() -> str:
-    """The processor's name, as Linux tells it; elsewhere what Python knows."""
+    """The processor's name from Linux; on other systems from Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

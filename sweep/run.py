@@ -1,4 +1,4 @@
-"""`python -m sweep.run [PRESET] [--flags]`: run a sweep, or what is missing of it, and show what it found."""
+"""`python -m sweep.run [PRESET] [--flags]`: run the missing cells of a sweep and show the results."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at the first signal cells write checkpoints and the sweep ends; at the second it ends at once."""
+"""Ctrl-C and SIGTERM: after the first signal cells write checkpoints and the sweep ends; a second ends it at once."""
 
 import os
 import signal
@@ -15,23 +15,23 @@ from sweep.storage.object_store import ObjectStore
 from sweep.storage.run_dir import STOP, RunDir
 
 CHECKPOINT_TIME = 5.0
-"""Seconds after SIGTERM that cells have for their checkpoints. The sender usually kills some seconds later."""
+"""Seconds after SIGTERM that cells have for their checkpoints. The sender usually kills us some seconds later."""
 EXIT_TIME = 9.0
-"""Seconds after SIGTERM, or a second Ctrl-C, at which the process exits whatever it is doing."""
+"""Seconds after SIGTERM, or a second Ctrl-C, after which the process exits whatever it is doing."""
 
 Handler = Callable[[int, FrameType | None], None]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM has come: as Ctrl-C, but for the exit code."""
+    """Raised after SIGTERM. It differs from Ctrl-C only in the exit code."""
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Inside, SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt, and has a deadline."""
+    """Context manager in which SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt, and sets a deadline."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        if not signal.getitimer(signal.ITIMER_REAL)[0]:  # else an earlier deadline holds
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:  # otherwise an earlier deadline holds
             _deadline(EXIT_TIME, _exit_handler(number))
         raise Terminated
 
@@ -40,22 +40,22 @@ def sigterm_raises() -> Iterator[None]:
 
 
 class StopRequest:
-    """Whether running cells are to stop, and for which signal. A file tells the workers."""
+    """Holds whether running cells must stop, and because of which signal. A file tells the workers."""
 
     def __init__(self, run_dir: RunDir) -> None:
-        """Nothing is asked for yet. The file's folder is made while signals are handled."""
+        """No stop is requested yet. `handling` creates the file's folder."""
         self._file, self._store = run_dir.stop, run_dir.store if run_dir.uri else None
         self._sending: threading.Thread | None = None
         self._announced = False
         self._due = 0.0
         self.signal = 0
-        """The signal that came, 0 for none."""
+        """The number of the received signal; 0 without one."""
         self.at_once = False
-        """Whether there is no time for more than what must be."""
+        """Whether the process must end without its usual last steps."""
 
     @property
     def asked(self) -> bool:
-        """Whether cells are to stop."""
+        """Whether cells must stop."""
         return self.signal != 0
 
     @property
@@ -65,43 +65,43 @@ class StopRequest:
 
     @contextmanager
     def handling(self) -> Iterator[None]:
-        """Inside, the first signal asks cells to stop; a second Ctrl-C, or SIGTERM's deadline, raises."""
+        """Context manager in which the first signal asks cells to stop. A second Ctrl-C, or the deadline, raises."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.unlink(missing_ok=True)
         handlers: dict[signal.Signals, Handler] = {signal.SIGTERM: self._terminate}
-        # Ignored where the sweep was begun in the background of a script: it is not meant for it.
+        # A shell ignores Ctrl-C for background commands of a script: it is not meant for them.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             handlers[signal.SIGINT] = self._interrupt
         try:
             with _handling(handlers):
                 yield
         finally:
-            if self._due and not self.at_once:  # what is left to do has what is left of the time
+            if self._due and not self.at_once:  # the last steps must end before the same deadline
                 _deadline(max(0.1, self._due - time.monotonic()), _exit_handler(signal.SIGTERM))
             with suppress(OSError):
                 self._file.unlink(missing_ok=True)
-                self._file.parent.rmdir()  # unless there are checkpoints
+                self._file.parent.rmdir()  # fails if there are checkpoints
             self._withdraw()
 
     def ask(self, number: int) -> None:
-        """Ask cells to stop, as the signal of this number does."""
+        """Ask cells to stop, as after the signal of this number."""
         self.signal = number
-        with suppress(OSError):  # a full disk: cells go on until the second signal or the deadline
+        with suppress(OSError):  # on a full disk cells continue until the second signal or the deadline
             self._file.parent.mkdir(exist_ok=True)
             self._file.touch()
-        if self._store and not self._sending:  # a handler has no time to wait for an answer
+        if self._store and not self._sending:  # a signal handler must not wait for the store
             self._sending = threading.Thread(target=self._send, args=(self._store,), name="stop", daemon=True)
             self._sending.start()
 
     def take_message(self) -> str | None:
-        """A line for the user, once; printed by the driver's loop, for a handler may interrupt a print."""
+        """A message for the user, once. The driver's loop prints it, because a signal handler may interrupt a print."""
         if not self.asked or self._announced:
             return None
         self._announced = True
         if self.signal == signal.SIGPIPE:
-            return "nobody reads what the sweep says: it stops, and running cells write their checkpoints"
+            return "the output is no longer read: stopping, running cells write their checkpoints"
         if self.signal == signal.SIGTERM:
-            return f"SIGTERM: running cells write their checkpoints, for {CHECKPOINT_TIME:g} s at most"
+            return f"SIGTERM: running cells write their checkpoints, within {CHECKPOINT_TIME:g} s"
         return "stopping: running cells write their checkpoints; Ctrl-C again stops at once"
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -112,7 +112,7 @@ class StopRequest:
         self.ask(number)
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        if self.signal != signal.SIGTERM:  # after a Ctrl-C it still has its deadline
+        if self.signal != signal.SIGTERM:  # also after a Ctrl-C
             self._due = time.monotonic() + EXIT_TIME
             _deadline(CHECKPOINT_TIME, self._cut_off)
         self.ask(number)
@@ -127,7 +127,7 @@ class StopRequest:
             store.write(STOP, b"")
 
     def _withdraw(self) -> None:
-        """Remove the file at the address. If that does not answer, the next command removes it."""
+        """Remove the file at the address. If the store does not answer, the next command removes it."""
         if self._store and self._sending:
             self._sending.join(1.0)
             with suppress(OSError):
@@ -135,12 +135,13 @@ class StopRequest:
 
 
 def _deadline(seconds: float, then: Handler) -> None:
+    """Call a handler after some seconds."""
     signal.signal(signal.SIGALRM, then)
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _exit_handler(number: int) -> Handler:
-    """A handler that exits."""
+    """A signal handler that kills all processes and exits."""
 
     def handle(alarm: int, frame: FrameType | None) -> None:
         kill_all(128 + number)
@@ -154,20 +155,20 @@ def kill_all(code: int) -> NoReturn:
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(RuntimeError, OSError, ValueError):  # it may be in the middle of a print
+        with suppress(RuntimeError, OSError, ValueError):  # the signal may have interrupted a print
             stream.flush()
     os._exit(code)
 
 
 def exit_with(code: int) -> NoReturn:
-    """Exit with this code: after a signal at once, for its sender does not wait for Python's own clean-up."""
+    """Exit with this code; after a signal at once, because its sender does not wait for Python's clean-up."""
     if code > 128:
         kill_all(code)
     raise SystemExit(code)
 
 
 def descendants(process: int) -> list[int]:
-    """The processes below this one; none where the system does not tell (only Linux does)."""
+    """The child processes of a process, and their children; on systems other than Linux none."""
     found = []
     for path in Path(f"/proc/{process}/task").glob("*/children"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""`python -m sweep.status DIR`: where a sweep stands, while it runs or afterwards, from any machine that sees DIR.
+"""`python -m sweep.status DIR`: the state of a sweep, during the sweep or later, from any machine that sees DIR.
 
 It takes no lock and writes nothing. DIR may be a URI, such as s3://bucket/name.
 """
@@ -22,39 +22,41 @@ from datasets.errors import InputError
 from sweep.monitor.progress import MachineEntry, now
 from sweep.monitor.snapshot import Snapshot, take_snapshot
 from sweep.monitor.time_left import TimeLeft
-from sweep.planning.prices import Prices
 from sweep.storage.run_dir import RunDir
 
 MOST_NAMED = 20
-"""Running or failed cells that are named."""
+"""The most running or failed cells that are listed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of the command line; returns its exit code: 0, 2 for a mistake, 130 for Ctrl-C."""
+    """Entry of the command line; returns its exit code: 0, 2 after a mistake of the user, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m sweep.status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    price = number_between("a price", 0, 1e6)
     parser.add_argument("folder", metavar="DIR", help="a sweep's folder (its --out), or a URI such as s3://bucket/name")
-    parser.add_argument("--price", type=price, metavar="USD", help="what a GPU costs an hour")
-    parser.add_argument("--price-core", type=price, metavar="USD", help="what a CPU core costs an hour")
+    parser.add_argument(
+        "--price",
+        type=number_between("--price", 0, 1e6),
+        metavar="USD",
+        help="US dollars per hour of one GPU, or of a machine where there are no GPUs",
+    )
     parser.add_argument(
         "--watch",
         nargs="?",
         const=10.0,
         type=number_between("--watch", 0, 1e6),
         metavar="SECONDS",
-        help="tell it again every so many seconds (10) until the sweep has ended",
+        help="repeat every SECONDS (10) until the sweep has ended",
     )
-    parser.add_argument("--json", action="store_true", help="as one JSON object on one line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on one line")
     options = parser.parse_args(argv)
-    prices = Prices(gpu=options.price, core=options.price_core)
     try:
         while True:
             snapshot = take_snapshot(_folder(options.folder), now())
-            text = (
-                json.dumps(as_json(snapshot, prices), default=str) if options.json else render(snapshot, prices, now())
-            )
+            if options.json:
+                text = json.dumps(as_json(snapshot, options.price), default=str)
+            else:
+                text = render(snapshot, options.price, now())
             if options.watch and not options.json and sys.stdout.isatty():
                 print("\x1b[2J\x1b[H", end="")  # clears the screen
             print(printable(text), flush=True)
@@ -71,28 +73,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _folder(place: str) -> Path:
-    """The folder, or an up-to-date copy of what lies at a URI."""
+    """The folder, or an up-to-date copy of the files at a URI."""
     if not is_remote(place):
         return Path(place)
     copy = fetch(normalized_address(place))
     if not RunDir(copy).config.exists():
-        raise InputError(f"{normalized_address(place)}: there is no sweep.yaml; name the --out of a sweep")
+        raise InputError(f"{normalized_address(place)}: there is no sweep.yaml; give the --out of a sweep")
     return copy
 
 
-def as_json(snapshot: Snapshot, prices: Prices) -> dict[str, Any]:
-    """The snapshot as plain values: times in seconds, rates in cells per hour, money in US dollars."""
+def as_json(snapshot: Snapshot, price: float | None) -> dict[str, Any]:
+    """The snapshot as plain values: times in seconds, rates in cells per hour, costs in US dollars."""
     progress = snapshot.progress
     plain = asdict(snapshot) | {
         "progress": progress.model_dump(mode="json", by_alias=True) if progress else None,
         "unreadable": [str(path) for path in snapshot.unreadable],
     }
     totals = {name: snapshot.total(name) for name in ("done", "failed", "missing", "running")}
-    used_cost, further_cost = _costs(snapshot, prices)
+    used_cost, further_cost = _costs(snapshot, price)
     return plain | {"planned": snapshot.planned} | totals | {"cost": used_cost, "cost_left": further_cost}
 
 
-def render(snapshot: Snapshot, prices: Prices, now: datetime) -> str:
+def render(snapshot: Snapshot, price: float | None, now: datetime) -> str:
     """The snapshot as text."""
     total, progress = snapshot.total, snapshot.progress
     lines = [
@@ -104,57 +106,57 @@ def render(snapshot: Snapshot, prices: Prices, now: datetime) -> str:
         "",
     ]
     if snapshot.last_hour is not None:
-        overall = "" if snapshot.overall is None else f", {snapshot.overall:.3g} since the beginning"
-        lines.append(f"rate      {snapshot.last_hour:.3g} cells an hour in the last hour{overall}")
+        overall = "" if snapshot.overall is None else f", {snapshot.overall:.3g} over the whole sweep"
+        lines.append(f"rate      {snapshot.last_hour:.3g} cells per hour in the last hour{overall}")
     if total("missing"):
-        lines.append(f"left      {describe_time_left(snapshot.left)}")
+        lines.append(f"remaining {describe_time_left(snapshot.left)}")
     if progress:
-        lines += [f"machines  {describe_machines(progress.nodes)}", f"used      {describe_use(snapshot, prices)}"]
+        lines += [f"machines  {describe_machines(progress.nodes)}", f"used      {describe_use(snapshot, price)}"]
     if progress and snapshot.state == "running":
         lines += _listing("running", [f"{one.cell}, {duration(_since(one.since, now))}" for one in progress.running])
     lines += _listing("failed", [f"{cell}: {why}" for cell, why in snapshot.failures.items()])
-    lines += [f"damaged   {path}: it counts as missing, and its cell runs again" for path in snapshot.unreadable]
+    lines += [f"damaged   {path}: its cell counts as missing and runs again" for path in snapshot.unreadable]
     if snapshot.beyond:
-        lines.append(f"beyond    {snapshot.beyond} recorded cells that sweep.yaml does not ask for")
+        lines.append(f"others    {snapshot.beyond} recorded cells are not in the grid of sweep.yaml")
     return "\n".join([*lines, *_next_command(snapshot)])
 
 
 def describe_driver(snapshot: Snapshot, now: datetime) -> str:
     """The driver and its state."""
     if snapshot.progress is None or snapshot.heard is None:
-        return "unknown: no command has told here what goes on (there is no progress.json)"
-    who = snapshot.progress.driver
-    place = f"on {who.host} (process {who.process})"
+        return "unknown: there is no progress.json"
+    driver = snapshot.progress.driver
+    place = f"on {driver.host} (process {driver.process})"
     heard = (
-        f"heard of {duration(snapshot.heard)} ago"
+        f"last update {duration(snapshot.heard)} ago"
         if snapshot.heard > -5
-        else f"whose clock is {duration(-snapshot.heard)} ahead"
+        else f"its clock is {duration(-snapshot.heard)} ahead"
     )
-    began = f"since {who.began.astimezone():%Y-%m-%d %H:%M} ({duration(_since(who.began, now))})"
+    began = f"since {driver.began.astimezone():%Y-%m-%d %H:%M} ({duration(_since(driver.began, now))})"
     match snapshot.state:
         case "starting":
-            return f"gets ready {place} {began}: it reads the data and measures the machine; {heard}"
+            return f"starting {place} {began}: it reads the data and measures the machine; {heard}"
         case "running":
-            return f"runs {place} {began}, {heard}"
+            return f"running {place} {began}; {heard}"
         case "ended":
-            return f"ended {place}, {duration(snapshot.heard)} ago"
-    return f"was cut off {place}: not heard of for {duration(snapshot.heard)}; the same command goes on where it was"
+            return f"ended {place} {duration(snapshot.heard)} ago"
+    return f"interrupted {place}: no update for {duration(snapshot.heard)}; the same command resumes the sweep"
 
 
 def describe_time_left(left: TimeLeft | None) -> str:
-    """The estimate, its interval, and what it rests on."""
+    """The estimate, its interval and its basis."""
     if left is None:
-        return "not known before the first cell is recorded"
-    guessed = f"; none of {', '.join(left.guessed)} is recorded, so that is a guess" if left.guessed else ""
+        return "unknown until the first cell is recorded"
+    guessed = f"; a guess for {', '.join(left.guessed)}, of which no cell is recorded" if left.guessed else ""
     interval = f"{duration(left.low)} to {duration(left.high)}"
     return (
-        f"about {duration(left.seconds)} ({interval}) with {left.at_once} at a time, by the seconds of {left.cells} "
+        f"about {duration(left.seconds)} ({interval}) with {left.at_once} cells at a time, estimated from {left.cells} "
         f"recorded cells{guessed}"
     )
 
 
 def describe_machines(machines: Sequence[MachineEntry]) -> str:
-    """Number, hardware and names of the machines, by kind."""
+    """Number, hardware and names of the machines, grouped by hardware."""
     kinds: Counter[str] = Counter()
     names: dict[str, list[str]] = {}
     for machine in machines:
@@ -170,32 +172,30 @@ def describe_machines(machines: Sequence[MachineEntry]) -> str:
     return (present or "none") + (f"; {gone} lost since this command began" if gone else "")
 
 
-def describe_use(snapshot: Snapshot, prices: Prices) -> str:
-    """Machine time while cells ran, and what it cost."""
+def describe_use(snapshot: Snapshot, price: float | None) -> str:
+    """Machine time while cells ran, and its cost."""
     assert snapshot.progress
     time_used = snapshot.progress.used
     hours = [f"{time_used.node_seconds / 3600:.3g} machine hours", f"{time_used.core_seconds / 3600:.3g} core hours"]
     if time_used.gpu_seconds:
         hours.append(f"{time_used.gpu_seconds / 3600:.3g} GPU hours")
-    used_cost, further_cost = _costs(snapshot, prices)
+    used_cost, further_cost = _costs(snapshot, price)
     money = "" if used_cost is None else f": {used_cost:.2f} USD"
     if money and further_cost is not None:
-        money += f", and about {further_cost:.2f} USD for what is left"
+        money += f", and about {further_cost:.2f} USD for the remaining cells"
     return ", ".join(hours) + " while cells ran" + money
 
 
-def _costs(snapshot: Snapshot, prices: Prices) -> tuple[float | None, float | None]:
-    """Cost so far, and of the time left on the machines that there are, US dollars; None where it is not known."""
-    if snapshot.progress is None:
+def _costs(snapshot: Snapshot, price: float | None) -> tuple[float | None, float | None]:
+    """The cost so far, and of the time left on the present machines, in US dollars; None where it is not known."""
+    if snapshot.progress is None or price is None:
         return None, None
-    time_used = snapshot.progress.used
-    cost = prices.cost(gpu_hours=time_used.gpu_seconds / 3600, core_hours=time_used.core_seconds / 3600)
-    alive = [machine for machine in snapshot.progress.nodes if machine.alive]
-    if not snapshot.left or not alive:
-        return cost, None
-    hours = snapshot.left.seconds / 3600
-    gpus, cores = sum(machine.gpus for machine in alive), sum(machine.cpus for machine in alive)
-    return cost, prices.cost(gpu_hours=hours * gpus, core_hours=hours * cores)
+    used, machines = snapshot.progress.used, [machine for machine in snapshot.progress.nodes if machine.alive]
+    gpus = sum(machine.gpus for machine in machines)
+    so_far = price * (used.gpu_seconds or used.node_seconds) / 3600
+    if not snapshot.left or not machines:
+        return so_far, None
+    return so_far, price * (gpus or len(machines)) * snapshot.left.seconds / 3600
 
 
 def _table(snapshot: Snapshot) -> list[str]:
@@ -211,16 +211,16 @@ def _listing(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _next_command(snapshot: Snapshot) -> list[str]:
-    """How to run what is missing, where no command does."""
+    """How to run the missing cells, if no command runs them now."""
     if snapshot.state in ("starting", "running") or snapshot.total("missing") + snapshot.total("failed") == 0:
         return []
     progress = snapshot.progress
-    command = progress.driver.command if progress else "python -m sweep.run ... (what was typed)"
+    command = progress.driver.command if progress else "python -m sweep.run ... (the same arguments as before)"
     host = f" (on {progress.driver.host})" if progress else ""
-    lines = [f"go on     {command}{host}"] if snapshot.total("missing") else []
+    lines = [f"resume    {command}{host}"] if snapshot.total("missing") else []
     if snapshot.total("failed"):
         retry = command if "--retry-failed" in command.split() else f"{command} --retry-failed"
-        lines.append(f"{'' if lines else 'go on':<10}{retry}: those that failed, once more")
+        lines.append(f"retry     {retry}: runs the failed cells once more")
     return lines
 
 

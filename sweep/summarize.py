@@ -1,4 +1,4 @@
-"""What a command prints: first what it runs, at the end the results and what is missing."""
+"""What a command prints: the sweep and its data at the start, the results and the missing cells at the end."""
 
 import logging
 import shlex
@@ -15,6 +15,7 @@ from analysis.records.studies import headline
 from analysis.stats.differences import noisy_minus_exposure
 from analysis.stats.inference import by_objective
 from analysis.text import failure_reason
+from datasets.errors import describe_error
 from datasets.source import Source
 from sweep.adaptive_seeds import final_lines
 from sweep.config.sweep import Sweep
@@ -27,14 +28,17 @@ log = logging.getLogger(__name__)
 
 
 def announce(sweep: Sweep, source: Source) -> None:
-    """Print what is about to be run, and on which data."""
+    """Print the sweep's name, folder and data."""
     print(f"{sweep.preset} in {sweep.out}, on {source.title}")
     for note in source.notes:
         print(note)
 
 
 def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: BackgroundTracking) -> list[Cell]:
-    """Print the results, where they are and what is missing; log them; returns the planned cells that are not done.
+    """Print the results, their files and the missing cells, and log them to MLflow.
+
+    Returns:
+        The planned cells that are not done.
 
     Raises:
         StoreError: the tables cannot be written at the sweep's address.
@@ -49,7 +53,7 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
         run_dir.tables.write_text(text + "\n")
         print(f"\n{text}\n")
         artifacts = [summary, run_dir.tables, run_dir.config]
-        if outcome.stop is None:  # else there is no time for it
+        if outcome.stop is None:  # otherwise there is no time for it
             artifacts += _write_report(run_dir) if sweep.report else []
             tracking.fill_again()
             tracking.end(not left, parent_metrics(records, sweep.grown.level) | dict(outcome.forecast), artifacts)
@@ -65,11 +69,11 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
     print(f"          then http://127.0.0.1:5000/{tracking.runs}")
     if tracking.fault:
         print(
-            f"MLflow could not be written ({tracking.fault}); the same command fills in what it lacks, and so does "
+            f"MLflow could not be written ({tracking.fault}); the same command fills in the missing runs, and so does "
             f"{python_command()} -m sweep.sync {shlex.quote(str(sweep.out))}"
         )
     if any(outcome.counts.values()):
-        print("went wrong: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(outcome.counts.items())))
+        print("problems: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(outcome.counts.items())))
     if left:
         _print_missing(sweep, left, outcome, run_dir)
     if text := final_lines(sweep):
@@ -78,7 +82,7 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
 
 
 def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir: RunDir) -> None:
-    """Print each cell that is not done with the reason, and how to continue."""
+    """Print each cell that is not done with its reason, and how to continue."""
     failed = recorded_errors(run_dir.root)
     begun = set() if run_dir.uri and outcome.unwritable else run_dir.cells_with_checkpoints()
     print(f"\n{len(left)} of {len(sweep.cells())} cells are missing:")
@@ -87,15 +91,15 @@ def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir
         print(f"  {cell}: {reason}" + (", has a checkpoint" if cell.key in begun else ""))
     again = sum(cell.key in failed for cell in left)
     if again < len(left):
-        print("the same command runs what is missing" + (", from the checkpoints that there are" if begun else ""))
+        print("the same command runs the missing cells" + (", from their checkpoints" if begun else ""))
     if again:
-        print(f"with --retry-failed it runs just those recorded as failed ({again}) once more")
+        print(f"with --retry-failed it runs only the failed cells ({again}) once more")
     if outcome.stop:
-        print(f"to go on: {_command()}")
+        print(f"to continue: {_command()}")
 
 
 def recorded_errors(root: Path) -> dict[str, str]:
-    """Why cells are recorded as failed, by key."""
+    """Key -> why the cell is recorded as failed."""
     if "failed" not in recorded_keys(root).status.values():
         return {}
     records = read_records(root)
@@ -104,14 +108,17 @@ def recorded_errors(root: Path) -> dict[str, str]:
 
 
 def print_stopped() -> None:
-    """Print how to continue, where a sweep was stopped at once."""
-    print(f"stopped; to go on: {_command()}", flush=True)
+    """Print how to continue after a sweep that was stopped at once."""
+    print(f"stopped; to continue: {_command()}", flush=True)
 
 
 def _write_report(run_dir: RunDir) -> list[Path]:
-    """Draw the figures, write the report, print which of the paper's claims the records support; returns what it wrote.
+    """Draw the figures, write the report, and print how many of the paper's claims the records support.
 
-    An error is printed and ends nothing: the records are complete.
+    An error is printed and does not end the sweep, because the records are complete.
+
+    Returns:
+        The files and folders that it wrote.
     """
     # Here, because matplotlib takes a second to import.
     from analysis.claims import count_verdicts
@@ -122,15 +129,13 @@ def _write_report(run_dir: RunDir) -> list[Path]:
 
     try:
         joined = read_sweeps([run_dir.root])
-        print(f"the paper's sentences: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
+        print(f"the paper's claims: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
         drawn = draw_all(joined.records, joined.folders)
         save_figures(drawn, run_dir.figures)
         run_dir.report.write_text(html_page(joined, drawn), encoding="utf-8")
-    except Exception as error:  # whatever it is: the sweep has ended well, and its records are complete
-        log.exception("the report could not be made")
-        print(
-            f"the report could not be made: {' '.join(str(error).split()) or type(error).__name__}; see {run_dir.log}"
-        )
+    except Exception as error:  # any error: the records are complete
+        log.exception("the report could not be written")
+        print(f"the report could not be written: {describe_error(error)}; see {run_dir.log}")
         return []
     return [run_dir.report, run_dir.figures]
 
@@ -144,11 +149,11 @@ def parent_metrics(records: pd.DataFrame, level: float = LEVEL) -> dict[str, flo
 
 
 def python_command() -> str:
-    """The interpreter as the user would type it here."""
-    here = Path(sys.executable)
-    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
+    """The path of the Python interpreter, as a user types it in the current folder."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _command() -> str:
-    """The command that was typed."""
+    """The command as the user typed it."""
     return shlex.join([python_command(), "-m", "sweep.run", *sys.argv[1:]])

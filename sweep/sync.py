@@ -1,4 +1,4 @@
-"""`python -m sweep.sync DIR [--to URI]`: fill MLflow from a sweep's records, each cell once however often it is run."""
+"""`python -m sweep.sync DIR [--to URI]`: fill MLflow from a sweep's records. Repeated calls add no cell twice."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from analysis.errors import RecordsError
 from analysis.records.coverage import COORDINATES
 from analysis.records.io import read_records
 from analysis.records.remote import fetch, is_remote, normalized_address, path_or_address
-from datasets.errors import InputError
+from datasets.errors import InputError, describe_error
 from sweep.config.yaml_io import from_yaml
 from sweep.storage.lock import locked
 from sweep.storage.run_dir import RunDir
@@ -22,10 +22,13 @@ from trainables.cell import Cell
 
 
 def sync(where: Path | str, uri: str | None) -> str:
-    """Fill the MLflow at `uri`, or the database in the folder, and say in a line what was done.
+    """Fill the MLflow server or database at `uri`, or the database in the folder.
+
+    Returns:
+        One line that says what was done.
 
     Raises:
-        InputError: no sweep's folder or address, a sweep runs there, or no MLflow at `uri`.
+        InputError: there is no sweep, a command runs it now, or MLflow cannot be used.
         RecordsError: there are no records, or one cannot be read.
     """
     run_dir = RunDir.at(normalized_address(where) if is_remote(where) else Path(where))
@@ -33,13 +36,15 @@ def sync(where: Path | str, uri: str | None) -> str:
         with locked(run_dir):
             fetch(run_dir.uri, run_dir.root)
     if not run_dir.config.exists():
-        raise InputError(f"{run_dir.name}: there is no sweep.yaml, so it is no sweep's folder")
+        raise InputError(f"{run_dir.name}: there is no sweep.yaml; give the --out of a sweep")
     sweep = replace(from_yaml(run_dir.config), out=run_dir.uri or run_dir.root)
     records = read_records(run_dir.root)
-    # Those of the records, not of the grid: sweep.yaml may be that of a part.
+    # The cells of the records, not of the grid: sweep.yaml may describe a part of them.
     names = ("dataset", *COORDINATES, "recipe")
     cells = [Cell(**{name: row[name] for name in names}) for row in records.to_dict("records")]
-    from sweep.tracking.client import TRACKING_ERRORS, connect
+    from mlflow.exceptions import MlflowException  # here: MLflow takes seconds to import
+
+    from sweep.tracking.client import connect
 
     server = uri or run_dir.mlflow_uri
     with locked(run_dir):
@@ -51,18 +56,20 @@ def sync(where: Path | str, uri: str | None) -> str:
             tracking.end(
                 complete, parent_metrics(records, sweep.grown.level), [path for path in artifacts if path.exists()]
             )
-        except TRACKING_ERRORS as error:
+        except MlflowException as error:
             raise InputError(
-                f"MLflow at {server} stopped answering ({' '.join(str(error).split())[:200]}): run the same command "
-                "again, it goes on"
+                f"MLflow at {server} stopped answering ({describe_error(error)}): run the same command again to "
+                "continue"
             ) from error
-    return f"MLflow at {server}: {filled} of {len(cells)} recorded cells were missing and are filled in"
+    return f"MLflow at {server}: {filled} of {len(cells)} recorded cells were missing and have been added"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the command line; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m sweep.sync", description=__doc__)
-    parser.add_argument("folder", type=path_or_address, metavar="DIR", help="a sweep's folder, here or at s3://")
+    parser.add_argument(
+        "folder", type=path_or_address, metavar="DIR", help="a sweep's folder, or a URI such as s3://bucket/name"
+    )
     parser.add_argument(
         "--to",
         metavar="URI",

@@ -36,7 +36,7 @@ def test_flags_in_the_readme_exist():
         "--preview",
         "--size",
         *(flag for tool in ANALYSIS for flag in tool._parser()._option_string_actions),
-        *("--to", "--watch", "--host"),  # of sweep.sync, sweep.status and sweep.mlflow_server
+        *("--to", "--watch"),  # of sweep.sync and sweep.status
         "--backend-store-uri",
     }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README)) <= known

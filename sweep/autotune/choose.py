@@ -1,8 +1,8 @@
-"""The engine, and the number of cells at a time, that a machine is fastest with: measured once, then remembered.
+"""Chooses the fastest engine and number of cells at a time for a machine: measured once, then cached.
 
-Candidates train on random views in processes of their own, as many at once as cells would run at once, since cores,
-caches and a GPU are shared. A candidate that fails is out, and so is one whose loss differs from that of the first: the
-plain engine, where that runs.
+Candidates train on random views in processes of their own. As many processes train at the same time as cells would run,
+because they share cores, caches and GPU. A candidate is dropped if it fails, or if its loss differs from that of the
+first one, which is the plain engine if that runs.
 """
 
 import json
@@ -28,20 +28,20 @@ from trainables.registry import BASELINES, LOSSES
 log = logging.getLogger(__name__)
 
 MARGIN = 1.05
-"""How many times faster than the best so far a candidate must be: repetitions differ by less."""
+"""A candidate must be this many times faster than the best so far. Repetitions differ by less."""
 MOST_LOSS_DIFFERENCE = 0.03
 """Largest relative difference of a candidate's loss from the plain engine's, after some steps."""
 COMPILING_PAYS_FROM = 3600.0
-"""Seconds of pretraining, all cells together, above which compiling is tried: it takes a minute in each worker."""
+"""Seconds of pretraining, all cells together, above which compiling is tried. It takes a minute in each worker."""
 MOST_CELLS = 16
-"""Cells at the same time that are tried at most, on a CPU."""
+"""The most cells at the same time that are tried on a CPU."""
 DEFAULT_GPU_SHARE = 0.25
-"""Share of a GPU that a cell takes where nothing is measured."""
+"""Share of a GPU per cell if nothing is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What a sweep runs with, and the measurements that it was chosen from."""
+    """The chosen engine and number of cells at a time, and all measurements."""
 
     best: Measurement
     plain: Measurement
@@ -51,26 +51,26 @@ class Choice:
 
     def __str__(self) -> str:
         if not self.best.rate:
-            return f"{self.best.engine} (nothing else could be measured; the log says why)"
+            return f"{self.best.engine} (the measurements failed; the log says why)"
         gain = self.best.rate / self.plain.rate
         rate = f"{self.best.rate:.0f} images/s in bare steps"
         return f"{self.best.engine}, {self.best.cells} at a time: {rate}, {gain:.2f} times the plain engine"
 
 
 def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tuple[Sweep, str]:
-    """Choose what the sweep leaves open about how its missing cells are executed, by measuring on the machine.
+    """Choose the engine settings that the sweep leaves open, with measurements on the machine.
 
-    What is given, or was in the folder, stays.
+    Settings from the command line or from the folder stay.
 
     Returns:
         The sweep with its engine, share of a GPU and memory of a cell filled in; the choice as text.
 
     Raises:
-        InputError: a cell is to have more cores than there are.
+        InputError: a cell would have more threads than the machine has cores.
     """
     if sweep.engine.threads > machine.cores:
         raise InputError(
-            f"--threads {sweep.engine.threads}: a cell cannot have more than the {machine.cores} cores here"
+            f"--threads {sweep.engine.threads}: a cell cannot use more than the {machine.cores} cores of {machine.name}"
         )
     if (sweep.engine.settled and (sweep.gpu_share or not machine.gpus)) or sweep.engine.deterministic:
         sweep = replace(sweep, engine=sweep.engine.filled(PLAIN), gpu_share=sweep.gpu_share or DEFAULT_GPU_SHARE)
@@ -80,7 +80,7 @@ def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tu
     choice = cached_choice(_task(sweep, losses, machine), images)
     best = choice.best
     share, memory = DEFAULT_GPU_SHARE, round(best.memory / 1e9, 2)
-    if machine.gpus:  # rounded down to what Ray counts, so that all fit
+    if machine.gpus:  # rounded down to Ray's precision, so that all fit
         share, memory = floor(1e4 / best.cells) / 1e4, 0.0
     sweep = replace(
         sweep,
@@ -92,8 +92,8 @@ def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tu
 
 
 def _task(sweep: Sweep, losses: Sequence[str], machine: Machine) -> BenchmarkTask:
-    """What is measured: the slowest loss, with no more cells at a time than were asked for."""
-    # Measured even where only baselines are missing: losses may follow in the same folder.
+    """The measurement: the slowest loss, with at most the requested number of cells at a time."""
+    # A loss is measured even if only baselines are missing, because losses may follow in the same folder.
     loss = max(losses or LOSSES, key=lambda name: objective_info(name).cost)
     cells = -(-sweep.workers // max(1, machine.gpus))
     if machine.gpus and sweep.gpu_share:
@@ -102,11 +102,11 @@ def _task(sweep: Sweep, losses: Sequence[str], machine: Machine) -> BenchmarkTas
 
 
 def cached_choice(task: BenchmarkTask, images: int) -> Choice:
-    """The choice for this task, from the user's cache or measured now.
+    """The choice for this task, from the user's cache or by a new measurement.
 
     Args:
-        task: what is open, and on what machine.
-        images: source images that the whole sweep trains on, which decides whether compiling pays.
+        task: the settings to choose, and the machine.
+        images: source images that the whole sweep trains on. They decide whether compiling saves time.
     """
     name = f"engine-{task.key}.json"
     known = _read_choice(name)
@@ -115,13 +115,13 @@ def cached_choice(task: BenchmarkTask, images: int) -> Choice:
     choice = compare_candidates(task, images)
     for one in choice.tried:
         log.info("engine %s, %d at a time: %.1f images/s %s", one.engine, one.cells, one.rate, one.fault)
-    if choice.best.rate:  # not where every candidate has failed
+    if choice.best.rate:  # 0 if every candidate has failed
         cache_write(name, json.dumps(asdict(choice)).encode())
     return choice
 
 
 def _read_choice(name: str) -> Choice | None:
-    """A choice from the cache; None where there is none, or one of another version."""
+    """A choice from the cache; None if there is none of this version."""
     try:
         return TypeAdapter(Choice).validate_json(cache_read(name) or b"")
     except ValidationError:
@@ -129,13 +129,13 @@ def _read_choice(name: str) -> Choice | None:
 
 
 def compare_candidates(task: BenchmarkTask, images: int) -> Choice:
-    """Measure the candidates: first engines, then whether compiling helps, then how many cells at a time."""
+    """Measure the candidates: first engines, then compiled ones, then numbers of cells at a time."""
     splits = _splits(task)
     fallback = Measurement(engine=replace(task.engine.filled(PLAIN), threads=splits[-1][1]), cells=1)
     try:
         with benchmark_processes(task, max(cells for cells, _ in splits)) as measure:
             comparison = _Comparison(measure, fallback)
-            while not comparison.best.rate and splits:  # on a small host fewer cells may fit where many do not
+            while not comparison.best.rate and splits:  # on a small host only few cells may fit
                 cells, threads = splits.pop(0)
                 comparison.add(replace(PLAIN, threads=threads), cells, eligible=False)
                 for engine in _eager(task, threads):
@@ -160,17 +160,17 @@ class _Comparison:
     """The candidates so far and the best of them."""
 
     def __init__(self, measure: Measure, fallback: Measurement) -> None:
-        """`fallback` is the result where every candidate fails. The sweep itself then reports why."""
+        """`fallback` is the result if every candidate fails. The sweep itself then reports why."""
         self._measure, self.best, self.plain = measure, fallback, fallback
         self.tried: dict[tuple[Engine, int], Measurement] = {}
 
     def add(self, engine: Engine, cells: int, *, eligible: bool = True) -> None:
-        """Measure a candidate, and make sure that it computes the same as the first one that could be measured.
+        """Measure a candidate, and check that it computes the same as the first candidate that could be measured.
 
         Args:
-            engine: how it trains.
-            cells: how many at once.
-            eligible: whether it may be chosen; if not, it is only there to be compared with.
+            engine: the engine.
+            cells: number of processes at the same time.
+            eligible: whether it may be chosen. Otherwise it only serves as reference.
         """
         measured = self.tried.get((engine, cells)) or self._measure(engine, cells)
         if not measured.fault and not self.plain.rate:
@@ -184,9 +184,9 @@ class _Comparison:
             self.best = measured
 
     def _beats_best(self, measured: Measurement) -> bool:
-        """Whether it is faster than the best, which is measured again first if so.
+        """Whether it is faster than the best, which is measured again before it is replaced.
 
-        Something else may have run while the best was measured, and the choice is remembered for long.
+        Other programs may have slowed the best one's measurement, and the choice is cached for long.
         """
         best = self.best
         if best.rate and measured.rate > MARGIN * best.rate:
@@ -198,7 +198,7 @@ class _Comparison:
 
 
 def _splits(task: BenchmarkTask) -> list[tuple[int, int]]:
-    """The (cells at a time, threads per cell) that are tried: from many to one on a CPU, from one upwards on a GPU.
+    """The pairs (cells at a time, threads per cell) to try: from many cells to one on a CPU, from one upwards on a GPU.
 
     Of several GPUs one is measured, with its share of the cores.
     """
@@ -209,13 +209,13 @@ def _splits(task: BenchmarkTask) -> list[tuple[int, int]]:
         counts = [task.cells] if task.cells else [1, 2, 4, 8]
         return [(count, threads or max(1, cores // count)) for count in counts]
     options = [threads] if threads else sorted({2**k for k in range(cores.bit_length())} | {cores})
-    # Of the same number of cells, the one with most threads: the others leave cores idle.
+    # For the same number of cells, the most threads: fewer would leave cores idle.
     splits = {max(1, min(cores // each, most)): each for each in options if each <= max(1, cores)}
     return sorted(splits.items(), reverse=True)
 
 
 def _eager(task: BenchmarkTask, threads: int) -> Iterator[Engine]:
-    """The engines that the task leaves open, the plainest first; compiled only where the task says so."""
+    """The engines to try, the plainest first. They are compiled only if the task requires it."""
     asked = task.engine
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if asked.precision == "auto" else (asked.precision,)
     layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if asked.layout == "auto" else (asked.layout,)

@@ -1,4 +1,4 @@
-"""Ray actors that train at the same time, as cells would, and time their steps."""
+"""Ray actors that train at the same time, as cells do, and time their steps."""
 
 import resource
 import sys
@@ -20,19 +20,19 @@ from trainables.engine import Engine
 from trainables.recipe import Recipe
 
 PIXELS = 2**20
-"""Most pixels of a batch on a CPU. A larger batch is cut, which does not change the ranking of engines."""
+"""The most pixels of a batch on a CPU. Larger batches are cut, which does not change the ranking of engines."""
 
 CUDA_CONTEXT = 600 * 2**20
-"""Bytes of a GPU that each process takes in addition to torch's tensors."""
+"""Bytes of GPU memory that each process needs in addition to torch's tensors."""
 USABLE_GPU_MEMORY = 0.85
-"""Share of a GPU's memory that steps may fill: scenes and features, which cells hold too, are not measured."""
+"""Share of a GPU's memory that steps may fill. Cells also hold scenes and features, which are not measured."""
 TIMEOUT = 600.0
-"""Seconds after which a process that has not answered counts as failed."""
+"""Seconds within which a process must answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One candidate, an engine with `cells` processes at once, and what was measured."""
+    """One candidate, an engine with `cells` processes at the same time, and its measurement."""
 
     engine: Engine
     cells: int
@@ -41,7 +41,7 @@ class Measurement:
     memory: int = 0
     """Largest memory of one process, bytes: of the GPU where there is one, of the host otherwise."""
     room: int = 0
-    """Memory that all of them may use, bytes."""
+    """Memory that all processes together may use, bytes."""
     loss: float = 0.0
     """Training loss after some steps."""
     fault: str = ""
@@ -50,19 +50,19 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkTask:
-    """What is measured: everything that the choice depends on. Its `key` names the choice in the cache."""
+    """Everything that the choice depends on. Its `key` names the choice in the cache."""
 
     objective: str
     recipe: Recipe
     engine: Engine
-    """As asked for: `auto` and 0 are to be chosen."""
+    """The requested engine; values `auto` and 0 are open."""
     cells: int
-    """Cells at the same time; 0: to be chosen."""
+    """Cells at the same time; 0: open."""
     machine: Machine
 
     @property
     def key(self) -> str:
-        """16 hex digits of all that the answer depends on. Not the length of training, nor the memory that is free."""
+        """16 hex digits of everything that the choice depends on. Length of training and free memory do not matter."""
         pretrain = replace(self.recipe.pretrain, steps=1000, warmup=0, evaluations=1)
         machine = {"hardware": self.machine.hardware, "cores": self.machine.cores, "gpus": self.machine.gpus}
         task = asdict(replace(self, recipe=replace(self.recipe, pretrain=pretrain)))
@@ -76,33 +76,33 @@ class BenchmarkTask:
 
 
 Measure = Callable[[Engine, int], Measurement]
-"""(engine, number of processes) -> what was measured while they trained at the same time."""
+"""(engine, number of processes) -> the measurement while they train at the same time."""
 
 
 @contextmanager
 def benchmark_processes(task: BenchmarkTask, count: int) -> Iterator[Measure]:
-    """Start processes on one machine that train at the same time on request; one that dies is replaced."""
-    # No cores are requested of Ray, so that no count is too large for a machine; each process sets its threads.
+    """Start processes on one machine that train at the same time on request. A process that dies is replaced."""
+    # The processes request no cores from Ray, so that any number of them fits; each sets its threads.
     gpu = floor(1e4 / count) / 1e4 if task.machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=gpu)(_Trainer)
     placed = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(task.machine.id, soft=False))
     running = [placed.remote(task) for _ in range(count)]
 
     def collect(references: Sequence[Any]) -> tuple[list[Any], str]:
-        """The results of all processes, and the first error; a process with an error is replaced by another."""
+        """The results of all processes, and the first error. A process with an error is replaced."""
         results: list[Any] = []
         faults = []
         for number, reference in enumerate(references):
             try:
                 results.append(ray.get(reference, timeout=TIMEOUT))
-            except RayError as error:  # whatever it is, this engine does not run on this machine
+            except RayError as error:  # any error: this engine does not run on this machine
                 faults.append(" ".join(str(getattr(error, "cause", error)).split())[:200])
                 ray.kill(running[number])
                 running[number] = placed.remote(task)
         return results, (faults or [""])[0]
 
     def measure(engine: Engine, cells: int) -> Measurement:
-        # All are ready before any is timed: otherwise the first ones would have the machine to themselves.
+        # All processes are ready before any is timed. Otherwise the first ones would have the machine to themselves.
         losses, fault = collect([one.prepare.remote(engine) for one in running[:cells]])
         if not fault:
             figures, fault = collect([one.train.remote() for one in running[:cells]])
@@ -111,7 +111,7 @@ def benchmark_processes(task: BenchmarkTask, count: int) -> Iterator[Measure]:
         rate = sum(task.batch / median(seconds) for seconds, _, _ in figures)
         memory, room = max(memory for _, memory, _ in figures), figures[0][2]
         if cells > 1 and cells * memory > room:
-            fault = f"{cells} x {memory / 1e9:.1f} GB are more than the {room / 1e9:.1f} GB there are"
+            fault = f"{cells} x {memory / 1e9:.1f} GB are more than the usable {room / 1e9:.1f} GB"
         return Measurement(engine=engine, cells=cells, rate=rate, memory=memory, room=room, loss=losses[0], fault=fault)
 
     try:
@@ -122,10 +122,10 @@ def benchmark_processes(task: BenchmarkTask, count: int) -> Iterator[Measure]:
 
 
 class _Trainer:
-    """Ray actor: trains on random views."""
+    """Ray actor that trains on random views."""
 
     def __init__(self, task: BenchmarkTask) -> None:
-        import torch  # here, because the driver does without it
+        import torch  # here, because the driver does not import torch
 
         self._task, self._device = task, torch.device("cuda" if task.machine.gpus else "cpu")
         torch.backends.cudnn.benchmark = True
@@ -150,7 +150,7 @@ class _Trainer:
         """Train for a second or more.
 
         Returns:
-            Seconds of each step; bytes of memory that a process takes; bytes that all may use.
+            Seconds of each step; bytes of memory that the process uses; bytes that all processes may use.
         """
         import torch
 
@@ -160,13 +160,13 @@ class _Trainer:
         if self._device.type == "cuda":
             total = torch.cuda.get_device_properties(self._device).total_memory
             return seconds, torch.cuda.max_memory_reserved() + CUDA_CONTEXT, int(USABLE_GPU_MEMORY * total)
-        # The memory that torch itself needs does not grow with the batch; the rest does.
+        # The memory of torch itself does not grow with the batch; the rest does.
         grown = _peak_memory() - self._baseline
         taken = self._baseline + grown * self._task.recipe.pretrain.batch // self._task.batch
         return seconds, taken, self._task.machine.memory
 
 
 def _peak_memory() -> int:
-    """Largest memory of this process so far, bytes."""
+    """Peak memory of this process, bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB

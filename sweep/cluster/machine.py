@@ -1,4 +1,4 @@
-"""A machine of a running Ray, and what it answers when a function is called on it. No Ray is needed here."""
+"""A machine of a running Ray, and its answer to a function call. This module does not import Ray."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine, or a part of one that Ray counts as a node."""
+    """A node of Ray: a machine, or a part of one."""
 
     id: str
-    """Ray's name of it."""
+    """Ray's name of the node."""
     name: str
-    """Its address, with the beginning of `id` where several have the same."""
+    """The address, with the beginning of `id` if several nodes have the same address."""
     cores: int
-    """Cores that cells may use; 0 for a head that runs none."""
+    """Cores that cells may use; 0 for a head that runs no cells."""
     gpus: int = 0
     memory: int
-    """Bytes of the host that processes may use."""
+    """Bytes of host memory that processes may use."""
     accelerator: str = ""
-    """Name of its GPUs; empty where it has none."""
+    """Name of the GPUs; empty without GPUs."""
     processor: str = ""
-    """Name of its processor; empty where nobody has asked it. Ray does not know it."""
+    """Name of the processor; empty while unknown. Ray does not know it."""
 
     @property
     def runs_cells(self) -> bool:
@@ -30,18 +30,18 @@ class Machine:
 
     @property
     def hardware(self) -> str:
-        """Name of what cells compute on: the GPUs, or the processor where there are none."""
+        """Name of the GPUs, or of the processor if there are none."""
         return self.accelerator or self.processor
 
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """Stands for the result of a machine that gave none."""
+    """Stands for the result of a machine that did not answer."""
 
     reason: str
 
 
 def split_answers(results: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Split results by machine into those that there are, and the reasons why there is none."""
+    """Split results by machine into the results, and the reasons of the machines that did not answer."""
     silent = {name: result.reason for name, result in results.items() if isinstance(result, NoAnswer)}
     return {name: result for name, result in results.items() if name not in silent}, silent

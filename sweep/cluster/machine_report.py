@@ -1,4 +1,4 @@
-"""Functions that run on a machine, in one of Ray's processes or in ours, and report what it is and can do."""
+"""Functions that run on a machine, in a process of Ray or in ours, and report its hardware, software and disks."""
 
 import json
 import os
@@ -26,46 +26,46 @@ print(json.dumps([[gpu.name, gpu.total_memory] for gpu in gpus]))
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRequest:
-    """What a machine is asked beyond what it always reports."""
+    """What a machine reports in addition to the usual facts."""
 
     folders: Mapping[str, str] = field(default_factory=dict)
-    """Purpose -> folder whose disk's free space is wanted; the folder need not exist."""
+    """Purpose -> folder; the free space of its disk is reported. The folder need not exist."""
     paths: tuple[str, ...] = ()
-    """Files and folders that it must be able to read."""
+    """Files and folders that the machine must be able to read."""
     gpus: bool = False
-    """Whether torch is to list the GPUs, which takes seconds."""
+    """Whether torch lists the GPUs, which takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineReport:
-    """What a machine reports of itself."""
+    """The facts that a machine reports."""
 
     python: str
     project: str
     """Our version."""
     commit: str
     libraries: dict[str, str]
-    """Name -> version of what results depend on, `absent` where it is not installed."""
+    """Name -> version of the libraries that affect results; `absent` if not installed."""
     datasets: str
-    """Folder of the package `datasets` that is imported there."""
+    """Folder of the package `datasets` that the machine imports."""
     ours: str
     """Folder of our package `datasets`."""
     processor: str
     cores: int
     memory: int
-    """Bytes, all of it."""
+    """Bytes in total."""
     gpus: tuple[tuple[str, int], ...]
-    """Name and bytes of each GPU that torch can use; empty if not asked for."""
+    """Name and bytes of each GPU that torch can use; empty if not requested."""
     gpu_fault: str
-    """Why torch cannot list them, if so."""
+    """Why torch cannot list the GPUs; empty if it can."""
     disks: dict[str, tuple[str, int]]
     """Purpose -> folder, free bytes on its disk."""
     unreadable: tuple[str, ...]
-    """Those of the requested paths that it cannot read."""
+    """The requested paths that the machine cannot read."""
 
 
 def report_machine(request: ReportRequest) -> MachineReport:
-    """Report what this machine is."""
+    """Report the facts of this machine."""
     import datasets
 
     gpus, gpu_fault = _list_gpus() if request.gpus else ((), "")
@@ -88,15 +88,15 @@ def report_machine(request: ReportRequest) -> MachineReport:
 
 
 def clock() -> float:
-    """Seconds since the epoch, by this machine."""
+    """Seconds since the epoch, by the clock of this machine."""
     return time.time()
 
 
 def write_test_file(folder: str, token: str) -> tuple[str, str]:
-    """Write a small file into a folder, or into the nearest parent that exists.
+    """Write a small file into a folder, or into its nearest existing parent.
 
     Returns:
-        The file, and why it could not be written, or nothing.
+        The file, and why it could not be written; empty text if it was.
     """
     file = _nearest(folder) / f".doctor-{token}-{uuid.uuid4().hex[:8]}"
     try:
@@ -107,18 +107,18 @@ def write_test_file(folder: str, token: str) -> tuple[str, str]:
 
 
 def missing_files(files: list[str]) -> list[str]:
-    """Those of the files that do not exist, as seen from here."""
+    """The files that do not exist, as seen from this machine."""
     return [file for file in files if not os.path.exists(file)]
 
 
 def remove_test_files(folder: str, token: str) -> None:
-    """Remove the files that `write_test_file` has written."""
+    """Remove the files of `write_test_file`."""
     for file in _nearest(folder).glob(f".doctor-{token}-*"):
         file.unlink(missing_ok=True)
 
 
 def try_object_store(uri: str, name: str) -> str:
-    """Write an object below a URI, read it, and delete it; returns why that is not possible, or nothing."""
+    """Write an object below a URI, read it and delete it; returns the problem, or empty text."""
     from analysis.records.remote import open_store
 
     try:
@@ -131,7 +131,7 @@ def try_object_store(uri: str, name: str) -> str:
         store.delete_file(path)
     except (ValueError, OSError) as error:  # RecordsError is a ValueError
         return " ".join(str(error).split())[:200] or type(error).__name__
-    return "" if same else "what is read is not what was written"
+    return "" if same else "an object reads back different from what was written"
 
 
 def _version(name: str) -> str:
@@ -142,14 +142,19 @@ def _version(name: str) -> str:
 
 
 def _nearest(folder: str) -> Path:
-    """The folder, or its nearest parent that exists."""
+    """The folder, or its nearest existing parent."""
     path = Path(folder).absolute()
     return next(place for place in (path, *path.parents) if place.exists())
 
 
 def _list_gpus() -> tuple[tuple[tuple[str, int], ...], str]:
-    """Ask torch in a process of its own, which gives the GPU's memory back. Ray hides GPUs from tasks that ask for
-    none."""
+    """Let torch list the GPUs in a process of its own, which frees the GPU's memory when it ends.
+
+    Ray hides GPUs from tasks that do not ask for them, so the variable that hides them is removed.
+
+    Returns:
+        Name and bytes of each GPU, and why torch cannot list them; empty text if it can.
+    """
     hidden = ("CUDA_VISIBLE_DEVICES",) if not os.environ.get("CUDA_VISIBLE_DEVICES") else ()
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     command = [sys.executable, "-c", _LIST_GPUS]
@@ -157,6 +162,6 @@ def _list_gpus() -> tuple[tuple[tuple[str, int], ...], str]:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
         return tuple((str(name), int(size)) for name, size in json.loads(done.stdout.splitlines()[-1])), ""
     except subprocess.CalledProcessError as error:
-        return (), (error.stderr.strip().splitlines() or ["torch ended without a word"])[-1][:200]
+        return (), (error.stderr.strip().splitlines() or ["torch ended without a message"])[-1][:200]
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        return (), f"torch does not answer ({type(error).__name__})"
+        return (), f"torch gave no answer ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""The machines of a running Ray: list them, and call a function on each of them."""
+"""The machines of a running Ray: list them, and call a function on each one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,12 +9,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweep.cluster.machine import Machine, NoAnswer
 
-TIMEOUT = 60.0
-"""Seconds that machines have to answer: the first task on a machine starts a process there, and copies our code."""
+TIMEOUT = 120.0
+"""Seconds within which machines must answer. The first task on a machine copies our code and starts a process, which
+takes long on a busy machine."""
 
 
 def list_machines() -> tuple[Machine, ...]:
-    """The machines that are up, those that run no cells included, ordered by name."""
+    """The machines that are up, ordered by name, including those that run no cells."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     addresses = [node["NodeName"] for node in nodes]
     machines = []
@@ -38,16 +39,16 @@ def list_machines() -> tuple[Machine, ...]:
 def call_on_each(
     function: Callable[..., Any], *arguments: Any, among: Sequence[Machine] | None = None, seconds: float = TIMEOUT
 ) -> dict[str, Any]:
-    """Call a function on all machines at the same time. It needs no free core, so busy machines answer too.
+    """Call a function on all machines at the same time. The call needs no free core, so busy machines answer too.
 
     Args:
-        function: one that a worker can import or unpickle.
-        arguments: what it is called with.
-        among: the machines; all that are up where it is left out.
-        seconds: time that they have, all together.
+        function: a function that a worker can import or unpickle.
+        arguments: its arguments.
+        among: the machines; by default all that are up.
+        seconds: time limit for all of them together.
 
     Returns:
-        Name of each machine -> what the function returned there, or `NoAnswer` where it was too slow or failed.
+        Name of each machine -> the function's result there, or `NoAnswer` if it was too slow or failed.
     """
     names = {}
     for machine in list_machines() if among is None else among:

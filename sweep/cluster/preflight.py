@@ -1,4 +1,4 @@
-"""`sweep.run` on a cluster checks, before any cell runs, that the machines can run this sweep's cells."""
+"""Checks of `sweep.run` on a cluster, before any cell runs: can the machines run the cells of this sweep?"""
 
 import os
 import tempfile
@@ -16,17 +16,17 @@ from sweep.cluster.nodes import call_on_each, list_machines
 
 
 def check_machines(out: Path | str, files: Sequence[Path]) -> list[str]:
-    """Make sure that the cluster's machines can run cells.
+    """Check that the cluster's machines can run cells.
 
     Args:
         out: the sweep's folder, which exists, or its address.
-        files: what workers open.
+        files: the files that workers open.
 
     Returns:
-        Lines to be printed: the machines there are, those that do not answer, or do not see the sweep's folder.
+        Lines to print: the machines, those that do not answer, and those that do not see the sweep's folder.
 
     Raises:
-        InputError: a machine has other code or libraries, or does not see a file, or may not write to the address.
+        InputError: a machine has other code or libraries, does not see a file, or cannot write to the address.
     """
     machines = [machine for machine in list_machines() if machine.runs_cells]
     paths = [str(file) for file in files]
@@ -42,19 +42,19 @@ def check_machines(out: Path | str, files: Sequence[Path]) -> list[str]:
         if finding.refusal:
             raise InputError(finding.refusal)
     lines = [_summary(machines)]
-    lines += [f"machine {name} does not answer ({reason}); cells go to the others" for name, reason in silent.items()]
+    lines += [f"machine {name} does not answer ({reason}); cells run on the others" for name, reason in silent.items()]
     if blind := [name for name, report in reports.items() if set(markers) & set(report.unreadable)]:
         lines.append(
-            f"--out {out} is not seen by {len(blind)} of {len(machines)} machines ({', '.join(blind)}): checkpoints "
-            "stay on the machine they were written on, so that a cell that moves begins anew, and Ctrl-C waits for "
-            "cells to end; a shared disk or --out s3://BUCKET/NAME mends it"
+            f"--out {out} is not visible to {len(blind)} of {len(machines)} machines ({', '.join(blind)}): their "
+            "checkpoints stay with them, so a cell that moves starts again from the beginning, and Ctrl-C waits for "
+            "running cells to end; use a shared disk or --out s3://BUCKET/NAME"
         )
     return lines
 
 
 @contextmanager
 def _marker(out: Path | str) -> Iterator[tuple[str, ...]]:
-    """A file in the sweep's folder, by which machines see whether they share it; none at an address."""
+    """A file that shows whether machines share the sweep's folder; none at an address."""
     if isinstance(out, str):
         yield ()
         return
@@ -69,8 +69,8 @@ def _check_object_store(uri: str, machines: Sequence[Machine]) -> Iterator:
 
 
 def _summary(machines: Sequence[Machine]) -> str:
-    """The machines that run cells, in a line."""
+    """One line about the machines that run cells."""
     counts = {"cores": sum(machine.cores for machine in machines), "GPUs": sum(machine.gpus for machine in machines)}
     resources = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
     names = ", ".join(machine.name for machine in machines)
-    return f"cluster: {resources} on {names}; machines that join later get cells too"
+    return f"cluster: {resources} on {names}; machines that join later run cells too"

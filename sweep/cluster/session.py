@@ -3,40 +3,67 @@
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import ray
 
+from datasets.errors import InputError, describe_error
 from sweep.cluster.join import join_cluster
 from sweep.cluster.machine import Machine, NoAnswer
 from sweep.cluster.nodes import call_on_each, list_machines
 from sweep.logs import redirect
 from sweep.provenance import processor
-from sweep.signals import Terminated
+from sweep.signals import Terminated, descendants
 from trainables.engine import Engine
+
+START_TRIES = 3
+"""How often Ray's start is tried. On a busy machine its processes miss time limits of 15 and 30 s, some of which cannot
+be changed."""
 
 
 @contextmanager
 def ray_session(engine: Engine, address: str | None = None, *, packages: Sequence[Path] = ()) -> Iterator[None]:
-    """Run Ray inside this context, with processes that can run cells by `engine`.
+    """Context manager in which Ray runs, with processes that can run cells with `engine`.
 
     Args:
         engine: how cells are executed.
-        address: of a cluster, HOST:PORT: it is joined, and stays when this ends. None: Ray is started here, for this
-            process alone.
-        packages: from outside this project, for workers to import: folders of packages, or files of modules.
+        address: HOST:PORT of a cluster to join; it keeps running afterwards. None: Ray is started on this machine, for
+            this process only.
+        packages: packages and modules from outside this project that workers import, as folders and files.
 
     Raises:
-        InputError: the cluster cannot be joined.
+        InputError: Ray does not start, or the cluster cannot be joined.
     """
     redirect("ray", "ray.tune")
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
             os.environ.update(worker_environment(engine, packages))  # inherited by Ray's processes
+            _start_ray()
+        else:
+            join_cluster(address, _portable_variables(engine), packages)
+        signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
+        yield
+    except SystemExit as error:  # raised by Ray's handler while it was installed
+        raise Terminated from error
+    finally:
+        ray.shutdown()
+
+
+def _start_ray() -> None:
+    """Start Ray on this machine, with a printed message and a new try after each failure.
+
+    Raises:
+        InputError: the last try has failed too.
+    """
+    began = time.monotonic()
+    for attempt in range(1, START_TRIES + 1):
+        others = set(descendants(os.getpid()))
+        try:
             # Without an address Ray would join whatever cluster happens to run here.
             ray.init(
                 address="local",
@@ -45,25 +72,36 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
                 logging_level=logging.ERROR,
                 configure_logging=False,
             )
-        else:
-            join_cluster(address, _portable_variables(engine), packages)
-        signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
-        yield
-    except SystemExit as error:  # by Ray's handler, while it was installed
-        raise Terminated from error
-    finally:
-        ray.shutdown()
+            return
+        except Exception as error:  # Ray raises a bare Exception when its processes are too slow
+            _end_failed_start(others)
+            load = f"the load is {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+            problem = f"Ray did not start within {time.monotonic() - began:.0f} s ({load})"
+            if attempt == START_TRIES:
+                raise InputError(
+                    f"{problem}, in {START_TRIES} tries: {describe_error(error)}; run the same command again "
+                    "when the machine is less busy"
+                ) from error
+            print(f"{problem}; trying again", flush=True)
+
+
+def _end_failed_start(others: set[int]) -> None:
+    """Kill the processes of a failed start, which `ray.shutdown` does not know; `others` are not Ray's."""
+    ray.shutdown()
+    for process in set(descendants(os.getpid())) - others:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def worker_environment(engine: Engine, packages: Sequence[Path] = ()) -> dict[str, str]:
-    """Environment variables that a worker on this machine must start with."""
+    """The environment variables that a worker on this machine needs from its start."""
     return {"PYTHONPATH": os.pathsep.join(_import_roots(packages)), **_portable_variables(engine)}
 
 
 def _portable_variables(engine: Engine) -> dict[str, str]:
-    """Those variables that are right on any machine."""
-    # Tune runs each cell in a thread of its own, and glibc keeps what a thread has freed for that thread: else a worker
-    # grows with every cell.
+    """The environment variables that are valid on any machine."""
+    # Tune runs each cell in a thread of its own, and glibc keeps the memory that a thread has freed for that thread.
+    # With one arena the memory of a worker does not grow with every cell.
     variables = {"MALLOC_ARENA_MAX": "1"}
     if engine.deterministic:
         variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
@@ -71,7 +109,7 @@ def _portable_variables(engine: Engine) -> dict[str, str]:
 
 
 def _import_roots(packages: Sequence[Path]) -> list[str]:
-    """Folders to import from, ours first: Hugging Face's `datasets` must not come before ours."""
+    """Folders to import from. Ours comes first, so that Hugging Face's `datasets` cannot replace our package."""
     root = str(Path(__file__).resolve().parents[2])
     outside = dict.fromkeys(str(package.parent) for package in packages)
     return [root, *outside, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -80,15 +118,15 @@ def _import_roots(packages: Sequence[Path]) -> list[str]:
 def first_machine(threads: int, address: str | None = None) -> Machine:
     """Find the machine that cells go to first: the one with the most GPUs, then the most cores.
 
-    It is described without torch, whose import takes seconds. Where no machine of a cluster runs cells yet, one is
-    requested and waited for, with a printed message.
+    This does not import torch, which takes seconds. If no machine of a cluster runs cells yet, one is requested and
+    waited for, with a printed message.
 
     Args:
-        threads: cores that a cell needs; 0: not known yet.
-        address: as of `ray_session`.
+        threads: cores that a cell needs; 0 if not known yet.
+        address: as for `ray_session`.
 
     Returns:
-        The machine with its processor's name.
+        The machine, with the name of its processor.
     """
     machine = _largest_machine()
     if machine is None:
@@ -101,21 +139,21 @@ def first_machine(threads: int, address: str | None = None) -> Machine:
 
 
 def _largest_machine() -> Machine | None:
-    """The machine that cells go to first; None where none runs cells."""
+    """The machine that cells go to first; None if no machine runs cells."""
     machines = [machine for machine in list_machines() if machine.runs_cells]
     return max(machines, key=lambda machine: (machine.gpus, machine.cores), default=None)
 
 
 def _wait_for_machine(cores: int) -> Machine:
-    """Wait for a machine that runs cells. Ray's autoscaler starts one because a task of ours waits for it."""
+    """Wait for a machine that runs cells. A waiting task makes Ray's autoscaler start one."""
     print(
-        f"waiting for a machine: none of the cluster has cores for cells yet, {cores} at least; "
-        "the autoscaler starts one if there is one to be had (Ctrl-C ends this)",
+        f"waiting for a machine with at least {cores} cores for cells: no machine of the cluster has them yet; the "
+        "autoscaler starts one if it can (Ctrl-C stops the wait)",
         flush=True,
     )
     task = ray.remote(num_cpus=cores)(_do_nothing).remote()
     while True:
-        ray.wait([task], timeout=5)  # with a limit, so that Ctrl-C is seen
+        ray.wait([task], timeout=5)  # with a limit, so that Ctrl-C interrupts it
         if (machine := _largest_machine()) and machine.cores >= cores:
             ray.cancel(task)
             return machine

@@ -1,7 +1,7 @@
-"""`python -m sweep.doctor`: is all ready for a sweep? A line a check, with what to do where it is not.
+"""`python -m sweep.doctor`: is everything ready for a sweep? It prints one line per check, with a remedy for problems.
 
-Without --address this machine is looked at, with it every machine of the cluster, and how they fit together.
-Exit code 0: nothing is wrong; 1: something is (FAIL); 2: a mistake in what was given.
+Without --address it checks this machine. With --address it checks every machine of the cluster and compares them.
+Exit code 0: no problem; 1: a problem (FAIL); 2: invalid arguments.
 """
 
 import argparse
@@ -29,12 +29,12 @@ HERE = "this machine"
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """The machines that are examined."""
+    """The machines to check."""
 
     call: Callable[..., Mapping[str, Any]]
-    """Calls a function on all of them: `call(function, *arguments)` -> machine -> result."""
+    """`call(function, *arguments)` calls a function on all machines; it returns machine -> result."""
     cluster: tuple[Machine, ...] = ()
-    """Those of the cluster; empty where only this machine is examined."""
+    """The machines of the cluster; empty without a cluster."""
 
 
 def examine(targets: Targets, out: str | None, data: tuple[str, ...] = ()) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def examine(targets: Targets, out: str | None, data: tuple[str, ...] = ()) -> It
 
     Args:
         targets: the machines.
-        out: the sweep's --out, a whole path or a URI.
+        out: the sweep's --out, an absolute path or a URI.
         data: files and folders that the sweep reads.
     """
     remote = out is not None and is_remote(out)
@@ -50,7 +50,7 @@ def examine(targets: Targets, out: str | None, data: tuple[str, ...] = ()) -> It
     reports, silent = split_answers(targets.call(machine_report.report_machine, request))
     for name, reason in silent.items():
         yield Finding(
-            "FAIL", "machine", f"{name} cannot be asked ({reason}): look at its Ray log, or take it out of the cluster"
+            "FAIL", "machine", f"{name} does not answer ({reason}): read its Ray log, or remove it from the cluster"
         )
     if reports:
         for check in checks.CHECKS:
@@ -66,7 +66,7 @@ def examine(targets: Targets, out: str | None, data: tuple[str, ...] = ()) -> It
 
 
 def _examine_folder(targets: Targets, out: str) -> Iterator[Finding]:
-    """Each machine writes a file into the folder, then each looks for the files of the others."""
+    """Each machine writes a file into the folder. Then each machine looks for the files of the others."""
     token = uuid.uuid4().hex[:8]
     try:
         written, _ = split_answers(targets.call(machine_report.write_test_file, out, token))
@@ -86,7 +86,7 @@ def _examine_store(targets: Targets, out: str) -> Iterator[Finding]:
 
 
 def _examine_clocks(targets: Targets) -> Iterator[Finding]:
-    targets.call(machine_report.clock)  # starts the processes, whose start is then not timed
+    targets.call(machine_report.clock)  # starts the processes, so that their start is not timed below
     before = time.time()
     times, _ = split_answers(targets.call(machine_report.clock))
     after = time.time()
@@ -96,10 +96,10 @@ def _examine_clocks(targets: Targets) -> Iterator[Finding]:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Targets]:
-    """This machine, or this and those of a cluster, which is joined inside.
+    """Context manager that returns this machine or, inside a joined cluster, this machine and those of the cluster.
 
     Raises:
-        InputError: there is no such cluster, or it is of another Ray or Python.
+        InputError: there is no such cluster, or it has another version of Ray or Python.
     """
     if address is None:
         yield Targets(call=lambda function, *arguments: {HERE: function(*arguments)})
@@ -117,10 +117,10 @@ def connected(address: str | None) -> Iterator[Targets]:
 
 
 def _absolute(out: str | None) -> str | None:
-    """The folder's whole path, or the URI.
+    """The folder's absolute path, or the URI.
 
     Raises:
-        RecordsError: that is no URI of a store that we know.
+        RecordsError: the URI is invalid.
     """
     if out is None:
         return None
@@ -132,9 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sweep.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--address", metavar="ADDRESS", help="a running Ray: auto, or HOST:PORT")
+    parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster: auto, or HOST:PORT")
     parser.add_argument("--out", metavar="DIR", help="the sweep's --out, a folder or a URI such as s3://bucket/name")
-    parser.add_argument("--data-root", nargs="+", default=(), metavar="PATH", help="files and folders that it reads")
+    parser.add_argument("--data-root", nargs="+", default=(), metavar="PATH", help="files and folders of the data")
     options = parser.parse_args(argv)
     failed = warned = 0
     try:
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    print(f"{failed} wrong, {warned} to be looked at" if failed or warned else "all is ready")
+    print(f"{failed} problems, {warned} warnings" if failed or warned else "everything is ready")
     return 1 if failed else 0
 
 

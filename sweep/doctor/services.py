@@ -1,4 +1,4 @@
-"""Checks of what runs beside a sweep: the MLflow server, and open ports of this machine."""
+"""Checks of the MLflow server and of open ports on this machine."""
 
 import os
 import sys
@@ -13,78 +13,80 @@ from sweep.cluster.checks import Finding
 
 PORTS = {5000: "MLflow", 8265: "Ray's dashboard", 6379: "Ray", 10001: "Ray's clients"}
 BETWEEN_NODES = (6379,)
-"""Ports that the machines of a cluster must reach."""
+"""Ports that the machines of a cluster use among each other."""
 
 
 def check_mlflow(uri: str | None) -> Iterable[Finding]:
-    """MLflow answers, where a server is named."""
+    """The MLflow server answers, if MLFLOW_TRACKING_URI names one."""
     if not uri:
-        yield Finding("ok", "mlflow", "MLFLOW_TRACKING_URI is not set: a database in --out is used")
+        yield Finding("ok", "mlflow", "MLFLOW_TRACKING_URI is not set: the sweep uses a database in --out")
     elif not uri.startswith(("http://", "https://")):
         yield Finding("ok", "mlflow", "MLFLOW_TRACKING_URI names a database, not a server")
     else:
         server = f"{uri.split('://')[0]}://{uri.split('://')[1].rsplit('@', 1)[-1]}"
         try:
             with urllib.request.urlopen(_request(uri, f"{server.rstrip('/')}/health"), timeout=10) as response:
-                text = response.read(100).decode(errors="replace").strip()
+                answer = response.read(100).decode(errors="replace").strip()
         except (OSError, ValueError, HTTPException) as error:
             yield Finding(
                 "FAIL",
                 "mlflow",
-                f"{server} does not answer ({error}): start `python -m sweep.mlflow_server`, or unset "
+                f"{server} does not answer ({error}): start a server (docs/cluster.md says how), or unset "
                 "MLFLOW_TRACKING_URI",
             )
             return
-        if text == "OK":
+        if answer == "OK":
             yield Finding("ok", "mlflow", f"{server} answers")
         else:
-            yield Finding("FAIL", "mlflow", f"something else than MLflow answers at {server}: mend MLFLOW_TRACKING_URI")
+            yield Finding("FAIL", "mlflow", f"{server} is no MLflow server: correct MLFLOW_TRACKING_URI")
 
 
 def _request(uri: str, url: str) -> urllib.request.Request:
-    """A request to a URL, with the user name and password that `uri` may hold."""
+    """A request to a URL, with the user name and password that `uri` may contain."""
     request = urllib.request.Request(url)
     user, at, _ = uri.split("://", 1)[1].rpartition("@")
     if at:
         secret = b64encode(urllib.parse.unquote(user).encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {secret}")  # not sent on to where a redirect leads
+        request.add_unredirected_header("Authorization", f"Basic {secret}")  # a redirect does not get it
     return request
 
 
 def check_ports(listening: Iterable[tuple[int, bool]]) -> Iterable[Finding]:
-    """No port of ours is open to other machines but those that a cluster needs.
+    """Other machines can reach no port of ours, except those that a cluster needs.
 
     Args:
-        listening: (port, whether other machines can reach it), as from `listening_ports`.
+        listening: (port, whether other machines can reach it), from `listening_ports`.
     """
     open_to_others: dict[int, bool] = {}
-    for port, beyond in listening:
-        open_to_others[port] = open_to_others.get(port, False) or beyond
-    for port, what in PORTS.items():
+    for port, reachable in listening:
+        open_to_others[port] = open_to_others.get(port, False) or reachable
+    for port, service in PORTS.items():
         if port not in open_to_others:
             continue
         if not open_to_others[port]:
-            yield Finding("ok", "ports", f"{port} ({what}, by its number) is taken, on this machine alone")
+            yield Finding("ok", "ports", f"{port} (the port of {service}) is in use; only this machine can reach it")
         elif port in BETWEEN_NODES:
             yield Finding(
-                "ok", "ports", f"{port} ({what}) listens to other machines, as nodes need: no firewall may open it"
+                "ok",
+                "ports",
+                f"{port} ({service}) is open to other machines, as nodes need it: keep it behind a firewall",
             )
         else:
             yield Finding(
                 "WARN",
                 "ports",
-                f"{port} ({what}, by its number) listens beyond this machine, and asks for no password: let it listen "
-                "on 127.0.0.1, and come by ssh -L or `ray attach -p`",
+                f"{port} (the port of {service}) is open to other machines without a password: let it listen on "
+                "127.0.0.1, and use a tunnel (`ssh -L`, or `ray attach -p`)",
             )
     if not any(port in open_to_others for port in PORTS):
         yield Finding("ok", "ports", f"{', '.join(map(str, PORTS))} are free")
 
 
 def listening_ports(read: Callable[[str], str] = lambda name: Path(name).read_text()) -> list[tuple[int, bool]]:
-    """List the TCP sockets that listen on this machine, as Linux reports them; none elsewhere.
+    """List the TCP ports that listen on this machine; none on systems other than Linux.
 
     Args:
-        read: gives the text of a file of /proc; for tests.
+        read: reads a file of /proc; for tests.
 
     Returns:
         (port, whether other machines can reach it), sorted.
@@ -96,17 +98,17 @@ def listening_ports(read: Callable[[str], str] = lambda name: Path(name).read_te
         except OSError:
             continue
         for line in lines:
-            words = line.split()
-            if len(words) > 3 and words[3] == "0A":
-                address, port = words[1].split(":")
+            columns = line.split()
+            if len(columns) > 3 and columns[3] == "0A":  # the state "listen"
+                address, port = columns[1].split(":")
                 sockets.add((int(port, 16), not _is_loopback(address)))
     return sorted(sockets)
 
 
 def _is_loopback(address: str) -> bool:
-    """Whether an address as Linux prints it, in words of four bytes in the machine's order, is 127.x.x.x or ::1."""
-    words = [bytes.fromhex(address[at : at + 8]) for at in range(0, len(address), 8)]
-    plain = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    """Whether an address is 127.x.x.x or ::1. Linux prints it in groups of four bytes, in the machine's byte order."""
+    groups = [bytes.fromhex(address[at : at + 8]) for at in range(0, len(address), 8)]
+    plain = b"".join(group[::-1] if sys.byteorder == "little" else group for group in groups)
     mapped = plain[12:] if plain.startswith(bytes(10) + b"\xff\xff") else plain
     return mapped == bytes(15) + b"\x01" or (len(mapped) == 4 and mapped[0] == 127)
 

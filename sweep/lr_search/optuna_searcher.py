@@ -199,6 +199,3 @@ class OptunaCells(Searcher):
         """Report the score of a finished cell to Optuna. A cell without a score may run again."""
         if trial_id in self._proposers and trial_id in self._scores:
             self._proposers[trial_id].add_score(trial_id, self._scores[trial_id])
-
-    def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the state is in the records and the database. Tune calls this method."""

@@ -1,7 +1,7 @@
-"""`progress.json` in a sweep's folder: its driver, the cells that run, the machines, and the machine time used so far.
+"""`progress.json` in a sweep's folder: the driver, the running cells, the machines, and the machine time used so far.
 
-Records say what is done, this file what is being done. Nothing depends on it: a sweep runs without it, and then counts
-machine time anew.
+Records tell which cells are done, this file which cells run. Nothing depends on it: a sweep runs without it, and then
+counts its machine time from zero.
 """
 
 from datetime import datetime
@@ -14,8 +14,6 @@ from datasets.errors import InputError, one_line
 from datasets.files import write_text_atomically
 from sweep.cluster.machine import Machine
 
-MOST_BYTES = 10_000_000  # of a progress.json: a thousand machines take 100 kB
-
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Stage = Literal["starting", "running", "ended"]
 
@@ -25,7 +23,7 @@ class _Model(BaseModel):
 
 
 class Driver(_Model):
-    """The process that runs the sweep, or ran it last."""
+    """The process that runs the sweep, or that ran it last."""
 
     host: str
     process: Annotated[int, Field(gt=0, lt=2**31)]
@@ -33,29 +31,29 @@ class Driver(_Model):
     """The command line."""
     began: AwareDatetime
     updated: AwareDatetime
-    """When it last wrote the file."""
+    """When the driver last wrote the file."""
     stage: Stage
-    """Starting: it reads the data and measures the machine; ended: no cell runs any more."""
+    """`starting` while the driver reads the data and measures the machine; `ended` once no cell runs any more."""
 
 
 class Running(_Model):
-    """A cell that runs."""
+    """A running cell."""
 
     key: str
     cell: str
-    """Its coordinates, as text."""
+    """The coordinates, as text."""
     objective: str
     since: AwareDatetime
 
 
 class MachineEntry(_Model):
-    """A machine of the sweep, and whether it is still there."""
+    """A machine of the sweep, and whether it is still up."""
 
     name: str
     cpus: Amount
     gpus: Amount
     gpu: str | None = None
-    """The GPUs' name."""
+    """Name of the GPUs."""
     alive: bool = True
 
     @classmethod
@@ -65,18 +63,18 @@ class MachineEntry(_Model):
 
 
 class Used(_Model):
-    """Machine time while cells ran, summed over the commands of a folder; idle cores of a machine count too."""
+    """Machine time while cells ran, summed over all commands in a folder. Idle cores of a machine count too."""
 
     seconds: Amount = 0.0
-    """Wall time in which at least one cell ran."""
+    """Wall time during which at least one cell ran."""
     node_seconds: Amount = 0.0
     core_seconds: Amount = 0.0
     gpu_seconds: Amount = 0.0
     cells: Annotated[int, Field(ge=0)] = 0
-    """Cells recorded in that time."""
+    """Cells recorded during that time."""
 
     def plus(self, seconds: float, nodes: tuple[MachineEntry, ...], cells: int = 0) -> "Used":
-        """With `seconds` more on these machines, in which `cells` were recorded."""
+        """Add `seconds` on these machines, during which `cells` were recorded."""
         alive = [node for node in nodes if node.alive]
         return Used(
             seconds=self.seconds + seconds,
@@ -97,7 +95,7 @@ class Progress(_Model):
     failed: Annotated[int, Field(ge=0)]
     running: tuple[Running, ...]
     most: Annotated[int, Field(ge=0)]
-    """Cells that ran at the same time in this command, at most."""
+    """The largest number of cells that ran at the same time in this command."""
     nodes: tuple[MachineEntry, ...]
     used: Used
 
@@ -107,7 +105,7 @@ class Progress(_Model):
 
 
 def write_progress(path: Path, progress: Progress) -> None:
-    """Replace the file, whole or not at all.
+    """Replace the file atomically.
 
     Raises:
         OSError: it cannot be written.
@@ -116,29 +114,27 @@ def write_progress(path: Path, progress: Progress) -> None:
 
 
 def read_progress(path: Path) -> Progress | None:
-    """Read the file; None where there is none.
+    """Read the file; returns None if there is none.
 
     Raises:
-        InputError: it is damaged, or not ours.
+        InputError: the file is damaged, or of another version.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} has {path.stat().st_size:,} bytes and is no progress of a sweep: {_REMEDY}")
         return Progress.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
         first = error.errors()[0]
-        where = one_line(".".join(map(str, first["loc"])), most=60)
-        reason = one_line(f"{where}: {first['msg']}" if where else first["msg"], most=150)
+        field = one_line(".".join(map(str, first["loc"])), most=60)
+        reason = one_line(f"{field}: {first['msg']}" if field else first["msg"], most=150)
         raise InputError(f"{path} is damaged or of another version ({reason}): {_REMEDY}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
 
 
-_REMEDY = "delete it, the sweep's records stay and machine time is counted anew"
+_REMEDY = "delete it; records are not affected, and machine time is counted from zero"
 
 
 def now() -> datetime:
-    """The time, with its time zone."""
+    """The current time, with its time zone."""
     return datetime.now().astimezone()

@@ -1,4 +1,4 @@
-"""A snapshot of a sweep, from the files in its folder: taken while it runs, on any machine, without a lock."""
+"""A snapshot of a sweep from the files in its folder. It needs no lock; any machine can take it during the sweep."""
 
 import math
 import os
@@ -22,10 +22,10 @@ from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
 
 MOST_SILENCE = {"starting": 1800.0, "running": 120.0, "ended": math.inf}
-"""Seconds without a sign of life after which a driver counts as cut off. It writes every 10 s while cells run, but only
-once while it starts: reading the data and measuring the machine take minutes."""
+"""Seconds without an update after which a driver counts as cut off. It writes every 10 s while cells run, but only once
+while it starts: reading the data and measuring the machine take minutes."""
 PROCESS_GONE = 20.0
-"""The same where its process, on this machine, does not exist any more."""
+"""The same if the driver ran on this machine and its process no longer exists."""
 
 State = Literal["unknown", "starting", "running", "ended", "cut off"]
 
@@ -42,7 +42,7 @@ class RecordRow:
 
     @property
     def ended(self) -> datetime | None:
-        """When the cell ended; None where the record does not say."""
+        """When the cell ended; None if the record does not tell."""
         try:
             began = datetime.fromisoformat(self.started)
             return began + timedelta(seconds=self.seconds) if began.tzinfo and self.seconds is not None else None
@@ -52,7 +52,7 @@ class RecordRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CellCounts:
-    """Cells of one loss. Those that run count as missing too, or as failed where they run again."""
+    """Numbers of cells of one loss. Running cells also count as missing, or as failed if they run again."""
 
     done: int
     failed: int
@@ -62,7 +62,7 @@ class CellCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Where a sweep stands. The fields are those of `python -m sweep.status --json`."""
+    """The state of a sweep. The fields are those of `python -m sweep.status --json`."""
 
     preset: str
     state: State
@@ -71,16 +71,16 @@ class Snapshot:
     progress: Progress | None
     losses: Mapping[str, CellCounts]
     last_hour: float | None
-    """Cells recorded per hour, in the command's last hour; None in its first minute."""
+    """Cells recorded per hour during the last hour of the command; None in its first minute."""
     overall: float | None
-    """Cells recorded per hour, over all time in which cells ran."""
+    """Cells recorded per hour, over all time during which cells ran."""
     left: TimeLeft | None
     failures: Mapping[str, str]
-    """Cell -> why it is recorded as failed."""
+    """Failed cell -> the reason."""
     unreadable: tuple[Path, ...]
-    """Records that cannot be read; their cells count as missing, and run again."""
+    """Unreadable records. Their cells count as missing and run again."""
     beyond: int
-    """Records of cells that `sweep.yaml` does not ask for."""
+    """Number of records of cells that are not in the grid of `sweep.yaml`."""
 
     def total(self, name: Literal["done", "failed", "missing", "running"]) -> int:
         """The sum over all losses."""
@@ -96,12 +96,12 @@ def take_snapshot(root: Path, now: datetime) -> Snapshot:
     """Take a snapshot of the sweep in this folder.
 
     Raises:
-        InputError: it is no sweep's folder, or its `sweep.yaml` or `progress.json` is damaged.
+        InputError: the folder holds no sweep, or its `sweep.yaml` or `progress.json` is damaged.
     """
     run_dir = RunDir(root)
     if not run_dir.config.exists():
-        problem = "there is no sweep.yaml in it" if root.is_dir() else "there is no such folder"
-        raise InputError(f"{root}: {problem}; name the --out of a sweep")
+        problem = "there is no sweep.yaml in this folder" if root.is_dir() else "there is no such folder"
+        raise InputError(f"{root}: {problem}; give the --out of a sweep")
     sweep = from_yaml(run_dir.config)
     cells = {cell.key: cell for cell in sweep.cells()}
     progress = read_progress(run_dir.progress)
@@ -138,13 +138,13 @@ _COLUMNS = tuple(RecordRow.__dataclass_fields__)
 
 
 def read_rows(root: Path) -> tuple[list[RecordRow], list[Path]]:
-    """The records of a folder, and the files that cannot be read."""
+    """The records of a folder, and the unreadable files."""
     rows: list[RecordRow] = []
     unreadable = []
     for path in parquet.files(root / "records"):
         try:
             rows += _ROWS.validate_python(parquet.read(path, columns=_COLUMNS, remedy="").to_pylist())
-        except FileNotFoundError:  # removed since it was listed
+        except FileNotFoundError:  # removed after it was listed
             continue
         except (RecordsError, ValidationError):
             unreadable.append(path)
@@ -169,7 +169,7 @@ def _process_exists(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # it exists and belongs to another user
         return True
     return True
 
@@ -191,11 +191,11 @@ def _count_by_loss(
 
 
 def _last_hour(rows: Sequence[RecordRow], progress: Progress, now: datetime) -> float | None:
-    """Cells per hour in the last hour of the command, whether it still runs or has ended."""
+    """Cells per hour during the last hour of the command, which may have ended."""
     until = min(now, progress.driver.updated)
     since = max(until - timedelta(hours=1), progress.driver.began)
     hours = (until - since).total_seconds() / 3600
     if hours < 1 / 60:
         return None
-    # A record's end is its start plus its seconds, which is too late for a cell that was cut off in between.
+    # A record's end is its start plus its seconds. That is too late for a cell that was interrupted in between.
     return sum(row.ended is not None and since < row.ended for row in rows) / hours

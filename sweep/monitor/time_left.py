@@ -1,4 +1,4 @@
-"""How long cells take on several workers: by given seconds, and by those of recorded cells."""
+"""How long cells take on several workers, from given durations or from those of recorded cells."""
 
 import heapq
 import math
@@ -12,27 +12,27 @@ from trainables.cell import Cell
 from trainables.objective_names import objective_info
 
 GUESSED_SPREAD = 0.5
-"""Relative standard deviation of a loss's seconds where fewer than two of its cells are recorded."""
+"""Assumed relative standard deviation of a loss's durations, if fewer than two of its cells are recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLeft:
-    """How long the cells take that are not done yet."""
+    """How long the missing cells will take."""
 
     seconds: float
     low: float
     high: float
-    """Two standard deviations either side, of cells of one loss among each other and of their mean."""
+    """`low` and `high` are two standard deviations from `seconds`: of the cells of a loss, and of their mean."""
     at_once: int
-    """Cells at the same time that this supposes."""
+    """Assumed number of cells at the same time."""
     cells: int
-    """Recorded cells it rests on."""
+    """Number of recorded cells behind the estimate."""
     guessed: tuple[str, ...]
-    """Losses of which none is recorded: their seconds are in a usual proportion to the others'."""
+    """Losses without a recorded cell. Their durations are guessed from the other losses, by the usual ratio."""
 
 
 def makespan(durations: Sequence[float], workers: int) -> float:
-    """Seconds until the last is done, each begun in its turn by the worker that is free first."""
+    """Seconds until the last cell is done, if each free worker takes the next cell."""
     free = [0.0] * min(workers, len(durations))
     for duration in durations:
         heapq.heapreplace(free, free[0] + duration)
@@ -47,17 +47,17 @@ def estimate_time_left(
     *,
     at_once: int = 1,
 ) -> TimeLeft | None:
-    """Estimate how long `cells` take, by the seconds of recorded cells of the same loss.
+    """Estimate how long `cells` take, from the durations of recorded cells of the same loss.
 
     Args:
-        cells: those that have no record.
-        recorded: (loss, seconds) of those that have.
-        running: those that run; what they have done already is subtracted.
-        now: the time.
-        at_once: cells at the same time, where none runs to be counted.
+        cells: the cells without a record.
+        recorded: (loss, seconds) of each recorded cell.
+        running: the running cells; the time that they have run is subtracted.
+        now: the current time.
+        at_once: cells at the same time, if none runs now.
 
     Returns:
-        None where no cell is left, or none is recorded to go by.
+        The estimate; None if no cell is left, or no cell is recorded.
     """
     seconds: dict[str, list[float]] = {}
     for loss, one in recorded:

@@ -1,4 +1,4 @@
-"""`python -m sweep.run PRESET --plan`: time some real steps of each loss, and print what missing cells will take."""
+"""`python -m sweep.run PRESET --plan`: time some real steps of each loss and print how long the cells will take."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,28 +12,35 @@ from sweep.adaptive_seeds import add_seeds, max_added_cells
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
 from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, REPORT, TABLES, Forecast, write_plan
-from sweep.planning.prices import Prices
-from sweep.prepare import check_encoder, exclusive_run_dir, machine_for, missing_cells, previous_sweep, recorded_status
+from sweep.prepare import (
+    check_encoder,
+    cluster_address,
+    exclusive_run_dir,
+    machine_for,
+    missing_cells,
+    previous_sweep,
+    recorded_status,
+)
 from trainables.cell import Cell
 
 MOST_ROWS = 8
-"""Numbers of workers that a plan shows."""
+"""The plan shows this many numbers of workers."""
 
 
-def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
-    """Measure, print the plan and write `plan.json` into the sweep's folder; no cell is run and nothing else written.
+def plan(sweep: Sweep, price: float | None, *, address: str | None = None) -> int:
+    """Measure, print the plan and write `plan.json` into the sweep's folder. Runs no cell and writes nothing else.
 
     Args:
-        sweep: what was asked for.
-        prices: what its hours cost.
-        address: of the Ray cluster that would run it, one of whose machines measures; None: Ray is started here.
+        sweep: the sweep of the command line.
+        price: US dollars per hour of one GPU, or of a machine without a GPU; None: the plan names no cost.
+        address: of a Ray cluster, on one of whose machines the steps are timed; None: Ray is started on this machine.
 
     Returns:
-        0.
+        The exit code 0.
 
     Raises:
-        InputError: the data, the folder or the cluster do not fit, or a sweep runs there.
-        RecordsError, StoreError: what lies at the sweep's address cannot be read, or the plan not be written there.
+        InputError: the data, the folder or the cluster cannot be used, or another command runs the sweep.
+        RecordsError, StoreError: the sweep's address cannot be read or written.
     """
     began = time.monotonic()
     with exclusive_run_dir(sweep) as (run_dir, _):
@@ -42,17 +49,15 @@ def plan(sweep: Sweep, prices: Prices, *, address: str | None = None) -> int:
         total, missing = len(sweep.cells()), missing_cells(sweep, recorded)
         print(f"{total} cells: {total - len(missing)} recorded, {len(missing)} to run", flush=True)
         if not missing:
-            print("nothing is left to plan")
+            print("no cell is missing: there is nothing to plan")
             return 0
         forecast = make_forecast(sweep, missing, began, address)
         write_plan(forecast, run_dir.root)
         run_dir.send(run_dir.plan)
-    print("\n".join(describe(forecast, prices)))
+    print("\n".join(describe(forecast, price)))
     if further := max_added_cells(sweep) if sweep.until else 0:
-        print(
-            f"{further} more cells at most, where --until {sweep.until!r} asks for further seeds, are not in this plan"
-        )
-    print(f"written to {run_dir.name_of(run_dir.plan)}; the sweep compares it with what happens")
+        print(f"--until {sweep.until!r} may add up to {further} cells, which are not in this plan")
+    print(f"written to {run_dir.name_of(run_dir.plan)}; the sweep will compare it with the time that it takes")
     return 0
 
 
@@ -60,19 +65,16 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     """Time some real steps of each loss on the machine that cells go to first.
 
     Args:
-        sweep: what was asked for.
-        missing: those that are to be run.
+        sweep: the sweep of the command line.
+        missing: the cells to run.
         began: when the command began, by `time.monotonic`.
         address: of a cluster.
 
     Raises:
-        InputError: the data or the cluster do not fit, or the cells cannot run there.
+        InputError: the data or the cluster cannot be used, or the cells cannot run there.
     """
     check_encoder(sweep.recipe)
-    if address is not None:
-        from sweep.cluster.join import resolve_address
-
-        address = resolve_address(address)
+    address = cluster_address(address)
     logs.nowhere()
     source = load(sweep.recipe.data, sweep.place, sweep.demands)
     from sweep.autotune.choose import choose_engine
@@ -81,13 +83,13 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     from sweep.tune.resources import resources_for
 
     with ray_session(sweep.engine, address, packages=sweep.outside_packages):
-        here = machine_for(sweep, address, [path.resolve() for path in source.files])
+        machine = machine_for(sweep, address, [path.resolve() for path in source.files])
         before = time.monotonic()
-        sweep, engine = choose_engine(sweep, missing, here)
-        choosing = time.monotonic() - before  # a sweep finds the choice in the cache
+        sweep, engine = choose_engine(sweep, missing, machine)
+        choosing = time.monotonic() - before  # the sweep itself will find the choice in the cache
         print(f"engine: {engine}", flush=True)
-        fit = resources_for(sweep, here)
-        with profilers(sweep, source, here, fit.a_machine) as workers:
+        fit = resources_for(sweep, machine)
+        with profilers(sweep, source, machine, fit.a_machine) as workers:
             start = time.monotonic() - began - choosing
             parts = {}
             for cell in one_per_objective(missing):
@@ -102,7 +104,7 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
         recipe=sweep.recipe.fingerprint,
         data=source.fingerprint,
         engine=sweep.engine,
-        processor=here.hardware,
+        processor=machine.hardware,
         threads=sweep.engine.threads,
         at_once=fit.at_once,
         gpus=fit.gpus,
@@ -113,38 +115,40 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
         start=start,
         end=TABLES + (REPORT if sweep.report else 0.0),
         disk=FOLDER_BYTES + CELL_BYTES * len(missing),
-        checkpoint_every=sweep.checkpoint_every,
     )
 
 
 def one_per_objective(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell of each objective, in the paper's order: the time of a cell hardly depends on rho, nu and pairing."""
+    """One cell of each objective, in the paper's order. The time of a cell hardly depends on rho, nu and pairing."""
     return [
         next(cell for cell in cells if cell.objective == name) for name in in_order(cell.objective for cell in cells)
     ]
 
 
-def describe(forecast: Forecast, prices: Prices) -> Iterator[str]:
+def describe(forecast: Forecast, price: float | None = None) -> Iterator[str]:
     """The plan as lines of text."""
-    yield f"\nA cell, seconds with {forecast.at_once} at a time, on {forecast.processor}"
+    yield f"\nSeconds per cell, with {forecast.at_once} at a time, on {forecast.processor}"
     yield from aligned(list(_cells(forecast)))
     hours = forecast.all_cells_seconds / 3600
     gpu_hours, core_hours = hours * forecast.gpus / forecast.at_once, hours * forecast.threads
     kind = f"{gpu_hours:.2g} GPU hours" if forecast.gpus else f"{core_hours:.2g} core hours"
     yield f"\n{len(forecast.cells)} cells, {forecast.steps:,} steps of pretraining, {kind} in cells"
     yield f"about {forecast.disk / 1e6:,.0f} MB on the disk"
-    yield f"\nWall time ({forecast.start:.0f} s to begin and {forecast.end:.0f} s to end are in it)"
+    yield f"\nWall time, with {forecast.start:.0f} s for the start and {forecast.end:.0f} s for the end"
     yield from aligned([["cells at a time", "", "wall time"], [], *_walls(forecast)])
     if forecast.at_once > 1:
         yield (
-            "fewer at a time than were timed take no longer than this, for each then has more of the machine: "
-            "`--workers N --plan` measures it"
+            f"Times with fewer than {forecast.at_once} at a time are upper bounds, because each cell then has more of "
+            "the machine; `--workers N --plan` measures them"
         )
-    yield from _costs(forecast, prices)
+    if price is not None:
+        unit = "GPU hours" if forecast.gpus else "machine hours"
+        hours = forecast.billed_hours
+        yield f"\ncost: {hours:.2g} {unit} at {price:g} USD: {hours * price:,.2f} USD"
 
 
 def _cells(forecast: Forecast) -> Iterator[list[str]]:
-    yield ["loss", "cells", "start", "a step", "pretraining", "probe", "a cell", "all"]
+    yield ["loss", "cells", "start", "one step", "pretraining", "probe", "one cell", "all cells"]
     yield []
     for name in in_order(forecast.parts):
         parts = forecast.parts[name]
@@ -167,24 +171,10 @@ def _cells(forecast: Forecast) -> Iterator[list[str]]:
 
 
 def _walls(forecast: Forecast) -> Iterator[list[str]]:
-    here = forecast.at_once
-    below = list(range(1, here + 1)) if here <= MOST_ROWS // 2 else [1, here // 2, here]
-    for workers in [*below, *(here * machines for machines in (2, 4, 8) if here * machines // 2 < len(forecast.cells))]:
-        machines = workers // here
-        where = "" if workers < here else "here" if machines == 1 else f"{machines} times what is here"
-        yield [str(workers), where, duration(forecast.wall_seconds(workers), decimals=1)]
-
-
-def _costs(forecast: Forecast, prices: Prices) -> Iterator[str]:
-    unit = "GPU hours" if forecast.gpus else "machine hours"
-    if prices.gpu is not None:
-        cost = prices.cost(gpu_hours=forecast.billed_hours)
-        yield f"\non demand: {forecast.billed_hours:.2g} {unit} at {prices.gpu:g} USD: {cost:,.2f} USD"
-    if prices.spot is not None and prices.spot_losses is not None:
-        slowdown = forecast.spot_slowdown(prices.spot_losses)
-        hours = forecast.billed_hours * slowdown
-        yield (
-            f"spot: {hours:.2g} {unit} at {prices.spot:g} USD: {hours * prices.spot:,.2f} USD; "
-            f"{100 * (slowdown - 1):.1f} % of it is work done again, with {prices.spot_losses:g} losses an hour and a "
-            f"checkpoint every {forecast.checkpoint_every:g} s"
-        )
+    present = forecast.at_once
+    fewer = list(range(1, present + 1)) if present <= MOST_ROWS // 2 else [1, present // 2, present]
+    more = [present * times for times in (2, 4, 8) if present * times // 2 < len(forecast.cells)]
+    for workers in [*fewer, *more]:
+        times = workers // present
+        note = "" if workers < present else "these machines" if times == 1 else f"{times} times these machines"
+        yield [str(workers), note, duration(forecast.wall_seconds(workers), decimals=1)]

@@ -1,4 +1,4 @@
-"""Ray workers that time the parts of a cell, as many workers at once as a sweep would run cells."""
+"""Ray workers that time the parts of a cell, with as many workers at a time as a sweep would run cells."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ from trainables.cell_job import CellJob
 from trainables.profiling.parts import Part, mean
 
 STEPS, PROBE_STEPS, BATCHES = 40, 60, 16
-"""Steps of pretraining and probe, and batches of an evaluation, that are timed at most."""
+"""The most steps of pretraining and probe, and batches of an evaluation, that are timed."""
 BUDGET = 15.0
-"""Seconds that each of these may take, or fewer are timed."""
+"""Seconds that each of these may take; otherwise fewer are timed."""
 TIMEOUT = 1800.0
-"""Seconds after which a worker that has not answered counts as lost."""
+"""Seconds within which a worker must answer."""
 
 
 @contextmanager
@@ -31,15 +31,15 @@ def profilers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> I
     """Start workers on a machine that profile cells at the same time, and end them afterwards.
 
     Args:
-        sweep: with its engine chosen.
+        sweep: the sweep, with its engine chosen.
         source: the data.
-        machine: where.
-        at_once: how many cells it runs at the same time.
+        machine: where the workers run.
+        at_once: how many cells the machine runs at the same time.
 
     Raises:
         InputError: a worker cannot start.
     """
-    # No cores are requested of Ray: the number of workers is right already, and each sets its threads.
+    # The actors request no cores from Ray: the number of workers is right already, and each sets its threads.
     share = sweep.gpu_share if machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=share)(_Profiler)
     data = ray.put(source)
@@ -57,17 +57,17 @@ def profilers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> I
 
 
 class Profilers:
-    """They all profile one cell at the same time, since cells share the machine's cores, caches and GPU."""
+    """All workers profile one cell at the same time, because cells share the machine's cores, caches and GPU."""
 
     def __init__(self, workers: Sequence[Any]) -> None:
         """`workers`: Ray actors, on one machine."""
         self._workers = workers
 
     def profile(self, cell: Cell) -> tuple[Part, ...]:
-        """Mean seconds of each part of the cell, after a first and shortest run that warms the workers up.
+        """Mean seconds of each part of the cell, after a short first run that warms the workers up.
 
         Raises:
-            InputError: it cannot be run here; says why.
+            InputError: the cell cannot run; the message says why.
         """
         warm_up = self._profile_together(cell, None)
         return self._profile_together(cell, profile_sizes({f"{part.stage} {part.name}": part.each for part in warm_up}))
@@ -83,27 +83,29 @@ def profile_sizes(each: Mapping[str, float]) -> dict[str, int]:
     """How many steps and batches are timed.
 
     Args:
-        each: part -> seconds that it took once, in the shortest run.
+        each: part -> its seconds in the short first run.
     """
 
-    def fit(most: int, least: int, name: str) -> int:
+    def affordable(most: int, least: int, name: str) -> int:
         taken = each.get(name, 0.0)
         return max(least, min(most, int(BUDGET / taken))) if taken > 0 else most
 
-    # By the slowest of them: one excerpt of the data serves all.
-    batches = min(fit(BATCHES, 1, name) for name in ("pretrain evaluation", "probe evaluation", "probe features"))
+    # The slowest part decides: all parts use the same excerpt of the data.
+    batches = min(
+        affordable(BATCHES, 1, name) for name in ("pretrain evaluation", "probe evaluation", "probe features")
+    )
     return {
-        "steps": fit(STEPS, 4, "pretrain step"),
-        "probe_steps": fit(PROBE_STEPS, 4, "probe step"),
+        "steps": affordable(STEPS, 4, "pretrain step"),
+        "probe_steps": affordable(PROBE_STEPS, 4, "probe step"),
         "batches": batches,
     }
 
 
 class _Profiler:
-    """Ray actor: does what a worker of the sweep does, and times it."""
+    """Ray actor that times the work of a sweep's worker."""
 
     def __init__(self, sweep: Sweep, source: Source) -> None:
-        import torch  # here, because the driver does without it
+        import torch  # here, because the driver does not import torch
 
         self._sweep, self._source = sweep, source
         torch.set_num_threads(sweep.engine.threads)
@@ -112,10 +114,10 @@ class _Profiler:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def ready(self) -> None:
-        """It has started."""
+        """Returns as soon as the actor has started."""
 
     def profile(self, cell: Cell, size: Mapping[str, int] | None) -> tuple[Part, ...]:
-        """Seconds of each part; without a size the shortest run."""
+        """Seconds of each part; without a size from the shortest run."""
         from trainables.profiling.cell_profile import SMALLEST, Size, profile_cell
 
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
@@ -130,5 +132,7 @@ class _Profiler:
 
 def _refusal(what: str, error: RayError) -> InputError:
     cause = getattr(error, "cause", None)
-    said = f"{type(cause).__name__}: {describe_error(cause)}" if isinstance(cause, Exception) else describe_error(error)
-    return InputError(f"the plan cannot be measured: {what}: {said}; the sweep would fail so too")
+    reason = describe_error(error)
+    if isinstance(cause, Exception):
+        reason = f"{type(cause).__name__}: {describe_error(cause)}"
+    return InputError(f"the plan cannot be measured: {what}: {reason}; the sweep would fail in the same way")

@@ -36,8 +36,8 @@ def xbd_quick() -> Sweep:
 def xbd_paper() -> Sweep:
     """The paper's xBD setting as far as it is known: tiles of 512 px, 25,670/11,002/3,732, rho 0 to 1, three seeds.
 
-    ResNet-18 at stride 32 (a 16x16 map), both pairings, all losses and the baselines random, imagenet and supervised. Each
-    cell has 16,000 steps of 256 pairs (200 epochs of the clean tiles): days on one GPU. Needs the official tree in
+    ResNet-18 at stride 32 (a 16x16 map), both pairings, all losses and the baselines random, imagenet and supervised.
+    Each cell has 16,000 steps of 256 pairs (200 epochs of the clean tiles): days on one GPU. Needs the official tree in
     --data-root (which is converted to 85 GB of arrays) and torchvision's weights (--download). The paper gives no
     learning rates, clipping, warm-up or budget: these are ours. Not run yet.
     """

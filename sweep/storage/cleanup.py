@@ -1,4 +1,4 @@
-"""Leftovers of a killed driver in a sweep's folder, removed by the next one."""
+"""Removes what a killed driver has left in a sweep's folder."""
 
 import os
 import shutil
@@ -9,23 +9,23 @@ from pathlib import Path
 from sweep.storage.run_dir import STOP, RunDir
 
 UNFINISHED = (".part", ".tmp")
-"""Endings of files that are not complete yet; their names begin with a dot, too."""
+"""Suffixes of incomplete files. Their names also begin with a dot."""
 FOREIGN = ("logs", "mlartifacts")
-"""Folders that Ray and MLflow fill."""
+"""Folders whose files belong to Ray and MLflow."""
 
 
 def remove_leftovers(run_dir: RunDir, recorded: Mapping[str, str], *, before: float) -> int:
-    """Remove unfinished files, checkpoints of recorded cells and a request to stop; call it under the folder's lock.
+    """Remove unfinished files, checkpoints of recorded cells and the request to stop, in the folder and at the address.
 
-    At an address, both here and there.
+    Call it under the folder's lock.
 
     Args:
         run_dir: the sweep's folder.
         recorded: key -> status of the cells that have a record.
-        before: seconds since the epoch; a younger file is kept, for somebody may be writing it.
+        before: seconds since the epoch; younger files are kept, because another process may be writing them.
 
     Returns:
-        The number of unfinished files.
+        The number of removed unfinished files.
 
     Raises:
         StoreError: the address does not answer.
@@ -35,7 +35,7 @@ def remove_leftovers(run_dir: RunDir, recorded: Mapping[str, str], *, before: fl
         run_dir.store.remove(STOP)
         for key in run_dir.cells_with_checkpoints() & recorded.keys():
             run_dir.remove_checkpoints(key)
-        for folder in run_dir.root.glob(".fetch-*.tmp"):  # a driver was killed while it downloaded
+        for folder in run_dir.root.glob(".fetch-*.tmp"):  # a driver was killed during a download
             shutil.rmtree(folder, ignore_errors=True)
     for key in recorded:
         if run_dir.cell_checkpoints(key).is_dir():
@@ -46,7 +46,7 @@ def remove_leftovers(run_dir: RunDir, recorded: Mapping[str, str], *, before: fl
             if path.stat().st_mtime < before:
                 path.unlink()
                 count += 1
-    with suppress(OSError):  # it is not empty, or not there
+    with suppress(OSError):  # it is not empty, or does not exist
         run_dir.checkpoints.rmdir()
     return count
 

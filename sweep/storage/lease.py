@@ -1,4 +1,4 @@
-"""One driver at a time at an address: an object names it, and expires unless it is renewed."""
+"""A lease allows one driver at a time at an address: an object names the driver, and expires unless it is renewed."""
 
 import logging
 import os
@@ -23,20 +23,20 @@ RENEWED = 20.0
 STALE = 90.0
 """Seconds without a renewal, by the store's clock, after which the lease has expired."""
 SETTLED = 2.0
-"""Seconds after which a claim is read back: of two drivers that claim at the same time, the later one wins."""
+"""Seconds after which a driver reads its claim back. If two drivers claim at the same time, the later one wins."""
 
 
 @contextmanager
 def leased(store: ObjectStore) -> Iterator[str | None]:
-    """Hold the lease on the store's address; call it under the local folder's lock.
+    """Hold the lease on the store's address. Call it under the local folder's lock.
 
-    If another driver takes the sweep over because this one could not renew its lease, `store.lost` says so.
+    `store.lost` gets a reason if another driver takes over because this one could not renew its lease.
 
     Yields:
-        The previous driver, where it was killed; None otherwise, and where the store has no address.
+        The previous driver if it was killed; otherwise, and without an address, None.
 
     Raises:
-        InputError: another driver holds the lease (says which).
+        InputError: another driver holds the lease; the message names it.
         StoreError: the store cannot be read or written.
     """
     if store.uri is None:
@@ -45,14 +45,14 @@ def leased(store: ObjectStore) -> Iterator[str | None]:
     token = secrets.token_hex(8)
     token_file = store.root / ".token"
     killed = _claim(store, token_file, token)
-    over = threading.Event()
-    # A daemon: it may be waiting for a store that does not answer, and must not hold up the end of the process.
-    thread = threading.Thread(target=_renew, args=(store, token, over), name="lease", daemon=True)
+    ended = threading.Event()
+    # A daemon thread: it may wait for a store that does not answer, and must not delay the end of the process.
+    thread = threading.Thread(target=_renew, args=(store, token, ended), name="lease", daemon=True)
     thread.start()
     try:
         yield killed
     finally:
-        over.set()
+        ended.set()
         thread.join(RENEWED / 4)
         store.wait(RENEWED / 4)
         with suppress(OSError):
@@ -62,32 +62,32 @@ def leased(store: ObjectStore) -> Iterator[str | None]:
 
 
 def _claim(store: ObjectStore, token_file: Path, token: str) -> str | None:
-    """Claim the address; returns the previous driver, where it was killed."""
-    asked = time.monotonic()
+    """Claim the address; returns the previous driver if it was killed."""
+    began = time.monotonic()
     claim = store.read(NAME)
     killed = None
     if claim is not None:
         killed = _driver(claim)
-        # A driver that used this very folder is dead, for its lock is free; for others only the clock tells.
+        # A driver that used this folder is dead, because its lock is free. Other drivers are judged by the clock.
         if _token(claim) != _previous_token(token_file) and (age := _age(store, token)) < STALE:
             raise InputError(
                 f"--out {store.uri} is in use by another sweep ({killed}): wait for it, stop it, or choose another "
-                f"--out; if it was cut off, its claim lapses in {STALE - age:.0f} s"
+                f"--out; if it was killed, its lease expires in {STALE - age:.0f} s"
             )
     token_file.write_text(token)
     store.write(NAME, _this_process(token))
-    # A slow claim may have replaced that of a driver who has already read its own back: that one notices at renewal.
-    time.sleep(SETTLED if time.monotonic() - asked < SETTLED / 2 else RENEWED + SETTLED)
+    # A slow claim may replace that of a driver which has read its own claim back. That driver notices at its renewal.
+    time.sleep(SETTLED if time.monotonic() - began < SETTLED / 2 else RENEWED + SETTLED)
     if _token(claim := store.read(NAME)) != token:
         raise InputError(
-            f"--out {store.uri} is in use by another sweep ({_driver(claim)}), which began at the same time: wait for "
-            "it, stop it, or choose another --out"
+            f"--out {store.uri} is in use by another sweep ({_driver(claim)}), which started at the same time: wait "
+            "for it, stop it, or choose another --out"
         )
     return killed
 
 
 def _age(store: ObjectStore, token: str) -> float:
-    """Seconds since the claim was renewed, by the store's clock, since those of machines may differ."""
+    """Seconds since the claim was renewed, by the store's clock, because the clocks of machines may differ."""
     probe = f"{NAME}-{token}"
     store.write(probe, b"")
     now, renewed = store.modified(probe), store.modified(NAME)
@@ -95,18 +95,18 @@ def _age(store: ObjectStore, token: str) -> float:
     return (now - renewed).total_seconds() if now and renewed else STALE
 
 
-def _renew(store: ObjectStore, token: str, over: threading.Event) -> None:
-    while not over.wait(RENEWED):
+def _renew(store: ObjectStore, token: str, ended: threading.Event) -> None:
+    while not ended.wait(RENEWED):
         try:
             claim = store.read(NAME)
             if _token(claim) != token:
-                who = f"is driven by another sweep now ({_driver(claim)})" if claim else "was freed by somebody else"
-                store.lost = f"{store.uri} {who}: this one has lost it"
+                reason = f"another sweep has taken it ({_driver(claim)})" if claim else "another process has removed it"
+                store.lost = f"the lease on {store.uri} is lost: {reason}"
                 log.error("%s", store.lost)
                 return
             store.write(NAME, _this_process(token))
-        except StoreError as error:  # it may answer again before the lease expires, or nobody else may want it
-            log.warning("the claim to %s could not be renewed: %s", store.uri, error)
+        except StoreError as error:  # the store may answer again before the lease expires
+            log.warning("the lease on %s could not be renewed: %s", store.uri, error)
 
 
 def _this_process(token: str) -> bytes:
@@ -116,7 +116,7 @@ def _this_process(token: str) -> bytes:
 
 def _driver(claim: bytes | None) -> str:
     lines = (claim or b"").decode(errors="replace").splitlines()
-    return " ".join(lines[0].split())[:200] if lines else "which says nothing of itself"
+    return " ".join(lines[0].split())[:200] if lines else "unknown"
 
 
 def _token(claim: bytes | None) -> str | None:
@@ -125,7 +125,7 @@ def _token(claim: bytes | None) -> str | None:
 
 
 def _previous_token(token_file: Path) -> str | None:
-    """The token of the last driver here that was killed."""
+    """The token of the last driver that was killed on this machine."""
     with suppress(OSError):
         return token_file.read_text(errors="replace")
     return None

@@ -1,4 +1,4 @@
-"""One driver at a time in a sweep's folder."""
+"""A lock allows one driver at a time in a sweep's folder."""
 
 import os
 import socket
@@ -16,24 +16,24 @@ from sweep.storage.run_dir import RunDir, cannot_write
 
 @contextmanager
 def locked(run_dir: RunDir) -> Iterator[str | None]:
-    """Lock the folder, which is created, for this process. A folder that stays empty is removed again.
+    """Create the folder and lock it for this process. A folder that stays empty is removed again.
 
-    The system releases the lock when the process ends, however it ends. A killed driver leaves its name behind.
+    The system releases the lock when the process ends, even if it is killed. A killed driver leaves its name behind.
 
     Yields:
-        The previous driver, where it was killed; None otherwise.
+        The previous driver if it was killed; None otherwise.
 
     Raises:
-        InputError: another driver holds the lock (says which), or the folder cannot be written.
+        InputError: another driver holds the lock (the message names it), or the folder cannot be written.
     """
     created = _create(run_dir.root)
     lock = FileLock(run_dir.lock)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        who = _driver(run_dir) or "which has only just begun"
+        owner = _driver(run_dir) or "just started"
         raise InputError(
-            f"--out {run_dir.name} is in use by another sweep ({who}): wait for it, stop it, or choose another --out"
+            f"--out {run_dir.name} is in use by another sweep ({owner}): wait for it, stop it, or choose another --out"
         ) from None
     except OSError as error:
         raise cannot_write(run_dir.root, error) from error
@@ -47,7 +47,7 @@ def locked(run_dir: RunDir) -> Iterator[str | None]:
     finally:
         with suppress(OSError):
             run_dir.driver.unlink(missing_ok=True)
-            # While it is locked: a process that has opened it meanwhile finds that it has no name, and creates another.
+            # Removed while it is locked: a process that has it open notices that the file is gone, and creates another.
             run_dir.lock.unlink(missing_ok=True)
         lock.release()
         for folder in created:
@@ -56,7 +56,7 @@ def locked(run_dir: RunDir) -> Iterator[str | None]:
 
 
 def _create(root: Path) -> list[Path]:
-    """Create the folder; returns the folders that did not exist, the innermost first."""
+    """Create the folder; returns the created folders, the innermost first."""
     absent = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A sweep's address on an object store: files of the local folder are sent there, tried again where that fails."""
+"""A sweep's address on an object store: sends files of the local folder there, with several tries."""
 
 import os
 import threading
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds between two tries; the store's own library has tried for some seconds before it says anything."""
+"""Seconds between two tries. The store's own library has already tried for some seconds before it raises an error."""
 FINAL = ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
-"""Signs of errors that do not pass."""
+"""Texts of errors that no further try can cure."""
 
 T = TypeVar("T")
 
 
 class StoreError(OSError):
-    """The store cannot be written or read: one line, for the user."""
+    """The store cannot be written or read. The message is one line for the user."""
 
 
 @dataclass
@@ -35,20 +35,23 @@ class ObjectStore:
     """Sends files of a local folder to the sweep's address. Without an address it sends nothing."""
 
     root: Path
-    """The folder here."""
+    """The local folder."""
     uri: str | None = None
     lost: str | None = field(default=None, init=False)
-    """Why nothing may be written there any more, if so: another driver has taken the sweep over."""
+    """Why nothing may be written to the address any more, after another driver has taken over the sweep."""
     _sending: threading.Thread | None = field(default=None, init=False, repr=False)
 
     def push(self, *paths: Path, once: bool = False) -> None:
-        """Send files, or all files below a folder, under the names they have here; absent ones are left out.
+        """Send files, or all files below folders, under their local names. Missing ones are skipped.
 
-        Each arrives whole or not at all, and its modification time here becomes that of the object.
+        Each file arrives complete or not at all. Its local modification time becomes that of the object.
+
+        Args:
+            paths: files and folders.
+            once: try once instead of several times.
 
         Raises:
-            StoreError: one could not be sent, after several tries (or `once`), or another driver has taken the sweep
-                over.
+            StoreError: a file could not be sent, or another driver has taken over the sweep.
         """
         if self.uri is None:
             return
@@ -61,7 +64,7 @@ class ObjectStore:
                 list(threads.map(lambda file: self._push(file, once), files))
 
     def push_soon(self, path: Path) -> None:
-        """Send a file that is rewritten often, in a thread: it is left out where that takes long or fails."""
+        """Send a file that is rewritten often, in a thread. It is skipped if the store is slow or fails."""
         if self.uri is not None and (self._sending is None or not self._sending.is_alive()):
             self._sending = threading.Thread(target=self._push_once, args=(path,), name="push", daemon=True)
             self._sending.start()
@@ -70,23 +73,23 @@ class ObjectStore:
         """Write an object.
 
         Raises:
-            StoreError: as `push`.
+            StoreError: as for `push`.
         """
 
         def send() -> None:
-            # In one piece: whatever ends this process, there is no object before the stream is closed.
+            # The object exists only after the stream is closed, even if this process is killed before.
             with self._store.open_output_stream(f"{self._path}/{name}") as stream:
                 stream.write(content)
 
         def send_in_thread() -> None:
-            # A signal raises in the main thread: there it would close the stream before everything is written.
+            # In the main thread an exception by a signal would close the stream, and create an incomplete object.
             with ThreadPoolExecutor(1, "write") as thread:
                 thread.submit(send).result()
 
         self._retry(send_in_thread, f"{self.uri}/{name} cannot be written", once)
 
     def read(self, name: str, *, once: bool = False) -> bytes | None:
-        """An object's content; None where there is none.
+        """Read an object; returns None if there is none.
 
         Raises:
             StoreError: the store did not answer, after several tries.
@@ -102,10 +105,10 @@ class ObjectStore:
         return self._retry(get, f"{self.uri}/{name} cannot be read", once)
 
     def remove(self, name: str, *, once: bool = False) -> None:
-        """Remove an object, or all below a folder's name; nothing where there is none.
+        """Remove an object, or all objects below a folder's name, if there are any.
 
         Raises:
-            StoreError: as `push`.
+            StoreError: as for `push`.
         """
 
         def delete() -> None:
@@ -121,10 +124,10 @@ class ObjectStore:
         self._retry(delete, f"{self.uri}/{name} cannot be removed", once)
 
     def names(self, folder: str) -> list[str]:
-        """The names of all objects below a folder's name, as `checkpoints/key/probe-3.ckpt`, sorted.
+        """The sorted names of all objects below a folder's name, such as `checkpoints/key/probe-3.ckpt`.
 
         Raises:
-            StoreError: as `read`.
+            StoreError: as for `read`.
         """
 
         def listed() -> list[str]:
@@ -138,16 +141,16 @@ class ObjectStore:
         return self._retry(listed, f"{self.uri}/{folder} cannot be read")
 
     def modified(self, name: str) -> datetime | None:
-        """When an object was written, by the store's clock; None where there is none.
+        """When an object was written, by the store's clock; None if there is no such object.
 
         Raises:
-            StoreError: as `read`.
+            StoreError: as for `read`.
         """
         info = self._retry(lambda: self._info(name), f"{self.uri}/{name} cannot be read")
         return info.mtime.astimezone(UTC) if info.mtime else None
 
     def has(self, name: str) -> bool:
-        """Whether there is an object of this name; asked once, and False where the store does not answer."""
+        """Whether there is an object of this name; False if the store does not answer the only try."""
         from pyarrow.fs import FileType
 
         try:
@@ -178,23 +181,23 @@ class ObjectStore:
         name = path.relative_to(self.root).as_posix()
         self.write(name, path.read_bytes(), once=once)
         info = self._retry(lambda: self._info(name), f"{self.uri}/{name} cannot be read", once)
-        if info.mtime_ns is not None:  # so that the next one to fetch does not read it again
+        if info.mtime_ns is not None:  # so that a later fetch does not read it again
             os.utime(path, ns=(info.mtime_ns, info.mtime_ns))
 
     def _push_once(self, path: Path) -> None:
-        with suppress(Exception):  # Arrow has errors of its own where the process ends meanwhile
+        with suppress(Exception):  # Arrow raises errors of its own while the process ends
             self.write(path.relative_to(self.root).as_posix(), path.read_bytes(), once=True)
 
     def wait(self, seconds: float) -> None:
-        """Wait for what is sent in a thread, at most this long."""
+        """Wait up to `seconds` for the file that a thread sends."""
         if self._sending is not None:
             self._sending.join(seconds)
 
     def _retry(self, what: Callable[[], T], failure: str, once: bool = False) -> T:
-        """Call it, again after each of `PAUSES` while it fails, unless `once`.
+        """Call `what` until it succeeds, with `PAUSES` between the tries; only once with `once`.
 
         Raises:
-            StoreError: it failed every time, or another driver has taken the sweep over.
+            StoreError: every try failed, or another driver has taken over the sweep.
         """
         for pause in (*(() if once else PAUSES), None):
             if self.lost:

@@ -1,4 +1,4 @@
-"""A sweep's folder: the name of every file in it, on this machine and at the sweep's address on an object store."""
+"""A sweep's folder: names every file in it, on this machine and at the sweep's address on an object store."""
 
 import shutil
 import socket
@@ -18,33 +18,33 @@ STOP = "checkpoints/stop"
 
 @dataclass(frozen=True)
 class RunDir:
-    """Where a sweep, or a search for learning rates, keeps everything."""
+    """The folder of a sweep, or of a search for learning rates."""
 
     root: Path
     """The folder on this machine."""
     uri: str | None = None
-    """The sweep's address, if it has one: what lies there counts, and `root` is a copy of it."""
+    """The sweep's address, if it has one. The files there count, and `root` is a copy of them."""
 
     @classmethod
     def at(cls, out: Path | str) -> Self:
-        """The folder of this path, or this machine's copy of what lies at this address."""
+        """The folder at a path, or this machine's copy of the files at an address."""
         return cls(working_copy(out), out) if isinstance(out, str) else cls(out)
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """The folder as the user names it."""
         return self.uri or str(self.root)
 
     @property
     def location(self) -> Path | str:
-        """Where other processes and machines find it: the address, or the absolute path of the folder."""
+        """The address, or the absolute path of the folder, for other processes and machines."""
         return self.uri or self.root.resolve()
 
     def name_of(self, path: Path) -> str:
-        """What the user calls a file or folder in it."""
+        """A file or folder in it, as the user names it."""
         return f"{self.name}/{path.relative_to(self.root).as_posix()}"
 
-    # --- what was asked for
+    # --- settings and data
 
     @property
     def config(self) -> Path:
@@ -53,17 +53,17 @@ class RunDir:
 
     @property
     def search_config(self) -> Path:
-        """All settings of a search. Not sweep.yaml, or a sweep would take the folder for its own."""
+        """All settings of a search. With the name sweep.yaml the folder would look like that of a sweep."""
         return self.root / "search.yaml"
 
     @property
     def data(self) -> Path:
-        """Fingerprint of the data that the records were made on."""
+        """Fingerprint of the data behind the records."""
         return self.root / "data.txt"
 
     @property
     def weights(self) -> Path:
-        """Fingerprint of the weights that the baseline imagenet was run with."""
+        """Fingerprint of the weights of the baseline imagenet."""
         return self.root / "weights.txt"
 
     # --- results; records, curves and predictions are named by `analysis.records`
@@ -89,14 +89,14 @@ class RunDir:
         return self.root / "report.html"
 
     def encoder(self, key: str) -> Path:
-        """A cell's pretrained encoder, where encoders are kept."""
+        """A cell's pretrained encoder, with --keep encoders."""
         return self.root / "encoders" / f"{key}.safetensors"
 
     # --- results of a search
 
     @property
     def recipes(self) -> Path:
-        """Folder of each recipe that was tried, as <fingerprint>.yaml, which `sweep.run --config` takes."""
+        """Folder of the recipes that were tried, as <fingerprint>.yaml, for `sweep.run --config`."""
         return self.root / "recipes"
 
     @property
@@ -106,7 +106,7 @@ class RunDir:
 
     @property
     def chosen(self) -> Path:
-        """The sweep with the learning rates filled in."""
+        """The sweep with the chosen learning rates."""
         return self.root / "chosen.yaml"
 
     @property
@@ -116,7 +116,7 @@ class RunDir:
 
     @property
     def rates_text(self) -> Path:
-        """The same as text, with the choice."""
+        """The same table as text, with the chosen rates."""
         return self.root / "rates.txt"
 
     # --- while it runs
@@ -133,22 +133,22 @@ class RunDir:
 
     @property
     def progress(self) -> Path:
-        """What runs at present, for `python -m sweep.status`."""
+        """The driver and the running cells, for `python -m sweep.status`."""
         return self.root / "progress.json"
 
     @property
     def plan(self) -> Path:
-        """What `--plan` has forecast, and what came of it."""
+        """The forecast of `--plan`, and its comparison with the sweep."""
         return self.root / "plan.json"
 
     @property
     def lock(self) -> Path:
-        """Locked by the driver that runs here."""
+        """The lock file of the driver."""
         return self.root / ".lock"
 
     @property
     def driver(self) -> Path:
-        """Who that is; a driver that was killed leaves it behind."""
+        """The driver's host and process. A killed driver leaves this file behind."""
         return self.root / ".driver"
 
     @property
@@ -158,7 +158,7 @@ class RunDir:
 
     @property
     def mlflow_uri(self) -> str:
-        """Its address."""
+        """The URI of that database."""
         return f"sqlite:///{self.mlflow.resolve()}"
 
     # --- checkpoints
@@ -189,7 +189,7 @@ class RunDir:
         return {path.parent.name for path in self.checkpoints.glob("*/*.ckpt")}
 
     def remove_checkpoints(self, key: str) -> None:
-        """Remove a recorded cell's checkpoints. `remove_leftovers` takes what cannot be removed now."""
+        """Remove a recorded cell's checkpoints. `remove_leftovers` removes later what cannot be removed now."""
         shutil.rmtree(self.cell_checkpoints(key), ignore_errors=True)
         if self.uri:
             with suppress(OSError):
@@ -199,19 +199,19 @@ class RunDir:
 
     @cached_property
     def store(self) -> ObjectStore:
-        """Sends files to the address; without one it sends nothing."""
+        """Sends files to the address; without an address it sends nothing."""
         return ObjectStore(self.root, self.uri)
 
     def send(self, *paths: Path) -> None:
         """Send files or folders to the address, if there is one.
 
         Raises:
-            StoreError: one cannot be written there.
+            StoreError: a file cannot be written there.
         """
         self.store.push(*paths)
 
     def send_soon(self, path: Path) -> None:
-        """Send a file that is rewritten often: in a thread, and not at all where that takes long or fails."""
+        """Send a file that is rewritten often, in a thread. It is skipped if the store is slow or fails."""
         self.store.push_soon(path)
 
 

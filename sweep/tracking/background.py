@@ -1,4 +1,4 @@
-"""MLflow, written by one thread in order, so that no cell waits for it."""
+"""Writes to MLflow in order, in one thread, so that no cell waits for it."""
 
 import logging
 import os
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 from analysis.records.io import read_curves, read_records, recorded_keys
+from datasets.errors import describe_error
 from sweep.config.sweep import Sweep
 from sweep.logs import redirect
 from sweep.storage.run_dir import RunDir
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
-"""Seconds after a fault in which MLflow is left alone: a server that is gone must not hold up the end of a sweep."""
+"""Seconds without calls to MLflow after an error, so that a missing server does not delay the end of a sweep."""
 
 
 class BackgroundTracking:
-    """The sweep's runs in MLflow. A fault stops nothing: the next command fills in what MLflow lacks."""
+    """The sweep's runs in MLflow. An error stops nothing: the next command fills in what MLflow lacks."""
 
     def __init__(
         self,
@@ -40,24 +41,24 @@ class BackgroundTracking:
     ) -> None:
         """Connect to the server that MLFLOW_TRACKING_URI names, or to the database in the folder.
 
-        A database that does not exist yet is made when there is something to write, for that takes seconds.
+        A new database is created at the first write, because that takes seconds.
 
         Args:
-            sweep: what is run.
+            sweep: the sweep that runs.
             run_dir: its folder.
-            kind: what the parent run is, a tag of it.
-            cells: all that there may be, where they are not the sweep's own; may grow.
-            rates: key -> learning rate, where cells have rates of their own: a metric of theirs.
+            kind: value of the parent run's tag `kind`.
+            cells: all cells, if they are not those of the sweep; the sequence may grow.
+            rates: key -> learning rate, for cells with rates of their own; the rate becomes a metric.
 
         Raises:
-            InputError: there is no MLflow there.
+            InputError: the MLflow server or database cannot be used.
         """
         elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = elsewhere or run_dir.mlflow_uri
         self._root, self._cells = run_dir.root, sweep.cells() if cells is None else cells
         self._rates: Mapping[str, float] = {} if rates is None else rates
         self.fault: str | None = None
-        """The last error; None again once MLflow has what it missed."""
+        """The last error; None once MLflow has everything."""
         self._quiet_until = 0.0
         self._thread = ThreadPoolExecutor(1, "mlflow")
         self._connect = partial(_connect, self.uri, sweep, own=not elsewhere, kind=kind)
@@ -74,30 +75,32 @@ class BackgroundTracking:
 
     @property
     def runs(self) -> str:
-        """Where in MLflow's pages the sweep's cells are, best first, with their curves; its own first page is about
-        language models, and its list of runs shows no cell and no score."""
+        """The part of MLflow's address that shows the sweep's cells, best first, with their curves.
+
+        MLflow's own first page is about language models, and its list of runs shows neither cells nor scores.
+        """
         if not self._tracking:
             return "#/experiments?workflowType=machine_learning"
-        asked = {
+        query = {
             "workflowType": "machine_learning",
             "searchFilter": f"tags.`mlflow.parentRunId`='{self._tracking.parent}'",
             "orderByKey": "metrics.`test_f1_macro`",
             "orderByAsc": "false",
             "compareRunsMode": "CHART",
         }
-        return f"#/experiments/{self._tracking.experiment}/runs?{urlencode(asked)}"
+        return f"#/experiments/{self._tracking.experiment}/runs?{urlencode(query)}"
 
     def start(self, cell: Cell) -> None:
-        """A cell starts. Before MLflow is connected nothing is written, so that the cell starts sooner."""
+        """A cell starts. Nothing is written until MLflow is connected, so that the cell starts sooner."""
         if self._tracking:
             self._write(lambda tracking: tracking.start(cell))
 
     def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
-        """Points of a cell's learning curves have come."""
+        """A worker has reported points of a cell's learning curves."""
         self._write(lambda tracking: tracking.curves(cell, points))
 
     def finish(self, cell: Cell, row: Mapping[str, Any], curves: Iterable[tuple[str, int, str, float]]) -> None:
-        """A cell is recorded. All its curves are given again, in case some could not be written."""
+        """A cell is recorded. `curves` holds all its points, in case earlier ones could not be written."""
 
         def write(tracking: "Tracking") -> None:
             tracking.curves(cell, curves)
@@ -110,41 +113,41 @@ class BackgroundTracking:
         self._write(lambda tracking: tracking.abandon(cell))
 
     def expect(self, cells: Sequence[Cell]) -> None:
-        """More cells are planned than the sweep began with."""
+        """Use these cells from now on: --until has added some."""
         self._cells = tuple(cells)
 
     def fill(self, folder: Path, cells: Sequence[Cell]) -> None:
-        """Give cells that were recorded, but never finished in MLflow, the run they lack."""
+        """Add the runs of recorded cells that are missing or unfinished in MLflow."""
         self._write(lambda tracking: fill(tracking, folder, cells, self._rates))
 
     def fill_again(self) -> None:
-        """If MLflow lacks something, try once more at once, for the sweep ends."""
+        """If MLflow lacks something, try once more at once, because the sweep ends."""
         self._thread.submit(self._catch_up)
 
     def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
-        """The sweep has ended; wait until all is written."""
+        """The sweep has ended; wait until everything is written."""
         self._write(lambda tracking: tracking.end(complete, metrics, artifacts))
         self.flush()
 
     def flush(self) -> None:
-        """Wait until all is written."""
+        """Wait until everything is written."""
         self._thread.submit(lambda: None).result()
 
     def _write(self, write: Callable[["Tracking"], object]) -> None:
         self._thread.submit(self._try, write)
 
     def _try(self, write: Callable[["Tracking"], object]) -> None:
-        """In the thread: write, unless MLflow has just failed. When it is there again it gets what it has missed."""
+        """In the thread: write, unless MLflow has just failed. After an outage, fill in what MLflow lacks."""
         if time.monotonic() < self._quiet_until:
             return
         try:
             self._tracking = self._tracking or self._connect()
             write(self._tracking)
-            if self.fault:  # records are the buffer
+            if self.fault:  # the records hold everything that was missed
                 fill(self._tracking, self._root, self._cells, self._rates)
                 self.fault = None
-        except Exception as error:  # whatever it is: here nobody else would ever see it
-            self.fault = " ".join(str(error).split())[:200] or type(error).__name__
+        except Exception as error:  # any error: in this thread nothing else would report it
+            self.fault = describe_error(error)
             self._quiet_until = time.monotonic() + PATIENCE
             log.exception("MLflow could not be written")
 
@@ -166,7 +169,7 @@ def _connect(uri: str, sweep: Sweep, *, own: bool, kind: str) -> "Tracking":
 
 
 def fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell], rates: Mapping[str, float] | None = None) -> int:
-    """Give cells that are recorded in the folder, but never finished in MLflow, the run they lack; returns how many."""
+    """Add the runs of recorded cells that are missing or unfinished in MLflow; returns how many."""
     recorded = recorded_keys(folder).status
     wanted = {cell.key: cell for cell in cells if cell.key in recorded}
     ended = tracking.ended() if wanted else {}

@@ -1,4 +1,4 @@
-"""MLflow, written by the driver alone: a parent run for the sweep, a child for each cell, found again by tag."""
+"""MLflow: a parent run for the sweep and a child run per cell, identified by tags. Only the driver writes them."""
 
 import os
 import re
@@ -10,48 +10,43 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
 
-from datasets.errors import InputError
+from datasets.errors import InputError, describe_error
 from sweep.config.sweep import Sweep
 from trainables.cell import Cell, digest
 
 SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
-"""Tags by which a run is found again, so that no command makes it twice."""
+"""Tags that identify a run, so that no command creates it twice."""
 AXES = ("dataset", "objective", "rho", "nu", "pairing", "seed")
 
 
-TRACKING_ERRORS = (MlflowException, SQLAlchemyError)
-"""What writing to MLflow can raise: the server's word, or the database's."""
-
-
 def connect(uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> "Tracking":
-    """The sweep's runs in the MLflow at `uri`; `own` is whether that is the database in the sweep's folder.
+    """Connect to the sweep's runs in the MLflow at `uri`; `own` tells whether it is the database in the sweep's folder.
 
     Raises:
-        InputError: there is no MLflow there.
+        InputError: the MLflow server or database cannot be used.
     """
-    # MLflow's own patience with a server that does not answer is several minutes.
+    # By default MLflow waits several minutes for a server that does not answer.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
         if own:
             _make_whole(Path(uri.removeprefix("sqlite:///")))
         return Tracking(uri, sweep, own=own, kind=kind)
-    except (*TRACKING_ERRORS, OSError) as error:
+    except Exception as error:  # a damaged database raises errors of SQLAlchemy and Alembic
         raise InputError(
-            f"MLflow at {uri} cannot be used ({' '.join(str(error).split())[:200]}): start the server, unset "
-            "MLFLOW_TRACKING_URI to use the database in --out, or delete that if it is damaged: records refill it"
+            f"MLflow at {uri} cannot be used ({describe_error(error)}): start the server, unset "
+            "MLFLOW_TRACKING_URI to use the database in --out, or delete that database if it is damaged: the next "
+            "command fills a new one from the records"
         ) from error
 
 
 def _make_whole(path: Path) -> None:
-    """Make the database, all of its tables or none: one that was cut off while it was made cannot be used again."""
+    """Create the database with all of its tables, or not at all: MLflow cannot use one that was created in part."""
     if path.exists():
         return
-    # Another name each time: MLflow keeps what it has opened under a name.
+    # A new name each time, because MLflow caches databases by name.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
     draft.replace(path)
@@ -61,33 +56,34 @@ class Tracking:
     """The sweep's runs in MLflow."""
 
     def __init__(self, uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> None:
-        """Connect, and find or make the experiment and the parent run.
+        """Connect, and find or create the experiment and the parent run.
 
         Args:
             uri: tracking server or `sqlite:///` database.
-            sweep: names the experiment by its data set, the parent run by its folder.
-            own: the database lies in the sweep's folder, and moves with it: the path does not tell sweeps apart.
-            kind: what the parent run is, a tag of it.
+            sweep: its data set names the experiment, its folder names the parent run.
+            own: whether the database is in the sweep's folder. It then moves with the folder, so the path does not
+                identify the sweep.
+            kind: value of the parent run's tag `kind`.
         """
         self.uri = uri
         self._client = MlflowClient(uri)
-        where = str(sweep.run_dir.location)
+        location = str(sweep.run_dir.location)
         name = f"noisy-pairs {sweep.dataset}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            # A path relative to wherever the command was run would lose the artifacts to the UI.
-            place = (sweep.run_dir.root.resolve() / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
-            self.experiment = self._client.create_experiment(name, artifact_location=place)
+            # With a relative path MLflow's pages would not find the artifacts.
+            artifacts = (sweep.run_dir.root.resolve() / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
+            self.experiment = self._client.create_experiment(name, artifact_location=artifacts)
         else:
             self.experiment = found.experiment_id
-        identity = digest([sweep.recipe.fingerprint, "" if own else where])
-        self.parent = self._find_or_make(SWEEP, identity, Path(where).name, {"kind": kind, "folder": where})
+        identity = digest([sweep.recipe.fingerprint, "" if own else location])
+        self.parent = self._find_or_make(SWEEP, identity, Path(location).name, {"kind": kind, "folder": location})
         self._log(self.parent, params=_flat(asdict(sweep.recipe)))
         self._runs: dict[str, str] = {}
         self._logged: dict[tuple[str, str], set[int]] = {}
 
     def start(self, cell: Cell) -> None:
-        """Find or make the cell's run and mark it as running."""
+        """Find or create the cell's run and mark it as running."""
         run = self._find_or_make(
             KEY,
             cell.key,
@@ -99,32 +95,32 @@ class Tracking:
             },
         )
         self._runs[cell.key] = run
-        # rho and nu are metrics too: the UI plots metrics against metrics, and parameters only in some charts.
+        # rho and nu are metrics too: MLflow plots metrics against metrics, but parameters only in some charts.
         self._log(run, params={axis: getattr(cell, axis) for axis in AXES}, metrics={"rho": cell.rho, "nu": cell.nu})
         self._client.update_run(run, status="RUNNING")
 
     def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
-        """Log points (stage, step, name, value) of the learning curves, but for those an earlier attempt logged."""
+        """Log points (stage, step, name, value) of the learning curves, except those that are already logged."""
         run = self._run(cell)
         now = int(time.time() * 1000)
         named = [Metric(f"{stage}/{name}", value, now, step) for stage, step, name, value in points]
-        fresh = [metric for metric in named if metric.step not in self._steps(run, metric.key)]
-        if fresh:
-            self._client.log_batch(run, metrics=fresh)
-        for metric in fresh:
+        new = [metric for metric in named if metric.step not in self._steps(run, metric.key)]
+        if new:
+            self._client.log_batch(run, metrics=new)
+        for metric in new:
             self._steps(run, metric.key).add(metric.step)
 
     def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
         """Log a recorded cell's metrics and provenance and end its run."""
         run = self._run(cell)
-        # Null where a cell has no such number; pandas reads that back as NaN.
+        # A number that a cell lacks is null in the record, and NaN in pandas.
         numbers = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in AXES and v == v}
         texts = {k: str(v) for k, v in row.items() if isinstance(v, str) and k not in AXES}
         self._log(run, metrics=numbers, tags=texts)
         self._client.set_terminated(run, "FINISHED" if row["status"] == "done" else "FAILED")
 
     def abandon(self, cell: Cell) -> None:
-        """End the run of a cell that gave no record."""
+        """End the run of a cell without a record."""
         self._client.set_terminated(self._run(cell), "FAILED")
 
     def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Iterable[Path]) -> None:
@@ -138,7 +134,7 @@ class Tracking:
         self._client.set_terminated(self.parent, "FINISHED" if complete else "FAILED")
 
     def ended(self) -> dict[str, str]:
-        """Key -> status of the cells whose runs are finished; one that was abandoned is not: its cell may run again."""
+        """Key -> status of the cells whose runs are finished. Abandoned runs do not count: the cells may run again."""
         query = f"tags.`mlflow.parentRunId` = '{self.parent}' and attributes.status != 'RUNNING'"
         found: dict[str, str] = {}
         token = None
@@ -150,20 +146,20 @@ class Tracking:
                 return found
 
     def _run(self, cell: Cell) -> str:
-        """The cell's run, begun if it could not be begun when the cell was."""
+        """The cell's run, which is created now if that failed when the cell started."""
         if cell.key not in self._runs:
             self.start(cell)
         return self._runs[cell.key]
 
     def _steps(self, run: str, metric: str) -> set[int]:
-        """The steps logged of a metric, asked of MLflow once in case an earlier driver logged some."""
+        """The logged steps of a metric. MLflow is asked once, because an earlier driver may have logged some."""
         if (run, metric) not in self._logged:
             self._logged[run, metric] = {point.step for point in self._client.get_metric_history(run, metric)}
         return self._logged[run, metric]
 
     def _find_or_make(self, tag: str, value: str, name: str, tags: Mapping[str, str]) -> str:
         query = f"tags.`{tag}` = '{value}'"
-        if tag == KEY:  # a cell of another sweep's folder has its own run there
+        if tag == KEY:  # the same cell in another sweep's folder has a run of its own
             query += f" and tags.`mlflow.parentRunId` = '{self.parent}'"
         found: list[Run] = self._client.search_runs([self.experiment], query, max_results=1)
         if found:
@@ -189,7 +185,7 @@ class Tracking:
 
 
 def _metric_name(name: str) -> str:
-    """A name that MLflow takes: an objective's may hold brackets."""
+    """Replace characters that MLflow does not allow, such as brackets in an objective's name."""
     return re.sub(r"[^\w./ :-]", "_", name)
 
 

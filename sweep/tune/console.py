@@ -1,4 +1,4 @@
-"""What the terminal shows while a sweep runs: a live status line, and a line for each cell that ends."""
+"""The terminal's output while cells run: a live status line, and one line for each cell that ends."""
 
 import os
 import sys
@@ -11,15 +11,15 @@ from trainables.cell import Cell
 
 
 class Console:
-    """One live line (on a terminal only) and one line a cell. A pipe or file gets the cells' lines alone."""
+    """Shows one live line, on a terminal only, and one line per cell. Pipes and files get only the cells' lines."""
 
     def __init__(self, total: int, done: int, running: Sized = ()) -> None:
-        """`done` of the `total` cells are recorded already; `running` holds the cells that run, and changes."""
+        """`done` of the `total` cells are recorded already. `running` holds the running cells, and changes."""
         self._running = running
         self._failed = 0
         self._drawn = 0.0
         self.unread = False
-        """Whether the reader of the output has left, as `head` does."""
+        """Whether the output pipe was closed by its reader, as by `head`."""
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -41,21 +41,21 @@ class Console:
         self.print(f"{cell!s:<46} failed: {reason}")
 
     def cell_postponed(self, cell: Cell, reason: str, *, alone: bool) -> None:
-        """A cell has ended without a result and runs again later, by itself or beside others."""
+        """A cell has ended without a result and runs again later, alone or together with others."""
         self.print(f"{cell!s:<46} runs again {'alone, ' if alone else ''}at the end: {reason}")
 
     def print(self, line: str) -> None:
-        """Print a line. Once the reader of the output has left, printing is no error and has no effect."""
+        """Print a line. After the output pipe is closed this has no effect."""
         try:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
-        except BrokenPipeError:  # raised here, it would count as an error of Tune's
+        except BrokenPipeError:  # otherwise Tune would treat it as an error of its own
             self.unread = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.refresh()
 
     def refresh(self, *, every: float = 0.0) -> None:
-        """Draw the status line again, unless it was drawn less than `every` seconds ago."""
+        """Redraw the status line, unless it was drawn less than `every` seconds ago."""
         if time.monotonic() - self._drawn >= every:
             self._drawn = time.monotonic()
             self._bar.set_postfix_str(f"{len(self._running)} running, {self._failed} failed")

@@ -1,4 +1,4 @@
-"""A Ray Tune searcher that suggests an explicit list of cells, each once."""
+"""A Ray Tune searcher that suggests each cell of a list once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -10,10 +10,10 @@ from trainables.cell import Cell
 
 
 class GridSearcher(Searcher):
-    """Suggests exactly the given cells, in their order, then says that it is finished.
+    """Suggests the given cells in their order, then `Searcher.FINISHED`.
 
-    Use it with `num_samples=-1`: with Ray's default of 1 a searcher runs one cell and says nothing.
-    A suggestion is `{"cell": {...}}`, the cell's coordinates, with its learning rate where `rates` has one.
+    Use it with `num_samples=-1`: with Ray's default of 1 only one cell runs, without a message.
+    A suggestion is `{"cell": coordinates, "rate": learning rate or None}`.
     """
 
     def __init__(
@@ -23,13 +23,13 @@ class GridSearcher(Searcher):
         closed: Callable[[], bool] = lambda: False,
         rates: Mapping[str, float] | None = None,
     ) -> None:
-        """`closed` tells whether no further cell is to be suggested; `rates` maps keys to learning rates."""
+        """`closed` tells whether to suggest no further cell; `rates` maps keys to learning rates."""
         super().__init__()
         self._closed = closed
         self._waiting = [{"cell": asdict(cell), "rate": (rates or {}).get(cell.key)} for cell in cells]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher for a restore that is never asked for, and threads cannot be pickled."""
+        """Empty: Tune pickles its searcher, which holds threads. It is never restored: records tell what is missing."""
         return {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -39,10 +39,4 @@ class GridSearcher(Searcher):
         return self._waiting.pop(0)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Nothing to learn: what a cell gave does not change which cells are run."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: records tell what is missing."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Ray requires this method. Results do not change which cells run."""

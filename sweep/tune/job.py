@@ -1,4 +1,4 @@
-"""What a worker needs beside the coordinates of a cell."""
+"""What a worker needs in addition to the coordinates of a cell."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +10,26 @@ from sweep.storage.run_dir import RunDir
 from trainables.cell_job import CellJob
 
 SIGN_OF_LIFE = 5.0
-"""Seconds between two reports of a worker at most, whatever its cell does."""
+"""The most seconds between two reports of a worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerJob:
-    """Everything a worker needs beside the coordinates of a cell; the same for all cells of a command."""
+    """What a worker needs in addition to the coordinates of a cell; the same for all cells of a command."""
 
     cell_job: CellJob
     location: Path | str
-    """The sweep's folder, absolute, or its address: each machine then has a folder of its own."""
+    """The absolute path of the sweep's folder, or its address; then each machine has a folder of its own."""
     checkpoint_every: float
     """Seconds between two checkpoints of a cell."""
     sign_of_life: float
-    """Seconds between two reports at most."""
+    """The most seconds between two reports."""
     keep: tuple[Kept, ...]
-    """What is kept of a recorded cell."""
+    """What to keep of a recorded cell."""
 
     @classmethod
     def of(cls, sweep: Sweep, source: Source, imagenet: Path | None = None) -> Self:
-        """That of a sweep whose engine is chosen; `imagenet` are weights for the baseline of that name."""
+        """The job of a sweep whose engine is chosen. `imagenet` is the weights file of that baseline."""
         return cls(
             cell_job=CellJob(recipe=sweep.recipe, source=source, engine=sweep.engine, imagenet=imagenet),
             location=sweep.run_dir.location,
@@ -40,5 +40,5 @@ class WorkerJob:
 
     @property
     def run_dir(self) -> RunDir:
-        """The sweep's folder on the machine that asks."""
+        """The sweep's folder on this machine."""
         return RunDir.at(self.location)

@@ -8,21 +8,21 @@ from sweep.signals import StopRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a command's cells ended, beside their records."""
+    """How the cells of a command ended, in addition to their records."""
 
     failures: Mapping[str, str] = field(default_factory=dict)
-    """Why a cell has failed or gave no record, by key."""
+    """Key -> why the cell failed or has no record."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What went wrong on the way, by kind."""
+    """Kind of failure -> number of failed attempts."""
     unwritable: str | None = None
-    """Why records could not be written, if so."""
+    """Why records could not be written; None if they could."""
     stop: StopRequest | None = None
-    """The signal that ended the sweep, if so."""
+    """The stop by a signal; None without one."""
     forecast: Mapping[str, float] = field(default_factory=dict)
-    """How far the plan was off, for MLflow."""
+    """Metrics for MLflow: the error of the plan."""
 
     def followed_by(self, after: "Outcome") -> "Outcome":
-        """The outcome of both, one after the other."""
+        """The outcome of this run and a later one together."""
         kinds = {**self.counts, **after.counts}
         return Outcome(
             failures={**self.failures, **after.failures},

@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 INTERVAL = 10.0
 """Seconds between two writes."""
 LEAST = 1.0
-"""Seconds between two writes at least, however fast cells end."""
+"""The least seconds between two writes, however fast cells end."""
 
 
 class ProgressWriter(CellListener):
-    """The driver is alive inside its context. Give it to the tracker after the recorder."""
+    """Tells that the driver is alive, as a context manager. It must follow the recorder in the tracker's listeners."""
 
     def __init__(
         self,
@@ -41,12 +41,12 @@ class ProgressWriter(CellListener):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Continue from what earlier commands in the folder have used.
+        """Continue from the machine time that earlier commands in the folder have used.
 
         Args:
             run_dir: the sweep's folder.
-            planned: key -> status of each planned cell, None where it is not recorded.
-            machines: returns the machines that there are now, by Ray's name.
+            planned: key -> status of each planned cell; None if it is not recorded.
+            machines: returns Ray's name of each machine that is up -> the machine.
             clock: for tests.
         """
         self._run_dir, self._states, self._machines, self._clock = run_dir, dict(planned), machines, clock
@@ -55,18 +55,18 @@ class ProgressWriter(CellListener):
         self._recorder: Recorder | None = None
         self._running: Mapping[str, RunningCell] = {}
         self._nodes: dict[str, MachineEntry] = {}
-        self._fresh = 0
+        self._new = 0
         self._busy = False
         self._written = self._counted = clock()
         self._unwritable = False
         self.most = 0
-        """Cells that have run at the same time, at most."""
+        """The largest number of cells that ran at the same time."""
         self.warning = ""
-        """What the user should know about the file that was there, if anything."""
+        """A warning about a damaged earlier file; empty without one."""
         try:
             before = progress.read_progress(run_dir.progress)
-        except InputError as error:  # nothing depends on it
-            before, self.warning = None, f"{error}; it is written anew"
+        except InputError as error:  # nothing depends on the file
+            before, self.warning = None, f"{error}; this command writes a new one"
         self._used = before.used if before else Used()
 
     def __enter__(self) -> Self:
@@ -78,7 +78,7 @@ class ProgressWriter(CellListener):
         self.end()
 
     def end(self) -> None:
-        """No cell runs any more. The machines are not asked for: Ray may be what has failed."""
+        """No cell runs any more. The machines are not listed again, because Ray may have failed."""
         if self._stage != "ended":
             self._count()
             self._running, self._busy = {}, False
@@ -86,39 +86,39 @@ class ProgressWriter(CellListener):
             self.write()
 
     def expect(self, cells: Iterable[Cell]) -> None:
-        """More cells are planned than there were."""
+        """Add planned cells."""
         for cell in cells:
             self._states.setdefault(cell.key, None)
 
     def follow(self, tracker: TrialTracker, recorder: Recorder) -> Self:
-        """Cells start to run: the tracker knows which, the recorder which are recorded."""
+        """Cells start to run: the tracker knows the running ones, the recorder the recorded ones."""
         self._running, self._recorder, self._stage = tracker.running, recorder, "running"
         self._look()
         self.write()
         return self
 
     def cell_started(self, cell: Cell) -> None:
-        """Count the time until now."""
+        """Count the machine time until now."""
         self._count()
         self.most = max(self.most, len(self._running))
 
     def cell_ended(self, cell: Cell) -> None:
-        """Count the cell, if it was recorded, and write."""
+        """Count the cell if it was recorded, and write."""
         if self._recorder and cell.key in self._recorder.recorded:
             self._states[cell.key] = "failed" if cell.key in self._recorder.failures else "done"
-            self._fresh += 1
+            self._new += 1
         self._count()
         if self._clock() - self._written >= LEAST:
             self.write()
 
     def step_ended(self) -> None:
-        """Write now and then."""
+        """Write every `INTERVAL` seconds."""
         if self._clock() - self._written >= INTERVAL:
             self._look()
             self.write()
 
     def write(self) -> None:
-        """Write the file. A disk that is full or read-only is logged once and stops nothing."""
+        """Write the file. A full or read-only disk is logged once and stops nothing."""
         self._count()
         self._written = self._clock()
         try:
@@ -127,7 +127,7 @@ class ProgressWriter(CellListener):
             self._unwritable = False
         except OSError as error:
             if not self._unwritable:
-                log.warning("%s cannot be written (%s): the sweep goes on without it", self._run_dir.progress, error)
+                log.warning("%s cannot be written (%s): the sweep continues without it", self._run_dir.progress, error)
             self._unwritable = True
 
     def _content(self, updated: datetime) -> Progress:
@@ -155,23 +155,22 @@ class ProgressWriter(CellListener):
         )
 
     def _count(self) -> None:
-        """Add the time since the last call, on the machines seen then, if a cell was running."""
+        """Add the time since the last call, on the machines of that time, if a cell was running."""
         now = self._clock()
-        if self._busy or self._fresh:
+        if self._busy or self._new:
             seconds = now - self._counted if self._busy else 0.0
-            self._used = self._used.plus(seconds, tuple(self._nodes.values()), self._fresh)
-        self._fresh, self._counted, self._busy = 0, now, bool(self._running)
+            self._used = self._used.plus(seconds, tuple(self._nodes.values()), self._new)
+        self._new, self._counted, self._busy = 0, now, bool(self._running)
 
     def _look(self) -> None:
-        """See which machines there are. Ray no longer tells what a lost machine had, so that is remembered."""
-        self._count()  # the time until now was spent on the machines of then
-        there = self._machines()
+        """List the machines. Lost machines stay in the list, because Ray no longer knows their hardware."""
+        self._count()  # the time until now was spent on the machines of the last look
         lost = {name: node.model_copy(update={"alive": False}) for name, node in self._nodes.items()}
-        self._nodes = lost | dict(there)
+        self._nodes = lost | dict(self._machines())
 
 
 def machines() -> dict[str, MachineEntry]:
-    """The machines of the running Ray, by its name of them; none where it does not run."""
+    """Ray's name of each machine -> the machine; none if Ray does not run."""
     if not ray.is_initialized():
         return {}
     return {machine.id: MachineEntry.of(machine) for machine in list_machines()}

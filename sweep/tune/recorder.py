@@ -1,4 +1,4 @@
-"""Turns what workers report into records, learning curves and MLflow runs."""
+"""Turns the reports of workers into records, learning curves and MLflow runs."""
 
 import logging
 import signal
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where the records of one command come from: columns that all of them share, and the classes."""
+    """The origin of the records of one command: the columns that all of them share, and the classes."""
 
     classes: tuple[str, ...]
     """Downstream classes in label order."""
@@ -42,7 +42,7 @@ class Provenance:
 
     @classmethod
     def of(cls, sweep: Sweep, source: Source) -> "Provenance":
-        """That of a sweep on these data, with the code that runs."""
+        """The provenance of a sweep on these data, with the running code."""
         return cls(
             classes=source.classes,
             commit=commit(),
@@ -54,12 +54,12 @@ class Provenance:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Column of the record -> value."""
+        """The shared columns of the records: name -> value."""
         return {name: value for name, value in vars(self).items() if name != "classes"}
 
 
 class Recorder(CellListener):
-    """Writes a record as soon as a cell is done. Idempotent by cell: a cell that runs again overwrites itself."""
+    """Writes a record as soon as a cell is done. A cell that runs again overwrites its earlier record."""
 
     def __init__(
         self,
@@ -75,31 +75,31 @@ class Recorder(CellListener):
         """Record nothing yet.
 
         Args:
-            run_dir: where records go.
-            provenance: what all records share.
+            run_dir: the folder of the records.
+            provenance: the columns that all records share.
             tracking: MLflow.
-            console: what is shown.
-            stop: whether the sweep is to end.
-            running: the cells that run; changes.
-            score: what the console shows of a row; by default the test score.
+            console: the terminal's output.
+            stop: whether the sweep must end.
+            running: the running cells; changes.
+            score: returns the text that the console shows for a row; by default the test score.
         """
         self._run_dir, self._provenance = run_dir, provenance
         self._tracking, self._console, self._stop, self._running = tracking, console, stop, running
         self._score = score or _test_score
         self.recorded: set[str] = set()
-        """Keys recorded by this command."""
+        """Keys of the cells that this command has recorded."""
         self.failures: dict[str, str] = {}
-        """Why a cell has failed or gave no record, by key."""
+        """Key -> why the cell failed or has no record."""
         self.retries = Retries()
-        """What went wrong on the way, and which cells may try again."""
+        """Counts failures, and decides which cells run again."""
         self._again: dict[str, Cell] = {}
         self._postponed: dict[str, Cell] = {}
         self.unwritable: str | None = None
-        """Why records cannot be written, if so: the sweep cannot go on."""
+        """Why records cannot be written, which ends the sweep; None if they can."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing that runs or waits is worth waiting for."""
+        """Whether Tune's run can end, although cells may be left."""
         return self.unwritable is not None or (self._stop.asked and not self._running)
 
     @property
@@ -118,7 +118,7 @@ class Recorder(CellListener):
         self._tracking.start(cell)
 
     def cell_reported(self, cell: Cell, result: dict[str, Any]) -> None:
-        """Take points of the curves, a finished cell, or what went wrong."""
+        """Process points of the curves, a finished cell, or an error."""
         if points := result.get("points"):
             self._tracking.curves(cell, points)
         if line := result.get("warning"):
@@ -137,11 +137,11 @@ class Recorder(CellListener):
         log.warning("%s: its worker was lost, %d of %d times", cell, losses, limit)
 
     def cell_given_up(self, cell: Cell, losses: int, error_file: str) -> None:
-        """Try the cell once more by itself: a process killed for want of memory does not say so."""
+        """Run the cell once more, alone: its worker may have been killed for lack of memory, which nothing reports."""
         self._fail(cell, LOST, f"its worker was lost {losses} times; see {error_file}", {})
 
     def step_ended(self) -> None:
-        """Notice a lost lease, a closed pipe, or a signal."""
+        """Check for a lost lease, a closed output pipe and a signal."""
         self.unwritable = self.unwritable or self._run_dir.store.lost
         if self._console.unread and not self._stop.asked:
             self._stop.ask(signal.SIGPIPE)
@@ -151,11 +151,11 @@ class Recorder(CellListener):
         self._console.refresh(every=1.0)
 
     def take_again(self) -> tuple[Cell, ...]:
-        """The cells that had an error, for their second try; none where the sweep is to end."""
+        """The cells with an error, for their second try; none if the sweep must end."""
         return self._take(self._again)
 
     def take_postponed(self) -> tuple[Cell, ...]:
-        """The cells that did not fit beside others, for their last try: what fails there has failed."""
+        """The cells that must run alone, for their last try; none if the sweep must end."""
         self.retries.last_round = True
         return self._take(self._postponed)
 
@@ -165,12 +165,12 @@ class Recorder(CellListener):
         return () if self._stop.asked or self.unwritable else cells
 
     def _record(self, cell: Cell, record: Record, curves: list, examples: list) -> None:
-        if cell.key in self.recorded:  # its worker was lost after it had reported: Ray ran it again
+        if cell.key in self.recorded:  # Ray ran it again, because its worker was lost after the last report
             return
         try:
             row = to_row(record.with_values(self._provenance.columns), self._provenance.classes)
             self._write(cell, row, curves, examples)
-        except RecordsError as error:  # the cell's fault and no other's
+        except RecordsError as error:  # concerns only this cell
             self._give_up(cell, f"not recorded: {error}")
             return
         except OSError as error:
@@ -189,11 +189,11 @@ class Recorder(CellListener):
             self._console.cell_done(cell, self._score(row), row["seconds"])
 
     def _write(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
-        """Write all of a cell, the record last: with that it is recorded, here and at the sweep's address.
+        """Write the files of a cell, here and at the sweep's address. The record comes last; with it the cell counts.
 
         Raises:
-            RecordsError: the row is no record.
-            OSError: it cannot be written; the cell is not recorded then.
+            RecordsError: the row is no valid record.
+            OSError: a file cannot be written; the cell is not recorded then.
         """
         root = self._run_dir.root
         self._run_dir.send(write_curves(root, cell.key, curves))
@@ -204,13 +204,13 @@ class Recorder(CellListener):
         try:
             self._run_dir.send(record)
         except StoreError:
-            record.unlink()  # what lies at the address counts
+            record.unlink()  # the files at the address count
             raise
 
     def _fail(self, cell: Cell, kind: str, reason: str, result: Mapping[str, Any]) -> None:
-        """An attempt has failed: the cell tries once more, or has failed.
+        """Handle a failed attempt: the cell runs once more, or is recorded as failed.
 
-        The fault of a machine is not recorded: the same command runs such a cell again.
+        A cell that failed because of its machine is not recorded, so the same command runs it again.
         """
         if cell.key in self.recorded:
             return
@@ -236,7 +236,7 @@ class Recorder(CellListener):
             self._record(cell, failed, result.get("curves") or [], [])
 
     def _give_up(self, cell: Cell, reason: str) -> None:
-        """The cell gives no record."""
+        """The cell gets no record."""
         log.error("%s: %s", cell, reason)
         self.failures[cell.key] = reason
         self._tracking.abandon(cell)
@@ -244,6 +244,6 @@ class Recorder(CellListener):
 
 
 def _test_score(row: Mapping[str, Any]) -> str:
-    """A row's test score, to be shown."""
+    """A row's test score as text."""
     name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
     return f"test {name} {100 * row[score]:5.1f} %"

@@ -1,4 +1,4 @@
-"""What a cell asks of Ray, and how many cells fit on the machines at the same time."""
+"""The resources that a cell requests from Ray, and how many cells fit on the machines at the same time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ class Resources:
     """How Ray's machines are shared among cells."""
 
     share: dict[str, float]
-    """What a cell asks of Ray: cpu, gpu, memory (bytes)."""
+    """The resources of one cell: cpu, gpu, memory (bytes)."""
     slots: int
-    """Workers that are started at once."""
+    """Workers that start at the same time."""
     at_once: int
-    """Cells that fit, on all machines that there are."""
+    """Cells that fit on all machines together."""
     a_machine: int
     """Cells that fit on the machine that cells go to first."""
     gpus: int
-    """GPUs of all machines."""
+    """GPUs of all machines together."""
 
 
 def resources_for(sweep: Sweep, machine: Machine) -> Resources:
     """How Ray's machines are shared among the cells of a sweep whose engine is chosen.
 
     Args:
-        sweep: what is run.
-        machine: the one that cells go to first.
+        sweep: the sweep that runs.
+        machine: the machine that cells go to first.
     """
     threads, machines = sweep.engine.threads, [one for one in list_machines() if one.runs_cells]
-    # No cell asks for more memory than there is, or it would wait for ever: it runs alone.
+    # A request for more memory than the machine has would wait forever. Such a cell runs alone instead.
     memory = min(sweep.cell_memory * 1e9, machine.memory)
     share = {"cpu": float(threads), "gpu": sweep.gpu_share if machine.gpus else 0.0, "memory": memory}
     fitting = sum(_fitting(one, share) for one in machines)
@@ -47,6 +47,6 @@ def resources_for(sweep: Sweep, machine: Machine) -> Resources:
 
 def _fitting(machine: Machine, share: Mapping[str, float]) -> int:
     """Cells that fit on one machine at the same time."""
-    has = {"cpu": machine.cores, "gpu": machine.gpus, "memory": machine.memory}
-    # A tenth of a GPU fits ten times, in spite of rounding.
-    return min(int(has[name] / needed + 1e-6) for name, needed in share.items() if needed)
+    total = {"cpu": machine.cores, "gpu": machine.gpus, "memory": machine.memory}
+    # The small number makes a tenth of a GPU fit ten times in spite of rounding.
+    return min(int(total[name] / needed + 1e-6) for name, needed in share.items() if needed)

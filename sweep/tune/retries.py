@@ -1,4 +1,4 @@
-"""Why cells fail, how often each may try, and what is written down of one that has failed."""
+"""Kinds of failures, how often a cell may run again, and the record of a failed cell."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -13,19 +13,19 @@ ERROR = "error in the cell"
 MEMORY = "out of memory"
 DIVERGED = "loss not finite"
 LAST_LINES = 4
-"""Lines of a traceback that a record holds."""
+"""The record of a failed cell holds this many last lines of the traceback."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a cell gave no score."""
+    """Why a cell has no score."""
 
     kind: str
     reason: str
     """One line."""
     tries: int = 1
     log: str = "logs/sweep.log"
-    """Where all of it stands, in the sweep's folder."""
+    """The log file with the whole traceback, relative to the sweep's folder."""
     traceback: str = ""
 
     def __str__(self) -> str:
@@ -34,19 +34,19 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """For the record, on one line: all of it, and the traceback's last lines behind bars."""
+        """One line for the record: the failure, then the last lines of the traceback, separated by " | "."""
         lines = [line.strip() for line in self.traceback.splitlines() if line.strip(" ^~")]
         return " | ".join([str(self), *lines[-LAST_LINES:]])
 
 
 class Retries:
-    """Counts attempts and what ended them, and allows one more for each kind of failure."""
+    """Counts attempts and failures, and allows one more attempt for each kind of failure."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        """What went wrong in this command, by kind, whether or not it was made good."""
+        """Kind of failure -> number of failures in this command, including those of cells that succeeded later."""
         self.last_round = False
-        """Whether what fails now has failed."""
+        """Whether a cell that fails now gets no further attempt."""
         self._begun: Counter[str] = Counter()
         self._given: set[tuple[str, str]] = set()
 
@@ -55,11 +55,11 @@ class Retries:
         self._begun[cell.key] += 1
 
     def tries(self, cell: Cell) -> int:
-        """Attempts at the cell so far."""
+        """The number of attempts at the cell so far."""
         return max(1, self._begun[cell.key])
 
     def once_more(self, cell: Cell, kind: str) -> bool:
-        """Whether the cell may try again after a failure of this kind; asked once for each."""
+        """Whether the cell may run again after a failure of this kind. The answer is true once per cell and kind."""
         if self.last_round or (cell.key, kind) in self._given:
             return False
         self._given.add((cell.key, kind))
@@ -67,7 +67,7 @@ class Retries:
 
 
 def bare_record(cell: Cell) -> Record:
-    """The record of a cell that has not ended: its coordinates and the time."""
+    """The record of a cell that has not ended: its coordinates and the current time."""
     return Record(
         **asdict(cell),
         key=cell.key,

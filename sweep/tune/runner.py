@@ -28,17 +28,17 @@ from sweep.tune.watchdog import Watchdog
 from trainables.cell import Cell
 
 LOST_WORKERS = 10
-"""How often a cell goes on in another worker because its own was lost, before it is given up."""
+"""How often a cell may lose its worker before it is given up."""
 PENDING = 64
-"""Waiting cells that Ray's autoscaler sees at most, on a cluster."""
+"""The most waiting cells that Ray's autoscaler sees on a cluster."""
 
 
 class TuneRunner:
-    """Runs cells of one sweep and records what they give.
+    """Runs cells of one sweep and records their results.
 
-    Workers are processes that run cell after cell. Each holds the engine's threads and, where there are GPUs,
-    `sweep.gpu_share` of one. The source is put into Ray's object store once and shared by all of them. Machines that
-    join later get cells too.
+    Workers are processes that run one cell after the other. Each uses the engine's threads and, with GPUs,
+    `sweep.gpu_share` of one. The source is put into Ray's object store once, and all workers share it. Machines that
+    join later run cells too.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class TuneRunner:
         *,
         progress: ProgressWriter | None = None,
     ) -> None:
-        """Ray runs already.
+        """Run nothing yet. Ray must be running.
 
         Args:
-            sweep: what is run, its engine chosen.
+            sweep: the sweep, with its engine chosen.
             job: what workers need.
-            machine: the one that cells go to first.
-            run_dir: where everything goes.
+            machine: the machine that cells go to first.
+            run_dir: the sweep's folder.
             tracking: MLflow.
-            stop: whether cells are to stop.
-            progress: writes `progress.json`; None: there is none.
+            stop: whether cells must stop.
+            progress: writes `progress.json`; None: nothing writes it.
         """
         self._sweep, self._machine = sweep, machine
         self._provenance = Provenance.of(sweep, job.cell_job.source)
@@ -77,14 +77,14 @@ class TuneRunner:
         rates: Mapping[str, float] | None = None,
         proposals: Searcher | None = None,
     ) -> Outcome:
-        """Run the cells; those that fail run once more at the end, those that lack memory by themselves.
+        """Run the cells. Those that fail run once more at the end, those that lack memory or lose their workers alone.
 
         Args:
-            cells: what is run.
-            planned: cells of the whole sweep, those that are recorded included; 0: these alone.
-            grows: whether machines may join meanwhile, started for the cells that wait.
-            rates: key -> learning rate, where cells have rates of their own; may grow.
-            proposals: suggests cells, instead of all of `cells` in their order.
+            cells: the cells to run.
+            planned: number of cells of the whole sweep, including the recorded ones; 0: only `cells`.
+            grows: whether Ray's autoscaler may start machines for waiting cells.
+            rates: key -> learning rate, for cells with rates of their own; may grow.
+            proposals: suggests cells, instead of `cells` in their order.
         """
         tracker = TrialTracker()
         total = planned or len(cells)
@@ -107,8 +107,8 @@ class TuneRunner:
                 return GridSearcher(some, closed=lambda: self._stop.asked, rates=rates)
 
             fit = resources_for(self._sweep, self._machine)
-            # Otherwise Tune starts one worker after the other, each of which imports torch for seconds. Where machines
-            # may join, waiting cells are what makes the autoscaler start them.
+            # By default Tune starts one worker after the other, each of which imports torch for seconds. More waiting
+            # cells also make the autoscaler start machines.
             pending = max(fit.slots, PENDING) if grows and not self._sweep.workers else fit.slots
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pending)
             at_once = self._sweep.workers or None
@@ -130,7 +130,7 @@ class TuneRunner:
         tracker: TrialTracker,
         recorder: Recorder,
     ) -> None:
-        """Let Tune run the suggested cells, `at_once` at a time at most; `name` is the folder of its logs."""
+        """Let Tune run the suggested cells, at most `at_once` at a time. `name` is the folder of its logs."""
         tune.Tuner(
             tune.with_resources(self._trainable, dict(share)),
             tune_config=tune.TuneConfig(
@@ -152,7 +152,7 @@ class TuneRunner:
 
     @contextmanager
     def _second_signal_ends(self, console: Console) -> Iterator[None]:
-        """Cells run inside; a second signal, after one that asked them to stop, ends that and no more."""
+        """Context manager in which cells run. It ends quietly if a second signal interrupts cells that must stop."""
         try:
             yield
         except KeyboardInterrupt:
@@ -163,12 +163,12 @@ class TuneRunner:
 
 
 def _log_folder(trial: Any) -> str:
-    """The name of a trial's folder: its loss, without what a folder's name cannot hold, and Ray's name of it."""
+    """The name of a trial's folder: its loss, without characters that are invalid in names, and Ray's name of it."""
     return re.sub(r"[^\w.-]", "_", trial.config["cell"]["objective"])[:100] + "-" + trial.trial_id
 
 
 class _NothingLeft(tune.Stopper):
-    """Ends Tune's run when nothing that runs is worth waiting for."""
+    """Ends Tune's run when the recorder says so."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -180,11 +180,11 @@ class _NothingLeft(tune.Stopper):
         return self._recorder.over
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as for the tracker."""
+        """Empty, as for the tracker."""
         return {}
 
 
 def _validation_score(row: Mapping[str, Any], rates: Mapping[str, float]) -> str:
-    """A row's learning rate and validation score, to be shown."""
+    """A row's learning rate and validation score as text."""
     rate = f"lr {rates[row['key']]:<7g}" if row["key"] in rates else f"{'':10}"
     return f"{rate} validation F1 {100 * row['val_f1_macro']:5.1f} %"

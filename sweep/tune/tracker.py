@@ -1,4 +1,4 @@
-"""Which cells run at present: the one callback that Ray Tune calls, and what it passes on."""
+"""Which cells run now: the callback of Ray Tune, which passes its events to listeners."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ Worker = tuple[int, str]
 """A worker's process, and Ray's name of its machine."""
 
 LARGE = ("points", "record", "curves", "examples", "traceback")
-"""What workers report for the recorder alone."""
+"""Keys of large values that only the recorder needs."""
 LAST = ("record", "error", "stopped")
-"""What the last report of a cell holds, one of them."""
+"""The last report of a cell holds one of these keys."""
 
 
 @dataclass
@@ -25,14 +25,14 @@ class RunningCell:
 
     cell: Cell
     last_report: float
-    """When its worker last reported, by the tracker's clock."""
+    """When the worker last reported, by the tracker's clock."""
     since: datetime = field(default_factory=lambda: datetime.now().astimezone())
     worker: Worker | None = None
-    """Where it runs; None until the worker has said so."""
+    """The worker that runs it; None until its first report."""
 
 
 class CellListener:
-    """What a part of the driver may want to know of running cells. Each method does nothing unless overridden."""
+    """A part of the driver that follows running cells. Each method does nothing unless overridden."""
 
     def cell_started(self, cell: Cell) -> None:
         """A cell starts, or starts again after its worker was lost."""
@@ -41,30 +41,30 @@ class CellListener:
         """A cell's worker has reported."""
 
     def worker_lost(self, cell: Cell, losses: int, limit: int) -> None:
-        """A cell's worker was lost; Ray starts the cell again, `limit` times at most."""
+        """A cell's worker was lost for the `losses`th time. Ray starts the cell again, at most `limit` times."""
 
     def cell_given_up(self, cell: Cell, losses: int, error_file: str) -> None:
-        """A cell's worker was lost too often: Ray does not start it again."""
+        """A cell's worker was lost too often. Ray does not start the cell again."""
 
     def cell_ended(self, cell: Cell) -> None:
-        """A cell no longer runs: it has ended, its worker was lost, or Ray has given it up."""
+        """A cell no longer runs: it has ended, its worker was lost, or Ray does not start it again."""
 
     def step_ended(self) -> None:
-        """Ray's loop has gone round once."""
+        """One step of Tune's loop has ended."""
 
 
 class TrialTracker(Callback):
-    """Knows which cells run, and passes what happens to them on to its listeners, in their order."""
+    """Knows which cells run, and passes events to its listeners, in their order."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """No cell runs yet. `clock` is for tests."""
+        """Start without cells. `clock` is for tests."""
         self.clock = clock
         self.listeners: Sequence[CellListener] = ()
         self.running: dict[str, RunningCell] = {}
-        """By Ray's name of the trial."""
+        """Ray's name of the trial -> its cell."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks for a restore that is never asked for, and threads cannot be pickled."""
+        """Empty: Tune pickles its callbacks, which hold threads. They are never restored."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -79,7 +79,7 @@ class TrialTracker(Callback):
         if running := self.running.get(trial.trial_id):
             running.last_report = self.clock()
             running.worker = result.get("worker", running.worker)
-        # With its last report a cell has ended, though its worker may take a while to clean up.
+        # A cell ends with its last report, although its worker may need time to clean up.
         ended = self.running.pop(trial.trial_id, None) if result.keys() & set(LAST) else None
         for listener in self.listeners:
             listener.cell_reported(_cell(trial), result)
@@ -87,7 +87,7 @@ class TrialTracker(Callback):
                 listener.cell_ended(_cell(trial))
         for name in LARGE:  # Tune writes the last result of each trial to disk again and again
             result.pop(name, None)
-        result["not_empty"] = True  # Tune prints a line about a trial whose last result is empty
+        result["not_empty"] = True  # Tune prints a line about a trial with an empty last result
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """See `CellListener.worker_lost`."""
@@ -106,10 +106,10 @@ class TrialTracker(Callback):
         for listener in self.listeners:
             listener.step_ended()
 
-    def _end(self, trial: Any, tell: Callable[[CellListener, Cell], None]) -> None:
-        ended = self.running.pop(trial.trial_id, None)  # not where it waits, or has sent its last report
+    def _end(self, trial: Any, notify: Callable[[CellListener, Cell], None]) -> None:
+        ended = self.running.pop(trial.trial_id, None)  # None if it waits, or has sent its last report
         for listener in self.listeners:
-            tell(listener, _cell(trial))
+            notify(listener, _cell(trial))
             if ended:
                 listener.cell_ended(_cell(trial))
 

@@ -1,4 +1,4 @@
-"""Kills a worker that is silent for too long; Ray then starts its cell again, which resumes from its checkpoint."""
+"""Kills a worker that is silent for too long. Ray then restarts its cell, which resumes from its checkpoint."""
 
 import logging
 import os
@@ -15,21 +15,21 @@ from sweep.tune.tracker import CellListener, TrialTracker, Worker
 log = logging.getLogger(__name__)
 
 LONGEST_STEP = 10.0
-"""Seconds that one round of Ray's loop takes at most. A longer one means that the driver itself was suspended."""
+"""The most seconds that one step of Tune's loop takes. A longer step means that the driver itself was suspended."""
 
 
 class Watchdog(CellListener):
-    """Compares when each running cell last reported with what is allowed."""
+    """Compares the silence of each running cell with the allowed time."""
 
     def __init__(
         self, tracker: TrialTracker, patience: float, console: Console, *, kill: Callable[[Worker], None] | None = None
     ) -> None:
-        """Watch the cells that `tracker` knows; `patience` is in seconds, `kill` for tests."""
+        """Watch the cells of `tracker`. `patience` is in seconds, `kill` is for tests."""
         self._tracker, self._patience, self._console = tracker, patience, console
         self._kill = kill or kill_worker
         self._step = tracker.clock()
         self.killed = 0
-        """Workers killed so far."""
+        """The number of killed workers."""
 
     def step_ended(self) -> None:
         """Kill the workers that have been silent for longer than allowed."""
@@ -37,19 +37,19 @@ class Watchdog(CellListener):
         suspended = now - self._step
         self._step = now
         for running in self._tracker.running.values():
-            if suspended > LONGEST_STEP:  # by Ctrl-Z, say: the reports of that time have not been read yet
+            if suspended > LONGEST_STEP:  # for example by Ctrl-Z: the reports of that time are still unread
                 running.last_report += suspended
             if now - running.last_report > self._patience and running.worker:
-                running.last_report = now  # kill once, and again only if that had no effect
+                running.last_report = now  # kills again only if this has no effect
                 self.killed += 1
-                reason = f"no sign of life for {self._patience:g} s: its worker is killed, and it goes on in another"
+                reason = f"no report for {self._patience:g} s: its worker is killed, and the cell resumes in another"
                 log.error("%s: %s (process %d on node %s)", running.cell, reason, *running.worker)
                 self._console.print(f"{running.cell!s:<46} {reason}")
                 self._kill(running.worker)
 
 
 def kill_worker(worker: Worker) -> None:
-    """Send SIGKILL to a process on any machine of the cluster; a process that has ended is no error."""
+    """Send SIGKILL to a process on any machine of the cluster. It is no error if the process has ended."""
     process, node = worker
     if node == ray.get_runtime_context().get_node_id():
         _kill(process)

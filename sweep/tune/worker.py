@@ -1,4 +1,4 @@
-"""What a Ray worker does: it runs one cell after another, writes checkpoints, and reports."""
+"""The work of a Ray worker: it runs one cell after another, writes checkpoints and reports."""
 
 import gc
 import json
@@ -33,7 +33,7 @@ INTERVAL = 0.5
 def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
     """Run the cell of these coordinates; report points of its curves, then its record.
 
-    A failure of the cell is reported and not raised, so that Ray's own retries are left to lost workers.
+    An error of the cell is reported instead of raised, because Ray's own retries are for lost workers.
     """
     stop = StopFlag(job.run_dir)
     if stop.now():
@@ -54,7 +54,7 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
 
     record = _record(cell, job, device)
     try:
-        # Closed before anything is reported: the driver then removes the checkpoints.
+        # Closed before the last report, after which the driver removes the checkpoints.
         with closing(stop), closing(_checkpoints(record, job, device, stop)) as checkpoints:
             metrics = run_cell(
                 cell,
@@ -66,16 +66,16 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
                 export_to=job.run_dir.encoder(cell.key) if "encoders" in job.keep else None,
             )
         _upload(cell.key, job)
-        # Plain arrays: the driver knows no torch, and would import it with their class.
+        # Plain arrays, because the class of the examples would make the driver import torch.
         plain = [vars(example) for example in examples]
         tune.report({"record": record.with_values({**metrics, "status": "done"}), "curves": curves, "examples": plain})
     except StoppedError:
         tune.report({"stopped": True})
     except NonFiniteLossError as error:
-        # The same seed diverges again: recorded as failed, so that the same command does not try for ever.
+        # The same seed would diverge again. Recorded as failed, the cell does not run again by the same command.
         tune.report({"error": str(error), "kind": DIVERGED, "traceback": "", "record": record, "curves": curves})
     except StoreError as error:
-        # The machine's or the store's fault: it is not recorded.
+        # Not the cell's fault, so it is not recorded.
         tune.report({"error": str(error), "kind": LOST, "traceback": "", "record": record, "curves": curves})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -83,14 +83,14 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         trace = traceback.format_exc()
         tune.report({"error": reason, "kind": kind, "traceback": trace, "record": record, "curves": curves})
     finally:
-        # The worker is used again: what this cell held must not add to what the next one needs.
+        # The worker runs further cells: the memory of this one must not add to theirs.
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
 
 def _record(cell: Cell, job: WorkerJob, device: torch.device) -> Record:
-    """The record of the cell, with what is known before it runs."""
+    """The record of the cell, with the columns that are known before it runs."""
     engine = job.cell_job.engine
     return replace(
         bare_record(cell),
@@ -105,13 +105,13 @@ def _record(cell: Cell, job: WorkerJob, device: torch.device) -> Record:
 
 
 def _weights(cell: Cell, job: WorkerJob) -> str | None:
-    """Name and digest of the file of weights that the cell starts from; None where there is none."""
+    """Name and digest of the weights file that the cell starts from; None without one."""
     path = job.cell_job.imagenet
     return f"{path.name} {file_digest(path)}" if path and cell.objective == "imagenet" else None
 
 
 def _checkpoints(record: Record, job: WorkerJob, device: torch.device, stop: StopFlag) -> Checkpoints:
-    """The cell's checkpoints. One that was made on other data or by another engine is not resumed from."""
+    """The cell's checkpoints. Those of other data or of another engine are ignored."""
     identity = {
         "cell": record.key,
         "data": job.cell_job.source.fingerprint,
@@ -133,10 +133,10 @@ def _checkpoints(record: Record, job: WorkerJob, device: torch.device, stop: Sto
 
 
 def _upload(key: str, job: WorkerJob) -> None:
-    """At an address: send the cell's encoder, and leave nothing of the cell on this machine.
+    """At an address: send the cell's encoder, and remove the cell's files from this machine.
 
     Raises:
-        StoreError: it could not be sent.
+        StoreError: the encoder could not be sent.
     """
     run_dir = job.run_dir
     if not run_dir.uri:
@@ -148,7 +148,7 @@ def _upload(key: str, job: WorkerJob) -> None:
 
 
 class _Pulse:
-    """Called in every step: reports now and then that the worker is alive, and tells whether the cell is to stop."""
+    """Called in every step: reports at intervals that the worker is alive, and returns whether the cell must stop."""
 
     def __init__(self, job: WorkerJob, stop: StopFlag) -> None:
         self._interval, self._stop = job.sign_of_life, stop
@@ -156,7 +156,7 @@ class _Pulse:
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if now - self._looked < min(INTERVAL, self._interval):  # a shared disk may take a while to answer
+        if now - self._looked < min(INTERVAL, self._interval):  # a shared disk may answer slowly
             return False
         self._looked = now
         if now - self._reported >= self._interval:
@@ -166,7 +166,7 @@ class _Pulse:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether this is a lack of memory, of the GPU or the host: such a cell may fit when it runs alone."""
-    # Only some have a class of their own; the host's, cuBLAS's and cuDNN's are told by their text.
-    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
+    """Whether the error is a lack of GPU or host memory. Such a cell may fit when it runs alone."""
+    # Errors of the host's allocator, cuBLAS and cuDNN have no class of their own.
+    texts = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in texts)

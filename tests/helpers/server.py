@@ -1,6 +1,7 @@
-"""MLflow's own server, as `python -m sweep.mlflow_server` starts it, on a free port of this machine."""
+"""MLflow's server, started by the commands of docs/cluster.md, on a free port of this machine."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from tests.helpers.command import ROOT, wait_for
 
@@ -31,14 +33,23 @@ def answers(uri, host=None):
         return None
 
 
+def documented_commands(port):
+    """The commands of docs/cluster.md that start a server, with another port."""
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    return re.search(r"```\n([^`]*\nmlflow server[^`]*)```", text)[1].replace("5000", str(port))
+
+
 @contextmanager
-def serving(folder, port, *words):
-    """The process, when it answers; killed at the end, if it is not before (`kill`)."""
-    command = [sys.executable, "-m", "sweep.mlflow_server", str(folder), "--port", str(port), *words]
+def serving(folder, port):
+    """The server, whose files are below `folder`, once it answers. At the end it is killed, if it was not before."""
+    paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "HOME": str(folder), "PATH": paths}
     with open(folder / "server.log", "ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            ["sh", "-ec", documented_commands(port)], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}") or process.poll() is not None, 120, "the server answers")
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}") or process.poll() is not None, 240, "the server answers")
         assert process.poll() is None, (folder / "server.log").read_text()
         yield process
     finally:

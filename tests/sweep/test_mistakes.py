@@ -22,6 +22,7 @@ from tests.helpers.command import ROOT, call, run
         (["--nu", "0.33"], "nu = 0.33 is not a multiple of 1/20"),
         (["--rho"], "--rho is empty"),
         (["--moco.lr", "fast"], "fast"),
+        (["--plan", "--price", "0"], "--price 0: must be above 0 US dollars per hour"),
         (["vts-smoke", "--textures", "folder"], "--data-root"),
         (["vts-smoke", "--textures", "dtd", "--data-root", "nowhere"], "nowhere"),
         (["vts-smoke", "--config", "sweep.yaml"], "choose one"),

@@ -98,7 +98,7 @@ def test_before_the_first_cell_a_signal_is_one_line(tmp_path, number, code):
         os.kill(process.pid, number)
         found, seen = ended(process, "", 12)
     assert found == code, seen
-    assert "sweep.run: stopped; the same command runs what is missing" in seen
+    assert "sweep.run: stopped; run the same command again to continue" in seen
     assert not (tmp_path / "out" / ".driver").exists()
 
 

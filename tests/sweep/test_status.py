@@ -18,7 +18,6 @@ from analysis.text import duration
 from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Used, write_progress
 from sweep.monitor.snapshot import RecordRow, take_snapshot
 from sweep.monitor.time_left import estimate_time_left
-from sweep.planning.prices import Prices
 from sweep.prepare import claim
 from sweep.presets import preset
 from sweep.status import main, render
@@ -70,8 +69,8 @@ def folder(tmp_path):
     return root
 
 
-def said(folder, **prices):
-    return render(take_snapshot(folder, NOW), Prices(**prices), NOW)
+def said(folder, price=None):
+    return render(take_snapshot(folder, NOW), price, NOW)
 
 
 def test_cells_are_counted_by_loss_and_each_once(folder):
@@ -178,14 +177,16 @@ def test_before_the_first_record_no_time_is_told(folder):
     assert "left      not known before the first cell is recorded" in said(folder)
 
 
-def test_cost_is_gpu_hours_and_core_hours_by_their_prices(folder):
+def test_cost_is_gpu_hours_times_the_price_and_machine_hours_where_there_are_no_gpus(folder):
     tell(folder, used=Used(seconds=3600, node_seconds=7200, core_seconds=57600, gpu_seconds=14400, cells=1))
     assert "2 machine hours, 16 core hours, 4 GPU hours while cells ran" in said(folder).splitlines()[-1]
-    assert "while cells ran: 10.00 USD" in said(folder, gpu=2.5)
-    assert "while cells ran: 11.60 USD" in said(folder, gpu=2.5, core=0.1)
+    assert "while cells ran: 10.00 USD" in said(folder, 2.5)
     record(folder, CELLS[0], seconds=3600)
-    assert ", and about " in said(folder, gpu=2.5)
+    hours = take_snapshot(folder, NOW).left.seconds / 3600
+    assert f", and about {4 * 2.5 * hours:.2f} USD for what is left" in said(folder, 2.5)
     assert "machines  2 machines of 8 cores, 2 x H100 (a, b)" in said(folder)
+    tell(folder, used=Used(node_seconds=7200, core_seconds=57600), nodes=(MachineEntry(name="a", cpus=8, gpus=0),))
+    assert f"while cells ran: 5.00 USD, and about {2.5 * hours:.2f} USD" in said(folder, 2.5)
 
 
 def test_a_record_that_cannot_be_read_is_named_and_counts_as_missing(folder):

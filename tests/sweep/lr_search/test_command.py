@@ -145,9 +145,7 @@ def test_the_sweep_says_how_far_the_plan_was_off_and_keeps_it(planned):
     assert parent.data.metrics["forecast_error"] == outcome["whole"]["error"]
 
 
-def test_prices_without_a_plan_are_refused():
+def test_a_price_without_a_plan_is_refused():
     done = call("vts-smoke", "--price", 2)
     assert done.returncode == 2
-    assert done.stderr.strip() == (
-        "sweep.run: --price, --spot-price and --spot-losses-per-hour are for --plan: add it, or leave them out"
-    )
+    assert done.stderr.strip() == ("sweep.run: --price is for --plan: add --plan, or leave --price out")

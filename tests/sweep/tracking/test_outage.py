@@ -11,7 +11,7 @@ from analysis.records.io import read_curves, recorded_keys
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.client import KEY
 from tests.helpers.command import ROOT, begun, read_until
-from tests.helpers.server import free_port, kill, serving
+from tests.helpers.server import answers, free_port, kill, serving
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +47,8 @@ def test_killed_and_started_again_it_ends_with_every_cell_once(tmp_path, monkeyp
     port, folder = free_port(), tmp_path / "out"
     uri = f"http://127.0.0.1:{port}"
     with serving(tmp_path, port) as first:
+        assert [answers(uri, host) for host in (f"127.0.0.1:{port}", "localhost:5000")] == [200, 200]
+        assert [answers(uri, host) for host in ("evil.example", "10.0.0.7:5000")] == [403, 403]
         words = (*WORDS, "--seeds", *range(6), "--out", folder, "--pretrain.steps", 250)
         with begun(*words, env={"MLFLOW_TRACKING_URI": uri}) as process:
             read_until(process, "test F1")
