@@ -17,25 +17,11 @@ import pandas as pd
 
 from analysis.cli import add_folders, exit_with, number_between
 from analysis.errors import RecordsError
-from analysis.findings.paper import FINDINGS
-from analysis.findings.verdicts import JudgedPart, Judgement, Verdict, judge, judge_finding
+from analysis.findings.verdicts import JudgedPart, Judgement, Verdict, judge
 from analysis.names import LEVEL
 from analysis.records.merge import print_notes, read_sweeps
 from analysis.stats.inference import MARGIN
 from analysis.text import printable
-
-__all__ = [
-    "FINDINGS",
-    "JudgedPart",
-    "Judgement",
-    "claims_table",
-    "count_verdicts",
-    "judge",
-    "judge_finding",
-    "main",
-    "parts_table",
-    "render",
-]
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 

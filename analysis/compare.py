@@ -17,13 +17,13 @@ from analysis.errors import RecordsError
 from analysis.findings.verdicts import judge
 from analysis.names import LEVEL
 from analysis.records.merge import ENGINE, MergedRecords, print_notes, read_sweeps
-from analysis.records.plan import read_plan
+from analysis.records.plan import flat, read_plan
 from analysis.records.remote import is_remote
 from analysis.records.studies import Study, studies
 from analysis.stats.agreement import Agreement, agreement, of_one_data
-from analysis.text import aligned, one_line, printable
+from analysis.text import aligned, first_few, one_line, printable
 
-_MOST_NAMES = 5
+_NAMES_SHOWN = 5
 _ABSENT = "-"
 
 
@@ -147,8 +147,8 @@ def _conclusion(agreement: Agreement) -> str:
         return f"agrees: no difference is beyond chance, allowing for their number ({counted})"
     names = list(agreement.table.loc[agreement.table["verdict"] == "differs", "name"])
     names += ["cells that failed"] if agreement.cells.failed else []
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"differs, allowing for the number of comparisons, in: {'; '.join(names[:_MOST_NAMES])}{more} ({counted})"
+    few = first_few(names, _NAMES_SHOWN, "; ")
+    return f"differs, allowing for the number of comparisons, in: {few} ({counted})"
 
 
 def _seeds(study: Study) -> str:
@@ -163,8 +163,7 @@ def _what_differs(run: MergedRecords, reference: MergedRecords) -> str:
         return f"{_described(run)} here, {_described(reference)} in the reference"
     here, there = ([one_line(plan.get(name, _ABSENT), most=40) for name in names] for plan in plans)
     differences = [f"{one_line(n, most=60)} is {a} here, {b} there" for n, a, b in zip(names, here, there, strict=True)]
-    more = f"; and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return "; ".join(differences[:_MOST_NAMES]) + more
+    return first_few(differences, _NAMES_SHOWN, "; ")
 
 
 def _described(merged: MergedRecords) -> str:
@@ -174,15 +173,7 @@ def _described(merged: MergedRecords) -> str:
 def _settings(path: Path) -> dict[str, object]:
     """What a sweep's recipe says, flat; {} where that cannot be read."""
     recipe = read_plan(path if path.is_dir() else path.parent).get("recipe")
-    return dict(_flat(recipe)) if isinstance(recipe, Mapping) else {}
-
-
-def _flat(settings: object, path: str = "") -> Iterator[tuple[str, object]]:
-    if not isinstance(settings, Mapping):
-        yield path.removeprefix("."), settings
-        return
-    for name, value in settings.items():
-        yield from _flat(value, f"{path}.{name}")
+    return flat(recipe) if isinstance(recipe, Mapping) else {}
 
 
 def _summary_of(given: Path | str) -> Path | str:

@@ -4,7 +4,7 @@ A loss may be anybody's: a name such as `simclr`, or a class in a module with it
 `mypackage.losses:MyLoss(lr=0.3)`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -68,11 +68,11 @@ def in_order(names: Iterable[str]) -> list[str]:
     return [*(name for name in OBJECTIVES if name in known), *other_losses(known)]
 
 
-def in_paper_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Sorted by dataset and `OBJECTIVES`, others behind by name; within an objective as before."""
-    rank = {name: index for index, name in enumerate(in_order(table["objective"]))}
+def in_paper_order(table: pd.DataFrame, by: Sequence[str] = ("dataset", "objective")) -> pd.DataFrame:
+    """The table sorted by these columns, objectives in the order of `in_order`; ties keep their order."""
+    rank = {name: index for index, name in enumerate(in_order(table["objective"]))} if "objective" in by else {}
     return table.sort_values(
-        ["dataset", "objective"],
+        [*by],
         key=lambda column: column.map(rank) if column.name == "objective" else column,
         kind="stable",
         ignore_index=True,

@@ -3,10 +3,11 @@
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.names import BASELINES, in_paper_order, table_name
-from analysis.records.studies import STUDY, headline, studies
+from analysis.records.studies import headline, studies
 from analysis.stats.differences import against_random, comparable, difference_by_objective, noisy_minus_exposure
 from analysis.text import aligned, failure_reason, printable
 
@@ -15,9 +16,6 @@ WIDTH = 120
 
 #: A loss less than this share below its plateau has not left it.
 STUCK = 0.005
-
-#: Studies that `render` shows: more would fill a terminal for minutes.
-STUDIES_SHOWN = 20
 
 _FAILURES_SHOWN = 5
 _PAIRINGS = ["none", "noisy", "exposure", "irrelevant", "false_positive"]
@@ -33,30 +31,27 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
     as `analysis.stats.differences.comparable`.
     """
     by_pairing = comparable(records, metric).groupby([*_POINT, "pairing"])[metric]
-    columns = {}
-    for name, values in {"": by_pairing.mean(), "_std": by_pairing.std(), "_n": by_pairing.count()}.items():
-        wide = values.reset_index().pivot(index=_POINT, columns="pairing", values=metric)
-        for pairing in _PAIRINGS:
-            columns[pairing + name] = wide.reindex(columns=_PAIRINGS)[pairing]
-    table = pd.DataFrame({f"{p}{name}": columns[f"{p}{name}"] for p in _PAIRINGS for name in ("", "_std", "_n")})
-    table = table.fillna({f"{pairing}_n": 0 for pairing in _PAIRINGS})
-    table = table.astype({f"{pairing}_n": "int64" for pairing in _PAIRINGS})
-    return in_paper_order(table.reset_index())
+    wide = by_pairing.agg(["mean", "std", "count"]).unstack("pairing")
+    columns = {
+        f"{pairing}{ending}": wide.get((name, pairing), pd.Series(absent, wide.index))
+        for pairing in _PAIRINGS
+        for ending, name, absent in (("", "mean", np.nan), ("_std", "std", np.nan), ("_n", "count", 0))
+    }
+    table = pd.DataFrame(columns)
+    counts = [f"{pairing}_n" for pairing in _PAIRINGS]
+    return in_paper_order(table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, "int64")).reset_index())
 
 
 def render(records: pd.DataFrame) -> str:
     """The tables as plain text of at most `WIDTH` columns, a section per study (see `analysis.records.studies`).
 
-    The score in %, noisy minus exposure and pretrained minus random in points, and the failed cells. Of more than
-    `STUDIES_SHOWN` studies the first are shown, and the others counted. `records` as from `read_records`.
+    The score in %, noisy minus exposure and pretrained minus random in points, and the failed cells. `records` as from
+    `read_records`.
     """
-    number = records[STUDY].fillna("").groupby(STUDY).ngroup()
     sections = []
-    for study in studies(records[number < STUDIES_SHOWN]):
+    for study in studies(records):
         blocks = (_f1_block(study.records, study.title), *(make(study.records) for make in _BLOCKS))
         sections += [block for block in blocks if block]
-    if (more := number.nunique() - STUDIES_SHOWN) > 0:
-        sections.append(f"and {more} more studies: name fewer folders, or write all of them with --by and --out")
     return "\n".join(line[:WIDTH].rstrip() for line in printable("\n\n".join(sections)).split("\n"))
 
 

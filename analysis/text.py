@@ -1,7 +1,7 @@
 """Plain text for terminals: aligned tables, durations, printable strings."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -14,6 +14,13 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=False)]
         lines.append("  " + "   ".join([row[0].ljust(widths[0]), *rest]) if row else rule)
     return lines
+
+
+def first_few(names: Iterable[str], limit: int, separator: str = ", ") -> str:
+    """The first names in one line, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return separator.join(listed[:limit]) + more
 
 
 def duration(seconds: float, *, decimals: int = 0) -> str:

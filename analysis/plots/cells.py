@@ -1,8 +1,9 @@
 """The cells of a figure: estimate, interval, number of seeds, and whether each is done, failed or missing."""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,20 +18,6 @@ from analysis.stats.inference import by_cell
 POINT = ("objective", "rho", "nu")
 
 _VALUES = [*POINT, "seed", "difference"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of `complete_grid`."""
-
-    objective: str
-    rho: float
-    nu: float
-    estimate: float
-    low: float
-    high: float
-    n: int
-    state: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +83,9 @@ def complete_grid(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -
     return _with_states(study, points, values, pairings)
 
 
-def rows(table: pd.DataFrame) -> list[Row]:
-    """The rows of a table as from `complete_grid`."""
-    columns = [field.name for field in fields(Row)]
-    return [Row(**{str(name): value for name, value in row.items()}) for row in table[columns].to_dict("records")]
+def rows(table: pd.DataFrame) -> Iterable[Any]:
+    """The rows of a table as from `complete_grid`, as named tuples."""
+    return table.itertuples()
 
 
 def without_noise(study: Study) -> pd.DataFrame:

@@ -55,8 +55,3 @@ class Inputs:
         records = self._records[folder]
         data = records.loc[records["key"].isin(study.records["key"]), "data"]
         return bool(data.isin(study.records["data"].fillna("")).any())
-
-
-def folders_of(study: Study, folders: Sequence[Path]) -> list[Path]:
-    """Those of the sweeps' folders that hold cells of the study."""
-    return Inputs(folders=folders).folders_of(study)

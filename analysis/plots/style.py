@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.names import display_name, other_losses
+from analysis.text import first_few
 
 #: Signs that figures use, named since they look like p, v and a hyphen.
 RHO, NU, MINUS = "\N{GREEK SMALL LETTER RHO}", "\N{GREEK SMALL LETTER NU}", "\N{MINUS SIGN}"
@@ -182,9 +183,8 @@ def notes(cells: pd.DataFrame, seeds: int) -> list[str]:
     lines = []
     for state in ABSENT:
         names = [_cell_in_words(row) for row in cells[cells["state"] == state].to_dict("records")]
-        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         if names:
-            lines.append(f"{state}: {', '.join(names[:4])}{more}")
+            lines.append(f"{state}: {first_few(names, 4)}")
     fewer = int(((cells["n"] > 0) & (cells["n"] < seeds)).sum())
     if fewer:
         lines.append(f"{fewer} of {len(cells)} cells have fewer than {seeds} seeds")

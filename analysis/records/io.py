@@ -25,7 +25,6 @@ from analysis.records.schema import (
     COLUMNS,
     PARTITIONS,
     SCHEMA,
-    Column,
     class_columns,
     is_allowed,
     partition_folder,
@@ -33,23 +32,6 @@ from analysis.records.schema import (
     schema,
 )
 from analysis.text import one_line
-
-__all__ = [
-    "COLUMNS",
-    "CURVES",
-    "ORDER",
-    "SCHEMA",
-    "STAGES",
-    "Column",
-    "Recorded",
-    "compact",
-    "read_curves",
-    "read_records",
-    "recorded_keys",
-    "schema",
-    "write_curves",
-    "write_record",
-]
 
 #: What records are sorted by: the cell's coordinates.
 ORDER = ("dataset", "objective", "rho", "nu", "pairing", "seed")

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from os.path import realpath
 from pathlib import Path
@@ -22,12 +23,14 @@ from analysis.records.plan import interval_level, level_note
 from analysis.records.remote import local_copy
 from analysis.records.schema import class_columns, schema
 from analysis.records.studies import STUDY, studies
+from analysis.text import first_few
 
 #: Columns that should have one value in a study: they change what was computed, or how it was rounded.
 ENGINE = ("commit", "version", "versions", "device", "precision", "layout", "compile", "threads", "weights")
 
-_MOST_NAMES = 3
-_MOST_LINES = 20
+_LINES_SHOWN = 20
+
+_first_few = partial(first_few, limit=3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,10 +81,10 @@ def read_sweeps(paths: Iterable[str | PathLike[str]]) -> MergedRecords:
 
 
 def print_notes(merged: MergedRecords) -> None:
-    """Print conflicts and notes to stderr, the first `_MOST_LINES` of each."""
+    """Print conflicts and notes to stderr, the first `_LINES_SHOWN` of each."""
     for word, lines in {"conflict": merged.conflicts, "note": merged.notes}.items():
-        more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
-        for line in [*lines[:_MOST_LINES], *more]:
+        more = [f"and {len(lines) - _LINES_SHOWN} more"] if len(lines) > _LINES_SHOWN else []
+        for line in [*lines[:_LINES_SHOWN], *more]:
             print(f"{word}: {line}", file=sys.stderr)
 
 
@@ -180,9 +183,7 @@ def _values(column: pd.Series) -> str:
     counts = column.value_counts(sort=False)
     if column.name == "versions":
         return _libraries(list(counts.index))
-    return _first_few(
-        [f"{str(value)[:40]}: {count}" for value, count in sorted(counts.items(), key=lambda i: str(i[0]))]
-    )
+    return _first_few(f"{str(value)[:40]}: {count}" for value, count in sorted(counts.items(), key=lambda i: str(i[0])))
 
 
 def _libraries(texts: Sequence[str]) -> str:
@@ -198,12 +199,6 @@ def _libraries(texts: Sequence[str]) -> str:
 def _sorted(records: pd.DataFrame) -> pd.DataFrame:
     by = records[[*ORDER, "key"]].assign(data=records["data"].fillna(""))
     return records.loc[by.sort_values(list(by.columns), kind="stable").index].reset_index(drop=True)
-
-
-def _first_few(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _MOST_NAMES} more" if len(listed) > _MOST_NAMES else ""
-    return ", ".join(listed[:_MOST_NAMES]) + more
 
 
 def _count(number: int) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from analysis.errors import RecordsError
@@ -19,6 +20,12 @@ def read_plan(folder: Path) -> dict[str, Any]:
     except Exception:  # PyYAML raises many kinds
         return {}
     return plan if isinstance(plan, dict) and _is_valid(plan) else {}
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by their dotted names, as in `pretrain.steps`."""
+    rows = pd.json_normalize(dict(settings)).to_dict("records")
+    return {str(name): value for row in rows for name, value in row.items()}
 
 
 def added_seeds(plan: Mapping[str, Any]) -> dict[str, list[int]]:

@@ -1,7 +1,6 @@
 """Predictions on some test images of each cell, `predictions/<key>.parquet`, to be looked at."""
 
 import io
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -29,8 +28,6 @@ PREDICTIONS = pa.schema(
         pa.field("predicted", pa.binary(), nullable=False),
     ]
 )
-
-LEAST = 10_000  # bytes that the picture of a single pixel may have
 
 _REMEDY = "delete it to do without this cell's predictions"
 
@@ -103,8 +100,6 @@ def _packed(image: NDArray[np.uint8]) -> bytes:
 
 def _unpacked(jpeg: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Raises ValueError or what Pillow raises for a damaged image; nothing is decoded that has another size."""
-    if len(jpeg) > LEAST + 4 * math.prod(size):
-        raise ValueError(f"a picture of {len(jpeg):,} bytes")
     with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
         if (image.height, image.width, image.mode) != (*size, "RGB"):
             raise ValueError(f"an image of {image.width} x {image.height} px as {image.mode}")

@@ -142,9 +142,6 @@ COLUMNS: tuple[Column, ...] = tuple(_column_of(one) for one in fields(Record) if
 
 _NAMES = frozenset(column.name for column in COLUMNS)
 
-#: Columns that all cells of one command share, whichever machine ran them: what the driver knows.
-ORIGIN = ("commit", "version", "data", "source", "task")
-
 #: Partition columns: folders of `records/`, and columns of each file.
 PARTITIONS = ("dataset", "objective")
 

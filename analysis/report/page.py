@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.figures import FIGURES, Drawn, as_svg
 from analysis.findings.verdicts import judge
-from analysis.plots.inputs import folders_of
+from analysis.plots.inputs import Inputs
 from analysis.records.coverage import coverage
 from analysis.records.merge import MergedRecords
 from analysis.records.plan import read_plan
@@ -94,9 +94,10 @@ def plain_text(merged: MergedRecords, form: Literal["md", "latex"], *, margin: f
 
 
 def _sections(merged: MergedRecords, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
+    inputs = Inputs(folders=merged.folders)
     for number, study in enumerate(studies(merged.records, level=merged.level), start=1):
         own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
-        plans = {str(folder): read_plan(folder) for folder in folders_of(study, merged.folders)}
+        plans = {str(folder): read_plan(folder) for folder in inputs.folders_of(study)}
         yield _section(study, f"study-{number}", margin, own, plans)
 
 
@@ -112,7 +113,7 @@ def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], p
             tables.effect_table(study, anchor, margin),
             tables.verdict_table(judgements, anchor, margin),
         ],
-        tables=list(tables.detail_tables(study, cells, anchor, margin)),
+        tables=list(tables.detail_tables(study, cells, anchor)),
         figures=[
             Picture(one.title, one.caption, base64.b64encode(as_svg(one.figure)).decode())
             for one in drawn

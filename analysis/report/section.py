@@ -1,13 +1,13 @@
 """A study's facts in a report: caveats, what was run on which data, and where the records come from."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.names import in_order
-from analysis.records.plan import level_note
+from analysis.records.plan import flat, level_note
 from analysis.records.studies import Study
 from analysis.stats.inference import losses_without_gain
 
@@ -94,15 +94,15 @@ def provenance(study: Study) -> Facts:
 
 def settings(plans: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Facts]]:
     """Everything that `sweep.yaml` holds, by folder."""
-    return [(folder, list(_flat(plan))) for folder, plan in plans.items() if plan]
+    return [
+        (folder, [(name, _setting_text(value)) for name, value in flat(plan).items()])
+        for folder, plan in plans.items()
+        if plan
+    ]
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _flat(item, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", ", ".join(map(str, item)) if isinstance(item, list) else str(item)
+def _setting_text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _levels(values: pd.Series) -> str:

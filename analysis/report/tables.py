@@ -30,7 +30,7 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
     for (objective, kind), part in gains.groupby([gains["objective"], kinds]):
         cell = part.groupby(["rho", "nu"]).ngroup()
         estimate = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
-        verdict = noninferiority(estimate, margin=margin).verdict
+        verdict = noninferiority(estimate, margin=margin)
         words = {
             "better": "better than without",
             "not worse": f"not worse by more than {_margin_text(margin)}",
@@ -108,9 +108,9 @@ def score_table(study: Study, anchor: str) -> Table:
     )
 
 
-def exposure_table(study: Study, anchor: str, margin: float) -> Table:
+def exposure_table(study: Study, anchor: str) -> Table:
     """The paper's table: noisy minus exposure over the grid, with what seeds say of it."""
-    frame = in_paper_order(by_objective(_noisy_minus_exposure(study), margin=margin, level=study.level))
+    frame = in_paper_order(by_objective(_noisy_minus_exposure(study), level=study.level))
     return make(
         f"{anchor}-exposure",
         "Noisy minus mere exposure",
@@ -258,9 +258,9 @@ def missing_table(cells: pd.DataFrame, anchor: str) -> Table:
     )
 
 
-def detail_tables(study: Study, cells: pd.DataFrame, anchor: str, margin: float) -> Iterator[Table]:
+def detail_tables(study: Study, cells: pd.DataFrame, anchor: str) -> Iterator[Table]:
     """The tables behind the figures, in their order."""
-    yield exposure_table(study, anchor, margin)
+    yield exposure_table(study, anchor)
     yield pretraining_table(study, anchor)
     yield trend_table(study, anchor)
     yield pairing_table(study, anchor)

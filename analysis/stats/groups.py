@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.errors import RecordsError
-from analysis.names import LEVEL, in_order, table_name
+from analysis.names import LEVEL, in_paper_order, table_name
 from analysis.records.schema import COLUMNS
 from analysis.records.studies import STUDY, headline
+from analysis.stats.intervals import mean_over_grid
 from analysis.text import aligned, printable
 
 #: A grid point; with the seed it is a cell of a study.
@@ -25,7 +25,6 @@ STATISTICS = (
     *("estimate", "low", "high", "left_out", "method"),
 )
 
-_SHOWN = 200
 _PRINTED = ("n", "failed", "missing", "points", "seeds", "estimate", "low", "high", "std", "min", "max")
 
 
@@ -66,8 +65,8 @@ def group_statistics(
     groups = rows.groupby(["study", *by], dropna=False)
     rows["group"] = groups.ngroup()
     table = rows.groupby("group")[[*STUDY, *by, "metric"]].first(skipna=False)
-    table = _interval(table.join(_describe(rows)), rows[["group", "point", "seed", "value"]], level)
-    return _in_order(table[[*STUDY, *by, *STATISTICS]], by)
+    table = table.join(_describe(rows)).join(_intervals(rows[["group", "point", "seed", "value"]], level))
+    return in_paper_order(table[[*STUDY, *by, *STATISTICS]], [*STUDY, *by])
 
 
 def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
@@ -75,7 +74,7 @@ def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
     by = [name for name in dict.fromkeys(by) if name not in STUDY]
     units = {column.name: column.unit for column in COLUMNS}
     sections = []
-    for _, part in table.head(_SHOWN).groupby([*STUDY, "metric"], dropna=False, sort=False):
+    for _, part in table.groupby([*STUDY, "metric"], dropna=False, sort=False):
         head = part.iloc[0].fillna("")
         unit = units.get(head["metric"], "0-1")
         what = f"{head['metric']}, {'%' if unit == '0-1' else unit}".removesuffix(", ")
@@ -87,8 +86,6 @@ def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
             rows[-1] += [_number(row[name], 100 if unit == "0-1" else 1) for name in _PRINTED]
         title = printable(f"{place}, recipe {head['recipe']}{data}: {what}, 95% interval over seeds")
         sections.append("\n".join([title, *aligned(rows), *_reasons(part)]))
-    if len(table) > _SHOWN:
-        sections.append(f"and {len(table) - _SHOWN} more groups: write all of them with --out groups.csv")
     return "\n\n".join(sections)
 
 
@@ -126,38 +123,14 @@ def _describe(rows: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="size")
 
 
-def _interval(table: pd.DataFrame, rows: pd.DataFrame, level: float) -> pd.DataFrame:
-    """With estimate and t interval: `mean_over_grid`'s, in its symbols, of all groups at once.
-
-    Its bootstrap from 10 seeds on would take minutes for thousands of groups.
-    """
-    rows = rows[rows["value"].notna()]
-    cells = rows.groupby(["group", "point"])["value"]
-    rows = rows.assign(n=cells.transform("count"), rest=rows["value"] - cells.transform("mean"))
-    most = rows.groupby("group")["n"].transform("max")
-    rows = rows[(rows["n"] > 1) | (most == 1)]
-    points = rows.groupby("group")["point"].nunique()
-    weight = 1 / (rows["group"].map(points) * rows["n"])
-    moved = np.sqrt(rows["n"] / (rows["n"] - 1).clip(lower=1)) * weight * rows["rest"]
-    seeds = pd.DataFrame({"weight": weight, "moved": moved}).groupby([rows["group"], rows["seed"]]).sum()
-    squares = (seeds**2).groupby("group").sum()
-    freedom = (1 / squares["weight"] - 1).reindex(table.index)
-    several = (rows.groupby("group")["n"].max() > 1).reindex(table.index, fill_value=False)
-    half = (stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(squares["moved"]).reindex(table.index)).where(several)
-    estimate = (weight * rows["value"]).groupby(rows["group"]).sum().reindex(table.index)
-    left_out = table["points"] - points.reindex(table.index, fill_value=0)
-    method = np.select([table["n"] == 0, ~several], ["no value", "no interval: one seed"], "t over seeds")
-    return table.assign(estimate=estimate, low=estimate - half, high=estimate + half, left_out=left_out, method=method)
-
-
-def _in_order(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    rank = {name: i for i, name in enumerate(in_order(table["objective"]))} if "objective" in by else {}
-    return table.sort_values(
-        [*STUDY, *by],
-        key=lambda column: column.map(rank) if column.name == "objective" else column,
-        kind="stable",
-        ignore_index=True,
-    )
+def _intervals(rows: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Estimate and t interval of each group, without the bootstrap, which would take minutes for many groups."""
+    names = ("estimate", "low", "high", "left_out", "method")
+    estimates = {
+        group: mean_over_grid(part.rename(columns={"point": "cell"}), level=level, bootstrap=False)
+        for group, part in rows.groupby("group")
+    }
+    return pd.DataFrame([{name: getattr(one, name) for name in names} for one in estimates.values()], [*estimates])
 
 
 def _reasons(part: pd.DataFrame) -> list[str]:

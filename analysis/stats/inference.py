@@ -4,7 +4,6 @@ Tidy frames in and out, in the metric's unit (F1 as a fraction); slopes are per 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -30,16 +29,7 @@ _ROUNDING = 64 * np.finfo(float).eps
 Verdict = Literal["better", "not worse", "worse", "undecided"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Noninferiority:
-    """What an interval says of a difference, given a margin. `equivalent`: it lies within the margin on both sides."""
-
-    verdict: Verdict
-    equivalent: bool
-    margin: float
-
-
-def noninferiority(estimate: Estimate, *, margin: float = MARGIN) -> Noninferiority:
+def noninferiority(estimate: Estimate, *, margin: float = MARGIN) -> Verdict:
     """Whether a difference is better than 0, at least not worse than -margin, worse than that, or none of them.
 
     By the ends of its interval: low > 0, low > -margin, high < -margin. A 95% interval errs with 2.5% at each end.
@@ -47,15 +37,11 @@ def noninferiority(estimate: Estimate, *, margin: float = MARGIN) -> Noninferior
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}, use a number above 0, such as {MARGIN} for one point")
-    low, high = estimate.low, estimate.high
-    verdict: Verdict = "undecided"
-    if low > 0:
-        verdict = "better"
-    elif low > -margin:
-        verdict = "not worse"
-    elif high < -margin:
-        verdict = "worse"
-    return Noninferiority(verdict=verdict, equivalent=low > -margin and high < margin, margin=margin)
+    if estimate.low > 0:
+        return "better"
+    if estimate.low > -margin:
+        return "not worse"
+    return "worse" if estimate.high < -margin else "undecided"
 
 
 def by_cell(
@@ -114,38 +100,32 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def by_objective(differences: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL) -> pd.DataFrame:
-    """The paper's table with what seeds say of it: a row per dataset and objective of `noisy_minus_exposure`.
+def by_objective(differences: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame:
+    """The paper's table, with intervals over seeds: one row for each dataset and objective of `noisy_minus_exposure`.
 
-    Columns: those of `difference_by_objective` (`mean` and `std` over the grid, as in the paper); `estimate`, `low`,
-    `high`, `error`, `p`, `p_exact`, `left_out`, `method` of `mean_over_grid` (`estimate` differs from `mean` where
-    cells are left out); `p_holm` over the rows; `between_cells`, `between_seeds`, `residual`, and `further_low`,
-    `further_high` for such cells and seeds in the long run, of `components`; `halve`, the further seeds that would
-    halve the interval (null: none to judge by, or too many); `verdict` and `equivalent` of `noninferiority`.
+    Columns: those of `difference_by_objective` (`mean` and `std` over the grid, as in the paper); `low`, `high`, `p`
+    and `p_exact` of `mean_over_grid`; `between_cells`, `between_seeds` and `residual` of `components`; `further_low`
+    and `further_high`, its interval for other cells and seeds of this kind; `halve`, the number of further seeds that
+    would halve the first interval (null if there is no spread to judge by, or if it takes too many).
     """
     table = difference_by_objective(differences)
     cell = differences.groupby(["rho", "nu"], dropna=False).ngroup()
     values = differences[[*_GROUP, "seed"]].assign(cell=cell, value=differences["difference"])
     parts = dict(iter(values.groupby(_GROUP)))
-    rows = [_statistics(parts[key], margin, level) for key in zip(table["dataset"], table["objective"], strict=True)]
-    statistics = pd.DataFrame(rows, columns=list(_statistics(values.iloc[:0], margin, level)), index=table.index)
-    statistics.insert(5, "p_holm", holm(statistics["p"].to_numpy(dtype=float)))
+    rows = [_statistics(parts[key], level) for key in zip(table["dataset"], table["objective"], strict=True)]
+    statistics = pd.DataFrame(rows, columns=list(_statistics(values.iloc[:0], level)), index=table.index)
     return table.join(statistics.astype({"halve": "Int64"}))
 
 
-def _statistics(values: pd.DataFrame, margin: float, level: float) -> dict[str, Any]:
+def _statistics(values: pd.DataFrame, level: float) -> dict[str, Any]:
     estimate, parts = mean_over_grid(values, level=level), components(values, level=level)
-    judged = noninferiority(estimate, margin=margin)
-    names = ("estimate", "low", "high", "error", "p", "p_exact", "left_out", "method")
     halve = further_seeds(estimate)
     return {
-        **{name: getattr(estimate, name) for name in names},
+        **{name: getattr(estimate, name) for name in ("low", "high", "p", "p_exact")},
         **{name: getattr(parts, name) for name in ("between_cells", "between_seeds", "residual")},
         "further_low": parts.low,
         "further_high": parts.high,
         "halve": pd.NA if halve is None else halve,
-        "verdict": judged.verdict,
-        "equivalent": judged.equivalent,
     }
 
 
@@ -177,10 +157,9 @@ def trend_in_rho(records: pd.DataFrame, metric: str = "test_f1_macro", *, level:
     A row per dataset, objective, pairing and nu, and one with null nu for the mean slope over nu; a loss without noisy
     pairs has one row of pairing `none`. The cell of rho 0 serves each nu and pairing. A level that one seed only has
     where others have more is left out, and then a seed that lacks a level, for its slope would be another one.
-    Columns: `estimate`, `low`, `high`, `error`, `p`, `p_exact` and `method` (or the reason for a null) of
-    `mean_over_grid` over nu; `p_page`, of Page's test for a monotone trend, two-sided, exact up to 12 seeds and 8
-    levels, of the mean over nu (null below 3 levels or 2 seeds); `levels` of rho and `lowest` of them (not 0 where
-    rho 0 lacks); `seeds`; `missing`, values that lack, and `left_out`, values that are not used.
+    Columns: `estimate`, `low`, `high`, `p` and `method` (or the reason for a null) of `mean_over_grid` over nu;
+    `p_page`, of Page's test for a monotone trend, two-sided, exact up to 12 seeds and 8 levels, of the mean over nu
+    (null below 3 levels or 2 seeds); the numbers of `levels` of rho, of `seeds` and of `missing` values.
     Raises as `comparable`.
     """
     cells = comparable(records, metric)
@@ -206,18 +185,15 @@ def _slope(curves: Sequence[pd.DataFrame], level: float) -> dict[str, Any]:
     slopes = [pd.DataFrame({"cell": i, "value": whole @ _contrast(whole)}) for i, whole in enumerate(wholes)]
     values = pd.concat([pd.DataFrame({"cell": [], "value": []}), *slopes]) if not slopes else pd.concat(slopes)
     slope = mean_over_grid(values.rename_axis("seed").reset_index(), level=level)
-    known = sum(int(table.count().sum()) for table in tables)
-    levels = sorted(set().union(*(whole.columns for whole in wholes)))
+    known = any(table.notna().any(axis=None) for table in tables)
     several = max(table.count().astype(bool).sum() for table in tables) > 1
     reason = "no value" if not known else "no slope: " + ("no seed has all levels" if several else "one level of rho")
     return {
-        **{name: getattr(slope, name) for name in ("estimate", "low", "high", "error", "p", "p_exact")},
+        **{name: getattr(slope, name) for name in ("estimate", "low", "high", "p")},
         "p_page": _page(wholes),
-        "levels": len(levels),
-        "lowest": levels[0] if levels else np.nan,
+        "levels": len(set().union(*(whole.columns for whole in wholes))),
         "seeds": slope.seeds,
         "missing": sum(int(table.isna().to_numpy().sum()) for table in tables),
-        "left_out": known - sum(whole.size for whole in wholes),
         "method": slope.method if wholes else reason,
     }
 

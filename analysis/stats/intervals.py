@@ -66,15 +66,15 @@ class Estimate:
     """Cells that have a value of one seed only while others have more: in neither mean nor interval."""
 
 
-def mean_over_grid(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
+def mean_over_grid(values: pd.DataFrame, *, level: float = LEVEL, bootstrap: bool = True) -> Estimate:
     """The mean over cells of each cell's mean over seeds, with an interval over seeds.
 
     `values` has the columns `cell` (any label), `seed` and `value`; a NaN value is passed over. With r the values less
     their cell's mean, C cells and n_c seeds in cell c, seed s moves the mean by
     u_s = sum_c sqrt(n_c / (n_c - 1)) r_cs / (C n_c). The error is sqrt(sum_s u_s^2), the effective seeds are
     1 / sum_s w_s^2, where w_s = sum_c 1 / (C n_c) over the cells that have the seed. On a complete grid this is the t
-    interval over the seeds' grid means. From `BOOTSTRAP_FROM` to `BOOTSTRAP_UP_TO` seeds the
-    interval is that of `bca`.
+    interval over the seeds' grid means. From `BOOTSTRAP_FROM` to `BOOTSTRAP_UP_TO` seeds the interval is that of `bca`,
+    unless `bootstrap` is false.
     Raises `ValueError` for two values of one cell and seed, and for a level outside (0, 1).
     """
     if not 0 < level < 1:
@@ -82,10 +82,10 @@ def mean_over_grid(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
     matrix = seed_cell_matrix(values)
     several = (~np.isnan(matrix)).sum(axis=0) > 1
     if not several.any() or several.all():
-        return mean_of_matrix(matrix, level=level)
+        return mean_of_matrix(matrix, level=level, bootstrap=bootstrap)
     matrix = matrix[:, several]
     matrix = matrix[~np.isnan(matrix).all(axis=1)]
-    return mean_of_matrix(matrix, level=level, left_out=int((~several).sum()))
+    return mean_of_matrix(matrix, level=level, left_out=int((~several).sum()), bootstrap=bootstrap)
 
 
 def seed_cell_matrix(values: pd.DataFrame) -> np.ndarray:
@@ -103,7 +103,7 @@ def seed_cell_matrix(values: pd.DataFrame) -> np.ndarray:
     return matrix
 
 
-def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 0) -> Estimate:
+def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 0, bootstrap: bool = True) -> Estimate:
     """`mean_over_grid` of a matrix, seeds x cells, NaN where there is no value; it has no empty row or column.
 
     Either each cell has two values or more, or each has one; `left_out` is only handed on.
@@ -124,7 +124,7 @@ def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 
         values=int(counts.sum()),
         left_out=left_out,
     )
-    return single if matrix.size == 0 or counts.max() < 2 else _with_interval(single, matrix)
+    return single if matrix.size == 0 or counts.max() < 2 else _with_interval(single, matrix, bootstrap)
 
 
 def seed_influence(matrix: np.ndarray) -> tuple[np.ndarray, float]:
@@ -242,7 +242,7 @@ def _effective(weights: np.ndarray) -> float:
     return float(1 / (weights.sum(axis=1) ** 2).sum())
 
 
-def _with_interval(single: Estimate, matrix: np.ndarray) -> Estimate:
+def _with_interval(single: Estimate, matrix: np.ndarray, bootstrap: bool) -> Estimate:
     moved, effective = seed_influence(matrix)
     error, freedom = float(np.sqrt((moved**2).sum())), effective - 1
     flipped = sign_flip_p((np.nan_to_num(matrix) * _weights(matrix)).sum(axis=1))
@@ -253,7 +253,7 @@ def _with_interval(single: Estimate, matrix: np.ndarray) -> Estimate:
     half = special.stdtrit(freedom, (1 + single.level) / 2) * error
     p = float(2 * special.stdtr(freedom, -abs(single.estimate) / error))
     known = replace(known, low=float(single.estimate - half), high=float(single.estimate + half), p=p)
-    if not BOOTSTRAP_FROM <= single.seeds <= BOOTSTRAP_UP_TO:
+    if not bootstrap or not BOOTSTRAP_FROM <= single.seeds <= BOOTSTRAP_UP_TO:
         return known
     low, high = bca(matrix, level=single.level)
     return known if math.isnan(low + high) else replace(known, low=low, high=high, method="BCa over seeds")

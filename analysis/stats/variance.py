@@ -183,36 +183,30 @@ def pairing_gain(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.Dat
     `paired` the standard deviation over seeds of the difference, `unpaired` that of a difference of independent seeds
     (from the variances of the same scores), `correlation` of the halves over seeds, `width_ratio` = paired / unpaired,
     `worth` = 1 / width_ratio^2: as many unpaired seeds give the error of one paired seed. Beyond 1 the ratio says that
-    pairing widens (a correlation below 0). `interval_ratio` is the ratio of the 95% intervals, in which an unpaired
-    design has twice the degrees of freedom. `grid_paired` and `grid_unpaired` are in units of one seed. Further
-    columns: `cells`, `seeds`, `pairs`, `missing` (pairs that lack a half). Null with fewer than two seeds.
-    Raises as `noisy_minus_exposure`.
+    pairing widens (a correlation below 0). `grid_paired` and `grid_unpaired` are in units of one seed; `seeds` is their
+    number. Null with fewer than two seeds. Raises as `noisy_minus_exposure`.
     """
     differences = noisy_minus_exposure(records, metric)
     rows = []
     for (dataset, objective), part in differences.groupby(_GROUP):
         whole = part.dropna(subset="difference")
         whole = whole[whole.groupby(["rho", "nu"])["seed"].transform("size") > 1]
-        counts = {"cells": len(whole[["rho", "nu"]].drop_duplicates()), "seeds": whole["seed"].nunique()}
-        counts |= {"pairs": len(whole), "missing": int(part["difference"].isna().sum())}
-        rows.append({"dataset": dataset, "objective": objective, **counts, **_gain(whole)})
-    columns = ["dataset", "objective", "cells", "seeds", "pairs", "missing", *_gain(differences.iloc[:0])]
+        rows.append({"dataset": dataset, "objective": objective, "seeds": whole["seed"].nunique(), **_gain(whole)})
+    columns = ["dataset", "objective", "seeds", *_gain(differences.iloc[:0])]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _gain(whole: pd.DataFrame) -> dict[str, float]:
     """The figures of `pairing_gain` of one objective's complete pairs, in cells of two seeds or more."""
     if whole.empty:
-        spreads = (math.nan,) * 4
-        return {f"{of}{name}": value for of in ("", "grid_") for name, value in _ratios(*spreads).items()}
+        return {f"{of}{name}": value for of in ("", "grid_") for name, value in _ratios(*(math.nan,) * 3).items()}
     cell = whole.groupby(["rho", "nu"]).ngroup()
     halves = [seed_cell_matrix(whole[["seed"]].assign(cell=cell, value=whole[name])) for name in ("noisy", "exposure")]
     rests = [np.nan_to_num(half - np.nanmean(half, axis=0)) for half in halves]
     freedom = len(whole) - halves[0].shape[1]
-    single = _ratios(*_products(rests[0], rests[1], freedom), freedom)
+    single = _ratios(*_products(rests[0], rests[1], freedom))
     moved = [seed_influence(half) for half in halves]
-    effective = moved[0][1]
-    grid = _ratios(*_products(moved[0][0], moved[1][0], 1 / effective), effective - 1)
+    grid = _ratios(*_products(moved[0][0], moved[1][0], 1 / moved[0][1]))
     return single | {f"grid_{name}": value for name, value in grid.items()}
 
 
@@ -223,18 +217,16 @@ def _products(noisy: np.ndarray, exposure: np.ndarray, divisor: float) -> tuple[
     return first, second, both
 
 
-def _ratios(noisy: float, exposure: float, both: float, freedom: float) -> dict[str, float]:
+def _ratios(noisy: float, exposure: float, both: float) -> dict[str, float]:
     apart = noisy + exposure
     paired = max(apart - 2 * both, 0.0) if not math.isnan(apart) else math.nan
     ratio = math.sqrt(paired / apart) if apart > 0 else math.nan
     product = math.sqrt(noisy * exposure) if apart > 0 else math.nan
-    quantiles = special.stdtrit([freedom, 2 * freedom], (1 + LEVEL) / 2)
     return {
         "paired": math.sqrt(paired),
         "unpaired": math.sqrt(apart),
         "correlation": both / product if product > 0 else math.nan,
         "width_ratio": ratio,
-        "interval_ratio": float(ratio * quantiles[0] / quantiles[1]),
         "worth": 1 / ratio**2 if ratio > 0 else (math.inf if ratio == 0 else math.nan),
     }
 

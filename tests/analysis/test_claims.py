@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import claims
 from analysis.claims import claims_table, judge, main, parts_table, render
 from analysis.findings.paper import FINDINGS
 from analysis.records.io import write_record
@@ -169,10 +168,6 @@ def test_command_names_conflicts_on_the_side(tmp_path, rows, classes, capsys):
     printed = capsys.readouterr()
     assert "conflict: " in printed.err
     assert "conflict: " not in printed.out
-
-
-def test_all_that_is_asked_for_is_exported():
-    assert all(hasattr(claims, name) for name in claims.__all__)
 
 
 def test_a_contradicted_finding_shows_the_part_that_contradicts_it():

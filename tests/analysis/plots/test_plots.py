@@ -12,7 +12,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from analysis.plots import cells, curves, maps, paper_figures, spread, style
-from analysis.plots.inputs import Inputs, folders_of
+from analysis.plots.inputs import Inputs
 from analysis.records.io import write_curves, write_record
 
 NONE = Inputs()
@@ -223,7 +223,7 @@ def test_of_several_folders_only_those_of_the_study_are_read(
         for made in real:
             write_record(folder, made | {"data": data}, classes)
     chosen = study([made | {"data": "mine"} for made in real])
-    assert folders_of(chosen, [other, mine]) == [mine]
+    assert Inputs(folders=[other, mine]).folders_of(chosen) == [mine]
 
 
 def test_losses_are_told_apart_without_colour() -> None:

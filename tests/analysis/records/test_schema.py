@@ -5,7 +5,6 @@ import pytest
 from analysis.errors import RecordsError
 from analysis.records.schema import (
     COLUMNS,
-    ORIGIN,
     Record,
     class_columns,
     columns_markdown,
@@ -74,10 +73,6 @@ def test_the_table_of_columns_has_a_line_for_each():
     lines = columns_markdown().splitlines()[2:]
     names = [line.split("`")[1] for line in lines]
     assert names == schema(["<class>"]).names
-
-
-def test_what_a_command_shares_are_columns():
-    assert set(ORIGIN) < {column.name for column in COLUMNS}
 
 
 def test_class_scores_stand_behind_the_macro_score():

@@ -177,9 +177,7 @@ def test_pairing_gain_is_that_of_the_covariances(sweep):
         both = covariance[0, 1] / math.sqrt(covariance[0, 0] * covariance[1, 1])
         assert gain[f"{prefix}correlation"] == pytest.approx(both)
     assert gain["grid_paired"] == pytest.approx((noisy - exposure).mean(axis=1).std(ddof=1))
-    ratio = stats.t.ppf(0.975, 5) / stats.t.ppf(0.975, 10)
-    assert gain["grid_interval_ratio"] == pytest.approx(gain["grid_width_ratio"] * ratio)
-    assert (gain["cells"], gain["seeds"], gain["pairs"], gain["missing"]) == (4, 6, 24, 0)
+    assert gain["seeds"] == 6
 
 
 def test_pairing_is_worth_nothing_between_independent_halves_and_all_between_equal_ones(sweep):
@@ -194,10 +192,10 @@ def test_pairing_is_worth_nothing_between_independent_halves_and_all_between_equ
     assert against["worth"] == pytest.approx(0.5)
 
 
-def test_pairing_gain_takes_complete_pairs_of_two_seeds_and_counts_the_others(sweep):
+def test_pairing_gain_takes_complete_pairs_of_two_seeds(sweep):
     noisy = np.array([[0.1, 0.2, NAN], [0.3, NAN, 0.4], [0.2, 0.5, NAN]])
     gain = pairing_gain(sweep(noisy, np.array([[0.2, 0.1, 0.3], [0.1, 0.2, 0.1], [0.2, NAN, 0.1]]))).loc[0]
-    assert (gain["cells"], gain["seeds"], gain["pairs"], gain["missing"]) == (1, 3, 3, 4)
+    assert gain["seeds"] == 3
     assert gain["paired"] == pytest.approx(np.std([-0.1, 0.2, 0.0], ddof=1))
 
 
