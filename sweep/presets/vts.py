@@ -12,7 +12,7 @@ from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
 def vts_smoke() -> Sweep:
     """All stages at toy size, for tests: 7 cells, less than a minute on 2 cores.
 
-    A few steps on a few 32-px scenes. The scores have no meaning.
+    A few steps on a few 32-px scenes, far from the paper's setting: the scores have no meaning.
     """
     return Sweep(
         preset="vts-smoke",

@@ -14,7 +14,7 @@ def xbd_quick() -> Sweep:
     A slim ResNet-18 (output stride 16), 200 steps of 16 pairs, rho 0, 0.5, 1, all losses, both pairings, and the
     baselines random and supervised. Needs an xBD tree in --data-root. Use it to check that your data are read
     correctly, and to see what results look like. Tiles (512 px in the paper), encoder and budget are much smaller than
-    in the paper, so it is no reproduction; on a few images, the scores have no meaning.
+    in the paper, so this is no reproduction; on a few images, the scores have no meaning.
     """
     return Sweep(
         preset="xbd-quick",
@@ -36,8 +36,8 @@ def xbd_quick() -> Sweep:
 def xbd_paper() -> Sweep:
     """The paper's xBD setting as far as it is known: tiles of 512 px, 25,670/11,002/3,732, rho 0 to 1, three seeds.
 
-    ResNet-18 at stride 32 (a 16x16 map), both pairings, all losses and the baselines random, imagenet and supervised.
-    Each cell has 16,000 steps of 256 pairs (200 epochs of the clean tiles): days on one GPU. Needs the official tree in
+    ResNet-18 at stride 32 (a 16x16 map), both pairings, all losses and the baselines random, imagenet and supervised;
+    in each cell 16,000 steps of 256 pairs (200 epochs of the clean tiles): days on one GPU. Needs the official tree in
     --data-root (which is converted to 85 GB of arrays) and torchvision's weights (--download). The paper gives no
     learning rates, clipping, warm-up or budget: these are ours. Not run yet.
     """

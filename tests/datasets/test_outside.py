@@ -238,10 +238,7 @@ def test_yaml_names_it(write, tmp_path):
         ("{dataset: 'NAME', images: many}", r"recipe.data.images many: should be a valid integer"),
         ("{dataset: 'NAME', sides: 2}", r"unknown setting 'sides'; valid: dataset, size, images"),
         ("{dataset: 'no.such:Thing'}", r"data set 'no.such:Thing': no.such cannot be imported \(ModuleNotFoundError"),
-        (
-            "{dataset: imagenet}",
-            r"unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or",
-        ),
+        ("{dataset: imagenet}", r"unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name"),
         ("{dataset: 3}", r"recipe.data: name the data set"),
     ],
 )

@@ -41,7 +41,7 @@ def refused(function, *arguments, kind=InputError, **options) -> str:
 def test_values_that_yaml_itself_trips_over(tmp_path, value):
     path = tmp_path / "sweep.yaml"
     path.write_text(f"rho: {value}\n")
-    assert "no valid YAML" in refused(from_yaml, path)
+    assert "not valid YAML" in refused(from_yaml, path)
     assert read_plan(tmp_path) == {}
 
 

@@ -228,7 +228,7 @@ def test_failed_cells_are_run_again_with_a_flag(folder):
     ("name", "content", "message"),
     [
         ("progress.json", "{", "progress.json is damaged"),
-        ("sweep.yaml", "[", "no valid YAML"),
+        ("sweep.yaml", "[", "not valid YAML"),
         ("sweep.yaml", None, "there is no sweep.yaml in it"),
     ],
 )
