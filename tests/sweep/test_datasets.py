@@ -65,7 +65,7 @@ def test_a_manifest_runs_from_its_rows_to_its_tables_and_goes_on_in_its_folder(m
     assert records["test_f1_class_2"].notna().all()
     assert "Noisy minus exposure" in done.stdout
     again = run(*words, *losses)
-    assert "nothing is run" in again.stdout, again.stdout + again.stderr
+    assert "nothing to run" in again.stdout, again.stdout + again.stderr
     torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "weights.pth")
     other = run(*words, *losses, "--seeds", 1)
     assert other.returncode == 2

@@ -70,7 +70,7 @@ def test_the_same_command_runs_nothing_more(swept):
     spelt = [LOSS + "(temperature=0.5)", "mypackage.module:SimClr( head = ('linear', 'a/b'), temperature = 0.2 )"]
     again = command("sweep.run", *GRID, "--losses", "random", "moco", *spelt, "--out", folder, "--no-report")
     assert again.returncode == 0, again.stderr
-    assert "all 10 cells are recorded already; nothing is run" in again.stdout
+    assert "all 10 cells are recorded already; nothing to run" in again.stdout
 
 
 @pytest.mark.parametrize(

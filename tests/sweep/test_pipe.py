@@ -44,7 +44,7 @@ def test_a_reader_that_leaves_stops_the_sweep_politely(tmp_path):
     assert left_after("test F1", *words) == (141, "")
     assert 1 <= len(read_records(folder)) < 55
     assert not RunDir(folder).driver.exists()
-    assert "nobody reads what the sweep says" in RunDir(folder).log.read_text()
+    assert "the output is no longer read" in RunDir(folder).log.read_text()
 
 
 def test_the_terminal_says_no_more_than_that_nobody_reads(monkeypatch, tmp_path):

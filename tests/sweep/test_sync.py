@@ -60,7 +60,7 @@ def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert main([str(sweep.out)]) == 0
-        assert f"MLflow at {uri}: 2 of 2 recorded cells were missing and are filled in" in capsys.readouterr().out
+        assert f"MLflow at {uri}: 2 of 2 recorded cells were missing and have been added" in capsys.readouterr().out
         record(sweep.out, CELLS[1])  # it was tried again
         record(sweep.out, CELLS[2])
         assert main([str(sweep.out)]) == 0

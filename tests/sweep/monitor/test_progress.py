@@ -123,7 +123,7 @@ def test_a_damaged_file_is_one_line_and_the_next_command_counts_anew(path, text)
         read_progress(path)
     assert "\n" not in str(error.value)
     command = Command(path)
-    assert "it is written anew" in command.writer.warning
+    assert "this command writes a new one" in command.writer.warning
     with command.writer:
         assert command.said.used == Used()
 

@@ -52,7 +52,7 @@ def test_only_the_silent_worker_is_killed_and_once(sweep, capsys):
         sweep.wait(10)
         sweep.hear(TWO, alive=True)
     assert sweep.killed == [(11, "node")]
-    assert f"{ONE!s:<46} no sign of life for 30 s: its worker is killed" in capsys.readouterr().out
+    assert f"{ONE!s:<46} no report for 30 s: its worker is killed" in capsys.readouterr().out
     assert sweep.watchdog.killed == 1
 
 
