@@ -51,7 +51,12 @@ def levels(findings, about=None):
         (checks.check_code, {"commit": "d" * 40}, "FAIL", "commit ddddddd on b"),
         (checks.check_libraries, {"libraries": GOOD.libraries | {"torch": "2.0"}}, "FAIL", "2.0 on b"),
         (checks.check_libraries, {"libraries": GOOD.libraries | {"ray": "absent"}}, "FAIL", "not installed on b"),
-        (checks.check_datasets_package, {"datasets": "/site/datasets"}, "FAIL", "b imports another package of this name, from /site/datasets"),
+        (
+            checks.check_datasets_package,
+            {"datasets": "/site/datasets"},
+            "FAIL",
+            "b imports another package of this name",
+        ),
         (checks.check_memory, {"memory": GB}, "WARN", "may need more than 2 GB"),
         (checks.check_disks, {"disks": {"--out": ("/o", 3 * GB)}}, "WARN", "3.0 GB free for --out (/o) on b"),
         (checks.check_disks, {"disks": {"--out": ("/o", GB // 10)}}, "FAIL", "free some space"),
