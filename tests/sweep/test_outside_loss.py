@@ -1,4 +1,4 @@
-"""A loss from outside the repository goes through every command, as a user would run them."""
+"""A loss from outside the repository works with every command."""
 
 import os
 import re
@@ -23,7 +23,7 @@ GRID = ("vts-quick", *SHORT, "--rho", 0, 1, "--nu", 0.5, "--engine.deterministic
 
 
 def command(module, *words):
-    """Run a command that can import the outside package, and hold it to its exit code."""
+    """Run a command that can import the outside package."""
     roots = os.pathsep.join([str(OUTSIDE), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, words)],

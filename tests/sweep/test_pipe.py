@@ -1,4 +1,4 @@
-"""Whoever reads what a sweep says may leave early, as `head` does: it ends quietly, with all that is recorded."""
+"""The reader of the output may leave early, as `head` does: the sweep ends quietly, and keeps its records."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`--until` through the command itself: real cells, one Ray, a cut-off run, and what is said."""
+"""`--until` through the command line: real cells, one start of Ray, an interrupted run, and the printed lines."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: how a sweep ends, what it says, and that nothing of it is left running."""
+"""Ctrl-C and SIGTERM: how a sweep ends, what it prints, and that no process stays."""
 
 import os
 import signal
@@ -104,7 +104,7 @@ def test_before_the_first_cell_a_signal_is_one_line(tmp_path, number, code):
 
 @pytest.mark.slow
 def test_sigterm_ends_a_sweep_that_cannot_stop_politely(tmp_path):
-    """Its workers are stopped, so that no cell can answer."""
+    """Its workers are suspended, so that no cell can answer."""
     with begun("vts-smoke", "--out", tmp_path / "out", *LONG, "--workers", 2) as process:
         seen = read_until(process, "test F1")
         for worker in workers(process.pid):

@@ -1,4 +1,4 @@
-"""`python -m sweep.status`: true while a sweep runs, after it, and after it was cut off."""
+"""`python -m sweep.status`: correct during a sweep, after it, and after an interruption."""
 
 import json
 import math

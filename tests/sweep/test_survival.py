@@ -1,4 +1,4 @@
-"""Killed at any place, a sweep loses nothing: the same command ends with the results of one that was not disturbed."""
+"""A sweep that is killed at any point loses nothing: the same command ends with the results of an undisturbed sweep."""
 
 import os
 import signal

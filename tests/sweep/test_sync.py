@@ -1,4 +1,4 @@
-"""MLflow that was away gets what it has missed: later, at the end, or by `python -m sweep.sync`; nothing twice."""
+"""MLflow gets what it missed during an outage: later, at the end, or by `python -m sweep.sync`; nothing twice."""
 
 import shutil
 import subprocess
@@ -107,7 +107,7 @@ def test_the_command_line_itself(sweep):
 
 
 class Server:
-    """MLflow's database behind a line that can be cut."""
+    """MLflow's database behind a connection that can fail."""
 
     def __init__(self, uri, sweep):
         self._uri, self._sweep, self._tracking = uri, sweep, None

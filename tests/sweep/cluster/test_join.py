@@ -1,4 +1,4 @@
-"""--address: what is refused in one line, what travels, and a cluster that loses a machine in mid-sweep."""
+"""--address: mistakes are one line, our code is copied, and a sweep survives the loss of a machine."""
 
 import gc
 import json
@@ -29,7 +29,7 @@ ENGINE = ("--precision", "fp32", "--engine.layout", "channels_last", "--engine.c
 
 @pytest.fixture
 def alone(monkeypatch, tmp_path):
-    """A machine on which no cluster was noted."""
+    """A machine that belongs to no cluster."""
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return tmp_path
@@ -92,7 +92,7 @@ def test_our_packages_travel_and_nothing_else():
 
 @pytest.fixture
 def answers(monkeypatch):
-    """Name of each machine -> what it answers, made up."""
+    """Name of each machine -> its made-up answer."""
     found = {}
 
     def asked(function, *arguments, among):
@@ -161,14 +161,14 @@ def test_a_machine_that_may_not_write_to_the_store_is_refused_before_anything_ru
 
 @pytest.fixture
 def short_path():
-    """A folder with a short name: those of Ray's sockets below it are long and have an end."""
+    """A folder with a short name, because the paths of Ray's sockets have a maximum length."""
     with tempfile.TemporaryDirectory(prefix="np-", dir="/tmp") as place:
         yield Path(place)
 
 
 @contextmanager
 def cluster(place, workers):
-    """A head without cores and `workers` nodes with one; its files in `place`, whatever else runs here."""
+    """A head without cores and `workers` nodes with one core each, with its files in `place`."""
     sockets = [one for one in gc.get_objects() if issubclass(type(one), socket.socket)]
     before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = str(place)

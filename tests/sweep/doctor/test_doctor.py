@@ -1,4 +1,4 @@
-"""`python -m sweep.doctor`: each check finds what is wrong, and is quiet where nothing is."""
+"""`python -m sweep.doctor`: each check finds its problem, and reports nothing without a problem."""
 
 import http.server
 import os
@@ -148,7 +148,7 @@ def test_a_socket_that_listens_here_is_seen():
 
 @pytest.fixture
 def answering():
-    """Something that answers with what it is told to, on a port of this machine."""
+    """A server on this machine that answers with a given text."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         text = b"OK"

@@ -1,4 +1,4 @@
-"""`progress.json`: written in time, gone on from by the next command, refused in a line where it is damaged."""
+"""`progress.json`: written in time, continued by the next command, refused with one line if it is damaged."""
 
 import json
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ HEAD = MachineEntry(name="head", cpus=0, gpus=0)
 
 
 class Command:
-    """A command whose cells begin and end when the test says so, with a clock of its own."""
+    """A command with its own clock, whose cells start and end at the test's request."""
 
     def __init__(self, path, nodes=None):
         self.now = 1000.0

@@ -127,7 +127,7 @@ def planned(cells):
 
 @pytest.fixture
 def happened(tmp_path, monkeypatch):
-    """Look back at a command that took so many seconds, whose moco cells took 8 s and whose random one 4 s."""
+    """Compare a plan with a command that took `took` seconds, with 8 s per moco cell and 4 s for the random one."""
 
     def look(plan, took=20.0, how=None, sweep=None):
         mine, cells = smoke()

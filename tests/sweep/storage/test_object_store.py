@@ -1,4 +1,4 @@
-"""`--out s3://bucket/name`: a sweep that lives on an object store, through the real command line."""
+"""`--out s3://bucket/name`: a sweep on an object store, through the real command line."""
 
 import json
 import os
@@ -38,14 +38,14 @@ def small():
 
 
 def same(uri, folder):
-    """But times, and the commit: somebody may commit between two sweeps."""
+    """The records without times, and without the commit, which may change between two sweeps."""
     there, here = (read_records(where).drop(columns=[*TIMES, "commit"]) for where in (uri, folder))
     pd.testing.assert_frame_equal(there, here, check_exact=True)
     pd.testing.assert_frame_equal(read_curves(uri), read_curves(folder), check_exact=True)
 
 
 def begun_in(name):
-    """Keys of the cells that have a checkpoint there."""
+    """Keys of the cells with a checkpoint at the address."""
     return {one.split("/")[1] for one in fake_s3.names(name) if one.endswith(".ckpt")}
 
 

@@ -1,4 +1,4 @@
-"""Each kind of failure has its number of tries; what has failed says why in its record."""
+"""Each kind of failure has its number of tries. The record of a failed cell says why."""
 
 from types import SimpleNamespace
 

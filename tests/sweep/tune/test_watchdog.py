@@ -1,4 +1,4 @@
-"""A worker that says nothing for too long is killed; one that speaks is not, nor while nobody listened."""
+"""A silent worker is killed. A reporting worker is not, nor one whose reports nobody has read."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ ONE, TWO = preset("vts-smoke").cells()[:2]
 
 
 class Sweep:
-    """A watchdog with a clock of its own, and what it has killed."""
+    """A watchdog with its own clock, and the list of killed workers."""
 
     def __init__(self, patience):
         self.now, self.killed = 1000.0, []
