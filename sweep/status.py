@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--price",
         type=number_between("--price", 0, 1e6),
         metavar="USD",
-        help="US dollars per hour of one GPU, or of a machine where there are no GPUs",
+        help="US dollars per hour of one GPU, or of a machine without a GPU",
     )
     parser.add_argument(
         "--watch",
@@ -187,7 +187,7 @@ def describe_use(snapshot: Snapshot, price: float | None) -> str:
 
 
 def _costs(snapshot: Snapshot, price: float | None) -> tuple[float | None, float | None]:
-    """The cost so far, and of the time left on the present machines, in US dollars; None where it is not known."""
+    """The cost so far, and of the remaining time on the present machines, in US dollars; None if unknown."""
     if snapshot.progress is None or price is None:
         return None, None
     used, machines = snapshot.progress.used, [machine for machine in snapshot.progress.nodes if machine.alive]

@@ -21,7 +21,7 @@ from sweep.tracking.background import fill
 from trainables.cell import Cell
 
 
-def sync(where: Path | str, uri: str | None) -> str:
+def sync(place: Path | str, uri: str | None) -> str:
     """Fill the MLflow server or database at `uri`, or the database in the folder.
 
     Returns:
@@ -31,7 +31,7 @@ def sync(where: Path | str, uri: str | None) -> str:
         InputError: there is no sweep, a command runs it now, or MLflow cannot be used.
         RecordsError: there are no records, or one cannot be read.
     """
-    run_dir = RunDir.at(normalized_address(where) if is_remote(where) else Path(where))
+    run_dir = RunDir.at(normalized_address(place) if is_remote(place) else Path(place))
     if run_dir.uri:
         with locked(run_dir):
             fetch(run_dir.uri, run_dir.root)
@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=os.environ.get("MLFLOW_TRACKING_URI"),
         help="MLflow server or database (default: MLFLOW_TRACKING_URI, else the database in DIR)",
     )
-    asked = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     try:
-        print(sync(asked.folder, asked.to))
+        print(sync(arguments.folder, arguments.to))
     except (InputError, RecordsError, OSError) as error:
         print(f"sweep.sync: {error}", file=sys.stderr)
         return 2

@@ -216,11 +216,11 @@ def _splits(task: BenchmarkTask) -> list[tuple[int, int]]:
 
 def _eager(task: BenchmarkTask, threads: int) -> Iterator[Engine]:
     """The engines to try, the plainest first. They are compiled only if the task requires it."""
-    asked = task.engine
-    precisions: tuple[Precision, ...] = ("fp32", "bf16") if asked.precision == "auto" else (asked.precision,)
-    layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if asked.layout == "auto" else (asked.layout,)
+    requested = task.engine
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if requested.precision == "auto" else (requested.precision,)
+    layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if requested.layout == "auto" else (requested.layout,)
     for precision, layout in product(precisions, layouts):
-        compiled = "no" if asked.compile == "auto" else asked.compile
+        compiled = "no" if requested.compile == "auto" else requested.compile
         yield Engine(precision=precision, layout=layout, compile=compiled, threads=threads)
 
 

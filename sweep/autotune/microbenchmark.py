@@ -39,7 +39,7 @@ class Measurement:
     rate: float = 0.0
     """Source images per second, all processes together, without loading data."""
     memory: int = 0
-    """Largest memory of one process, bytes: of the GPU where there is one, of the host otherwise."""
+    """Peak memory of one process, bytes: GPU memory, or host memory without a GPU."""
     room: int = 0
     """Memory that all processes together may use, bytes."""
     loss: float = 0.0

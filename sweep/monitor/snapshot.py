@@ -158,8 +158,8 @@ def _state(progress: Progress | None, now: datetime) -> State:
     silence = (now - driver.updated).total_seconds()
     if silence > MOST_SILENCE[driver.stage]:
         return "cut off"
-    here = driver.host == socket.gethostname()
-    if driver.stage != "ended" and here and silence > PROCESS_GONE and not _process_exists(driver.process):
+    on_this_machine = driver.host == socket.gethostname()
+    if driver.stage != "ended" and on_this_machine and silence > PROCESS_GONE and not _process_exists(driver.process):
         return "cut off"
     return driver.stage
 

@@ -88,14 +88,14 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
         sweep, engine = choose_engine(sweep, missing, machine)
         choosing = time.monotonic() - before  # the sweep itself will find the choice in the cache
         print(f"engine: {engine}", flush=True)
-        fit = resources_for(sweep, machine)
-        with profilers(sweep, source, machine, fit.a_machine) as workers:
+        resources = resources_for(sweep, machine)
+        with profilers(sweep, source, machine, resources.a_machine) as workers:
             start = time.monotonic() - began - choosing
             parts = {}
             for cell in one_per_objective(missing):
-                print(f"timing {cell.objective}, {fit.a_machine} at a time ...", flush=True)
+                print(f"timing {cell.objective}, {resources.a_machine} at a time ...", flush=True)
                 parts[cell.objective] = workers.profile(cell)
-    order = cheapest_last(missing, 2 * fit.at_once)
+    order = cheapest_last(missing, 2 * resources.at_once)
     pretrained = sum(
         any(part.name == "step" and part.stage == "pretrain" for part in parts[c.objective]) for c in order
     )
@@ -106,8 +106,8 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
         engine=sweep.engine,
         processor=machine.hardware,
         threads=sweep.engine.threads,
-        at_once=fit.at_once,
-        gpus=fit.gpus,
+        at_once=resources.at_once,
+        gpus=resources.gpus,
         total=len(sweep.cells()),
         cells=tuple((cell.key, cell.objective) for cell in order),
         parts=parts,

@@ -106,16 +106,16 @@ class TuneRunner:
             def searcher(some: Sequence[Cell]) -> Searcher:
                 return GridSearcher(some, closed=lambda: self._stop.asked, rates=rates)
 
-            fit = resources_for(self._sweep, self._machine)
+            resources = resources_for(self._sweep, self._machine)
             # By default Tune starts one worker after the other, each of which imports torch for seconds. More waiting
             # cells also make the autoscaler start machines.
-            pending = max(fit.slots, PENDING) if grows and not self._sweep.workers else fit.slots
+            pending = max(resources.slots, PENDING) if grows and not self._sweep.workers else resources.slots
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pending)
             at_once = self._sweep.workers or None
-            first = proposals or searcher(cheapest_last(cells, 2 * fit.slots))
-            self._fit(first, fit.share, at_once, "ray", tracker, recorder)
+            first = proposals or searcher(cheapest_last(cells, 2 * resources.slots))
+            self._fit(first, resources.share, at_once, "ray", tracker, recorder)
             if again := recorder.take_again():
-                self._fit(searcher(again), fit.share, at_once, "ray-again", tracker, recorder)
+                self._fit(searcher(again), resources.share, at_once, "ray-again", tracker, recorder)
             if postponed := recorder.take_postponed():
                 alone = {"cpu": float(self._sweep.engine.threads), "gpu": 1.0 if self._machine.gpus else 0.0}
                 self._fit(searcher(postponed), alone, 1, "ray-alone", tracker, recorder)

@@ -54,8 +54,8 @@ def kill_worker(worker: Worker) -> None:
     if node == ray.get_runtime_context().get_node_id():
         _kill(process)
         return
-    there = NodeAffinitySchedulingStrategy(node, soft=False)
-    ray.remote(num_cpus=0, max_retries=0)(_kill).options(scheduling_strategy=there).remote(process)
+    placement = NodeAffinitySchedulingStrategy(node, soft=False)
+    ray.remote(num_cpus=0, max_retries=0)(_kill).options(scheduling_strategy=placement).remote(process)
 
 
 def _kill(process: int) -> None:

@@ -1,4 +1,4 @@
-"""Whole sweeps on real pairs and on CIFAR-10's format, at toy size, and what is refused before anything is run."""
+"""Whole sweeps at toy size on real pairs and on CIFAR-10's format, and mistakes that are refused before they start."""
 
 import pickle
 
@@ -22,7 +22,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Twelve pairs of 64 px, four tiles each; in half of them a bright square has gone in the partner."""
+    """Twelve pairs of 64 px, four tiles each. In half of the pairs a bright square is missing in the second image."""
     root = tmp_path_factory.mktemp("mine")
     random = np.random.default_rng(0)
     lines = ["image,partner,split,mask,partner_mask,noisy"]
@@ -65,7 +65,7 @@ def test_a_manifest_runs_from_its_rows_to_its_tables_and_goes_on_in_its_folder(m
     assert records["test_f1_class_2"].notna().all()
     assert "Noisy minus exposure" in done.stdout
     again = run(*words, *losses)
-    assert "nothing is run" in again.stdout, again.stdout + again.stderr
+    assert "nothing to run" in again.stdout, again.stdout + again.stderr
     torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "weights.pth")
     other = run(*words, *losses, "--seeds", 1)
     assert other.returncode == 2

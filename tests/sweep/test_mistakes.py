@@ -1,4 +1,4 @@
-"""What a user can get wrong: one line that says what is wrong and what is valid, exit code 2, nothing lost."""
+"""Mistakes of users: one line with the problem and the valid values, exit code 2, and no data lost."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A loss from outside the repository goes through every command, as a user would run them."""
+"""A loss from outside the repository works with every command."""
 
 import os
 import re
@@ -25,7 +25,7 @@ GRID = ("vts-smoke", "--rho", 0, 1, "--nu", 0.5, "--pairings", "noisy", "exposur
 
 
 def command(module, *words):
-    """Run a command that can import the outside package, and hold it to its exit code."""
+    """Run a command that can import the outside package."""
     roots = os.pathsep.join([str(OUTSIDE), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, words)],
@@ -80,7 +80,7 @@ def test_the_same_command_runs_nothing_more(swept):
     spelt = [LOSS + "(temperature=0.5)", "mypackage.module:SimClr( head = ('linear', 'a/b'), temperature = 0.2 )"]
     again = call(*GRID, "--losses", "random", "moco", *spelt, "--out", folder)
     assert again.returncode == 0, again.stderr
-    assert "all 10 cells are recorded already; nothing is run" in again.stdout
+    assert "all 10 cells are recorded already; nothing to run" in again.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whoever reads what a sweep says may leave early, as `head` does: it ends quietly, with all that is recorded."""
+"""The reader of the output may leave early, as `head` does: the sweep ends quietly, and keeps its records."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def test_a_reader_that_leaves_stops_the_sweep_politely(tmp_path):
     assert left_after("test F1", *words) == (141, "")
     assert 1 <= len(read_records(folder)) < 55
     assert not RunDir(folder).driver.exists()
-    assert "nobody reads what the sweep says" in RunDir(folder).log.read_text()
+    assert "the output is no longer read" in RunDir(folder).log.read_text()
 
 
 def test_the_terminal_says_no_more_than_that_nobody_reads(monkeypatch, tmp_path):

@@ -95,7 +95,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_cell_with_curves_and_metrics(s
 
 def test_the_end_of_a_sweep_judges_draws_and_reports(smoke):
     folder, done = smoke
-    assert re.search(r"the paper's sentences: 0 supported, 0 contradicted, \d+ undecided", done.stdout)
+    assert re.search(r"the paper's claims: 0 supported, 0 contradicted, \d+ undecided", done.stdout)
     assert f"report    {folder / 'report.html'}" in done.stdout
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "vts-smoke" in page
@@ -111,7 +111,7 @@ def test_a_report_that_cannot_be_made_costs_nothing_that_is_recorded(smoke_copy)
     (smoke_copy / "report.html").mkdir()
     done = call("vts-smoke", "--out", smoke_copy, "--workers", 2, report=True)
     assert done.returncode == 0
-    assert "the report could not be made" in done.stdout
+    assert "the report could not be written" in done.stdout
     assert "macro F1 on test, %" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -136,7 +136,7 @@ def test_the_same_command_runs_only_what_is_missing_to_the_same_bits_and_duplica
     before = results(folder)
     again = call("vts-smoke", "--out", folder)
     assert again.returncode == 0
-    assert "all 7 cells are recorded already; nothing is run" in again.stdout
+    assert "all 7 cells are recorded already; nothing to run" in again.stdout
     files = sorted((folder / "records").rglob("*.parquet"))
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:100])
@@ -180,7 +180,7 @@ def test_what_the_machine_does_best_is_measured_once_and_recorded(tmp_path):
     row = read_records(tmp_path / "out").iloc[0]
     assert row.precision == chosen.removeprefix("engine: ")[:4]
     assert from_yaml(tmp_path / "out" / "sweep.yaml").engine.precision == row.precision
-    assert "nothing is run" in run(*words, "--out", tmp_path / "out", env=cache).stdout
+    assert "nothing to run" in run(*words, "--out", tmp_path / "out", env=cache).stdout
     assert from_yaml(tmp_path / "out" / "sweep.yaml").engine.settled
     again = run(*words, "--out", tmp_path / "again", env=cache)
     assert chosen in again.stdout  # to the digit: remembered
@@ -204,10 +204,10 @@ def test_a_diverging_cell_is_recorded_as_failed_and_not_tried_for_ever(tmp_path)
     assert "became nan" in records.error["moco"]
     second = run(*words)
     assert second.returncode == 1
-    assert "nothing is run" in second.stdout
+    assert "nothing to run" in second.stdout
     third = run(*words, "--rho", 0, 0.5, "--nu", 0.5, "--retry-failed")
     assert third.returncode == 1
-    assert "running 1 of 3 cells again: those recorded as failed, and no others" in third.stdout
+    assert "running the 1 of 3 cells again that are recorded as failed" in third.stdout
     assert third.stdout.count("the training loss became nan") == 3  # as it fails, in the tables, and at the end
     assert third.stdout.count("not finished") == 1
 

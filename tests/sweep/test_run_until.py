@@ -1,4 +1,4 @@
-"""`--until` through the command itself: real cells, one Ray, a cut-off run, and what is said."""
+"""`--until` through the command line: real cells, one start of Ray, an interrupted run, and the printed lines."""
 
 import re
 import signal
@@ -46,7 +46,7 @@ def test_the_same_command_and_its_yaml_run_nothing_more(swept):
     for words in ((*WORDS, *NEVER, "--out", folder), ("--config", folder / "sweep.yaml")):
         again = run(*words)
         assert again.returncode == 0, again.stderr
-        assert "all 16 cells are recorded already; nothing is run" in again.stdout
+        assert "all 16 cells are recorded already; nothing to run" in again.stdout
         assert "and --max-seeds is 4: no further seed" in again.stdout
     wide = run(*WORDS, "--until", "halfwidth(difference) < 0.9", "--max-seeds", 4, "--out", folder)
     assert "below 90: enough" in wide.stdout

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: how a sweep ends, what it says, and that nothing of it is left running."""
+"""Ctrl-C and SIGTERM: how a sweep ends, what it prints, and that no process stays."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def test_ctrl_c_ends_politely_with_a_checkpoint_of_each_running_cell_and_says_ho
     assert "macro F1 on test, %" in seen
     assert "stopped, has a checkpoint" in seen
     assert "not finished" in seen
-    assert "the same command runs what is missing, from the checkpoints that there are" in seen
+    assert "the same command runs the missing cells, from their checkpoints" in seen
     assert f" -m sweep.run vts-smoke --out {folder} --workers 1 --losses random moco" in seen
     assert len(read_records(folder)) == 1
     run_dir = RunDir(folder)
@@ -73,7 +73,7 @@ def test_the_same_command_goes_on_from_the_checkpoint(interrupted):
         code, seen = ended(process, seen, 10)
     assert code == 143, seen
     assert "SIGTERM: running cells write their checkpoints" in seen
-    assert "to go on: " in seen
+    assert "to continue: " in seen
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
         os.kill(process.pid, signal.SIGINT)
         code, seen = ended(process, seen, 12)
     assert code == 130, seen
-    assert "stopped; to go on: " in seen
+    assert "stopped; to continue: " in seen
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -104,7 +104,7 @@ def test_before_the_first_cell_a_signal_is_one_line(tmp_path, number, code):
 
 @pytest.mark.slow
 def test_sigterm_ends_a_sweep_that_cannot_stop_politely(tmp_path):
-    """Its workers are stopped, so that no cell can answer."""
+    """Its workers are suspended, so that no cell can answer."""
     with begun("vts-smoke", "--out", tmp_path / "out", *LONG, "--workers", 2) as process:
         seen = read_until(process, "test F1")
         for worker in workers(process.pid):

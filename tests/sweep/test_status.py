@@ -1,4 +1,4 @@
-"""`python -m sweep.status`: true while a sweep runs, after it, and after it was cut off."""
+"""`python -m sweep.status`: correct during a sweep, after it, and after an interruption."""
 
 import json
 import math
@@ -92,13 +92,13 @@ def test_cells_are_counted_by_loss_and_each_once(folder):
 @pytest.mark.parametrize(
     ("stage", "heard", "state", "words"),
     [
-        ("running", 4, "running", "runs on far (process 1) since"),
-        ("running", 119, "running", "heard of 2 min ago"),
-        ("running", 720, "cut off", "not heard of for 12 min; the same command goes on where it was"),
-        ("running", -600, "running", "whose clock is 10 min ahead"),
-        ("starting", 720, "starting", "gets ready on far"),
-        ("starting", 7200, "cut off", "was cut off on far"),
-        ("ended", 7200, "ended", "ended on far (process 1), 2.0 h ago"),
+        ("running", 4, "running", "running on far (process 1) since"),
+        ("running", 119, "running", "last update 2 min ago"),
+        ("running", 720, "cut off", "no update for 12 min; the same command resumes the sweep"),
+        ("running", -600, "running", "its clock is 10 min ahead"),
+        ("starting", 720, "starting", "starting on far"),
+        ("starting", 7200, "cut off", "interrupted on far"),
+        ("ended", 7200, "ended", "ended on far (process 1) 2.0 h ago"),
     ],
 )
 def test_the_driver_is_believed_for_as_long_as_it_may_be_silent(folder, stage, heard, state, words):
@@ -106,7 +106,7 @@ def test_the_driver_is_believed_for_as_long_as_it_may_be_silent(folder, stage, h
     assert take_snapshot(folder, NOW).state == state
     text = said(folder)
     assert words in text
-    assert ("go on     python -m sweep.run vts-smoke --out o (on far)" in text) == (state in ("cut off", "ended"))
+    assert ("resume    python -m sweep.run vts-smoke --out o (on far)" in text) == (state in ("cut off", "ended"))
 
 
 def test_a_process_of_this_machine_that_is_gone_was_cut_off(folder):
@@ -174,7 +174,7 @@ def test_the_last_of_equal_cells_takes_its_whole_time():
 
 def test_before_the_first_record_no_time_is_told(folder):
     tell(folder)
-    assert "left      not known before the first cell is recorded" in said(folder)
+    assert "remaining unknown until the first cell is recorded" in said(folder)
 
 
 def test_cost_is_gpu_hours_times_the_price_and_machine_hours_where_there_are_no_gpus(folder):
@@ -183,7 +183,7 @@ def test_cost_is_gpu_hours_times_the_price_and_machine_hours_where_there_are_no_
     assert "while cells ran: 10.00 USD" in said(folder, 2.5)
     record(folder, CELLS[0], seconds=3600)
     hours = take_snapshot(folder, NOW).left.seconds / 3600
-    assert f", and about {4 * 2.5 * hours:.2f} USD for what is left" in said(folder, 2.5)
+    assert f", and about {4 * 2.5 * hours:.2f} USD for the remaining cells" in said(folder, 2.5)
     assert "machines  2 machines of 8 cores, 2 x H100 (a, b)" in said(folder)
     tell(folder, used=Used(node_seconds=7200, core_seconds=57600), nodes=(MachineEntry(name="a", cpus=8, gpus=0),))
     assert f"while cells ran: 5.00 USD, and about {2.5 * hours:.2f} USD" in said(folder, 2.5)
@@ -213,15 +213,15 @@ def test_a_complete_sweep_is_not_to_be_gone_on_with(folder):
     tell(folder, stage="ended")
     text = said(folder)
     assert "7 of 7 cells done" in text
-    assert "go on" not in text
-    assert "left" not in text
+    assert "resume" not in text
+    assert "remaining" not in text
 
 
 def test_failed_cells_are_run_again_with_a_flag(folder):
     for cell in CELLS:
         record(folder, cell, status="failed", error="no")
     tell(folder, stage="ended")
-    assert "go on     python -m sweep.run vts-smoke --out o --retry-failed: those that failed" in said(folder)
+    assert "retry     python -m sweep.run vts-smoke --out o --retry-failed: runs the failed cells" in said(folder)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_failed_cells_are_run_again_with_a_flag(folder):
     [
         ("progress.json", "{", "progress.json is damaged"),
         ("sweep.yaml", "[", "not valid YAML"),
-        ("sweep.yaml", None, "there is no sweep.yaml in it"),
+        ("sweep.yaml", None, "there is no sweep.yaml in this folder"),
     ],
 )
 def test_a_mistake_is_one_line(folder, name, content, message, capsys):

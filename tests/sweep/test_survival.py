@@ -1,4 +1,4 @@
-"""Killed at any place, a sweep loses nothing: the same command ends with the results of one that was not disturbed."""
+"""A sweep that is killed at any point loses nothing: the same command ends with the results of an undisturbed sweep."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def test_worker_killed_worker_stopped_driver_killed(undisturbed, tmp_path):
         second = wait_for(lambda: checkpoint() > first and checkpoint())
         (victim,) = wait_for(lambda: [pid for pid in workers(process.pid) if pid != victim])
         os.kill(victim, signal.SIGSTOP)
-        read_until(process, "no sign of life for 6 s: its worker is killed")
+        read_until(process, "no report for 6 s: its worker is killed")
         wait_for(lambda: checkpoint() > second)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -74,9 +74,9 @@ def test_worker_killed_worker_stopped_driver_killed(undisturbed, tmp_path):
     os.utime(folder / ".tables.txt.part", (1, 1))
     done = run(*WORDS, "--out", folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "the sweep that ran here (" in done.stdout
-    assert "was cut off" in done.stdout
-    assert "unfinished files of it are removed" in done.stdout
+    assert "the previous command in this folder (" in done.stdout
+    assert "was interrupted" in done.stdout
+    assert "unfinished files of an interrupted command" in done.stdout
     assert "running 1, 1 of them from a checkpoint" in done.stdout
     same(folder, undisturbed)
     clean(folder)
@@ -94,6 +94,6 @@ def test_a_lost_worker_is_counted_and_its_cell_goes_on(undisturbed, tmp_path):
             os.kill(worker, signal.SIGKILL)
         seen += process.stdout.read()
         assert process.wait(timeout=60) == 0, seen
-    assert "went wrong: 1 x machine lost" in seen
+    assert "problems: 1 x machine lost" in seen
     same(folder, undisturbed)
     clean(folder)

@@ -1,4 +1,4 @@
-"""MLflow that was away gets what it has missed: later, at the end, or by `python -m sweep.sync`; nothing twice."""
+"""MLflow gets what it missed during an outage: later, at the end, or by `python -m sweep.sync`; nothing twice."""
 
 import shutil
 import subprocess
@@ -60,7 +60,7 @@ def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert main([str(sweep.out)]) == 0
-        assert f"MLflow at {uri}: 2 of 2 recorded cells were missing and are filled in" in capsys.readouterr().out
+        assert f"MLflow at {uri}: 2 of 2 recorded cells were missing and have been added" in capsys.readouterr().out
         record(sweep.out, CELLS[1])  # it was tried again
         record(sweep.out, CELLS[2])
         assert main([str(sweep.out)]) == 0
@@ -108,7 +108,7 @@ def test_the_command_line_itself(sweep):
 
 
 class Server:
-    """MLflow's database behind a line that can be cut."""
+    """MLflow's database behind a connection that can fail."""
 
     def __init__(self, uri, sweep):
         self._uri, self._sweep, self._tracking = uri, sweep, None

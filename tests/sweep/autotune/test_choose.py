@@ -1,4 +1,4 @@
-"""What is chosen from measurements, with made-up machines; that real ones are measured is in test_run."""
+"""The choice from made-up measurements on made-up machines. test_run measures real ones."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +29,7 @@ def task(engine=None, machine=LAPTOP, cells=0):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Takes rate(engine, cells), or faults, or losses; gives the list of what was asked."""
+    """Sets the rates, faults or losses of a fake benchmark; returns the list of measured candidates."""
 
     def make(rate, *, fault=lambda engine, cells: "", loss=lambda engine, cells: 4.0, memory=1, room=100):
         asked = []
@@ -72,7 +72,7 @@ def test_what_is_hardly_faster_does_not_replace_what_is_simpler(machine):
 
 
 def test_a_machine_that_was_busy_for_a_while_gets_no_other_engine(machine):
-    """What else ran there took half of the time while all but the compiled engines were measured."""
+    """Another program halved the rates of all engines except the compiled ones."""
 
     def rate(engine, cells):
         if engine.compile != "no":

@@ -1,4 +1,4 @@
-"""What is given wins over what the folder began with, and that over what is measured."""
+"""Settings of the command line come before those of the folder, and these before measured ones."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def asked(**changes):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """What `cached_choice` answers, and the tasks it was given."""
+    """A fake `cached_choice`, and the tasks that it received."""
     tasks = []
 
     def choose(task, images):

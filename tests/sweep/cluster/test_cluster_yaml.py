@@ -1,4 +1,4 @@
-"""cluster.yaml and cluster.local.yaml: what Ray makes of them, and what we promise of them."""
+"""cluster.yaml and cluster.local.yaml: Ray accepts them, and they keep what their comments promise."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""--address: what is refused in one line, what travels, and a cluster that loses a machine in mid-sweep."""
+"""--address: mistakes are one line, our code is copied, and a sweep survives the loss of a machine."""
 
 import gc
 import json
@@ -29,7 +29,7 @@ ENGINE = ("--precision", "fp32", "--engine.layout", "channels_last", "--engine.c
 
 @pytest.fixture
 def alone(monkeypatch, tmp_path):
-    """A machine on which no cluster was noted."""
+    """A machine that belongs to no cluster."""
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return tmp_path
@@ -42,7 +42,7 @@ def alone(monkeypatch, tmp_path):
         ("ray://10.0.0.4:10001", "runs on a machine of the cluster"),
         ("here", "give auto, or HOST:PORT"),
         (":6379", "give auto, or HOST:PORT"),
-        ("127.0.0.1:99999", "nobody answers"),
+        ("127.0.0.1:99999", "nothing answers"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused_with_what_is_valid(alone, address, words):
@@ -55,12 +55,12 @@ def test_a_cluster_that_is_gone_is_refused_at_once_and_so_is_what_is_none(alone,
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{port.getsockname()[1]}"
-        with pytest.raises(InputError, match=r"nobody answers there \(Connection refused\): start the cluster"):
+        with pytest.raises(InputError, match=r"nothing answers there \(Connection refused\): start the cluster"):
             resolve_address(address)
         (alone / "ray").mkdir()
         (alone / "ray/ray_current_cluster").write_text(address + "\n")
         port.listen()
-        with pytest.raises(InputError, match="does not answer as Ray's head does"):
+        with pytest.raises(InputError, match="does not answer as a Ray head"):
             resolve_address(address)
         monkeypatch.setattr(join, "_check_is_ray", lambda address: None)
         assert resolve_address(address) == resolve_address("auto") == address
@@ -69,7 +69,7 @@ def test_a_cluster_that_is_gone_is_refused_at_once_and_so_is_what_is_none(alone,
 def test_the_command_says_it_in_one_line(alone):
     done = run("vts-smoke", "--out", alone / "out", "--address", "127.0.0.1:1", env={"RAY_TMPDIR": str(alone)})
     assert done.returncode == 2
-    assert done.stderr.startswith("sweep.run: --address 127.0.0.1:1: nobody answers")
+    assert done.stderr.startswith("sweep.run: --address 127.0.0.1:1: nothing answers")
     assert done.stderr.count("\n") == 1
     assert not (alone / "out" / "sweep.yaml").exists()
 
@@ -92,7 +92,7 @@ def test_our_packages_travel_and_nothing_else():
 
 @pytest.fixture
 def answers(monkeypatch):
-    """Name of each machine -> what it answers, made up."""
+    """Name of each machine -> its made-up answer."""
     found = {}
 
     def asked(function, *arguments, among):
@@ -111,7 +111,7 @@ def other(**changes):
 def test_machines_that_fit_are_told_in_a_line(answers, tmp_path):
     answers["a"] = report_machine
     assert check_machines(tmp_path, [tmp_path]) == [
-        "cluster: 4 cores and 1 GPUs on here; machines that join later get cells too"
+        "cluster: 4 cores and 1 GPUs on here; machines that join later run cells too"
     ]
     assert not list(tmp_path.iterdir())
 
@@ -119,9 +119,9 @@ def test_machines_that_fit_are_told_in_a_line(answers, tmp_path):
 def test_a_machine_that_is_blind_or_mute_is_said(answers, tmp_path):
     answers.update(a=lambda request: other(unreadable=request.paths[:1]), b=NoAnswer("no answer within 60 s"))
     _, mute, blind = check_machines(tmp_path, [])
-    assert mute == "machine b does not answer (no answer within 60 s); cells go to the others"
-    assert "is not seen by 1 of 1 machines (a)" in blind
-    assert "begins anew" in blind
+    assert mute == "machine b does not answer (no answer within 60 s); cells run on the others"
+    assert "is not visible to 1 of 1 machines (a)" in blind
+    assert "starts again from the beginning" in blind
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,14 @@ def test_a_machine_that_may_not_write_to_the_store_is_refused_before_anything_ru
 
 @pytest.fixture
 def short_path():
-    """A folder with a short name: those of Ray's sockets below it are long and have an end."""
+    """A folder with a short name, because the paths of Ray's sockets have a maximum length."""
     with tempfile.TemporaryDirectory(prefix="np-", dir="/tmp") as place:
         yield Path(place)
 
 
 @contextmanager
 def cluster(place, workers):
-    """A head without cores and `workers` nodes with one; its files in `place`, whatever else runs here."""
+    """A head without cores and `workers` nodes with one core each, with its files in `place`."""
     sockets = [one for one in gc.get_objects() if issubclass(type(one), socket.socket)]
     before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = str(place)
@@ -214,7 +214,7 @@ def test_a_machine_is_lost_in_mid_sweep_and_the_results_are_those_of_an_undistur
 def test_cells_wait_for_a_machine_and_go_to_it_when_it_comes(tmp_path, short_path):
     words = ("vts-smoke", "--losses", "moco", "--rho", 0, *ENGINE, "--out", tmp_path / "out")
     with cluster(short_path, 0) as (made, _), begun(*words, "--address", made.address) as process:
-        read_until(process, "waiting for a machine: none of the cluster has cores for cells yet, 1 at least")
+        read_until(process, "waiting for a machine with at least 1 cores for cells")
         made.add_node(num_cpus=1)
         seen = process.stdout.read()
         assert process.wait(timeout=60) == 0, seen

@@ -1,4 +1,4 @@
-"""Machines of a Ray that runs: told apart, asked all at once, and named when they do not answer."""
+"""Machines of a running Ray: they have distinct names, are called at the same time, and may fail to answer."""
 
 import os
 import tempfile
@@ -15,7 +15,7 @@ from sweep.cluster.nodes import call_on_each, list_machines
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head that runs no cells and one machine with a core; its files apart from any other Ray's."""
+    """A head that runs no cells and a machine with one core, with a folder of its own for Ray's files."""
     root = str(Path(__file__).parents[3])
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="np-", dir="/tmp") as place:
         patch.setenv("RAY_TMPDIR", place)

@@ -1,4 +1,4 @@
-"""`python -m sweep.doctor`: each check finds what is wrong, and is quiet where nothing is."""
+"""`python -m sweep.doctor`: each check finds its problem, and reports nothing without a problem."""
 
 import http.server
 import os
@@ -45,16 +45,21 @@ def levels(findings, about=None):
 @pytest.mark.parametrize(
     ("check", "change", "level", "words"),
     [
-        (checks.check_python, {"python": "3.10.4"}, "FAIL", "3.10.4 on b: 3.11 to 3.13 is needed"),
+        (checks.check_python, {"python": "3.10.4"}, "FAIL", "3.10.4 on b: install Python 3.11 to 3.13"),
         (checks.check_python, {"python": "3.11.9"}, "FAIL", "3.12.1 on a; 3.11.9 on b"),
-        (checks.check_code, {"project": "0.2.0"}, "FAIL", "bring all machines to one commit"),
+        (checks.check_code, {"project": "0.2.0"}, "FAIL", "check out the same commit on all machines"),
         (checks.check_code, {"commit": "d" * 40}, "FAIL", "commit ddddddd on b"),
         (checks.check_libraries, {"libraries": GOOD.libraries | {"torch": "2.0"}}, "FAIL", "2.0 on b"),
         (checks.check_libraries, {"libraries": GOOD.libraries | {"ray": "absent"}}, "FAIL", "not installed on b"),
-        (checks.check_datasets_package, {"datasets": "/site/datasets"}, "FAIL", "from /site/datasets on b, not ours"),
-        (checks.check_memory, {"memory": GB}, "WARN", "less than 2 GB"),
+        (
+            checks.check_datasets_package,
+            {"datasets": "/site/datasets"},
+            "FAIL",
+            "b imports another package of this name",
+        ),
+        (checks.check_memory, {"memory": GB}, "WARN", "may need more than 2 GB"),
         (checks.check_disks, {"disks": {"--out": ("/o", 3 * GB)}}, "WARN", "3.0 GB free for --out (/o) on b"),
-        (checks.check_disks, {"disks": {"--out": ("/o", GB // 10)}}, "FAIL", "free space"),
+        (checks.check_disks, {"disks": {"--out": ("/o", GB // 10)}}, "FAIL", "free some space"),
     ],
 )
 def test_what_differs_or_lacks_is_found_on_its_machine(check, change, level, words):
@@ -143,7 +148,7 @@ def test_a_socket_that_listens_here_is_seen():
 
 @pytest.fixture
 def answering():
-    """Something that answers with what it is told to, on a port of this machine."""
+    """A server on this machine that answers with a given text."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         text = b"OK"
@@ -210,7 +215,7 @@ def test_machines_are_examined_together_and_a_silent_one_is_named(tmp_path, monk
 
     found = list(examine(Targets(call=each, cluster=(MACHINE,)), str(tmp_path)))
     assert [finding.text for finding in found if finding.level == "FAIL"] == [
-        "c cannot be asked (no answer within 60 s): look at its Ray log, or take it out of the cluster"
+        "c does not answer (no answer within 60 s): read its Ray log, or remove it from the cluster"
     ]
     assert {"python", "code", "torch", "datasets", "gpus", "disk", "out", "clock", "mlflow", "ports"} <= {
         finding.about for finding in found
@@ -258,7 +263,7 @@ def test_a_secret_in_an_address_and_a_cluster_that_is_not_there_are_one_line(cap
         said = capsys.readouterr().err
         assert said.startswith("sweep.doctor: ")
         assert said.count("\n") == 1
-    assert "nobody answers" in said
+    assert "nothing answers" in said
 
 
 def test_a_tracking_uri_may_hold_a_password_and_a_server_may_be_none():

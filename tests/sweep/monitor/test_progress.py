@@ -1,4 +1,4 @@
-"""`progress.json`: written in time, gone on from by the next command, refused in a line where it is damaged."""
+"""`progress.json`: written in time, continued by the next command, refused with one line if it is damaged."""
 
 import json
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ HEAD = MachineEntry(name="head", cpus=0, gpus=0)
 
 
 class Command:
-    """A command whose cells begin and end when the test says so, with a clock of its own."""
+    """A command with its own clock, whose cells start and end at the test's request."""
 
     def __init__(self, path, nodes=None):
         self.now = 1000.0
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_one_line_and_the_next_command_counts_anew(path, text)
         read_progress(path)
     assert "\n" not in str(error.value)
     command = Command(path)
-    assert "it is written anew" in command.writer.warning
+    assert "this command writes a new one" in command.writer.warning
     with command.writer:
         assert command.said.used == Used()
 

@@ -108,7 +108,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
     assert read_plan(tmp_path) == made()
     assert read_plan(tmp_path / "other") is None
     RunDir(tmp_path).plan.write_text("{}")
-    with pytest.raises(InputError, match="no plan of this version"):
+    with pytest.raises(InputError, match="damaged or of another version"):
         read_plan(tmp_path)
 
 
@@ -127,7 +127,7 @@ def planned(cells):
 
 @pytest.fixture
 def happened(tmp_path, monkeypatch):
-    """Look back at a command that took so many seconds, whose moco cells took 8 s and whose random one 4 s."""
+    """Compare a plan with a command that took `took` seconds, with 8 s per moco cell and 4 s for the random one."""
 
     def look(plan, took=20.0, how=None, sweep=None):
         mine, cells = smoke()
@@ -152,17 +152,17 @@ def test_a_forecast_is_held_against_what_happened(happened, capsys):
     assert kept["whole"]["took"] == 20
     assert kept["losses"]["moco"] == {"forecast": 10, "took": 8, "error": 0.25, "cells": 2}
     out = capsys.readouterr().out
-    assert "moco: forecast 10.0 s a cell, took 8.0 s (+25 %)" in out
+    assert "moco: forecast 10.0 s per cell, took 8.0 s (+25 %)" in out
     assert f"forecast {said:.0f} s, took 20 s" in out
 
 
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        (RunConditions(stopped=True, at_once=2), "cut off"),
-        (RunConditions(resumed=1, at_once=2), "1 cells went on from a checkpoint"),
+        (RunConditions(stopped=True, at_once=2), "interrupted"),
+        (RunConditions(resumed=1, at_once=2), "1 cells resumed from a checkpoint"),
         (RunConditions(failed_attempts=2, at_once=2), "2 attempts failed"),
-        (RunConditions(at_once=6), "the plan was of 2 cells at the same time, and 6 ran"),
+        (RunConditions(at_once=6), "the plan assumed 2 cells at the same time, and 6 ran"),
     ],
 )
 def test_what_cannot_be_compared_as_a_whole_is_compared_by_cell(happened, capsys, how, reason):
@@ -170,13 +170,13 @@ def test_what_cannot_be_compared_as_a_whole_is_compared_by_cell(happened, capsys
     assert set(numbers) == {"forecast_error_moco", "forecast_error_random"}
     assert kept["whole"] is None
     assert reason in kept["not comparable as a whole"][0]
-    assert "the forecast of the whole is not compared" in capsys.readouterr().out
+    assert "the total time is not compared" in capsys.readouterr().out
 
 
 def test_other_cells_than_were_planned_make_no_whole():
     cells = smoke()[1]
     assert list(incomparable(planned(cells), cells, RunConditions(at_once=2))) == []
-    assert "other ones" in next(incomparable(planned(cells[1:]), cells, RunConditions(at_once=2)))
+    assert "which are not the" in next(incomparable(planned(cells[1:]), cells, RunConditions(at_once=2)))
 
 
 def test_seeds_that_were_added_later_are_not_held_against_the_plan(tmp_path, monkeypatch, capsys):
@@ -191,7 +191,7 @@ def test_seeds_that_were_added_later_are_not_held_against_the_plan(tmp_path, mon
     assert asked == [cells[:1]]
     assert set(first) == {"forecast_error_moco"}
     assert comparing.compare(sweep, cells[1:], RunConditions(at_once=2)) == {}
-    assert "other ones than" in capsys.readouterr().out
+    assert "which are not the" in capsys.readouterr().out
     both = Outcome(forecast=first).followed_by(Outcome())
     assert both.forecast == first
 
@@ -224,11 +224,11 @@ def test_a_plan_of_another_recipe_or_engine_is_left_aside(happened, capsys):
     assert "another engine" in difference_from(planned(cells), other)
     numbers, kept = happened(planned(cells), sweep=other)
     assert (numbers, kept) == ({}, {})
-    assert "is not compared" in capsys.readouterr().out
+    assert "is ignored: it was made for another engine" in capsys.readouterr().out
 
 
 def test_a_damaged_plan_stops_no_sweep(tmp_path, capsys):
     RunDir(tmp_path).plan.write_text("no plan")
     sweep, cells = smoke()
     assert PlanComparison(tmp_path, 0.0).compare(sweep, cells, RunConditions(at_once=2)) == {}
-    assert "nothing is compared with it" in capsys.readouterr().out
+    assert "the plan is ignored" in capsys.readouterr().out

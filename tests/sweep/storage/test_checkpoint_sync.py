@@ -1,4 +1,4 @@
-"""Checkpoints at an address: a cell that is cut off anywhere goes on on another machine as if it had not been."""
+"""Checkpoints at an address: an interrupted cell resumes on another machine with the same result."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def server():
 
 @pytest.fixture
 def machine(request, tmp_path, monkeypatch):
-    """Moves to another machine: one that has nothing of the sweep here."""
+    """Moves to another machine, which has no file of the sweep."""
     count = 0
 
     def moved():
@@ -41,7 +41,7 @@ def machine(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(recipe, bank):  # noqa: F811
-    """Run the cell with a machine's run_dir; metrics but the times, points and predictions, as text."""
+    """Run the cell with a machine's run_dir; returns metrics without times, points and predictions, as text."""
 
     def ran(run_dir, beat, every=1e9, said=None):
         points, shown, notify = [], [], ([] if said is None else said).append

@@ -1,4 +1,4 @@
-"""What a killed driver leaves is taken away; what somebody is writing, or what is another's, is not."""
+"""Files of a killed driver are removed. Files that another process is writing, and files of others, stay."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""One driver at an address: a second is refused, one that is gone is followed, one that has lost it notices."""
+"""The lease at an address: a second driver is refused, a dead one is replaced, and a lost lease is noticed."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def store(request, tmp_path):
-    """A machine's; each has a folder of its own."""
+    """The store of one machine, with a folder of its own."""
 
     def made(machine):
         (tmp_path / machine).mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Two drivers in one folder: the second is refused; a killed one is noticed."""
+"""Two drivers in one folder: the second is refused. A killed driver is noticed."""
 
 import os
 import signal

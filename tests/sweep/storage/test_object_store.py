@@ -1,4 +1,4 @@
-"""`--out s3://bucket/name`: a sweep that lives on an object store, through the real command line."""
+"""`--out s3://bucket/name`: a sweep on an object store, through the real command line."""
 
 import json
 import os
@@ -38,14 +38,14 @@ def small():
 
 
 def same(uri, folder):
-    """But times, and the commit: somebody may commit between two sweeps."""
+    """The records without times, and without the commit, which may change between two sweeps."""
     there, here = (read_records(where).drop(columns=[*TIMES, "commit"]) for where in (uri, folder))
     pd.testing.assert_frame_equal(there, here, check_exact=True)
     pd.testing.assert_frame_equal(read_curves(uri), read_curves(folder), check_exact=True)
 
 
 def begun_in(name):
-    """Keys of the cells that have a checkpoint there."""
+    """Keys of the cells with a checkpoint at the address."""
     return {one.split("/")[1] for one in fake_s3.names(name) if one.endswith(".ckpt")}
 
 
@@ -109,7 +109,7 @@ def test_with_the_copy_gone_nothing_is_run_again_and_mlflow_is_filled_from_the_r
     before = {name: stamp for name, stamp in stamps("small") if name.startswith(("records", "curves"))}
     again = run(*WORDS, "--out", uri)  # in another process: this one would keep the old database open
     assert again.returncode == 0, again.stderr
-    assert "all 2 cells are recorded already; nothing is run" in again.stdout
+    assert "all 2 cells are recorded already; nothing to run" in again.stdout
     assert {name: stamp for name, stamp in stamps("small") if name.startswith(("records", "curves"))} == before
     assert len(runs(working_copy(uri))[1]) == 3
 
@@ -194,11 +194,11 @@ def test_killed_it_goes_on_on_another_machine_from_the_checkpoints_there(tmp_pat
     refused = run(*words, "--out", uri, env=other)
     assert refused.returncode == 2
     assert f"{uri} is in use by another sweep ({os.uname().nodename}, process {process.pid}, seen " in refused.stderr
-    assert "if it was cut off, its claim lapses in " in refused.stderr
+    assert "if it was killed, its lease expires in " in refused.stderr
     time.sleep(90)
     done = run(*words, "--out", uri, env=other)
     assert done.returncode == 0, done.stderr
-    assert f"the sweep that ran here ({os.uname().nodename}, process {process.pid}, seen" in done.stdout
+    assert f"the previous command in this folder ({os.uname().nodename}, process {process.pid}, seen" in done.stdout
     assert "running 2, 2 of them from a checkpoint" in done.stdout
     assert not [name for name in fake_s3.names("killed") if name.startswith((".", "checkpoints"))]
     assert run(*words, "--out", tmp_path / "calm").returncode == 0

@@ -1,4 +1,4 @@
-"""What a signal does to a file that is being sent: nothing."""
+"""A signal does not damage a file that is being sent."""
 
 import _thread
 import signal

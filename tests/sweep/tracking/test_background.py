@@ -1,4 +1,4 @@
-"""MLflow beside the sweep: in order, and nothing stops or gets lost when it fails."""
+"""MLflow in the background: calls keep their order, and an error of MLflow stops and loses nothing."""
 
 from urllib.parse import parse_qs
 
@@ -12,7 +12,7 @@ from sweep.tracking.background import BackgroundTracking
 
 
 class Notes:
-    """Stands for `Tracking`: notes what it is told, and fails while `broken`."""
+    """Stands for `Tracking`: lists its calls, and fails while `broken`."""
 
     experiment, parent = "1", "p"
 

@@ -1,4 +1,4 @@
-"""Runs in MLflow, found again and filled up whatever was missed."""
+"""Runs in MLflow: found again by tags, and completed with the missed points."""
 
 import warnings
 

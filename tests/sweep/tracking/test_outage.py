@@ -1,4 +1,4 @@
-"""A real MLflow server that is killed in mid-sweep: the sweep goes on, and MLflow ends with each cell once."""
+"""A real MLflow server is killed during a sweep: the sweep continues, and MLflow ends with each cell once."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A recorder that is told of cells as Tune would tell it."""
+"""A recorder that receives events as from Tune."""
 
 from types import SimpleNamespace
 

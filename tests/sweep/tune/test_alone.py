@@ -1,4 +1,4 @@
-"""Cells that did not fit beside others run again, alone, and fail only then."""
+"""Cells that do not fit together with others run again, alone, and only then count as failed."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a worker reports becomes a record, or the reason why there is none."""
+"""The report of a worker becomes a record, or the reason why there is none."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Each kind of failure has its number of tries; what has failed says why in its record."""
+"""Each kind of failure has its number of tries. The record of a failed cell says why."""
 
 from types import SimpleNamespace
 
@@ -104,10 +104,10 @@ def test_the_end_says_everything_in_one_place(recorder, sweep, capsys, tmp_path)
         outcome = Outcome(failures=failures, counts=recorder.retries.counts)
         assert len(summarize(sweep, outcome, sweep.run_dir, book)) == 7
         said = capsys.readouterr().out
-        assert "went wrong: 1 x error in the cell, 1 x loss not finite" in said
+        assert "problems: 1 x error in the cell, 1 x loss not finite" in said
         assert f"  {ONE}: ValueError: no (loss not finite, tried once; logs/sweep.log)\n" in said
-        assert "the same command runs what is missing" in said
-        assert "with --retry-failed it runs just those recorded as failed (1) once more" in said
+        assert "the same command runs the missing cells" in said
+        assert "with --retry-failed it runs only the failed cells (1) once more" in said
     assert set(recorded_errors(sweep.out)) == {ONE.key}
 
 

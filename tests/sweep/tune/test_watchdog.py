@@ -1,4 +1,4 @@
-"""A worker that says nothing for too long is killed; one that speaks is not, nor while nobody listened."""
+"""A silent worker is killed. A reporting worker is not, nor one whose reports nobody has read."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ ONE, TWO = preset("vts-smoke").cells()[:2]
 
 
 class Sweep:
-    """A watchdog with a clock of its own, and what it has killed."""
+    """A watchdog with its own clock, and the list of killed workers."""
 
     def __init__(self, patience):
         self.now, self.killed = 1000.0, []
@@ -52,7 +52,7 @@ def test_only_the_silent_worker_is_killed_and_once(sweep, capsys):
         sweep.wait(10)
         sweep.hear(TWO, alive=True)
     assert sweep.killed == [(11, "node")]
-    assert f"{ONE!s:<46} no sign of life for 30 s: its worker is killed" in capsys.readouterr().out
+    assert f"{ONE!s:<46} no report for 30 s: its worker is killed" in capsys.readouterr().out
     assert sweep.watchdog.killed == 1
 
 
