@@ -1,6 +1,6 @@
-"""`python -m analysis.claims DIR...`: which findings of the paper the records support, contradict or leave open.
+"""`python -m analysis.claims DIR...`: which findings of the paper the records support, contradict or leave undecided.
 
-Needs neither torch, ray nor mlflow. Several folders are joined; each study in them is judged by itself.
+Does not need torch, ray or mlflow. Several folders are merged, and each study is judged separately.
 """
 
 import argparse
@@ -25,17 +25,22 @@ from analysis.text import printable
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-#: The most parts of a claim that the text shows; of more, those that speak most against it.
+#: Parts of a claim that the text shows at most. If there are more, the weakest ones are shown.
 _PARTS_SHOWN = 4
 
 
 def claims_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
-    """A row per finding and study, with the numbers of the part that speaks most against it.
+    """One row for each finding and study, with the numbers of the weakest part.
 
-    Columns: `study`, `asked`, `key`, `sentence`, `where`, `verdict`, `unit`; of that part `part`, `estimate`, `low`,
-    `high` (in `unit`: 100 times the score's, null where there is none), `region`, `method`, `seeds`, `cells`,
-    `expected` (cells that it should have); of the finding `parts` (their number), `decide` (what would decide it, or
-    why it is not applicable), `p` and `p_holm` (see `Judgement`).
+    Columns:
+        study, key, sentence, where, verdict: see `Judgement` and `Finding`.
+        asked: whether the data set is not one of the paper's.
+        unit: of the numbers below; 100 times that of the score.
+        part, estimate, low, high, region, method, seeds, cells: of the weakest part; numbers may be null.
+        expected: the number of cells that this part should have.
+        parts: the number of parts.
+        decide: what would decide the finding, or why it is not applicable.
+        p, p_holm: see `Judgement`.
     """
     rows = [{**_head(j), **_numbers(j.weakest), **_tail(j)} for j in judgements]
     columns = [*_HEAD, *_numbers(None), *_TAIL]
@@ -43,7 +48,7 @@ def claims_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
 
 
 def parts_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
-    """A row per part: study, key, verdict of the part, the numbers as in `claims_table`, `p` and `decide`."""
+    """One row for each part: study, key, verdict of the part, numbers as in `claims_table`, `p` and `decide`."""
     rows = [
         {"study": j.study, "key": j.finding.key, "verdict": part.verdict, "unit": j.finding.unit}
         | {**_numbers(part), "p": part.p, "decide": part.reason}
@@ -54,13 +59,16 @@ def parts_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
 
 
 def count_verdicts(judgements: Iterable[Judgement]) -> str:
-    """The verdicts and how often each was given, such as "3 supported, 1 contradicted, ...", zeros too."""
+    """The number of each verdict, including zeros, such as "3 supported, 1 contradicted, ..."."""
     counts = Counter(j.verdict for j in judgements)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
 
 
 def render(judgements: Sequence[Judgement], *, width: int = 120, everything: bool = False) -> str:
-    """The judgements as text, a section per study; those not applicable in one line unless `everything`."""
+    """The judgements as text, with a section for each study.
+
+    Findings that are not applicable are summarised in one paragraph, unless `everything` is set.
+    """
     sections = [_section(list(part), width, everything) for _, part in groupby(judgements, key=lambda j: j.study)]
     return "\n".join(line.rstrip() for line in printable("\n\n".join(sections)).split("\n"))
 
@@ -89,7 +97,7 @@ def _numbers(part: JudgedPart | None) -> dict[str, Any]:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """One type a column whatever it holds, so that tables of several studies agree."""
+    """The same column types for any content, so that tables of several studies agree."""
     reals = [name for name in ("estimate", "low", "high", "p", "p_holm") if name in table]
     counts = [name for name in ("seeds", "cells", "expected", "parts") if name in table]
     return table.astype({**dict.fromkeys(reals, "float64"), **dict.fromkeys(counts, "Int64")})
@@ -100,7 +108,7 @@ def _section(judgements: Sequence[Judgement], width: int, everything: bool) -> s
     lines = textwrap.wrap(f"{first.study}: {_count(first.seeds, 'seed')}, {first.score}", width)
     lines.append(f"{len(judgements)} findings: {count_verdicts(judgements)}")
     if first.own_data:
-        lines.append("The paper does not speak of this data set: its claims about real data, asked of it")
+        lines.append("The paper does not use this data set: these are its claims about real data")
     for j in judgements:
         if everything or j.verdict != "not applicable":
             lines += ["", *_claim(j, width)]
@@ -146,13 +154,13 @@ def _count(number: int, what: str) -> str:
 
 
 def _wrapped(first: str, text: str, width: int) -> list[str]:
-    # Not textwrap on the whole: it would squeeze the columns of `first`.
+    # Without `first`, because textwrap would collapse the spaces in it.
     lines = textwrap.wrap(text, max(width - len(first), 20), drop_whitespace=True, break_long_words=True) or [""]
     return [first + lines[0], *(" " * len(first) + line for line in lines[1:])]
 
 
 def _as_json(judgements: Sequence[Judgement]) -> str:
-    """The rows of `claims_table`, each with its `parts` as rows of `parts_table`; null where there is no number."""
+    """The rows of `claims_table`, each with its `parts` as rows of `parts_table`; a missing number is null."""
     claims = json.loads(claims_table(judgements).to_json(orient="records", double_precision=15))
     for claim, judgement in zip(claims, judgements, strict=True):
         claim["parts"] = json.loads(parts_table([judgement]).to_json(orient="records", double_precision=15))
@@ -164,7 +172,7 @@ def _as_csv(judgements: Sequence[Judgement]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the judgements; returns the exit code, 2 for a user's mistake."""
+    """Print the judgements. The exit code is 2 for a user error."""
     options = _parser().parse_args(arguments)
     try:
         merged = read_sweeps(options.dirs)
@@ -185,14 +193,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
     add_folders(parser, "dirs")
-    parser.add_argument("--margin", type=number_between("the margin", 0, 100), default=100 * MARGIN, metavar="POINTS")
+    parser.add_argument(
+        "--margin",
+        type=number_between("the margin", 0, 100),
+        default=100 * MARGIN,
+        metavar="POINTS",
+        help='"robust" means: not worse by more than this (default: %(default)g)',
+    )
     parser.add_argument(
         "--level",
         type=number_between("the level", 0, 0.9999),
-        help=f"of the intervals ({LEVEL:g}; more where seeds were added by looking)",
+        help=f"confidence level of the intervals (default: {LEVEL:g}, higher for sweeps with adaptive seeds)",
     )
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
-    parser.add_argument("--all", action="store_true", help="show each finding that is not applicable too")
+    parser.add_argument("--all", action="store_true", help="also show each finding that is not applicable")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the command lines share: arguments, and how they exit."""
+"""Arguments and exit codes that the command lines share."""
 
 import argparse
 import math
@@ -11,12 +11,12 @@ from analysis.records.remote import path_or_address
 
 
 def exit_with(main: Callable[[], int]) -> None:
-    """Run `main` and exit with its code. A reader of the output that stops early, such as `head`, is no error."""
+    """Run `main` and exit with its code. If a reader of the output stops early, such as `head`, that is no error."""
     try:
         code = main()
         sys.stdout.flush()
     except OSError as error:
-        # Python would try to flush again as it ends, and complain.
+        # Otherwise Python flushes again at exit and prints an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0 if isinstance(error, BrokenPipeError) else 2
         if code:
@@ -27,8 +27,8 @@ def exit_with(main: Callable[[], int]) -> None:
 def add_folders(
     parser: argparse.ArgumentParser, name: str = "dir", nargs: Literal["+", "*"] | None = "+", *, metavar: str = "DIR"
 ) -> None:
-    """Add the argument DIR: one or several sweeps (one where `nargs` is None), each a path or an address."""
-    text = "a sweep's folder or its summary.parquet, here or at s3://"
+    """Add the argument DIR: one sweep (if `nargs` is None) or several, each a path or an address."""
+    text = "folder of a sweep, or its summary.parquet; a path or s3://BUCKET/NAME"
     parser.add_argument(name, nargs=nargs, type=path_or_address, metavar=metavar, help=text)
 
 

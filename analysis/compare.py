@@ -1,7 +1,7 @@
-"""`python -m analysis.compare DIR REFERENCE`: whether a run agrees with another one, such as those of docs/results.
+"""`python -m analysis.compare DIR REFERENCE`: whether a sweep agrees with a reference, such as one of docs/results.
 
-Exit code 0 where they agree within their intervals, 1 where they differ, 2 where that cannot be said. Needs neither
-torch, ray nor mlflow.
+The exit code is 0 if they agree within their intervals, 1 if they differ, and 2 if this cannot be decided. Does not
+need torch, ray or mlflow.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _ABSENT = "-"
 
 
 class StudyComparison(NamedTuple):
-    """A study of a run, the reference's study of the same recipe, and their agreement."""
+    """A study of the run, a study of the reference with the same recipe, and their agreement."""
 
     run: Study
     reference: Study
@@ -36,25 +36,29 @@ class StudyComparison(NamedTuple):
 
 
 def compare(run: MergedRecords, reference: MergedRecords, *, level: float = LEVEL) -> list[StudyComparison]:
-    """Compare each study of the reference with the run's studies of its recipe: on the same data, or else on any.
+    """Compare each study of the reference with the studies of the run that have its recipe.
 
-    Raises `RecordsError` where no recipe is in both (says what differs), and as `analysis.stats.agreement.agreement`.
+    If some of those have the same data, only these are compared. Raises `RecordsError` if no recipe is in both (the
+    message says what differs), and as `analysis.stats.agreement.agreement`.
     """
     own, others = (studies(merged.records, level=merged.level) for merged in (run, reference))
     pairs = [(one, other) for other in others for one in _of_same_recipe(other, own)]
     if not pairs:
-        raise RecordsError(f"no recipe is in both, so that nothing can be compared: {_what_differs(run, reference)}")
+        raise RecordsError(f"no recipe is in both, so nothing can be compared: {_what_differs(run, reference)}")
     level = max(level, run.level, reference.level)
     return [StudyComparison(one, other, agreement(one, other, level=level)) for one, other in pairs]
 
 
 def render(compared: Sequence[StudyComparison], *, everything: bool = False) -> str:
-    """The comparisons as text, a section a study: means over the grid, and of the cells those that differ, or all."""
+    """The comparisons as text, with a section for each study.
+
+    It shows the means over the grid, and the cells outside their intervals (with `everything`: all cells).
+    """
     return printable("\n\n".join("\n".join(_section(one, everything)) for one in compared))
 
 
 def _of_same_recipe(reference: Study, among: Sequence[Study]) -> list[Study]:
-    """The studies of the reference's recipe: those on its data if there are any, else all."""
+    """The studies with the recipe of the reference; only those with its data, if there are any."""
     same = [
         s for s in among if (s.dataset, s.recipe, s.metric) == (reference.dataset, reference.recipe, reference.metric)
     ]
@@ -73,23 +77,24 @@ def _section(one: StudyComparison, everything: bool) -> Iterator[str]:
     if rows:
         yield from aligned([["", "run", "reference", "difference", "interval", ""], [], *rows])
     if hidden := len(agreement.table) - len(shown):
-        yield f"  and {hidden} cells within their intervals, or without one (--all)"
+        yield f"  and {hidden} cells inside their intervals, or without an interval (show them with --all)"
     yield from _verdicts(one)
     yield _conclusion(agreement)
 
 
 def _shared_cells(agreement: Agreement) -> Iterator[str]:
-    """Lines on the cells that both have, and that one of them lacks."""
+    """Lines on the cells in both, and on those in one of them."""
     cells = agreement.cells
     if cells.shared:
-        far = f"; the others by {100 * cells.typical:.2f} points (root mean square), {100 * cells.largest:.2f} at most"
-        text = "the same, bit for bit" + far * (cells.equal < cells.shared)
-        yield f"{cells.equal} of the {cells.shared} cells that both have are {text}"
+        typical, largest = 100 * cells.typical, 100 * cells.largest
+        others = f"; the others differ by {typical:.2f} points (root mean square), at most {largest:.2f}"
+        rest = others * (cells.equal < cells.shared)
+        yield f"{cells.equal} of the {cells.shared} cells in both are identical, bit for bit{rest}"
     if cells.run_only or cells.reference_only:
         only = f"{cells.run_only} cells of the run, {cells.reference_only} of the reference"
-        yield f"not in both, on the same data: {only}"
+        yield f"only in one, or on other data: {only}"
     if cells.failed:
-        yield f"{cells.failed} cells failed in the run and are done in the reference"
+        yield f"{cells.failed} cells failed in the run but are done in the reference"
 
 
 def _is_noteworthy(table: pd.DataFrame) -> pd.Series:
@@ -101,7 +106,7 @@ def _row(row: Mapping[Hashable, Any]) -> list[str]:
     ends = f"[{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]" if known else _ABSENT
     verdict = row["verdict"]
     if verdict == "agrees" and known and not row["low"] <= 0 <= row["high"]:
-        verdict = "outside by itself"
+        verdict = "outside its own"
     return [
         row["name"],
         *(f"{100 * row[n]:.2f}" for n in ("run", "reference")),
@@ -112,17 +117,17 @@ def _row(row: Mapping[Hashable, Any]) -> list[str]:
 
 
 def _other_differences(one: StudyComparison) -> Iterator[str]:
-    """Lines on data and engine, where the two differ."""
+    """Lines on data and engine, if they differ."""
     if not of_one_data(one.run, one.reference):
-        yield "note: the data are not known to be the same (their fingerprints): no cell is shared"
+        yield "note: the data may differ (no equal fingerprints), so cells are not compared one by one"
     for name in (name for name in ENGINE if name not in ("commit", "version", "versions")):
         own, other = (sorted(map(str, s.records[name].dropna().unique())) for s in (one.run, one.reference))
         if own != other and own and other:
-            yield f"note: {name} is {', '.join(own)}; the reference's {', '.join(other)}"
+            yield f"note: {name} is {', '.join(own)}; in the reference {', '.join(other)}"
 
 
 def _verdicts(one: StudyComparison) -> Iterator[str]:
-    """Lines on verdicts on the paper's findings: how many are the same, and which are opposite."""
+    """Lines on the verdicts: how many are the same, and which are opposite."""
     both_studies = (one.run, one.reference)
     sides = [{j.finding.key: j for j in judge(study.records, level=study.level)} for study in both_studies]
     both = [(sides[0][key], sides[1][key]) for key in sides[0]]
@@ -132,23 +137,23 @@ def _verdicts(one: StudyComparison) -> Iterator[str]:
     if both:
         yield f"verdicts on the paper's findings: {same} of {len(both)} the same, {len(opposite)} opposite"
     for own, other in opposite:
-        yield f"  {own.finding.key}: {own.verdict}; the reference's {other.verdict}"
+        yield f"  {own.finding.key}: {own.verdict}; in the reference {other.verdict}"
 
 
 def _conclusion(agreement: Agreement) -> str:
     if agreement.same and agreement.verdict == "agrees":
-        return "agrees: the same cells, the same numbers"
+        return "agrees: same cells, same numbers"
     if agreement.verdict == "cannot say":
-        return "cannot say: nothing that both have has an interval; run more seeds, or the cells of the reference"
+        return "cannot say: no common number has an interval; run more seeds, or the cells of the reference"
     level, chance = f"{100 * agreement.level:.4g} %", (1 - agreement.level) * agreement.intervals
-    outside = f"{agreement.outside} of {agreement.intervals} lie outside their own {level} interval"
-    counted = f"{outside}, where chance puts {chance:.1f}"
+    outside = f"{agreement.outside} of {agreement.intervals} are outside their own {level} interval"
+    counted = f"{outside}, {chance:.1f} expected by chance"
     if agreement.verdict == "agrees":
-        return f"agrees: no difference is beyond chance, allowing for their number ({counted})"
+        return f"agrees: no difference is larger than chance, corrected for their number ({counted})"
     names = list(agreement.table.loc[agreement.table["verdict"] == "differs", "name"])
     names += ["cells that failed"] if agreement.cells.failed else []
     few = first_few(names, _NAMES_SHOWN, "; ")
-    return f"differs, allowing for the number of comparisons, in: {few} ({counted})"
+    return f"differs, corrected for the number of comparisons, in: {few} ({counted})"
 
 
 def _seeds(study: Study) -> str:
@@ -156,13 +161,15 @@ def _seeds(study: Study) -> str:
 
 
 def _what_differs(run: MergedRecords, reference: MergedRecords) -> str:
-    """The settings that differ, from both folders' sweep.yaml; else the recipes, data sets and scores there are."""
+    """The settings that differ, from the sweep.yaml files; without these the recipes, data sets and scores."""
     plans = [_settings(merged.folders[0]) for merged in (run, reference)]
     names = [name for name in {**plans[0], **plans[1]} if plans[0].get(name, _ABSENT) != plans[1].get(name, _ABSENT)]
     if not all(plans) or not names:
-        return f"{_described(run)} here, {_described(reference)} in the reference"
-    here, there = ([one_line(plan.get(name, _ABSENT), most=40) for name in names] for plan in plans)
-    differences = [f"{one_line(n, most=60)} is {a} here, {b} there" for n, a, b in zip(names, here, there, strict=True)]
+        return f"{_described(run)} in the run, {_described(reference)} in the reference"
+    differences = []
+    for name in names:
+        own, other = (one_line(plan.get(name, _ABSENT), most=40) for plan in plans)
+        differences.append(f"{one_line(name, most=60)} is {own} in the run, {other} in the reference")
     return first_few(differences, _NAMES_SHOWN, "; ")
 
 
@@ -171,24 +178,24 @@ def _described(merged: MergedRecords) -> str:
 
 
 def _settings(path: Path) -> dict[str, object]:
-    """What a sweep's recipe says, flat; {} where that cannot be read."""
+    """The recipe in a sweep.yaml, as dotted names; {} if it cannot be read."""
     recipe = read_plan(path if path.is_dir() else path.parent).get("recipe")
     return flat(recipe) if isinstance(recipe, Mapping) else {}
 
 
-def _summary_of(given: Path | str) -> Path | str:
-    """Where the records are: a folder without `records/`, as in docs/results, has a summary.parquet only."""
+def _records_of(sweep: Path | str) -> Path | str:
+    """The sweep, or its summary.parquet if it has no `records/`, as the folders of docs/results."""
     has_summary_only = (
-        not is_remote(given) and not Path(given, "records").is_dir() and Path(given, "summary.parquet").is_file()
+        not is_remote(sweep) and not Path(sweep, "records").is_dir() and Path(sweep, "summary.parquet").is_file()
     )
-    return Path(given, "summary.parquet") if has_summary_only else given
+    return Path(sweep, "summary.parquet") if has_summary_only else sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the comparison; returns the exit code: 1 where the two differ, 2 for a user's mistake too."""
+    """Print the comparison. The exit code is that of the module's docstring; it is also 2 for a user error."""
     options = _parser().parse_args(arguments)
     try:
-        sides = [read_sweeps([_summary_of(given)]) for given in (options.dir, options.reference)]
+        sides = [read_sweeps([_records_of(sweep)]) for sweep in (options.dir, options.reference)]
         compared = compare(*sides, level=options.level)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -210,7 +217,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.compare", description=__doc__)
     add_folders(parser, nargs=None)
     add_folders(parser, "reference", nargs=None, metavar="REFERENCE")
-    parser.add_argument("--level", type=number_between("the level", 0, 0.9999), default=LEVEL, help="of the intervals")
+    parser.add_argument(
+        "--level", type=number_between("the level", 0, 0.9999), default=LEVEL, help="confidence level of the intervals"
+    )
     parser.add_argument("--format", choices=("text", "csv"), default="text")
     parser.add_argument("--all", action="store_true", help="show every cell")
     return parser

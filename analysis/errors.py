@@ -1,8 +1,8 @@
-"""The error that `analysis` raises for a user's mistake."""
+"""The error that `analysis` raises for a user error."""
 
 
 class RecordsError(ValueError):
-    """A mistake of the user's: what is wrong, where, and what to do, in one line.
+    """A user error: one line that says what is wrong, where, and what to do.
 
-    Anything else that goes wrong (a full disk, a folder without permission) stays an `OSError`.
+    Other failures (a full disk, a folder without permission) remain an `OSError`.
     """

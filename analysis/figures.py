@@ -1,6 +1,6 @@
-"""`python -m analysis.figures DIR...`: the paper's figures, and more, from a sweep's records.
+"""`python -m analysis.figures DIR...`: the paper's figures, and others, from the records of sweeps.
 
-Needs neither torch, ray nor mlflow: it works on a copy of the folder, anywhere.
+Does not need torch, ray or mlflow, so it also works on a copy of the folder on another machine.
 """
 
 import argparse
@@ -27,23 +27,24 @@ from analysis.records.plan import interval_level
 from analysis.records.remote import default_folder
 from analysis.records.studies import Study, studies
 
-#: The kinds of files that figures can be written as.
+#: The file formats of figures.
 FORMATS = ("svg", "png", "pdf")
 
-# A file's date would make the same figure differ from day to day.
+# Without the date, the same figure always gives the same file.
 _METADATA: Mapping[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigureKind:
-    """One figure that a study can have."""
+    """One kind of figure.
+
+    Title and caption may contain `{score}` and `{dense}` (losses), the caption also `{intervals}` (of single cells) and
+    `{source}`.
+    """
 
     title: str
-    """May name `{score}` and `{dense}` (losses)."""
     caption: str
-    """What is shown; may name `{score}`, `{dense}`, `{intervals}` (of single cells) and `{source}`."""
     draw: Draw
-    """Returns the figure, or the reason why it cannot be drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,100 +52,101 @@ class Drawn:
     """A figure of a study, or the reason why there is none."""
 
     name: str
-    """Its name among `FIGURES`."""
+    """Its key in `FIGURES`."""
     stem: str
-    """Its file's name without the ending: data set (and recipe, where it has several studies) and name."""
+    """The file name without suffix: data set, recipe (if the data set has several studies) and name."""
     title: str
     caption: str
     study: str
-    """The study's title."""
+    """Title of the study."""
     figure: Figure | None
     reason: str
-    """Why there is no figure; empty where there is one."""
+    """Why there is no figure; empty if there is one."""
 
 
 _LEVELS = (
-    "{intervals} They hold what seeds have in common too, so that two cells are better compared by their differences "
-    "by seed. Horizontal: rho 0 (dotted) and the baselines (value and interval in the legend). Data: {source}."
+    "{intervals} These intervals include variation that all cells of a seed share; to compare two cells, use their "
+    "differences within a seed. Horizontal lines: rho 0 (dotted) and the baselines (with value and interval in the "
+    "legend). Data: {source}."
 )
 _DIFFERENCES = (
-    "Pairing noisy minus mere exposure, paired by seed; above 0 the noisy pairs are better. {intervals} Data: {source}."
+    "Noisy pairs minus mere exposure, paired by seed; above 0 noisy pairs are better. {intervals} Data: {source}."
 )
 
 #: The figures by name, in the order of the report. The numbers are the paper's.
 FIGURES: Mapping[str, FigureKind] = {
     "fig1": FigureKind(
         title="{score} by noisy-pairs rate",
-        caption="As Fig. 1 of the paper: {score} against the noisy-pairs rate rho, a line a loss. " + _LEVELS,
+        caption="As Fig. 1 of the paper: {score} against the noisy-pairs rate rho, one line per loss. " + _LEVELS,
         draw=paper_figures.fig1,
     ),
     "fig4": FigureKind(
         title="MoCo: {score} by noisy-pairs rate",
-        caption="As Fig. 4 of the paper: {score} against rho with MoCo, a line a per-image noise nu. " + _LEVELS,
+        caption="As Fig. 4 of the paper: {score} against rho with MoCo, one line per per-image noise nu. " + _LEVELS,
         draw=paper_figures.fig4,
     ),
     "fig5": FigureKind(
         title="{dense}: {score} by noisy-pairs rate",
-        caption="As Fig. 5 of the paper: {score} against rho with the {dense}, a line a nu. " + _LEVELS,
+        caption="As Fig. 5 of the paper: {score} against rho with the {dense}, one line per nu. " + _LEVELS,
         draw=paper_figures.fig5,
     ),
     "fig7": FigureKind(
         title="Noisy minus exposure by noisy-pairs rate",
-        caption="As Fig. 7 of the paper, against rho, a line a loss. " + _DIFFERENCES,
+        caption="As Fig. 7 of the paper, against rho, one line per loss. " + _DIFFERENCES,
         draw=paper_figures.fig7,
     ),
     "fig8": FigureKind(
         title="MoCo: noisy minus exposure",
-        caption="As Fig. 8 of the paper, against rho with MoCo, a line a nu. " + _DIFFERENCES,
+        caption="As Fig. 8 of the paper, against rho with MoCo, one line per nu. " + _DIFFERENCES,
         draw=paper_figures.fig8,
     ),
     "fig9": FigureKind(
         title="{dense}: noisy minus exposure",
-        caption="As Fig. 9 of the paper, against rho with the {dense}, a line a nu. " + _DIFFERENCES,
+        caption="As Fig. 9 of the paper, against rho with the {dense}, one line per nu. " + _DIFFERENCES,
         draw=paper_figures.fig9,
     ),
     "map": FigureKind(
         title="Noisy minus exposure over the grid",
-        caption="Mean over seeds in points, and n, the number of seeds, in each cell; a cell without a value is "
+        caption="Each cell shows the mean over seeds in points and the number n of seeds; a cell without a value is "
         "hatched. " + _DIFFERENCES.replace("{intervals} ", ""),
         draw=maps.difference_map,
     ),
     "forest": FigureKind(
-        title="Noisy minus exposure, every cell",
-        caption="Every cell, and below (diamond) the mean over the grid with its 95% interval. Many intervals: one in "
-        "twenty misses by chance. " + _DIFFERENCES,
+        title="Noisy minus exposure by cell",
+        caption="Each cell, and below (diamond) the mean over the grid with its 95% interval. Of many intervals, "
+        "one in twenty misses the truth by chance. " + _DIFFERENCES,
         draw=maps.forest,
     ),
     "forest-zero": FigureKind(
-        title="With noisy pairs minus without, every cell",
-        caption="Every cell minus the cell of rho 0, paired by seed, and below (diamond) the mean over all of them, "
-        "nu 1 included, with its 95% interval. Many intervals: one in twenty misses by chance. {intervals} "
-        "Data: {source}.",
+        title="With minus without noisy pairs by cell",
+        caption="Each cell minus the cell with rho 0, paired by seed, and below (diamond) the mean over all cells, "
+        "including nu 1, with its 95% interval. Of many intervals, one in twenty misses the truth by chance. "
+        "{intervals} Data: {source}.",
         draw=maps.forest_zero,
     ),
     "pairings": FigureKind(
         title="{score} by pairing",
-        caption="{score} against rho, a line a pairing; noise of irrelevant textures is the paper's appendix B3. "
+        caption="{score} against rho, one line per pairing; irrelevant noise is from the paper's appendix B3. "
         + _LEVELS,
         draw=spread.pairings,
     ),
     "seeds": FigureKind(
         title="Spread over seeds",
-        caption="{score} of every seed of every cell, a dot each; the baselines are the same in all panels. Dots of a "
-        "seed that move together show what pairing by seed takes out. Data: {source}.",
+        caption="{score} of each cell, one dot per seed; the baselines are the same in all panels. If the dots of a "
+        "seed move together, pairing by seed removes this variation. Data: {source}.",
         draw=spread.seeds,
     ),
     "curves": FigureKind(
         title="Learning curves",
-        caption="Noise-free validation loss of pretraining with its plateau (the loss with all features equal: nothing "
-        "learnt), and the probe's macro F1 on validation images; a line a cell, the mean over its seeds. "
+        caption="Noise-free validation loss of pretraining with its plateau (the loss if all features are equal: "
+        "nothing learnt), and macro F1 of the probe on validation images; one line per cell, the mean over its seeds. "
         "Data: {source}.",
         draw=curves.curves,
     ),
     "predictions": FigureKind(
         title="Predictions",
-        caption="Test images, their truth, and what the probe of each cell predicts; F1 is the cell's on all test "
-        "images. Cells chosen, not drawn by chance. Data: {source}.",
+        caption="Test images, their true classes, and the predictions of the probe of each cell; F1 is that of the "
+        "cell on all test images. The cells were selected, not drawn at random. Data: {source}.",
         draw=predictions.predictions,
     ),
 }
@@ -153,11 +155,17 @@ FIGURES: Mapping[str, FigureKind] = {
 def draw_all(
     records: pd.DataFrame, folders: Sequence[Path], *, only: Sequence[str] = (), cells: Sequence[str] = ()
 ) -> list[Drawn]:
-    """Every figure of `FIGURES` (or of `only`) of every study, drawn or with the reason why not.
+    """Draw the figures of every study; a figure that cannot be drawn has a reason.
 
-    `records` as from `read_records`; `folders` hold the curves and predictions of the same sweeps and may be none.
-    `cells`: keys for the predictions, none for a telling few. Raises `RecordsError` for a name or a key that does not
-    exist; records that cannot be compared and files that cannot be read are a figure's reason.
+    Args:
+        records: as from `read_records`.
+        folders: of the same sweeps, with their curves and predictions; may be empty.
+        only: names in `FIGURES`; by default all.
+        cells: keys of the cells whose predictions are shown; by default a few of each loss.
+
+    Raises:
+        RecordsError: a name or a key does not exist. Records that cannot be compared and files that cannot be read are
+            the reason of a figure instead.
     """
     if unknown := [name for name in only if name not in FIGURES]:
         raise RecordsError(f"unknown figure {', '.join(unknown)}: use some of {', '.join(FIGURES)}")
@@ -174,14 +182,14 @@ def draw_all(
 
 
 def as_svg(figure: Figure) -> bytes:
-    """The figure as SVG with its text as text; the same figure gives the same bytes."""
+    """The figure as SVG that keeps text as text. The same figure always gives the same bytes."""
     return _bytes(figure, "svg")
 
 
 def save_figures(drawn: Sequence[Drawn], out: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Write the figures that were drawn into the folder `out` and return the files' paths; older ones are replaced.
+    """Write the figures into the folder `out`, replacing older files, and return the paths.
 
-    Raises `RecordsError` for an unknown format, `OSError` where a file cannot be written.
+    Raises `RecordsError` for an unknown format, `OSError` if a file cannot be written.
     """
     if unknown := [name for name in formats if name not in FORMATS]:
         raise RecordsError(f"unknown format {', '.join(unknown)}: use some of {', '.join(FORMATS)}")
@@ -196,7 +204,7 @@ def save_figures(drawn: Sequence[Drawn], out: Path, formats: Sequence[str] = ("s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the figures and print a line for each; returns the exit code, 2 for a user's mistake."""
+    """Write the figures and print one line for each. The exit code is 2 for a user error."""
     options = _parser().parse_args(arguments)
     try:
         merged = read_sweeps(options.dir)
@@ -220,11 +228,11 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="where to write to; by default DIR/figures, of an address NAME/figures here",
+        help="folder to write to (default: DIR/figures; ./NAME/figures for s3://BUCKET/NAME)",
     )
     parser.add_argument("--formats", nargs="+", default=["svg", "png"], metavar="FORMAT", help=" ".join(FORMATS))
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=" ".join(FIGURES))
-    parser.add_argument("--cells", nargs="+", default=[], metavar="KEY", help="cells of the sheet of predictions")
+    parser.add_argument("--cells", nargs="+", default=[], metavar="KEY", help="cells whose predictions are shown")
     return parser
 
 
@@ -237,7 +245,7 @@ def _drawn(study: Study, stem: str, name: str, inputs: Inputs) -> Drawn:
     try:
         with style.context():
             result = kind.draw(study, inputs)
-    except RecordsError as error:  # a damaged file of curves, say, must not take the other figures along
+    except RecordsError as error:  # such as a damaged file of curves, which other figures do not need
         result = str(error)
     return Drawn(
         name=name,
@@ -253,27 +261,27 @@ def _drawn(study: Study, stem: str, name: str, inputs: Inputs) -> Drawn:
 def _intervals(study: Study) -> str:
     if study.seeds < 2:
         return "One seed: no intervals."
-    text = f"Points are means over {study.seeds} seeds (fewer where the note says so), bars 95% t intervals over seeds"
-    return f"{text}, of {100 * study.level:.4g}% for seeds were added by looking." if study.grown else f"{text}."
+    text = f"Points are means over {study.seeds} seeds (fewer if a note says so), bars are 95% t intervals over seeds"
+    return f"{text}, at level {100 * study.level:.4g}% because of adaptive seeds." if study.grown else f"{text}."
 
 
 def _stems(known: Sequence[Study]) -> list[str]:
-    """The studies' names in file names: the data set, with the recipe and then a number where it is not enough."""
+    """The names of the studies in file names: the data set, and if needed the recipe and a number."""
     datasets = Counter(study.dataset for study in known)
     names = [study.dataset if datasets[study.dataset] == 1 else f"{study.dataset}-{study.recipe}" for study in known]
     twice = Counter(names)
-    met: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     stems = []
     for name in names:
-        met[name] += 1
-        stems.append(f"{name}-{met[name]}" if twice[name] > 1 else name)
+        seen[name] += 1
+        stems.append(f"{name}-{seen[name]}" if twice[name] > 1 else name)
     return stems
 
 
 def _bytes(figure: Figure, name: str) -> bytes:
     buffer = io.BytesIO()
     with style.context():
-        # Hard compression takes as long as drawing and saves little.
+        # Stronger compression takes as long as drawing and saves little.
         how: dict[str, Any] = {"pil_kwargs": {"compress_level": 3}} if name == "png" else {}
         figure.savefig(buffer, format=name, dpi=300, metadata=_METADATA[name], **how)
     return buffer.getvalue()

@@ -1,6 +1,6 @@
-"""Names of losses, baselines and pairings: what the paper's are, their order, and how they read.
+"""Names of losses, baselines and pairings: those of the paper, their order, and their labels.
 
-A loss may be anybody's: a name such as `simclr`, or a class in a module with its options, such as
+Other losses are names such as `simclr`, or a class in a module with its settings, such as
 `mypackage.losses:MyLoss(lr=0.3)`.
 """
 
@@ -11,17 +11,17 @@ import pandas as pd
 #: Confidence level of intervals.
 LEVEL = 0.95
 
-#: Objectives that pretrain nothing of ours: what pretraining is measured against.
+#: Objectives without one of our losses, for comparison.
 BASELINES = ("random", "imagenet", "supervised")
 
-#: The paper's losses, and those of them that compare pieces of images.
+#: The losses of the paper, and the dense ones among them.
 LOSSES = ("moco", "within_image", "cross_image")
 DENSE = ("within_image", "cross_image")
 
-#: The paper's objectives in the order of tables: baselines first.
+#: The objectives of the paper in the order of tables: baselines first.
 OBJECTIVES = (*BASELINES, *LOSSES)
 
-#: The data sets that the paper speaks of. Any other is real data of which somebody asks the paper's questions.
+#: The data sets of the paper. Any other data set is judged by the paper's claims about real data.
 PAPER_DATASETS = ("vts", "xbd", "cifar10")
 
 _LABELS = {
@@ -35,35 +35,35 @@ _LABELS = {
     "none": "no noisy pairs",
 }
 
-# Letters of a label: of longer ones the end is cut off.
+# Longer labels are cut off.
 _LONGEST = 32
 
 
 def display_name(name: str) -> str:
-    """A loss, a baseline or a pairing as figures name it.
+    """The label of a loss, a baseline or a pairing in figures.
 
-    Of a loss in a module the module is left out: `mypackage.losses:MyLoss(lr=0.3)` is MyLoss(lr=0.3).
+    It omits the module of a loss: `mypackage.losses:MyLoss(lr=0.3)` is MyLoss(lr=0.3).
     """
     head, bracket, options = name.partition("(")
     module, colon, own = head.rpartition(":")
-    # An underscore in a name stands for a space; in code it does not.
+    # An underscore in a plain name stands for a space, but not in a class or a setting.
     text = name if bracket or colon else name.replace("_", " ")
     text = _LABELS.get(name, f"{own}{bracket}{options}" if module else text)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def table_name(name: str) -> str:
-    """An objective as tables of text name it: as records do, or where that is long as figures do."""
+    """The label of an objective in text tables: its name, or `display_name` if the name is long."""
     return name if len(name) <= _LONGEST else display_name(name)
 
 
 def other_losses(names: Iterable[str]) -> list[str]:
-    """The losses that are not the paper's, each once, by name."""
+    """The distinct losses that are not in the paper, sorted by name."""
     return sorted(set(names) - set(OBJECTIVES))
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Losses and baselines, each once, in the order of `OBJECTIVES`, others behind by name."""
+    """Distinct losses and baselines in the order of `OBJECTIVES`, then the others by name."""
     known = set(names)
     return [*(name for name in OBJECTIVES if name in known), *other_losses(known)]
 

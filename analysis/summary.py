@@ -1,6 +1,6 @@
-"""`python -m analysis.summary DIR...`: put sweeps' records into one file, print their tables, group them.
+"""`python -m analysis.summary DIR...`: merge the records of sweeps into one file, print tables, group records.
 
-Needs neither torch, ray nor mlflow: it works on a copy of the folders, anywhere.
+Does not need torch, ray or mlflow, so it also works on a copy of the folders on another machine.
 """
 
 import argparse
@@ -26,10 +26,10 @@ _WRITES = (".parquet", ".csv", ".txt")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write and print what was asked for; returns the exit code, 2 for a user's mistake.
+    """Write and print the tables. The exit code is 2 for a user error.
 
-    One folder here and no `--by`: `DIR/summary.parquet` is written (or `--out`, a table), and tables printed. What a
-    reader has to know of the records (conflicts, what was counted once, engines) goes to stderr.
+    For one local folder and without `--by`, `DIR/summary.parquet` is written, too. Notes on the records (conflicts,
+    duplicates, engines) go to stderr.
     """
     options = _parser().parse_intermixed_args(arguments)
     if options.schema:
@@ -47,15 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.summary", description=__doc__)
     add_folders(parser, nargs="*")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=".parquet or .csv: records or groups; .txt: the text")
-    parser.add_argument("--by", nargs="+", metavar="COLUMN", help="statistics for each combination of these columns")
-    parser.add_argument("--metric", metavar="COLUMN", help="with --by: the score (default: the study's own)")
-    parser.add_argument("--schema", action="store_true", help="print the records' columns as Markdown, and end")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write records or groups (.parquet, .csv) or the printed text (.txt)"
+    )
+    parser.add_argument(
+        "--by", nargs="+", metavar="COLUMN", help="print statistics for each combination of these columns"
+    )
+    parser.add_argument(
+        "--metric", metavar="COLUMN", help="the score for --by (default: accuracy for classification, else macro F1)"
+    )
+    parser.add_argument("--schema", action="store_true", help="print the columns of a record as Markdown and exit")
     return parser
 
 
 def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None) -> str:
-    """The text to print, once everything is written."""
+    """Write the files, and return the text to print."""
     _check_options(folders, out, by, metric)
     writes = by is None and len(folders) == 1 and not is_remote(folders[0]) and (out is None or out.suffix == ".txt")
     if writes and Path(folders[0]).is_dir():
@@ -76,16 +82,16 @@ def _check_options(
     folders: Sequence[Path | str], out: Path | None, by: Sequence[str] | None, metric: str | None
 ) -> None:
     if metric is not None and by is None:
-        raise RecordsError("--metric is for --by: name the columns to group by too, as in --by objective rho")
+        raise RecordsError("--metric needs --by: also name the columns to group by, as in --by objective rho")
     if not folders:
-        raise RecordsError("no folder given: name sweeps' folders before the options, as in DIR --by objective rho")
+        raise RecordsError("no folder given: name folders of sweeps before the options, as in DIR --by objective rho")
     if out is None:
         return
     if out.suffix not in _WRITES:
-        raise RecordsError(f"--out {out}: end its name in one of {', '.join(_WRITES)}")
+        raise RecordsError(f"--out {out}: the name must end in one of {', '.join(_WRITES)}")
     for folder in folders:
         if not is_remote(folder) and Path(realpath(Path(folder, "records"))) in Path(realpath(out)).parents:
-            raise RecordsError(f"--out {out} would be taken for a record there: choose another folder")
+            raise RecordsError(f"--out {out} would be read as a record in this folder: choose another folder")
 
 
 def _write(out: Path | None, table: pd.DataFrame, text: str, types: pa.Schema | None) -> None:

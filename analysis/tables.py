@@ -1,4 +1,4 @@
-"""The sweep's results as tables: as a frame, and as text for the end of a sweep on the terminal."""
+"""The results of a sweep as tables: a data frame, and the text printed at the end of a sweep."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from analysis.records.studies import headline, studies
 from analysis.stats.differences import against_random, comparable, difference_by_objective, noisy_minus_exposure
 from analysis.text import aligned, failure_reason, printable
 
-#: No line of `render` is longer.
+#: Longest line of `render`.
 WIDTH = 120
 
-#: A loss less than this share below its plateau has not left it.
+#: A loss that is less than this share below its plateau has not left it.
 STUCK = 0.005
 
 _FAILURES_SHOWN = 5
@@ -23,12 +23,12 @@ _POINT = ["dataset", "objective", "rho", "nu"]
 
 
 def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
-    """Mean over seeds of each grid point, in the metric's unit.
+    """Mean over seeds of each grid point, in the unit of the metric.
 
-    A row per dataset, objective (in the paper's order), rho and nu; columns those and, for each pairing p of
-    `none` (where rho is 0), `noisy`, `exposure`, `irrelevant`, `false_positive`: `p` the mean, `p_std` the sample
-    standard deviation (null for one seed), `p_n` the number of seeds, 0 where no cell is done. Raises `RecordsError`
-    as `analysis.stats.differences.comparable`.
+    One row for each dataset, objective (in the paper's order), rho and nu. For each pairing p among `none` (for rho 0),
+    `noisy`, `exposure`, `irrelevant` and `false_positive` there are three columns: `p` is the mean, `p_std` the sample
+    standard deviation (null for one seed), `p_n` the number of seeds (0 if no cell is done). Raises `RecordsError` as
+    `analysis.stats.differences.comparable`.
     """
     by_pairing = comparable(records, metric).groupby([*_POINT, "pairing"])[metric]
     wide = by_pairing.agg(["mean", "std", "count"]).unstack("pairing")
@@ -43,10 +43,9 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
 
 
 def render(records: pd.DataFrame) -> str:
-    """The tables as plain text of at most `WIDTH` columns, a section per study (see `analysis.records.studies`).
+    """The tables of `records` (as from `read_records`) as plain text, with a section for each study.
 
-    The score in %, noisy minus exposure and pretrained minus random in points, and the failed cells. `records` as from
-    `read_records`.
+    They show the score in %, noisy minus exposure and pretrained minus random in points, plateaus and failed cells.
     """
     sections = []
     for study in studies(records):
@@ -60,7 +59,7 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     table = f1_table(records, metric)
     seeds = int(table[[f"{pairing}_n" for pairing in _PAIRINGS]].to_numpy().max())
     columns = [pairing for pairing in _PAIRINGS[1:] if table[f"{pairing}_n"].any()] or ["noisy"]
-    # A pairing that no cell has at a nu was not planned there, and is not missing.
+    # If no cell has a pairing at some nu, it was not planned there, so it is not missing.
     tried = set(records[["pairing", "nu"]].drop_duplicates().itertuples(index=False, name=None))
     rows = [["loss", "rho", "nu", *(pairing.replace("_", " ") for pairing in columns)]]
     before = None
@@ -109,11 +108,11 @@ def _random_block(records: pd.DataFrame) -> str:
 
 
 def plateaus(records: pd.DataFrame) -> pd.DataFrame:
-    """How far below its plateau each loss ended on noise-free pairs, mean over the cells that are done.
+    """How far below its plateau each loss ended on noise-free pairs: one row per objective, means over done cells.
 
-    A row per objective: `plateau` (the loss with all features equal) and `loss` (best validation loss) in nats,
-    `below` = 1 - loss/plateau, `cells`, `stuck`: the cells less than `STUCK` below, and `stuck_clean`: those of them
-    that were trained without noisy pairs. These have pretrained nothing; a cell trained on noisy pairs may have.
+    Columns: `plateau` (the loss if all features are equal) and `loss` (best validation loss) in nats; `below` =
+    1 - loss/plateau; the numbers of `cells`, of `stuck` cells (less than `STUCK` below) and of `stuck_clean` ones,
+    trained without noisy pairs. A stuck cell at rho 0 has learnt nothing; one trained on noisy pairs may have.
     """
     done = records[(records["status"] == "done") & records["pretrain_plateau"].notna()]
     below = 1 - done["pretrain_val_loss"] / done["pretrain_plateau"]
@@ -169,5 +168,5 @@ def _points(fraction: float, sign: str = "") -> str:
     return "-" if pd.isna(fraction) else f"{100 * fraction:{sign}.2f}"
 
 
-#: The tables under the one of F1, in their order.
+#: The tables after that of F1, in order.
 _BLOCKS = (_difference_block, _random_block, _plateau_block, _failure_block)

@@ -1,11 +1,11 @@
-"""Plain text for terminals: aligned tables, durations, printable strings."""
+"""Plain text for terminals: aligned tables, durations, safe strings."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, the others to the right; an empty row is a rule."""
+    """Lines of a table: the first column is left-aligned, the others right-aligned; an empty row is a rule."""
     cells = [row for row in rows if row]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     rule = "  " + "-" * (sum(widths) + 3 * (len(widths) - 1))
@@ -24,12 +24,7 @@ def first_few(names: Iterable[str], limit: int, separator: str = ", ") -> str:
 
 
 def duration(seconds: float, *, decimals: int = 0) -> str:
-    """A length of time in the unit that suits it: seconds, minutes, hours or days.
-
-    Args:
-        seconds: below 0 counts as 0.
-        decimals: of minutes.
-    """
+    """A duration in seconds, minutes, hours or days; a negative one counts as 0. `decimals` applies to minutes."""
     seconds = max(0.0, seconds)
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -41,22 +36,22 @@ def duration(seconds: float, *, decimals: int = 0) -> str:
 
 
 def failure_reason(error: str) -> str:
-    """Why a cell failed, of the record's column `error`: a traceback's last lines stand behind bars."""
+    """Why a cell failed: the column `error` without the last lines of the traceback, which follow a bar."""
     return error.split(" | ", 1)[0]
 
 
 def printable(text: str) -> str:
-    """Text of records, which comes from anywhere, without what would control a terminal; lines stay lines."""
+    """The text without control characters, which records of unknown origin may hold; line breaks remain."""
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 def one_line(text: object, *, most: int) -> str:
-    """Text of any origin in one line of at most so many letters: control characters are escaped, the rest is cut."""
+    """The text in one line of at most `most` characters, with control characters escaped."""
     line = " ".join(str(text).split())
     line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda match: ascii(match[0])[1:-1], line)
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def describe_error(error: Exception) -> str:
-    """The message of a library's error in one line; its type where it has none."""
+    """The message of an error in one line, or its type if there is no message."""
     return one_line(error, most=200) or type(error).__name__

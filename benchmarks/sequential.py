@@ -1,8 +1,8 @@
-"""`python -m benchmarks.sequential`: what seeds that are added by looking do to intervals, simulated.
+"""`python -m benchmarks.sequential`: simulate the effect of adaptive seeds on intervals.
 
-Three tables: how often the interval holds the mean, for errors of three laws and every ratio of target and spread; how
-often a mean on the bound of a claim is judged to be beyond it, where the claim is about something else than what is
-watched; and the seeds that are used, against a number that is fixed beforehand. A run is a few dozen numbers, no sweep.
+It prints three tables: the coverage of the interval, for three distributions of errors and several ratios of target to
+spread; how often a mean on the bound of a claim is judged to be beyond it, if the claim and the monitored quantity
+differ; and the number of seeds used, compared with a fixed number. No sweep is run.
 """
 
 import argparse
@@ -24,12 +24,12 @@ Law = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
 
 def _lognormal(generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Of skewness 1.75."""
+    """With skewness 1.75."""
     law = stats.lognorm(0.5)
     return (generator.lognormal(0, 0.5, shape) - law.mean()) / law.std()
 
 
-#: Errors of a seed, of mean 0 and variance 1.
+#: Distributions of the error of a seed, with mean 0 and variance 1.
 LAWS: Mapping[str, Law] = {
     "normal": lambda generator, shape: generator.standard_normal(shape),
     "Student t, 3 degrees": lambda generator, shape: generator.standard_t(3, shape) / math.sqrt(3),
@@ -38,7 +38,10 @@ LAWS: Mapping[str, Law] = {
 
 
 def half_widths(values: np.ndarray, first: int, level: float) -> np.ndarray:
-    """Of the t interval after `first` seeds, after one more, ...; from (runs, seeds) to (runs, seeds - first + 1)."""
+    """The half-width of the t interval after `first` seeds, after one more, and so on.
+
+    Values have the shape (runs, seeds), the result (runs, seeds - first + 1).
+    """
     numbers = np.arange(1, values.shape[1] + 1)
     sums, squares = values.cumsum(axis=1), (values**2).cumsum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -48,7 +51,7 @@ def half_widths(values: np.ndarray, first: int, level: float) -> np.ndarray:
 
 
 def stops(half: np.ndarray, target: float, first: int) -> np.ndarray:
-    """After how many seeds each run ends."""
+    """The number of seeds after which each run ends."""
     narrow = half < target
     narrow[:, -1] = True
     found: np.ndarray = narrow.argmax(axis=1) + first
@@ -56,23 +59,23 @@ def stops(half: np.ndarray, target: float, first: int) -> np.ndarray:
 
 
 def ended(values: np.ndarray, numbers: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and half-width of each run's first `numbers` values."""
+    """Mean and half-width of the first `numbers` values of each run."""
     rows = np.arange(len(values))
     means = values.cumsum(axis=1)[rows, numbers - 1] / numbers
     return means, half_widths(values, 2, level)[rows, numbers - 2]
 
 
 def holds(values: np.ndarray, ratio: float, first: int, level: float) -> tuple[float, float]:
-    """How often the interval holds 0, the mean of the law, and the seeds used on average."""
+    """How often the interval contains the true mean 0, and the mean number of seeds."""
     numbers = stops(half_widths(values, first, level), ratio, first)
     means, half = ended(values, numbers, level)
     return float((np.abs(means) <= half).mean()), float(numbers.mean())
 
 
 def beyond(watched: np.ndarray, claimed: np.ndarray, ratio: float, first: int, level: float) -> float:
-    """How often the interval of what is claimed lies beyond 0, its mean, if the watched one decides of seeds.
+    """How often the interval of a claimed quantity excludes its true mean 0, if another one decides the seeds.
 
-    Of the two sides the worse one.
+    Returns the rate of the worse side.
     """
     numbers = stops(half_widths(watched, first, level), ratio, first)
     means, half = ended(claimed, numbers, level)
@@ -80,20 +83,20 @@ def beyond(watched: np.ndarray, claimed: np.ndarray, ratio: float, first: int, l
 
 
 def likely_narrow(numbers: np.ndarray, ratio: float) -> np.ndarray:
-    """How likely the 95 % interval over so many seeds is narrow enough; normal errors."""
+    """The probability that the 95 % interval over so many seeds is narrow enough, with normal errors."""
     t = special.stdtrit(numbers - 1, (1 + LEVEL) / 2)
     found: np.ndarray = special.chdtr(numbers - 1, numbers * (numbers - 1) * (ratio / t) ** 2)
     return found
 
 
 def fixed(ratio: float, share: float = 0.9) -> int:
-    """The least number of seeds whose 95 % interval is narrow enough in this share of all cases; normal errors."""
+    """The smallest number of seeds whose 95 % interval is narrow enough in this share of cases, with normal errors."""
     numbers = np.arange(2, 2_000)
     return int(numbers[np.argmax(likely_narrow(numbers, ratio) >= share)])
 
 
 def _coverage(generator: np.random.Generator, runs: int, first: int, most: int, level: float) -> None:
-    print(f"Coverage, %, from {first} to {most} seeds; plain: 95 % intervals all along; widened: {100 * level:.4g} %")
+    print(f"Coverage, %, for {first} to {most} seeds; plain: 95 % intervals; widened: {100 * level:.4g} % intervals")
     print(f"  {'errors':<26}{'target / sd':>12}{'plain':>8}{'widened':>9}{'seeds':>8}{'three fixed':>13}")
     for name, law in LAWS.items():
         values = law(generator, (runs, most))
@@ -104,8 +107,8 @@ def _coverage(generator: np.random.Generator, runs: int, first: int, most: int, 
 
 
 def _verdicts(generator: np.random.Generator, runs: int, first: int, most: int, level: float) -> None:
-    print("\nA mean on the bound judged to be beyond it, % (2.5 is meant), the worse side and the worst ratio; by the")
-    print("correlation of what is claimed with what is watched")
+    print("\nA mean on the bound judged to be beyond it, % (nominal: 2.5), for the worse side and the worst ratio,")
+    print("by the correlation between the claimed and the monitored quantity")
     print(f"  {'errors':<26}{'correlation':>12}{'plain':>8}{'widened':>9}")
     for name, law in LAWS.items():
         watched, other = law(generator, (runs, most)), law(generator, (runs, most))
@@ -128,7 +131,7 @@ def _saved(generator: np.random.Generator, runs: int, first: int, most: int, lev
             number = min(max(fixed(ratio), first), most)
             likely = likely_narrow(np.array(number), ratio)
             print(f"  {ratio:>13g}{used[ratio]:>8.1f}{100 * narrow:>11.0f}{number:>8}{100 * likely:>11.0f}")
-    print("\nThree losses whose spreads are as 1 : 1/2 : 1/4, the target in units of the largest")
+    print("\nThree losses with spreads 1 : 1/2 : 1/4; the target is in units of the largest")
     print(f"  {'target / sd':>13}{'used':>8}{'fixed':>8}{'saved, %':>10}")
     for ratio in RATIOS:
         rule, beforehand = sum(used[k * ratio] for k in (1, 2, 4)), 3 * min(max(fixed(ratio), first), most)
@@ -138,9 +141,9 @@ def _saved(generator: np.random.Generator, runs: int, first: int, most: int, lev
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sequential", description=__doc__)
-    parser.add_argument("--first", type=int, default=3, help="first seeds (3)")
-    parser.add_argument("--most", type=int, default=12, help="most seeds (12)")
-    parser.add_argument("--runs", type=int, default=100_000, help="simulated sweeps of each kind (100,000)")
+    parser.add_argument("--first", type=int, default=3, help="number of seeds at the start (default: 3)")
+    parser.add_argument("--most", type=int, default=12, help="largest number of seeds (default: 12)")
+    parser.add_argument("--runs", type=int, default=100_000, help="number of simulated sweeps (default: 100,000)")
     options = parser.parse_args(arguments)
     generator = np.random.default_rng(SEED)
     try:

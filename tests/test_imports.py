@@ -12,7 +12,7 @@ STEPS = {
         {"torch", "pandas", "matplotlib", "skimage", "ray", "mlflow"},
     ),
     "analysis": (
-        "analysis.claims analysis.compare analysis.figures analysis.report.__main__ analysis.summary",
+        "analysis.*",
         {"torch", "ray", "mlflow", "sweep", "trainables"},
     ),
     "the command lines of data sets": (
@@ -28,11 +28,14 @@ STEPS = {
 }
 """In this order: what each imports stays imported for the next, so that one process checks all."""
 CHILD = """
-import importlib, json, sys
+import importlib, json, pkgutil, sys
 found = []
 for modules in json.loads(sys.argv[1]):
     for module in modules.split():
-        importlib.import_module(module)
+        package = importlib.import_module(module.removesuffix(".*"))
+        if module.endswith(".*"):
+            for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                importlib.import_module(one.name)
     if "trainables.objective_names" in modules:
         from trainables.cell import Cell
         from trainables.objective_names import objective_info

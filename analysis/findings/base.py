@@ -1,7 +1,7 @@
-"""Findings: what a sentence of the paper predicts about the cells of a grid.
+"""Findings: what a sentence of the paper predicts for the cells of a grid.
 
-A finding has parts, such as one per loss. A part is a contrast of cells and the region in which its mean over the grid
-lies if the sentence is true.
+A finding has parts, such as one per loss. A part is a contrast of cells, and the region of its mean over the grid if
+the sentence is true.
 """
 
 import math
@@ -17,7 +17,7 @@ from analysis.findings.contrasts import Contrast, Grid
 from analysis.names import LEVEL
 from analysis.stats.intervals import FURTHER_UP_TO, Estimate, further_seeds, mean_over_grid
 
-#: Single runs are compared by three seeds here: the expected range of so many normal values, in standard deviations.
+#: The expected range of three normal values (seeds), in standard deviations.
 RANGE_OF_THREE = 3 / math.sqrt(math.pi)
 
 Kind = Literal["vts", "real", "cifar10"]
@@ -25,14 +25,14 @@ Kind = Literal["vts", "real", "cifar10"]
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """Where a mean lies if the claim is true: between `above` and `below`, both outside, in the score's unit."""
+    """The open interval of a mean, between `above` and `below`, if the claim is true; in the unit of the score."""
 
     above: float = -math.inf
     below: float = math.inf
 
     def __post_init__(self) -> None:
         if not self.above < self.below or (math.isinf(self.above) and math.isinf(self.below)):
-            raise ValueError(f"a region above {self.above} and below {self.below} holds nothing or everything")
+            raise ValueError(f"a region above {self.above} and below {self.below} contains nothing or everything")
 
     def __str__(self) -> str:
         """In points, such as "> -1" or "-2.4 to 2.4"."""
@@ -44,44 +44,45 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
-    """A measured contrast, and the region in which the claim says it lies."""
+    """A measured contrast, and the region that the claim predicts for it."""
 
     name: str
     region: Region
     values: pd.DataFrame
-    """Columns cell, seed, value, NaN where missing; no row where the study has no such cell."""
+    """Columns cell, seed, value (NaN if missing); no rows if the study has no such cell."""
     estimate: Callable[..., Estimate] = mean_over_grid
     """Called with `values` and the keyword `level`."""
     further: Callable[..., int | None] = further_seeds
-    """Called with the estimate and the keyword `threshold`: how many further seeds would clear it."""
+    """Called with the estimate and the keyword `threshold`: the number of further seeds to move the interval off it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Finding:
-    """A sentence of the paper that records can support or contradict: all of its parts hold, or one does not."""
+    """A sentence of the paper that records can support (if all its parts hold) or contradict (if one does not)."""
 
     key: str
     sentence: str
-    """The paper's words, shortened."""
+    """The words of the paper, shortened."""
     where: str
+    """Section or figure of the paper."""
     about: tuple[Kind, ...]
     needs: str
-    """The cells that it needs, in words."""
+    """Description of the cells that it needs."""
     parts: Callable[[Grid, float], list[Part]]
-    """Called with a grid and the margin, a fraction."""
+    """Called with a grid and the margin (a fraction)."""
     unit: str = "points"
 
 
 def kind_of(dataset: str) -> Kind:
-    """Which of the paper's sentences apply to a data set: those on VTS, on CIFAR-10, or else those on real data."""
+    """Which sentences of the paper apply to a data set: those on VTS, on CIFAR-10, or on real data."""
     return "vts" if dataset == "vts" else "cifar10" if dataset == "cifar10" else "real"
 
 
 def seed_span(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
-    """The range that three seeds of a cell are expected to span: 1.693 standard deviations, pooled over cells.
+    """The expected range of three seeds of a cell: 1.693 standard deviations, pooled over cells.
 
-    Its interval is from chi-square with the degrees of freedom of one cell (seeds - 1, averaged over cells), as if the
-    cells of a seed erred as one: wider than need be where they do not. Below two seeds it is NaN.
+    Its interval comes from chi-square with the degrees of freedom of one cell (seeds - 1, averaged over cells), as if
+    all cells of a seed shared one error. It is too wide if they do not. NaN below two seeds.
     """
     by_cell = values.dropna(subset="value").groupby("cell", sort=False)["value"].agg(["count", "var"])
     several = by_cell[by_cell["count"] > 1]
@@ -112,7 +113,7 @@ def seed_span(values: pd.DataFrame, *, level: float = LEVEL) -> Estimate:
 
 
 def further_seeds_for_span(estimate: Estimate, *, threshold: float) -> int | None:
-    """`analysis.stats.intervals.further_seeds` for `seed_span`, supposing that the span stays as it is."""
+    """`analysis.stats.intervals.further_seeds` for `seed_span`, assuming that the span stays the same."""
     freedom = estimate.freedom + np.arange(1, FURTHER_UP_TO + 1)
     tail = (1 - estimate.level) / 2
     ends = estimate.estimate * np.sqrt(freedom / stats.chi2.ppf([[1 - tail], [tail]], freedom))
@@ -120,10 +121,10 @@ def further_seeds_for_span(estimate: Estimate, *, threshold: float) -> int | Non
     return int(np.argmax(enough)) + 1 if enough.any() else None
 
 
-#: The regions of most claims: something helps, something hurts.
+#: The regions of most claims: noisy pairs help, or hurt.
 POSITIVE, NEGATIVE = Region(above=0.0), Region(below=0.0)
 
-#: The unit of a slope, times 100: see `contrasts.slopes`.
+#: The unit of 100 times a slope: see `contrasts.slopes`.
 SLOPE = "points per unit of rho"
 
 

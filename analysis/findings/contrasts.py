@@ -1,8 +1,8 @@
-"""Contrasts: sums and differences of a study's cells within a seed, which claims are about.
+"""Contrasts: sums and differences of the cells of a study within a seed, as used by claims.
 
-A contrast maps a cell to its values by seed. It is linear in the scores, so that what the cells of a seed share
-(scenes, initial weights, draws) cancels or is counted once. Values are in the score's unit (a fraction);
-slopes are per unit of rho, the change from rho 0 to rho 1.
+A contrast maps a cell to its values by seed. It is linear in the scores, so the variation that cells of a seed share
+(scenes, initial weights, draws) cancels or is counted once. Values are in the unit of the score (a fraction); slopes
+are per unit of rho, the change from rho 0 to rho 1.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -18,56 +18,53 @@ from analysis.stats.differences import comparable
 
 
 class Cell(NamedTuple):
-    """A point of the grid. A contrast over several cells leaves the coordinate null that it runs over."""
+    """A point of the grid. If a contrast combines cells along a coordinate, that coordinate is None."""
 
     loss: str
     rho: float | None
     nu: float | None
 
     def __str__(self) -> str:
-        # Real pairs have no nu, which records write as 0.
+        # Real pairs have no nu; records store 0.
         named = {"rho": self.rho, "nu": self.nu or None}
         return " ".join([self.loss, *(f"{name} {value:g}" for name, value in named.items() if value is not None)])
 
 
-#: Cell -> values by seed, shape (seeds,), NaN where one is missing. Empty where the study has nothing of the kind.
+#: Cell -> values by seed, shape (seeds,), NaN if missing. Empty if the study has no such cells.
 Contrast = dict[Cell, np.ndarray]
 
-#: Which points (rho, nu) a contrast takes.
+#: Whether a contrast uses the point (rho, nu).
 Where = Callable[[float, float], bool]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Grid:
-    """The scores of a study's cells of the paper's objectives, the only ones its sentences speak of.
-
-    Make it with `grid_of`.
-    """
+    """The scores of a study for the objectives of the paper, the only ones in its sentences; see `grid_of`."""
 
     dataset: str
     seeds: np.ndarray
     scores: Mapping[tuple[str, str, float, float], np.ndarray]
-    """(objective, pairing, rho, nu) -> the test score by seed, NaN where a cell failed or was not run."""
+    """(objective, pairing, rho, nu) -> the test score by seed, NaN if a cell failed or was not run."""
     validation: Mapping[tuple[str, str, float, float], np.ndarray]
-    """The same of `val_f1_macro`."""
+    """The same for `val_f1_macro`."""
 
     @property
     def own_data(self) -> bool:
-        """Whether the data set is none of the paper's, so that its claims about real data are asked of it."""
+        """Whether the data set is not one of the paper's, so the claims about real data apply to it."""
         return self.dataset not in PAPER_DATASETS
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """The losses a claim about all of them speaks of: the paper's, on own data those of them that were run."""
+        """The losses in a claim about all losses: those of the paper; on own data, those of them that were run."""
         run = {objective for objective, *_ in self.scores} & set(LOSSES)
         return tuple(in_order(run)) if self.own_data else LOSSES
 
     def zero(self, objective: str) -> np.ndarray | None:
-        """The scores at rho 0 by seed; None where the study has no such cell."""
+        """The scores at rho 0 by seed; None if the study has no such cell."""
         return self.scores.get((objective, "none", 0.0, 0.0))
 
     def frame(self, contrast: Mapping[Any, np.ndarray]) -> pd.DataFrame:
-        """Values by cell and seed as `mean_over_grid` takes them: columns cell, seed, value."""
+        """The values as a frame for `mean_over_grid`: columns cell, seed, value."""
         names = [str(cell) for cell in contrast]
         values = np.concatenate([*contrast.values()]) if contrast else np.empty(0)
         seeds = np.tile(self.seeds, len(names))
@@ -77,7 +74,7 @@ class Grid:
 
 
 def grid_of(study: Study) -> Grid:
-    """The grid of a study, without losses that are not the paper's.
+    """The grid of a study, without losses that are not in the paper.
 
     Raises `RecordsError` as `analysis.stats.differences.comparable`.
     """
@@ -97,17 +94,17 @@ def any_point(rho: float, nu: float) -> bool:
 
 
 def partial_noise(rho: float, nu: float) -> bool:
-    """Points whose noisy images still share something with their partner; all of a real data set."""
+    """Points at which noisy images share content with their partner; all points of a real data set."""
     return nu < 1
 
 
 def full_noise(rho: float, nu: float) -> bool:
-    """Points whose noisy pairs are false positives."""
+    """Points at which noisy pairs are false positives."""
     return nu == 1
 
 
 def scores(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where: Where = any_point) -> Contrast:
-    """The scores of the cells with rho > 0. A cell of `losses` that is missing where another loss has it is all NaN."""
+    """The scores of the cells with rho > 0. If a loss lacks a point that another loss has, its values are NaN."""
     points = {(rho, nu) for _, made, rho, nu in grid.scores if made == pairing and rho > 0 and where(rho, nu)}
     cells = [(loss, pairing, rho, nu) for loss in losses for rho, nu in sorted(points, key=lambda p: (p[1], p[0]))]
     if not any(cell in grid.scores for cell in cells):
@@ -116,7 +113,7 @@ def scores(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where
 
 
 def gains(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where: Where = any_point) -> Contrast:
-    """Each cell with noisy pairs minus the cell without (rho 0) of the same loss and seed."""
+    """Each cell with noisy pairs minus the cell at rho 0 of the same loss and seed."""
     zero = {loss: grid.zero(loss) for loss in losses}
     if all(values is None for values in zero.values()):
         return {}
@@ -125,16 +122,16 @@ def gains(grid: Grid, losses: Collection[str], *, pairing: str = "noisy", where:
 
 
 def over_exposure(grid: Grid, losses: Collection[str], *, where: Where = any_point) -> Contrast:
-    """Each noisy cell minus the mere-exposure cell of the same loss, rho, nu and seed, at the points that have both."""
+    """Each noisy cell minus the mere-exposure cell of the same loss, rho, nu and seed, at points with both."""
     noisy = scores(grid, losses, where=where)
     exposure = scores(grid, losses, pairing="exposure", where=where)
     return {cell: values - exposure[cell] for cell, values in noisy.items() if cell in exposure}
 
 
 def slopes(contrast: Contrast) -> Contrast:
-    """The least-squares slope in rho at each loss and nu that has two levels of rho or more.
+    """The least-squares slope in rho for each loss and nu with two or more levels of rho.
 
-    A seed that lacks a level has no slope there: with other levels it would be another quantity.
+    A seed without all levels has no slope, because other levels would give a different quantity.
     """
     lines: dict[Cell, list[tuple[float, np.ndarray]]] = {}
     for cell, values in contrast.items():
@@ -149,7 +146,7 @@ def slopes(contrast: Contrast) -> Contrast:
 
 
 def with_zero(grid: Grid, contrast: Contrast) -> Contrast:
-    """The scores with those of rho 0 added at each nu, where they are the same cells; empty without any."""
+    """The scores, with those at rho 0 (the same cells for each nu) added; empty without any at rho 0."""
     lines = {(cell.loss, cell.nu) for cell in contrast}
     zeros = {Cell(loss, 0.0, nu): grid.zero(loss) for loss, nu in sorted(lines)}
     if all(values is None for values in zeros.values()):
@@ -158,7 +155,7 @@ def with_zero(grid: Grid, contrast: Contrast) -> Contrast:
 
 
 def trend(grid: Grid, loss: str, pairing: str = "noisy") -> Contrast:
-    """The slope of the score in rho, rho 0 included, at each nu below 1; for false positives at nu 1."""
+    """The slope of the score in rho, including rho 0, at each nu below 1; for false positives at nu 1."""
     where = full_noise if pairing == "false_positive" else partial_noise
     return slopes(with_zero(grid, scores(grid, [loss], pairing=pairing, where=where)))
 
@@ -181,17 +178,17 @@ def full_minus_partial(contrast: Contrast) -> Contrast:
 
 
 def loss_difference(first: Contrast, second: Contrast) -> Contrast:
-    """A contrast of one loss minus that of another at the same rho, nu and seed, where both have the point."""
+    """A contrast of one loss minus that of another at the same rho, nu and seed, at points with both."""
     others = {(cell.rho, cell.nu): (cell.loss, values) for cell, values in second.items()}
     pairs = ((cell, values, *others[cell.rho, cell.nu]) for cell, values in first.items() if cell[1:] in others)
     return {Cell(f"{a.loss} - {loss}", a.rho, a.nu): values - other for a, values, loss, other in pairs}
 
 
 def chosen_over(grid: Grid, baseline: str) -> Contrast:
-    """The encoder with the best validation score of each seed, minus `baseline`, both by test score.
+    """The test score of the encoder with the best validation score of each seed, minus that of `baseline`.
 
-    Chosen among the noisy cells and rho 0 of `grid.losses`, by validation, so that the test score of the choice is not
-    the best of many by luck. A seed that lacks a candidate which another seed has makes no choice.
+    The candidates are the noisy cells and rho 0 of `grid.losses`. The choice is by validation score, so that the test
+    score is not the best of many by luck. A seed without all candidates of the other seeds is NaN.
     """
     reference = grid.zero(baseline)
     candidates = [k for k in grid.scores if k[0] in grid.losses and k[1] in ("noisy", "none")]

@@ -1,8 +1,8 @@
-"""The paper's findings, each an object that can be judged on a study.
+"""The findings of the paper, each an object that can be judged on a study.
 
-The regions take the paper's words at their weakest: "benefits" is above 0, "robust" is not below rho 0 by `margin` or
-more. Where the words are "any", "always" or "no conditions" each cell is a part; otherwise a part is a mean over the
-grid. The numbers are the paper's own: 2.4 points, 1 point, rho .25, nu 1. METHOD.md lists the interpretations.
+The regions use the weakest reading of the paper's words: "benefits" means above 0; "robust" means not below rho 0 by
+`margin` or more. For "any", "always" or "no conditions" each cell is a part; otherwise a part is a mean over the grid.
+The numbers are those of the paper: 2.4 points, 1 point, rho .25, nu 1. METHOD.md lists the interpretations.
 """
 
 from analysis.findings.base import (
@@ -21,10 +21,10 @@ from analysis.findings.base import (
 from analysis.findings.contrasts import Grid, chosen_over, gains, over_exposure, partial_noise, scores, trend
 from analysis.findings.vts import VTS
 
-#: The largest change over rho that the paper reports for xBD (V-B), a fraction.
+#: The largest change over rho that the paper reports for xBD (V-B), as a fraction.
 LARGEST = 0.024
 
-#: What the score "usually spans less than" among random seeds (V-A), a fraction.
+#: The score "usually spans less than" this among random seeds (V-A), as a fraction.
 SPAN = 0.01
 
 
@@ -146,5 +146,5 @@ _OTHERS = (
     ),
 )
 
-#: Real data first, then VTS, then those about several or about CIFAR-10.
+#: Findings about real data, then about VTS, then about several data sets or CIFAR-10.
 FINDINGS: tuple[Finding, ...] = (*_REAL, *VTS, *_OTHERS)

@@ -1,9 +1,9 @@
 """Verdicts: whether the records of a study support or contradict each finding of the paper.
 
-A finding is supported where the interval of each of its parts lies inside the region that the sentence claims. It is
-contradicted where the interval of one part, widened for the number of parts (Bonferroni), lies wholly outside. By
-simulation (`tests/analysis/findings/test_claim_errors.py`) each verdict is wrong in at most 1 - level of cases where
-seeds err normally, and more often where their errors are strongly skewed (METHOD.md).
+A finding is supported if the interval of each of its parts lies inside the claimed region. It is contradicted if the
+interval of one part, widened for the number of parts (Bonferroni), lies completely outside. In simulations
+(`tests/analysis/findings/test_claim_errors.py`) each verdict is wrong in at most 1 - level of cases with normal errors
+of seeds, and more often with strongly skewed errors (METHOD.md).
 """
 
 import math
@@ -25,38 +25,38 @@ from analysis.stats.intervals import FURTHER_UP_TO, Estimate
 
 Verdict = Literal["supported", "contradicted", "undecided", "not applicable"]
 
-#: The smallest share of a part's cells whose mean is taken for the grid's.
+#: The mean of a part must include at least this share of its cells.
 ENOUGH = 0.5
 
 _KINDS = {"vts": "VTS", "real": "real data", "cifar10": "CIFAR-10"}
 
-# An end of an interval this close to a bound is on it: equal scores differ by rounding.
+# An end of an interval this close to a bound is on the bound, because equal scores differ by rounding.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JudgedPart:
-    """A part of a finding, judged on a study; values in the score's unit, slopes per unit of rho."""
+    """A part of a finding, judged on a study. Values are in the unit of the score, slopes per unit of rho."""
 
     name: str
     region: Region
     estimate: Estimate
-    """With the interval it is judged by: of the level asked for where the mean lies inside the region, else of that
+    """With the interval used for the verdict: if the mean is inside the region, that of the given level, otherwise that
     corrected for the number of parts."""
     verdict: Verdict
     expected: int
-    """Cells of the grid that the part is about; more than `estimate.cells` where some have no value or one seed."""
+    """The number of cells in the part; more than `estimate.cells` if some have no value or one seed."""
     p: float
-    """Two-sided p of the mean being at the nearer bound of the region, by t; below 1 - level it supports. 1 where the
-    mean lies outside; NaN without an interval."""
+    """Two-sided p, by t, of a mean at the nearer bound of the region; below 1 - level it supports. 1 if the mean is
+    outside; NaN without an interval."""
     reason: str
-    """What would decide it; empty where it is decided."""
+    """What would decide it; empty if it is decided."""
     further: float
-    """Further seeds that would decide it, inf where they are too many to count; NaN where seeds are not the matter."""
+    """The number of further seeds that would decide it; inf if there are too many, NaN if seeds would not help."""
 
     @property
     def slack(self) -> float:
-        """How far the interval, or else the estimate, stays inside the region; negative where it does not."""
+        """The distance of the interval (or the estimate) to the nearer bound of the region; negative outside."""
         e, region = self.estimate, self.region
         low, high = (e.estimate, e.estimate) if math.isnan(e.low) else (e.low, e.high)
         return min(low - region.above, region.below - high)
@@ -72,19 +72,19 @@ class Judgement:
     score: str
     seeds: int
     own_data: bool
-    """Whether the data set is none of the paper's: its claims about real data are asked of it."""
+    """Whether the data set is not one of the paper's, so it is judged by the claims about real data."""
     verdict: Verdict
     parts: tuple[JudgedPart, ...]
     decide: str
-    """What would decide it, or why it does not apply; empty where it is decided."""
+    """What would decide it, or why it does not apply; empty if it is decided."""
     p: float = math.nan
-    """The largest p of the parts: all of them must hold."""
+    """The largest p of the parts, because all of them must hold."""
     p_holm: float = math.nan
-    """The same, corrected for all findings asked of the study (Holm)."""
+    """The same, corrected for all findings judged on the study (Holm)."""
 
     @property
     def ranked(self) -> list[JudgedPart]:
-        """The parts, those first that speak most against the finding: the contradicted, then those without a value."""
+        """The parts, weakest first: contradicted ones, then those without a value, then by `slack`."""
 
         def place(part: JudgedPart) -> tuple[bool, float]:
             return part.verdict != "contradicted", -math.inf if math.isnan(part.slack) else part.slack
@@ -93,14 +93,14 @@ class Judgement:
 
     @property
     def weakest(self) -> JudgedPart | None:
-        """The part that speaks most against the finding; None where it is not applicable."""
+        """The part with the most evidence against the finding; None if the finding is not applicable."""
         return next(iter(self.ranked), None)
 
 
 def judge(records: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL) -> list[Judgement]:
-    """Every finding asked of every study of the records, in the order of `studies` and `FINDINGS`.
+    """Judge every finding on every study of the records, in the order of `studies` and `FINDINGS`.
 
-    `margin` is a fraction above 0, `level` that of the intervals. Raises `ValueError` for either out of range and
+    `margin` is a fraction above 0, `level` that of the intervals. Raises `ValueError` if one is out of range, and
     `RecordsError` as `analysis.stats.differences.comparable`.
     """
     if not margin > 0 or not 0 < level < 1:
@@ -117,7 +117,7 @@ def judge(records: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL
 def judge_finding(
     finding: Finding, study: Study, grid: Grid, *, margin: float = MARGIN, level: float = LEVEL
 ) -> Judgement:
-    """One finding asked of one study, whose grid is `grid`; `p_holm` is NaN."""
+    """Judge one finding on one study, whose grid is `grid`; `p_holm` is NaN."""
     frame = Judgement(
         finding=finding,
         study=study.title,
@@ -129,7 +129,8 @@ def judge_finding(
         decide="",
     )
     if kind_of(study.dataset) not in finding.about:
-        return replace(frame, decide=f"the paper says it of {' and '.join(_KINDS[kind] for kind in finding.about)}")
+        kinds = " and ".join(_KINDS[kind] for kind in finding.about)
+        return replace(frame, decide=f"the paper says this about {kinds}")
     parts = finding.parts(grid, margin)
     held = [part for part in parts if not part.values.empty]
     if not held:
@@ -178,7 +179,7 @@ def _contains(region: Region, value: float) -> bool:
 
 
 def _why_not_judged(e: Estimate, expected: int, needs: str) -> str:
-    """Why the part cannot be judged; empty where it can."""
+    """Why the part cannot be judged; empty if it can."""
     if not expected:
         return f"needs {needs}"
     if not e.values and not e.left_out:
@@ -186,7 +187,7 @@ def _why_not_judged(e: Estimate, expected: int, needs: str) -> str:
     if math.isnan(e.low):
         return "one seed: run more, as in --seeds 0 1 2"
     if e.cells < ENOUGH * expected:
-        return f"{e.cells} of {expected} cells have two seeds: run the others"
+        return f"only {e.cells} of {expected} cells have two seeds: run the others"
     return ""
 
 
@@ -194,7 +195,7 @@ def _further(part: Part, e: Estimate) -> float:
     region = part.region
     bounds = [bound for bound in (region.above, region.below) if math.isfinite(bound)]
     if not _contains(region, e.estimate):
-        # Beyond one bound: only that one can be cleared.
+        # The estimate is beyond one bound, so only that one matters.
         bounds = [region.above if e.estimate <= region.above else region.below]
     numbers = [part.further(e, threshold=bound) for bound in bounds]
     return max(math.inf if number is None else number for number in numbers)
@@ -203,7 +204,7 @@ def _further(part: Part, e: Estimate) -> float:
 def _further_seeds_text(further: float) -> str:
     if math.isinf(further):
         return f"too close to tell: more than {FURTHER_UP_TO:,} further seeds"
-    return f"about {further:.0f} further seed{'' if further == 1 else 's'}, if estimate and spread stay as they are"
+    return f"about {further:.0f} further seed{'' if further == 1 else 's'}, if estimate and spread stay the same"
 
 
 def _p(e: Estimate, region: Region) -> float:
@@ -223,7 +224,7 @@ def _combined_verdict(parts: Sequence[JudgedPart]) -> Verdict:
 
 
 def _what_would_decide(parts: Sequence[JudgedPart]) -> str:
-    """What would decide an undecided finding: what is absent, else the seeds to contradict it, else to support it."""
+    """What would decide a finding: missing cells, else the seeds to contradict it, else those to support it."""
     if _combined_verdict(parts) != "undecided":
         return ""
     open_ = [part for part in parts if part.reason]
@@ -240,5 +241,5 @@ def _what_would_decide(parts: Sequence[JudgedPart]) -> str:
 
 
 def _largest_p(parts: Sequence[JudgedPart]) -> float:
-    # NaN where one part has none: it must hold too.
+    # NaN if one part has none, because that part must hold, too.
     return float(np.max([part.p for part in parts]))

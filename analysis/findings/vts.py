@@ -1,4 +1,4 @@
-"""The paper's findings about VTS, its synthetic set; the others, and how all are read: `analysis.findings.paper`."""
+"""The findings of the paper about VTS, its synthetic data set. See `analysis.findings.paper` for the others."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from analysis.findings.contrasts import (
 )
 from analysis.names import DENSE
 
-#: Above this share of noisy pairs the dense losses gain no more (V-B).
+#: Above this share of noisy pairs the dense losses do not gain more (V-B).
 QUARTER = 0.25
 
 #: "High enough" and "high" per-image noise (V-C, B3): the upper half of the paper's four levels.
@@ -27,14 +27,14 @@ HIGH = 0.5
 
 
 def _full_noise_at_one(grid: Grid) -> Contrast:
-    """How much more nu 1 costs at rho 1 than on average at the smaller rho, by loss."""
+    """The drop at nu 1 and rho 1 minus the mean drop at smaller rho, for each loss."""
     drops = full_minus_partial(scores(grid, grid.losses))
     below = {c.loss: [v for d, v in drops.items() if d.loss == c.loss and d.rho != 1] for c in drops}
     ends = {cell: values for cell, values in drops.items() if cell.rho == 1 and below[cell.loss]}
     return {cell: values - np.mean(below[cell.loss], axis=0) for cell, values in ends.items()}
 
 
-#: In the order of the paper's sections.
+#: In the order of the sections of the paper.
 VTS: tuple[Finding, ...] = (
     Finding(
         key="benefit_partial",

@@ -1,4 +1,4 @@
-"""A line of cells against rho, with intervals and marks for what is absent, and the ticks of its axes."""
+"""A line of cells against rho, with intervals and marks for absent cells, and the ticks of its axes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from analysis.plots.style import ABSENT, LineStyle
 
 
 def set_ticks(axis: Axis, most: int = 6) -> None:
-    """Few, round ticks, whose labels stay short."""
+    """Set a few round ticks with short labels."""
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
 
 
@@ -21,8 +21,15 @@ def draw_line(
 ) -> None:
     """Draw cells (`rho`, `estimate`, `low`, `high`, `state`) against rho, in percent or points, with their intervals.
 
-    A cell without a value leaves a gap and is marked above the axis, at a height given by `row`. `shift` moves all
-    but rho 0 to the side. The first `skip` points have neither marker nor interval: they belong to another line.
+    A cell without a value leaves a gap and has a mark above the axis.
+
+    Args:
+        axes: to draw into.
+        cells: sorted by rho.
+        style: of the line.
+        row: sets the height of the marks of absent cells.
+        shift: moves all points except rho 0 sideways.
+        skip: this many first points have no marker and no interval, because they belong to another line.
     """
     x = (cells["rho"] + np.where(cells["rho"] > 0, shift, 0)).to_numpy(dtype=float)
     middle, low, high = (100 * cells[name].to_numpy(dtype=float) for name in ("estimate", "low", "high"))

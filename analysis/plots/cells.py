@@ -14,7 +14,7 @@ from analysis.records.studies import Study
 from analysis.stats import differences
 from analysis.stats.inference import by_cell
 
-#: What names a cell within a study and a pairing.
+#: The columns that identify a cell within a study and a pairing.
 POINT = ("objective", "rho", "nu")
 
 _VALUES = [*POINT, "seed", "difference"]
@@ -22,7 +22,7 @@ _VALUES = [*POINT, "seed", "difference"]
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One loss at one nu, and its row and column among the panels."""
+    """The panel of one loss at one nu: its row and column."""
 
     loss: str
     nu: float
@@ -31,30 +31,31 @@ class Block:
 
 
 def losses(study: Study) -> list[str]:
-    """The losses of a study, baselines left out, in the paper's order and others behind by name."""
+    """The losses of a study without baselines: those of the paper in its order, then the others by name."""
     return names.in_order(set(study.records["objective"]) - set(BASELINES))
 
 
 def other_losses(study: Study) -> list[str]:
-    """The losses of a study that are not the paper's."""
+    """The losses of a study that are not in the paper."""
     return names.other_losses(study.records["objective"])
 
 
 def has_nu(study: Study) -> bool:
-    """Whether noisy images differ in a share that is swept; real pairs have none, false positives are all noise."""
+    """Whether the study varies nu. Real pairs have no nu; false positives have nu 1."""
     records = study.records
     return bool(((records["rho"] > 0) & (records["nu"] > 0) & (records["pairing"] != "false_positive")).any())
 
 
 def pairing_of(study: Study) -> str:
-    """The pairing whose score the paper shows: `noisy`, or `false_positive` where there is no other (CIFAR-10)."""
+    """The pairing of score figures: `noisy`, or `false_positive` if there are no noisy cells (CIFAR-10)."""
     return "noisy" if (study.records["pairing"] == "noisy").any() else "false_positive"
 
 
 def scores(study: Study, pairing: str) -> pd.DataFrame:
-    """The study's score of each cell and seed of a pairing (`none`: without noisy pairs), as column `difference`.
+    """The score of each cell and seed of a pairing (`none`: without noisy pairs).
 
-    Columns objective, rho, nu, seed, `difference` (a fraction, null where it failed; `complete_grid` reads that name).
+    Columns objective, rho, nu, seed, `difference` (the score as a fraction, null if the cell failed; `complete_grid`
+    expects this column name).
     """
     known = differences.comparable(study.records, study.metric).rename(columns={study.metric: "difference"})
     return known.loc[known["pairing"] == pairing, _VALUES]
@@ -72,11 +73,11 @@ def noisy_minus_rho_zero(study: Study) -> pd.DataFrame:
 
 
 def complete_grid(study: Study, values: pd.DataFrame, pairings: Sequence[str]) -> pd.DataFrame:
-    """A row per cell of the study's grid, with or without a value, sorted by loss, rho and nu.
+    """One row per cell of the grid, with or without a value, sorted by loss, rho and nu.
 
-    `values` as from `scores` or `noisy_minus_exposure`. It has each loss at each rho and nu that any loss has with
-    one of `pairings`. Columns: objective, rho, nu, `estimate`, `low`, `high` (fractions; NaN where there is none), `n`
-    seeds, `state`: done (at least one seed), failed (none is done and one failed), missing.
+    The grid has each loss at each rho and nu that any loss has with one of `pairings`. `values` is as from `scores` or
+    `noisy_minus_exposure`. Columns: objective, rho, nu, `estimate`, `low`, `high` (fractions; NaN if missing), `n`
+    (number of seeds), `state`: done (at least one seed), failed (none is done and one failed) or missing.
     """
     points = _grid_points(study, pairings)
     values = values[~values["objective"].isin(BASELINES)]
@@ -89,12 +90,12 @@ def rows(table: pd.DataFrame) -> Iterable[Any]:
 
 
 def without_noise(study: Study) -> pd.DataFrame:
-    """The cells of rho 0, a row per loss: columns as `complete_grid`."""
+    """The cells at rho 0, one row per loss; columns as `complete_grid`."""
     return complete_grid(study, scores(study, "none"), ["none"])
 
 
 def baselines(study: Study) -> pd.DataFrame:
-    """The baselines that the study has, a row each in the paper's order: columns as `complete_grid`."""
+    """The baselines of the study, one row each in the order of the paper; columns as `complete_grid`."""
     values = scores(study, "none")
     values = values[values["objective"].isin(BASELINES)]
     run = [name for name in BASELINES if name in set(values["objective"])]
@@ -102,7 +103,7 @@ def baselines(study: Study) -> pd.DataFrame:
 
 
 def blocks(study: Study) -> list[Block]:
-    """A block per loss and nu: a row per loss and a column per nu, or one row of losses where there is one nu."""
+    """The panels: one row per loss and one column per nu; with a single nu, one row of losses."""
     noisy = study.records[(study.records["rho"] > 0) & ~study.records["objective"].isin(BASELINES)]
     run, nus = losses(study), sorted(set(noisy["nu"])) or [0.0]
     places = [(i, j) if len(nus) > 1 else (0, i) for i in range(len(run)) for j in range(len(nus))]
@@ -114,7 +115,7 @@ def blocks(study: Study) -> list[Block]:
 
 
 def shape(placed: Sequence[Block]) -> tuple[int, int]:
-    """Rows and columns of panels for at least one block."""
+    """The numbers of rows and columns of panels; there must be at least one block."""
     return 1 + max(block.row for block in placed), 1 + max(block.column for block in placed)
 
 

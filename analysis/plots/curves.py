@@ -1,7 +1,4 @@
-"""Learning curves: the loss of pretraining with its plateau, and the probe's F1 on validation images.
-
-The function takes a study and its inputs and returns the figure, or in words why it cannot be drawn.
-"""
+"""Learning curves: the loss of pretraining with its plateau, and the F1 of the probe on validation images."""
 
 from collections.abc import Sequence
 
@@ -18,7 +15,7 @@ from analysis.plots.inputs import Inputs
 from analysis.plots.style import DOUBLE, Dashes, Frame, Share
 from analysis.records.studies import Study
 
-# The rows of panels that each loss has: stage and name of the curve, factor, labels of the axes.
+# The rows of panels for each loss: stage and name of the curve, factor, labels of the axes.
 _KINDS = (
     ("pretrain", "val_loss", 1.0, "loss, nats", "steps of pretraining"),
     ("probe", "val_f1_macro", 100.0, "val. F1, %", "steps of the probe"),
@@ -28,16 +25,19 @@ _DASHES: dict[str, Dashes] = {"none": "-", "noisy": "-", "exposure": "--", "irre
 
 
 def curves(study: Study, inputs: Inputs) -> Figure | str:
-    """Noise-free validation loss and validation F1 of the probe against steps, a line a cell (mean over seeds)."""
+    """Noise-free validation loss and validation F1 of the probe against steps, one line per cell (mean over seeds).
+
+    Returns the figure, or the reason why it cannot be drawn.
+    """
     points = inputs.curves(study)
     if points.empty:
-        return "its folders hold no learning curves" if inputs.folders else "no folder with curves was given"
+        return "its folders contain no learning curves" if inputs.folders else "no folder with curves was given"
     blocks = cells.blocks(study)
     if not blocks:
         return "no loss was run, only baselines"
     means = _means(study, points)
     rows, columns = cells.shape(blocks)
-    # Losses have plateaus of their own: columns share an axis only where they are the nu of one loss.
+    # Each loss has its own plateau, so columns share an axis only if they are the nu of one loss.
     by_nu = len({block.loss for block in blocks if block.row == 0}) == 1
     share_y: Share = "row" if by_nu else False
     figure, axes = style.panels(len(_KINDS) * rows, columns, width=DOUBLE, share_x=False, share_y=share_y)
@@ -65,7 +65,7 @@ def curves(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def _means(study: Study, points: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds of each curve at each step, a row a cell, curve and step."""
+    """Mean over seeds of each curve: one row for each cell, curve and step."""
     point = [*cells.POINT, "pairing"]
     table = points.merge(study.records[["key", *point]], on="key")
     return table.groupby([*point, "stage", "name", "step"])["value"].mean().reset_index()
@@ -90,14 +90,14 @@ def _lines(axes: Axes, means: pd.DataFrame, rhos: Sequence[float], factor: float
 
 
 def _reference(axes: Axes, means: pd.DataFrame, factor: float, gid: str) -> None:
-    """A level line: the plateau, or where the random encoder's probe ended."""
+    """A horizontal line: the plateau, or the final score of the random encoder."""
     if len(means):
         level = factor * means.loc[means["step"] == means["step"].max(), "value"].mean()
         axes.axhline(level, color=style.GREY, linestyle=(0, (1, 1.5)), linewidth=1, zorder=1, gid=gid)
 
 
 def _shade(rho: float, rhos: Sequence[float]) -> tuple[float, float, float, float]:
-    # Viridis rises in lightness only, so that the order of rho shows in grey; its pale end would not show on white.
+    # The lightness of viridis increases, so the order of rho is visible in grey. Its pale end is invisible on white.
     return colormaps["viridis"](0.85 * rhos.index(rho) / max(1, len(rhos) - 1))
 
 

@@ -1,4 +1,4 @@
-"""What a figure needs besides records: curves and predictions, read from the sweeps' folders on demand."""
+"""Inputs of figures besides records: curves and predictions, read from the folders of sweeps when needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,18 +18,18 @@ class Inputs:
 
     folders: Sequence[Path] = ()
     cells: Sequence[str] = ()
-    # What was read already: every study asks for the same files.
+    # Caches, because every study reads the same files.
     _curves: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
     _records: dict[Path, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def folders_of(self, study: Study) -> list[Path]:
-        """The sweeps' folders that hold cells of the study, in the order given; a summary's file is none."""
+        """The folders with cells of the study, in the order given, without summary files."""
         folders = [folder for folder in self.folders if folder.is_dir()]
-        # A key does not cover the data: among several folders it may name a cell of another study too.
+        # A key does not depend on the data, so in another folder it may identify a cell of another study.
         return folders if len(folders) < 2 else [folder for folder in folders if self._holds(folder, study)]
 
     def curves(self, study: Study) -> pd.DataFrame:
-        """The curves of the study's cells, columns as `analysis.records.io.CURVES`; empty where no folder has any."""
+        """The curves of the cells of the study, with the columns of `analysis.records.io.CURVES`; may be empty."""
         parts: list[pd.DataFrame] = []
         wanted = set(study.records["key"])
         for folder in self.folders_of(study):
@@ -42,7 +42,7 @@ class Inputs:
         return pd.concat(parts) if parts else pd.DataFrame(columns=CURVES.names)
 
     def predictions(self, study: Study, keys: Sequence[str]) -> list[Prediction]:
-        """The predictions of these of the study's cells, in this order; of a cell in two folders the first's."""
+        """The predictions of these cells, in this order, from the first folder that has them."""
         by_key: dict[str, list[Prediction]] = {}
         for folder in self.folders_of(study):
             for one in read_predictions(folder, [key for key in keys if key not in by_key]):

@@ -1,4 +1,4 @@
-"""Validation score against learning rate: seeds as points, their mean as a line, the chosen rate marked."""
+"""Validation score against learning rate: seeds as points, their mean as a line, with a mark at the chosen rate."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ from analysis.stats.learning_rates import Choice
 
 
 def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Figure:
-    """A column of panels a loss: the probe's validation F1, and how far the loss ended below its plateau.
+    """One column of panels per loss: validation F1 of the probe, and how far the loss ended below its plateau.
 
-    `tried` as from `analysis.stats.learning_rates.table`, with one loss at least.
+    `tried` is as from `analysis.stats.learning_rates.table`, with at least one loss.
     """
     losses = [name for name in in_order(tried["objective"]) if name != "random"]
     width = SINGLE if len(losses) == 1 else DOUBLE
@@ -47,12 +47,12 @@ def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Fi
 
 
 def _points(panel: Axes, part: pd.DataFrame, value: str, name: str) -> None:
-    """Each seed and their mean, in %; a rate that failed is a cross at the foot."""
+    """Each seed and the mean, in %. A failed rate is a cross at the bottom."""
     line = style.line_style(name)
     done = part[part[value].notna()]
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(numticks=6))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))  # its own needs mathtext
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))  # the default needs mathtext
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlim(part["rate"].min() / 1.5, part["rate"].max() * 1.5)
     panel.plot(

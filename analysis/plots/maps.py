@@ -1,6 +1,6 @@
-"""The difference over the whole grid: a map over rho and nu, and forest plots of every cell with the grid's mean.
+"""The difference over the whole grid: a map over rho and nu, and forest plots of all cells with their mean.
 
-Each function takes a study and its inputs and returns the figure, or in words why it cannot be drawn.
+Each function takes a study and its inputs. It returns the figure, or the reason why it cannot be drawn.
 """
 
 import math
@@ -25,12 +25,12 @@ from analysis.stats.intervals import mean_over_grid
 _COLOURS = "PuOr_r"  # diverging, and safe for the colour-blind
 _HATCHES = {"missing": "////", "failed": "xxxx"}
 
-# More columns than this leave no room for a number in each of three maps side by side.
+# With more columns, numbers do not fit into three maps side by side.
 _SIDE_BY_SIDE = 6
 
 
 def difference_map(study: Study, inputs: Inputs) -> Figure | str:
-    """Noisy minus exposure over rho and nu, a panel a loss, with value and number of seeds in each cell."""
+    """Noisy minus exposure over rho and nu, one panel per loss, with value and number of seeds in each cell."""
     if reason := no_pairs(study):
         return reason
     if not cells.has_nu(study):
@@ -61,14 +61,14 @@ def difference_map(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def forest(study: Study, inputs: Inputs) -> Figure | str:
-    """Noisy minus exposure of every cell with its interval, a panel a loss, the mean over the grid below."""
+    """Noisy minus exposure of all cells with their intervals, one panel per loss, with the mean below."""
     if reason := no_pairs(study):
         return reason
     return _forest(study, cells.noisy_minus_exposure(study), ["noisy", "exposure"], POINTS)
 
 
 def forest_zero(study: Study, inputs: Inputs) -> Figure | str:
-    """Every cell with noisy pairs minus the one without (rho 0), drawn as `forest`."""
+    """Each cell with noisy pairs minus the cell at rho 0, drawn as `forest`."""
     pairing = cells.pairing_of(study)
     return _forest(
         study,
@@ -152,7 +152,7 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: s
     between = (
         "" if math.isnan(mean.low) else f" [{style.signed(mean.low, 2)}, {style.signed(mean.high, 2)}], {mean.method}"
     )
-    left = f", {mean.left_out} left out that have one seed" if mean.left_out else ""
+    left = f", {mean.left_out} with one seed left out" if mean.left_out else ""
     text = f"mean of {display_name(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
     return [f"{text}, {mean.seeds} seed{'s' if mean.seeds != 1 else ''}"]
 

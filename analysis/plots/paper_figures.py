@@ -1,6 +1,6 @@
-"""The paper's Figs. 1, 4, 5, 7, 8 and 9: the score, or noisy minus exposure, against the noisy-pairs rate rho.
+"""Figs. 1, 4, 5, 7, 8 and 9 of the paper: the score, or noisy minus exposure, against the noisy-pairs rate rho.
 
-Each function takes a study and its inputs and returns the figure, or in words why it cannot be drawn.
+Each function takes a study and its inputs. It returns the figure, or the reason why it cannot be drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from analysis.plots.inputs import Inputs
 from analysis.plots.style import DOUBLE, SINGLE, Frame, LineStyle
 from analysis.records.studies import Study
 
-#: Draws a study, or says why it cannot.
+#: Draws a study, or returns the reason why it cannot be drawn.
 Draw = Callable[[Study, Inputs], Figure | str]
 
 RHO = f"noisy-pairs rate {style.RHO}"
@@ -30,7 +30,7 @@ _NO_NU = "its pairs have no per-image noise nu"
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line of a panel; the first `skip` of its cells are another's, and only joined to."""
+    """One line of a panel. Its first `skip` cells belong to another line and only connect to it."""
 
     label: str
     style: LineStyle
@@ -39,7 +39,7 @@ class Series:
 
 
 def fig1(study: Study, inputs: Inputs) -> Figure | str:
-    """The score against rho, a line a loss, for pairs that have no nu."""
+    """The score against rho, one line per loss, for pairs without nu."""
     if cells.has_nu(study):
         return f"{_HAS_NU}: see fig4 and fig5"
     table, zero = _levels(study)
@@ -54,17 +54,17 @@ def fig1(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def fig4(study: Study, inputs: Inputs) -> Figure | str:
-    """The score of MoCo against rho, a line a nu."""
+    """The score of MoCo against rho, one line per nu."""
     return _levels_by_nu(study, ["moco"], other="fig1")
 
 
 def fig5(study: Study, inputs: Inputs) -> Figure | str:
-    """The score of the dense losses, and those beyond the paper's, against rho: a panel a loss, a line a nu."""
+    """The score of the dense losses and of losses not in the paper: one panel per loss, one line per nu."""
     return _levels_by_nu(study, [*DENSE, *cells.other_losses(study)], other="fig1")
 
 
 def fig7(study: Study, inputs: Inputs) -> Figure | str:
-    """Noisy minus exposure against rho, a line a loss, for pairs that have no nu."""
+    """Noisy minus exposure against rho, one line per loss, for pairs without nu."""
     if cells.has_nu(study):
         return f"{_HAS_NU}: see fig8 and fig9"
     table = _differences(study)
@@ -78,24 +78,24 @@ def fig7(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def fig8(study: Study, inputs: Inputs) -> Figure | str:
-    """Noisy minus exposure of MoCo against rho, a line a nu."""
+    """Noisy minus exposure of MoCo against rho, one line per nu."""
     return _differences_by_nu(study, ["moco"], other="fig7")
 
 
 def fig9(study: Study, inputs: Inputs) -> Figure | str:
-    """Noisy minus exposure of the dense losses, and those beyond the paper's, against rho: as `fig5`."""
+    """Noisy minus exposure of the dense losses and of losses not in the paper, drawn as `fig5`."""
     return _differences_by_nu(study, [*DENSE, *cells.other_losses(study)], other="fig7")
 
 
 def no_pairs(study: Study) -> str | None:
-    """Why there is no noisy minus exposure, or None."""
+    """The reason why noisy minus exposure does not exist, or None."""
     run = study.records.loc[study.records["rho"] > 0, "pairing"]
     lacking = [name for name in ("noisy", "exposure") if not (run == name).any()]
     return f"no cell of pairing {' or '.join(lacking)} was run" if lacking else None
 
 
 def draw_lines(axes: Axes, lines: Sequence[Series]) -> None:
-    """Draw the lines of one panel, moved apart a little, with the ticks at the values of rho."""
+    """Draw the lines of one panel, slightly shifted against each other, with ticks at the values of rho."""
     rhos = sorted({float(rho) for line in lines for rho in line.cells["rho"]})
     step = 0.018 * ((rhos[-1] - rhos[0]) or 1)
     for row, series in enumerate(lines):
@@ -207,9 +207,9 @@ def _difference_panel(axes: Axes, lines: Sequence[Series]) -> None:
 
 
 def _baselines(study: Study, figure: Figure) -> list[Artist]:
-    """Draw the baselines into all panels; their legend entries, which say the value and its interval.
+    """Draw the baselines into all panels, and return legend entries with value and interval.
 
-    A baseline other than the random encoder that would more than double the axis is left to the legend.
+    A baseline that would more than double the axis is only in the legend, except the random encoder.
     """
     entries: list[Artist] = []
     low, high = figure.axes[0].get_ylim()

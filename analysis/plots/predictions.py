@@ -23,28 +23,28 @@ from analysis.records.studies import Study
 #: The class number of pixels that do not count.
 IGNORED = 255
 
-# They differ in lightness too, so that neighbours are told apart in grey.
+# They also differ in lightness, so that neighbours are distinct in grey.
 _CLASSES = (style.BLUE, style.ORANGE, "#303030", style.YELLOW, style.VERMILLION, style.SKY, style.PURPLE, style.GREEN)
 _IGNORED_COLOUR = "#FFFFFF"
 
 _IMAGES_SHOWN = 6
 
-# Inches: the side of a picture, of all of them above each other at most, and the gap between.
+# Inches: the side of a picture, the largest height of a column of pictures, and the gap between them.
 _SIDE, _TALLEST, _GAP = 0.9, 7.5, 0.05
 
 
 def predictions(study: Study, inputs: Inputs) -> Figure | str:
-    """Image, truth and the predictions of `inputs.cells`, or of `representative_cells`, a column an image."""
+    """Image, truth and the predictions of `inputs.cells`, or of `representative_cells`: one column per image."""
     wanted = (
         [key for key in inputs.cells if key in set(study.records["key"])]
         if inputs.cells
         else representative_cells(study)
     )
     if not wanted:
-        return "none of the cells asked for is among its records" if inputs.cells else "no cell is done"
+        return "none of the cells in --cells is among its records" if inputs.cells else "no cell is done"
     available = inputs.predictions(study, wanted)
     if not available:
-        return "its folders hold no predictions of these cells"
+        return "its folders contain no predictions of these cells"
     shown = [key for key in wanted if any(one.key == key for one in available)]
     rows = study.records.set_index("key").loc[shown]
     lacking = [key for key in wanted if key not in shown]
@@ -54,7 +54,7 @@ def predictions(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def representative_cells(study: Study) -> list[str]:
-    """Keys of cells of the first seed: for each loss that of rho 0, and those of the most noise, noisy and exposure."""
+    """Keys of cells of the first seed: for each loss rho 0, and the noisy and exposure cells with the most noise."""
     done = study.records[study.records["status"] == "done"]
     if done.empty:
         return []
@@ -78,9 +78,9 @@ def draw_sheet(
     heading: str,
     notes: Sequence[str] = (),
 ) -> Figure:
-    """The sheet: a column an image (`_IMAGES_SHOWN` at most), a row a cell; `titles` maps keys to the rows' titles.
+    """The sheet: one column per image (at most `_IMAGES_SHOWN`), one row per cell; `titles` maps keys to row titles.
 
-    Cells of different seeds have different images: where a cell lacks one, its place stays empty.
+    Cells of different seeds have different images. If a cell lacks an image, its place stays empty.
     """
     by_image: dict[tuple[int, bytes], dict[str, Prediction]] = {}
     for one in predictions:
@@ -114,7 +114,7 @@ def coloured(numbers: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _class_colour(number: int) -> tuple[float, float, float]:
-    # Beyond the eight safe colours there are only more, some alike to the colour-blind.
+    # After the eight safe colours, some look alike to colour-blind readers.
     return to_rgb(_CLASSES[number] if number < len(_CLASSES) else colormaps["tab20"](number % 20))
 
 

@@ -1,6 +1,6 @@
-"""Behind the means: the seeds of each cell, and the other pairings.
+"""Details of the means: the seeds of each cell, and all pairings.
 
-Each function takes a study and its inputs and returns the figure, or in words why it cannot be drawn.
+Each function takes a study and its inputs. It returns the figure, or the reason why it cannot be drawn.
 """
 
 import pandas as pd
@@ -18,12 +18,12 @@ from analysis.stats.differences import comparable
 
 _PAIRINGS = ("noisy", "exposure", "irrelevant", "false_positive")
 
-# A marker of its own for each of this many seeds shows that a seed moves all cells alike.
-_TOLD_APART = 7
+# Up to this many seeds have distinct markers, which show whether a seed moves all cells together.
+_DISTINCT_SEEDS = 7
 
 
 def seeds(study: Study, inputs: Inputs) -> Figure | str:
-    """The score of every seed of every cell as a dot, a panel a loss, the standard deviation beside it."""
+    """The score of each cell and seed as a dot, one panel per loss, with the standard deviation at the right."""
     known = comparable(study.records, study.metric)
     names = cells.losses(study)
     if known[study.metric].notna().sum() == 0:
@@ -33,7 +33,7 @@ def seeds(study: Study, inputs: Inputs) -> Figure | str:
     rows = _rows(known)
     figure, axes = style.panels(1, len(names), width=DOUBLE)
     numbers = sorted(set(known["seed"]))
-    styles = {seed: style.numbered_style(i if len(numbers) <= _TOLD_APART else 0) for i, seed in enumerate(numbers)}
+    styles = {seed: style.numbered_style(i if len(numbers) <= _DISTINCT_SEEDS else 0) for i, seed in enumerate(numbers)}
     for panel, name in zip(axes[0], names, strict=True):
         _seed_panel(
             panel, known, study.metric, rows.assign(objective=rows["objective"].astype(object).fillna(name)), styles
@@ -45,11 +45,11 @@ def seeds(study: Study, inputs: Inputs) -> Figure | str:
     legend = [
         Line2D([], [], color=line.colour, marker=line.marker, linestyle="", label=f"seed {seed}")
         for seed, line in styles.items()
-        if len(numbers) <= _TOLD_APART
+        if len(numbers) <= _DISTINCT_SEEDS
     ]
     notes = ["sd: standard deviation over seeds, points"] if len(numbers) > 1 else ["one seed: no standard deviation"]
     failed = int((known["status"] == "failed").sum())
-    notes += [f"{failed} of {len(known)} cells failed, counted by seed"] if failed else []
+    notes += [f"{failed} of {len(known)} cells failed (each seed counted)"] if failed else []
     frame = Frame(
         height=0.135 * (len(rows) + 0.5), left=style.label_width(list(rows["label"])), right=0.42, across=0.48
     )
@@ -57,7 +57,7 @@ def seeds(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def _rows(known: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the figure: the baselines, and the grid points of the losses (`objective` null)."""
+    """The rows of the figure: the baselines, and the grid points of the losses (with null `objective`)."""
     base = [name for name in OBJECTIVES if name in BASELINES and (known["objective"] == name).any()]
     table = pd.DataFrame({"objective": base, "rho": 0.0, "nu": 0.0, "pairing": "none"})
     table["label"] = [display_name(name) for name in base]
@@ -95,11 +95,11 @@ def _seed_panel(axes: Axes, known: pd.DataFrame, metric: str, rows: pd.DataFrame
 
 
 def pairings(study: Study, inputs: Inputs) -> Figure | str:
-    """The score against rho, a line a pairing, a row of panels a loss and a column a nu."""
+    """The score against rho, one line per pairing, one row of panels per loss and one column per nu."""
     run = set(study.records.loc[study.records["rho"] > 0, "pairing"])
     names = [name for name in _PAIRINGS if name in run]
     if len(names) < 2:
-        return f"its pairs are all of one pairing, {display_name(names[0])}" if names else "no cell with noisy pairs"
+        return f"it has one pairing only, {display_name(names[0])}" if names else "no cell with noisy pairs was run"
     zero = cells.without_noise(study)
     tables = {name: cells.complete_grid(study, cells.scores(study, name), [name]) for name in names}
     whole = pd.concat([table.assign(pairing=name) for name, table in {"none": zero, **tables}.items()])

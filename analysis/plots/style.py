@@ -1,7 +1,7 @@
-"""The style of figures: colours, markers, labels and the layout that they share.
+"""The style of figures: colours, markers, labels and the common layout.
 
-Colours are Okabe and Ito's, safe for the colour-blind; every line also has its own marker and dashes, so that it is
-recognised in grey. Sizes are inches and points at journal column width.
+The colours by Okabe and Ito are safe for colour-blind readers. Every line also has its own marker and dashes, so it can
+be recognised in grey. Sizes are inches and points at the column width of a journal.
 """
 
 import math
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from analysis.names import display_name, other_losses
 from analysis.text import first_few
 
-#: Signs that figures use, named since they look like p, v and a hyphen.
+#: Characters that look like p, v and a hyphen, hence the names.
 RHO, NU, MINUS = "\N{GREEK SMALL LETTER RHO}", "\N{GREEK SMALL LETTER NU}", "\N{MINUS SIGN}"
 
-#: Widths of a journal's column and page, inches.
+#: Widths of a column and a page of a journal, inches.
 SINGLE, DOUBLE = 3.5, 7.2
 
-#: The smallest letters, points.
+#: Smallest font size, points.
 SMALL = 7.0
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
@@ -44,7 +44,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
 )
 GREY = "#6B6B6B"
 
-#: Okabe-Ito colours in the order in which lines without a colour of their own take them.
+#: Okabe-Ito colours for lines without a fixed colour, in order.
 CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 
 _SETTINGS = {
@@ -66,16 +66,16 @@ _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "noisy-pairs",
     "pdf.fonttype": 42,
-    # A source's name may hold a dollar sign.
+    # The name of a source may contain a dollar sign.
     "text.parse_math": False,
 }
 
-# Average width of a letter of DejaVu Sans, in its size; a little wide, so that nothing is cut.
+# Average width of a letter of DejaVu Sans, relative to its size; slightly too wide, so that nothing is cut off.
 _LETTER = 0.6
 _LINE = 1.35 * SMALL / 72
 
 
-#: How a line is broken: a word of matplotlib's, or lengths of dashes and gaps, points.
+#: A line style of matplotlib, or an offset and the lengths of dashes and gaps, points.
 Dashes = Literal["-", "--", "-.", ":", ""] | tuple[float, tuple[float, ...]]
 
 #: Which panels share an axis: all, none, or those of a row.
@@ -84,7 +84,7 @@ Share = bool | Literal["row"]
 
 @dataclass(frozen=True, kw_only=True)
 class LineStyle:
-    """Colour, marker and dashes of a line, distinct in colour and in grey."""
+    """Colour, marker and dashes of a line."""
 
     colour: str
     marker: str
@@ -114,15 +114,16 @@ _OTHER_STYLES = (
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
-#: How a cell without a value is marked.
+#: The marker of a cell without a value, by its state.
 ABSENT = {"missing": "x", "failed": "X"}
 
 
 @contextmanager
 def context() -> Iterator[None]:
-    """Settings to draw and to save in; a user's own matplotlibrc is put aside, and nothing stays changed."""
+    """Settings for drawing and saving. They replace the user's matplotlibrc and are restored afterwards."""
     with matplotlib.style.context(["default", _SETTINGS]), warnings.catch_warnings():
-        # Letters that the font lacks are boxes in PNG and PDF, and themselves in SVG, where the reader's fonts serve.
+        # Letters that the font lacks become boxes in PNG and PDF. In SVG they remain text, shown with the reader's
+        # fonts.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
@@ -130,7 +131,7 @@ def context() -> Iterator[None]:
 def line_style(name: str, losses: Sequence[str] = ()) -> LineStyle:
     """The style of a loss, a baseline or a pairing.
 
-    Losses beyond the paper's take those of `_OTHER_STYLES` in turn, by their order among the `losses` of the study.
+    Losses that are not in the paper use `_OTHER_STYLES` in turn, by their order among the `losses` of the study.
     """
     if name in _STYLES:
         return _STYLES[name]
@@ -139,38 +140,38 @@ def line_style(name: str, losses: Sequence[str] = ()) -> LineStyle:
 
 
 def numbered_style(index: int) -> LineStyle:
-    """The style of the line of this number, as for the values of nu."""
+    """The style of a line by its number, as for the values of nu."""
     dashes = _DASHES[index % len(_DASHES)]
     return LineStyle(colour=CYCLE[index % len(CYCLE)], marker=_MARKERS[index % len(_MARKERS)], dashes=dashes)
 
 
 def point_label(rho: float, nu: float) -> str:
-    """A grid point in short, by rho and nu; real pairs have no nu."""
+    """A short label of a grid point, by rho and nu; real pairs have no nu."""
     return f"{RHO} {rho:g} {NU} {nu:g}" if rho > 0 and nu > 0 else f"{RHO} {rho:g}"
 
 
 def label_width(labels: Sequence[str]) -> float:
-    """Width of tick labels left of a panel, inches."""
+    """The width of tick labels left of a panel, inches."""
     return max(map(len, labels), default=0) * _LETTER * SMALL / 72 + 0.2
 
 
 def panel_title(loss: str, nu: float) -> str:
-    """A loss at a nu, as a panel's title."""
+    """The title of the panel of a loss at some nu."""
     return f"{display_name(loss)}, {NU} {nu:g}" if nu > 0 else display_name(loss)
 
 
 def signed(fraction: float, digits: int = 1) -> str:
-    """A difference in points, with its sign."""
+    """A difference in points, with sign."""
     return f"{round(100 * fraction, digits) + 0.0:+.{digits}f}".replace("-", MINUS)  # + 0.0: no negative zero
 
 
 def legend_handle(label: str, style: LineStyle) -> Line2D:
-    """A legend's entry."""
+    """A legend entry."""
     return Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dashes, label=label)
 
 
 def absent_handles(states: pd.Series) -> list[Line2D]:
-    """Legend entries for the marks of the cells that are missing or failed, if there are such."""
+    """Legend entries for the marks of missing or failed cells, if there are any."""
     present = [state for state in ABSENT if (states == state).any()]
     return [Line2D([], [], color=GREY, linestyle="", marker=ABSENT[s], label=f"{s} (no value)") for s in present]
 
@@ -178,11 +179,11 @@ def absent_handles(states: pd.Series) -> list[Line2D]:
 def notes(cells: pd.DataFrame, seeds: int) -> list[str]:
     """Notes on cells as from `complete_grid`: which are missing or failed, and how many have fewer seeds.
 
-    A cell's pairing is named where there is a column `pairing`.
+    With a column `pairing`, the notes name the pairing of a cell.
     """
     lines = []
     for state in ABSENT:
-        names = [_cell_in_words(row) for row in cells[cells["state"] == state].to_dict("records")]
+        names = [_cell_label(row) for row in cells[cells["state"] == state].to_dict("records")]
         if names:
             lines.append(f"{state}: {first_few(names, 4)}")
     fewer = int(((cells["n"] > 0) & (cells["n"] < seeds)).sum())
@@ -193,7 +194,7 @@ def notes(cells: pd.DataFrame, seeds: int) -> list[str]:
     return lines
 
 
-def _cell_in_words(row: Mapping[Hashable, Any]) -> str:
+def _cell_label(row: Mapping[Hashable, Any]) -> str:
     pairing = row.get("pairing", "none")
     return f"{display_name(row['objective'])} {point_label(row['rho'], row['nu'])}" + (
         "" if pairing == "none" else f" {display_name(pairing)}"
@@ -203,31 +204,31 @@ def _cell_in_words(row: Mapping[Hashable, Any]) -> str:
 def panels(
     rows: int, columns: int, *, width: float, share_x: Share = True, share_y: Share = True
 ) -> tuple[Figure, NDArray[np.object_]]:
-    """A figure of the width (inches) and its axes, rows x columns; `finish` gives it its height."""
+    """A figure of this width (inches) and its axes, rows x columns; `finish` sets the height."""
     figure = Figure(figsize=(width, 3))
     return figure, figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Room around and between the panels, inches."""
+    """Sizes of panels and margins, inches."""
 
     height: float = 1.9
     """Of one panel."""
     left: float = 0.6
     right: float = 0.12
     across: float = 0.14
-    """Between panels that stand side by side."""
+    """Between adjacent columns of panels."""
     down: float = 0.3
-    """Between panels above each other."""
+    """Between adjacent rows of panels."""
     foot: float = 0.42
-    """Under the lowest panel, for ticks and label."""
+    """Below the last row, for ticks and label."""
     head: float = 0.22
-    """Over the highest panel, for its title."""
+    """Above the first row, for titles."""
 
 
 def finish(figure: Figure, *, heading: str, legend: Sequence[Artist], notes: Sequence[str], frame: Frame) -> Figure:
-    """Set the figure's height and stack heading, panels, legend and notes so that none covers another."""
+    """Set the height of the figure, and stack heading, panels, legend and notes without overlap."""
     width = figure.get_figwidth()
     rows, columns = figure.axes[0].get_subplotspec().get_gridspec().get_geometry()  # type: ignore[union-attr]
     titles = _wrapped(heading, width, 8)
@@ -270,7 +271,7 @@ def _wrapped(text: str, width: float, size: float) -> list[str]:
 
 
 def _per_row(entries: Sequence[str], width: float) -> int:
-    """The most columns of a legend that fit side by side; matplotlib fills it column by column."""
+    """The largest number of legend columns that fit side by side; matplotlib fills a legend column by column."""
     widths = np.array([(0.95 * _LETTER * len(entry) + 5.0) * SMALL / 72 for entry in entries])
     for columns in range(len(entries), 1, -1):
         if sum(part.max() for part in np.array_split(widths, columns)) <= width - 0.2:

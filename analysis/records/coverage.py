@@ -13,11 +13,15 @@ COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
 
 
 def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
-    """A row for each cell of a study that is recorded or planned: its coordinates, `status`, `error`.
+    """One row for each cell that is recorded or planned: its coordinates, `status` and `error`.
 
-    `status` is done, failed or missing. Planned are the cells that the axes of `plans` span (see `read_plan`), with the
-    adaptive seeds of each loss. Planned is also every recorded grid point with every loss and every recorded seed (with
-    adaptive seeds: every seed of that loss), which is how figures and claims count. `records` are those of one study.
+    The status is done, failed or missing. Planned cells are those that the axes of `plans` span, with the adaptive
+    seeds of each loss. As in figures and claims, every recorded grid point is also planned for every loss and every
+    recorded seed (with adaptive seeds: every seed of that loss).
+
+    Args:
+        records: of one study.
+        plans: see `read_plan`.
     """
     losses = records.loc[~records["objective"].isin(BASELINES), ["objective"]].drop_duplicates()
     noisy = records.loc[records["rho"] > 0, COORDINATES[1:-1]].drop_duplicates()
@@ -40,7 +44,7 @@ def _has_nu(records: pd.DataFrame) -> bool:
 
 
 def _cells(plan: Mapping[str, Any], has_nu: bool) -> Iterator[tuple[str, float, float, str, int]]:
-    """The distinct cells that a sweep's axes span: as `sweep.config.grid.expand`, which a test holds it to."""
+    """The cells that the axes of a sweep span, as `sweep.config.grid.expand`; a test compares the two."""
     objectives, *axes, seeds = (plan.get(name) or [] for name in ("objectives", "rho", "pairings", "seeds"))
     grids = [(objectives, seeds), *(([name], own) for name, own in added_seeds(plan).items())]
     for objective, rho, pairing, seed in (point for names, own in grids for point in product(names, *axes, own)):

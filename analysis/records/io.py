@@ -1,8 +1,8 @@
-"""The records of a sweep: one row a cell, one Parquet file a row.
+"""The records of a sweep: one row and one Parquet file for each cell.
 
-A sweep's folder holds `records/dataset=<d>/objective=<o>/<key>.parquet` (names %-encoded), `curves/<key>.parquet` and
-`summary.parquet` (all records in one table). Each is plain Parquet and can be read without this project.
-The columns are in `analysis.records.schema`.
+The folder of a sweep holds `records/dataset=<d>/objective=<o>/<key>.parquet` (names are %-encoded),
+`curves/<key>.parquet` and `summary.parquet` (all records in one table). All are plain Parquet, readable without this
+project. `analysis.records.schema` defines the columns.
 """
 
 from bisect import bisect_right
@@ -33,10 +33,10 @@ from analysis.records.schema import (
 )
 from analysis.text import one_line
 
-#: What records are sorted by: the cell's coordinates.
+#: Records are sorted by the coordinates of the cell.
 ORDER = ("dataset", "objective", "rho", "nu", "pairing", "seed")
 
-#: A curve file's columns; `step` counts optimiser steps of its stage, `value` has the unit of its `name`.
+#: The columns of a curve file; `step` counts optimiser steps of its stage, the unit of `value` depends on `name`.
 CURVES = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -47,28 +47,33 @@ CURVES = pa.schema(
     ]
 )
 
-#: The stages of a curve: training steps, noise-free validation during pretraining, the probe's training.
+#: The stages of a curve: pretraining, with its validation, and training of the probe.
 STAGES = ("pretrain", "probe")
 
-_RERUN = "delete it and run the same command again, the cell is then run anew"
-_RECOMPACT = "make it again with `python -m analysis.summary DIR`"
-_HOW_TO_MAKE = "run a sweep into it with `python -m sweep.run`, or name another folder"
+_RERUN = "delete it and run the same command again, which runs the cell again"
+_RECOMPACT = "rebuild it with `python -m analysis.summary DIR`"
+_HOW_TO_MAKE = "run a sweep there with `python -m sweep.run`, or name another folder"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What a sweep's folder holds: key -> 'done' or 'failed', and the files that could not be read."""
+    """The recorded cells of a folder: key -> 'done' or 'failed', and the files that could not be read."""
 
     status: Mapping[str, str]
     unreadable: tuple[Path, ...]
 
 
 def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: Sequence[str]) -> Path:
-    """Write one cell's record and return its path; a record of the same key is replaced.
+    """Write the record of one cell, replacing one with the same key, and return its path.
 
-    `row` maps every column of `schema(classes)` to its value (`schema` itself may be left out). Raises
-    `RecordsError` for missing or unknown columns, a null in a required one and values of another type;
-    `OSError` when the disk is full or read-only, and then no part of the file is visible.
+    Args:
+        folder: of the sweep.
+        row: a value for every column of `schema(classes)`; `schema` itself is optional.
+        classes: names of the classes.
+
+    Raises:
+        RecordsError: columns are missing or unknown, a required one is null, or a value has another type.
+        OSError: the disk is full or read-only. Then no part of the file is visible.
     """
     table = record_table(row, classes)
     place = Path(folder, "records", *(partition_folder(name, row[name]) for name in PARTITIONS))
@@ -76,30 +81,33 @@ def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: S
 
 
 def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
-    """The records of a sweep's folder or address, or of a summary.parquet, a row per cell, sorted by `ORDER`.
+    """The records of a folder, an address or a summary.parquet: one row per cell, sorted by `ORDER`.
 
-    Columns as in `schema`, with a `test_f1_<class>` for every class met, null where a data set lacks it. A column
-    that was added after a record was written is null there; the folders of a hive layout count as columns.
-    Raises `RecordsError` where there are no records, a file cannot be read or is no record, a record is of
-    another schema, or a key occurs twice. In a summary of several sweeps a key may occur once for each `data`.
+    Columns are those of `schema`, with a `test_f1_<class>` for every class found, null for data sets without that
+    class. A column that is newer than a record is null there. The partition folders of other tools count as columns. In
+    a summary of several sweeps a key may occur once for each value of `data`.
+
+    Raises:
+        RecordsError: there are no records, a file cannot be read or is not a record, a record has another schema, or a
+            key occurs twice.
     """
     path = local_copy(folder)
     if path.is_file():
         frame = _load([path], remedy=_RECOMPACT, distinct=("key", "data")).to_pandas()
     else:
         frame = _load(_record_files(path), remedy=_RERUN, distinct=("key",)).to_pandas()
-    # They name cells, and may have been computed: .1 + .2 is .3.
+    # They identify cells, and may have been computed: .1 + .2 is .3.
     frame = frame.assign(rho=frame["rho"].round(9), nu=frame["nu"].round(9))
-    # With a null they would turn to floats: a column's type shall not depend on its content.
+    # With nulls, pandas would convert them to floats. The type of a column must not depend on its content.
     steps = {c.name: "Int64" for c in COLUMNS if c.type == pa.int64() and c.required != "always"}
     return frame.astype(steps)
 
 
 def recorded_keys(folder: str | PathLike[str]) -> Recorded:
-    """Which cells are recorded in a folder or at an address, read quickly; an absent folder has none.
+    """The cells recorded in a folder or at an address, from three columns only; none if the folder does not exist.
 
-    A file that is cut off or no record is not counted, so that its cell runs again, and is listed in
-    `unreadable`. Raises `RecordsError` for a record of a newer schema or a key that occurs twice.
+    A damaged or foreign file is listed in `unreadable`, and its cell runs again. Raises `RecordsError` for a record
+    with a newer schema or a key that occurs twice.
     """
     status: dict[str, str] = {}
     origin: dict[str, Path] = {}
@@ -110,7 +118,7 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
         except RecordsError:
             unreadable.append(path)
             continue
-        if sorted(table.column_names) != ["key", "schema", "status"]:  # one is absent, or there twice
+        if sorted(table.column_names) != ["key", "schema", "status"]:  # one is absent or occurs twice
             unreadable.append(path)
             continue
         _check_version(path, table)
@@ -128,18 +136,18 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
 
 
 def compact(folder: str | PathLike[str]) -> Path:
-    """Put all records into `<folder>/summary.parquet`, one row a cell, sorted by `ORDER`; return its path.
+    """Write all records to `<folder>/summary.parquet`, one row per cell, sorted by `ORDER`, and return its path.
 
-    Raises what `read_records` raises, and `OSError` when the file cannot be written.
+    Raises as `read_records`, and `OSError` if the file cannot be written.
     """
     table = _load(_record_files(Path(folder)), remedy=_RERUN, distinct=("key",))
     return parquet.write(Path(folder, "summary.parquet"), table)
 
 
 def write_curves(folder: str | PathLike[str], key: str, points: Iterable[tuple[str, int, str, float | None]]) -> Path:
-    """Write a cell's curves, points of (stage, step, name, value), and return the path; replaces older ones.
+    """Write the curves of a cell, points of (stage, step, name, value), replacing older ones; return the path.
 
-    Raises `RecordsError` for an unknown stage or a point of other types, `OSError` as `write_record`.
+    Raises `RecordsError` for an unknown stage or a malformed point, `OSError` as `write_record`.
     """
     try:
         rows = [dict(zip(CURVES.names, (key, *point), strict=True)) for point in points]
@@ -153,9 +161,9 @@ def write_curves(folder: str | PathLike[str], key: str, points: Iterable[tuple[s
 
 
 def read_curves(folder: str | PathLike[str]) -> pd.DataFrame:
-    """The curves of a sweep's folder in long format, columns as in `CURVES`, cells sorted by key.
+    """The curves of a folder in long format, with the columns of `CURVES`, cells sorted by key.
 
-    Raises `RecordsError` where there are none or a file cannot be read.
+    Raises `RecordsError` if there are none or a file cannot be read.
     """
     place = local_copy(folder) / "curves"
     paths = parquet.files(place)
@@ -163,9 +171,9 @@ def read_curves(folder: str | PathLike[str]) -> pd.DataFrame:
         raise RecordsError(f"no curves in {place}: {_HOW_TO_MAKE}")
     tables = []
     for path in paths:
-        table = parquet.read(path, remedy="delete it to do without this cell's curves")
+        table = parquet.read(path, remedy="delete it to continue without the curves of this cell")
         if table.schema != CURVES:
-            raise RecordsError(f"{path} holds no curves: move it elsewhere")
+            raise RecordsError(f"{path} does not hold curves: move it elsewhere")
         tables.append(table)
     return pa.concat_tables(tables).to_pandas()
 
@@ -180,7 +188,7 @@ def _record_files(folder: Path) -> list[Path]:
 
 
 def _load(paths: Sequence[Path], *, remedy: str, distinct: Sequence[str]) -> pa.Table:
-    """One sorted table of the schema of all classes met; no two records have the same `distinct` columns."""
+    """One sorted table with all classes found; no two records may have equal `distinct` columns."""
     tables = []
     for path in paths:
         table = _with_partitions(path, parquet.read(path, remedy=remedy))
@@ -189,7 +197,7 @@ def _load(paths: Sequence[Path], *, remedy: str, distinct: Sequence[str]) -> pa.
         if absent:
             raise RecordsError(f"{path} is not a record, it lacks {', '.join(absent)}: move it elsewhere")
         if len(set(names)) < len(names):
-            raise RecordsError(f"{path} is not a record, it has two columns of one name: move it elsewhere")
+            raise RecordsError(f"{path} is not a record, it has two columns with one name: move it elsewhere")
         _check_version(path, table)
         table = _conform(path, table)
         _check_values(path, table)
@@ -202,7 +210,7 @@ def _load(paths: Sequence[Path], *, remedy: str, distinct: Sequence[str]) -> pa.
 
 
 def _with_partitions(path: Path, table: pa.Table) -> pa.Table:
-    """With the columns that the folders say, as in `dataset=vts/`: other tools leave them out of the files."""
+    """With the columns from folder names such as `dataset=vts/`, which other tools omit from the files."""
     partitions = dict(part.split("=", 1) for part in path.parent.parts if "=" in part)
     for name in PARTITIONS:
         if name not in table.column_names and name in partitions:
@@ -212,13 +220,13 @@ def _with_partitions(path: Path, table: pa.Table) -> pa.Table:
 
 
 def _conform(path: Path, table: pa.Table) -> pa.Table:
-    """The table in the schema's types and order; a column it lacks is null, a foreign one is left out."""
+    """The table with the types and order of the schema. Missing columns are null, foreign ones are dropped."""
     target = schema(class_columns(table.column_names))
     columns = []
     for field in target:
         column = table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)
         try:
-            # Most have the type already, and a cast takes more time than reading the file.
+            # Most columns have the type already, and a cast takes longer than reading the file.
             columns.append(column if column.type == field.type else column.cast(field.type))
         except pa.ArrowException as error:
             raise RecordsError(f"{path} is not a record: {field.name} is {column.type}: move it elsewhere") from error
@@ -226,7 +234,7 @@ def _conform(path: Path, table: pa.Table) -> pa.Table:
 
 
 def _check_values(path: Path, table: pa.Table) -> None:
-    """Refuse a file of another tool's making where a record's coordinates are null or no such values exist."""
+    """Reject a file from another tool with null or unknown values in required columns."""
     empty = []
     for column in (c for c in COLUMNS if c.required == "always"):
         values = table[column.name]
@@ -264,8 +272,8 @@ def _sorted(table: pa.Table) -> pa.Table:
 
 
 def _encode_partitions(table: pa.Table) -> pa.Table:
-    # pandas and `pyarrow.parquet.read_table` take partition folders for dictionary columns, and refuse the
-    # folder when the files hold plain strings of the same name.
+    # pandas and `pyarrow.parquet.read_table` read partition folders as dictionary columns. They fail if the files hold
+    # plain strings under the same name.
     for name in PARTITIONS:
         index = table.schema.get_field_index(name)
         field = pa.field(name, pa.dictionary(pa.int32(), pa.string()), nullable=False)
@@ -283,7 +291,7 @@ def _check_version(path: Path, table: pa.Table) -> None:
         raise RecordsError(
             f"{path} has schema {newest}, newer than this version's {SCHEMA}: install a newer noisy-pairs"
         )
-    # There is no older schema than 1; when there is, it is migrated here.
+    # No schema is older than 1. Later, older records are to be migrated here.
     if strange := versions - {SCHEMA}:
         raise RecordsError(
             f"{path} has schema {strange.pop()}, which no version of noisy-pairs has written: move it elsewhere"

@@ -1,7 +1,8 @@
 """Records of several sweeps merged into one frame, with notes on every duplicate and conflict.
 
-A cell's key hashes its coordinates and recipe, not its data. Records of one key on different data belong to different
-studies (see `analysis.records.studies`), and all are kept. Of one key on the same data, one record counts.
+The key of a cell hashes its coordinates and recipe, not its data. Records with one key and different data belong to
+different studies (see `analysis.records.studies`), so all are kept. Of records with one key and the same data, one is
+kept.
 """
 
 import json
@@ -25,7 +26,7 @@ from analysis.records.schema import class_columns, schema
 from analysis.records.studies import STUDY, studies
 from analysis.text import first_few
 
-#: Columns that should have one value in a study: they change what was computed, or how it was rounded.
+#: Columns that should have one value in a study: they change what was computed or how it was rounded.
 ENGINE = ("commit", "version", "versions", "device", "precision", "layout", "compile", "threads", "weights")
 
 _LINES_SHOWN = 20
@@ -40,26 +41,26 @@ class MergedRecords:
     records: pd.DataFrame
     """As from `read_records`; a key occurs once for each fingerprint of data."""
     folders: tuple[Path, ...]
-    """The folders they come from, in the order given, each once; for an address, its copy on this machine."""
+    """The distinct folders in the order given; for an address, its copy on this machine."""
     conflicts: tuple[str, ...]
-    """A line for each record that contradicts the one that counts: key, cell, both scores, and which counts."""
+    """One line for each record that contradicts the one used: key, cell, both scores, and which one is used."""
     notes: tuple[str, ...]
-    """Lines on what was counted once, failed elsewhere or ran on several engines, and on the level of intervals."""
+    """Lines on duplicates, failures, several engines in a study, and a raised level of intervals."""
     level: float
-    """Of intervals: see `analysis.records.plan.interval_level`."""
+    """Confidence level of intervals: see `analysis.records.plan.interval_level`."""
 
 
 def read_sweeps(paths: Iterable[str | PathLike[str]]) -> MergedRecords:
-    """The records of sweeps' folders, addresses or summary.parquet files, sorted as by `read_records`.
+    """The merged records of folders, addresses or summary.parquet files, sorted as by `read_records`.
 
-    Of a cell (key and data) that several have, one that is done and scored counts before one that is not, then the
-    first given. Two that are done with different scores are a conflict; null is no score. Raises `RecordsError` where
-    no folder is given, and as `read_records` for any of them.
+    If several have a cell (key and data), a done record with a score is used before others, then the first one given.
+    Two done records with different scores are a conflict; null is no score. Raises `RecordsError` if no folder is
+    given, and as `read_records`.
     """
     given = [local_copy(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
     folders, notes = _distinct(given)
     if not folders:
-        raise RecordsError("no folder given: name at least one sweep's folder or summary.parquet")
+        raise RecordsError("no folder given: name at least one folder of a sweep, or its summary.parquet")
     frames = [read_records(folder) for folder in folders]
     level = interval_level(folders)
     notes += [level_note(level)] if level > LEVEL else []
@@ -92,7 +93,7 @@ def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
     known: dict[Path, Path] = {}
     notes = []
     for path in paths:
-        place = Path(realpath(path))  # resolve() raises its own error for links that lead round
+        place = Path(realpath(path))  # resolve() raises another error for circular links
         if place in known:
             notes.append(f"{path} is given more than once: read once")
         known.setdefault(place, path)
@@ -100,10 +101,10 @@ def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
 
 
 def _duplicates(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
-    """The duplicates: records that do not count, each with the record of the same key and data that does.
+    """The duplicates: records that are not used, each with the record of the same key and data that is.
 
-    Columns: `loser`, `winner` (labels of `whole`), `lost`, `won` (places of their folders), `both` (both are done),
-    `score` (name of the first score in which the two differ, null where they agree).
+    Columns: `loser` and `winner` (labels of `whole`), `lost` and `won` (positions of their folders), `both` (whether
+    both are done), `score` (the first score in which the two differ, null if they agree).
     """
     done = whole["status"] == "done"
     cells = pd.DataFrame({"key": whole["key"], "data": whole["data"].fillna("")})
@@ -133,13 +134,13 @@ def _conflicts(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]
         )
         values = f"{winner[score]:.6g} in {folders[won]} and {loser[score]:.6g} in {folders[lost]}"
         lines.append(
-            f"{winner['key']} ({cell} seed {winner['seed']}): {score} is {values}; that of {folders[won]} counts"
+            f"{winner['key']} ({cell} seed {winner['seed']}): {score} is {values}; that of {folders[won]} is used"
         )
     return lines
 
 
 def _duplicate_notes(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence[Path]) -> list[str]:
-    """A line for each pair of folders and kind of duplicate that is no conflict."""
+    """One line for each pair of folders and kind of duplicate without a conflict."""
     lost_done, won_done = (whole.loc[pairs[name], "status"].eq("done").to_numpy() for name in ("loser", "winner"))
     scored = whole.loc[pairs["loser"], "test_f1_macro"].notna().to_numpy()
     kinds = pairs.assign(lost_done=lost_done, won_done=won_done, scored=scored, key=pairs["loser"].map(whole["key"]))
@@ -149,10 +150,10 @@ def _duplicate_notes(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence
         first, keys = part.iloc[0], part["key"]
         there, here, count = folders[first["lost"]], folders[first["won"]], _count(len(part))
         if first["lost_done"]:
-            how = "with the same scores" if first["scored"] else "without a score there"
+            how = "with the same scores" if first["scored"] else "without a score in the former"
             lines.append(f"{count} of {there} also in {here}, {how}: counted once")
         elif first["won_done"]:
-            lines.append(f"{count} failed in {there} and done in {here}: done counts ({_first_few(keys)})")
+            lines.append(f"{count} failed in {there} and done in {here}: counted as done ({_first_few(keys)})")
         else:
             lines.append(f"{count} failed in {there} and in {here}: counted once, as failed ({_first_few(keys)})")
     return lines
@@ -164,11 +165,11 @@ def _data_notes(records: pd.DataFrame) -> list[str]:
         return []
     cells = _count(again["key"].nunique())
     prints = _first_few(sorted(set(again["data"].fillna("not recorded"))))
-    return [f"{cells} recorded on several data (fingerprints {prints}): each data is a study of its own"]
+    return [f"{cells} recorded on several sets of data (fingerprints {prints}): each is a separate study"]
 
 
 def _engine_notes(records: pd.DataFrame) -> list[str]:
-    """A line for each study whose records come from several engines, machines or versions."""
+    """One line for each study whose records come from several engines, machines or versions."""
     known = records[STUDY].fillna("")
     spread = records[list(ENGINE)].groupby([known[name] for name in STUDY]).transform("nunique").max(axis=1)
     lines = []
@@ -187,7 +188,7 @@ def _values(column: pd.Series) -> str:
 
 
 def _libraries(texts: Sequence[str]) -> str:
-    """The libraries whose versions differ among JSON objects name -> version."""
+    """The libraries whose versions differ among JSON objects of name -> version."""
     try:
         sets = [dict(json.loads(text)) for text in texts]
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: Parquet, and the atomic write that all of `analysis` uses."""
+"""Parquet files, and the atomic write that all of `analysis` uses: a file is complete or absent."""
 
 import errno
 import os
@@ -14,12 +14,9 @@ import pyarrow.parquet as pq
 from analysis.errors import RecordsError
 from analysis.text import describe_error
 
-MOST_ROWS = 10_000_000  # that are read; a few bytes can claim any number
-MOST_BYTES = 2**31
-
 
 def write(path: Path, table: pa.Table) -> Path:
-    """Write `table` to `path`, whole or not at all: see `atomic_write`."""
+    """Write `table` to `path` atomically: see `atomic_write`."""
     with atomic_write(path) as file:
         pq.write_table(table, file, write_page_checksum=True)
     return path
@@ -27,13 +24,13 @@ def write(path: Path, table: pa.Table) -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which replaces `path` when the block ends; at no moment is a part of it visible.
+    """A file to write to, which replaces `path` when the block ends. An incomplete file is never visible.
 
-    A crash leaves at most a dot-file that readers pass over. `OSError` (disk full, read-only) propagates.
+    A crash leaves at most a dot-file that readers ignore. `OSError` (disk full, read-only) propagates.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, since a rename is atomic only within one file system; not ending in
-    # .parquet, so that no glob finds it.
+    # In the same folder, because a rename is atomic only within one file system. The name does not end in .parquet, so
+    # that no glob finds it.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(draft, "wb") as file:
@@ -47,7 +44,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file that a user named, atomically where that is possible.
+    """Write a file that the user named, atomically if possible.
 
     A device, a pipe or a link such as /dev/stdout is written to, not replaced. `OSError` propagates.
     """
@@ -60,48 +57,41 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def read(path: Path, *, columns: Sequence[str] | None = None, remedy: str) -> pa.Table:
-    """The file's table, or those of `columns` it has.
+    """The table of a file, or those of its `columns` that exist.
 
-    A file that is cut off or no Parquet raises `RecordsError`, which ends with `remedy`; one that the system
-    will not hand out raises its `OSError`.
+    Raises:
+        RecordsError: the file is damaged or not Parquet; the message ends with `remedy`.
+        OSError: the system cannot read the file.
     """
-    # Read by Python first: pyarrow raises OSError for a damaged file too, which has another remedy.
+    # Python reads the file, because pyarrow raises OSError also for a damaged one, which needs another remedy.
     data = path.read_bytes()
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        _check_size(file.metadata)
         table = file.read(columns=None if columns is None else list(columns))
         table.validate(full=True)
         return table
-    except Exception as error:  # pyarrow raises many kinds on damaged data, some from Thrift and some from Python
+    except Exception as error:  # pyarrow raises many types for damaged data
         raise RecordsError(f"{path} cannot be read ({describe_error(error)}): {remedy}") from error
 
 
-def _check_size(metadata: pq.FileMetaData) -> None:
-    """Refuse what would take much memory, as the file itself says."""
-    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    if not 0 <= metadata.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
-        raise ValueError(f"{metadata.num_rows:,} rows of {size:,} bytes, more than a sweep writes")
-
-
 def files(folder: Path) -> list[Path]:
-    """The Parquet files below `folder`, sorted, hidden ones passed over; [] where it is absent.
+    """The Parquet files below `folder`, sorted, without hidden ones; [] if the folder does not exist.
 
-    Raises `PermissionError` for a folder that may not be looked into.
+    Raises `PermissionError` for a folder that may not be read.
     """
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))  # a glob would find nothing there
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))  # a glob would find nothing
     paths = (path for path in folder.rglob("*.parquet") if path.is_file())
     return sorted(path for path in paths if not _hidden(path.relative_to(folder)))
 
 
 def _hidden(path: Path) -> bool:
-    # The names that pandas and pyarrow pass over too.
+    # As pandas and pyarrow.
     return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def _sync_folder(folder: Path) -> None:
-    # The file's own fsync does not make its name durable. Windows cannot open a folder.
+    # Syncing the file does not make its name durable. Windows cannot open a folder.
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

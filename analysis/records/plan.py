@@ -1,4 +1,4 @@
-"""What a sweep planned, by its `sweep.yaml`: axes, added seeds, confidence level."""
+"""The plan of a sweep, from its `sweep.yaml`: axes, adaptive seeds, confidence level."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,22 +14,22 @@ _AXES = {"objectives": (str,), "rho": (int, float), "nu": (int, float), "pairing
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """The settings of a folder's last command, from its `sweep.yaml`; {} where that cannot be read."""
+    """The settings of the last command in a folder, from its `sweep.yaml`; {} if it cannot be read."""
     try:
         plan = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
-    except Exception:  # PyYAML raises many kinds
+    except Exception:  # PyYAML raises many types
         return {}
     return plan if isinstance(plan, dict) and _is_valid(plan) else {}
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings by their dotted names, as in `pretrain.steps`."""
+    """Nested settings by dotted name, such as `pretrain.steps`."""
     rows = pd.json_normalize(dict(settings)).to_dict("records")
     return {str(name): value for row in rows for name, value in row.items()}
 
 
 def added_seeds(plan: Mapping[str, Any]) -> dict[str, list[int]]:
-    """The adaptive seeds that `--until` added, by loss or baseline; {} where there are none or they are malformed."""
+    """The adaptive seeds that `--until` added, by loss or baseline; {} if there are none or they are malformed."""
     grown = plan.get("grown")
     added = grown.get("added") if isinstance(grown, dict) else None
     if not isinstance(added, dict):
@@ -48,21 +48,21 @@ def _is_valid(plan: Mapping[str, Any]) -> bool:
 
 
 def interval_level(folders: Iterable[Path]) -> float:
-    """The confidence level of intervals over these folders' records: the highest of the folders' levels.
+    """The confidence level for the records of these folders: the highest of their levels.
 
-    It is `LEVEL`, and more in folders with adaptive seeds. The level of a summary.parquet is in the sweep.yaml of its
+    It is `LEVEL`, or higher in folders with adaptive seeds. The level of a summary.parquet is in the sweep.yaml of its
     folder. Raises `RecordsError` for a sweep.yaml with an invalid level.
     """
     return max([LEVEL, *(_level(read_plan(path), path) for path in map(_folder_of, folders))])
 
 
 def level_note(level: float) -> str:
-    """A note on the level for readers; empty where it is `LEVEL`."""
+    """A note for readers on a raised level; empty if it is `LEVEL`."""
     if level <= LEVEL:
         return ""
     return (
-        f"Seeds were added by looking at how wide an interval is (--until): intervals are of {100 * level:.4g} %, so "
-        f"that they hold {100 * LEVEL:g} %; hold p against {1 - level:.3g}, where else it is {1 - LEVEL:.2g}"
+        f"Seeds were added until intervals were narrow enough (--until): intervals have level {100 * level:.4g} %, "
+        f"which keeps {100 * LEVEL:g} % coverage; compare p with {1 - level:.3g} instead of {1 - LEVEL:.2g}"
     )
 
 
@@ -71,8 +71,8 @@ def _level(plan: Mapping[str, Any], path: Path) -> float:
     level = grown.get("level", LEVEL) if isinstance(grown, dict) else None
     if not isinstance(level, int | float) or not LEVEL <= level < 1:
         raise RecordsError(
-            f"{path / 'sweep.yaml'}: grown.level is no number from {LEVEL:g} to below 1: it says how wide intervals "
-            "must be, so restore it from the log of the sweep, or run the sweep's command again"
+            f"{path / 'sweep.yaml'}: grown.level must be a number from {LEVEL:g} to below 1, because it sets the width "
+            "of intervals: restore it from the log of the sweep, or run the command of the sweep again"
         )
     return float(level)
 

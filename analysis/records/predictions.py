@@ -1,4 +1,4 @@
-"""Predictions on some test images of each cell, `predictions/<key>.parquet`, to be looked at."""
+"""Predictions of each cell on some test images, `predictions/<key>.parquet`, for visual inspection."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -15,8 +15,8 @@ from analysis.errors import RecordsError
 from analysis.records import parquet
 from analysis.text import describe_error
 
-#: A file's columns: a row an image; `jpeg` as RGB, `truth` and `predicted` as class numbers, row by row. The image is
-#: for looking at, and as bytes would take most of a sweep's disk.
+#: The columns of a file, which has one row per image: `jpeg` in RGB, `truth` and `predicted` as class numbers, row by
+#: row. Uncompressed images would take most of the disk space of a sweep.
 PREDICTIONS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -29,18 +29,18 @@ PREDICTIONS = pa.schema(
     ]
 )
 
-_REMEDY = "delete it to do without this cell's predictions"
+_REMEDY = "delete it to continue without the predictions of this cell"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """One test image as a cell's probe sees it: all of uint8; class 255 is ignored."""
+    """The prediction of a cell's probe for one test image. All arrays are uint8; class 255 is ignored."""
 
     key: str
     number: int
-    """Which test image it is: cells of one seed show the same ones."""
+    """Number of the test image. Cells of one seed have the same images."""
     image: NDArray[np.uint8]
-    """(H, W, 3), RGB; what is read differs a little from what was written."""
+    """(H, W, 3), RGB. Reading gives slightly other values than were written, because of JPEG."""
     truth: NDArray[np.uint8]
     """(H, W)."""
     predicted: NDArray[np.uint8]
@@ -48,15 +48,15 @@ class Prediction:
 
 
 def write_predictions(folder: str | PathLike[str], key: str, predictions: Iterable[Prediction]) -> Path:
-    """Write a cell's predictions and return the path; replaces older ones.
+    """Write the predictions of a cell, replacing older ones, and return the path.
 
-    Raises `RecordsError` for arrays that do not fit each other, `OSError` when the file cannot be written.
+    Raises `RecordsError` for arrays of different sizes, `OSError` if the file cannot be written.
     """
     rows = []
     for one in predictions:
         size = one.truth.shape
         if one.predicted.shape != size or one.image.shape != (*size, 3):
-            raise RecordsError(f"predictions of {key}: image {one.number}'s arrays differ in size")
+            raise RecordsError(f"predictions of {key}: the arrays of image {one.number} differ in size")
         pixels = {name: getattr(one, name).astype(np.uint8).tobytes() for name in ("truth", "predicted")}
         jpeg = _packed(one.image.astype(np.uint8))
         rows.append({"key": key, "number": one.number, "height": size[0], "width": size[1], "jpeg": jpeg, **pixels})
@@ -64,9 +64,9 @@ def write_predictions(folder: str | PathLike[str], key: str, predictions: Iterab
 
 
 def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[Prediction]:
-    """The predictions of these cells, in this order; a cell that has none is passed over.
+    """The predictions of these cells, in this order. A cell without predictions is skipped.
 
-    Raises `RecordsError` where a file cannot be read or holds something else.
+    Raises `RecordsError` if a file cannot be read or does not hold predictions.
     """
     predictions = []
     for key in keys:
@@ -75,18 +75,18 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
             continue
         table = parquet.read(path, remedy=_REMEDY)
         if table.schema != PREDICTIONS:
-            raise RecordsError(f"{path} holds no predictions: move it elsewhere")
+            raise RecordsError(f"{path} does not hold predictions: move it elsewhere")
         for row in table.to_pylist():
             size = row["height"], row["width"]
             try:
-                if min(size) < 1:  # NumPy takes -1 for "as many as fit"
+                if min(size) < 1:  # for NumPy, -1 means "as many as fit"
                     raise ValueError(f"an image of {size[1]} x {size[0]} px")
                 arrays = {
                     "image": _unpacked(row["jpeg"], size),
                     "truth": np.frombuffer(row["truth"], np.uint8).reshape(size),
                     "predicted": np.frombuffer(row["predicted"], np.uint8).reshape(size),
                 }
-            except Exception as error:  # Pillow raises many kinds for a damaged image
+            except Exception as error:  # Pillow raises many types for a damaged image
                 raise RecordsError(f"{path} is damaged ({describe_error(error)}): {_REMEDY}") from error
             predictions.append(Prediction(key=row["key"], number=row["number"], **arrays))
     return predictions
@@ -99,7 +99,7 @@ def _packed(image: NDArray[np.uint8]) -> bytes:
 
 
 def _unpacked(jpeg: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Raises ValueError or what Pillow raises for a damaged image; nothing is decoded that has another size."""
+    """Raises ValueError before decoding an image of another size, or what Pillow raises for a damaged one."""
     with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
         if (image.height, image.width, image.mode) != (*size, "RGB"):
             raise ValueError(f"an image of {image.width} x {image.height} px as {image.mode}")

@@ -1,7 +1,7 @@
 """Sweeps on an object store, `s3://bucket/name`. They are read from a copy on this machine, updated before each use.
 
-Credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_PROFILE or a machine's role, and AWS_ENDPOINT_URL for
-other servers than Amazon's.
+Credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_PROFILE or the role of the machine. AWS_ENDPOINT_URL names
+a server other than Amazon's.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "gs")
 FOLDERS = ("records", "curves", "predictions", "figures")
-"""Folders of a sweep that are copied. Checkpoints and encoders are too large; logs stay with the driver."""
+"""The folders of a sweep that are copied. Checkpoints and encoders are too large; logs stay with the driver."""
 FILES = (
     "summary.parquet",
     "sweep.yaml",
@@ -40,38 +40,38 @@ FILES = (
 PARALLEL_FILES = 16
 """Files read or written in parallel, since each mostly waits for the network."""
 SETTLED_AFTER = 3 * 10**9
-"""A file younger than this (ns) is read again: a store may count whole seconds."""
+"""A file younger than this (ns) is read again, because some stores record whole seconds only."""
 DIGEST_DIGITS = 8
 """Digits of the digest that distinguishes addresses with the same last part."""
 
 STORE_PROBLEMS = (
-    (("NO_SUCH_BUCKET",), "there is no such bucket: make it, or correct the address"),
+    (("NO_SUCH_BUCKET",), "there is no such bucket: create it, or correct the address"),
     (
         ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "INVALID_CLIENT_TOKEN_ID", "SIGNATURE_DOES_NOT_MATCH", "FORBIDDEN"),
-        "access is denied: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile that may use it",
+        "access is denied: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile with access",
     ),
     (
         ("NETWORK_CONNECTION", "onnect to server", "resolve host"),
-        "the server does not answer: see that it runs and that AWS_ENDPOINT_URL, if set, is its address",
+        "the server does not answer: check that it runs and that AWS_ENDPOINT_URL, if set, is its address",
     ),
 )
-"""Fragments of the SDK's long messages, and what to tell the user instead."""
+"""Parts of the SDK's long messages, and the message for the user."""
 
 
 def is_remote(where: str | PathLike[str]) -> bool:
-    """Whether this is an address (well-formed or not) and not a path on this machine."""
+    """Whether this is an address (valid or not) rather than a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|(s3|gs):", os.fspath(where)) is not None
 
 
 def path_or_address(text: str) -> Path | str:
-    """A type for `add_argument`: an address stays as it is, since a `Path` would drop one of its slashes."""
+    """A type for `add_argument`. An address remains text, because a `Path` would drop one of its slashes."""
     return text if is_remote(text) else Path(text)
 
 
 def normalized_address(where: str | PathLike[str]) -> str:
-    """The address without a slash at its end.
+    """The address without a trailing slash.
 
-    Raises `RecordsError` for an unknown scheme, no bucket, no name in it, or letters that an address cannot have.
+    Raises `RecordsError` for an unknown scheme, a missing bucket or name, or invalid characters.
     """
     uri = os.fspath(where)
     example = "write it as in s3://bucket/name"
@@ -80,26 +80,26 @@ def normalized_address(where: str | PathLike[str]) -> str:
         raise RecordsError(f"{one_line(uri, most=200)}: two slashes come after the colon: {example}")
     if scheme not in SCHEMES:
         raise RecordsError(
-            f"{one_line(uri, most=200)}: {one_line(scheme, most=40)}:// is not known, use one of "
+            f"{one_line(uri, most=200)}: {one_line(scheme, most=40)}:// is not supported, use one of "
             f"{', '.join(f'{one}://' for one in SCHEMES)} or the path of a folder"
         )
-    if "@" in rest or "?" in rest:  # not repeated: it may be a secret
-        raise RecordsError(f"{scheme}://...: an address holds no keys and no options, the environment does: {example}")
+    if "@" in rest or "?" in rest:  # the message does not repeat it, because it may be a secret
+        raise RecordsError(f"{scheme}://...: put keys and options into the environment, not the address: {example}")
     bucket, _, name = rest.rstrip("/").partition("/")
     if not bucket or not name:
         raise RecordsError(f"{uri}: it names no {'folder in the bucket' if bucket else 'bucket'}: {example}")
-    # Otherwise keys and passwords could be part of it, and end up in sweep.yaml.
+    # Otherwise it could contain keys and passwords, which would be written to sweep.yaml.
     if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket) or not re.fullmatch(r"[A-Za-z0-9._=+~/-]+", name):
-        raise RecordsError(f"{one_line(uri, most=200)}: use letters, digits and . _ - = + ~ / alone: {example}")
+        raise RecordsError(f"{one_line(uri, most=200)}: use only letters, digits and . _ - = + ~ /: {example}")
     if {"", ".", ".."} & set(name.split("/")):
-        raise RecordsError(f"{uri}: an empty part, . and .. name no folder there: {example}")
+        raise RecordsError(f"{uri}: an empty part, . or .. is not a folder there: {example}")
     return uri.rstrip("/")
 
 
 def working_copy(uri: str, use: Literal["sweeps", "read"] = "sweeps") -> Path:
-    """The path of this machine's copy of `uri`, in the user's cache.
+    """The path of the copy of `uri` in the user's cache.
 
-    The driver of a running sweep has a copy of its own (`sweeps`); readers share another one (`read`).
+    The driver of a running sweep has its own copy (`sweeps`); readers share another one (`read`).
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
     digest = hashlib.sha256(uri.encode()).hexdigest()[:DIGEST_DIGITS]
@@ -107,9 +107,9 @@ def working_copy(uri: str, use: Literal["sweeps", "read"] = "sweeps") -> Path:
 
 
 def local_copy(where: str | PathLike[str]) -> Path:
-    """The path of a sweep's folder or file on this machine; for an address, of its updated copy.
+    """The path of a folder or file of a sweep; for an address, that of its updated copy.
 
-    Raises `RecordsError` as `fetch`, and where there are no records at an address.
+    Raises `RecordsError` as `fetch`, and if there are no records at an address.
     """
     if not is_remote(where):
         return Path(where)
@@ -121,7 +121,7 @@ def local_copy(where: str | PathLike[str]) -> Path:
 
 
 def default_folder(where: str | PathLike[str]) -> Path:
-    """The default folder for output on a sweep: its own; for an address, one of its name in the current folder."""
+    """The default output folder: that of the sweep; for an address, a folder with its name in the current one."""
     if is_remote(where):
         return Path(normalized_address(where).rsplit("/", 1)[1].removesuffix(".parquet"))
     path = Path(where)
@@ -131,20 +131,20 @@ def default_folder(where: str | PathLike[str]) -> Path:
 def open_store(uri: str) -> "tuple[FileSystem, str]":
     """The file system of an address, and the path in it.
 
-    Raises `RecordsError` where the store cannot be used.
+    Raises `RecordsError` if the store cannot be used.
     """
-    import pyarrow as pa  # here: it starts threads, and most sweeps lie in a folder
+    import pyarrow as pa  # here, because it starts threads and most sweeps are in local folders
     from pyarrow.fs import FileSystem
 
     try:
-        # Google's library would try for a quarter of an hour.
+        # By default Google's library retries for 15 minutes.
         return FileSystem.from_uri(uri + ("?retry_limit_seconds=60" if uri.startswith("gs:") else ""))
     except (OSError, pa.ArrowException) as error:
         raise RecordsError(f"{uri} cannot be used: {store_problem(error)}") from error
 
 
 def store_problem(error: Exception) -> str:
-    """A store's error as one line, with the remedy where it is known."""
+    """The error of a store in one line, with a remedy if one is known."""
     text = str(error)
     known = (meaning for signs, meaning in STORE_PROBLEMS if any(sign in text for sign in signs))
     return next(known, None) or one_line(text, most=200) or type(error).__name__
@@ -153,11 +153,12 @@ def store_problem(error: Exception) -> str:
 def fetch(uri: str, into: Path | None = None) -> Path:
     """Update the copy of `uri` and return its path.
 
-    Only files that differ in size or time are read, and all of them before any is replaced. Files that are gone in the
-    store are deleted here, among the names of `FOLDERS` and `FILES`. An address of one file reads that file only.
+    It reads only files that differ in size or time, and replaces files only after all have been read. It deletes files
+    of `FOLDERS` and `FILES` that are no longer in the store. If the address is that of a file, it reads only that file.
 
-    Raises `RecordsError` where the store or the bucket does not exist or may not be read, `OSError` where the copy
-    cannot be written.
+    Raises:
+        RecordsError: the store or the bucket does not exist or may not be read.
+        OSError: the copy cannot be written.
     """
     store, root = open_store(uri)
     try:
@@ -194,18 +195,18 @@ def _fetch_file(store: "FileSystem", path: str, into: Path) -> Path:
 
 @contextmanager
 def _exclusively(copy: Path) -> Iterator[None]:
-    """Hold the lock of a copy: one process at a time updates it."""
+    """Hold the lock of a copy, which one process at a time updates."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(copy.with_name(f".{copy.name}.lock")):
         yield
 
 
 class _StoreError(Exception):
-    """The store's error in one line. In this module an `OSError` is the local disk's."""
+    """The error of a store in one line. In this module, an `OSError` concerns the local disk."""
 
 
 def _list_store(store: "FileSystem", root: str) -> "dict[str, FileInfo] | None":
-    """The files below `root`: name -> size and time; None where `root` is itself a file."""
+    """The files below `root`: name -> size and time; None if `root` itself is a file."""
     from pyarrow.fs import FileSelector, FileType
 
     try:
@@ -213,20 +214,20 @@ def _list_store(store: "FileSystem", root: str) -> "dict[str, FileInfo] | None":
             return None
         top = store.get_file_info(FileSelector(root, allow_not_found=True))
         if not top and store.get_file_info(root.split("/", 1)[0]).type == FileType.NotFound:
-            raise _StoreError("there is no such bucket: make it, or correct the address")
+            raise _StoreError("there is no such bucket: create it, or correct the address")
         infos = [info for info in top if info.base_name in FILES]
         for info in top:
             if info.base_name in FOLDERS:
                 infos += store.get_file_info(FileSelector(info.path, recursive=True, allow_not_found=True))
     except OSError as error:
         raise _StoreError(store_problem(error)) from error
-    # A name that begins with a dot is another tool's draft; one with .. would lead out of the copy.
+    # A name that begins with a dot is a draft of another tool; one with .. would be outside the copy.
     names = {info.path.removeprefix(root + "/"): info for info in infos if info.type == FileType.File}
     return {name: info for name, info in names.items() if not any(part.startswith(".") for part in name.split("/"))}
 
 
 def _download(store: "FileSystem", root: str, stored: "Mapping[str, FileInfo]", copy: Path) -> None:
-    """Read the files that differ: all of them, or none is replaced."""
+    """Read the files that differ. None is replaced unless all could be read."""
     copy.mkdir(parents=True, exist_ok=True)
     stale = [name for name, info in stored.items() if not _is_current(copy / name, info)]
     if not stale:
@@ -237,7 +238,7 @@ def _download(store: "FileSystem", root: str, stored: "Mapping[str, FileInfo]", 
             try:
                 with store.open_input_stream(f"{root}/{stale[number]}") as stream:
                     content = stream.read()
-            except FileNotFoundError:  # deleted meanwhile
+            except FileNotFoundError:  # deleted since the listing
                 return None
             except OSError as error:
                 raise _StoreError(store_problem(error)) from error
@@ -259,12 +260,12 @@ def _is_current(path: Path, info: "FileInfo") -> bool:
         local = path.stat()
     except OSError:
         return False
-    # A file so young may have been written twice in one second.
+    # Such a young file may have been written twice in one second.
     young = abs(time.time_ns() - info.mtime_ns) < SETTLED_AFTER
     return not young and (local.st_size, local.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
 def _copied_files(copy: Path) -> list[Path]:
-    """The files of a copy that may come from the store."""
+    """The files of a copy that come from the store."""
     below = [path for name in FOLDERS for path in (copy / name).rglob("*")]
     return [path for path in (*below, *(copy / name for name in FILES)) if path.is_file()]

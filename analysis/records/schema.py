@@ -1,4 +1,4 @@
-"""What a record holds. `Record` is the one place that spells its columns: all else is derived from it."""
+"""The columns of a record. `Record` defines them; everything else is derived from it."""
 
 import operator
 import re
@@ -14,18 +14,18 @@ import pyarrow as pa
 
 from analysis.errors import RecordsError
 
-#: The schema's version, stored in every record. Raise it when a column changes its meaning.
+#: Version of the schema, stored in every record. Increase it when the meaning of a column changes.
 SCHEMA = 1
 
 Required = Literal["always", "done", "failed", "never"]
 """In which records a column must not be null."""
 
 CLASS_PREFIX = "test_f1_"
-"""A class's column is this and the name of the class."""
+"""The column of a class has this prefix before its name."""
 
 
 def _column(unit: str, meaning: str, *, required: Required = "never", default: Any = MISSING) -> Any:
-    """A field of `Record`: a column with a unit (empty where there is none) and a meaning."""
+    """A field of `Record`: a column with a unit (may be empty) and a meaning."""
     metadata = {"unit": unit, "meaning": meaning, "required": required}
     if default is MISSING and required != "always":
         default = None
@@ -34,9 +34,9 @@ def _column(unit: str, meaning: str, *, required: Required = "never", default: A
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is known of one cell: a field is a column, in this order, and `test_f1_classes` a column a class.
+    """The result of one cell. Each field is a column, in this order; `test_f1_classes` is one column per class.
 
-    A field that may be None is a nullable column. Make a row of it with `to_row`.
+    A field that may be None is a nullable column. `to_row` converts a record to a row.
     """
 
     key: str = _column("16 hex digits", "names the cell: hash of its coordinates and recipe", required="always")
@@ -55,7 +55,7 @@ class Record:
     seed: int = _column("", "replicate: every random stream derives from it", required="always")
     test_f1_macro: float | None = _column("0-1", "test F1, mean over all classes", required="done")
     test_f1_classes: Mapping[str, float | None] = field(
-        default_factory=dict, metadata={"unit": "0-1", "meaning": "test F1 of a class, a column each"}
+        default_factory=dict, metadata={"unit": "0-1", "meaning": "test F1 of a class, one column per class"}
     )
     test_miou: float | None = _column("0-1", "test intersection over union, mean over all classes", required="done")
     test_accuracy: float | None = _column(
@@ -96,7 +96,7 @@ class Record:
     )
 
     def with_values(self, values: Mapping[str, Any]) -> "Record":
-        """A copy that has these values, by the names of their columns: `test_f1_<class>` is the score of a class.
+        """A copy with these values, by column name: `test_f1_<class>` is the score of a class.
 
         Raises `RecordsError` for an unknown column.
         """
@@ -111,7 +111,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a record: name, type, unit, meaning, and in which records it must not be null."""
+    """One column of a record; `required` says in which records it must not be null."""
 
     name: str
     type: pa.DataType
@@ -125,7 +125,7 @@ _CLASSES_FIELD = "test_f1_classes"
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
-    """The type of a column whose field is annotated so: `float | None` is a double, a Literal of strings a string."""
+    """The Arrow type for the annotation of a field: `float | None` is a double, a Literal of strings a string."""
     if isinstance(annotation, types.UnionType):
         (annotation,) = (part for part in typing.get_args(annotation) if part is not types.NoneType)
     if typing.get_origin(annotation) is Literal:
@@ -137,7 +137,7 @@ def _column_of(one: "Field[Any]") -> Column:
     return Column(name=one.name, type=_arrow_type(one.type), **one.metadata)
 
 
-#: The columns in order; `test_f1_<class>`, one a class, stand behind `test_f1_macro` (see `schema`).
+#: The columns in order. The columns `test_f1_<class>` follow `test_f1_macro` (see `schema`).
 COLUMNS: tuple[Column, ...] = tuple(_column_of(one) for one in fields(Record) if one.name != _CLASSES_FIELD)
 
 _NAMES = frozenset(column.name for column in COLUMNS)
@@ -147,29 +147,29 @@ PARTITIONS = ("dataset", "objective")
 
 _NULL: dict[Required, str] = {"always": "never", "done": "if failed", "failed": "if done", "never": "may be"}
 
-# Of a folder's name, on all common file systems.
+# Of the name of a folder, on all common file systems.
 _LONGEST_NAME = 255
 
 _SPELLING = {
     "key": re.compile(r"[0-9a-f]{16}"),
     "status": re.compile("done|failed"),
-    # They become folder names. A name that begins with a digit would be read back as a number.
-    # A name of ours, or the class of one from outside: package.module:Class.
+    # These two become folder names. A name that begins with a digit would be read back as a number.
+    # A built-in name, or a class of another package: package.module:Class.
     "dataset": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?"),
-    # The same, each with settings or without: package.module:Loss(temperature=0.3).
+    # The same, with or without settings: package.module:Loss(temperature=0.3).
     "objective": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?(\([ -~]*\))?"),
     "pairing": re.compile("noisy|exposure|irrelevant|false_positive|none"),
 }
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:
-    """The columns of a record of a data set with these classes.
+    """The columns of a record for a data set with these classes.
 
-    Raises `RecordsError` for a class named `macro`, an empty name or a name given twice.
+    Raises `RecordsError` for a class named `macro`, an empty name or a duplicate name.
     """
     names = list(classes)
     if len(set(names)) < len(names) or "macro" in names or "" in names:
-        raise RecordsError(f"classes {names}: give each a name of its own, and none the name 'macro'")
+        raise RecordsError(f"classes {names}: names must be distinct, not empty and not 'macro'")
     columns = []
     for column in COLUMNS:
         columns.append(pa.field(column.name, column.type, nullable=column.required != "always"))
@@ -179,14 +179,14 @@ def schema(classes: Sequence[str]) -> pa.Schema:
 
 
 def empty_row(classes: Sequence[str]) -> dict[str, Any]:
-    """A row of nulls in the order of `schema(classes)`, without `schema`, which is filled in on writing."""
+    """A row of nulls in the order of `schema(classes)`, without the column `schema`, which is added on writing."""
     return dict.fromkeys(name for name in schema(classes).names if name != "schema")
 
 
 def to_row(record: Record, classes: Sequence[str]) -> dict[str, Any]:
-    """The record as a flat row for `write_record`: the columns of `empty_row(classes)`, in order.
+    """The record as a row for `write_record`, with the columns of `empty_row(classes)` in order.
 
-    A class without a score is null. Raises `RecordsError` for a score of a class that is not among `classes`.
+    The score of a class may be missing, and is then null. Raises `RecordsError` for a score of an unknown class.
     """
     unknown = [f"{CLASS_PREFIX}{name}" for name in record.test_f1_classes if name not in classes]
     _raise_if_any(f"record {record.key}", "has unknown columns", unknown)
@@ -196,27 +196,27 @@ def to_row(record: Record, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def class_columns(names: Sequence[str]) -> list[str]:
-    """The classes whose `test_f1_<class>` stands among these column names, in their order."""
+    """The classes with a column `test_f1_<class>` among these names, in their order."""
     return [n.removeprefix(CLASS_PREFIX) for n in names if n.startswith(CLASS_PREFIX) and n != "test_f1_macro"]
 
 
 def is_allowed(name: str, value: object) -> bool:
-    """Whether a column that is spelt in a fixed way (key, status, dataset, objective, pairing) may hold the value."""
+    """Whether the column may hold the value; any value for columns without a fixed form."""
     if name in PARTITIONS and len(partition_folder(name, value)) > _LONGEST_NAME:
         return False
     return name not in _SPELLING or _SPELLING[name].fullmatch(str(value)) is not None
 
 
 def partition_folder(name: str, value: object) -> str:
-    """The folder of `records/` for a value, as in `dataset=vts`; what a file's name should not hold is %-encoded.
+    """The folder of `records/` for a value, such as `dataset=vts`; special characters are %-encoded.
 
-    It is Hive's encoding, which pyarrow, pandas and duckdb decode.
+    This is the Hive encoding, which pyarrow, pandas and duckdb decode.
     """
     return f"{name}={quote(str(value), safe='')}"
 
 
 def columns_markdown() -> str:
-    """The columns as a table in Markdown: column, type, unit, meaning, and which records have a null there."""
+    """The columns as a Markdown table: name, type, unit, meaning, and when they are null."""
     rows = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
     for one in fields(Record):
         if one.name == _CLASSES_FIELD:
@@ -229,15 +229,15 @@ def columns_markdown() -> str:
 
 
 def record_table(row: Mapping[str, Any], classes: Sequence[str]) -> pa.Table:
-    """A table of one record; `RecordsError` names the columns that are missing, unknown, null or wrong.
+    """A table of one record. Raises `RecordsError` with the names of missing, unknown, null or wrong columns.
 
-    `row` holds every column of `schema(classes)`; only `schema` may be left out. NaN means null: one
-    way of being absent, since readers differ in telling the two apart.
+    `row` holds every column of `schema(classes)`; only `schema` is optional. NaN is stored as null, because not all
+    readers distinguish the two.
     """
     target = schema(classes)
     row = {"schema": SCHEMA, **{name: _null_for_nan(value) for name, value in row.items()}}
     where = f"record {row.get('key', 'without key')}"
-    # Compared here because `Table.from_pylist` nulls a missing key and drops an unknown one, silently.
+    # Checked here, because `Table.from_pylist` silently sets a missing key to null and drops an unknown one.
     _raise_if_any(where, "lacks the columns", [n for n in target.names if n not in row])
     _raise_if_any(where, "has unknown columns", [n for n in row if n not in target.names])
     demands = ("always", row["status"])

@@ -1,7 +1,7 @@
-"""Studies: records that may be compared, because one recipe was run on one set of data.
+"""Studies: records that may be compared, because they have the same recipe and the same data.
 
-A sweep's folder holds one study. Records of several folders may hold several, even of one data set. Each has its own
-verdicts, figures and tables.
+The folder of a sweep holds one study. Records of several folders may hold several studies, even of one data set. Each
+study has its own verdicts, figures and tables.
 """
 
 from collections import Counter
@@ -13,44 +13,44 @@ import pandas as pd
 
 from analysis.names import LEVEL
 
-#: The columns that identify a study: records that agree in them (null is a value) may be compared.
+#: The columns that identify a study: records with equal values in them (null is a value) may be compared.
 STUDY = ["dataset", "source", "recipe", "data"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Study:
-    """One recipe on one set of data: what its records share, and the records."""
+    """The records of one recipe on one set of data, and what they share."""
 
     title: str
-    """Its name for headings, unique among the studies of the same records."""
+    """Its heading, unique among the studies of the same records."""
     dataset: str
     recipe: str
     source: str
-    """What the data were made from; empty where the records do not say."""
+    """The origin of the data; empty if it is not recorded."""
     metric: str
-    """The score that counts, a column of the records: see `headline`."""
+    """The column of the score: see `headline`."""
     records: pd.DataFrame
     level: float = LEVEL
-    """Of intervals. Adaptive seeds raise it above `LEVEL` (see `analysis.stats.seed_stopping`)."""
+    """Confidence level of intervals. Adaptive seeds raise it above `LEVEL` (see `analysis.stats.seed_stopping`)."""
 
     @property
     def grown(self) -> bool:
-        """Whether adaptive seeds were added, to some losses and not to others."""
+        """Whether adaptive seeds were added, so that losses may have different numbers of seeds."""
         return self.level > LEVEL
 
     @property
     def score(self) -> str:
-        """The score as axes and headings name it."""
+        """The name of the score in axes and headings."""
         return "test accuracy" if self.metric == "test_accuracy" else "test macro F1"
 
     @property
     def seeds(self) -> int:
-        """Seeds that have a cell that is done."""
+        """Number of seeds with a done cell."""
         return int(self.records.loc[self.records["status"] == "done", "seed"].nunique())
 
 
 def studies(records: pd.DataFrame, *, level: float = LEVEL) -> list[Study]:
-    """The studies among records, sorted by `STUDY`; `records` as from `read_records`, `level` that of intervals."""
+    """The studies among `records` (as from `read_records`), sorted by `STUDY`; `level` is that of intervals."""
     number = records[STUDY].fillna("").groupby(STUDY).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
@@ -67,7 +67,7 @@ def _study(records: pd.DataFrame, title: str, level: float) -> Study:
 
 
 def _titles(parts: Sequence[pd.DataFrame]) -> list[str]:
-    """Data set and source; also recipe and data, where titles would be the same without."""
+    """Data set and source; also recipe and data if titles would otherwise be equal."""
     heads = [part[STUDY].astype(object).where(part[STUDY].notna(), None).iloc[0] for part in parts]
     names = [f"{head.dataset} on {head.source}" if head.source else str(head.dataset) for head in heads]
     several = len({head.recipe for head in heads}) > 1
@@ -80,6 +80,6 @@ def _titles(parts: Sequence[pd.DataFrame]) -> list[str]:
 
 
 def headline(records: pd.DataFrame) -> str:
-    """The score that tables show: accuracy where images are classified, macro F1 where they are segmented."""
-    # Records from before this column have null, and were all segmentation.
+    """The score in tables: accuracy for classification, macro F1 for segmentation."""
+    # Older records have null in this column, and were all segmentation.
     return "test_accuracy" if (records["task"] == "classification").all() else "test_f1_macro"

@@ -1,7 +1,7 @@
-"""`python -m analysis.report DIR...`: what sweeps mean, in one file: verdicts, figures, tables, provenance.
+"""`python -m analysis.report DIR...`: the results of sweeps in one file: verdicts, figures, tables, provenance.
 
-The HTML needs neither network nor server: it opens from disk, prints, and its tables can be sorted. `--format md` or
-`latex` gives the tables alone. Needs neither torch, ray nor mlflow.
+The HTML page opens from disk, without network or server. Its tables can be sorted, and it can be printed. `--format md`
+or `latex` writes only the tables. Does not need torch, ray or mlflow.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from analysis.stats.inference import MARGIN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report; returns the exit code, 2 for a user's mistake."""
+    """Write the report. The exit code is 2 for a user error."""
     options = _parser().parse_args(arguments)
     margin = options.margin / 100
     try:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _default_out(folders: Sequence[Path | str], form: Format) -> Path:
     if len(folders) > 1:
-        raise RecordsError(f"several folders: say where to write their report, as in --out report{ENDINGS[form]}")
+        raise RecordsError(f"several folders: name the file for their report, as in --out report{ENDINGS[form]}")
     return default_folder(folders[0]) / f"report{ENDINGS[form]}"
 
 
@@ -52,9 +52,14 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help="where to write to; by default DIR/report.html, of an address NAME/report.html here",
+        help="file to write (default: DIR/report.html; ./NAME/report.html for s3://BUCKET/NAME)",
     )
-    parser.add_argument("--format", choices=tuple(ENDINGS), default="html", help="the page, or its tables alone")
+    parser.add_argument(
+        "--format",
+        choices=tuple(ENDINGS),
+        default="html",
+        help="HTML page, or only its tables as Markdown or LaTeX",
+    )
     parser.add_argument(
         "--margin",
         type=number_between("the margin", 0, 100),

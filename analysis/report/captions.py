@@ -1,53 +1,55 @@
 """The sentences above the tables of a report."""
 
 EFFECT = (
-    "{score} with noisy pairs minus that of the same loss and seed without any (rho 0), points: the mean over the"
-    " grid with its 95 % interval over seeds.{full}"
+    "{score} with noisy pairs minus that without (rho 0), for the same loss and seed, in points: the mean over the "
+    "grid with its 95 % interval over seeds.{full}"
 )
 
 VERDICTS = (
-    "Supported: the 95 % interval lies inside the claimed range; contradicted: outside it; undecided: neither. A "
-    "sentence of several parts is supported if all of them are, contradicted if one is at a level that allows for "
-    "their number; the numbers are of the part that speaks most against it, with the interval it is judged by. Each "
-    "sentence is judged by itself: among twenty, one may err. p, small where a sentence is supported, is that of the "
-    "mean lying on the bound of the range, corrected for the number of sentences (Holm). The margin is {margin}. "
-    "{left} more findings need other data or cells: see python -m analysis.claims DIR --all."
+    "Supported: the 95 % interval is inside the claimed range. Contradicted: it is outside. Undecided: neither. A "
+    "sentence with several parts is supported if all parts are; it is contradicted if one part is, at a level "
+    "corrected for the number of parts. The numbers are those of the weakest part, with the interval used for its "
+    "verdict. Sentences are judged one by one, so among twenty one may be wrong. p is small if a sentence is "
+    "supported: it tests a mean on the bound of the claimed range, corrected for the number of sentences (Holm). The "
+    "margin is {margin}. {left} more findings need other data or cells: see python -m analysis.claims DIR --all."
 )
 
 SCORES = "{score}, %: mean and standard deviation over seeds."
 
-FULL_NOISE = " Pairs with nu = 1 share nothing with their clean image: they are false positives, and stand apart."
+FULL_NOISE = (
+    "  With nu = 1, the images of a noisy pair share nothing. Such pairs are false positives and have their own row."
+)
 
 EXPOSURE = (
-    "Points. Mean and standard deviation over the grid as in the paper; then the interval over seeds, and the "
-    "exact p of sign flips (with S seeds never below 2^(1-S)); the standard deviations between cells, between "
-    "seeds and of the rest (REML); the interval for other cells and seeds of this kind; and the further seeds "
+    "In points. Mean and standard deviation over the grid, as in the paper. Then the interval over seeds, and the "
+    "exact p from sign flips (with S seeds at least 2^(1-S)). Then standard deviations between cells, between seeds "
+    "and of the rest (REML), the interval for other cells and seeds of this kind, and the number of further seeds "
     "that would halve the first interval."
 )
 
 CELLS = (
-    "Points, with the t interval over seeds; p corrected for the number of cells by Holm (no false finding among "
-    "all) and by Benjamini and Hochberg (share of false findings)."
+    "In points, with the t interval over seeds. p is corrected for the number of cells by Holm (no false finding "
+    "among all) and by Benjamini and Hochberg (share of false findings)."
 )
 
-ZERO = "Points: each cell minus the cell with rho 0 of the same loss and seed. Intervals and corrections as above."
+ZERO = "In points: each cell minus the cell with rho 0 of the same loss and seed. Intervals and corrections as above."
 
 TREND = (
-    "Least-squares slope of the score, points from rho 0 to rho 1, with its interval over seeds. Page's test asks"
-    " for a monotone trend and needs three levels of rho."
+    "Least-squares slope of the score, in points from rho 0 to rho 1, with its interval over seeds. Page's test is "
+    "for a monotone trend and needs three levels of rho."
 )
 
 PAIRING = (
-    "All cells of a seed share images, initial weights and draws. Standard deviation over seeds of noisy minus "
-    "exposure as it is (paired) and as it would be between independent seeds, points; their ratio (beyond 1 "
-    "pairing widens); and how many unpaired seeds give the error of one paired seed. For a single cell, and for "
-    "the mean over the grid."
+    "All cells of a seed share images, initial weights and draws. The table shows the standard deviation over seeds "
+    "of noisy minus exposure, in points, as it is (paired) and as it would be between independent seeds (unpaired); "
+    "their ratio (above 1 if pairing widens the interval); and how many unpaired seeds have the error of one paired "
+    "seed. First for a single cell, then for the mean over the grid."
 )
 
 PRETRAINING = (
-    "Score without noisy pairs (rho 0) minus that of the random encoder, points. Noise-free validation loss, "
-    "nats, and its plateau, which is the loss with all features equal: a cell that stays there at rho 0 has "
-    "likely pretrained nothing."
+    "Score without noisy pairs (rho 0) minus that of the random encoder, in points. Then the noise-free validation "
+    "loss and its plateau, in nats. The plateau is the loss if all features are equal. A cell at rho 0 that stays "
+    "there has likely learnt nothing in pretraining."
 )
 
-MISSING = "The same command of sweep.run runs what is missing; with --retry-failed it runs what failed instead."
+MISSING = "Run the same sweep.run command again for missing cells; add --retry-failed for failed ones."

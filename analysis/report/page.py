@@ -1,8 +1,4 @@
-"""`python -m analysis.report DIR...`: what sweeps mean, in one file: verdicts, figures, tables, provenance.
-
-The HTML needs neither network nor server: it opens from disk, prints, and its tables can be sorted. `--format md` or
-`latex` gives the tables alone. Needs neither torch, ray nor mlflow.
-"""
+"""The report as an HTML page, and its tables as Markdown or LaTeX."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -30,7 +26,7 @@ ENDINGS: dict[Format, str] = {"html": ".html", "md": ".md", "latex": ".tex"}
 
 
 class Picture(NamedTuple):
-    """A figure in the page."""
+    """A figure of the page."""
 
     title: str
     caption: str
@@ -49,7 +45,7 @@ class Section:
     first: Sequence[Table]
     """Before the figures."""
     tables: Sequence[Table]
-    """Behind them."""
+    """After the figures."""
     figures: Sequence[Picture]
     undrawn: Sequence[tuple[str, str]]
     provenance: Facts
@@ -57,7 +53,7 @@ class Section:
 
 
 def html_page(merged: MergedRecords, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
-    """The report as one HTML page; `drawn` are all figures of `analysis.figures.draw_all`, study by study.
+    """The report as one HTML page; `drawn` are all figures from `analysis.figures.draw_all`, study by study.
 
     Raises `RecordsError` as `analysis.stats.differences.comparable`.
     """
@@ -80,7 +76,7 @@ def html_page(merged: MergedRecords, drawn: Sequence[Drawn], *, margin: float = 
 
 
 def plain_text(merged: MergedRecords, form: Literal["md", "latex"], *, margin: float = MARGIN) -> str:
-    """The report's tables in Markdown or LaTeX, with what was run and what a reader must know."""
+    """The tables of the report in Markdown or LaTeX, with warnings, facts and provenance."""
     mark = "" if form == "md" else "% "
     blocks = [f"{mark}{line}" for line in (*merged.conflicts, *merged.notes)]
     for one in _sections(merged, margin, ()):

@@ -1,4 +1,4 @@
-"""A study's facts in a report: caveats, what was run on which data, and where the records come from."""
+"""The texts of a study in a report: warnings, facts on what was run, and provenance."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ from analysis.records.studies import Study
 from analysis.stats.inference import losses_without_gain
 
 Facts = list[tuple[str, str]]
-"""Names and what they are, in words."""
+"""Names and values, as text."""
 
 
 def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool) -> list[str]:
-    """Caveats, shown before any number: how far this is from the paper's setting.
+    """Warnings that are shown before any number, such as differences from the setting of the paper.
 
-    `own_data`: the paper does not speak of this data set.
+    `own_data`: the paper does not use this data set.
     """
     lines = []
     if own_data:
-        lines.append("The paper does not speak of these data: its sentences about real data are asked of them.")
+        lines.append("The paper does not use these data: they are judged by its sentences about real data.")
     if study.dataset == "vts" and not study.source.lower().startswith("dtd"):
         lines.append(f"These are results on {study.source or 'unnamed textures'}, not on DTD.")
     if study.dataset == "cifar10" and not study.source.startswith("CIFAR-10"):
@@ -31,26 +31,24 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool
     if not presets or not all(name.endswith("-paper") for name in presets):
         setting = f"preset {', '.join(presets)}" if any(presets) else "a setting that the folder does not name"
         lines.append(
-            f"Run with {setting}, which is not the paper's setting in scale, encoder or budget. The verdicts say "
-            "whether these records agree with the paper's sentences; they reproduce nothing and refute nothing."
+            f"This sweep used {setting}, which differs from the paper in scale, encoder or budget. The verdicts say "
+            "whether these records agree with the paper's sentences. They do not reproduce or refute the paper."
         )
     noisy = study.records[(study.records["status"] == "done") & (study.records["rho"] > 0)]
     if noisy["seed"].nunique() < 2:
-        lines.append(
-            "One seed: there are no intervals, and no sentence is judged. Give the same command with --seeds 0 1 2."
-        )
+        lines.append("One seed: there are no intervals and no verdicts. Run the same command with --seeds 0 1 2.")
     if study.grown:
         lines.append(f"{level_note(study.level)}.")
     if losses := losses_without_gain(study.records, study.metric, level=study.level):
         lines.append(
-            f"Without noisy pairs, pretraining is not shown to beat the random encoder for {', '.join(losses)} (see: "
-            "Did pretraining learn?). What noisy pairs do to a pretraining that does nothing says little."
+            f"Even without noisy pairs, pretraining with {', '.join(losses)} is not shown to beat the random encoder "
+            '(see "Did pretraining learn?"). Then the effect of noisy pairs on these losses means little.'
         )
     return lines
 
 
 def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]]) -> Facts:
-    """What was run; `cells` as from `analysis.records.coverage.coverage`."""
+    """The facts on what was run; `cells` as from `analysis.records.coverage.coverage`."""
     records = study.records
     counts = cells["status"].value_counts()
     states = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("done", "failed", "missing"))
@@ -60,7 +58,7 @@ def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]])
         ("preset", ", ".join(sorted({str(plan["preset"]) for plan in plans if plan.get("preset")})) or "not recorded"),
         ("losses and baselines", ", ".join(in_order(records["objective"]))),
         ("rho, the noisy-pairs rate", _levels(records["rho"])),
-        ("nu, the per-image noise", _levels(noisy["nu"]) if (noisy["nu"] > 0).any() else "none: pairs are real ones"),
+        ("nu, the per-image noise", _levels(noisy["nu"]) if (noisy["nu"] > 0).any() else "none: real pairs"),
         ("pairings", ", ".join(sorted(set(noisy["pairing"]))).replace("_", " ") or "none"),
         ("seeds", _levels(records["seed"])),
         ("cells", f"{len(cells)}: {states}"),
@@ -71,10 +69,10 @@ def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]])
 
 
 def provenance(study: Study) -> Facts:
-    """Where the records come from and what made them."""
+    """The origin of the records: code, libraries, machines, time."""
     records = study.records
-    seconds, begun = records["seconds"].dropna(), records["started"].dropna()
-    time = f"{seconds.sum() / 3600:.1f} h in all, {seconds.median():.0f} s a cell in the median" if len(seconds) else ""
+    seconds, started = records["seconds"].dropna(), records["started"].dropna()
+    time = f"{seconds.sum() / 3600:.1f} h in total, median {seconds.median():.0f} s per cell" if len(seconds) else ""
     pairs = [
         ("recipe", study.recipe),
         ("data fingerprint", _distinct(records["data"])),
@@ -85,15 +83,15 @@ def provenance(study: Study) -> Facts:
         ("device", _distinct(records["device"])),
         ("arithmetic", _distinct(records["precision"])),
         ("compiled", _distinct(records["compile"])),
-        ("CPU threads a cell", _distinct(records["threads"])),
-        ("cells' time", time),
-        ("begun", f"{begun.min()} to {begun.max()}" if len(begun) else ""),
+        ("CPU threads per cell", _distinct(records["threads"])),
+        ("time of cells", time),
+        ("started", f"{started.min()} to {started.max()}" if len(started) else ""),
     ]
     return [(name, value) for name, value in pairs if value]
 
 
 def settings(plans: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Facts]]:
-    """Everything that `sweep.yaml` holds, by folder."""
+    """All settings in `sweep.yaml`, by folder."""
     return [
         (folder, [(name, _setting_text(value)) for name, value in flat(plan).items()])
         for folder, plan in plans.items()

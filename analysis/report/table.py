@@ -1,4 +1,4 @@
-"""A table of the report, in HTML, Markdown and LaTeX: each column knows how its values are written."""
+"""A table of the report, in HTML, Markdown and LaTeX."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +9,12 @@ import pandas as pd
 
 ABSENT = "-"
 
-# Rows of a table that fit on a page of a journal.
+# Number of rows that fit on a page of a journal.
 _PAGE = 40
 
 
 class Entry(NamedTuple):
-    """The text of a table's entry, and its sort key (empty where it is absent)."""
+    """The text of an entry and its sort key (empty if there is no value)."""
 
     text: str
     sort: str
@@ -26,11 +26,11 @@ class Column:
 
     heading: str
     value: Callable[[Mapping[str, Any]], Any]
-    """From a row of the frame to what the entry is sorted by."""
+    """From a row of the frame to the value that is also the sort key."""
     write: Callable[[Any], str] = str
-    """From that value to its text."""
+    """From the value to its text."""
     text: bool = False
-    """Words, set to the left; otherwise a number."""
+    """Text, aligned left; otherwise a number."""
     verdict: bool = False
 
 
@@ -49,18 +49,18 @@ class Table:
 def make(
     anchor: str, title: str, note: str, columns: Sequence[Column], frame: pd.DataFrame, empty: str = "Nothing to show."
 ) -> Table:
-    """The rows of a frame as a table, in their order."""
+    """The rows of a frame as a table."""
     rows = [[_entry(column, row) for column in columns] for row in frame.to_dict("records")]
     return Table(anchor=anchor, title=title, note=note, columns=columns, rows=rows, empty=empty)
 
 
 def text(heading: str, name: str, write: Callable[[Any], str] = str) -> Column:
-    """A column of words."""
+    """A column of text."""
     return Column(heading=heading, value=lambda row: row[name], write=write, text=True)
 
 
 def number(heading: str, name: str, form: str = "g", scale: float = 1.0) -> Column:
-    """A column of numbers, written in a format after they were multiplied."""
+    """A column of numbers, multiplied by `scale` and then formatted."""
 
     def write(value: float) -> str:
         return "∞" if math.isinf(value) else format(scale * value, form)
@@ -69,7 +69,7 @@ def number(heading: str, name: str, form: str = "g", scale: float = 1.0) -> Colu
 
 
 def percent(heading: str, name: str) -> Column:
-    """A column of fractions in %."""
+    """A column of fractions, in %."""
     return number(heading, name, ".1f", 100)
 
 
@@ -88,7 +88,7 @@ def interval(heading: str, low: str = "low", high: str = "high") -> Column:
 
 
 class Ends(float):
-    """The lower end of an interval, which it is sorted by; its text shows both."""
+    """The lower end of an interval, which is its sort key; its text shows both ends."""
 
     high: float
 
@@ -110,7 +110,7 @@ def p_value(heading: str, name: str) -> Column:
 
 
 def markdown(table: Table) -> str:
-    """The table in Markdown (GitHub's)."""
+    """The table in GitHub's Markdown."""
     heads = [column.heading for column in table.columns]
     rule = [":--" if column.text else "--:" for column in table.columns]
     lines = [f"### {table.title}", ""]
@@ -123,7 +123,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """The table for LaTeX with caption and label: the package booktabs, and longtable for more than a page."""
+    """The table in LaTeX with caption and label. It needs booktabs, and longtable if it exceeds a page."""
     if not table.rows:
         return f"% {table.title}: {table.empty}"
     heads = [column.heading for column in table.columns]
@@ -157,15 +157,15 @@ _LATEX = str.maketrans(
 )
 
 
-def _escape(words: str) -> str:
-    return words.translate(_LATEX)
+def _escape(text: str) -> str:
+    return text.translate(_LATEX)
 
 
 def _entry(column: Column, row: Mapping[Any, Any]) -> Entry:
     value = column.value(row)
     if _absent(value):
         return Entry(ABSENT, "")
-    # As JavaScript spells numbers.
+    # As JavaScript writes numbers.
     sort = repr(float(value)).replace("inf", "Infinity") if isinstance(value, int | float) else str(value)
     return Entry(column.write(value), sort)
 

@@ -1,4 +1,4 @@
-"""The tables of a report: one function each, from a study to what is shown."""
+"""The tables of a report: one function for each."""
 
 from collections.abc import Iterator, Sequence
 
@@ -31,14 +31,14 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
         cell = part.groupby(["rho", "nu"]).ngroup()
         estimate = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
         verdict = noninferiority(estimate, margin=margin)
-        words = {
+        texts = {
             "better": "better than without",
             "not worse": f"not worse by more than {_margin_text(margin)}",
             "worse": f"worse by more than {_margin_text(margin)}",
             "undecided": f"undecided: {further_seeds_text(estimate, threshold=-margin)}",
         }
-        rows.append({**vars(estimate), "objective": objective, "kind": kind, "words": words[verdict], "dataset": ""})
-    frame = in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, "words"]))
+        rows.append({**vars(estimate), "objective": objective, "kind": kind, "meaning": texts[verdict], "dataset": ""})
+    frame = in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, "meaning"]))
     return make(
         f"{anchor}-short",
         "Do noisy pairs hurt?",
@@ -48,12 +48,12 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
             text("pairs", "kind"),
             points("difference", "estimate"),
             interval("95 % interval"),
-            text("that is", "words"),
+            text("meaning", "meaning"),
             number("cells", "cells"),
             number("seeds", "seeds"),
         ],
         frame,
-        "No loss has cells with noisy pairs beside the one without: nothing can be said.",
+        "No loss has cells both with and without noisy pairs, so there is no answer.",
     )
 
 
@@ -61,13 +61,13 @@ _ESTIMATE = ["estimate", "low", "high", "cells", "seeds"]
 
 
 def verdict_table(judgements: Sequence[Judgement], anchor: str, margin: float) -> Table:
-    """The claims that apply to the study, judged."""
+    """The verdicts on the claims that apply to the study."""
     frame = claims_table([j for j in judgements if j.verdict != "not applicable"])
     frame = frame.assign(low=frame["low"] / 100, high=frame["high"] / 100)
     left = sum(j.verdict == "not applicable" for j in judgements)
     return make(
         f"{anchor}-verdicts",
-        "The paper's sentences, judged",
+        "Verdicts on the paper's sentences",
         captions.VERDICTS.format(margin=_margin_text(margin), left=left),
         [
             Column(heading="verdict", value=lambda row: row["verdict"], text=True, verdict=True),
@@ -80,12 +80,12 @@ def verdict_table(judgements: Sequence[Judgement], anchor: str, margin: float) -
             text("what would decide it", "decide"),
         ],
         frame,
-        "None of the paper's sentences is about what these records hold.",
+        "None of the paper's sentences is about the cells of these records.",
     )
 
 
 def score_table(study: Study, anchor: str) -> Table:
-    """Every cell's score over seeds."""
+    """The score of each cell over seeds."""
     cells = comparable(study.records, study.metric)
     grouped = cells.groupby(["dataset", "objective", "rho", "nu", "pairing"])[study.metric]
     frame = grouped.agg(["mean", "std", "count", "size"]).reset_index()
@@ -109,7 +109,7 @@ def score_table(study: Study, anchor: str) -> Table:
 
 
 def exposure_table(study: Study, anchor: str) -> Table:
-    """The paper's table: noisy minus exposure over the grid, with what seeds say of it."""
+    """The table of the paper, noisy minus exposure over the grid, with statistics over seeds."""
     frame = in_paper_order(by_objective(_noisy_minus_exposure(study), level=study.level))
     return make(
         f"{anchor}-exposure",
@@ -123,10 +123,10 @@ def exposure_table(study: Study, anchor: str) -> Table:
             p_value("p", "p"),
             p_value("p exact", "p_exact"),
             number("std of cells", "between_cells", ".2f", 100),
-            number("of seeds", "between_seeds", ".2f", 100),
-            number("of the rest", "residual", ".2f", 100),
-            interval("for further cells", "further_low", "further_high"),
-            number("to halve", "halve"),
+            number("std of seeds", "between_seeds", ".2f", 100),
+            number("std of the rest", "residual", ".2f", 100),
+            interval("for other cells", "further_low", "further_high"),
+            number("seeds to halve", "halve"),
             number("cells", "cells"),
             number("seeds", "seeds"),
             number("missing", "missing"),
@@ -137,7 +137,7 @@ def exposure_table(study: Study, anchor: str) -> Table:
 
 
 def cell_table(study: Study, anchor: str) -> Table:
-    """Noisy minus exposure of each cell, corrected for their number."""
+    """Noisy minus exposure of each cell, corrected for the number of cells."""
     return make(
         f"{anchor}-cells",
         "Noisy minus mere exposure, cell by cell",
@@ -149,7 +149,7 @@ def cell_table(study: Study, anchor: str) -> Table:
 
 
 def zero_table(study: Study, anchor: str) -> Table:
-    """Each cell minus that without noisy pairs, corrected for their number."""
+    """Each cell minus the cell without noisy pairs, corrected for the number of cells."""
     gains = against_rho_zero(study.records, study.metric)
     frame = in_paper_order(by_cell(gains, by=["dataset", "objective", "rho", "nu", "pairing"], level=study.level))
     return make(
@@ -158,7 +158,7 @@ def zero_table(study: Study, anchor: str) -> Table:
         captions.ZERO,
         [*_CELL, text("pairs", "pairing", _spaced), *_DIFFERENCE],
         frame,
-        "No loss has cells with noisy pairs beside the one without.",
+        "No loss has cells both with and without noisy pairs.",
     )
 
 
@@ -180,7 +180,7 @@ def pretraining_table(study: Study, anchor: str) -> Table:
             number("below, %", "below", ".1f", 100),
             number("cells", "cells"),
             number("at the plateau", "stuck"),
-            number("of these rho 0", "stuck_clean"),
+            number("of these at rho 0", "stuck_clean"),
         ],
         in_paper_order(frame),
     )
@@ -215,11 +215,11 @@ def trend_table(study: Study, anchor: str) -> Table:
 
 
 def pairing_table(study: Study, anchor: str) -> Table:
-    """What common random numbers are worth."""
+    """The value of common random numbers."""
     frame = in_paper_order(pairing_gain(study.records, study.metric))
     return make(
         f"{anchor}-pairing",
-        "What pairing by seed is worth",
+        "The value of pairing by seed",
         captions.PAIRING,
         [
             text("loss", "objective"),
@@ -240,11 +240,11 @@ def pairing_table(study: Study, anchor: str) -> Table:
 
 
 def missing_table(cells: pd.DataFrame, anchor: str) -> Table:
-    """The cells that failed or are missing; `cells` as from `analysis.records.coverage.coverage`."""
+    """The failed and missing cells; `cells` as from `analysis.records.coverage.coverage`."""
     frame = cells[cells["status"] != "done"]
     return make(
         f"{anchor}-absent",
-        "What is missing",
+        "Missing and failed cells",
         "" if frame.empty else captions.MISSING,
         [
             text("status", "status"),
@@ -254,12 +254,12 @@ def missing_table(cells: pd.DataFrame, anchor: str) -> Table:
             text("why", "error", failure_reason),
         ],
         frame,
-        "Nothing: every planned cell is done.",
+        "None: every planned cell is done.",
     )
 
 
 def detail_tables(study: Study, cells: pd.DataFrame, anchor: str) -> Iterator[Table]:
-    """The tables behind the figures, in their order."""
+    """The tables after the figures, in order."""
     yield exposure_table(study, anchor)
     yield pretraining_table(study, anchor)
     yield trend_table(study, anchor)
@@ -282,7 +282,7 @@ _DIFFERENCE = [
 
 
 def _noisy_minus_exposure(study: Study) -> pd.DataFrame:
-    """Noisy minus exposure; nothing where one of the two was never run."""
+    """Noisy minus exposure; empty if one of the two was never run."""
     pairs = noisy_minus_exposure(study.records, study.metric)
     return pairs if {"noisy", "exposure"} <= set(study.records["pairing"]) else pairs.iloc[:0]
 
@@ -295,5 +295,5 @@ def _margin_text(margin: float) -> str:
     return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
 
 
-def _capitalized(words: str) -> str:
-    return words[:1].upper() + words[1:]
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]

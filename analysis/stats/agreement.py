@@ -1,7 +1,7 @@
 """Agreement: whether two runs of one recipe give the same results, up to seeds and rounding.
 
-A seed is a draw from the same distribution in both runs. Cells that both have (one key, the same data) should have the
-same scores up to rounding. Values are in the score's unit (F1 as a fraction).
+A seed is a draw from the same distribution in both runs. Cells in both (same key, same data) should have the same
+scores up to rounding. Values are in the unit of the score (F1 as a fraction).
 """
 
 import math
@@ -18,11 +18,11 @@ from analysis.records.studies import Study
 from analysis.stats.differences import comparable
 from analysis.stats.inference import holm
 
-#: From this many values on, runs on the same data are compared seed by seed, and shared cells cell by cell. Fewer
-#: values, which may differ by one or two test images, say too little about the spread.
+#: With at least this many values, runs on the same data are compared seed by seed, and shared cells cell by cell. Fewer
+#: values, which may differ by one or two test images, do not determine the spread.
 PAIRED_FROM = 6
 
-#: A table's columns: see `Agreement.table`.
+#: The columns of `Agreement.table`.
 COLUMNS = (
     *("kind", "name", "run", "reference", "difference", "low", "high", "p", "p_holm", "verdict"),
     *("method", "seeds", "reference_seeds"),
@@ -31,7 +31,7 @@ COLUMNS = (
 Kind = Literal["over the grid", "cell", "rounding"]
 Verdict = Literal["agrees", "differs", "cannot say"]
 
-# Sums of scores that differ by less are equal up to the order of addition.
+# Sums of scores that differ by less are equal except for the order of addition.
 _ROUNDING = 1e-12
 
 _POINT = ["objective", "rho", "nu", "pairing"]
@@ -58,21 +58,21 @@ Values = Mapping[Cell, pd.Series]
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Counts of the cells of two runs. Shared cells have one key, the same data and a score in both."""
+    """Counts of the cells of two runs. Shared cells have the same key and data, and a score in both."""
 
     shared: int
     equal: int
     """Shared cells with identical scores."""
     typical: float
-    """Root mean square of the differences of shared cells that are not equal; NaN where there are none."""
+    """Root mean square of the differences of unequal shared cells; NaN if there are none."""
     largest: float
-    """The largest of them, without its sign; NaN likewise."""
+    """The largest absolute difference; NaN likewise."""
     run_only: int
-    """Done in the run, and not shared."""
+    """Done in the run but not shared."""
     reference_only: int
-    """Done in the reference, and not shared."""
+    """Done in the reference but not shared."""
     failed: int
-    """Failed in the run and done in the reference, on whatever data."""
+    """Failed in the run but done in the reference, on any data."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,16 +80,16 @@ class Agreement:
     """What two runs have in common and where they differ."""
 
     table: pd.DataFrame
-    """A row for each number that both have. Columns: `kind` and `name` of it; its mean in the `run` and in the
-    `reference`; their `difference` with `low` and `high`, `p` of it being 0, `p_holm` corrected for all rows;
-    `verdict`, which rests on `p_holm`; `method`; the `seeds` of the run and `reference_seeds`. `low` to `p_holm` are
-    null where there is no interval."""
+    """One row for each number in both runs. Columns: its `kind` and `name`; its mean in the `run` and in the
+    `reference`; their `difference` with the ends `low` and `high` of its interval; `p` of a difference of 0, and
+    `p_holm`, corrected for all rows; `verdict`, from `p_holm`; `method`; the numbers of `seeds` of the run and of
+    `reference_seeds`. `low` to `p_holm` are null without an interval."""
     cells: Cells
     level: float
 
     @property
     def verdict(self) -> Verdict:
-        """The overall verdict: differs if any row does or a cell failed; cannot say if no row has an interval."""
+        """The overall verdict: differs if any row differs or a cell failed; cannot say if no row has an interval."""
         verdicts = set(self.table["verdict"])
         if self.cells.failed or "differs" in verdicts:
             return "differs"
@@ -103,34 +103,36 @@ class Agreement:
 
     @property
     def outside(self) -> int:
-        """Numbers whose own interval, not corrected for their number, does not hold 0."""
+        """Count of intervals, not corrected for their number, that exclude 0."""
         return int(((self.table["low"] > 0) | (self.table["high"] < 0)).sum())
 
     @property
     def intervals(self) -> int:
-        """Numbers that have an interval."""
+        """Count of rows with an interval."""
         return int(self.table["low"].notna().sum())
 
 
 def agreement(run: Study, reference: Study, *, level: float = LEVEL) -> Agreement:
-    """Compare the scores of two studies of one recipe, each cell and each loss's means over the cells both have.
+    """Compare the scores of two studies of one recipe: each common cell, and the means of each loss over these cells.
 
-    A mean's values are those of the seeds that have all of its cells. Where both runs have `PAIRED_FROM` seeds or more
-    of the same data, the difference is taken seed by seed, with the t interval over those. Else the runs count as
-    independent draws of one law: Student's t with the spread of both pooled, so that a single seed can be held against
-    several; seeds they share make that interval too wide, never too narrow.
+    A mean uses the seeds that have all of its cells. If both runs have `PAIRED_FROM` or more seeds of the same data,
+    the difference is taken seed by seed, with the t interval over them. Otherwise the runs count as independent draws
+    from one distribution, with Student's t and a pooled spread, so one seed can be compared with several. Common seeds
+    make that interval too wide, never too narrow.
 
-    Shared cells have rows of their own, of kind rounding: the mean of the differences of all of them, of those of each
-    loss, and of each loss and pairing, where there are `PAIRED_FROM` or more. Their t interval is over cells and seeds:
-    if both programs compute the same, each is an independent draw of rounding around 0.
+    Shared cells have additional rows of kind "rounding": the mean difference of all of them, of those of each loss, and
+    of each loss and pairing, if there are `PAIRED_FROM` or more. Their t interval is over cells and seeds: if both
+    programs compute the same, each difference is an independent rounding error around 0.
 
-    Holm's correction is over the cells, and over all other rows, with half of 1 - level for each.
+    Holm's correction is over the cells, and separately over all other rows, each with half of 1 - level.
 
-    Raises `RecordsError` as `differences.comparable`, `ValueError` for two recipes and for two kinds of score.
+    Raises:
+        RecordsError: as `differences.comparable`.
+        ValueError: the recipes or the kinds of score differ.
     """
     if (run.recipe, run.metric) != (reference.recipe, reference.metric):
         raise ValueError(
-            f"recipes {run.recipe} and {reference.recipe} ({run.metric}, {reference.metric}) are two things"
+            f"recipes {run.recipe} and {reference.recipe} ({run.metric}, {reference.metric}) cannot be compared"
         )
     one, other = (_values(study) for study in (run, reference))
     common = [cell for cell in one if cell in other]
@@ -153,13 +155,13 @@ def agreement(run: Study, reference: Study, *, level: float = LEVEL) -> Agreemen
 
 
 def of_one_data(run: Study, reference: Study) -> bool:
-    """Whether both record their data's fingerprint, and it is the same."""
+    """Whether both have a recorded fingerprint of their data, and it is the same."""
     one, other = (study.records["data"].iloc[0] for study in (run, reference))
     return isinstance(one, str) and one == other
 
 
 def _values(study: Study) -> dict[Cell, pd.Series]:
-    """Each cell's scores by seed; without those that have none."""
+    """The scores of each cell by seed, without missing ones."""
     records = comparable(study.records, study.metric).dropna(subset=study.metric)
     groups = records.set_index("seed").groupby(_POINT)[study.metric]
     by_cell = {Cell._make(point): scores.astype(float).sort_index() for point, scores in groups}
@@ -194,7 +196,7 @@ _KINDS = {"over the grid": _means, "cell": _cells}
 
 
 def _minus(values: Values, pairs: Sequence[tuple[Cell, Cell]]) -> pd.Series:
-    """The mean of the pairs' differences by seed, of the seeds that have all of them."""
+    """The mean of the differences by seed, for the seeds that have all pairs."""
     return pd.concat([values[a] - values[b] for a, b in pairs], axis=1).dropna().mean(axis=1)
 
 
@@ -209,8 +211,8 @@ def _row(kind: str, name: str, run: pd.Series, reference: pd.Series, same_data: 
 
 
 def _rounding(shared: pd.DataFrame, level: float) -> Iterator[dict]:
-    """Rows of shared cells: all of them, those of each loss, and of those the ones of each pairing."""
-    parts = {"all cells that both have": shared}
+    """Rows of the shared cells: all, those of each loss, and those of each loss and pairing."""
+    parts = {"all cells in both": shared}
     for loss in in_order(shared["objective"]):
         own = shared[shared["objective"] == loss]
         parts[f"{loss}, cell by cell"] = own
@@ -235,13 +237,13 @@ def _seeds(run: "pd.Series | pd.Index", reference: "pd.Series | pd.Index") -> di
 
 
 def _paired(gaps: pd.Series, level: float) -> dict[str, float]:
-    """The t interval of differences: no difference at all is certain, the same difference everywhere says nothing."""
+    """The t interval of differences."""
     n = len(gaps)
     return _interval(float(gaps.mean()), float(gaps.std() / math.sqrt(n)), n - 1, level)
 
 
 def _pooled(run: pd.Series, reference: pd.Series, level: float) -> dict[str, float]:
-    """Student's two samples, whose spreads are one under the null; no interval where neither has two values."""
+    """Student's two-sample interval with a pooled spread; NaN if neither run has two values."""
     freedom = len(run) + len(reference) - 2
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in (run, reference))
     error = math.sqrt(squares / freedom * (1 / len(run) + 1 / len(reference))) if freedom else math.nan
@@ -249,16 +251,16 @@ def _pooled(run: pd.Series, reference: pd.Series, level: float) -> dict[str, flo
 
 
 def _interval(gap: float, error: float, freedom: int, level: float) -> dict[str, float]:
-    """By t; where the error is nothing but rounding, an interval is known only if the difference is nothing too."""
+    """The t interval. If all values differ by the same amount, it is known only if that amount is 0."""
     if math.isnan(error) or error <= _ROUNDING:
-        nothing = not math.isnan(error) and abs(gap) <= _ROUNDING
-        return {"low": gap, "high": gap, "p": 1.0} if nothing else dict.fromkeys(("low", "high", "p"), math.nan)
+        equal = not math.isnan(error) and abs(gap) <= _ROUNDING
+        return {"low": gap, "high": gap, "p": 1.0} if equal else dict.fromkeys(("low", "high", "p"), math.nan)
     half = float(special.stdtrit(freedom, (1 + level) / 2) * error)
     return {"low": gap - half, "high": gap + half, "p": float(2 * stats.t.sf(abs(gap) / error, freedom))}
 
 
 def _shared(run: Study, reference: Study) -> pd.DataFrame:
-    """Scores of cells of one key that are done in both: columns objective, pairing, seed, run, reference."""
+    """The scores of cells that are done in both: columns objective, pairing, seed, run, reference."""
     sides = [_done(study).set_index("key")[study.metric].astype(float) for study in (run, reference)]
     names = run.records.set_index("key")[["objective", "pairing", "seed"]]
     scores = [side.rename(name) for name, side in zip(("run", "reference"), sides, strict=True)]

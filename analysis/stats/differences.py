@@ -1,7 +1,7 @@
-"""The paper's differences: noisy pairs against mere exposure, against no noise, against no pretraining.
+"""The differences of the paper: noisy pairs against mere exposure, against no noise, against no pretraining.
 
-Tidy frame in, tidy frame out, all in the metric's own unit (F1 as a fraction, not in points). Only cells
-with status 'done' have a value. A difference that lacks one of its halves is null, not left out.
+All functions map a tidy frame to a tidy frame, in the unit of the metric (F1 as a fraction, not in points). Only cells
+with status 'done' have a value. A difference that lacks one of its two values is null, not omitted.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ _POINT = [*_GROUP, "rho", "nu"]
 
 
 def noisy_minus_exposure(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
-    """Pairing `noisy` minus pairing `exposure` (figures 7-9): `noisy_minus` of it."""
+    """Pairing `noisy` minus pairing `exposure` (figures 7-9): see `noisy_minus`."""
     return noisy_minus(records, "exposure", metric)
 
 
 def noisy_minus(records: pd.DataFrame, other: str, metric: str = "test_f1_macro") -> pd.DataFrame:
     """Pairing `noisy` minus pairing `other`, paired by dataset, objective, rho, nu and seed.
 
-    Columns: those five, `noisy`, `other` by its name, `difference`. A pair of which a half failed or was not run has
-    nulls; a false positive has nu 1. Raises `RecordsError` for an unknown metric and for records that cannot be
+    Columns: these five, `noisy`, the name of `other`, `difference`. If a cell of a pair failed or was not run, the pair
+    has nulls. A false positive has nu 1. Raises `RecordsError` for an unknown metric and for records that cannot be
     compared.
     """
     pairs = comparable(records, metric)
@@ -37,12 +37,12 @@ def noisy_minus(records: pd.DataFrame, other: str, metric: str = "test_f1_macro"
 
 
 def difference_by_objective(differences: pd.DataFrame) -> pd.DataFrame:
-    """Mean and spread of `noisy_minus_exposure` over the grid, a row per dataset and objective.
+    """Mean and spread of `noisy_minus_exposure` over the grid: one row for each dataset and objective.
 
-    Each grid point (rho, nu) is first averaged over its seeds; `mean` and `std` (sample standard deviation,
-    ddof 1, null below two points) are then over grid points, as in the paper, which has one seed. Columns:
-    dataset, objective, `n` (pairs with both halves), `mean`, `std`, `cells` (grid points with a value),
-    `seeds` (distinct ones), `missing` (pairs that lack a half).
+    Each grid point (rho, nu) is first averaged over its seeds. Then `mean` and `std` (sample standard deviation, ddof
+    1, null below two points) are over grid points, as in the paper, which has one seed. Columns: dataset, objective,
+    `mean`, `std`, and the numbers `n` of complete pairs, `cells` of grid points with a value, `seeds`, and `missing` of
+    incomplete pairs.
     """
     points = differences.groupby(_POINT)["difference"].mean().groupby(_GROUP)
     whole = differences.dropna(subset="difference")
@@ -54,10 +54,10 @@ def difference_by_objective(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_rho_zero(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
-    """Each cell with noisy pairs minus the cell without (rho 0) of the same dataset, objective and seed.
+    """Each cell with noisy pairs minus the cell at rho 0 of the same dataset, objective and seed.
 
-    Columns: dataset, objective, rho, nu, pairing, seed, `value`, `rho_zero`, `difference`. Null where a half
-    is missing. Raises as `noisy_minus_exposure`.
+    Columns: dataset, objective, rho, nu, pairing, seed, `value`, `rho_zero`, `difference` (null if one of the two is
+    missing). Raises as `noisy_minus`.
     """
     cells = comparable(records, metric)
     clean = cells[cells["rho"] == 0]
@@ -65,10 +65,9 @@ def against_rho_zero(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd
 
 
 def against_random(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
-    """Each cell without noisy pairs (rho 0) minus the random encoder of the same dataset and seed.
+    """Each cell at rho 0 minus the random encoder of the same dataset and seed, also for the other baselines.
 
-    Columns as `against_rho_zero`, with `random` in place of `rho_zero`; `objective` includes the other
-    baselines. Null where a half is missing. Raises as `noisy_minus_exposure`.
+    Columns as `against_rho_zero`, with `random` in place of `rho_zero`. Raises as `noisy_minus`.
     """
     cells = comparable(records, metric)
     random = cells["objective"] == "random"
@@ -76,10 +75,11 @@ def against_random(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.D
 
 
 def comparable(records: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The records, with `metric` null where a cell failed, if cells can be told apart and compared.
+    """The records with `metric` null for failed cells, if the cells are distinct and can be compared.
 
-    Raises `RecordsError` for a metric that is no column, and where the cells of one dataset and objective
-    come from several recipes or data: their differences would be those of recipes or data too.
+    Raises:
+        RecordsError: `metric` is not a column, a cell occurs twice, or the cells of one dataset and objective have
+            several recipes or data, which would add to their differences.
     """
     if metric not in records.columns:
         known = ", ".join(name for name in records.columns if name.startswith(("test_", "val_")))
@@ -96,7 +96,7 @@ def comparable(records: pd.DataFrame, metric: str) -> pd.DataFrame:
     twice = records.duplicated([*_POINT, "pairing", "seed"])
     if twice.any():
         key = records.loc[twice, "key"].iloc[0]
-        raise RecordsError(f"the cell {key} is there twice under two keys: keep one of them")
+        raise RecordsError(f"the cell {key} occurs twice, under two keys: keep one of them")
     return records.assign(**{metric: records[metric].where(records["status"] == "done")})
 
 

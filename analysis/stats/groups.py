@@ -1,6 +1,6 @@
-"""Grouped statistics: a score by any columns of the records, with what is missing and an interval over seeds.
+"""Grouped statistics: a score by any columns of the records, with counts of missing cells and an interval over seeds.
 
-Tidy frame in, tidy frame out, in the metric's own unit (F1 as a fraction); only `render_groups` prints percents.
+Values are in the unit of the metric (F1 as a fraction); only `render_groups` prints percent.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from analysis.records.studies import STUDY, headline
 from analysis.stats.intervals import mean_over_grid
 from analysis.text import aligned, printable
 
-#: A grid point; with the seed it is a cell of a study.
+#: The columns of a grid point. With a seed, it is a cell of a study.
 POINT = ["objective", "rho", "nu", "pairing"]
 
 #: The columns of `group_statistics` after those of the study and of `by`.
@@ -31,21 +31,24 @@ _PRINTED = ("n", "failed", "missing", "points", "seeds", "estimate", "low", "hig
 def group_statistics(
     records: pd.DataFrame, by: Sequence[str] = (), *, metric: str | None = None, level: float = LEVEL
 ) -> pd.DataFrame:
-    """Statistics of a score for each study and each combination of the columns `by`; studies are never mixed.
+    """Statistics of a score for each study and each combination of the columns `by`.
 
-    `records` as from `read_records`; `metric` is a column of numbers, by default the study's own (`headline`).
-    Columns: dataset, source, recipe, data, those of `by`, and
+    Columns of the result: dataset, source, recipe, data, those of `by`, and
 
-    - `metric` its name; `n` cells that are done and have it; `failed`; `missing`: cells without it, and those not
-      recorded though the study has their grid point and their seed; `points` and `seeds` of the n cells;
+    - `metric`, its name; the numbers `n` of done cells that have it, of `failed` cells, and of `missing` ones (without
+      it, or not recorded although the study has their grid point and seed); of `points` and `seeds` of the n cells;
     - `mean`, `std` (ddof 1, null below two), `min`, `max` of the n values;
-    - `estimate`, `low`, `high`, `left_out`: as by `mean_over_grid`, which gives each grid point the
-      same weight, with its t interval over seeds of this `level`, whatever their number; null where `n` is 0, and `low`
-      and `high` with one seed. `method` says so.
+    - `estimate`, `low`, `high`, `left_out`, `method` of `mean_over_grid`, which gives all grid points the same weight,
+      with the t interval over seeds for any number of seeds.
 
-    A level above `LEVEL` says that seeds were added to single losses: only a loss's own seeds can then be missing.
+    Args:
+        records: as from `read_records`. by: any columns. metric: a column of numbers; by default that of `headline`.
+        level: of the interval. Above `LEVEL`, seeds were added to some losses, so only the seeds of a loss itself can
+        be
+            missing.
 
-    Raises `RecordsError` for an unknown column or metric, and for a cell that a study has twice.
+    Raises:
+        RecordsError: a column or the metric is unknown, or a study has a cell twice.
     """
     by = [name for name in dict.fromkeys(by) if name not in STUDY]
     _check_columns(records, by, metric)
@@ -59,7 +62,7 @@ def group_statistics(
         rows["value"] = rows["value"].where(~here, records[name].astype(float))
     twice = rows.duplicated(["study", "point", "seed"])
     if twice.any():
-        raise RecordsError(f"the cell {records.loc[twice, 'key'].iloc[0]} is there twice under two keys: keep one")
+        raise RecordsError(f"the cell {records.loc[twice, 'key'].iloc[0]} occurs twice, under two keys: keep one")
     absent = _absent(rows, ragged=level > LEVEL)
     rows = rows if absent.empty else pd.concat([rows, absent], ignore_index=True)
     groups = rows.groupby(["study", *by], dropna=False)
@@ -70,7 +73,7 @@ def group_statistics(
 
 
 def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
-    """The table of `group_statistics` as plain text, a section per study and the score in % where it is a share."""
+    """The table of `group_statistics` as text, with a section for each study; a score in 0-1 is shown in %."""
     by = [name for name in dict.fromkeys(by) if name not in STUDY]
     units = {column.name: column.unit for column in COLUMNS}
     sections = []
@@ -98,9 +101,9 @@ def _check_columns(records: pd.DataFrame, by: Sequence[str], metric: str | None)
 
 
 def _absent(rows: pd.DataFrame, *, ragged: bool) -> pd.DataFrame:
-    """A row for each recorded grid point and seed of a study that no record has; it has coordinates and no more.
+    """One row of coordinates for each combination of a recorded grid point and seed that has no record.
 
-    With `ragged`, seeds are those of the point's own loss: others have others by design.
+    With `ragged`, the seeds are those of the loss of the point, because losses have different seeds by design.
     """
     points = rows.drop_duplicates(["study", "point"])[["study", "point", *STUDY, *POINT, "metric"]]
     recorded = rows[["study", "point", "seed"]]
@@ -136,9 +139,9 @@ def _intervals(rows: pd.DataFrame, level: float) -> pd.DataFrame:
 def _reasons(part: pd.DataFrame) -> list[str]:
     lines = []
     if (part["method"] == "no interval: one seed").any():
-        lines.append("  no interval where there is one seed")
+        lines.append("  with one seed there is no interval")
     if left_out := int(part["left_out"].sum()):
-        lines.append(f"  {left_out} grid points of one seed are not in the estimates: others of their group have more")
+        lines.append(f"  not in the estimates: {left_out} grid points with one seed, in groups where others have more")
     return lines
 
 

@@ -1,6 +1,6 @@
-"""Inference: tests of each cell corrected for their number, non-inferiority, the gain over random, the trend in rho.
+"""Inference: corrected tests of each cell, non-inferiority, the gain over random, the trend in rho.
 
-Tidy frames in and out, in the metric's unit (F1 as a fraction); slopes are per unit of rho, from rho 0 to rho 1.
+Values are in the unit of the metric (F1 as a fraction); slopes are per unit of rho, the change from rho 0 to rho 1.
 """
 
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from analysis.stats.differences import against_random, comparable, difference_by
 from analysis.stats.intervals import Estimate, further_seeds, mean_over_grid
 from analysis.stats.variance import components
 
-#: "Robust" means: not worse by more than this, one point.
+#: "Robust" means: not worse by more than this margin of one point.
 MARGIN = 0.01
 
-#: A point of the grid, which with the seed makes a row of `analysis.stats.differences.noisy_minus_exposure`.
+#: The columns of a grid point. With a seed, it is a row of `analysis.stats.differences.noisy_minus_exposure`.
 CELL = ("dataset", "objective", "rho", "nu")
 
 _GROUP = ["dataset", "objective"]
 
-# Values of a cell that differ by less than this are equal but for rounding.
+# Values of a cell that differ by less than this are equal except for rounding.
 _ROUNDING = 64 * np.finfo(float).eps
 
 Verdict = Literal["better", "not worse", "worse", "undecided"]
 
 
 def noninferiority(estimate: Estimate, *, margin: float = MARGIN) -> Verdict:
-    """Whether a difference is better than 0, at least not worse than -margin, worse than that, or none of them.
+    """The verdict on a difference from its interval: low > 0, low > -margin, high < -margin, or none of these.
 
-    By the ends of its interval: low > 0, low > -margin, high < -margin. A 95% interval errs with 2.5% at each end.
-    Undecided where there is no interval. Raises `ValueError` for a margin that is not above 0.
+    A 95% interval errs with 2.5% at each end. Without an interval the verdict is undecided. Raises `ValueError` for a
+    margin that is not above 0.
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}, use a number above 0, such as {MARGIN} for one point")
@@ -47,15 +47,23 @@ def noninferiority(estimate: Estimate, *, margin: float = MARGIN) -> Verdict:
 def by_cell(
     differences: pd.DataFrame, *, by: Sequence[str] = CELL, value: str = "difference", level: float = LEVEL
 ) -> pd.DataFrame:
-    """A row per cell: its mean over seeds with the t interval, and p of it being 0, corrected for the number of cells.
+    """One row per cell: its mean over seeds with the t interval, and p of a mean of 0, corrected for the cells.
 
-    `by` are the columns that tell cells apart, `value` the column of values. Columns: those of `by`, `estimate`, `low`,
-    `high`, `error`, `n` (values), `missing` (rows without), `p`, `p_holm` (no false finding among all cells, whatever
-    their dependence), `p_bh` (expected share of false findings). `low` to `p_bh` are null where n < 2; corrections are
-    over the rows of the table that have a p. Raises `ValueError` where a cell has two rows of one seed.
+    Columns: those of `by`; `estimate`, `low`, `high`, `error`; the numbers `n` of values and `missing` of rows without
+    a value; `p`; `p_holm` (controls any false finding among all cells, for any dependence); `p_bh` (controls the
+    expected share of false findings). `low` to `p_bh` are null for n < 2. Corrections are over the rows with a p.
+
+    Args:
+        differences: with a column `seed`.
+        by: the columns that identify a cell.
+        value: the column of values.
+        level: of the interval.
+
+    Raises:
+        ValueError: a cell has two rows of one seed.
     """
     if differences.duplicated([*by, "seed"]).any():
-        raise ValueError(f"{', '.join(by)} do not tell cells apart: a cell has two rows of one seed")
+        raise ValueError(f"{', '.join(by)} do not identify cells: a cell has two rows of one seed")
     grouped = differences.astype({value: float}).groupby([*by], dropna=False)[value]
     statistics = {
         "estimate": "mean",
@@ -82,7 +90,7 @@ def by_cell(
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down correction of p-values, in their order; NaN is no comparison and stays NaN."""
+    """Holm's step-down correction of p-values, in their order; NaN is not a comparison and remains NaN."""
     corrected = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known])]
@@ -92,7 +100,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """The correction of Benjamini and Hochberg for the false discovery rate; NaN is no comparison and stays NaN."""
+    """Benjamini and Hochberg's correction for the false discovery rate; NaN is not a comparison and remains NaN."""
     corrected = np.full(len(p), np.nan)
     known = ~np.isnan(p)
     if known.any():
@@ -130,9 +138,9 @@ def _statistics(values: pd.DataFrame, level: float) -> dict[str, Any]:
 
 
 def gain_over_random(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> pd.DataFrame:
-    """The score at rho 0 minus the random encoder's, over seeds: a row per loss and other baseline.
+    """The score at rho 0 minus that of the random encoder, over seeds: one row for each loss and other baseline.
 
-    Columns: objective, `estimate`, `low`, `high` (null where there is no interval), `seeds`. Raises as `comparable`.
+    Columns: objective, `estimate`, `low`, `high` (null without an interval), `seeds`. Raises as `comparable`.
     """
     rows = []
     for objective, part in against_random(records, metric).groupby("objective"):
@@ -142,9 +150,9 @@ def gain_over_random(records: pd.DataFrame, metric: str = "test_f1_macro", *, le
 
 
 def losses_without_gain(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> list[str]:
-    """The losses not shown to beat the random encoder: the interval (or the one seed) reaches 0 or less.
+    """The losses not shown to beat the random encoder: their interval (or one seed) reaches 0 or below.
 
-    Empty where there is no random encoder to compare with.
+    Empty without a random encoder.
     """
     gains = gain_over_random(records, metric, level=level)
     gains = gains[~gains["objective"].isin(BASELINES) & gains["estimate"].notna()]
@@ -152,15 +160,15 @@ def losses_without_gain(records: pd.DataFrame, metric: str = "test_f1_macro", *,
 
 
 def trend_in_rho(records: pd.DataFrame, metric: str = "test_f1_macro", *, level: float = LEVEL) -> pd.DataFrame:
-    """The least-squares slope of the score in rho, rho 0 included: of each seed, then their mean with its interval.
+    """The least-squares slope of the score in rho, including rho 0: of each seed, then their mean with its interval.
 
-    A row per dataset, objective, pairing and nu, and one with null nu for the mean slope over nu; a loss without noisy
-    pairs has one row of pairing `none`. The cell of rho 0 serves each nu and pairing. A level that one seed only has
-    where others have more is left out, and then a seed that lacks a level, for its slope would be another one.
-    Columns: `estimate`, `low`, `high`, `p` and `method` (or the reason for a null) of `mean_over_grid` over nu;
-    `p_page`, of Page's test for a monotone trend, two-sided, exact up to 12 seeds and 8 levels, of the mean over nu
-    (null below 3 levels or 2 seeds); the numbers of `levels` of rho, of `seeds` and of `missing` values.
-    Raises as `comparable`.
+    One row for each dataset, objective, pairing and nu, and one with null nu for the mean slope over nu. A loss without
+    noisy pairs has one row with pairing `none`. The cell at rho 0 is used for each nu and pairing. If a level has one
+    seed and others have more, it is left out; then seeds without all levels are left out, because their slope would be
+    a different quantity. Columns: `estimate`, `low`, `high`, `p` and `method` (or the reason for a null) of
+    `mean_over_grid` over nu; `p_page`, of Page's test for a monotone trend, two-sided, exact up to 12 seeds and 8
+    levels, of the mean over nu (null below 3 levels or 2 seeds); the numbers of `levels` of rho, of `seeds` and of
+    `missing` values. Raises as `comparable`.
     """
     cells = comparable(records, metric)
     cells = cells[~cells["objective"].isin(BASELINES)].rename(columns={metric: "value"})
@@ -179,7 +187,7 @@ def trend_in_rho(records: pd.DataFrame, metric: str = "test_f1_macro", *, level:
 
 
 def _slope(curves: Sequence[pd.DataFrame], level: float) -> dict[str, Any]:
-    """The mean slope of curves, each a frame of seed, rho and value that holds a rho once a seed."""
+    """The mean slope of curves, each a frame of seed, rho and value with one value per seed and rho."""
     tables = [curve.pivot(index="seed", columns="rho", values="value").astype(float) for curve in curves]
     wholes = [whole for table in tables if (whole := _complete(table)).size and whole.shape[1] > 1]
     slopes = [pd.DataFrame({"cell": i, "value": whole @ _contrast(whole)}) for i, whole in enumerate(wholes)]
@@ -199,19 +207,19 @@ def _slope(curves: Sequence[pd.DataFrame], level: float) -> dict[str, Any]:
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
-    """The seeds that have all levels (columns), without levels of one seed where others have more."""
+    """The seeds with all levels (columns), after dropping levels with one seed if others have more."""
     counts = table.count()
     return table.loc[:, counts > int((counts > 1).any())].dropna()
 
 
 def _contrast(table: pd.DataFrame) -> np.ndarray:
-    """What the columns, levels of rho, are multiplied with for the least-squares slope."""
+    """The weights of the columns, which are levels of rho, in the least-squares slope."""
     rho = table.columns.to_numpy(dtype=float)
     return (rho - rho.mean()) / ((rho - rho.mean()) ** 2).sum()
 
 
 def _page(wholes: Sequence[pd.DataFrame]) -> float:
-    """Two-sided p of Page's test of the mean curve of tables, seeds x levels; NaN where they share too few."""
+    """Two-sided p of Page's test on the mean of tables (seeds x levels); NaN if they have too few in common."""
     if not wholes:
         return float("nan")
     seeds = set.intersection(*(set(whole.index) for whole in wholes))

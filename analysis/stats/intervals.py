@@ -1,7 +1,7 @@
-"""Intervals of a mean over a grid, from its seeds.
+"""Intervals of a mean over a grid, over seeds.
 
 All cells of a seed share scenes, initial weights and draws (common random numbers), so their errors are not
-independent: the replicate is the seed, not the cell. Values are in the metric's unit (F1 as a fraction).
+independent: the unit of replication is the seed, not the cell. Values are in the unit of the metric (F1 as a fraction).
 """
 
 import math
@@ -14,63 +14,63 @@ from scipy import special, stats
 
 from analysis.names import LEVEL
 
-#: From this number of seeds on the interval is a bootstrap's; with fewer it would be too narrow.
+#: With at least this many seeds the interval is a bootstrap's; with fewer, that would be too narrow.
 BOOTSTRAP_FROM = 10
 
-#: Beyond this number of seeds the bootstrap agrees with t, and is slow.
+#: With more seeds the bootstrap agrees with t, and is slow.
 BOOTSTRAP_UP_TO = 200
 
-#: Resamples of the bootstrap, and flips where not all can be taken.
+#: Number of resamples of the bootstrap, and of sign flips if they are random.
 RESAMPLES = 9_999
 
-#: Up to this number of seeds all sign flips are taken (2**14 = 16,384).
+#: Up to this number of seeds, all sign flips are used (2**14 = 16,384).
 FLIPS_UP_TO = 14
 
-#: The seed of every bootstrap and of random flips: the same records give the same interval.
+#: Seed of the bootstrap and of random sign flips, so that the same records give the same interval.
 RANDOM_SEED = 20_221_113
 
-#: More further seeds than this are not counted.
+#: Largest number of further seeds that is reported.
 FURTHER_UP_TO = 1_000
 
-# An end of an interval needs this many resamples beyond it.
+# Each end of an interval needs this many resamples beyond it.
 _TAIL = 10
 
-# Equal seeds differ by rounding only; that is no spread.
+# Relative differences up to this size are rounding, not spread.
 _ROUNDING = 64 * np.finfo(float).eps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over a grid and its interval; `low` and `high` are NaN where there is none."""
+    """A mean over a grid and its interval; `low` and `high` are NaN if there is none."""
 
     estimate: float
     low: float
     high: float
     level: float
     error: float
-    """Standard error; NaN where there is none."""
+    """Standard error; NaN without an interval."""
     freedom: float
-    """Degrees of freedom of the error, effective seeds minus 1; NaN where there is none."""
+    """Degrees of freedom of the error, effective seeds minus 1; NaN without an interval."""
     p: float
-    """Two-sided, of the mean being 0, by the t distribution; NaN where there is no interval."""
+    """Two-sided p of a mean of 0, from the t distribution; NaN without an interval."""
     p_exact: float
-    """The same from all sign flips of whole seeds: no normal distribution is assumed. Never below 2**(1 - seeds)."""
+    """The same from sign flips of whole seeds, without assuming a normal distribution. At least 2**(1 - seeds)."""
     method: str
-    """How the interval was made, or why there is none."""
+    """How the interval was computed, or why there is none."""
     cells: int
     """Cells in the mean."""
     seeds: int
     """Distinct seeds in the mean."""
     values: int
     left_out: int
-    """Cells that have a value of one seed only while others have more: in neither mean nor interval."""
+    """Cells with a value of one seed if others have more; they are excluded from mean and interval."""
 
 
 def mean_over_grid(values: pd.DataFrame, *, level: float = LEVEL, bootstrap: bool = True) -> Estimate:
     """The mean over cells of each cell's mean over seeds, with an interval over seeds.
 
-    `values` has the columns `cell` (any label), `seed` and `value`; a NaN value is passed over. With r the values less
-    their cell's mean, C cells and n_c seeds in cell c, seed s moves the mean by
+    `values` has the columns `cell` (any label), `seed` and `value`; NaN values are ignored. With r the values minus the
+    mean of their cell, C cells and n_c seeds in cell c, seed s moves the mean by
     u_s = sum_c sqrt(n_c / (n_c - 1)) r_cs / (C n_c). The error is sqrt(sum_s u_s^2), the effective seeds are
     1 / sum_s w_s^2, where w_s = sum_c 1 / (C n_c) over the cells that have the seed. On a complete grid this is the t
     interval over the seeds' grid means. From `BOOTSTRAP_FROM` to `BOOTSTRAP_UP_TO` seeds the interval is that of `bca`,
@@ -89,7 +89,7 @@ def mean_over_grid(values: pd.DataFrame, *, level: float = LEVEL, bootstrap: boo
 
 
 def seed_cell_matrix(values: pd.DataFrame) -> np.ndarray:
-    """Seeds x cells of `values` (see `mean_over_grid`), NaN where there is no value; no row or column is empty."""
+    """`values` (see `mean_over_grid`) as a matrix, seeds x cells, NaN if missing, without empty rows or columns."""
     number = pd.to_numeric(values["value"]).to_numpy(dtype=float, na_value=np.nan)
     known = values[~np.isnan(number)]
     cell, cells = pd.factorize(known["cell"], use_na_sentinel=False)
@@ -97,16 +97,16 @@ def seed_cell_matrix(values: pd.DataFrame) -> np.ndarray:
     counts = np.bincount(seed * len(cells) + cell, minlength=len(seeds) * len(cells)).reshape(len(seeds), len(cells))
     if (counts > 1).any():
         s, c = np.argwhere(counts > 1)[0]
-        raise ValueError(f"cell {cells[c]} has {counts[s, c]} values of seed {seeds[s]}: give one")
+        raise ValueError(f"cell {cells[c]} has {counts[s, c]} values of seed {seeds[s]}: pass one")
     matrix = np.full(counts.shape, np.nan)
     matrix[seed, cell] = number[~np.isnan(number)]
     return matrix
 
 
 def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 0, bootstrap: bool = True) -> Estimate:
-    """`mean_over_grid` of a matrix, seeds x cells, NaN where there is no value; it has no empty row or column.
+    """`mean_over_grid` of a matrix, seeds x cells, NaN if missing, without empty rows or columns.
 
-    Either each cell has two values or more, or each has one; `left_out` is only handed on.
+    Either all cells have two or more values, or all have one. `left_out` is copied to the result.
     """
     counts = (~np.isnan(matrix)).sum(axis=0)
     single = Estimate(
@@ -128,9 +128,10 @@ def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 
 
 
 def seed_influence(matrix: np.ndarray) -> tuple[np.ndarray, float]:
-    """Each seed's influence on the mean over cells (u of `mean_over_grid`; its norm is the error), and effective seeds.
+    """The influence of each seed on the mean over cells, and the number of effective seeds.
 
-    `matrix` is seeds x cells, NaN where there is no value; each cell has two values or more.
+    The influence is u of `mean_over_grid`; its norm is the error. `matrix` is seeds x cells, NaN if missing; each cell
+    has two or more values.
     """
     counts = (~np.isnan(matrix)).sum(axis=0)
     weights = _weights(matrix)
@@ -141,17 +142,17 @@ def seed_influence(matrix: np.ndarray) -> tuple[np.ndarray, float]:
 def bca(matrix: np.ndarray, *, level: float = LEVEL, resamples: int = RESAMPLES) -> tuple[float, float]:
     """The ends of the bias-corrected and accelerated bootstrap interval (Efron 1987) of a mean over a grid.
 
-    `matrix` is seeds x cells, NaN where there is no value; each seed and each cell has one. Whole seeds are drawn, all
-    their cells with them, and each cell keeps its weight; a resample that draws none of a cell's seeds leaves that cell
-    out. The level is expanded as Hesterberg (2015, The American Statistician 69) does for percentiles, for a
-    bootstrap's spread is too small by (n - 1) / n and normal: at 10 seeds 95% would be 90%. The generator's seed is
-    `RANDOM_SEED`. NaN where all resamples are equal, or too few (`_TAIL`) lie beyond an end to place it.
+    `matrix` is seeds x cells, NaN if missing, without empty rows or columns. Whole seeds are drawn with all their
+    cells, and each cell keeps its weight. A resample without any seed of a cell omits that cell. The level is expanded
+    as Hesterberg (2015, The American Statistician 69) does for percentiles, because the variance of a bootstrap is too
+    small by (n - 1) / n and its quantiles are normal: at 10 seeds 95% would be 90%. The random seed is `RANDOM_SEED`.
+    The result is NaN if all resamples are equal, or if fewer than `_TAIL` are beyond an end.
     """
     effective = _effective(_weights(matrix))
     end = math.sqrt(effective / (effective - 1)) * special.stdtrit(effective - 1, (1 + level) / 2)
     if special.ndtr(-end) * resamples < _TAIL:
         return math.nan, math.nan
-    # Cells that have the same seeds share their counts: the resamples of a complete grid are those of one column.
+    # Cells with the same seeds share their counts, so a complete grid is resampled as a single column.
     patterns, which, cells = np.unique(~np.isnan(matrix), axis=1, return_inverse=True, return_counts=True)
     totals = np.stack([np.nansum(matrix[:, which == i], axis=1) for i in range(len(cells))], axis=1)
     seeds = len(matrix)
@@ -179,10 +180,10 @@ def bca(matrix: np.ndarray, *, level: float = LEVEL, resamples: int = RESAMPLES)
 
 
 def sign_flip_p(shares: np.ndarray) -> float:
-    """Two-sided p of a sum being 0, by flipping the signs of its shares, one a seed; NaN below two seeds.
+    """Two-sided p of a sum of 0, by flipping the signs of the shares of seeds; NaN below two seeds.
 
-    Exact, from all 2^n flips, up to `FLIPS_UP_TO` shares; with more from `RESAMPLES` flips of the seed `RANDOM_SEED`.
-    The null hypothesis is only that a seed's share is as likely as its negative.
+    It is exact, from all 2^n flips, up to `FLIPS_UP_TO` shares; with more, it uses `RESAMPLES` random flips. The null
+    hypothesis is only that the share of a seed is as likely as its negative.
     """
     seeds = len(shares)
     if seeds < 2:
@@ -193,16 +194,16 @@ def sign_flip_p(shares: np.ndarray) -> float:
         drawn = np.random.default_rng(RANDOM_SEED).integers(2, size=(RESAMPLES + 1, seeds), dtype=np.int8)
         signs = 2 * drawn - 1
         signs[0] = 1
-    # Sums that are equal but for rounding count as equal.
+    # Sums that differ only by rounding count as equal.
     slack = _ROUNDING * np.abs(shares).sum()
     return float((np.abs(signs @ shares) >= abs(shares.sum()) - slack).mean())
 
 
 def further_seeds(estimate: Estimate, *, threshold: float | None = None) -> int | None:
-    """How many further seeds of every cell would halve the interval or, given a threshold, leave it on one side of it.
+    """The number of further seeds of every cell that would halve the interval or move it off a threshold.
 
-    Supposes that estimate and spread between seeds stay as they are. 0 where it is so already. None where the seeds
-    have no spread to judge by (one seed: `error` is NaN) or where it takes more than `FURTHER_UP_TO`.
+    It assumes that the estimate and the spread between seeds stay the same. 0 if no further seed is needed. None if
+    there is one seed (`error` is NaN), or if it takes more than `FURTHER_UP_TO`.
     """
     if math.isnan(estimate.error):
         return None
@@ -221,7 +222,7 @@ def further_seeds(estimate: Estimate, *, threshold: float | None = None) -> int 
 
 
 def further_seeds_text(estimate: Estimate, *, threshold: float | None = None) -> str:
-    """`further_seeds` as a phrase, such as "about 4 further seeds", with the reason where there is no number."""
+    """`further_seeds` as a phrase, such as "about 4 further seeds", or why there is no number."""
     number = further_seeds(estimate, threshold=threshold)
     if number is not None:
         return f"about {number} further seed{'' if number == 1 else 's'}" if number else "no further seed"
@@ -233,7 +234,7 @@ def further_seeds_text(estimate: Estimate, *, threshold: float | None = None) ->
 
 
 def _weights(matrix: np.ndarray) -> np.ndarray:
-    """Of each value in the mean over cells; 0 where there is none."""
+    """The weight of each value in the mean over cells; 0 if missing."""
     known = ~np.isnan(matrix)
     return np.where(known, 1 / (matrix.shape[1] * known.sum(axis=0)), 0)
 

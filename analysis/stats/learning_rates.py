@@ -1,8 +1,8 @@
-"""Learning-rate search: which rates survive to further seeds, and which one is chosen. Test scores play no part.
+"""Learning-rate search: which rates continue with further seeds, and which one is chosen. It never uses test scores.
 
-A table of tried rates has a row per cell: `dataset`, `objective`, `rate` (null for the random encoder), `seed`, `key`,
-`status`, `score` (the probe's macro F1 on validation images, 0-1; null where the cell failed) and `below`: how far
-under its plateau the noise-free validation loss ended (share of the plateau; null where a loss has none).
+A table of tried rates has one row per cell: `dataset`, `objective`, `rate` (null for the random encoder), `seed`,
+`key`, `status`, `score` (macro F1 of the probe on validation images, 0-1; null if the cell failed) and `below`: how far
+below its plateau the noise-free validation loss ended (as a share of the plateau; null if a loss has none).
 """
 
 import math
@@ -18,10 +18,10 @@ from analysis.names import in_order
 from analysis.records import parquet
 from analysis.text import aligned
 
-#: The score that rates are chosen by.
+#: The score for choosing rates.
 SCORE = "val_f1_macro"
 
-#: The fewest rates that survive a round.
+#: Smallest number of rates that survive a round.
 LEAST = 2
 
 
@@ -32,12 +32,12 @@ class Choice:
     objective: str
     rate: float
     best: float
-    """The rate with the best mean; larger than `rate` where the two cannot be told apart."""
+    """The rate with the best mean; larger than `rate` if the two cannot be distinguished."""
     score: float
     """Mean score of `rate`, 0-1."""
     seeds: int
     edge: Literal["smallest", "largest"] | None
-    """Set where the best rate is the smallest or largest one tried: a better one may lie beyond."""
+    """Set if the best rate is the smallest or largest one tried, so a better one may lie beyond."""
 
 
 def table(records: pd.DataFrame, rates: Mapping[tuple[str, str], float]) -> pd.DataFrame:
@@ -45,8 +45,8 @@ def table(records: pd.DataFrame, rates: Mapping[tuple[str, str], float]) -> pd.D
 
     Args:
         records: as from `read_records`.
-        rates: (recipe's fingerprint, objective) -> learning rate. Records of other recipes are left out, but for those
-            of the random encoder, which has no rate.
+        rates: (fingerprint of the recipe, objective) -> learning rate. Records of other recipes are omitted, except
+            those of the random encoder, which has no rate.
     """
     known = [(recipe, name) in rates for recipe, name in zip(records["recipe"], records["objective"], strict=True)]
     own = records[pd.Series(known, index=records.index) | (records["objective"] == "random")]
@@ -67,25 +67,25 @@ def table(records: pd.DataFrame, rates: Mapping[tuple[str, str], float]) -> pd.D
 
 
 def surviving(scores: Mapping[float, Sequence[float]]) -> tuple[float, ...]:
-    """The rates that survive to the next seed: the better half by mean score, at least `LEAST`; sorted.
+    """The rates that continue with the next seed: the better half by mean score, at least `LEAST`; sorted.
 
-    Successive halving (Jamieson & Talwalkar 2016), with seeds as the resource: all surviving rates have been tried with
+    This is successive halving (Jamieson & Talwalkar 2016) with seeds as the resource. All surviving rates have run with
     the same seeds, so they are compared on the same draws, and the order in which cells end does not matter. Of equal
-    rates the smaller survives.
+    rates the smaller one survives.
 
     Args:
-        scores: rate -> its scores, one a seed; rates that failed are not among them.
+        scores: rate -> its scores, one per seed; without failed rates.
     """
     ranked = sorted(scores, key=lambda rate: (-sum(scores[rate]) / len(scores[rate]), rate))
     return tuple(sorted(ranked[: max(LEAST, math.ceil(len(ranked) / 2))]))
 
 
 def choose(tried: pd.DataFrame) -> Choice | None:
-    """The chosen rate of one loss among those with all seeds; None where every rate failed.
+    """The chosen rate of one loss among those with all seeds; None if every rate failed.
 
-    The best mean wins, unless a smaller rate cannot be told from it: one whose scores are lower by no more than one
-    standard error of the paired differences over seeds (after the one-standard-error rule of Breiman et al. 1984). The
-    smallest such rate is taken, for larger ones are nearer to where training diverges.
+    The best mean wins, unless the scores of a smaller rate are lower by no more than one standard error of the paired
+    differences over seeds (after the one-standard-error rule of Breiman et al. 1984). Then the smallest such rate is
+    chosen, because larger rates are closer to divergence.
 
     Args:
         tried: the rows of one loss, of a table as from `table`.
@@ -114,7 +114,7 @@ def choose(tried: pd.DataFrame) -> Choice | None:
 
 
 def render(tried: pd.DataFrame, choices: Sequence[Choice]) -> str:
-    """The table and remarks on the choices, as text."""
+    """The table and the remarks on the choices, as text."""
     chosen = {choice.objective: choice for choice in choices}
     rows = [["loss", "rate", "validation F1, %", "std", "seeds", "failed", "below plateau, %", ""]]
     for name in in_order(tried["objective"]):
@@ -140,15 +140,15 @@ def render(tried: pd.DataFrame, choices: Sequence[Choice]) -> str:
 
 
 def remarks(choice: Choice, tried: pd.DataFrame) -> Iterator[str]:
-    """Caveats of a choice, a line each."""
+    """The caveats of a choice, one line each."""
     name = choice.objective
     if choice.rate != choice.best:
         yield (
-            f"{name}: {choice.best:g} is best by its mean, but {choice.rate:g} lies within one standard error of it "
-            f"over {choice.seeds} seeds: the smaller is taken"
+            f"{name}: {choice.best:g} has the best mean, but {choice.rate:g} is within one standard error of it over "
+            f"{choice.seeds} seeds, so the smaller one is chosen"
         )
     if choice.seeds == 1:
-        yield f"{name}: one seed: rates with close scores cannot be told apart"
+        yield f"{name}: one seed, so rates with similar scores cannot be distinguished"
     if choice.edge:
         further = "smaller" if choice.edge == "smallest" else "larger"
         yield f"{name}: {choice.best:g} is the {choice.edge} rate tried: add {further} ones to --rates"
@@ -158,9 +158,5 @@ def remarks(choice: Choice, tried: pd.DataFrame) -> Iterator[str]:
 
 
 def write(tried: pd.DataFrame, path: Path) -> Path:
-    """Write the table as Parquet, atomically.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write the table as Parquet, atomically. `OSError` propagates."""
     return parquet.write(path, pa.Table.from_pandas(tried, preserve_index=False))

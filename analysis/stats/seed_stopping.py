@@ -1,7 +1,7 @@
 """Adaptive seeds (`--until`): whether the interval of a loss is narrow enough, or another seed is needed.
 
-The sweep keeps its decisions in `sweep.yaml` under `grown`: the seeds added by loss, and the raised confidence level
-(see `analysis.stats.sequential`). Values are in the score's unit (a fraction).
+The sweep stores its decisions in `sweep.yaml` under `grown`: the seeds added for each loss, and the raised confidence
+level (see `analysis.stats.sequential`). Values are in the unit of the score (a fraction).
 """
 
 import math
@@ -20,22 +20,22 @@ State = Literal["narrow", "wide", "most", "unfinished", "no value"]
 
 @dataclass(frozen=True, kw_only=True)
 class StoppingDecision:
-    """The last decision on a loss: whether it needs another seed."""
+    """The latest decision on a loss: whether it needs another seed."""
 
     loss: str
     seeds: tuple[int, ...]
-    """The seeds it rests on."""
+    """The seeds that the decision uses."""
     half: float
-    """Half the width of the interval; NaN where there is none."""
+    """Half the width of the interval; NaN if there is none."""
     state: State
     """narrow: enough seeds. wide: one more seed. most: too wide, but no more seeds are allowed. unfinished: not all
-    cells are recorded, so nothing is decided. no value: no cell has a score, so more seeds are no use."""
+    cells are recorded, so nothing is decided. no value: no cell has a score, so more seeds would not help."""
 
 
 def monitored_values(records: pd.DataFrame, loss: str, name: str) -> pd.DataFrame:
-    """The values of a monitored quantity of a loss for `mean_over_grid`: columns cell, seed, value.
+    """The values of a monitored quantity (one of `QUANTITIES`) of a loss, as `mean_over_grid` takes them.
 
-    `name` is one of `QUANTITIES`. Raises as `analysis.stats.differences.comparable`.
+    Raises as `analysis.stats.differences.comparable`.
     """
     table = QUANTITIES[name](records[records["objective"] == loss])
     cell = list(zip(table["rho"], table["nu"], strict=True))
@@ -52,8 +52,8 @@ def _against_clean(records: pd.DataFrame) -> pd.DataFrame:
     return table[noisy if noisy.any() else table["pairing"] == "false_positive"].reset_index(drop=True)
 
 
-#: The quantities that can be monitored, means over the grid: noisy minus mere exposure (the paper's table), and noisy
-#: minus rho 0 with nu below 1 (or false positives, where there are no other pairs), as in the report's first table.
+#: The quantities that can be monitored, means over the grid: noisy minus mere exposure (the table of the paper), and
+#: noisy minus rho 0 with nu below 1 (or false positives if there are no such pairs), as in the report's first table.
 QUANTITIES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "difference": _difference,
     "against_clean": _against_clean,
@@ -61,7 +61,7 @@ QUANTITIES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 
 
 def monitored_interval(records: pd.DataFrame, loss: str, name: str, *, level: float) -> Estimate:
-    """The mean over the grid of a monitored quantity with its interval, as the report shows it."""
+    """The mean over the grid of a monitored quantity, with the interval that the report shows."""
     return mean_over_grid(monitored_values(records, loss, name), level=level)
 
 
@@ -74,10 +74,17 @@ def decide_stopping(
     watch: Callable[[Sequence[int]], Estimate],
     target: float,
 ) -> StoppingDecision:
-    """Decide on a loss after `start` of its `seeds`, then after one more, and so on, as far as there are records.
+    """Decide on a loss after `start` of its `seeds`, then after one more, and so on, as far as records exist.
 
-    `recorded` says whether all cells of some seeds are recorded, `watch` gives the interval over them. The decision
-    depends on nothing else, so an interrupted sweep resumes with the same decisions.
+    The decision depends on records only, so an interrupted sweep resumes with the same decisions.
+
+    Args:
+        loss: its name.
+        seeds: all that are allowed, in order.
+        start: the number of seeds before the first decision.
+        recorded: whether all cells of some seeds are recorded.
+        watch: the interval over some seeds.
+        target: enough seeds are recorded once half the width of the interval is below it.
     """
     decision = StoppingDecision(loss=loss, seeds=tuple(seeds[:start]), half=math.nan, state="unfinished")
     for count in range(start, len(seeds) + 1):

@@ -1,8 +1,8 @@
 """Sequential intervals: the confidence level that keeps coverage when the width decides how many seeds are run.
 
 Seeds are added until the half-width of a t interval is below a target. With normal errors the mean is independent of
-the variances seen so far, so its sign and size play no part. But one stops when the variance happens to be small, and
-the interval then covers less than its level (Chow & Robbins 1965, Annals of Mathematical Statistics 36; Starr 1966,
+the variances seen so far, so its sign and size have no influence. But seeds stop when the variance happens to be small,
+and then the interval covers less than its level (Chow & Robbins 1965, Annals of Mathematical Statistics 36; Starr 1966,
 the same 37). So the level is raised, for every interim interval and the final one, until coverage is at least nominal
 for any spread of seeds. The coverage is computed, not simulated.
 """
@@ -15,14 +15,14 @@ from scipy import optimize, special, stats
 
 from analysis.names import LEVEL
 
-#: The most seeds for which levels are computed.
+#: Largest number of seeds for which levels are computed.
 MOST = 100
 
-# Steps of the sum of squares, and of the ratios of target and spread, over which coverage is computed.
+# Numbers of bins of the sum of squares, and of ratios of target to spread, at which coverage is computed.
 _BINS = 400
 _RATIOS = 40
 
-# The level is given in steps of this.
+# The level is rounded up to a multiple of this.
 _STEP = 1e-4
 
 
@@ -30,8 +30,8 @@ _STEP = 1e-4
 def adjusted_level(first: int, most: int, level: float = LEVEL) -> float:
     """The level of t intervals that cover at least `level` when seeds are added until the interval is narrow enough.
 
-    The sweep starts with `first` seeds and ends with `most` at the latest; the interval is computed after each. The
-    worst ratio of target to spread counts. Raises `ValueError` unless 2 <= first <= most <= `MOST`.
+    The sweep starts with `first` seeds and has at most `most`; the interval is computed after each. The level holds for
+    the worst ratio of target to spread. Raises `ValueError` unless 2 <= first <= most <= `MOST`.
     """
     if not 2 <= first <= most <= MOST:
         raise ValueError(f"first {first} and most {most}: need 2 <= first <= most <= {MOST}")
@@ -50,13 +50,21 @@ def adjusted_level(first: int, most: int, level: float = LEVEL) -> float:
 
 
 def interval_coverage(first: int, most: int, level: float, ratios: np.ndarray | None = None) -> np.ndarray:
-    """Coverage of t intervals of this level where seeds are added as for `adjusted_level`; errors are normal.
+    """Coverage of t intervals of this level if seeds are added as for `adjusted_level`, with normal errors.
 
-    `ratios` are targets (half-widths) in standard deviations between seeds; by default such as matter.
-    Shape (ratios,). With Y_n the sum of squares of n seeds about their mean, in variances, the sum gains an independent
-    chi-square of one degree a seed. One stops at n where Y_n < n (n - 1) (ratio / t_(n-1))^2, and given Y_n the mean
-    misses independently of it: P(hold) = 2 Phi(t_(n-1) sqrt(Y_n / (n - 1))) - 1. The law of Y_n of those that
-    go on is carried from seed to seed in bins.
+    Let Y_n be the sum of squares of n seeds about their mean, in units of the variance. Each seed adds an independent
+    chi-square with one degree of freedom. The sweep stops at n if Y_n < n (n - 1) (ratio / t_(n-1))^2. Given Y_n, the
+    interval covers with probability 2 Phi(t_(n-1) sqrt(Y_n / (n - 1))) - 1. The distribution of Y_n of the sweeps that
+    continue is updated from seed to seed in bins.
+
+    Args:
+        first: the number of seeds at the start.
+        most: the largest number of seeds.
+        level: of each interval.
+        ratios: targets (half-widths) in standard deviations between seeds; by default the relevant ones.
+
+    Returns:
+        Coverage for each ratio, shape (ratios,).
     """
     numbers = np.arange(first, most + 1)
     t = special.stdtrit(numbers - 1, (1 + level) / 2)
@@ -77,9 +85,9 @@ def interval_coverage(first: int, most: int, level: float, ratios: np.ndarray | 
 
 @lru_cache(maxsize=4)
 def _grid(most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bins of the sum of squares, finer towards 0: edges, middles, and the law of where one more seed leads from each.
+    """Bins of the sum of squares, finer towards 0: edges, middles, and transition probabilities for one more seed.
 
-    The first and last have shapes (bins + 1,) and (bins, bins).
+    The shapes are (bins + 1,), (bins,) and (bins, bins).
     """
     roots = np.linspace(0, math.sqrt(stats.chi2.isf(1e-9, most - 1)), _BINS + 1)
     edges, middles = roots**2, ((roots[1:] + roots[:-1]) / 2) ** 2

@@ -1,7 +1,7 @@
-"""Components of variance between cells, between seeds and of the rest, and what common random numbers are worth.
+"""Components of variance (between cells, between seeds, residual), and the value of common random numbers.
 
-A hierarchical model of a grid, and the spread over seeds of paired and of unpaired differences. Values are in the
-metric's unit (F1 as a fraction), spreads are standard deviations in it.
+A hierarchical model of a grid, and the spread over seeds of paired and of unpaired differences. Values are in the unit
+of the metric (F1 as a fraction); spreads are standard deviations.
 """
 
 import itertools
@@ -18,20 +18,20 @@ from analysis.stats.intervals import seed_cell_matrix, seed_influence
 
 _GROUP = ["dataset", "objective"]
 
-# Added to the sum of squares of the rest, of values with a mean square of 1: where cells and seeds explain all, the
-# likelihood would have no maximum.
+# Added to the residual sum of squares of values with a mean square of 1. Otherwise the likelihood has no maximum if
+# cells and seeds explain everything.
 _LEAST = 1e-6
 
-# Natural logarithm of the largest spread relative to the rest's; `_LEAST` keeps the maximum well below it.
+# Natural logarithm of the largest spread relative to the residual; `_LEAST` keeps the maximum well below it.
 _LARGEST = 12.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """A grid's mean and the parts of its spread; NaN where the grid cannot tell them.
+    """The mean of a grid and the components of its spread; NaN if the grid does not determine them.
 
-    `low` and `high` are for the mean that further cells and seeds like these have in the long run, so that they count
-    the spread between cells; those of `mean_over_grid` are for the mean of this very grid.
+    `low` and `high` are for the long-run mean of other cells and seeds of this kind, so they include the spread between
+    cells. Those of `mean_over_grid` are for the mean of this particular grid.
     """
 
     mean: float
@@ -43,11 +43,11 @@ class Components:
     freedom: float
     """Degrees of freedom of `error`, after Satterthwaite."""
     between_cells: float
-    """Standard deviation of the cells' own means."""
+    """Standard deviation of the means of cells."""
     between_seeds: float
-    """Standard deviation of what a seed does to all cells alike."""
+    """Standard deviation of the effect of a seed on all cells."""
     residual: float
-    """Standard deviation of the rest: what a seed does to one cell."""
+    """Standard deviation of the effect of a seed on a single cell."""
     cells: int
     seeds: int
     values: int
@@ -56,12 +56,12 @@ class Components:
 
 
 def components(values: pd.DataFrame, *, level: float = LEVEL) -> Components:
-    """The spread of a grid in parts: value = mean + cell + seed + rest, each random with a variance of its own.
+    """The variance components of a grid: value = mean + cell + seed + rest, with a variance for each random part.
 
-    `values` as for `mean_over_grid`. The variances have the greatest restricted likelihood (REML) among those that are
-    not negative; on a complete grid they are the analysis of variance's, a mean square that falls below the rest's
-    being pooled with it. The degrees of freedom are Satterthwaite's for the mean squares that a complete grid with
-    these variances would have, and not below those of the smaller of cells and seeds. Cells of one seed take part.
+    `values` as for `mean_over_grid`; cells with one seed are included. The variances maximise the restricted likelihood
+    (REML) among non-negative ones. On a complete grid they are those of the analysis of variance, except that a mean
+    square below that of the rest is pooled with it. The degrees of freedom are Satterthwaite's for the mean squares of
+    a complete grid with these variances, and at least those of cells or seeds, whichever are fewer.
     """
     matrix = seed_cell_matrix(values)
     known = ~np.isnan(matrix)
@@ -97,9 +97,9 @@ def components(values: pd.DataFrame, *, level: float = LEVEL) -> Components:
 
 
 def reml_complete(matrix: np.ndarray) -> tuple[float, float, float, float, float]:
-    """Mean, variances between cells, between seeds and of the rest, and the mean's error, of seeds x cells without NaN.
+    """Mean, variances between cells, between seeds and of the rest, and error of the mean; seeds x cells without NaN.
 
-    Closed form: mean squares, those that would make a variance negative pooled with the rest's, the smallest first.
+    Closed form from mean squares. Those that would make a variance negative are pooled with the rest, smallest first.
     """
     seeds, cells = matrix.shape
     mean = matrix.mean()
@@ -120,9 +120,9 @@ def reml_complete(matrix: np.ndarray) -> tuple[float, float, float, float, float
 
 
 def reml_incomplete(matrix: np.ndarray) -> tuple[float, float, float, float, float]:
-    """As `reml_complete`, of a matrix with NaN: maximises the restricted likelihood over the relative spreads.
+    """As `reml_complete`, for a matrix with NaN: maximises the restricted likelihood over the relative spreads.
 
-    Cells are eliminated in closed form, so that a step costs cells x seeds^2, however many cells there are.
+    Cells are eliminated in closed form, so a step costs only cells x seeds^2.
     """
     known = ~np.isnan(matrix)
     size = int(known.sum())
@@ -141,7 +141,8 @@ def reml_incomplete(matrix: np.ndarray) -> tuple[float, float, float, float, flo
     def of_logarithms(logarithms: np.ndarray) -> float:
         return deviance(np.exp(logarithms))
 
-    # Flat where a spread is next to nothing or the rest is: the best of a coarse grid is where the search begins.
+    # The likelihood is flat for tiny spreads and for a tiny rest, so the search starts at the best point of a coarse
+    # grid.
     grid = itertools.product(np.arange(-4.0, _LARGEST, 2), repeat=2)
     start = min((np.array(pair) for pair in grid), key=of_logarithms)
     options = {"xatol": 1e-5, "fatol": 1e-9, "initial_simplex": start + np.array([[0, 0], [1, 0], [0, 1]])}
@@ -157,10 +158,10 @@ def reml_incomplete(matrix: np.ndarray) -> tuple[float, float, float, float, flo
 
 
 def _forms(known: np.ndarray, values: np.ndarray, t: float, u: float) -> tuple[float, float, float, float]:
-    """Of the covariance V in units of the rest's variance: log |V|, 1' V^-1 1, 1' V^-1 y and y' V^-1 y.
+    """log |V|, 1' V^-1 1, 1' V^-1 y and y' V^-1 y for the covariance V in units of the residual variance.
 
-    `known` and `values` (0 where not known) are seeds x cells, t and u the spreads between cells and between seeds
-    relative to the rest's. By Woodbury's identity, with the cells' block, which is diagonal, eliminated first.
+    `known` and `values` (0 if not known) are seeds x cells; t and u are the spreads between cells and between seeds,
+    relative to the residual. By Woodbury's identity, eliminating the diagonal block of the cells first.
     """
     diagonal = 1 + t**2 * known.sum(axis=0)
     link = t * u * known
@@ -176,15 +177,18 @@ def _forms(known: np.ndarray, values: np.ndarray, t: float, u: float) -> tuple[f
 
 
 def pairing_gain(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFrame:
-    """What common random numbers are worth: the spread over seeds of noisy - exposure, paired by seed and not.
+    """The value of common random numbers: the spread over seeds of noisy minus exposure, paired by seed and unpaired.
 
-    A row per dataset and objective, over the pairs of which both halves are done, of cells with two such seeds or more.
-    For a single cell, pooled over cells by their degrees of freedom, and (`grid_...`) for the mean over the grid:
-    `paired` the standard deviation over seeds of the difference, `unpaired` that of a difference of independent seeds
-    (from the variances of the same scores), `correlation` of the halves over seeds, `width_ratio` = paired / unpaired,
-    `worth` = 1 / width_ratio^2: as many unpaired seeds give the error of one paired seed. Beyond 1 the ratio says that
-    pairing widens (a correlation below 0). `grid_paired` and `grid_unpaired` are in units of one seed; `seeds` is their
-    number. Null with fewer than two seeds. Raises as `noisy_minus_exposure`.
+    One row for each dataset and objective, from complete pairs in cells with two or more such seeds. Raises as
+    `noisy_minus`. Columns, null with fewer than two seeds, for a single cell (pooled over cells by degrees of freedom)
+    and, with the prefix `grid_`, for the mean over the grid:
+
+    - `paired`: the standard deviation over seeds of the difference (for the grid, in units of one seed);
+    - `unpaired`: that of a difference of independent seeds, from the variances of the same scores;
+    - `correlation`: between noisy and exposure over seeds;
+    - `width_ratio`: paired / unpaired, above 1 if pairing widens the interval (negative correlation);
+    - `worth`: 1 / width_ratio^2, the number of unpaired seeds with the same error as one paired seed;
+    - `seeds`: the number of seeds, only once.
     """
     differences = noisy_minus_exposure(records, metric)
     rows = []
@@ -197,7 +201,7 @@ def pairing_gain(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.Dat
 
 
 def _gain(whole: pd.DataFrame) -> dict[str, float]:
-    """The figures of `pairing_gain` of one objective's complete pairs, in cells of two seeds or more."""
+    """The columns of `pairing_gain` for the complete pairs of one objective, in cells with two or more seeds."""
     if whole.empty:
         return {f"{of}{name}": value for of in ("", "grid_") for name, value in _ratios(*(math.nan,) * 3).items()}
     cell = whole.groupby(["rho", "nu"]).ngroup()
@@ -211,7 +215,7 @@ def _gain(whole: pd.DataFrame) -> dict[str, float]:
 
 
 def _products(noisy: np.ndarray, exposure: np.ndarray, divisor: float) -> tuple[float, float, float]:
-    """Variances of the halves and their covariance."""
+    """The variances of noisy and exposure, and their covariance."""
     pairs = ((noisy, noisy), (exposure, exposure), (noisy, exposure))
     first, second, both = (float((a * b).sum() / divisor) for a, b in pairs)
     return first, second, both

@@ -1,7 +1,7 @@
-"""`make chaos`: a small sweep is disturbed at random, again and again, and held to what it promises; prints a table.
+"""`make chaos`: disturb a small sweep at random, and check that nothing is lost.
 
-Rounds of one sweep each: faults come at random until enough were injected, then the round's sweep ends in peace and is
-held against one that was never disturbed. Exit code 1 if anything promised was not kept.
+Each round runs one sweep and injects random faults. Then the sweep finishes undisturbed, and its results are compared
+with those of a sweep without faults. The exit code is 1 if a check failed.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from benchmarks.chaos.disturbed import Chaos, Tally, leftovers, results
 from benchmarks.chaos.faults import FAULTS, WEIGHTS
 
 A_ROUND = 40
-"""Faults in a round at most: then the sweep may end."""
+"""Largest number of faults in a round."""
 
 
 def duplicates(out: Path) -> int:
-    """Runs in MLflow beyond one a cell and the sweep's own, plus those that lack."""
+    """How far the number of runs in MLflow is from that expected, one per cell and one for the sweep."""
     from mlflow.tracking import MlflowClient
 
     with warnings.catch_warnings():
@@ -36,7 +36,7 @@ def duplicates(out: Path) -> int:
 
 
 def one_round(chaos: Chaos, left: int, dice: random.Random, reference: pd.DataFrame) -> list[str]:
-    """Disturb one sweep to its end; what was not as promised, in words."""
+    """Disturb one sweep until it ends; returns the failed checks as text."""
     for _ in range(min(left, A_ROUND)):
         driver = chaos.running()
         young = max(0.0, 10 - (time.monotonic() - driver.begun))
@@ -58,11 +58,11 @@ def one_round(chaos: Chaos, left: int, dice: random.Random, reference: pd.DataFr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Disturb sweeps until enough faults were injected; print the table; 1 if a promise was not kept."""
+    """Disturb sweeps until enough faults were injected, and print the table. The exit code is 1 if a check failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    parser.add_argument("--faults", type=int, default=200, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the dice (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="keep everything here, instead of in a folder that is removed")
+    parser.add_argument("--faults", type=int, default=200, help="number of faults (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="keep all files here (default: a temporary folder)")
     options = parser.parse_args(arguments)
     dice, tallies = random.Random(options.seed), defaultdict[str, Tally](Tally)
     with tempfile.TemporaryDirectory(prefix="chaos-") as spare:
@@ -77,14 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rounds += 1
             wrong = one_round(Chaos(place / f"round-{rounds}", dice, tallies), options.faults - done, dice, reference)
             bad += bool(wrong)
-            print(f"round {rounds}: {'; '.join(wrong) or 'as if undisturbed'}", flush=True)
-    print(f"\n{'fault':<52}{'times':>6}{'late':>6}{'work repeated, s (mean, most)':>32}")
+            print(f"round {rounds}: {'; '.join(wrong) or 'same as undisturbed'}", flush=True)
+    print(f"\n{'fault':<52}{'times':>6}{'late':>6}{'work repeated, s (mean, max)':>32}")
     for name in FAULTS:
         tally = tallies[name]
         lost = f"{sum(tally.lost) / len(tally.lost):.1f}, {max(tally.lost):.1f}" if tally.lost else "-"
         print(f"{name:<52}{tally.injected:>6}{tally.left_late:>6}{lost:>32}")
     late = sum(tally.left_late for tally in tallies.values())
-    print(f"\n{done} faults in {rounds} rounds of {len(reference)} cells; {rounds - bad} rounds as if undisturbed")
+    print(f"\n{done} faults in {rounds} rounds of {len(reference)} cells; {rounds - bad} rounds same as undisturbed")
     return 1 if bad or late else 0
 
 

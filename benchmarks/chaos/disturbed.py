@@ -1,4 +1,4 @@
-"""A sweep that is disturbed: the command in a process of its own, what is done to it, and what came of it."""
+"""A disturbed sweep: its process, the injected faults, and their effects."""
 
 import os
 import random
@@ -22,67 +22,67 @@ SWEEP = ("vts-smoke", "--seeds", "0", "1", "--pretrain.steps", "400", "--workers
 EVERY = 0.5
 """Seconds between checkpoints."""
 AGENTS = 75.0
-"""Seconds after which Ray's idle agents have noticed that their node was killed: about a minute."""
+"""Seconds until Ray's idle agents notice that their node was killed (about a minute)."""
 
 
 @dataclass(kw_only=True)
 class Driver:
-    """The command, running in a process group of its own."""
+    """The running command, in its own process group."""
 
     process: subprocess.Popen[bytes]
     begun: float = field(default_factory=time.monotonic)
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self.process.poll() is None
 
     def workers(self) -> list[int]:
-        """Processes that run cells, or are about to."""
+        """The processes that run cells or will run them."""
         return [pid for pid in descendants(self.process.pid) if "ray::" in words_of(pid)]
 
     def named(self, name: str) -> list[int]:
-        """Processes below it whose command holds a name."""
+        """The child processes whose command line contains a name."""
         return [pid for pid in descendants(self.process.pid) if name in words_of(pid)]
 
 
 @dataclass(kw_only=True)
 class Tally:
-    """What came of one kind of fault."""
+    """The effects of one kind of fault."""
 
     injected: int = 0
     lost: list[float] = field(default_factory=list)
-    """Seconds of work since the last checkpoint, of the cells that ran."""
+    """Seconds since the last checkpoint, for each running cell."""
     left_late: int = 0
-    """Times that the sweep did not leave in time."""
+    """How often the sweep did not exit in time."""
 
 
 class Chaos:
-    """The sweep in a folder, and what was done to it."""
+    """The sweep in a folder, and the faults injected into it."""
 
     def __init__(self, out: Path, dice: random.Random, tallies: dict[str, Tally]) -> None:
         self.out, self.dice, self.tallies = out, dice, tallies
         self.driver: Driver | None = None
         self.again = 0
-        """Finished cells that were run again though nobody had touched their record."""
+        """The number of finished cells that ran again although their record was not damaged."""
         self._below: set[int] = set()
         self._records: dict[Path, int] = {}
         self._touched: dict[Path, int] = {}
 
     def start(self) -> None:
-        """Begin the command, or begin it again."""
+        """Start the command, or start it again."""
         words = [sys.executable, "-m", "sweep.run", *SWEEP, "--out", str(self.out), "--checkpoint-every", str(EVERY)]
         with self.out.with_suffix(".log").open("ab") as log:
             self.driver = Driver(process=subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True))
 
     def running(self) -> Driver:
-        """The driver, begun if there is none; it has had its time to begin cells."""
+        """The running driver, started if there is none."""
         if self.driver is None or not self.driver.alive():
             self.start()
         assert self.driver is not None
         return self.driver
 
     def inject(self, name: str, fault: "Fault") -> bool:
-        """Do it to the sweep; False where there was nothing to do it to."""
+        """Inject a fault; False if it was not applicable."""
         driver = self.running()
         lost = self._unsaved()
         self.count_again()
@@ -93,7 +93,7 @@ class Chaos:
         return True
 
     def end(self) -> bool:
-        """Let the sweep end in peace; whether it is complete."""
+        """Let the sweep end undisturbed; returns whether it is complete."""
         for _ in range(6):
             driver = self.running()
             try:
@@ -106,36 +106,36 @@ class Chaos:
         return False
 
     def gone(self, driver: Driver, below: Sequence[int]) -> None:
-        """The driver has been ended; what was below it must be gone at the round's end, see `outlived`."""
+        """Wait for a stopped driver. Its child processes must be gone by the end of the round, see `outlived`."""
         driver.process.wait(timeout=60)
         self._below |= set(below)
 
     def outlived(self) -> int:
-        """Processes that outlive their driver for more than `AGENTS` seconds; they are killed."""
+        """Kill the processes that outlive their driver by more than `AGENTS` seconds, and return their number."""
         deadline = time.monotonic() + AGENTS
         while any(map(exists, self._below)) and time.monotonic() < deadline:
             time.sleep(0.5)
         return sum(map(kill, filter(exists, self._below)))
 
     def count_again(self) -> None:
-        """Note records that are there, and those that were written anew though nobody had touched them."""
+        """Update the known records, and count those written again although they were not damaged."""
         found = {path: path.stat().st_mtime_ns for path in self.out.glob("records/*/*/*.parquet")}
         spoilt = set(self._touched)
-        # One that was spoilt stays so until its cell was run again.
+        # A damaged record remains damaged until its cell has run again.
         self._touched = {path: time for path, time in self._touched.items() if found.get(path, time) == time}
         known = self._records.items()
         self.again += sum(found.get(path, time) != time for path, time in known if path not in spoilt)
         self._records = found
 
     def one_of(self, paths: Sequence[Path]) -> Path | None:
-        """One of the files, at random."""
+        """A random one of the files."""
         return self.dice.choice(sorted(paths)) if paths else None
 
     def spoil(self, path: Path | None) -> bool:
-        """Cut a file off or turn a bit of it."""
+        """Truncate a file or flip one of its bits."""
         try:
             data = bytearray(path.read_bytes() if path else b"")
-        except FileNotFoundError:  # rolled away just now
+        except FileNotFoundError:  # deleted just now
             return False
         if not path or not data:
             return False
@@ -157,11 +157,11 @@ class Chaos:
 
 
 Fault = Callable[[Chaos, Driver], bool]
-"""Does it; False where there was nothing to do it to."""
+"""Injects the fault; False if it was not applicable."""
 
 
 def kill(pid: int) -> bool:
-    """Kill a process; False where there is none."""
+    """Kill a process; False if it does not exist."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -170,7 +170,7 @@ def kill(pid: int) -> bool:
 
 
 def exists(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Whether a process runs (a zombie does not)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -178,7 +178,7 @@ def exists(pid: int) -> bool:
 
 
 def words_of(pid: int) -> str:
-    """A process's command line; empty where it is gone."""
+    """The command line of a process; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -186,18 +186,18 @@ def words_of(pid: int) -> str:
 
 
 def when(path: Path) -> float:
-    """When a file was written last; 0 where it is gone."""
+    """When a file was last written; 0 if it is gone."""
     with suppress(FileNotFoundError):
         return path.stat().st_mtime
     return 0.0
 
 
 def results(out: Path) -> pd.DataFrame:
-    """All of a sweep's records but times and the commit: somebody may commit meanwhile."""
+    """The records of a sweep without times and commit, which may change during the test."""
     return read_records(out).drop(columns=VARYING)
 
 
 def leftovers(out: Path) -> list[str]:
-    """What should not be there at the end: drafts and checkpoints."""
+    """Files that should not exist at the end: drafts and checkpoints."""
     drafts = [path for path in out.rglob(".*") if path.is_file() and path.suffix in (".tmp", ".part")]
     return [str(path.relative_to(out)) for path in (*drafts, *out.glob("checkpoints"))]

@@ -20,7 +20,7 @@ def _kill_node(chaos: Chaos, driver: Driver) -> bool:
         return False
     with suppress(subprocess.TimeoutExpired):
         driver.process.wait(timeout=60)
-    if driver.alive():  # Ray may wait for a node for ever
+    if driver.alive():  # Ray may wait forever for a node
         kill(driver.process.pid)
     chaos.gone(driver, below)
     return True
@@ -75,13 +75,13 @@ def _leave_drafts(chaos: Chaos, driver: Driver) -> bool:
 
 FAULTS: dict[str, Fault] = {
     "kill -9 of a worker": _kill_worker,
-    "kill -9 of a worker, its newest checkpoint spoilt": _spoil_checkpoint,
+    "kill -9 of a worker, its newest checkpoint damaged": _spoil_checkpoint,
     "kill -9 of the driver": _kill_driver,
     "kill -9 of everything": _kill_group,
     "kill -9 of Ray's node": _kill_node,
     "SIGTERM, gone within 10 s": _signal(signal.SIGTERM, "SIGTERM, gone within 10 s", 10),
     "Ctrl-C once": _signal(signal.SIGINT, "Ctrl-C once", 60),
-    "kill -9 of the driver, a record spoilt": _spoil_record,
+    "kill -9 of the driver, a record damaged": _spoil_record,
     "kill -9 of the driver, drafts left": _leave_drafts,
 }
 WEIGHTS = (66, 12, 7, 4, 2, 3, 2, 2, 2)

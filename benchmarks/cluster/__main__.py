@@ -1,7 +1,7 @@
-"""`make cluster-test`: a cluster of a head and two one-core nodes on this machine, as `ray up` makes it from
-cluster.local.yaml; a sweep across both nodes, one of which is killed in the middle; held to what is promised.
+"""`make cluster-test`: run a sweep on a cluster of a head and two one-core nodes on this machine, and kill a node.
 
-Exit code 1 if a promise was not kept. As root, on Linux, with sshd and rsync: all runs in namespaces of its own.
+`ray up` starts the cluster from cluster.local.yaml. The results must be those of an undisturbed sweep. The exit code is
+1 if a check failed. It needs root, Linux, sshd and rsync; everything runs in separate namespaces.
 """
 
 import argparse
@@ -33,26 +33,26 @@ from sweep.signals import descendants
 
 SWEEP = ("vts-smoke", "--seeds", "0", "1", "--no-report", "--checkpoint-every", "1")
 ENGINE = ("--precision", "fp32", "--engine.layout", "channels_last", "--engine.compile", "no", "--threads", "1")
-"""Given, so that nothing is measured and both sweeps round alike."""
+"""A fixed engine, so that nothing is measured and both sweeps round in the same way."""
 SCALING = ("vts-quick", "--losses", "moco", "--rho", "0", "--no-report")
 UP, BACK, SWEPT, DOWN = 300.0, 240.0, 1500.0, 180.0
-"""Seconds that each may take at most."""
+"""Time limits in seconds."""
 
 
 class Transcript:
-    """What was done and what was held to be true, printed as it comes."""
+    """Prints steps and checks as they happen, and keeps the failed checks."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
         self.broken: list[str] = []
 
     def say(self, line: str) -> None:
-        """One line with its time."""
+        """Print a line with the elapsed time."""
         print(f"{time.monotonic() - self._begun:7.1f} s  {line}", flush=True)
 
     def promise(self, what: str, kept: bool) -> None:
-        """A line of what was promised, and whether it is so."""
-        self.say(f"{'kept  ' if kept else 'BROKEN'}  {what}")
+        """Print a check and its result."""
+        self.say(f"{'ok    ' if kept else 'FAILED'}  {what}")
         if not kept:
             self.broken.append(what)
 
@@ -63,7 +63,7 @@ def sweep(out: Path, *words: str) -> list[str]:
 
 
 def done(process: "subprocess.Popen[bytes]", seconds: float) -> int:
-    """Its exit code; 124 if it had to be killed."""
+    """The exit code of the process; 124 if it exceeded the time limit and was killed."""
     try:
         return process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -72,18 +72,18 @@ def done(process: "subprocess.Popen[bytes]", seconds: float) -> int:
 
 
 def cells_on(address: str) -> list[int]:
-    """Processes of cells on the node at an address."""
+    """The processes of cells on the node at an address."""
     node, running = raylet(address), processes()
     below = descendants(node) if node else []
     return [pid for pid in below if "ray::ImplicitFunc" in running.get(pid, "") or "train_cell" in running.get(pid, "")]
 
 
 def up(machines: Machines, told: Transcript) -> None:
-    """`ray up`, and both nodes there."""
+    """Run `ray up` and wait for both nodes."""
     code = done(machines.begin("up", RAY, "up", "-y", "--no-config-cache", str(machines.config)), UP)
     if code:
         raise RuntimeError(f"ray up failed: see {machines.place / 'up.log'}")
-    told.promise("ray up makes the cluster", kept=True)
+    told.promise("ray up starts the cluster", kept=True)
     wait_for("both nodes run", lambda: all(map(raylet, WORKERS)), UP)
     count = 'import ray; ray.init("auto"); exit(sum(node["Alive"] for node in ray.nodes()) < 3)'
     wait_for("Ray knows both nodes", lambda: done(machines.on_head("nodes", "python", "-c", count), UP) == 0, UP)
@@ -91,7 +91,7 @@ def up(machines: Machines, told: Transcript) -> None:
 
 
 def lose_a_node(machines: Machines, told: Transcript, steps: int) -> None:
-    """A sweep across both nodes, one of which is killed and comes back; held against an undisturbed one."""
+    """Run a sweep on both nodes, kill one, which Ray restarts, and compare with an undisturbed sweep."""
     words = (*SWEEP, "--pretrain.steps", str(steps))
     calm, out = machines.place / "undisturbed", machines.place / "out"
     told.say("an undisturbed sweep, without a cluster")
@@ -101,25 +101,25 @@ def lose_a_node(machines: Machines, told: Transcript, steps: int) -> None:
     running = machines.on_head("sweep", *sweep(out, *words), "--address", "auto")
     wait_for("cells run on both nodes", lambda: running.poll() is not None or all(map(cells_on, WORKERS)), UP)
     wait_for("a checkpoint", lambda: running.poll() is not None or list(out.glob("checkpoints/*/*.ckpt")), UP)
-    told.promise("cells run on both nodes at once", running.poll() is None)
+    told.promise("cells run on both nodes at the same time", running.poll() is None)
     lost = WORKERS[1]
     node = raylet(lost)
     assert node is not None
     os.kill(node, signal.SIGKILL)
-    told.say(f"kill -9 of the node {lost} in mid-sweep")
+    told.say(f"kill -9 of the node {lost} during the sweep")
     back = wait_for("the node is back", lambda: raylet(lost) not in (None, node) or running.poll() is not None, BACK)
-    told.promise("Ray's autoscaler brings the node back while the sweep goes on", back and running.poll() is None)
+    told.promise("Ray's autoscaler restarts the node while the sweep continues", back and running.poll() is None)
     wait_for("cells on it", lambda: running.poll() is not None or cells_on(lost), SWEPT)
-    told.promise("the node that came back runs cells again", running.poll() is None)
-    told.promise("the sweep ends complete", done(running, SWEPT) == 0)
+    told.promise("the restarted node runs cells again", running.poll() is None)
+    told.promise("the sweep is complete", done(running, SWEPT) == 0)
     lines = (machines.place / "sweep.log").read_text().splitlines()
-    told.promise("it has counted the lost machine", any("machine lost" in line for line in lines))
-    told.promise("its results are those of the undisturbed sweep", results(out).equals(results(calm)))
-    told.promise("no draft and no checkpoint is left", not leftovers(out))
+    told.promise("it counted the lost machine", any("machine lost" in line for line in lines))
+    told.promise("its results are equal to those of the undisturbed sweep", results(out).equals(results(calm)))
+    told.promise("no drafts and no checkpoints are left", not leftovers(out))
 
 
 def scaling(machines: Machines, told: Transcript, steps: int, cells: int) -> None:
-    """Cells a minute on one node and on two."""
+    """Measure cells per minute on one node and on two."""
     rates = []
     for count in (1, 2):
         out = machines.place / f"scaling-{count}"
@@ -129,17 +129,17 @@ def scaling(machines: Machines, told: Transcript, steps: int, cells: int) -> Non
             raise RuntimeError(f"the sweep on {count} nodes failed: see {out}.log")
         records = read_records(out)
         begun = records["started"].astype("datetime64[us, UTC]").astype("int64") / 1e6
-        # From the first cell's end on: how long Ray takes to begin is not what is asked.
+        # From the end of the first cells on, to exclude Ray's start.
         ends = (begun + records["seconds"]).sort_values().to_list()
         rates.append(60 * (len(ends) - count) / (ends[-1] - ends[count - 1]))
-        told.say(f"{count} node{'s' * (count > 1)}: {len(ends)} cells, {rates[-1]:.2f} a minute")
+        told.say(f"{count} node{'s' * (count > 1)}: {len(ends)} cells, {rates[-1]:.2f} per minute")
     told.say(f"two nodes are {rates[1] / rates[0]:.2f} times as fast as one")
 
 
 def down(machines: Machines, told: Transcript, before: set[int]) -> None:
-    """`ray down`, and nothing left."""
+    """Run `ray down` and check that no process is left."""
     code = done(machines.begin("down", RAY, "down", "-y", str(machines.config)), DOWN)
-    told.promise("ray down ends it", code == 0)
+    told.promise("ray down stops the cluster", code == 0)
     due = time.monotonic() + 60
     while (left := {pid: words for pid, words in processes().items() if pid not in before}) and time.monotonic() < due:
         time.sleep(0.5)
@@ -149,9 +149,9 @@ def down(machines: Machines, told: Transcript, before: set[int]) -> None:
 
 
 def inside(options: argparse.Namespace) -> int:
-    """What runs in the namespaces."""
+    """The part that runs in the namespaces."""
     told = Transcript()
-    # A short name, for the names of Ray's sockets are longer than this and have an end.
+    # A short name, because the paths of Ray's sockets have a maximum length.
     place = options.folder or Path(tempfile.mkdtemp(prefix="np-", dir="/tmp"))
     place.mkdir(parents=True, exist_ok=True)
     machines = Machines(place.resolve())
@@ -174,19 +174,19 @@ def inside(options: argparse.Namespace) -> int:
     finally:
         if options.folder is None and not told.broken:
             shutil.rmtree(place, ignore_errors=True)
-    told.say(f"{len(told.broken)} promises broken; see the logs in {place}" if told.broken else "as promised")
+    told.say(f"{len(told.broken)} checks failed; see the logs in {place}" if told.broken else "all checks passed")
     return 1 if told.broken else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the cluster, disturb it, take it down; 0 if all promises were kept, 2 if something is missing here."""
+    """Run the test. The exit code is 0 if all checks passed, 1 if one failed, 2 if something is missing here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
-    parser.add_argument("--scaling", action="store_true", help="measure two nodes against one instead")
-    parser.add_argument("--steps", type=int, help="of pretraining a cell (default: 1500 small ones, 400 for --scaling)")
-    parser.add_argument("--cells", type=int, default=4, help="a node, for --scaling (default: %(default)s)")
+    parser.add_argument("--scaling", action="store_true", help="compare the speed of two nodes with one instead")
     parser.add_argument(
-        "--folder", type=Path, help="keep everything here (a short name), not in a folder that is removed"
+        "--steps", type=int, help="pretraining steps per cell (default: 1500 small ones, 400 for --scaling)"
     )
+    parser.add_argument("--cells", type=int, default=4, help="cells per node for --scaling (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="keep all files here, a short path (default: a temporary folder)")
     options = parser.parse_args(arguments)
     if os.environ.get(INSIDE):
         return inside(options)

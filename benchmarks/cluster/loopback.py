@@ -1,4 +1,4 @@
-"""Machines out of nothing: a few addresses of this one, each with an sshd, in namespaces that nobody else sees."""
+"""Simulated machines: several loopback addresses with an sshd, in separate namespaces."""
 
 import os
 import shlex
@@ -23,7 +23,7 @@ PACKAGES = {
     "ip": "iproute2",
 }
 INSIDE = "NOISY_PAIRS_LOOPBACK"
-"""Set in the environment of what runs in the namespaces."""
+"""Environment variable of the processes in the namespaces."""
 PATH = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 RAY = str(Path(sys.executable).parent / "ray")
@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 
 def lacking() -> str:
-    """What there must be before anything can begin, in a line; empty where all is there."""
+    """A missing requirement, in one line; empty if there is none."""
     if not sys.platform.startswith("linux"):
-        return "nodes on one machine need Linux, whose namespaces keep them from everything else"
+        return "nodes on one machine need Linux, because its namespaces isolate them"
     if os.geteuid():
         return "namespaces for the nodes, so that `ray stop` cannot reach your own Ray, need root: run it with sudo"
     if missing := [package for name, package in PACKAGES.items() if not shutil.which(name, path=PATH)]:
@@ -43,13 +43,9 @@ def lacking() -> str:
 
 
 def enter(words: Sequence[str]) -> int:
-    """Run `python WORDS` where it sees no process but its own and no network but a loopback of its own.
-
-    Returns:
-        Its exit code.
-    """
+    """Run `python WORDS` with its own processes and loopback network only, and return its exit code."""
     spaces = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--mount", "--net"]
-    # A /run of its own, for sshd puts a folder there.
+    # With a separate /run, because sshd creates a folder there.
     begin = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && ip link set lo up && exec "$@"'
     command = [*spaces, "sh", "-c", begin, "sh", sys.executable, *words]
     return subprocess.run(command, env={**os.environ, INSIDE: "1"}, check=False).returncode
@@ -57,24 +53,24 @@ def enter(words: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Machines:
-    """A head and two workers in a folder, which is their home and holds all that they write."""
+    """A head and two workers in a folder, which is their home and holds all their files."""
 
     place: Path
-    """A short name: Ray puts sockets below it."""
+    """A short path, because Ray creates sockets in it."""
 
     @property
     def home(self) -> Path:
-        """Home of who logs in."""
+        """The home folder after login."""
         return self.place / "home"
 
     @property
     def config(self) -> Path:
-        """The cluster's YAML."""
+        """The YAML file of the cluster."""
         return self.place / "cluster.yaml"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What commands have, here and behind a login."""
+        """The environment of commands, local and after login."""
         return {
             "HOME": str(self.home),
             "PATH": PATH,
@@ -86,10 +82,10 @@ class Machines:
         }
 
     def listen(self) -> "subprocess.Popen[bytes]":
-        """Start the sshd that all of them share, with keys of its own."""
+        """Start the sshd that all machines share, with new keys."""
         self.home.mkdir()
         (self.home / ".bashrc").touch()
-        # ssh takes `~` from there, whatever HOME says. Nobody outside of the namespaces sees it.
+        # ssh takes `~` from /etc/passwd and ignores HOME. The changed file is visible only in the namespaces.
         users = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
         moved = [[*user[:5], str(self.home), "/bin/bash"] if user[0] == "root" else user for user in users]
         (self.place / "passwd").write_text("".join(":".join(user) + "\n" for user in moved))
@@ -103,7 +99,7 @@ class Machines:
             f"HostKey {self.place / 'host'}",
             f"AuthorizedKeysFile {self.place / 'authorized'}",
             f"PidFile {self.place / 'sshd.pid'}",
-            "StrictModes no",  # whoever owns the folders above these files
+            "StrictModes no",  # accepts any owner of the folders above these files
             "UsePAM no",
             "PasswordAuthentication no",
             "PermitRootLogin prohibit-password",
@@ -114,21 +110,21 @@ class Machines:
         sshd = shutil.which("sshd", path=PATH)
         assert sshd is not None
         with (self.place / "sshd.log").open("wb") as log:
-            # By its full name and in the foreground: sshd starts itself again for each login.
+            # With its full path and in the foreground, because sshd starts itself again for each login.
             return subprocess.Popen([sshd, "-D", "-e", "-f", str(self.place / "sshd_config")], stderr=log)
 
     def write_config(self) -> None:
-        """`cluster.local.yaml`, but for what cannot be the same where all machines are one."""
+        """Write `cluster.local.yaml`, changed where one machine plays all roles."""
         given = yaml.safe_load((ROOT / "cluster.local.yaml").read_text())
         self.config.write_text(yaml.safe_dump(on_loopback(given, self.place / "login"), sort_keys=False))
 
     def begin(self, name: str, *words: str) -> "subprocess.Popen[bytes]":
-        """A command, begun; what it prints goes into a log with this name."""
+        """Start a command, with its output in a log of this name."""
         with (self.place / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 words,
                 cwd=ROOT,
-                # The newer autoscaler counts one machine too few where they are given by address.
+                # The newer autoscaler counts one machine too few if machines are listed by address.
                 env={**os.environ, **self.environment, "RAY_UP_enable_autoscaler_v2": "0"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -162,8 +158,8 @@ def on_loopback(given: Mapping[str, Any], key: Path) -> dict[str, Any]:
         f"{line} --node-ip-address={HEAD} --include-dashboard=false {memory}" if " ray start " in line else line
         for line in given["head_start_ray_commands"]
     ]
-    # No `ray stop`: it would stop the others too. A machine's own address is the one that was logged in to. One after
-    # the other: of nodes that share a folder and begin at once, one at times waits in vain to be registered.
+    # Without `ray stop`, which would stop the other nodes, too. The address of a machine is that of the login. Nodes
+    # start one after the other: if nodes with a common folder start together, one sometimes never registers.
     address = "--node-ip-address=$(echo $SSH_CONNECTION | cut -d' ' -f3)"
     config["worker_start_ray_commands"] = [
         f"(flock 9 && {line} {address} --num-cpus=1 {memory}) 9> ~/begin"
@@ -174,7 +170,7 @@ def on_loopback(given: Mapping[str, Any], key: Path) -> dict[str, Any]:
 
 
 def processes() -> dict[int, str]:
-    """pid -> command line of all that runs in the namespaces, but for this process."""
+    """pid -> command line of all processes in the namespaces except this one."""
     found = {}
     for place in Path("/proc").iterdir():
         if place.name.isdigit() and int(place.name) != os.getpid():
@@ -189,7 +185,7 @@ def processes() -> dict[int, str]:
 
 
 def raylet(address: str) -> int | None:
-    """The process that is the node at an address."""
+    """The pid of the node at an address."""
     sign = f"--node_ip_address={address} "
     return next((pid for pid, words in processes().items() if "raylet/raylet " in words and sign in words), None)
 
@@ -198,7 +194,7 @@ def wait_for(what: str, condition: Callable[[], T], seconds: float) -> T:
     """Wait until the condition holds, and return it.
 
     Raises:
-        TimeoutError: it did not come to hold in time.
+        TimeoutError: it did not hold in time.
     """
     due = time.monotonic() + seconds
     while not (found := condition()):

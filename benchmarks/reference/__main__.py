@@ -1,8 +1,8 @@
-"""`make reference`: the sweeps of docs/results, or what is missing of them, and what is shown of each.
+"""`make reference`: run the sweeps of docs/results, or their missing cells, and update the files there.
 
-Records lie in results/reference/NAME, as those of any sweep; sweep.yaml, summary.parquet, tables, means, claims and
-figures are put into docs/results/NAME, where the page of reading is written by hand. No image is put there. The
-verdicts of all stand side by side in docs/results/verdicts.txt.
+Records are in results/reference/NAME, as for any sweep. sweep.yaml, summary.parquet, tables, means, claims and figures
+are written to docs/results/NAME, next to the README, which is written by hand. No images are copied. The verdicts of
+all sweeps are in docs/results/verdicts.txt.
 """
 
 import argparse
@@ -28,13 +28,13 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDS = Path("results/reference")
 SHOWN = Path("docs/results")
 
-#: Predictions show images, which may be somebody's photographs.
+#: Without predictions, because they show images, which may be photographs of others.
 DRAWN = tuple(name for name in FIGURES if name != "predictions")
 
 _ALL = ("moco", "within_image", "cross_image", "random", "supervised")
 _PAIRINGS = ("--pairings", "noisy", "irrelevant", "false_positive")
 _PHOTOGRAPHS = ("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool")
-# What a search on seeds 100 and 101 found for them (docs/results/vts-quick-photographs): colour tells something there.
+# From a search on seeds 100 and 101 (docs/results/vts-quick-photographs). Colour carries information in photographs.
 _FOUND = ("--augment.grey", "0", "--moco.lr", "0.1", "--dense.within-lr", "0.1", "--dense.cross-lr", "0.3")
 
 
@@ -46,7 +46,7 @@ class Reference:
     """Arguments of `sweep.run`."""
     seeds: range
     needs: str = ""
-    """The option of this command that names its images; empty where it makes its own."""
+    """The option of this command that names its images; empty if it needs none."""
 
 
 REFERENCES = {
@@ -55,20 +55,20 @@ REFERENCES = {
         words=("vts-quick", "--objectives", *_ALL, *_PHOTOGRAPHS, *_FOUND), seeds=range(8), needs="photographs"
     ),
     "vts-quick-pairings": Reference(words=("vts-quick", "--objectives", *_ALL, *_PAIRINGS), seeds=range(3)),
-    # Irrelevant noise would take a fourth kind of photograph. Seeds of one machine, whose noisy pairs are those of
-    # vts-quick-photographs.
+    # Irrelevant noise would need a fourth kind of photograph. The seeds are those of one machine, which share their
+    # noisy pairs with vts-quick-photographs.
     "vts-quick-photographs-pairings": Reference(
         words=("vts-quick", "--objectives", *_ALL, "--pairings", "noisy", "false_positive", *_PHOTOGRAPHS, *_FOUND),
         seeds=range(4, 8),
         needs="photographs",
     ),
-    # Of the first 2,000 images of each of CIFAR-10's files, which are not the published ones.
+    # With the first 2,000 images of each file of CIFAR-10, hence not the published files.
     "cifar-quick": Reference(words=("cifar-quick", "--data.other-files"), seeds=range(5), needs="cifar"),
 }
 
 
 def command(name: str, images: str | None) -> list[str]:
-    """The sweep's command line; `images` is where the photographs or CIFAR-10 are."""
+    """The command line of the sweep; `images` is the folder of the photographs or of CIFAR-10."""
     one = REFERENCES[name]
     place = ["--data-root", images] if images else []
     seeds = ["--seeds", *map(str, one.seeds)]
@@ -76,13 +76,13 @@ def command(name: str, images: str | None) -> list[str]:
 
 
 def show(folder: Path, out: Path) -> None:
-    """Put what a reader is shown of a sweep's `folder` into `out`; a page of reading that lies there stays.
+    """Write the files for readers of the sweep in `folder` to `out`; its README stays.
 
-    Raises `RecordsError` as `read_sweeps`, `OSError` where a file cannot be written.
+    Raises `RecordsError` as `read_sweeps`, `OSError` if a file cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
     plan = (folder / "sweep.yaml").read_text(encoding="utf-8")
-    # Where images lay is nobody else's matter.
+    # The locations of images are private.
     (out / "sweep.yaml").write_text(re.sub(r"(?m)^(data_root|store):.*$", r"\1: null", plan), encoding="utf-8")
     shutil.copy(compact(folder), out / "summary.parquet")
     for name, text in texts(out / "summary.parquet").items():
@@ -94,7 +94,7 @@ def show(folder: Path, out: Path) -> None:
 
 
 def texts(summary: Path) -> dict[str, str]:
-    """The files of text that a summary makes: tables, means with intervals, claims."""
+    """The text files of a summary: tables, means with intervals, claims."""
     joined = read_sweeps([summary])
     judged = claims.render(judge(joined.records, level=joined.level))
     grid = "\n\n".join(means.render(study) for study in studies(joined.records, level=joined.level))
@@ -102,12 +102,12 @@ def texts(summary: Path) -> dict[str, str]:
 
 
 def shipped(results: Path) -> list[Path]:
-    """The folders in `results` that show a sweep."""
+    """The folders in `results` with a sweep."""
     return sorted(path.parent for path in results.glob("*/summary.parquet"))
 
 
 def verdicts(folders: Sequence[Path]) -> str:
-    """Of every finding that some summary in `folders` speaks of, the verdict in each."""
+    """A table of verdicts, with a row for each applicable finding and a column for each folder."""
     found: dict[str, dict[str, str]] = {}
     for folder in folders:
         joined = read_sweeps([folder / "summary.parquet"])
@@ -120,11 +120,11 @@ def verdicts(folders: Sequence[Path]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and show what was asked for; the exit code of the first sweep that did not end well, 0 if all did."""
+    """Run the sweeps and update their files. The exit code is that of the first sweep that failed, or 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reference", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(REFERENCES)} (default: all)")
-    parser.add_argument("--photographs", metavar="DIR", help="of textures, a folder a category")
-    parser.add_argument("--cifar", metavar="DIR", help="that holds cifar-10-batches-py")
+    parser.add_argument("--photographs", metavar="DIR", help="photographs of textures, one folder per category")
+    parser.add_argument("--cifar", metavar="DIR", help="folder that contains cifar-10-batches-py")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(REFERENCES):
         parser.error(f"unknown reference {', '.join(sorted(unknown))}: use some of {', '.join(REFERENCES)}")
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    """A command's exit code. Ctrl-C reaches it too, and it ends by itself when it has kept what there is."""
+    """The exit code of a command. Ctrl-C also reaches the command, which then saves its state and exits."""
     process = subprocess.Popen(words, cwd=ROOT)
     while True:
         try:

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.reference.means DIR...`: the numbers that the pages quote, with t intervals over paired seeds.
+"""`python -m benchmarks.reference.means DIR...`: the numbers in docs/results, with t intervals over paired seeds.
 
-Means over the grid by loss, then every cell, all in points: above the random encoder, above rho 0, one pairing minus
-another. Several folders are joined.
+Means over the grid by loss, then all cells, in points: gains over the random encoder, gains over rho 0, and one pairing
+minus another. Several folders are merged.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _POINT = ["objective", "rho", "nu"]
 
 
 def contrasts(study: Study) -> dict[str, pd.DataFrame]:
-    """Every difference that a study allows by name, each with the columns objective, rho, nu, seed, `difference`."""
+    """The differences in a study by name, each with the columns objective, rho, nu, seed, `difference`."""
     zero = against_rho_zero(study.records, study.metric)
     found = {"rho 0 minus random": against_random(study.records, study.metric)}
     pairings = [p for p in ("noisy", "exposure", "irrelevant", "false_positive") if (zero["pairing"] == p).any()]
@@ -43,7 +43,7 @@ def contrasts(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def render(study: Study) -> str:
-    """The study's means over the grid, how wide cells' intervals are, and its cells, as text."""
+    """The means over the grid, the widths of the intervals of cells, and the cells of a study, as text."""
     tables = contrasts(study)
     columns = in_order(name for table in tables.values() for name in table["objective"])
     losses = [name for name in columns if name not in BASELINES]
@@ -91,9 +91,9 @@ def _widths(tables: dict[str, pd.DataFrame], study: Study) -> Iterator[list[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the numbers of every study in the folders; returns the exit code."""
+    """Print the numbers of every study in the folders."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reference.means", description=__doc__)
-    parser.add_argument("folders", nargs="+", metavar="DIR", help="a sweep's folder or summary.parquet")
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="folder of a sweep, or its summary.parquet")
     try:
         joined = read_sweeps(parser.parse_args(arguments).folders)
         text = "\n\n".join(render(study) for study in studies(joined.records, level=joined.level))

@@ -1,14 +1,17 @@
-"""Made-up records."""
+"""Synthetic records."""
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from analysis.records.io import COLUMNS, schema
+from analysis.records import parquet
+from analysis.records.io import COLUMNS, schema, write_record
 from analysis.records.studies import Study, studies
 
 CLASSES = ("stratified", "veined", "noise")
@@ -50,6 +53,20 @@ def grid(seeds: int = 3) -> list[dict[str, Any]]:
                 f1 = base + 0.01 * seed + 0.02 * rho - 0.03 * nu + (0.01 if pairing == "noisy" else 0)
                 rows.append(made_up(loss, rho, nu, pairing, seed, f1))
     return rows
+
+
+def write_summary(folder: Path, rows: Iterable[dict[str, Any]], classes: tuple[str, ...] = CLASSES) -> Path:
+    """Write the rows as the summary.parquet of a sweep, which is faster than a file for each record."""
+    return parquet.write(folder / "summary.parquet", pa.Table.from_pylist(list(rows), schema(classes)))
+
+
+@pytest.fixture(scope="session")
+def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of one seed, only to be read."""
+    folder = tmp_path_factory.mktemp("one_seed")
+    for each in grid(1):
+        write_record(folder, each, CLASSES)
+    return folder
 
 
 @pytest.fixture

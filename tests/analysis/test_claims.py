@@ -7,7 +7,7 @@ import pytest
 from analysis.claims import claims_table, judge, main, parts_table, render
 from analysis.findings.paper import FINDINGS
 from analysis.records.io import write_record
-from tests.analysis.conftest import made_up
+from tests.analysis.conftest import made_up, write_summary
 from tests.helpers.fake_grid import cells, flat, noise, records
 
 
@@ -22,10 +22,8 @@ def judgements():
 
 
 @pytest.fixture
-def folder(tmp_path, rows, classes):
-    for row in rows:
-        write_record(tmp_path, row, classes)
-    return tmp_path
+def folder(tmp_path, rows):
+    return write_summary(tmp_path, rows)
 
 
 def test_every_finding_is_asked_of_every_study(judgements):
@@ -88,7 +86,9 @@ def test_text_stays_within_its_width_and_begins_each_claim_with_its_verdict(judg
         for j in judgements:
             if j.verdict != "not applicable":
                 assert f"{j.verdict:<16}{j.finding.key} (" in text
-    assert "the paper says it of CIFAR-10: false_positives_hurt, false_positives_sensitive" in " ".join(text.split())
+    assert "the paper says this about CIFAR-10: false_positives_hurt, false_positives_sensitive" in " ".join(
+        text.split()
+    )
 
 
 def test_text_counts_the_verdicts(judgements):
@@ -132,7 +132,7 @@ def test_a_grid_of_which_most_is_missing_is_not_judged():
     begun = frame[(frame["seed"] == 0) | (frame["rho"] <= 0.25)]
     (j,) = (j for j in judge(begun) if j.finding.key == "full_noise_drops")
     assert j.verdict == "undecided"
-    assert j.decide == "3 of 12 cells have two seeds: run the others"
+    assert j.decide == "only 3 of 12 cells have two seeds: run the others"
 
 
 def test_command_prints_text_csv_and_json(folder, capsys):

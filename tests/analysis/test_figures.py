@@ -122,7 +122,7 @@ def test_one_pairing_has_the_paper_s_scores_but_no_differences(frame: Callable, 
     assert isinstance(drawn["forest-zero"].figure, Figure)
     for name in ("fig8", "fig9", "map", "forest"):
         assert drawn[name].reason == "no cell of pairing exposure was run"
-    assert drawn["pairings"].reason == "its pairs are all of one pairing, noisy"
+    assert drawn["pairings"].reason == "it has one pairing only, noisy"
 
 
 def test_no_cell_without_noise_is_missing_not_a_crash(frame: Callable, rows: list) -> None:

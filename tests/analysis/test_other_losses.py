@@ -17,7 +17,7 @@ from analysis.records.io import compact, read_records, recorded_keys, write_reco
 from analysis.records.plan import read_plan
 from analysis.report.__main__ import main as report
 from analysis.tables import WIDTH, render
-from tests.analysis.conftest import grid, made_up
+from tests.analysis.conftest import CLASSES, grid, made_up, write_summary
 from tests.analysis.test_figures import _check_layout
 
 REGISTERED = "simclr"
@@ -42,19 +42,19 @@ def write(folder, rows, classes):
     return folder
 
 
-@pytest.fixture(params=[REGISTERED, MODULE, OPTIONS])
+@pytest.fixture(scope="module", params=[REGISTERED, OPTIONS])
 def name(request):
     return request.param
 
 
-@pytest.fixture
-def folder(tmp_path, classes, name):
-    return write(tmp_path / "sweep", with_other(name, grid()), classes)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, name):
+    return write(tmp_path_factory.mktemp("sweep"), with_other(name, grid(1)), CLASSES)
 
 
 def test_a_record_is_read_back_whatever_its_loss_is_called(folder, name):
     assert name in set(read_records(folder)["objective"])
-    assert len(recorded_keys(folder).status) == len(with_other(name, grid()))
+    assert len(recorded_keys(folder).status) == len(with_other(name, grid(1)))
     compact(folder)
     assert read_records(folder / "summary.parquet")["objective"].isin([name]).sum() == CELLS
     hive = ds.HivePartitioning.discover(infer_dictionary=True)
@@ -115,7 +115,9 @@ def test_long_names_leave_room_for_numbers(frame):
     assert sum("MyLoss(temperature=0.07)" in line for line in lines) == 4
 
 
-def test_every_command_takes_it(folder, name, tmp_path, capsys):
+def test_every_command_takes_it(tmp_path, capsys):
+    name = OPTIONS
+    folder = write_summary(tmp_path, with_other(name, grid()))
     assert summary.main([str(folder), "--by", "objective", "pairing"]) == 0
     assert names.table_name(name) in capsys.readouterr().out
     assert summary.main([str(folder)]) == 0
@@ -123,23 +125,24 @@ def test_every_command_takes_it(folder, name, tmp_path, capsys):
     assert compare.main([str(folder), str(folder), "--all"]) == 0
     assert f"{name} rho 0" in capsys.readouterr().out
     assert report([str(folder), "--format", "md"]) == 0
-    text = (folder / "report.md").read_text()
+    text = (tmp_path / "report.md").read_text()
     assert f"| {name} | noisy |" in text
     assert figures.main([str(folder), "--only", "pairings", "--formats", "svg"]) == 0
-    assert names.display_name(name) in (folder / "figures" / "vts-pairings.svg").read_text()
+    assert names.display_name(name) in (tmp_path / "figures" / "vts-pairings.svg").read_text()
 
 
-def test_coverage_counts_its_cells(folder, name, frame):
+def test_coverage_counts_its_cells(name, frame, tmp_path):
     axes = f"rho: [0.0, 0.25]\nnu: [0.25]\npairings: [noisy]\nseeds: [0, 7]\nobjectives: [{name!r}]\n"
     axes = axes if "'" not in name else axes.replace(repr(name), '"' + name + '"')
-    (folder / "sweep.yaml").write_text(axes)
-    cells = coverage(read_records(folder), [read_plan(folder)])
+    (tmp_path / "sweep.yaml").write_text(axes)
+    cells = coverage(frame(with_other(name, grid())), [read_plan(tmp_path)])
     planned = cells[(cells["objective"] == name) & (cells["seed"] == 7)]
     assert set(planned["rho"]) == {0.0, 0.25}
     assert set(planned["status"]) == {"missing"}
 
 
-def test_figures_of_four_losses_are_legible(frame, name):
+def test_figures_of_four_losses_are_legible(frame):
+    name = OPTIONS
     drawn = {one.name: one for one in draw_all(frame(with_other(name, grid())), [])}
     for one in drawn.values():
         if one.figure is not None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def folder(tmp_path, rows, classes):
-    for each in rows[:28]:  # a seed
-        write_record(tmp_path, each, classes)
-    return tmp_path
+def folder(one_seed, tmp_path):
+    return shutil.copytree(one_seed, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def test_one_recipe_on_other_data_has_tables_of_its_own(tmp_path, row, classes, 
     said = capsys.readouterr()
     titles = [line.split(":")[0] for line in said.out.split("\n") if "on test" in line]
     assert titles == ["vts, data aaaa", "vts, data bbbb"]
-    assert "recorded on several data" in said.err
+    assert "recorded on several sets of data" in said.err
 
 
 def test_conflicts_are_said_on_stderr(tmp_path, row, classes, capsys):
@@ -108,10 +107,10 @@ def test_the_schema_is_printed(capsys):
         ([], "no folder given"),
         (["--by", "objective", "{}"], "no folder given"),
         (["{}", "--by", "loss"], "no column 'loss'"),
-        (["{}", "--metric", "test_miou"], "--metric is for --by"),
+        (["{}", "--metric", "test_miou"], "--metric needs --by"),
         (["{}", "--by", "rho", "--metric", "device"], "of numbers"),
-        (["{}", "--out", "x.json"], "end its name in one of .parquet, .csv, .txt"),
-        (["{}", "--out", "{}/records/x.parquet"], "would be taken for a record"),
+        (["{}", "--out", "x.json"], "the name must end in one of .parquet, .csv, .txt"),
+        (["{}", "--out", "{}/records/x.parquet"], "would be read as a record"),
         (["{}", "{}/absent"], "no records in"),
         (["{}/records/dataset=vts"], "no records in"),
     ],

@@ -151,9 +151,6 @@ def test_a_parquet_file_of_more_rows_than_are_read(tmp_path):
     nothing = pa.array([None] * 11_000_000, pa.null())
     pq.write_table(pa.table({"image": nothing}), tmp_path / "pairs.parquet")
     assert "11,000,000 rows" in refused(read_table, tmp_path / "pairs.parquet")
-    (tmp_path / "records").mkdir()
-    (tmp_path / "pairs.parquet").rename(tmp_path / "records" / "one.parquet")
-    assert "11,000,000 rows" in refused(read_records, tmp_path, kind=RecordsError)
 
 
 def test_a_texture_is_no_postscript_and_its_damaged_exif_does_not_matter(tmp_path):

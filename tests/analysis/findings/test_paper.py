@@ -156,7 +156,7 @@ def test_not_applicable_to_a_grid_without_its_cells(key):
         if kind not in finding.about:
             other = ask(finding, records(dataset))
             assert (other.verdict, other.parts) == ("not applicable", ())
-            assert other.decide.startswith("the paper says it of ")
+            assert other.decide.startswith("the paper says this about ")
 
 
 @pytest.mark.parametrize("key", sorted(set(BY_KEY) - {"beats_imagenet", "seed_spread"}))

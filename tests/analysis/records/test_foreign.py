@@ -1,5 +1,7 @@
 """Records that other tools, other versions and hands have touched: read, or refused in one line."""
 
+import shutil
+
 import duckdb
 import pandas as pd
 import pyarrow as pa
@@ -15,10 +17,8 @@ from analysis.tables import render
 
 
 @pytest.fixture
-def folder(tmp_path, rows, classes):
-    for each in rows[:28]:
-        write_record(tmp_path / "sweep", each, classes)
-    return tmp_path / "sweep"
+def folder(one_seed, tmp_path):
+    return shutil.copytree(one_seed, tmp_path / "sweep")
 
 
 def summary_of(rows, path):
@@ -105,7 +105,7 @@ def test_values_that_do_not_exist_are_named(tmp_path, row, name, value):
 def test_two_columns_of_one_name_are_refused(tmp_path, row):
     table = pa.Table.from_pylist([row()])
     pq.write_table(table.append_column("rho", table["rho"]), tmp_path / "a.parquet")
-    with pytest.raises(RecordsError, match="two columns of one name"):
+    with pytest.raises(RecordsError, match="two columns with one name"):
         read_records(tmp_path / "a.parquet")
 
 

@@ -1,7 +1,6 @@
 import errno
 import os
 import shutil
-import time
 
 import duckdb
 import pandas as pd
@@ -22,13 +21,17 @@ from analysis.records.io import (
     write_curves,
     write_record,
 )
+from tests.analysis.conftest import grid
 
 
 @pytest.fixture
-def folder(tmp_path, rows, classes):
-    for each in rows:
-        write_record(tmp_path, each, classes)
-    return tmp_path
+def rows():
+    return grid(1)
+
+
+@pytest.fixture
+def folder(one_seed, tmp_path):
+    return shutil.copytree(one_seed, tmp_path / "sweep")
 
 
 def as_rows(frame):
@@ -221,17 +224,7 @@ def test_duckdb_alone_reads_everything(folder, rows, hive):
         assert as_rows(database.sql(f"SELECT * FROM {source}").df()) == as_rows(read_records(folder))
         query = f"SELECT avg(test_f1_macro) FROM {source} WHERE objective = 'moco' AND rho = 0"
         ((mean,),) = database.sql(query).fetchall()
-    assert mean == pytest.approx(0.56)
-
-
-def test_a_thousand_keys_are_read_quickly(tmp_path, row, classes):
-    path = write_record(tmp_path, row(), classes)
-    table = pq.ParquetFile(path).read()
-    for number in range(1000):
-        pq.write_table(table.set_column(0, "key", [[f"{number:016x}"]]), path.with_name(f"{number}.parquet"))
-    start = time.perf_counter()
-    assert len(recorded_keys(tmp_path).status) == 1001
-    assert time.perf_counter() - start < 5  # 0.3 s here; room for a busy machine
+    assert mean == pytest.approx(0.55)
 
 
 def test_curves_round_trip(tmp_path):
@@ -263,7 +256,7 @@ def test_curves_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(RecordsError, match="delete it"):
         read_curves(tmp_path)
     pq.write_table(pa.table({"x": [1]}), path)
-    with pytest.raises(RecordsError, match="holds no curves"):
+    with pytest.raises(RecordsError, match="does not hold curves"):
         read_curves(tmp_path)
 
 

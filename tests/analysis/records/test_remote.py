@@ -153,12 +153,12 @@ def test_a_summary_at_an_address_is_read_alone(sweep):
         ("s3:///x", "names no bucket"),
         ("s3://bucket", "no folder in the bucket"),
         ("s3://bucket/", "no folder in the bucket"),
-        ("ftp://host/x", "ftp:// is not known, use one of s3://, gs://"),
-        ("s3://key:secret@bucket/x", "holds no keys"),
-        ("s3://bucket/x?endpoint_override=elsewhere", "no options"),
-        ("s3://bucket/a b", "letters, digits"),
-        ("s3://bucket/../x", "name no folder"),
-        ("s3://bucket/a//b", "name no folder"),
+        ("ftp://host/x", "ftp:// is not supported, use one of s3://, gs://"),
+        ("s3://key:secret@bucket/x", "put keys and options into the environment"),
+        ("s3://bucket/x?endpoint_override=elsewhere", "put keys and options into the environment"),
+        ("s3://bucket/a b", "only letters, digits"),
+        ("s3://bucket/../x", "is not a folder there"),
+        ("s3://bucket/a//b", "is not a folder there"),
     ],
 )
 def test_a_mistaken_address_is_one_line(uri, reason, capsys):
@@ -182,7 +182,7 @@ def test_what_is_not_there_is_one_line(server, capsys):
     assert "no records at s3://bucket/nothing: run a sweep with --out s3://bucket/nothing" in capsys.readouterr().err
     assert summary.main(["s3://elsewhere/x"]) == 2
     assert capsys.readouterr().err == (
-        "error: s3://elsewhere/x cannot be read: there is no such bucket: make it, or correct the address\n"
+        "error: s3://elsewhere/x cannot be read: there is no such bucket: create it, or correct the address\n"
     )
 
 
@@ -190,6 +190,6 @@ def test_a_server_that_is_away_is_one_line_and_the_copy_stays(sweep, monkeypatch
     copy = fetch(sweep[1])
     before = sorted(copy.rglob("*"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(RecordsError, match=r"cannot be read: the server does not answer: see that .* AWS_ENDPOINT_URL"):
+    with pytest.raises(RecordsError, match=r"cannot be read: the server does not answer: .* AWS_ENDPOINT_URL"):
         fetch(sweep[1])
     assert sorted(copy.rglob("*")) == before

@@ -90,7 +90,7 @@ def test_every_column_is_explained_once():
 
 @pytest.mark.parametrize("classes", [["a", "a"], ["macro"], [""]])
 def test_classes_that_would_collide_are_refused(classes):
-    with pytest.raises(RecordsError, match="name of its own"):
+    with pytest.raises(RecordsError, match="names must be distinct"):
         schema(classes)
 
 

@@ -92,7 +92,7 @@ def test_by_cell_of_one_seed_no_seed_and_equal_seeds(differences):
 
 
 def test_by_cell_wants_the_columns_that_tell_cells_apart(differences):
-    with pytest.raises(ValueError, match="do not tell cells apart"):
+    with pytest.raises(ValueError, match="do not identify cells"):
         by_cell(differences, by=["dataset", "objective"])
 
 

@@ -135,11 +135,11 @@ def test_added_seeds_are_planned_of_the_losses_that_got_them_and_of_no_other(fol
 def test_the_level_reaches_everything_that_judges(folder, capsys):
     joined = read_sweeps(folder)
     assert joined.level == 0.97
-    assert any("intervals are of 97 %" in note for note in joined.notes)
+    assert any("intervals have level 97 %" in note for note in joined.notes)
     (study,) = studies(joined.records, level=joined.level)
     assert study.grown
     drawn = {one.name: one for one in draw_all(joined.records, joined.folders, only=["fig7", "forest"])}
-    assert "of 97% for seeds were added by looking" in drawn["fig7"].caption
+    assert "at level 97% because of adaptive seeds" in drawn["fig7"].caption
 
     assert claims([str(folder)]) == 0
     assert "97% intervals over seeds" in capsys.readouterr().out
@@ -152,10 +152,10 @@ def test_the_level_reaches_everything_that_judges(folder, capsys):
         return (folder / "report.md").read_text()
 
     wide = page()
-    assert "Seeds were added by looking at how wide an interval is" in wide
+    assert "Seeds were added until intervals were narrow enough" in wide
     write_plan(folder, {"moco": [2], "random": [2]}, 0.95)
     plain = page()
-    assert "Seeds were added by looking" not in plain
+    assert "Seeds were added until" not in plain
 
     def widths(text):
         return [float(high) - float(low) for low, high in re.findall(r"\[([+-][\d.]+), ([+-][\d.]+)\]", text)]
@@ -177,7 +177,7 @@ def test_several_folders_have_the_highest_level(folder, tmp_path):
 @pytest.mark.parametrize("level", ["high", 0.5, 1.0, None])
 def test_a_level_that_is_none_is_refused_and_not_taken_for_the_usual_one(folder, level, capsys):
     write_plan(folder, {}, level)
-    with pytest.raises(RecordsError, match=r"sweep\.yaml: grown\.level is no number from 0\.95 to below 1"):
+    with pytest.raises(RecordsError, match=r"sweep\.yaml: grown\.level must be a number from 0\.95 to below 1"):
         read_sweeps(folder)
     assert claims([str(folder)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
