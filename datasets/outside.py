@@ -12,18 +12,18 @@ def import_module_of(name: str, where: str) -> ModuleType:
     """The module of `package.module:Class`, imported.
 
     Args:
-        name: the path; a class may lie in another class, as `module:Outer.Inner`.
-        where: what the message of an error begins with, such as the flag that the name was given by.
+        name: the path; a class may be inside another class, as `module:Outer.Inner`.
+        where: the start of error messages, such as the flag with the name.
 
     Raises:
-        InputError: the name is no such path, or the module cannot be imported.
+        InputError: the name is not such a path, or the module cannot be imported.
     """
     path, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*path.split("."), *attribute.split("."))):
-        raise InputError(f"{where}: name a class of your own as package.module:Class")
+        raise InputError(f"{where}: name your own class as package.module:Class")
     try:
         return importlib.import_module(path)
-    except (Exception, SystemExit) as error:  # it is somebody else's code
+    except (Exception, SystemExit) as error:  # the code is not ours and may raise anything
         raise InputError(
             f"{where}: {path} cannot be imported ({type(error).__name__}: {one_line(error)}); is its folder on "
             "PYTHONPATH?"
@@ -33,7 +33,7 @@ def import_module_of(name: str, where: str) -> ModuleType:
 def import_root(module: ModuleType) -> Path | None:
     """The folder that must be on `sys.path` so that another process can import the module.
 
-    None for a module of an installed package, which each process of the same Python finds.
+    None for a module of an installed package, which every process of the same Python can import.
     """
     file = Path(module.__file__ or "").resolve()
     root = file.parents[module.__name__.count(".") + (file.name == "__init__.py")]

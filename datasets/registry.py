@@ -1,7 +1,7 @@
-"""The data sets by name: the class of their settings, and the module whose functions do the work.
+"""The data sets by name: the class of their settings, and the module with their functions.
 
-A data set from outside this repository is named by its settings class, as `package.module:Class`; that module holds the
-functions too. `datasets.source` says what a settings class and the functions must have.
+A data set from outside this repository is named by its settings class, as `package.module:Class`; that module also has
+the functions. `datasets.source` describes settings and functions.
 """
 
 import importlib
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     SettingsClass = type[Settings]
 else:
-    SettingsClass = type  # a protocol with data members knows no subclasses at run time
+    SettingsClass = type  # issubclass does not work with a protocol that has data members
 
 DATASETS: Mapping[str, SettingsClass] = {
     "vts": VtsSettings,
@@ -39,12 +39,12 @@ DATASETS: Mapping[str, SettingsClass] = {
     "cifar10": Cifar10Settings,
     "manifest": ManifestSettings,
 }
-"""Our own, by name, as in a cell and in records. The functions of `<name>` are in `datasets.<name>.source`."""
+"""Our data sets, by their name in cells and records. The functions of `<name>` are in `datasets.<name>.source`."""
 
 MEMBERS = ("pairings", "has_nu", "task", "extra_scores", "bands", "size")
-"""What settings have, of their class or as fields; `Settings` says what each means."""
+"""Attributes of settings, as class variables or fields; see `Settings`."""
 FUNCTIONS = ("load", "check", "open_data")
-"""What the module of a data set has; `datasets.source` says what each does."""
+"""Functions of the module of a data set; see `datasets.source`."""
 
 
 def settings_class(name: str) -> SettingsClass:
@@ -65,16 +65,18 @@ def settings_class(name: str) -> SettingsClass:
 
 @cache
 def _outside_class(name: str) -> SettingsClass:
-    """The class `package.module:Class`, which has all that a data set needs."""
+    """The class `package.module:Class`, if it and its module have all that a data set needs."""
     where = f"data set {one_line(repr(name), most=120)}"
     module = import_module_of(name, where)
     attribute = name.partition(":")[2]
     kind = getattr(module, attribute, None)
     if not (isinstance(kind, type) and is_dataclass(kind) and vars(kind)["__dataclass_params__"].frozen):
-        raise InputError(f"{where}: {module.__name__} has no frozen dataclass {attribute}; name the settings' class")
+        raise InputError(
+            f"{where}: {module.__name__} has no frozen dataclass {attribute}; name the class of the settings"
+        )
     if absent := [function for function in FUNCTIONS if not callable(getattr(module, function, None))]:
         raise InputError(
-            f"{where}: {module.__name__} lacks {', '.join(absent)}; the module of a data set has the functions "
+            f"{where}: {module.__name__} lacks {', '.join(absent)}; the module of a data set needs the functions "
             f"{', '.join(FUNCTIONS)}"
         )
     defaults = {field.name: field.default for field in fields(kind)}
@@ -83,14 +85,14 @@ def _outside_class(name: str) -> SettingsClass:
     needed = (*MEMBERS, *(("check_nu",) if getattr(kind, "has_nu", False) else ()))
     if absent := [member for member in needed if member not in defaults and not hasattr(kind, member)]:
         raise InputError(f"{where}: {attribute} lacks {', '.join(absent)}; see Settings in datasets/source.py")
-    settings: SettingsClass = kind  # type: ignore[assignment]  # as was checked above
+    settings: SettingsClass = kind  # type: ignore[assignment]  # checked above
     return settings
 
 
 def outside_root(name: str) -> Path | None:
-    """The folder that must be on `sys.path` of other processes, so that they can import the data set of that name.
+    """The folder that must be on `sys.path` of other processes, so that they can import a data set.
 
-    None for our own data sets, and for those of installed packages.
+    None for our data sets and for those of installed packages.
 
     Raises:
         InputError: there is no such data set.
@@ -100,26 +102,28 @@ def outside_root(name: str) -> Path | None:
 
 
 def _module(settings: Settings) -> ModuleType:
-    """The module of the data set's functions.
+    """The module with the functions of a data set.
 
     Raises:
-        InputError: the settings name another data set than their own.
+        InputError: `dataset` names another data set than that of these settings.
     """
     if type(settings) is not settings_class(settings.dataset):
-        raise InputError(f"--data.dataset {settings.dataset}: is not the data set that {type(settings).__name__} is of")
+        raise InputError(
+            f"--data.dataset {settings.dataset}: these settings are of another data set ({type(settings).__name__})"
+        )
     return importlib.import_module(_module_name(settings.dataset))
 
 
 def _module_name(name: str) -> str:
-    """Where the functions of the data set of that name are."""
+    """Name of the module with the functions of a data set."""
     return f"datasets.{name}.source" if name in DATASETS else name.partition(":")[0]
 
 
 def load(settings: Settings, place: Place, demands: Demands) -> Source:
-    """The data that the settings describe, in the driver, after a check that they serve a grid.
+    """Load data in the driver, and check that they suffice for a sweep.
 
     Raises:
-        InputError: they cannot be used, or not for this grid.
+        InputError: the data cannot be used, or do not suffice.
     """
     module: Any = _module(settings)
     try:
@@ -133,32 +137,32 @@ def load(settings: Settings, place: Place, demands: Demands) -> Source:
 
 
 def check_nu(settings: Settings, nu: float) -> None:
-    """Refuse a per-image noise that the data set cannot show.
+    """Refuse a per-image noise that the data set does not support.
 
     Raises:
-        InputError: it has none to set, or not this one.
+        InputError: it cannot be set, or not to this value.
     """
     if not settings.has_nu:
         raise InputError(
-            f"--nu {nu:g}: {settings.dataset} has the noise that its images have; leave --nu out (in YAML: nu: [])"
+            f"--nu {nu:g}: the noise of {settings.dataset} cannot be set; leave --nu out (in YAML: nu: [])"
         )
     with_nu: Any = settings
     with_nu.check_nu(nu)
 
 
 def open_data(settings: Settings, source: Source, seed: int, device: "torch.device") -> "Dataset":
-    """The data of a seed on a device, in a worker; `source` is what these settings loaded."""
+    """Open the data of a seed on a device, in a worker; `source` was loaded with these settings."""
     data: Dataset = _module(settings).open_data(settings, source, seed, device)
     return data
 
 
 def validated(value: Any) -> Settings:
-    """The settings themselves, or those that a mapping (from YAML) describes.
+    """Settings, from themselves or from a mapping (from YAML).
 
     Raises:
         InputError: there is no such data set.
-        PydanticKnownError: the mapping names none.
-        ValidationError: a value does not fit.
+        PydanticKnownError: the mapping names no data set.
+        ValidationError: a value is invalid.
     """
     name = value.get("dataset") if isinstance(value, Mapping) else getattr(value, "dataset", None)
     if not isinstance(name, str):
@@ -170,6 +174,6 @@ def validated(value: Any) -> Settings:
 if TYPE_CHECKING:
     AnySettings = Settings
 else:
-    # Any, for tyro: it then takes its flags from the class of the preset's settings.
+    # Any, for tyro: it then makes flags from the class of the settings in the preset.
     AnySettings = Annotated[Any, PlainValidator(validated)]
-"""What a recipe holds: the settings of any data set."""
+"""The settings of any data set, as a recipe has them."""

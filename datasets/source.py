@@ -1,9 +1,9 @@
-"""The interface of a data set: settings, a source that the driver loads, a dataset that a worker opens. No torch.
+"""The interface of a data set: settings, and a source that the driver loads. No torch.
 
-A data set's module has three functions, which `datasets.registry` calls:
+The module of a data set has three functions, which `datasets.registry` calls:
 
 - `load(settings, place) -> Source`, in the driver;
-- `check(settings, source, demands) -> None` refuses a sweep that the source cannot serve, in the driver;
+- `check(settings, source, demands) -> None`, in the driver: refuses a sweep that needs more than the source has;
 - `open_data(settings, source, seed, device) -> datasets.dataset.Dataset`, in a worker.
 """
 
@@ -18,32 +18,32 @@ from datasets.types import Pairing, Task
 
 @runtime_checkable
 class Settings(Protocol):
-    """What describes a data set in a recipe: a frozen dataclass, whose fields become the flags `--data.*`.
+    """The settings of a data set in a recipe: a frozen dataclass, whose fields become the flags `--data.*`.
 
-    Annotate `dataset` with `tyro.conf.Suppress`, so that it becomes no flag. A class with `has_nu` also has a method
-    `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set cannot have.
+    Annotate `dataset` with `tyro.conf.Suppress`, so that it does not become a flag. A class with `has_nu` also has a
+    method `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set does not support.
     """
 
     @property
     def dataset(self) -> str:
-        """Name of the data set: a field with this default."""
+        """Name of the data set: a field with the name as its default."""
 
     pairings: ClassVar[tuple[Pairing, ...]]
-    """The pairings it can have."""
+    """The pairings that it supports."""
     has_nu: ClassVar[bool]
     """Whether the per-image noise can be set."""
     task: ClassVar[Task]
-    """What the probe learns."""
+    """What the probe predicts."""
     extra_scores: ClassVar[tuple[str, ...]]
     """Scores besides F1, such as `xview2`."""
 
     @property
     def bands(self) -> int:
-        """Bands of an image; of the class, or a field."""
+        """Bands of an image: a class variable or a field."""
 
     @property
     def size(self) -> int:
-        """Side of an image, px; of the class, or a field."""
+        """Side of an image, px: a class variable or a field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +51,19 @@ class Place:
     """Where the data are, and how they may be obtained."""
 
     root: Path | None = None
-    """Folder (or file) of the data, as the user gave it."""
+    """Folder or file of the data, as given by the user."""
     store: Path | None = None
-    """Folder for the arrays that images are converted to; None: the user's cache."""
+    """Folder for the arrays that images are converted to; None: in the user's cache."""
     download: bool = False
     """Whether the data may be downloaded into `root`."""
     skip_bad: bool = False
-    """Whether files that cannot be used are left out (and named) instead of refused."""
+    """Whether files that cannot be used are left out and listed instead of refused."""
 
     def refuse_flags(self, what: str, flags: Sequence[str]) -> None:
         """Refuse flags that would have no effect.
 
         Args:
-            what: the data set that has no use for them.
+            what: the data set that ignores them.
             flags: names of fields.
 
         Raises:
@@ -72,7 +72,7 @@ class Place:
         for name in flags:
             if getattr(self, name):
                 flag = {"root": "data-root", "skip_bad": "skip-bad"}.get(name, name)
-                raise InputError(f"--{flag} does nothing for {what}: leave it out")
+                raise InputError(f"--{flag} has no effect for {what}: leave it out")
 
 
 @runtime_checkable
@@ -93,16 +93,16 @@ class Source(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Lines that a sweep prints first: files left out, and limits of what results mean."""
+        """Lines that a sweep prints first: files left out, and limits of the results."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Files that workers open on their machine's disk; none if the source holds all of the data."""
+        """Files that workers open on the disk of their machine; none if the source contains all data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demands:
-    """What a sweep needs of its data, checked before any cell runs."""
+    """What a sweep needs from its data; checked before any cell runs."""
 
     rho: tuple[float, ...]
     """Noisy-pairs rates of its contrastive cells; empty if it has none."""

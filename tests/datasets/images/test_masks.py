@@ -113,7 +113,7 @@ def test_many_polygons_are_drawn_as_one_after_the_other(monkeypatch: pytest.Monk
     shapes = np.array([shapely.Point(*generator.uniform(0, 30, 2)).buffer(4) for _ in range(40)])
     values = np.arange(1, 41).astype(np.uint8)
     at_once = polygons.rasterize(shapes, values, HEIGHT, WIDTH)
-    monkeypatch.setattr(polygons, "MOST_PIXELS", HEIGHT * WIDTH)  # one at a time
+    monkeypatch.setattr(polygons, "MAX_PIXELS", HEIGHT * WIDTH)  # one at a time
     np.testing.assert_array_equal(polygons.rasterize(shapes, values, HEIGHT, WIDTH), at_once)
 
 
