@@ -7,19 +7,17 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Int64
 from tqdm import tqdm
 
 from datasets.errors import InputError
 from datasets.images.read import Shape
 from datasets.tiles import cutting
-from datasets.tiles.cutting import IMAGES, MASKS, PARTNER_MASKS, PARTNERS
+from datasets.tiles.cutting import IMAGES, MASKS, PARTNER_MASKS, PARTNERS, PairTiles
 from datasets.tiles.pair_file import load_tiles, save_tiles
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.tiles.request import BuildRequest
@@ -36,11 +34,8 @@ class JoinedPair:
     pair: PairFiles
     across: int
     """Tiles in one row of the image's grid."""
-    counts: Int64[np.ndarray, "2 tiles classes"]
-    """Pixels of each class, as in `PairTiles`."""
-    buildings: Mapping[str, int]
-    digest: str
-    """32 hex digits of its tiles."""
+    tiles: PairTiles
+    """Its tiles without the blocks."""
 
 
 def survey(request: BuildRequest) -> tuple[dict[str, Shape], list[Problem]]:
@@ -80,7 +75,7 @@ def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[Proble
 
     def cut(pair: PairFiles) -> tuple[Problem, ...]:
         path, shape = files[pair.name], shapes[pair.name]
-        if not load_tiles(path, request.cut.tiles(shape), layout):
+        if not load_tiles(path, request.cut.tiles(shape), layout, verify=True):
             try:
                 save_tiles(path, cutting.cut_pair(pair, shape, request.cut, tuple(layout), request.base))
             except cutting.UnusablePair as error:
@@ -110,20 +105,15 @@ def join_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[Joine
 
     def join(pair: PairFiles) -> JoinedPair:
         path, shape = request.work / request.pair_file(pair.name), shapes[pair.name]
-        tiles = load_tiles(path, request.cut.tiles(shape), layout)
+        tiles = load_tiles(path, request.cut.tiles(shape), layout, verify=False)
         if not tiles:
             raise InputError(f"{path} was damaged after it was written; check the disk, then run the same command")
-        digest = blake2b(digest_size=16)
         for name, tile in layout.items():
             with open(request.work / f"{name}.npy", "r+b") as file:
                 file.seek(starts[name] + first_rows[pair.name] * tile.itemsize)
                 file.write(tiles.blocks[name].data)  # unlike a memory map, this raises an error on a full disk
-            digest.update(tiles.blocks[name].data)
         path.unlink()
-        across = shape.width // request.cut.size
-        return JoinedPair(
-            pair=pair, across=across, counts=tiles.counts, buildings=tiles.buildings, digest=digest.hexdigest()
-        )
+        return JoinedPair(pair=pair, across=shape.width // request.cut.size, tiles=replace(tiles, blocks={}))
 
     return _for_each(request, shapes, join)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,6 +70,8 @@ class PairTiles:
     """
     buildings: Mapping[str, int]
     """xBD: number of polygons of each subtype; those of the partner if it has a mask."""
+    digest: str
+    """Of the blocks, from `digest_tiles`."""
 
 
 class UnusablePair(Exception):
@@ -161,7 +164,16 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
         blocks=blocks,
         counts=counts[..., :classes],
         buildings=last.buildings if last else {},
+        digest=digest_tiles(blocks),
     )
+
+
+def digest_tiles(blocks: Mapping[str, np.ndarray]) -> str:
+    """32 hex digits of tiles."""
+    digest = blake2b(digest_size=16)
+    for block in blocks.values():
+        digest.update(block.data)
+    return digest.hexdigest()
 
 
 def _cut(pixels: np.ndarray, size: int) -> np.ndarray:

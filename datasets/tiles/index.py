@@ -101,13 +101,13 @@ def _digest(path: Path) -> str:
 
 def _counts(joined: Sequence[JoinedPair], cut: Cut) -> Int64[np.ndarray, "2 tiles classes"]:
     """Pixels of each class. The last column is the largest class in any mask or in the noisy classes of the cut."""
-    classes = max(1, *(number + 1 for number in cut.noisy_classes), *(one.counts.shape[2] for one in joined))
-    padding = (((0, 0), (0, 0), (0, classes - one.counts.shape[2])) for one in joined)
-    return np.concatenate([np.pad(one.counts, pad) for one, pad in zip(joined, padding, strict=True)], axis=1)
+    classes = max(1, *(number + 1 for number in cut.noisy_classes), *(one.tiles.counts.shape[2] for one in joined))
+    padding = (((0, 0), (0, 0), (0, classes - one.tiles.counts.shape[2])) for one in joined)
+    return np.concatenate([np.pad(one.tiles.counts, pad) for one, pad in zip(joined, padding, strict=True)], axis=1)
 
 
 def _tiles(joined: Sequence[JoinedPair], cut: Cut, counts: Int64[np.ndarray, "2 tiles classes"]) -> pd.DataFrame:
-    numbers = [one.counts.shape[1] for one in joined]
+    numbers = [one.tiles.counts.shape[1] for one in joined]
     owner = np.repeat(np.arange(len(joined)), numbers)
     in_grid = np.concatenate([np.arange(number) for number in numbers])
     across = np.array([one.across for one in joined])[owner]
@@ -129,13 +129,13 @@ def _tiles(joined: Sequence[JoinedPair], cut: Cut, counts: Int64[np.ndarray, "2 
 
 
 def _pairs(joined: Sequence[JoinedPair]) -> pd.DataFrame:
-    present = {subtype for one in joined for subtype in one.buildings}
+    present = {subtype for one in joined for subtype in one.tiles.buildings}
     return pd.DataFrame(
         {
             **_names(joined),
-            "tiles": np.array([one.counts.shape[1] for one in joined], np.int64),
+            "tiles": np.array([one.tiles.counts.shape[1] for one in joined], np.int64),
             **{
-                subtype: np.array([one.buildings.get(subtype, 0) for one in joined], np.int64)
+                subtype: np.array([one.tiles.buildings.get(subtype, 0) for one in joined], np.int64)
                 for subtype in SUBTYPES
                 if subtype in present
             },
@@ -156,5 +156,5 @@ def _fingerprint(joined: Sequence[JoinedPair], cut: Cut, dtype: str) -> str:
     for one in joined:
         pair = one.pair
         masks = [pair.mask is not None, pair.partner_mask is not None]
-        content.append([pair.name, pair.group, pair.split, pair.noisy, *masks, one.across, one.digest])
+        content.append([pair.name, pair.group, pair.split, pair.noisy, *masks, one.across, one.tiles.digest])
     return blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()

@@ -86,7 +86,7 @@ class BuildRequest:
 
     def pair_file(self, name: str) -> str:
         """Name of the file in `work` with the tiles of a pair."""
-        return f"{self.keys[name]}-{FORMAT}.npz"
+        return f"{self.keys[name]}-{FORMAT}.tiles"
 
     def hidden_path(self, kind: str) -> Path:
         """A hidden path next to `home`: `making` (the work folder), `old` (a store being replaced) or `lock`."""

@@ -253,7 +253,7 @@ def test_yaml_that_does_not_fit_is_one_line(write, tmp_path, data, message):
 @pytest.mark.parametrize(
     ("replacement", "message"),
     [
-        (("def load", "def lode"), "lacks load; the module of a data set has the functions load, check, open_data"),
+        (("def load", "def lode"), "lacks load; the module of a data set needs the functions load, check, open_data"),
         (("def check", "check = 3\ndef _"), "lacks check"),
         (("frozen=True", "frozen=False"), "has no frozen dataclass Halves"),
         (("class Halves:", "class Quarters:"), "has no frozen dataclass Halves"),
@@ -282,7 +282,7 @@ def test_what_is_no_path_of_a_class_is_refused(name):
 
 def test_settings_cannot_pretend_to_be_of_another_data_set(write):
     settings = registry.settings_class(write())(dataset="vts")
-    with pytest.raises(InputError, match=r"--data.dataset vts: is not the data set that Halves is of"):
+    with pytest.raises(InputError, match=r"--data.dataset vts: these settings are of another data set \(Halves\)"):
         registry.load(settings, Place(), DEMANDS)
 
 

@@ -64,5 +64,5 @@ def test_an_image_may_be_large_where_its_file_is():
     check_bytes(MAX_BYTES, MAX_BYTES // MAX_RATIO + 1)
     with pytest.raises(InputError, match=r"claims 129 MiB of pixels, which 1,000 bytes cannot hold"):
         check_bytes(ALWAYS_ALLOWED + 2**20, 1_000)
-    with pytest.raises(InputError, match=r"has 4,097 MiB of pixels, at most 4,096 MiB"):
+    with pytest.raises(InputError, match=r"has 4,097 MiB of pixels; at most 4,096 MiB"):
         check_bytes(MAX_BYTES + 2**20, MAX_BYTES)

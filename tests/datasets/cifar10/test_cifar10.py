@@ -152,7 +152,7 @@ def test_one_absent_file_is_reason_enough_to_download(tmp_path, monkeypatch):
 
 def test_flags_that_do_nothing_are_refused(root):
     for place, flag in ((Place(root=root, store=root), "--store"), (Place(root=root, skip_bad=True), "--skip-bad")):
-        with pytest.raises(InputError, match=f"{flag} does nothing for cifar10: leave it out"):
+        with pytest.raises(InputError, match=f"{flag} has no effect for cifar10: leave it out"):
             load_images(SETTINGS, place)
 
 

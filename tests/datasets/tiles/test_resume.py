@@ -64,11 +64,11 @@ def test_whatever_was_stopped_the_store_is_as_if_nothing_had_been(bring, root, b
 def test_a_join_that_was_interrupted_resumes(bring, pairs, reads, monkeypatch) -> None:
     load, loads = build.load_tiles, []
 
-    def full(*arguments: object) -> object:
+    def full(*arguments: object, verify: bool) -> object:
         loads.append(arguments)
         if len(loads) > len(pairs) + 2:  # each file is looked for, then each is joined
             raise OSError(28, "No space left on device")
-        return load(*arguments)
+        return load(*arguments, verify=verify)
 
     monkeypatch.setattr(build, "load_tiles", full)
     assert "No space left on device" in refused(lambda: bring(pairs, jobs=1))
@@ -104,8 +104,8 @@ def test_an_image_that_is_damaged_along_with_its_file_leaves_nothing_behind(brin
     content = path.read_bytes()
     path.write_bytes(content[:-20] + bytes(20))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    for file in path.parents[2].glob("stores/.*.making/*.npz"):
+    for file in path.parents[2].glob("stores/.*.making/*.tiles"):
         os.truncate(file, 1000)
     store = bring(pairs, skip_bad=True)
     assert same(store, bring(pairs[:4], folder="fresh"))
-    assert not list(store.path.glob("*.npz"))
+    assert not list(store.path.glob("*.tiles"))

@@ -281,7 +281,7 @@ def test_flags_that_do_nothing_are_refused(tmp_path):
     for settings, place, flag in (
         (SETTINGS, Place(store=tmp_path), "--store"),
         (SETTINGS, Place(skip_bad=True), "--skip-bad"),
-        (SETTINGS, Place(root=tmp_path), "--data-root does nothing for procedural textures"),
+        (SETTINGS, Place(root=tmp_path), "--data-root has no effect for procedural textures"),
     ):
         with pytest.raises(InputError, match=flag):
             load(settings, place)
