@@ -1,4 +1,4 @@
-"""Runs the command lines of data sets: a mistake prints one line, or one per problem, and exits with code 2."""
+"""Runs the command lines of data sets. A mistake prints one line, or one for each problem, and exits with code 2."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse the arguments, call the parser's default `run` with them, and return the exit code.
 
     Returns:
-        0; 2 for a mistake of the user, without a traceback; 130 after Ctrl-C.
+        0; 2 after a mistake of the user, without a traceback; 130 after Ctrl-C.
     """
     name = parser.prog.removeprefix("python -m ")
     args = parser.parse_args(argv)
@@ -21,6 +21,6 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{name}: stopped; the same command goes on where it was", file=sys.stderr)
+        print(f"{name}: stopped; the same command resumes", file=sys.stderr)
         return 130
     return 0

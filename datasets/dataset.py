@@ -1,4 +1,4 @@
-"""What pretraining and the probe use of a data set: positive pairs and labelled downstream images, in batches."""
+"""The interface of a data set in a worker: batches of positive pairs and of labelled downstream images."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -25,11 +25,11 @@ class Draws:
     """Uniform random numbers in [0, 1), one per pair and purpose; the same in all cells of a seed."""
 
     noisy: Float[Tensor, " n"]
-    """Below rho the pair is noisy."""
+    """The pair is noisy if this is below rho."""
     swap: Float[Tensor, " n"]
-    """Below one half, its two images are swapped."""
+    """The two images are swapped if this is below one half."""
     partner: Float[Tensor, " n"]
-    """Selects the image that a false positive is paired with."""
+    """Selects the partner of a false positive."""
 
 
 @runtime_checkable
@@ -52,10 +52,10 @@ class Dataset(Protocol):
     device: torch.device
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> PairPool:
-        """The training pairs at noisy-pairs rate rho and per-image noise nu; `generator` selects the pool's pairs."""
+        """The training pairs at noisy-pairs rate rho and per-image noise nu; `generator` draws them if needed."""
 
     def validation_pairs(self) -> int:
-        """Number of pairs that the pretraining loss is validated on."""
+        """Number of validation pairs of pretraining."""
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
         """Noise-free pairs, the same for every cell."""

@@ -10,16 +10,16 @@ class InputError(ValueError):
     """
 
 
-#: Characters that terminals do not show as they are: control characters, line breaks, halves of surrogate pairs.
+#: Characters that terminals do not print: control characters, line breaks, halves of surrogate pairs.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def one_line(text: object, *, most: int = 300) -> str:
-    """A foreign text, such as a decoder's message, as one printable line of at most `most` characters."""
+    """Any text, such as the message of a decoder, as one printable line of at most `most` characters."""
     line = UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], " ".join(str(text).split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def describe_error(error: Exception) -> str:
-    """A library's error message as one line; the error's type if it has no message."""
+    """The message of an error as one line; its type if it has no message."""
     return one_line(error, most=200) or type(error).__name__

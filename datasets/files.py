@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the user's cache: what is slow to make and cheap to store."""
+"""Writes files atomically, and caches what is slow to compute."""
 
 import os
 import threading
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, *data: bytes | memoryview) -> None:
-    """Write a file of these parts so that readers see all of it or none of it, and so that it survives a power failure.
+    """Write a file so that readers see all of it or none, and so that it survives a power failure.
 
-    A temporary file in the same folder, which must exist, is synced to the disk and then takes the file's place. Its
-    name begins with a dot and ends in `.part`; a killed process leaves it behind.
+    A temporary file in the same folder, which must exist, is synced to the disk and then renamed. Its name begins with
+    a dot and ends in `.part`; a killed process leaves it behind.
 
     Raises:
-        OSError: the file cannot be written; what was there before is unchanged.
+        OSError: the file cannot be written; an earlier one is unchanged.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
@@ -35,13 +35,13 @@ def write_text_atomically(path: Path, text: str) -> None:
     """`write_atomically` for text, in UTF-8.
 
     Raises:
-        OSError: the file cannot be written; what was there before is unchanged.
+        OSError: the file cannot be written; an earlier one is unchanged.
     """
     write_atomically(path, text.encode())
 
 
 def sync(path: Path) -> None:
-    """Flush a file's content, or the names in a folder, to the disk.
+    """Flush the content of a file, or the names in a folder, to the disk.
 
     Raises:
         OSError: it cannot be opened or synced.
@@ -56,12 +56,12 @@ def sync(path: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """The user's cache for this project, as in the XDG specification; it need not exist, and may be deleted."""
+    """The user's cache for this project by the XDG specification. It need not exist, and may be deleted."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noisy-pairs"
 
 
 def cache_write(name: str, content: bytes) -> None:
-    """Put `content` into the cache; a cache that cannot be written stays as it is."""
+    """Write `content` to the cache; without effect if the cache cannot be written."""
     folder = cache_folder()
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def cache_write(name: str, content: bytes) -> None:
 
 
 def cache_read(name: str) -> bytes | None:
-    """What `cache_write` put there; None where there is nothing, or where it was cut off or changed."""
+    """The content that `cache_write` wrote; None if it is absent or damaged."""
     try:
         data = (cache_folder() / name).read_bytes()
     except OSError:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     SettingsClass = type[Settings]
 else:
-    SettingsClass = type  # a protocol with data members knows no subclasses at run time
+    SettingsClass = type  # issubclass does not work with a protocol that has data members
 
 DATASETS: Mapping[str, SettingsClass] = {
     "vts": VtsSettings,

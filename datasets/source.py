@@ -1,4 +1,4 @@
-"""The interface of a data set: settings, a source that the driver loads, a dataset that a worker opens. No torch.
+"""The interface of a data set: settings, and a source that the driver loads. No torch.
 
 The module of a data set has three functions, which `datasets.registry` calls:
 
@@ -102,7 +102,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Demands:
-    """What a sweep needs of its data, checked before any cell runs."""
+    """What a sweep needs from its data; checked before any cell runs."""
 
     rho: tuple[float, ...]
     """Noisy-pairs rates of its contrastive cells; empty if there are none."""

@@ -6,18 +6,18 @@ SPLITS = ("train", "val", "test")
 
 
 Pairing = Literal["noisy", "exposure", "irrelevant", "false_positive", "none"]
-"""What a noisy pair holds. `noisy`: clean image with its noisy partner; `exposure`: two augmentations of the noisy
-partner (mere exposure); `irrelevant`: as noisy, with noise that the downstream task never shows (paper, B3);
-`false_positive`: two images that have nothing to do with each other; `none`: there are no noisy pairs."""
+"""The images of a noisy pair. `noisy`: the clean image and its noisy partner; `exposure`: two augmentations of the
+noisy partner (mere exposure); `irrelevant`: as `noisy`, but the noise is no class of the downstream task (paper, B3);
+`false_positive`: two unrelated images; `none`: no pair is noisy."""
 
 
 Task = Literal["segmentation", "classification"]
-"""What the probe learns: a class for each pixel, or for each image."""
+"""What the probe predicts: the class of each pixel, or of each image."""
 
 
 IGNORED = 255
-"""Label of pixels that are used neither in training nor in scores."""
+"""Label of pixels that neither training nor scores use."""
 
 
 TURNS: dict[Task, int] = {"segmentation": 8, "classification": 2}
-"""Number of flips and rotations by 90 degrees that keep the classes: photographs can only be mirrored."""
+"""Number of flips and rotations by 90 degrees that keep the class: photographs may only be mirrored."""

@@ -1,9 +1,8 @@
-"""Colour changes of a batch, each image with a factor of its own.
+"""Colour changes of a batch with a factor for each image.
 
-The formulas are those of `torchvision.transforms.v2.functional`, which has one factor for a whole call.
-Images are in [0, 1], and results are clamped to it. They are RGB; where there are fewer or more bands, their mean
-stands for the luma, and hue has no meaning. Every function returns a new tensor of the images' dtype; factors lie on
-the images' device.
+The formulas are those of `torchvision.transforms.v2.functional`, which has only one factor per call. Images are in
+[0, 1], and results are clamped to it. Unless there are three bands, their mean is the luma, and hue is undefined. Every
+function returns a new tensor of the same dtype; factors are on the device of the images.
 """
 
 import torch
@@ -15,7 +14,7 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def luma(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
-    """Brightness of each pixel by ITU-R 601-2, with torchvision's rounded weights; without colours the bands' mean."""
+    """Brightness of each pixel by ITU-R 601-2 with the rounded weights of torchvision; if not RGB, the mean."""
     if images.shape[1] != 3:
         return images.mean(dim=1, keepdim=True)
     red, green, blue = images.split(1, dim=1)
@@ -28,21 +27,21 @@ def brightness(images: Float[Tensor, "n c h w"], factor: Float[Tensor, " n"]) ->
 
 
 def contrast(images: Float[Tensor, "n c h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
-    """`adjust_contrast`: from the image's mean luma (factor 0) to the image (1) and beyond; factor >= 0."""
-    # The mean of the luma is the luma of the channels' means, which spares a pass over the pixels.
+    """`adjust_contrast`: from the mean luma of the image (factor 0) to the image (1) and beyond; factor >= 0."""
+    # The mean of the luma is the luma of the means, which saves a pass over the pixels.
     mean = luma(images.mean(dim=(2, 3), keepdim=True))
     return torch.lerp(mean, images, factor[:, None, None, None]).clamp_(0, 1)
 
 
 def saturation(images: Float[Tensor, "n c h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
-    """`adjust_saturation`: from each pixel's luma (factor 0) to its colour (1) and beyond; factor >= 0."""
+    """`adjust_saturation`: from the luma of each pixel (factor 0) to its colour (1) and beyond; factor >= 0."""
     return torch.lerp(luma(images), images, factor[:, None, None, None]).clamp_(0, 1)
 
 
 def hue(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
-    """`adjust_hue`: turn HSV's hue by `factor` of the colour circle, -0.5 to 0.5; value and saturation stay.
+    """`adjust_hue`: rotate the hue of HSV by `factor` of the colour circle, -0.5 to 0.5; value and saturation stay.
 
-    With chroma = high - low, the highest and lowest of a pixel's channels, and hue t in sixths of the circle:
+    With chroma = high - low, the largest and smallest channel of a pixel, and hue t in sixths of the circle:
 
         red = low + chroma clamp(|t - 3| - 1, 0, 1)
         green = low + chroma clamp(2 - |t - 2|, 0, 1)
@@ -52,11 +51,11 @@ def hue(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[
     high = torch.maximum(torch.maximum(red, green), blue)
     low = torch.minimum(torch.minimum(red, green), blue)
     chroma = high - low
-    # Chroma x angle from red, 0 to 3 sixths: HSV's three cases (which channel is highest) in one formula, and
-    # which way round is the sign of green - blue. Telling the cases by torch.where would double the time.
+    # Chroma x angle from red, 0 to 3 sixths: one formula for the three cases of HSV (which channel is largest). The
+    # direction is the sign of green - blue. torch.where for the cases would double the time.
     angle = (high - red).add_(green).add_(blue).sub_(low, alpha=2)
     sixths = angle.div_(chroma.clamp(min=torch.finfo(images.dtype).tiny)).copysign_(green - blue)
-    # At least -3 / 6 - 1/2, so that a full turn added makes all positive and the fraction a turn in [0, 1).
+    # At least -3 / 6 - 1 / 2, so adding 1 makes all positive, and the fraction is in [0, 1).
     sixths = sixths.div_(6).add_(factor[:, None, None] + 1).frac_().mul_(6)
     waves = (
         (sixths - 3).abs_().sub_(1),
@@ -67,7 +66,7 @@ def hue(images: Float[Tensor, "n 3 h w"], factor: Float[Tensor, " n"]) -> Float[
 
 
 NEUTRAL = (1.0, 1.0, 1.0, 0.0)
-"""Factors of `jitter` that change nothing, in its order."""
+"""Factors of `jitter` without effect, in its order."""
 
 
 def jitter(
@@ -77,9 +76,9 @@ def jitter(
     saturation_factor: Float[Tensor, " n"] | None,
     hue_factor: Float[Tensor, " n"] | None,
 ) -> Float[Tensor, "n c h w"]:
-    """Brightness, contrast, saturation, hue, always in this order (torchvision's ColorJitter shuffles it).
+    """Change brightness, contrast, saturation, hue, always in this order (ColorJitter of torchvision shuffles it).
 
-    A change whose factor is None is left out.
+    A change whose factor is None is skipped.
     """
     factors = (brightness_factor, contrast_factor, saturation_factor, hue_factor)
     for change, factor in zip((brightness, contrast, saturation, hue), factors, strict=True):
@@ -97,8 +96,8 @@ def blur(images: Float[Tensor, "n c h w"], sigma: Float[Tensor, " n"], *, radius
 
     Args:
         images: (n, 3, h, w), both sides larger than `radius`.
-        sigma: standard deviation of each image's kernel in px, above 0.
-        radius: reach of the kernel in px, the same for all images.
+        sigma: standard deviation of the kernel of each image in px, above 0.
+        radius: of the kernel in px, the same for all images.
     """
     distance = torch.arange(radius + 1, device=images.device, dtype=images.dtype)
     taps = (-0.5 * (distance / sigma[:, None]) ** 2).exp_()
@@ -110,9 +109,9 @@ def blur(images: Float[Tensor, "n c h w"], sigma: Float[Tensor, " n"], *, radius
 def _smooth(
     padded: Float[Tensor, "n c h w"], taps: Float[Tensor, "n reach"], *, dim: int
 ) -> Float[Tensor, "n c h2 w2"]:
-    """Convolve one axis with symmetric kernels, given from their middle outwards.
+    """Convolve along one axis with symmetric kernels, given from the middle outwards.
 
-    A sum of shifted images: a grouped convolution with n x 3 groups takes twice as long on a CPU.
+    This sums shifted images: a grouped convolution with n x 3 groups takes twice as long on a CPU.
     """
     radius = taps.shape[1] - 1
     size = padded.shape[dim] - 2 * radius

@@ -1,6 +1,6 @@
-"""Augmentation of a batch: every image has parameters of its own, and labels follow the geometry.
+"""Augments a batch: every image has its own parameters, and labels follow the geometry.
 
-`draw` makes the parameters, on the CPU and from a generator; `apply` uses them, on the images' device.
+`draw` draws the parameters on the CPU from a generator; `apply` uses them on the device of the images.
 """
 
 import math
@@ -20,10 +20,10 @@ from datasets.augment.config import Augment
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Parameters:
-    """What happens to each of n images; on the CPU, where looking at it waits for no GPU."""
+    """Parameters of n images; on the CPU, where reading them does not wait for a GPU."""
 
     affine: Float[Tensor, "n 2 3"]
-    """From places in the view to places in the image, (x, y) in [-1, 1] as `grid_sample` has them."""
+    """From positions in the view to positions in the image, (x, y) in [-1, 1] as in `grid_sample`."""
     jitter: Bool[Tensor, " n"]
     """Whether the next four are used."""
     brightness: Float[Tensor, " n"]
@@ -34,9 +34,9 @@ class Parameters:
     blur: Bool[Tensor, " n"]
     """Whether sigma is used."""
     sigma: Float[Tensor, " n"]
-    """In px of these images."""
+    """In px."""
     radius: int
-    """Reach of the blur's kernel in px."""
+    """Radius of the kernel of the blur, px."""
 
 
 _DRAWS = (
@@ -47,10 +47,10 @@ _DRAWS = (
 
 
 def draw(recipe: Augment, count: int, size: int, generator: torch.Generator) -> Parameters:
-    """Draw parameters for `count` square images of `size` px a side.
+    """Draw parameters for `count` square images of side `size` px.
 
-    It takes len(_DRAWS) x count uniform numbers from the (CPU) generator, each for a use of its own, whatever
-    the recipe and whatever comes out: the generator is left in the same state by all recipes.
+    This always takes len(_DRAWS) x count uniform numbers from the (CPU) generator, so that its state afterwards is the
+    same for all recipes.
     """
     uniform = dict(zip(_DRAWS, torch.rand(len(_DRAWS), count, generator=generator), strict=True))
     pixels = size / 224
@@ -64,7 +64,7 @@ def draw(recipe: Augment, count: int, size: int, generator: torch.Generator) -> 
         grey=uniform["grey"] < recipe.grey,
         blur=uniform["blur"] < recipe.blur,
         sigma=_between(uniform["sigma"], recipe.sigma_low * pixels, recipe.sigma_high * pixels),
-        # Three standard deviations hold 99.7 % of a Gaussian; what is reflected is less than the image.
+        # Three standard deviations contain 99.7 % of a Gaussian; a reflected border must be smaller than the image.
         radius=min(math.ceil(3 * recipe.sigma_high * pixels), size - 1),
     )
 
@@ -83,7 +83,7 @@ def _draw_geometry(recipe: Augment, uniform: dict[str, Tensor]) -> Float[Tensor,
     side = _between(uniform["crop side"], recipe.crop_low**2, recipe.crop_high**2).sqrt()
     stretch = (_between(uniform["crop aspect"], -0.5, 0.5) * math.log(recipe.aspect)).exp()
     sides = torch.stack([side * stretch, side / stretch], dim=1).clamp(max=recipe.crop_high)
-    # A crop lies within the image; one larger than the image holds all of it.
+    # A crop is inside the image; a larger one contains the image.
     place = torch.stack([uniform["crop x"], uniform["crop y"]], dim=1)
     centre = _between(place, -0.5, 0.5) * (1 - sides).abs()
     return geometry(
@@ -115,13 +115,13 @@ def geometry(  # noqa: PLR0913  pure mathematics
         flip: mirror left and right.
         vertical: mirror top and bottom.
         quarters: rotations by 90 degrees counter-clockwise, 0 to 3.
-        shift: how far the image moves (right, down), as share of the side.
+        shift: of the image (right, down), as share of the side.
         degrees: small rotation about the centre, counter-clockwise.
-        scale: zoom about the centre; above 1 things grow.
-        crop_centre: the crop's centre (right, down) of the image's centre, as share of the side.
+        scale: zoom about the centre; above 1 enlarges.
+        crop_centre: centre of the crop (right, down) from the centre of the image, as share of the side.
         crop_sides: width and height of the crop, as share of the side.
     """
-    # Tables and not cos(pi / 2), which is not 0 in floating point: flips and quarter turns must be exact.
+    # Tables, because cos(pi / 2) is not 0 in floating point, and flips and quarter turns must be exact.
     cosine, sine = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]])[:, quarters]
     mirror = 1 - 2 * torch.stack([flip, vertical], dim=1).float()
     turn = mirror[:, :, None] * _rotation(cosine, sine)
@@ -132,7 +132,7 @@ def geometry(  # noqa: PLR0913  pure mathematics
 
 
 def _rotation(cosine: Float[Tensor, " n"], sine: Float[Tensor, " n"]) -> Float[Tensor, "n 2 2"]:
-    """Places in the image of places in the view that shows it turned counter-clockwise (y points down)."""
+    """Map positions in a view that is rotated counter-clockwise to positions in the image (y points down)."""
     return torch.stack([cosine, -sine, sine, cosine], dim=1).view(-1, 2, 2)
 
 
@@ -143,9 +143,9 @@ def apply(images: Tensor, labels: None, parameters: Parameters) -> tuple[Tensor,
 def apply(
     images: Float[Tensor, "n c h w"], labels: Integer[Tensor, "n h w"] | None, parameters: Parameters
 ) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
-    """Augment images in [0, 1], and labels alike; new tensors of the same dtype on the same device.
+    """Augment images in [0, 1] and their labels; returns new tensors of the same dtype on the same device.
 
-    Geometry first, then colour jitter, grey, blur. An image that nothing happens to comes back bit for bit.
+    The order is geometry, colour jitter, grey, blur. An image without any change is returned bit for bit.
     """
     images, labels = warp(images, labels, parameters.affine)
     factors = (parameters.brightness, parameters.contrast, parameters.saturation, parameters.hue)
@@ -158,33 +158,33 @@ def apply(
     return images, labels
 
 
-_BLOCK = 2**17  # numbers that a CPU changes at a time: temporaries that fit the cache make it 1.3 to 4 times faster
+_BLOCK = 2**17  # numbers that a CPU changes at once: temporaries that fit the cache are 1.3 to 4 times faster
 
 
 def _change(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *factors: Tensor | None) -> None:
-    """Replace the chosen images by change(images, *factors), in place; the others are not touched."""
+    """Replace the chosen images by change(images, *factors), in place."""
     index = chosen.nonzero()[:, 0]
     if len(index) == 0:
         return
     for part in index.split(len(index) if images.is_cuda else max(1, _BLOCK // images[0].numel())):
-        there = part.to(images.device, non_blocking=True)
+        on_device = part.to(images.device, non_blocking=True)
         used = [
             None if factor is None else factor[part].to(images.device, images.dtype, non_blocking=True)
             for factor in factors
         ]
-        images.index_copy_(0, there, change(images[there], *used))
+        images.index_copy_(0, on_device, change(images[on_device], *used))
 
 
 def warp(
     images: Float[Tensor, "n c h w"], labels: Integer[Tensor, "n h w"] | None, affine: Float[Tensor, "n 2 3"]
 ) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
-    """Sample images (bilinear) and labels (nearest) once by the same maps; borders reflect.
+    """Sample images (bilinear) and labels (nearest) with the same maps; borders are reflected.
 
     Args:
         images: (n, 3, h, w).
-        labels: (n, h, w), values within 2^24 of 0 (they pass through float32), or None.
-        affine: (n, 2, 3) from view to image, in `grid_sample`'s [-1, 1] with align_corners=False; best on the
-            CPU, where looking at it waits for no GPU. Where it is the identity, the image stays bit for bit.
+        labels: (n, h, w), at most 2^24 in magnitude (they pass through float32), or None.
+        affine: (n, 2, 3) from view to image, in [-1, 1] as in `grid_sample` with align_corners=False; best on the CPU,
+            where reading it does not wait for a GPU. The identity returns an image bit for bit.
     """
     still = (affine == torch.eye(2, 3, device=affine.device)).all(dim=2).all(dim=1).nonzero()[:, 0]
     still = still.to(images.device, non_blocking=True)
@@ -193,13 +193,13 @@ def warp(
     warped.index_copy_(0, still, images[still])
     if labels is None:
         return warped, None
-    asked = labels[:, None].to(images.dtype)
-    picked = F.grid_sample(asked, places, mode="nearest", padding_mode="reflection", align_corners=False)
+    values = labels[:, None].to(images.dtype)
+    picked = F.grid_sample(values, places, mode="nearest", padding_mode="reflection", align_corners=False)
     return warped, picked[:, 0].to(labels.dtype)
 
 
 def _places(affine: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
-    """Where in the image each pixel of the view lies: `affine_grid`, with one pass and less rounding."""
+    """The position in the image of each pixel of the view: `affine_grid` in one pass with less rounding."""
     x = (2 * torch.arange(width, device=affine.device, dtype=affine.dtype) + 1) / width - 1
     y = (2 * torch.arange(height, device=affine.device, dtype=affine.dtype) + 1) / height - 1
     across, down, offset = affine[:, None, None].unbind(dim=-1)

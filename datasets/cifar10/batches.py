@@ -1,4 +1,4 @@
-"""Reads CIFAR-10's batches, which are pickles, without executing code or building objects that they name."""
+"""Reads the batches of CIFAR-10, which are pickles, without executing code or creating the objects that they name."""
 
 import io
 import pickle
@@ -13,10 +13,10 @@ TYPE = re.compile(r"[|<=>]?[iu][1248]")
 
 
 def unpickle_batch(content: bytes) -> Any:
-    """What a pickle holds of plain Python and of NumPy arrays of whole numbers; anything else is refused.
+    """Read a pickle of plain Python objects and of NumPy arrays of integers; refuse anything else.
 
     Raises:
-        Exception: of many kinds, on anything else or on damage.
+        Exception: of many kinds, for other or damaged content.
     """
     _check_memo_places(content)
     batch = _Plain(io.BytesIO(content), encoding="latin1").load()
@@ -31,14 +31,14 @@ def _check_memo_places(content: bytes) -> None:
     """Refuse memo indices larger than the pickle: the unpickler allocates memory up to the index."""
     for operation, argument, _ in pickletools.genops(content):
         if "PUT" in operation.name and not 0 <= int(argument or 0) <= len(content):
-            raise pickle.UnpicklingError(f"it puts something in place {argument}")
+            raise pickle.UnpicklingError(f"it has the memo index {argument}")
 
 
 class _Plain(pickle.Unpickler):
-    """Unpickler that maps the few names that arrays need to safe stand-ins, and refuses all others."""
+    """Unpickler that maps the few names that arrays need to safe substitutes, and refuses all others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of a function or class."""
+        """The substitute for a function or class."""
         names = {
             ("numpy", "ndarray"): "ndarray",
             ("numpy", "dtype"): _Type,
@@ -47,16 +47,16 @@ class _Plain(pickle.Unpickler):
             ("_codecs", "encode"): _encode,
         }
         if (module, name) not in names:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which no batch of images needs")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no batch of images needs")
         return names[module, name]
 
 
 class _Type:
-    """A NumPy type of whole numbers; NumPy's own takes states that it then fails of."""
+    """An integer type. numpy.dtype itself would accept invalid states and crash later."""
 
     def __init__(self, code: str, *_: object) -> None:
         if not isinstance(code, str) or not TYPE.fullmatch(code):
-            raise pickle.UnpicklingError(f"it holds numbers of type {code!r}")
+            raise pickle.UnpicklingError(f"it has numbers of type {code!r}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
@@ -65,16 +65,16 @@ class _Type:
 
 
 class _Array:
-    """A NumPy array, made of bytes that are as many as its shape needs."""
+    """A NumPy array whose number of bytes must match its shape."""
 
     def __init__(self) -> None:
         self.array: np.ndarray = np.empty(0, np.uint8)
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, by_columns, raw = state
-        data = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2's text is Python 3's bytes
+        data = raw.encode("latin1") if isinstance(raw, str) else raw  # the text of Python 2 is the bytes of Python 3
         if not isinstance(kind, _Type) or not isinstance(data, bytes) or prod(shape) * kind.dtype.itemsize != len(data):
-            raise pickle.UnpicklingError(f"it holds an array of shape {shape} that its data do not fill")
+            raise pickle.UnpicklingError(f"it has an array of shape {shape} with another number of bytes")
         self.array = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if by_columns else "C")
 
 
@@ -83,7 +83,7 @@ def _reconstruct(*_: object) -> _Array:
 
 
 def _encode(text: str, encoding: str = "latin1", *_: object) -> bytes:
-    """Bytes as protocol 2 has them; other encodings could make much of little."""
+    """Bytes as written by protocol 2. Other encodings could expand a small pickle to a huge one."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it holds text in {encoding!r}")
+        raise pickle.UnpicklingError(f"it has text in {encoding!r}")
     return text.encode("latin1")

@@ -1,4 +1,4 @@
-"""Images with one class each, and pairs that are false positives with probability rho."""
+"""CIFAR-10 in a worker: images with one class each, and pairs that are false positives with probability rho."""
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -16,7 +16,7 @@ class LabelledImages:
     """The images of one seed, all on the device."""
 
     def __init__(self, source: Cifar10Images, val: float, seed: int, device: torch.device) -> None:
-        """Hold out a share `val` of the training images for validation; the test images are the data set's own."""
+        """Hold out a share `val` of the training images for validation; the test images are those of CIFAR-10."""
         self.classes = source.classes
         self.device = device
         order = torch.randperm(len(source.train), generator=stream(seed, "validation split"))
@@ -33,7 +33,7 @@ class LabelledImages:
         self._labels = {split: labels.to(device) for split, (_, labels) in parts.items()}
 
     def count(self, split: str) -> int:
-        """Images of a split."""
+        """Number of images of a split."""
         return len(self._labels[split])
 
     def images(self, split: str, index: Int[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
@@ -41,15 +41,15 @@ class LabelledImages:
         return self._images[split][index.to(self.device, non_blocking=True)].float().div_(255)
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "FalsePairs":
-        """The training images, each paired with one of another class with probability rho every time."""
+        """The training images; each time, an image is paired with one of another class with probability rho."""
         return FalsePairs(self, self._labels["train"].cpu().long(), rho)
 
     def validation_pairs(self) -> int:
-        """Images held out."""
+        """Number of images held out."""
         return self.count("val")
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
-        """Each image held out with itself."""
+        """Images held out, each paired with itself."""
         images = self.images("val", index)
         return PairBatch(first=images, second=images, first_labels=None, second_labels=None)
 
@@ -58,27 +58,27 @@ class LabelledImages:
         return self.images(split, index), self._labels[split][index.to(self.device, non_blocking=True)]
 
     def class_counts(self) -> Int[Tensor, " classes"]:
-        """Training images of each class."""
+        """Number of training images of each class."""
         return torch.bincount(self._labels["train"].long(), minlength=len(self.classes))
 
     def noise_pixels(self, nu: float) -> float:
-        """All of a false positive is falsely matched."""
+        """All pixels of a false positive are noise."""
         return nu
 
 
 class FalsePairs:
-    """Each image with itself or, with probability rho, with one of another class, all of them equally likely."""
+    """Pairs of an image with itself or, with probability rho, with any image of another class."""
 
     def __init__(self, data: LabelledImages, labels: Int[Tensor, " n"], rho: float) -> None:
-        """`labels` are the training images' classes.
+        """`labels` are the classes of the training images.
 
         Raises:
-            InputError: rho is above 0 and all images are of one class.
+            InputError: rho is above 0, and all images have one class.
         """
         if rho and len(labels.unique()) < 2:
-            raise InputError("rho > 0 needs training images of two classes or more, and there is one")
+            raise InputError("rho > 0 needs training images of at least two classes, but there is only one; use rho 0")
         self._data, self._labels, self._rho = data, labels, rho
-        self._by_class = labels.argsort(stable=True)  # image numbers, class after class
+        self._by_class = labels.argsort(stable=True)  # image numbers, sorted by class
         self._count = torch.bincount(labels, minlength=len(data.classes))
         self._start = self._count.cumsum(0) - self._count
 
@@ -86,20 +86,19 @@ class FalsePairs:
         return len(self._labels)
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
-        """The indexed images' pairs, and which are false positives."""
+        """The pairs of the indexed images, and which are false positives."""
         false = pairing.choose_noisy(draws.noisy, self._rho)
         partner = self.partner(index, draws.partner)
         first, second = pairing.swap_sides(*pairing.noisy_sides(false, "false_positive"), draws.swap)
-        images = [self._data.images("train", index.where(~strange, partner)) for strange in (first, second)]
+        images = [self._data.images("train", index.where(~is_partner, partner)) for is_partner in (first, second)]
         return PairBatch(first=images[0], second=images[1], first_labels=None, second_labels=None), false
 
     def partner(self, index: Int[Tensor, " n"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """An image of another class for each of the indexed ones."""
+        """An image of another class for each indexed image."""
         own = self._labels[index]
         others = (len(self) - self._count[own]).clamp(min=1)
         place = (uniform.double() * others).long().minimum(others - 1)
-        # The images of the own class lie together: a place from there on moves up by their number.
+        # Images of the same class are consecutive in `_by_class`; positions from there on skip them.
         place = place + (place >= self._start[own]) * self._count[own]
-        return self._by_class[
-            place.clamp(max=len(self) - 1)
-        ]  # beyond the end only where there is one class, and no rho
+        # Only with a single class, when rho is 0, a position is beyond the end.
+        return self._by_class[place.clamp(max=len(self) - 1)]

@@ -1,4 +1,4 @@
-"""CIFAR-10's files: read, checked against the published checksums, downloaded if asked."""
+"""Reads the files of CIFAR-10, checks them against the published checksums, and downloads them if requested."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ CHECKSUMS = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-"""MD5 of the files of the published set, as torchvision has them."""
+"""MD5 of the published files, as in torchvision."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cifar10Images:
-    """The images as they were read: `train` holds the training batches one after the other."""
+    """All images; `train` has the training batches in order."""
 
     train: UInt8[np.ndarray, "n 32 32 3"]
     train_labels: UInt8[np.ndarray, " n"]
@@ -34,7 +34,7 @@ class Cifar10Images:
     test_labels: UInt8[np.ndarray, " m"]
     fingerprint: str
     published: bool
-    """Whether all files are those of the published set."""
+    """Whether all files are the published ones."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -43,16 +43,16 @@ class Cifar10Images:
 
     @property
     def title(self) -> str:
-        """Which CIFAR-10."""
+        """Name and numbers of images."""
         name = "CIFAR-10" if self.published else "other images in CIFAR-10's format"
         return f"{name} ({len(self.train)} + {len(self.test)} images)"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What results must not be taken for."""
+        """A warning for files that are not the published ones."""
         if self.published:
             return ()
-        return ("these are not the published CIFAR-10's files: results on them are not results on CIFAR-10",)
+        return ("these are not the published files of CIFAR-10: results on them are not results on CIFAR-10",)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -61,28 +61,28 @@ class Cifar10Images:
 
 
 def read_batches(root: Path, *, download: bool, other_files: bool) -> Cifar10Images:
-    """Read CIFAR-10's Python batches from `root` or from `root/cifar-10-batches-py`.
+    """Read the Python batches of CIFAR-10 from `root` or from `root/cifar-10-batches-py`.
 
     Raises:
-        InputError: as `Cifar10Settings.load`.
+        InputError: files are absent, damaged, or not the published ones although `other_files` is false.
     """
     folder = root if (root / "test_batch").exists() else root / FOLDER
     if download and _missing_files(folder):
         _download(root)
     if absent := _missing_files(folder):
         raise InputError(
-            f"--data-root {root}: CIFAR-10 is not there ({folder / absent[0]} is missing); name the folder that holds "
-            f"{FOLDER}, or let torchvision fetch it with --download (170 MB)"
+            f"--data-root {root}: CIFAR-10 is missing ({folder / absent[0]}); name the folder that contains {FOLDER}, "
+            "or download it with --download (170 MB)"
         )
     contents = {name: (folder / name).read_bytes() for name in CHECKSUMS}
-    # usedforsecurity: it only tells files apart; `unpickle_batch` makes reading safe.
+    # Not for security: the checksums only identify files, and `unpickle_batch` is safe with any.
     sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in contents.items()}
     unpublished = [name for name in CHECKSUMS if sums[name] != CHECKSUMS[name]]
     if unpublished and not other_files:
         first = unpublished[0]
         raise InputError(
-            f"{folder / first} is not the published file (MD5 {sums[first]}, not {CHECKSUMS[first]}): "
-            "fetch it again, or take the folder as it is with --data.other-files"
+            f"{folder / first} is not the published file (MD5 {sums[first]}, not {CHECKSUMS[first]}): download it "
+            "again, or accept the folder with --data.other-files"
         )
     parts = [_read_batch(folder / name, contents[name]) for name in CHECKSUMS]
     train, test = parts[:-1], parts[-1]
@@ -105,14 +105,14 @@ def _missing_files(folder: Path) -> list[str]:
 
 
 def _download(root: Path) -> None:
-    from torchvision.datasets import CIFAR10  # here, because nothing else in this file needs torch
+    from torchvision.datasets import CIFAR10  # imports torch, which nothing else in this file needs
 
     try:
         CIFAR10(str(root), download=True)
     except (OSError, RuntimeError, EOFError) as error:
         raise InputError(
             f"the download of CIFAR-10 from {CIFAR10.url} to {root} failed ({one_line(error, most=200)}); "
-            f"try again, or fetch that archive yourself and unpack it in {root}"
+            f"try again, or download that archive yourself and unpack it in {root}"
         ) from error
 
 
@@ -122,12 +122,12 @@ def _read_batch(path: Path, content: bytes) -> tuple[UInt8[np.ndarray, "n 32 32 
         batch = unpickle_batch(content)
         pixels, given = batch["data"], batch["labels"]
         if not isinstance(pixels, np.ndarray) or not all(type(label) is int for label in given):
-            raise ValueError("data are no array, or labels no list of whole numbers")
+            raise ValueError("data is not an array, or labels is not a list of integers")
         labels = np.array(given)
         if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3 * SIDE * SIDE) or len(labels) == 0:
             raise ValueError(f"data of shape {pixels.shape} and type {pixels.dtype} for {len(labels)} labels")
         if labels.min() < 0 or labels.max() >= len(CLASSES):
-            raise ValueError(f"labels from {labels.min()} to {labels.max()}, where 0 to 9 are valid")
-    except Exception as error:  # of many kinds on damage, and all mean the same
-        raise InputError(f"{path} is no batch of CIFAR-10 ({describe_error(error)}): replace it") from error
+            raise ValueError(f"labels from {labels.min()} to {labels.max()}; valid are 0 to 9")
+    except Exception as error:  # damaged files raise errors of many kinds
+        raise InputError(f"{path} is not a batch of CIFAR-10 ({describe_error(error)}): replace it") from error
     return np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)), labels.astype(np.uint8)

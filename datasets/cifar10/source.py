@@ -1,4 +1,4 @@
-"""CIFAR-10 as a data set: its files read in the driver, images opened in a worker."""
+"""CIFAR-10 as a data set: files are read in the driver, images are opened in a worker."""
 
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def load(settings: Cifar10Settings, place: Place) -> Cifar10Images:
-    """Read the batches, downloaded by torchvision first if that is allowed and they are absent.
+    """Read the batches; if they are absent and it is allowed, torchvision downloads them first.
 
     Raises:
-        InputError: they are absent, damaged, or others than the published ones and that was not asked for.
+        InputError: files are absent, damaged, or not the published ones although `other_files` is false.
     """
     place.refuse_flags("cifar10", ("store", "skip_bad"))
     if place.root is None:
-        raise InputError("cifar10: say where the images lie, or are to be downloaded to, with --data-root FOLDER")
+        raise InputError("cifar10: name the folder of the images, or the one to download to, with --data-root FOLDER")
     return read_batches(place.root, download=place.download, other_files=settings.other_files)
 
 
@@ -29,13 +29,15 @@ def check(settings: Cifar10Settings, source: Cifar10Images, demands: Demands) ->
     """Refuse batches larger than the training set.
 
     Raises:
-        InputError: says which.
+        InputError: says which, or that a loss needs labels of pixels.
     """
     if demands.labels:
-        raise InputError("cifar10: the dense losses compare pixels, and its images have one class each: --losses moco")
+        raise InputError(
+            "cifar10: the dense losses compare labels of pixels, but its images have one class each; run --losses moco"
+        )
     held = round(settings.val * len(source.train))
     if held < 2:
-        raise InputError(f"--data.val {settings.val:g} holds out {held} images for validation; 2 are needed")
+        raise InputError(f"--data.val {settings.val:g} holds out {held} images for validation; at least 2 are needed")
     count = len(source.train) - held
     pretrain = max(demands.batch if demands.rho else 0, demands.supervised_batch)
     for flag, batch in (("pretrain", pretrain), ("probe", demands.probe_batch)):
@@ -45,6 +47,6 @@ def check(settings: Cifar10Settings, source: Cifar10Images, demands: Demands) ->
 
 def open_data(settings: Cifar10Settings, source: Cifar10Images, seed: int, device: "torch.device") -> "LabelledImages":
     """The images on a device, split by the seed."""
-    from datasets.cifar10.dataset import LabelledImages  # torch, which the driver does not import
+    from datasets.cifar10.dataset import LabelledImages  # imports torch, which the driver must not
 
     return LabelledImages(source, settings.val, seed, device)

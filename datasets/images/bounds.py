@@ -1,27 +1,27 @@
-"""Limits on the size of an image, checked by its header before memory is allocated."""
+"""Limits on the size of an image, checked from its header before memory is allocated."""
 
 from datasets.errors import InputError
 
-MOST_BYTES = 2**32  # of pixels; a whole Sentinel-2 scene of 13 bands has 3.1 GB
-FREE_BYTES = 2**27  # that any file may claim, however small it is
-MOST_TIMES = 1100  # larger ones: bytes of pixels for each byte of the file; deflate makes 1,032 at most, JPEG 1,024
+MAX_BYTES = 2**32  # of pixels; a whole Sentinel-2 scene of 13 bands has 3.1 GB
+ALWAYS_ALLOWED = 2**27  # bytes of pixels that any file may claim, however small it is
+MAX_RATIO = 1100  # above that: bytes of pixels per byte of the file; deflate reaches 1,032 at most, JPEG 1,024
 
 
 def check_bytes(pixels: int, file: int) -> None:
-    """Refuse an image whose pixels are too many, or more than its file can hold: a decompression bomb.
+    """Refuse an image with too many pixels, or with more than its file can hold (a decompression bomb).
 
     Args:
-        pixels: bytes of all pixels once they are decoded.
+        pixels: bytes of all decoded pixels.
         file: bytes of the file.
 
     Raises:
-        InputError: says which.
+        InputError: says which limit is exceeded.
     """
-    if pixels > MOST_BYTES:
+    if pixels > MAX_BYTES:
         raise InputError(
-            f"has {_mib(pixels)} of pixels, at most {_mib(MOST_BYTES)} are read; cut it into smaller images"
+            f"has {_mib(pixels)} of pixels; at most {_mib(MAX_BYTES)} are read: cut it into smaller images"
         )
-    if pixels > FREE_BYTES and pixels > MOST_TIMES * file:
+    if pixels > ALWAYS_ALLOWED and pixels > MAX_RATIO * file:
         raise InputError(f"is damaged (its header claims {_mib(pixels)} of pixels, which {file:,} bytes cannot hold)")
 
 

@@ -1,4 +1,4 @@
-"""Masks of class numbers: from xBD's label files, or from images of class numbers."""
+"""Reads masks of class numbers, from label files of xBD or from images of class numbers."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from datasets.types import IGNORED
 
 DAMAGES = {"no-damage": 1, "minor-damage": 2, "major-damage": 3, "destroyed": 4}
 UNCLASSIFIED = "un-classified"
-BUILDING = "building"  # what buildings before a disaster are counted as
-# Nothing else is handed on: GEOS reads collections by recursion, and ends the process where they are deep.
+BUILDING = "building"  # subtype of buildings before a disaster
+# Only these are parsed: GEOS reads collections recursively, and deep ones crash the process.
 WKT = re.compile(r"\s*(MULTI)?POLYGON\b[\x00-\x7f]*\Z", re.IGNORECASE)
-FARTHEST = 1e9  # px from the image's corner: no coordinate of anyone's, and far from overflow
+MAX_COORDINATE = 1e9  # px; beyond any real image, and far from overflow
 
 Unclassified = Literal["no-damage", "ignore"]
 
@@ -33,33 +33,35 @@ class Mask:
 
     labels: UInt8[np.ndarray, "h w"]
     buildings: Mapping[str, int] = field(default_factory=dict)
-    """xBD: how many polygons there are of each subtype; `building` where there are no subtypes."""
+    """xBD: number of polygons of each subtype; `building` without subtypes."""
 
 
 def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified) -> Mask:
     """Read the mask of an image of `height` x `width` px.
 
-    A .json file is an xBD label file: the polygons of `features.xy`, 0 where there are none. Those of a file named
-    `..._pre_disaster.json`, or without any subtype and not named `..._post_disaster.json`, are 1; else no-damage is 1,
-    minor-damage 2, major-damage 3, destroyed 4. A pixel belongs to a polygon where its centre does (see
-    `polygons.rasterize`); the official targets give it every pixel that an edge touches, so they differ along edges.
-    Anything else is an image of one band of 8 bits, whose values are the classes, 255 being `IGNORED`.
+    A .json file is an xBD label file. The polygons of `features.xy` get these classes, all other pixels 0: no-damage 1,
+    minor-damage 2, major-damage 3, destroyed 4. All are 1 in a file named `..._pre_disaster.json`, and in one without
+    subtypes unless it is named `..._post_disaster.json`. A polygon covers the pixels whose centres it contains (see
+    `polygons.rasterize`). The official targets differ along edges: they cover every pixel that an edge touches.
+
+    Any other file is an image of one band of 8 bits, whose values are the classes; 255 is `IGNORED`.
 
     Args:
         path: the file.
         height: rows of the image.
         width: columns of the image.
-        unclassified: what un-classified buildings become, class 1 or `IGNORED`.
+        unclassified: class of un-classified buildings: that of no-damage, or `IGNORED`.
 
     Raises:
-        InputError: the file cannot be read, is of another size than the image, or has a subtype that is unknown.
-            The message is without the path.
+        InputError: the file cannot be read, has another size than the image, or has an unknown subtype. The message
+            does not name the file.
     """
     if path.suffix.lower() == ".json":
         return _parse_label_file(_load_json(path), height, width, unclassified, path.stem)
     labels = read_classes(path)
     if labels.shape != (height, width):
-        raise InputError(f"is {labels.shape[1]} x {labels.shape[0]} px, its image {width} x {height}; they must agree")
+        size = f"is {labels.shape[1]} x {labels.shape[0]} px, but its image {width} x {height}"
+        raise InputError(f"{size}; they must agree")
     return Mask(labels)
 
 
@@ -78,12 +80,12 @@ def _parse_label_file(content: Any, height: int, width: int, unclassified: Uncla
         size = {key: content.get("metadata", {}).get(key) for key in ("width", "height")}
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
-            "is no xBD label file: features.xy, or properties and wkt of one of them, is absent"
+            "is not an xBD label file: it lacks features.xy, or one of these lacks properties or wkt"
         ) from error
     for key, needed in (("width", width), ("height", height)):
         if size[key] not in (None, needed):
             raise InputError(
-                f"is for a {key} of {one_line(size[key], most=30)} px, its image has {needed}; they must agree"
+                f"is for a {key} of {one_line(size[key], most=30)} px, but its image has {needed}; they must agree"
             )
     stated = [None if name.endswith("_pre_disaster") else subtype for subtype, _ in features]
     subtypes = _name_subtypes(stated, needed=name.endswith("_post_disaster"))
@@ -94,7 +96,7 @@ def _parse_label_file(content: Any, height: int, width: int, unclassified: Uncla
 
 
 def _name_subtypes(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
-    """The subtypes; all `BUILDING` where no polygon has one and none is needed."""
+    """The subtypes; all `BUILDING` if no polygon has one and none is needed."""
     if all(subtype is None for subtype in subtypes) and not needed:
         return [BUILDING] * len(subtypes)
     valid = (*DAMAGES, UNCLASSIFIED)
@@ -108,15 +110,15 @@ def _name_subtypes(subtypes: Sequence[Any], *, needed: bool) -> list[str]:
 def _parse_polygons(texts: Sequence[Any]) -> np.ndarray:
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"polygon {number} of features.xy has a wkt that is no text")
+            raise InputError(f"polygon {number} of features.xy has a wkt that is not text")
         if not WKT.match(text):
             raise _not_a_polygon(number, text)
-    with np.errstate(invalid="ignore", over="ignore"):  # nan or 1e999 would be warned of; they are refused below
+    with np.errstate(invalid="ignore", over="ignore"):  # NumPy warns of nan and 1e999, which are refused below
         shapes = shapely.from_wkt(np.array(texts, object), on_invalid="ignore")
     kinds = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
-    bad = ~np.isin(shapely.get_type_id(shapes), kinds)  # what is no WKT is None, of type -1
+    bad = ~np.isin(shapely.get_type_id(shapes), kinds)  # invalid WKT becomes None, of type -1
     points, owner = shapely.get_coordinates(shapes, return_index=True)
-    bad[owner[~(np.abs(points) < FARTHEST).all(axis=1)]] = True  # so written, nan is bad too
+    bad[owner[~(np.abs(points) < MAX_COORDINATE).all(axis=1)]] = True  # also true for nan
     if bad.any():
         number = int(np.argmax(bad))
         raise _not_a_polygon(number, texts[number])
@@ -125,4 +127,4 @@ def _parse_polygons(texts: Sequence[Any]) -> np.ndarray:
 
 def _not_a_polygon(number: int, text: str) -> InputError:
     shown = one_line(repr(text[:200]), most=60)
-    return InputError(f"polygon {number} of features.xy is no WKT of a polygon in px: {shown}")
+    return InputError(f"polygon {number} of features.xy is not a polygon in px, written as WKT: {shown}")

@@ -14,42 +14,42 @@ from datasets.images.bounds import check_bytes
 
 START = b"\x89PNG\r\n\x1a\n"
 END = b"IEND\xaeB`\x82"
-BANDS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # by colour type; alpha does not count, a palette gives RGB
-DECODED = {**BANDS, 3: 4, 4: 2, 6: 4}  # as libpng makes them at most
+BANDS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # by colour type, without alpha; a palette becomes RGB
+DECODED = {**BANDS, 3: 4, 4: 2, 6: 4}  # bands that libpng decodes at most
 PALETTE = 3
 
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 
 def shape(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Height, width, bands without alpha, and bits a sample (8 or 16) of the pixels that `decode` gives."""
+    """Height, width, bands without alpha, and bits per sample (8 or 16) of what `decode` returns."""
     height, width, depth, color = _read_header(file)
     return height, width, BANDS[color], 16 if depth == 16 else 8
 
 
 def decode(file: BinaryIO) -> Pixels:
-    """The pixels, without alpha; a palette as RGB, grey of fewer than 8 bits spread over 0 to 255."""
+    """The pixels, without alpha; a palette as RGB, grey of fewer than 8 bits scaled to 0 to 255."""
     _, _, bands, _ = shape(file)
     pixels = imagecodecs.png_decode(_without_transparency(_read_all(file)))
     return np.ascontiguousarray(np.atleast_3d(pixels)[..., :bands])
 
 
 def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
-    """The numbers of a grey or palette image of 8 bits as they are in the file: no colours looked up."""
+    """The numbers in a grey or palette image of 8 bits; the colours of a palette are ignored."""
     _, _, depth, color = _read_header(file)
     if color == PALETTE:
         _read_all(file)
         file.seek(0)
-        # The class itself, since Image.open warns of large images, which are nothing unusual here.
+        # The class itself, because Image.open warns of large images, which are common here.
         return np.array(PngImageFile(file))
     if color != 0 or depth != 8:
         actual = f"{BANDS[color]} bands{' and alpha' if color >= 4 else ''} of {depth} bits"
-        raise InputError(f"has {actual}; valid class numbers are one band of 8 bits or a palette")
+        raise InputError(f"has {actual}; class numbers must be one band of 8 bits or a palette")
     return imagecodecs.png_decode(_without_transparency(_read_all(file)))
 
 
 def _without_transparency(data: bytes) -> bytes:
-    """The file without its tRNS chunk: each of xBD's has one, and libpng would make a fourth band of it."""
+    """The file without its tRNS chunk, from which libpng would make a fourth band; all images of xBD have one."""
     start = len(START)
     while (kind := data[start + 4 : start + 8]) != b"IDAT" and kind:
         end = start + 12 + int.from_bytes(data[start : start + 4], "big")
@@ -60,7 +60,7 @@ def _without_transparency(data: bytes) -> bytes:
 
 
 def _read_header(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Height, width, bits a sample and colour type."""
+    """Height, width, bits per sample and colour type."""
     file.seek(0)
     start, width, height, depth, color = struct.unpack(">12x4sIIBB7x", file.read(33))
     if start != b"IHDR" or color not in BANDS:
@@ -70,7 +70,7 @@ def _read_header(file: BinaryIO) -> tuple[int, int, int, int]:
 
 
 def _read_all(file: BinaryIO) -> bytes:
-    """The content of the file, which must have an end: libpng does not check that."""
+    """The content of the file, which must have its end chunk: libpng does not check that."""
     file.seek(0)
     data = file.read()
     if END not in data[-4096:]:

@@ -1,4 +1,7 @@
-"""Rasterizes many polygons into one mask."""
+"""Rasterizes many polygons into one mask.
+
+Not skimage.draw.polygon: it gives the common edge of two polygons to both, and reads one polygon at a time.
+"""
 
 import numpy as np
 import shapely
@@ -6,32 +9,32 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 
 from datasets.errors import InputError
 
-MOST_PIXELS = 2**26  # that are gathered at once, 9 bytes each
-MOST_CROSSINGS = 2**24  # of edges and rows that are gathered at once, some 80 bytes each
+MAX_PIXELS = 2**26  # gathered at once, 9 bytes each
+MAX_CROSSINGS = 2**24  # of edges with rows, gathered at once, about 80 bytes each
 
 
 def rasterize(
     polygons: np.ndarray, values: UInt8[np.ndarray, " n"], height: int, width: int
 ) -> UInt8[np.ndarray, "{height} {width}"]:
-    """Fill `polygons` with their `values` on 0s, a later one over an earlier one.
+    """Fill `polygons` with their `values` on a background of 0; later polygons cover earlier ones.
 
-    Pixel (r, c) belongs to a polygon where its centre (x, y) = (c + .5, r + .5) lies inside: a centre on a left
-    or upper edge does, one on a right or lower edge does not, so that polygons with a common edge share no
-    pixel and leave none out. Inside is what an odd number of rings encloses. A hole is no part of its polygon:
-    what was drawn there before stays. What lies outside of the image is cut off.
+    Pixel (r, c) belongs to a polygon if its centre (x, y) = (c + .5, r + .5) is inside. A centre on a left or upper
+    edge is inside, one on a right or lower edge is not, so that polygons with a common edge neither share a pixel nor
+    leave one out. A point is inside if an odd number of rings encloses it. A hole is not part of its polygon: earlier
+    polygons stay visible there. Parts outside the image are cut off.
 
     Args:
-        polygons: n shapely Polygons or MultiPolygons, in px from the image's upper left corner, x to the right
+        polygons: n shapely Polygons or MultiPolygons, in px from the upper left corner of the image, x to the right
             and y down; empty ones draw nothing.
-        values: what to fill each with.
+        values: the value of each polygon.
         height: rows of the mask.
         width: columns of the mask.
 
     Raises:
-        InputError: some of them have so many edges that memory would not hold where these cross rows.
+        InputError: the edges cross too many rows for memory.
     """
     mask = np.zeros((height, width), np.uint8)
-    at_once = max(1, MOST_PIXELS // (height * width))  # so many at once, since each may cover the image
+    at_once = max(1, MAX_PIXELS // (height * width))  # each polygon may cover the image
     for first in range(0, len(polygons), at_once):
         _rasterize_some(mask, polygons[first : first + at_once], values[first : first + at_once])
     return mask
@@ -41,29 +44,29 @@ def _rasterize_some(mask: UInt8[np.ndarray, "h w"], polygons: np.ndarray, values
     height, width = mask.shape
     owner, row, crossing = _crossings(polygons, height)
     order = np.lexsort((crossing, row, owner))
-    # Along a row the crossings of a polygon alternate: in, out, in, out.
+    # Along a row the crossings of a polygon alternate: enter, leave, enter, leave.
     owner, row, crossing = owner[order][::2], row[order][::2], crossing[order]
     columns = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
     first, last = columns[::2], columns[1::2]
     length = last - first
     pixel = np.repeat(row * width + first, length) + _count_up(length)
-    # Of several values for one pixel NumPy keeps the last, and the spans are sorted by polygon.
+    # NumPy keeps the last of several values for one pixel, and the spans are sorted by polygon.
     mask.reshape(-1)[pixel] = np.repeat(values[owner], length)
 
 
 def _crossings(
     polygons: np.ndarray, height: int
 ) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """Where edges cross the centre lines of the image's rows: number of the polygon, row, x."""
+    """The crossings of edges with the centre lines of rows: number of the polygon, row, x."""
     owner, start, end = _edges(polygons)
-    # Each edge runs down, so that one that two polygons share crosses at the very same x.
+    # All edges run down, so that an edge that two polygons share crosses at exactly the same x.
     up = start[:, 1] > end[:, 1]
     start[up], end[up] = end[up], start[up]
     low = np.clip(np.ceil(start[:, 1] - 0.5), 0, height).astype(np.int64)
     high = np.clip(np.ceil(end[:, 1] - 0.5), 0, height).astype(np.int64)
     rows = high - low
-    if rows.sum() > MOST_CROSSINGS:
-        raise InputError(f"has polygons whose edges cross more than {MOST_CROSSINGS:,} rows of pixels; simplify them")
+    if rows.sum() > MAX_CROSSINGS:
+        raise InputError(f"has polygons whose edges cross more than {MAX_CROSSINGS:,} rows of pixels; simplify them")
     edge = np.repeat(np.arange(len(rows)), rows)
     row = low[edge] + _count_up(rows)
     (x0, y0), (x1, y1) = start[edge].T, end[edge].T
@@ -82,6 +85,6 @@ def _edges(
 
 
 def _count_up(lengths: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " total"]:
-    """0, 1, ... up to each length, one after the other."""
+    """The ranges 0, 1, ... of each length, concatenated."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)

@@ -12,7 +12,7 @@ from jaxtyping import UInt8, UInt16
 from datasets.errors import InputError, describe_error
 from datasets.images import jpeg, png, tiff
 
-MOST_BANDS = 13  # Sentinel-2 has that many
+MAX_BANDS = 13  # as Sentinel-2 has
 
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
@@ -29,11 +29,11 @@ class Shape:
 
 
 def shape_of(path: Path) -> Shape:
-    """The shape of what `read_image` gives, from the header alone.
+    """The shape of the array that `read_image` returns, from the header alone.
 
     Raises:
-        InputError: the file cannot be opened, or its header is of no image that `read_image` reads. The message
-            is without the path.
+        InputError: the file cannot be opened, or its header is not one of an image that `read_image` can read. The
+            message does not name the file.
     """
     with _open(path) as (kind, file):
         height, width, bands, bits = kind.shape(file)
@@ -41,17 +41,15 @@ def shape_of(path: Path) -> Shape:
 
 
 def read_image(path: Path) -> Pixels:
-    """Read an image as an array (height, width, bands), of the file's own depth.
+    """Read an image as an array (height, width, bands) of the depth that the file has.
 
-    The format follows from the first bytes, not from the name. Alpha is dropped (what lies under it is kept), a
-    palette becomes RGB, grey of fewer than 8 bits is spread over 0 to 255. An EXIF rotation is *not* applied:
-    pixels stay where the file has them, and so do masks.
+    The first bytes determine the format, not the name. Alpha is dropped without changing other bands, a palette becomes
+    RGB, grey of fewer than 8 bits is scaled to 0 to 255. An EXIF rotation is *not* applied, so that masks still fit.
 
     Raises:
-        InputError: the file cannot be opened, is cut off or damaged, or is none of: PNG; JPEG, baseline or
-            progressive, grey or colour; TIFF of one image, grey, RGB, palette or 1 to 13 bands, of uint8 or uint16.
-            Also refused is what is larger than `images.bounds` allows: a decompression bomb is not decoded.
-            The message is without the path.
+        InputError: the file cannot be opened, is cut off or damaged, is larger than `images.bounds` allows, or is none
+            of: PNG; JPEG, baseline or progressive, grey or colour; TIFF of one image, grey, RGB, palette or 1 to 13
+            bands, of uint8 or uint16. The message does not name the file.
     """
     with _open(path) as (kind, file):
         pixels = kind.decode(file)
@@ -61,11 +59,11 @@ def read_image(path: Path) -> Pixels:
 
 
 def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Read an image of class numbers: PNG or TIFF, one band of 8 bits. A palette's numbers are taken as they are.
+    """Read an image of class numbers: PNG or TIFF, one band of 8 bits. The colours of a palette are ignored.
 
     Raises:
-        InputError: it is another kind of image, cannot be opened, is cut off or damaged. The message is without
-            the path.
+        InputError: it is another kind of image, cannot be opened, is cut off or damaged. The message does not name the
+            file.
     """
     with _open(path) as (kind, file):
         return kind.classes(file)
@@ -73,7 +71,7 @@ def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
 
 @runtime_checkable
 class _Format(Protocol):
-    """What the modules `png`, `jpeg` and `tiff` offer."""
+    """The functions of the modules `png`, `jpeg` and `tiff`."""
 
     def shape(self, file: BinaryIO) -> tuple[int, int, int, int]: ...
 
@@ -84,7 +82,7 @@ class _Format(Protocol):
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
-    """The file and what reads its kind; whatever goes wrong inside becomes an `InputError`."""
+    """The open file and the module that reads its format; any error inside becomes an `InputError`."""
     try:
         with open(path, "rb") as file:
             start = file.read(8)
@@ -93,10 +91,10 @@ def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError("is too large for this machine's memory; cut it into smaller images") from error
+        raise InputError("is too large for the memory of this machine; cut it into smaller images") from error
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or describe_error(error)})") from error
-    except Exception as error:  # decoders raise many kinds on damaged data, and all mean the same
+    except Exception as error:  # decoders raise errors of many kinds for damaged data
         raise InputError(f"is cut off or damaged ({describe_error(error)})") from error
 
 
@@ -107,12 +105,12 @@ def _format_of(start: bytes) -> _Format:
         return jpeg
     if start.startswith(tiff.STARTS):
         return tiff
-    raise InputError("is empty; restore it" if not start else "is no PNG, JPEG or TIFF; convert it to one of them")
+    raise InputError("is empty; restore it" if not start else "is not a PNG, JPEG or TIFF; convert it to one of them")
 
 
 def _check_shape(shape: Shape) -> Shape:
     if min(shape.height, shape.width) < 1:
-        raise InputError(f"is {shape.width} x {shape.height} px; at least one pixel is needed")
-    if not 1 <= shape.bands <= MOST_BANDS:
-        raise InputError(f"has {shape.bands} bands; valid are 1 to {MOST_BANDS}, without alpha")
+        raise InputError(f"is {shape.width} x {shape.height} px; it must have at least one pixel")
+    if not 1 <= shape.bands <= MAX_BANDS:
+        raise InputError(f"has {shape.bands} bands without alpha; valid are 1 to {MAX_BANDS}")
     return shape

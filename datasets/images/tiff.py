@@ -1,4 +1,4 @@
-"""Reads TIFF files of one image of 8 or 16 bits with any layout of bands; incomplete files are refused."""
+"""Reads TIFF files of one image of 8 or 16 bits with any layout of bands; refuses incomplete files."""
 
 import math
 from typing import BinaryIO
@@ -16,17 +16,17 @@ STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 PLAIN = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
 JPEGS = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
 DEFLATES = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
-# Others, such as JPEG 2000, take as much memory for a tile as the tile itself says.
+# Others, such as JPEG 2000, allocate as much memory for a tile as the tile itself claims.
 COMPRESSIONS = (COMPRESSION.NONE, COMPRESSION.LZW, *DEFLATES, COMPRESSION.PACKBITS, COMPRESSION.ZSTD, COMPRESSION.LZMA)
 VALID = "none, LZW, deflate, PackBits, Zstandard, LZMA and JPEG"
-BLOCK = 16  # px that a JPEG may be larger than its tile
-BAND_AXES = set("SCQI")  # tifffile's letters: samples, channels, unknown, pages
+BLOCK = 16  # px by which a JPEG may exceed its tile
+BAND_AXES = set("SCQI")  # the letters of tifffile: samples, channels, unknown, pages
 
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 
 def shape(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Height, width, bands without alpha, and bits a sample of the pixels that `decode` gives."""
+    """Height, width, bands without alpha, and bits per sample of what `decode` returns."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -37,7 +37,7 @@ def shape(file: BinaryIO) -> tuple[int, int, int, int]:
 
 
 def decode(file: BinaryIO) -> Pixels:
-    """The pixels, without the bands that are declared alpha; a palette as RGB, 8 bits a sample."""
+    """The pixels, without the bands that are declared alpha; a palette as RGB of 8 bits per sample."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         pixels = _read_pixels(tiff, series)
@@ -51,26 +51,24 @@ def decode(file: BinaryIO) -> Pixels:
 
 
 def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
-    """The numbers of an image of one band of 8 bits as they are in the file: no colours looked up."""
+    """The numbers in an image of one band of 8 bits; the colours of a palette are ignored."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         pixels = _read_pixels(tiff, series)
         if pixels.dtype != np.uint8 or pixels.shape[2] != 1:
-            raise InputError(
-                f"has {pixels.shape[2]} bands of {pixels.dtype}; valid class numbers are one band of uint8"
-            )
+            raise InputError(f"has {pixels.shape[2]} bands of {pixels.dtype}; class numbers must be one band of uint8")
         return np.ascontiguousarray(pixels[..., 0])
 
 
 def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     """The one image of the file; overviews and transparency masks do not count."""
-    len(tiff.pages)  # finds all pages; else tifffile may follow those that lead back to earlier ones for ever
+    len(tiff.pages)  # finds all pages; otherwise tifffile may loop forever if a page points back to an earlier one
     images = [series for series in tiff.series if not (series.keyframe.is_reduced or series.keyframe.is_mask)]
     if len(images) != 1:
         raise InputError(
-            f"holds {len(images)} images; a TIFF must hold one (is it cut off?)"
+            f"has {len(images)} images; a TIFF must have one (is it cut off?)"
             if not images
-            else f"holds {len(images)} images; a TIFF must hold one, so save each to a file of its own"
+            else f"has {len(images)} images; a TIFF must have one: save each to a file of its own"
         )
     series = images[0]
     page = series.keyframe
@@ -98,17 +96,17 @@ def _has_known_colors(page: TiffPage) -> bool:
 
 
 def _alpha_bands(series: TiffPageSeries) -> list[int]:
-    """Numbers of the bands that are declared alpha, associated (1) or not (2)."""
+    """Indices of the bands that are declared alpha, associated (1) or not (2)."""
     page = series.keyframe
     first = page.samplesperpixel - len(page.extrasamples)
     return [first + i for i, kind in enumerate(page.extrasamples) if kind in (1, 2)]
 
 
 def _read_pixels(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
-    """All bands, as the last axis. Checks first that the file is complete: some codecs fill in missing data."""
+    """All bands, as the last axis, if the file is complete: some codecs silently fill in missing data."""
     size = tiff.filehandle.size
     for page in series.pages:
-        if page is None:  # later pages of one block of data, whose size tifffile checks
+        if page is None:  # a later page of one contiguous block, whose size tifffile checks
             continue
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if max(ends, default=0) > size or (0 in page.dataoffsets) or not ends:
@@ -126,7 +124,7 @@ def _read_pixels(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
 
 
 def _check_jpegs(tiff: tifffile.TiffFile, page: TiffPage | TiffFrame, first: TiffPage) -> None:
-    """Refuse a JPEG larger than the tile it is to fill: it is decoded as it is, and cut off then."""
+    """Refuse a JPEG larger than its tile, because it is decoded as a whole before it is cut."""
     height, width = first.chunks[:2] if first.planarconfig == 1 else first.chunks[-2:]
     for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         tiff.filehandle.seek(start)

@@ -1,4 +1,4 @@
-"""The command line of manifests: check every file and say what they hold, or draw some pairs."""
+"""The command line of manifests: check every file and summarise them, or draw some pairs."""
 
 import argparse
 import shlex
@@ -23,18 +23,18 @@ from datasets.tiles.store import Store
 from datasets.types import SPLITS
 
 RATES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Noisy-pairs rates that a sweep on a manifest has unless it is told otherwise."""
+"""The noisy-pairs rates of a sweep on a manifest by default."""
 FEW = 64
 """Training pairs below which a batch may be larger than the set it is drawn from."""
-MOST_PAIRS = 50
-"""Rows of a preview: beyond it Pillow and browsers give up."""
+MAX_PAIRS = 50
+"""Rows of a preview; Pillow and browsers fail above 65,535 px."""
 ENOUGH = 2**28
-"""Pixel values from which mean and deviation are taken; all of a large set would take many minutes to count."""
-_AT_ONCE = 2**26  # bytes of pixels that are held in memory
+"""Pixel values for mean and standard deviation; reading all of a large set would take many minutes."""
+_AT_ONCE = 2**26  # bytes of pixels in memory
 
 
 def check_manifest(args: argparse.Namespace) -> None:
-    """Read every file; list all problems, or say what there is and which command comes next."""
+    """Read every file; list all problems, or summarise the pairs and print the next command."""
     settings = settings_from(args)
     listing = read_listing(args.file, settings)
     store = build_store(
@@ -46,25 +46,25 @@ def check_manifest(args: argparse.Namespace) -> None:
     rows = np.flatnonzero(source.split == SPLITS.index("train"))
     chosen = sample_rows(rows, ENOUGH // (2 * store.size**2 * store.bands))
     mean, std, constant = band_statistics(store, chosen)
-    numbers = [f"{word:.5g}" for word in (*mean, *std)]
-    words = ["--data.mean", *numbers[: len(mean)], "--data.std", *numbers[len(mean) :]]
+    numbers = [f"{number:.5g}" for number in (*mean, *std)]
+    scale = ["--data.mean", *numbers[: len(mean)], "--data.std", *numbers[len(mean) :]]
     blocks = [source.title, table_by_group(store), table_by_split(source), table_by_class(source)]
-    of = "the" if len(chosen) == len(rows) else f"{len(chosen):,} of {len(rows):,}"
-    blocks.append(f"mean and std of each band of {of} training tiles\n{' '.join(words)}")
+    number = "all" if len(chosen) == len(rows) else f"{len(chosen):,} of {len(rows):,}"
+    blocks.append(f"mean and std of each band of {number} training tiles\n{' '.join(scale)}")
     print("\n\n".join(blocks))
     if constant:
-        print(f"of no use, since every pixel is the same (std 1 stands for 0): band {', '.join(map(str, constant))}")
+        print(f"all pixels are equal (std is given as 1, not 0) in band {', '.join(map(str, constant))}")
     for line in source.notes:
-        if not line.startswith("left out"):  # said already, and all of them
+        if not line.startswith("left out"):  # printed above
             print(f"note: {line}")
     if note := small_set_note(source):
         print(f"note: {note}")
-    needed = words if needs_scale(settings, store.dtype) else []
+    needed = scale if needs_scale(settings, store.dtype) else []
     print(f"\nnext:\n{next_command(args, settings, source, needed)}")
 
 
 def settings_from(args: argparse.Namespace) -> ManifestSettings:
-    """The settings that the flags say."""
+    """The settings from the flags."""
     return ManifestSettings(
         size=args.size,
         bands=args.bands,
@@ -75,19 +75,21 @@ def settings_from(args: argparse.Namespace) -> ManifestSettings:
 
 
 def small_set_note(source: TileSource) -> str:
-    """What the sets of rates are too small for, if they are: a sweep's batch cannot be larger than the smallest."""
-    counts = split_counts(source)
-    clean, noisy = (int(counts[kind].tolist()[0]) for kind in ("clean", "noisy"))  # of train, the first split
+    """A note if the set of a rate is smaller than a usual batch; else empty."""
+    train = split_counts(source).loc["train"]
+    clean, noisy = int(train["clean"]), int(train["noisy"])
     if not clean or not noisy:
         return ""
     number, rho = min((sum(undersample(clean, noisy, rho)), rho) for rho in RATES)
     if number >= FEW:
         return ""
-    return f"at rho {rho:g} there are {number} training pairs: lower --pretrain.batch to that, or leave the rate out"
+    return (
+        f"at rho {rho:g} there are {number} training pairs: lower --pretrain.batch to {number}, or leave the rate out"
+    )
 
 
 def table_by_group(store: Store) -> str:
-    """How many pairs each group has in each split, if there are groups."""
+    """Number of pairs of each group in each split."""
     names = store.pairs["group"].replace("", "(no group)")
     table = pd.crosstab(names, store.pairs["split"]).reindex(columns=list(SPLITS), fill_value=0)
     total = table.sum()
@@ -98,7 +100,7 @@ def table_by_group(store: Store) -> str:
 
 
 def table_by_split(source: TileSource) -> str:
-    """Tiles of each split, and which share of them is noisy and has a mask."""
+    """Tiles of each split, and the shares that are noisy and that have a mask."""
     counts = split_counts(source)
     masked = labelled(source)
     counts["noisy, %"] = 100 * counts["noisy"] / counts["tiles"]
@@ -108,24 +110,25 @@ def table_by_split(source: TileSource) -> str:
 
 
 def table_by_class(source: TileSource) -> str:
-    """The share of each class in the pixels that count, by split."""
+    """The share of each class in the pixels that are not ignored, by split."""
     pixels = pd.DataFrame({split: class_pixels(source, split) for split in SPLITS}, index=pd.Index(source.classes))
     shares = 100 * pixels / pixels.sum()
     return shares.rename(columns="{}, %".format).to_string(float_format="%.3f")
 
 
 def sample_rows(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " chosen"]:
-    """At most so many of the rows, but one at least; which, is always the same."""
+    """At most `most` of the rows, but at least one; always the same."""
     if len(rows) <= most:
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, max(1, most), replace=False))
 
 
 def band_statistics(store: Store, rows: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float], list[int]]:
-    """Mean and standard deviation of each band over the tiles with these numbers, images and partners alike.
+    """Mean and standard deviation of each band over the images and partners in these rows of the arrays.
 
     Returns:
-        both in the files' unit, and the bands (from 1) that are the same everywhere, whose deviation is given as 1.
+        Mean and standard deviation in the unit of the files, and the bands (from 1) whose pixels are all equal. The
+        deviation of these is given as 1.
     """
     histogram = np.zeros((store.bands, np.iinfo(store.dtype).max + 1), np.int64)
     for side in (store.image(), store.partner()):
@@ -147,7 +150,7 @@ def _histogram(pixels: np.ndarray, values: int) -> Int64[np.ndarray, "bands valu
 def next_command(
     args: argparse.Namespace, settings: ManifestSettings, source: TileSource, scale_words: Sequence[str]
 ) -> str:
-    """The sweep on these pairs, with the flags that they need."""
+    """The command of a sweep on these pairs, with the flags that they need."""
     words = ["python", "-m", "sweep.run", "manifest", "--data", str(args.file)]
     default = ManifestSettings()
     for name in ("size", "bands"):
@@ -161,7 +164,7 @@ def next_command(
         words += ["--data.dense-labels", settings.dense_labels]
     words += scale_words
     if settings.bands != 3:
-        words += ["--augment.hue", "0"]  # a sweep refuses to turn the hue of what has none
+        words += ["--augment.hue", "0"]  # a sweep refuses to change the hue of images that are not RGB
     if not split_counts(source).loc["train", "noisy"]:
         words += ["--rho", "0"]
     if args.store:
@@ -173,10 +176,10 @@ def next_command(
 
 def draw_preview(args: argparse.Namespace) -> None:
     """Draw some pairs."""
-    from datasets.manifest.preview import sample_pairs, save_preview  # matplotlib, which takes a second
+    from datasets.manifest.preview import sample_pairs, save_preview  # imports matplotlib, which takes a second
 
-    if not 1 <= args.pairs <= MOST_PAIRS:
-        raise InputError(f"--pairs {args.pairs}: from 1 to {MOST_PAIRS}")
+    if not 1 <= args.pairs <= MAX_PAIRS:
+        raise InputError(f"--pairs {args.pairs}: must be from 1 to {MAX_PAIRS}")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed}: must be 0 or more")
     settings = settings_from(args)
@@ -186,7 +189,7 @@ def draw_preview(args: argparse.Namespace) -> None:
     if listing.problems:
         print(f"{args.file}: {len(listing.problems)} problems, which `check` lists", file=sys.stderr)
     chosen = sample_pairs(listing.pairs, args.pairs, args.seed)
-    # A store of its own, since all pairs would take minutes to read; its tiles are those of the real one.
+    # A temporary store of these pairs: reading all pairs would take minutes.
     with tempfile.TemporaryDirectory(prefix="manifest-preview-") as folder:
         place = Place(store=Path(folder), skip_bad=True)
         store = build_store(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
@@ -197,7 +200,7 @@ def draw_preview(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Both commands and their options; those of the settings have a sweep's names and defaults."""
+    """Both commands and their options; those of the settings have the names and defaults of a sweep."""
     default = ManifestSettings()
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
@@ -214,23 +217,25 @@ def parser() -> argparse.ArgumentParser:
         *("--dense-labels", "--data.dense-labels"),
         choices=kinds,
         default=default.dense_labels,
-        help="what the dense losses tell apart: all classes, or class 0 from the rest (%(default)s)",
+        help="what the dense losses distinguish: all classes, or class 0 from all others (%(default)s)",
     )
-    setting("noisy-classes", int, "classes of the partner's mask that make a tile noisy", nargs="*")
+    setting("noisy-classes", int, "classes in the mask of the partner that make a tile noisy", nargs="*")
 
     whole = argparse.ArgumentParser(prog="python -m datasets.manifest", description=__doc__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    about = "read every file; list all problems, or say what there is and which command comes next"
+    about = "read every file; list all problems, or summarise the pairs and print the next command"
     command = commands.add_parser("check", parents=[shared], help=about, description=about)
-    command.add_argument("--store", type=Path, metavar="DIR", help="folder of the arrays (the user's cache)")
-    command.add_argument("--skip-bad", action="store_true", help="leave rows with problems out, and name them")
-    command.add_argument("--jobs", type=int, default=0, help="threads that read images (0: one a core)")
+    command.add_argument(
+        "--store", type=Path, metavar="DIR", help="folder of the arrays (default: in the user's cache)"
+    )
+    command.add_argument("--skip-bad", action="store_true", help="leave out rows with problems, and list them")
+    command.add_argument("--jobs", type=int, default=0, help="threads that read images (0: one per core)")
     command.set_defaults(run=check_manifest)
     about = "draw some pairs: image, partner and masks"
     command = commands.add_parser("preview", parents=[shared], help=about, description=about)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="draws the pairs (%(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     command.set_defaults(run=draw_preview)
     return whole
 

@@ -1,4 +1,4 @@
-"""The rows of a manifest, checked by folder listings and image headers: usable pairs and all problems."""
+"""Checks the rows of a manifest by file names and image headers: usable pairs, and all problems."""
 
 import os
 from collections import Counter
@@ -21,25 +21,25 @@ class Listing:
 
     path: Path
     pairs: Sequence[PairFiles]
-    """The pairs of the rows that have no problem, in the rows' order."""
+    """The pairs of the rows without problems, in the order of the rows."""
     problems: Sequence[Problem]
-    """The problems of the other rows, in the rows' order."""
+    """The problems of the other rows, in the order of the rows."""
     row: Mapping[str, int]
-    """Number of each pair's row, by the pair's name."""
+    """Row number of each pair, by the name of the pair."""
     counting: str
-    """What row numbers mean, for messages."""
+    """How rows are counted, for messages."""
     dtype: str
-    """Of the images' pixels, `uint8` or `uint16`; empty where no image could be read."""
+    """Of the images, `uint8` or `uint16`; empty if no image can be read."""
     outside: float
-    """Share of the images' pixels outside all tiles."""
+    """Share of the pixels that are in no tile."""
 
     def refusal(self, problems: Iterable[Problem]) -> ProblemsError:
-        """The error that lists these problems in the rows' order."""
-        remedy = f"correct them, or leave their rows out with --skip-bad ({self.counting})"
+        """The error that lists these problems in the order of the rows."""
+        remedy = f"correct them, or leave out their rows with --skip-bad ({self.counting})"
         return ProblemsError(self.path, self.in_rows(problems), remedy)
 
     def in_rows(self, problems: Iterable[Problem]) -> list[Problem]:
-        """Problems of rows or of the store with their row numbers, sorted by row; those without a row come last."""
+        """Problems of rows or of the store with their row numbers, sorted by row; those without a row are last."""
         last = max(self.row.values(), default=0) + 1
         return sorted(map(self._with_row, problems), key=lambda problem: (self.row.get(problem.pair, last), problem))
 
@@ -50,19 +50,19 @@ class Listing:
 
 
 def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
-    """Read a manifest and check each row by folder listings and image headers.
+    """Read a manifest, and check each row by file names and image headers.
 
     Args:
         path: the CSV or Parquet file.
-        size: side of a tile, px, which each image must hold.
-        bands: that each image must have.
+        size: side of a tile, px; no image may be smaller.
+        bands: number of bands that each image must have.
 
     Raises:
-        InputError: the file cannot be read, its columns are not those of a manifest, or all images have other bands.
-            What is wrong with single rows is in the listing's `problems` instead.
+        InputError: the file cannot be read, its columns are not those of a manifest, or all images have another number
+            of bands. Problems of single rows are in `problems` of the listing.
     """
     table = read_table(path)
-    # Absolute, so that a change of folder cannot change what is meant; links are not followed, for the names' sake.
+    # Absolute, because the working directory may change; links are not resolved, so that names stay as written.
     rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in table.rows])
     headers = _Headers()
     _check_bands(path, {shape.bands for shape in _shapes(rows, headers)}, bands)
@@ -105,7 +105,7 @@ class _ParsedRow:
 
     number: int
     files: Mapping[str, tuple[str, Path]]
-    """By column, each file that is named: as it is written, and where it lies."""
+    """The files of the row, by column: as written, and the path."""
     pair: PairFiles
     faults: tuple[str, ...]
 
@@ -121,7 +121,7 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
     split = cells.get("split", "")
     if split and split not in SPLITS:
         faults.append(f"split {split!r}: must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
-    noisy = cells.get("noisy", "").lower().removesuffix(".0")  # 1.0: pandas, where a cell of the column is empty
+    noisy = cells.get("noisy", "").lower().removesuffix(".0")  # pandas writes 1.0 if a cell of the column is empty
     if noisy not in _TRUTH:
         faults.append(f"noisy {cells['noisy']!r}: must be true, false, yes, no, 1, 0 or empty")
     columns = ("image", "partner", "mask", "partner_mask")
@@ -141,13 +141,13 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
 
 
 def _portable_name(folder: Path, cell: str) -> str:
-    """The file's path relative to the manifest's folder if possible, so that it is the same on every machine."""
+    """The path relative to the folder of the manifest if possible, so that it is the same on every machine."""
     path = PurePath(cell)
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix() if cell else ""
 
 
 def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
-    """The rows with a unique name for each pair: the image's, followed by the partner's if an image has several."""
+    """The rows with a unique name for each pair: the image, followed by the partner if an image has several."""
     partners = Counter(image for image, _ in {(row.pair.name, row.pair.partner) for row in rows})
     named: dict[str, _ParsedRow] = {}
     for row in rows:
@@ -164,7 +164,7 @@ def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
 
 
 class _Headers:
-    """Shapes of images, each header read once however many rows name the image."""
+    """Shapes of images; each header is read once, however many rows name the image."""
 
     def __init__(self) -> None:
         self.found: dict[Path, Shape | str] = {}
@@ -180,16 +180,16 @@ class _Headers:
 
 
 def _shapes(rows: Sequence[_ParsedRow], headers: _Headers) -> list[Shape]:
-    """Of all images whose headers can be read."""
+    """The shapes of all images whose headers can be read."""
     shapes = [headers.of(path) for row in rows for _, _, path in row.images]
     return [shape for shape in shapes if not isinstance(shape, str)]
 
 
 def _check_bands(path: Path, found: Collection[int], bands: int) -> None:
-    """Report a wrong number of bands once, not once a row."""
+    """Report a wrong number of bands once, not for each row."""
     if len(found) == 1 and bands not in found:
-        (there,) = found
-        raise InputError(f"{path}: all images have {_bands(there)}, --data.bands is {bands}; give --data.bands {there}")
+        (actual,) = found
+        raise InputError(f"{path}: all images have {_bands(actual)}, not {bands}; set --data.bands {actual}")
 
 
 def file_problem(path: Path) -> str:
@@ -197,13 +197,13 @@ def file_problem(path: Path) -> str:
     try:
         if path.is_file():
             return ""
-        return "is no file" if path.exists() else "does not exist"
-    except OSError as error:  # a name that is too long, a folder that may not be entered
+        return "is not a file" if path.exists() else "does not exist"
+    except OSError as error:  # the name is too long, or the folder is not accessible
         return f"cannot be read ({error.strerror})"
 
 
 def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> Iterator[str]:
-    """Problems of a row's files, from their headers."""
+    """Problems of the files of a row, from their headers."""
     sizes = {}
     for role, cell, path in row.images:
         match headers.of(path):
@@ -212,11 +212,12 @@ def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> I
             case shape:
                 sizes[role] = (shape.width, shape.height)
                 if shape.bands != bands:
-                    yield f"{role} {cell}: has {_bands(shape.bands)}, --data.bands is {bands}"
+                    yield f"{role} {cell}: has {_bands(shape.bands)}, but --data.bands is {bands}"
                 if min(sizes[role]) < size:
                     yield f"{role} {cell}: is {_extent(sizes[role])}, smaller than a tile (--data.size {size})"
     if len(set(sizes.values())) > 1:
-        yield f"partner {row.files['partner'][0]}: is {_extent(sizes['partner'])}, its image {_extent(sizes['image'])}"
+        partner = f"partner {row.files['partner'][0]}: is {_extent(sizes['partner'])}"
+        yield f"{partner}, but its image {_extent(sizes['image'])}"
     for role, of in (("mask", "image"), ("partner_mask", "partner")):
         if role in row.files:
             cell, path = row.files[role]
@@ -225,7 +226,7 @@ def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> I
 
 
 def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
-    """Absence and size only: values of a mask and content of a label file are checked when they are read."""
+    """Problems with the existence and size of a mask; its values are checked when it is read."""
     if path.suffix.lower() == ".json":
         if reason := file_problem(path):
             yield reason
@@ -235,11 +236,11 @@ def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, in
             yield reason
         case shape:
             if expected and (shape.width, shape.height) != expected:
-                yield f"is {_extent((shape.width, shape.height))}, its {of} {_extent(expected)}"
+                yield f"is {_extent((shape.width, shape.height))}, but its {of} {_extent(expected)}"
 
 
 def _usual_dtype(rows: Sequence[_ParsedRow], headers: _Headers) -> str:
-    """The most frequent dtype of the images; the first of equally frequent ones."""
+    """The most frequent dtype of the images; the first if several are equally frequent."""
     usual = Counter(shape.dtype for shape in _shapes(rows, headers)).most_common(1)
     return usual[0][0] if usual else ""
 
@@ -249,7 +250,7 @@ def _depth_faults(rows: Sequence[_ParsedRow], headers: _Headers, dtype: str) -> 
         for role, cell, path in row.images:
             shape = headers.of(path)
             if not isinstance(shape, str) and shape.dtype != dtype:
-                yield row.number, f"{role} {cell}: has {_bits(shape.dtype)} a value, most images have {_bits(dtype)}"
+                yield row.number, f"{role} {cell}: has {_bits(shape.dtype)} per value, but most images {_bits(dtype)}"
 
 
 def _repeated_pairs(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
@@ -260,14 +261,14 @@ def _repeated_pairs(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
             continue
         both = frozenset(os.path.realpath(path) for _, _, path in row.images)
         if len(both) == 1:
-            yield row.number, "image and partner are the same file; a pair is two images"
+            yield row.number, "image and partner are the same file; a pair needs two images"
         elif both in before:
-            yield row.number, f"the same two images as in row {before[both]}"
+            yield row.number, f"has the same two images as row {before[both]}"
         before.setdefault(both, row.number)
 
 
 def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
-    """Images that are in two splits, which would leak between them."""
+    """Images that are in two splits."""
     first: dict[str, tuple[int, str]] = {}
     for row in rows:
         if row.pair.split not in SPLITS:
@@ -275,7 +276,7 @@ def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
         for role, cell, path in row.images:
             number, split = first.setdefault(os.path.realpath(path), (row.number, row.pair.split))
             if split != row.pair.split:
-                yield row.number, f"{role} {cell}: is in {split} too (row {number}); a file belongs to one split"
+                yield row.number, f"{role} {cell}: is also in {split} (row {number}); a file must be in one split only"
 
 
 def _bands(number: int) -> str:

@@ -1,4 +1,4 @@
-"""A manifest as a data set: its rows become a store of tiles, which must have what the question needs."""
+"""A manifest as a data set: a store of the tiles of its rows, with their splits and classes."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from datasets.tiles.dataset import TileDataset
 
 FEW = 100
-"""Training pairs below which a note says that they are few."""
+"""Training pairs below which a note warns that they are few."""
 SHOWN = 5
-"""Left-out rows that the notes name; `check` names all."""
+"""Left-out rows that the notes list; `check` lists all."""
 
 
 def load(settings: ManifestSettings, place: Place) -> TileSource:
-    """The tiles of the manifest `place.root`: rows are checked, then the store is opened or built.
+    """Check the rows of the manifest `place.root`, and open or build the store of its tiles.
 
     Raises:
-        InputError: the file or its rows cannot be used (`ProblemsError` lists all rows), a scale is lacking, or the
-            tiles cannot answer the question (see `tile_source`).
+        InputError: the file or its rows cannot be used (`ProblemsError` lists all rows), mean and std are missing, or
+            the tiles are insufficient (see `tile_source`).
     """
     listing = read_listing(place.root, settings)
-    # Before the images are read, which may take long; `check` reads them all the same, to tell everything at once.
+    # Before images are read, which may take long. `check` reads them anyway, to list all problems at once.
     if listing.problems and not place.skip_bad:
         raise listing.refusal(listing.problems)
     if needs_scale(settings, listing.dtype) and not settings.mean:
@@ -51,26 +51,26 @@ def load(settings: ManifestSettings, place: Place) -> TileSource:
 
 
 def check(settings: ManifestSettings, source: TileSource, demands: Demands) -> None:
-    """Refuse a grid that the pairs cannot fill.
+    """Refuse a grid that needs more or other pairs.
 
     Raises:
-        InputError: says what is lacking, and what to do.
+        InputError: says what is missing, and what to do.
     """
     check_tiles(source, demands)
 
 
 def open_data(settings: ManifestSettings, source: TileSource, seed: int, device: "torch.device") -> "TileDataset":
     """The tiles on a device, the same for every seed."""
-    from datasets.tiles.dataset import TileDataset  # torch, which the driver does not import
+    from datasets.tiles.dataset import TileDataset  # imports torch, which the driver must not
 
     return TileDataset(source, device)
 
 
 def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
-    """The rows, checked by folder listings and image headers.
+    """The rows, checked by file names and image headers.
 
     Raises:
-        InputError: no file is named, or none that can be read.
+        InputError: no file is given, or it cannot be read.
     """
     if root is None:
         raise InputError("manifest: name the CSV or Parquet file that lists the pairs, with --data FILE")
@@ -85,10 +85,10 @@ def needs_scale(settings: ManifestSettings, dtype: str) -> bool:
 def build_store(
     listing: Listing, settings: ManifestSettings, place: Place, *, jobs: int = 0, quiet: bool = False
 ) -> Store:
-    """The store of tiles, built if absent; `jobs` threads read images, 0: one a core.
+    """Open the store of tiles, or build it with `jobs` threads (0: one per core).
 
     Raises:
-        ProblemsError: some files cannot be used, by the listing or as they were read, and none may be left out.
+        ProblemsError: files cannot be used, and may not be skipped. It lists all of them.
         InputError: no pair can be used, or the store cannot be written.
     """
     if not listing.pairs and place.skip_bad:
@@ -98,7 +98,7 @@ def build_store(
         pairs=listing.pairs,
         cut=Cut(size=settings.size, bands=settings.bands, noisy_classes=settings.noisy_classes),
         folder=place.store or cache_folder() / "stores",
-        root=listing.path.absolute(),  # or the same file, named in another way, would not find its store
+        root=listing.path.absolute(),  # so that other names of the same file find the same store
         problems=listing.problems,
         skip_bad=place.skip_bad,
         jobs=jobs,
@@ -115,7 +115,7 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
 
     Raises:
         InputError: a split has no tile or no mask, val has no clean tile, training masks show a single class, or a mask
-            shows a label without a name.
+            shows a class without a name.
     """
     _check_splits(listing, store)
     split = np.array([SPLITS.index(name) for name in store.tiles["split"]], np.int8)
@@ -137,8 +137,8 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
         if len(shown) < (2 if split_name == "train" else 1):
             what = f"only {classes[shown[0]]}" if len(shown) else "no class"
             raise InputError(
-                f"{listing.path}: the masks of split {split_name} show {what}, so there is nothing to tell apart; "
-                "masks hold the number of each pixel's class (255 counts as none)"
+                f"{listing.path}: the masks of split {split_name} show {what}, so there is nothing to distinguish; "
+                "a mask has the class number of each pixel (255 means none)"
             )
     return replace(source, notes=tuple(_notes(listing, settings, source)))
 
@@ -149,32 +149,32 @@ def _check_splits(listing: Listing, store: Store) -> None:
     for split, used in uses.items():
         part = tiles[tiles["split"] == split]
         if part.empty:
-            raise InputError(f"{listing.path}: no row of split {split} can be used; add some, or correct those it has")
+            raise InputError(f"{listing.path}: no row of split {split} can be used; add rows, or correct them")
         if not (part["labelled"] != "").any():
             raise InputError(
-                f"{listing.path}: no row of split {split} has a mask, and the probe is {used} on masks; fill in "
-                "partner_mask, or mask"
+                f"{listing.path}: no row of split {split} has a mask, but the probe is {used} on masks; fill in "
+                "partner_mask or mask"
             )
     if tiles.loc[tiles["split"] == "val", "noisy"].all():
         raise InputError(
-            f"{listing.path}: every tile of split val is noisy, and pretraining is validated without noise; move some "
-            "clean pairs there"
+            f"{listing.path}: all tiles of split val are noisy, but pretraining is validated on clean ones; add clean "
+            "pairs to it"
         )
 
 
 def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tuple[str, ...]:
-    """A name for each label in any mask, including those that only the dense losses use."""
+    """A name for each class in any mask, including masks that only the dense losses use."""
     counts = store.image_counts + store.partner_counts
     largest = int(np.flatnonzero(counts.any(axis=0)).max(initial=0))
     if settings.classes and largest >= len(settings.classes):
         row = listing.row[store.tiles["pair"].iloc[int(counts[:, largest].argmax())]]
         raise InputError(
-            f"{listing.path}: row {row}: a mask shows class {largest}, and --data.classes names "
+            f"{listing.path}: row {row}: a mask shows class {largest}, but --data.classes names only "
             f"{len(settings.classes)} (0 to {len(settings.classes) - 1}); name all classes, or correct the mask"
         )
     if not settings.classes and max(settings.noisy_classes, default=0) > largest:
         raise InputError(
-            f"--data.noisy-classes {max(settings.noisy_classes)}: no mask shows it, the largest label is {largest}; "
+            f"--data.noisy-classes {max(settings.noisy_classes)}: no mask shows it; the largest class is {largest}: "
             "correct it, or name all classes with --data.classes"
         )
     return settings.classes or tuple(f"class_{label}" for label in range(largest + 1))
@@ -184,16 +184,16 @@ def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tupl
 
 
 def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> Iterator[str]:
-    """What was left out or assumed, and what the tiles cannot show."""
+    """Rows left out, assumptions, and limits of the tiles."""
     store = source.store
     yield from left_out_notes(listing, store.left_out, most=SHOWN)
     if outside := listing.outside:
         yield f"tiles of {store.size} px leave out {outside:.1%} of the pixels, at the right and at the bottom"
     if number := _count_undecided(listing, settings, set(store.pairs["pair"])):
-        why = "and no two masks tell" if settings.noisy_classes else "and --data.noisy-classes is not given"
-        yield f"{number:,} of {len(store.pairs):,} pairs are taken as clean: their column noisy is empty, {why}"
+        why = "and they lack a mask" if settings.noisy_classes else "and --data.noisy-classes is not given"
+        yield f"{number:,} of {len(store.pairs):,} pairs are assumed to be clean: their column noisy is empty, {why}"
     if not split_counts(source).loc["train", "noisy"]:
-        yield "no pair of split train is noisy: only --rho 0 can be run"
+        yield "no pair of split train is noisy: only --rho 0 is possible"
     absent = [name for name, n in zip(source.classes, class_pixels(source, "train").tolist(), strict=True) if not n]
     if absent:
         yield f"no mask of split train shows {', '.join(absent)}"
@@ -202,14 +202,14 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
 
 
 def left_out_notes(listing: Listing, problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
-    """A line for each of the first `most` problems that were skipped; None: for all."""
+    """A line for each skipped problem, or for the first `most`."""
     lines = [f"left out: {problem.where}: {problem.what}" for problem in listing.in_rows(problems)[:most]]
     if len(lines) < len(problems):
-        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.manifest check` names")
+        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.manifest check` lists")
     return lines
 
 
 def _count_undecided(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:
-    """Number of pairs with no information whether they are noisy."""
-    silent = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None]
-    return sum(not (settings.noisy_classes and pair.mask and pair.partner_mask) for pair in silent)
+    """Number of pairs for which neither the manifest nor the masks say whether they are noisy."""
+    unknown = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None]
+    return sum(not (settings.noisy_classes and pair.mask and pair.partner_mask) for pair in unknown)

@@ -1,4 +1,4 @@
-"""Reads a manifest's table from a CSV or Parquet file as text, with the row numbers that an editor shows."""
+"""Reads the table of a manifest from a CSV or Parquet file as text, with the row numbers that an editor shows."""
 
 import csv
 import difflib
@@ -19,32 +19,32 @@ REQUIRED = ("image", "partner", "split")
 OPTIONAL = ("mask", "partner_mask", "noisy", "group")
 VALID = f"{', '.join(REQUIRED)}, and optionally {', '.join(OPTIONAL)}"
 
-MOST_ROWS = 10_000_000  # of a Parquet file; a few bytes can claim any number
-MOST_BYTES = 2**31
+MAX_ROWS = 10_000_000  # of a Parquet file; a few bytes can claim any number
+MAX_BYTES = 2**31
 
-# What pandas calls an index without a name when it writes one to Parquet.
+# The column that pandas writes to Parquet for an index without a name.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row as it was written."""
+    """One row as written."""
 
     number: int
-    """CSV: the line it begins on, the header being line 1. Parquet: 1 for the first row."""
+    """CSV: the line where it begins; the header is line 1. Parquet: 1 for the first row."""
     cells: Mapping[str, str]
-    """Text of each column, without the white space around it; empty where there is none."""
+    """Text of each column, without surrounding white space."""
     fault: str = ""
-    """Why the row cannot be split into cells, if so."""
+    """Why the row cannot be split into cells; empty if it can."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A manifest as it was written."""
+    """A manifest as written."""
 
     rows: Sequence[Row]
     counting: str
-    """What the rows' numbers are, for messages."""
+    """How rows are counted, for messages."""
 
 
 def read_table(path: Path) -> Table:
@@ -67,9 +67,9 @@ def read_table(path: Path) -> Table:
             rows = list(_parquet_rows(path, data))
             counting = "the first row is row 1"
         case other:
-            raise InputError(f"{path}: a manifest is a .csv or a .parquet file, not {other or 'one without ending'}")
+            raise InputError(f"{path}: a manifest is a .csv or .parquet file, not {other or 'one without a suffix'}")
     if not rows:
-        raise InputError(f"{path}: no rows; give one for each pair of images, with the columns {VALID}")
+        raise InputError(f"{path}: no rows; add one for each pair of images, with the columns {VALID}")
     return Table(rows=rows, counting=counting)
 
 
@@ -80,16 +80,16 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
     try:
         for cells in lines:
             stripped = [cell.strip() for cell in cells]
-            if any(stripped) or len(stripped) > 1:  # an empty line is no row, but a line of commas is
+            if any(stripped) or len(stripped) > 1:  # an empty line is not a row, but a line of commas is
                 if names is None:
                     names = _check_columns(path, stripped)
                 else:
                     yield _make_row(begins, names, stripped)
             begins = lines.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}: no valid CSV from line {begins} on ({error}); quotes must come in pairs") from error
+        raise InputError(f"{path}: invalid CSV from line {begins} on ({error}); quotes must come in pairs") from error
     if names is None:
-        raise InputError(f"{path}: empty; its first line must name the columns: {VALID}")
+        raise InputError(f"{path}: empty; the first line must name the columns: {VALID}")
 
 
 def _make_row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
@@ -97,20 +97,20 @@ def _make_row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
         fault = f"{len(cells)} cells for {len(names)} columns; a value with a comma needs quotes around it"
         return Row(number=number, cells={}, fault=fault)
     for name, cell in zip(names, cells, strict=True):
-        if "\0" in cell:  # no file has such a name, and the system does not even look for it
-            fault = f"{name} {one_line(repr(cell), most=60)}: holds a zero byte; write the name of a file"
+        if "\0" in cell:  # no file can have such a name
+            fault = f"{name} {one_line(repr(cell), most=60)}: has a zero byte; write the name of a file"
             return Row(number=number, cells={}, fault=fault)
     return Row(number=number, cells=dict(zip(names, cells, strict=True)))
 
 
 def _decode(path: Path, data: bytes) -> str:
     try:
-        text = data.decode("utf-8-sig")  # spreadsheets put a byte-order mark before it
+        text = data.decode("utf-8-sig")  # spreadsheets write a byte-order mark
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}: line {line} is not UTF-8; save the file as CSV in UTF-8") from error
     if "\0" in text:
-        raise InputError(f"{path}: holds binary data; a .csv file is text in UTF-8")
+        raise InputError(f"{path}: has binary data; a .csv file is text in UTF-8")
     return text
 
 
@@ -119,7 +119,7 @@ def _check_columns(path: Path, names: Sequence[str]) -> list[str]:
     if len(names) == 1:
         for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if separator in names[0]:
-                raise InputError(f"{path}: columns are separated by {name}; save it with commas between them")
+                raise InputError(f"{path}: columns are separated by {name}; save it with commas")
     if "" in names:
         place = names.index("") + 1
         raise InputError(f"{path}: column {place} has no name (pandas: write with index=False); valid: {VALID}")
@@ -143,8 +143,8 @@ def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
         table.validate(full=True)
     except InputError:
         raise
-    except Exception as error:  # pyarrow raises many kinds on damaged data, some from Thrift and some from Python
-        raise InputError(f"{path}: no valid Parquet file ({describe_error(error)}); write it again") from error
+    except Exception as error:  # pyarrow raises errors of many kinds for damaged data
+        raise InputError(f"{path}: not a valid Parquet file ({describe_error(error)}); write it again") from error
     kept = [name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)]
     names = _check_columns(path, kept)
     columns = [_to_texts(path, name, _values(path, name, table)) for name in names]
@@ -152,17 +152,19 @@ def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
         yield _make_row(number, names, cells)
 
 
-def _check_size(path: Path, said: pq.FileMetaData) -> None:
-    """Refuse a file whose metadata claim more than memory should hold."""
-    size = sum(said.row_group(group).total_byte_size for group in range(said.num_row_groups))
-    if not 0 <= said.num_rows <= MOST_ROWS or not 0 <= size <= MOST_BYTES:
-        raise InputError(f"{path}: {said.num_rows:,} rows of {size:,} bytes; at most {MOST_ROWS:,} of {MOST_BYTES:,}")
+def _check_size(path: Path, claimed: pq.FileMetaData) -> None:
+    """Refuse a file whose metadata claim more rows or bytes than are read."""
+    size = sum(claimed.row_group(group).total_byte_size for group in range(claimed.num_row_groups))
+    if not 0 <= claimed.num_rows <= MAX_ROWS or not 0 <= size <= MAX_BYTES:
+        raise InputError(
+            f"{path}: {claimed.num_rows:,} rows and {size:,} bytes; at most {MAX_ROWS:,} and {MAX_BYTES:,} are read"
+        )
 
 
 def _values(path: Path, name: str, table: pa.Table) -> list[object]:
     try:
         return table.column(name).to_pylist()
-    except (ValueError, OverflowError, pa.ArrowException) as error:  # a date that Python does not have
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # a date beyond those of Python
         raise InputError(
             f"{path}: column {name!r} cannot be read ({describe_error(error)}); write it as text"
         ) from error
@@ -177,10 +179,10 @@ def _to_texts(path: Path, name: str, values: Sequence[object]) -> list[str]:
                 texts.append("")
             case bool() | int():
                 texts.append(str(value))
-            case float():  # what pandas makes of numbers among which one is missing
+            case float():  # pandas converts integers to floats if one is missing
                 texts.append("" if math.isnan(value) else f"{value:g}")
             case str():
                 texts.append(value.strip())
             case _:
-                raise InputError(f"{path}: column {name!r} holds {type(value).__name__}; write it as text")
+                raise InputError(f"{path}: column {name!r} has values of type {type(value).__name__}; write it as text")
     return texts

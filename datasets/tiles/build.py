@@ -1,95 +1,41 @@
-"""Builds the arrays of a store: pairs are read in parallel, and their tiles written to where they belong.
+"""Builds the arrays of a store: cuts each pair into a file of its own, then joins these files.
 
-The arrays are built in a folder of their own. An interrupted build resumes there: what the journal lists is verified
-instead of read again, and moved where pairs before it were added or left out since.
+Both steps run in threads. An interrupted build resumes: it uses the files of pairs that are already there.
 """
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from datasets.errors import InputError
 from datasets.images.read import Shape
 from datasets.tiles import cutting
-from datasets.tiles.arrays import Rows
-from datasets.tiles.cutting import ARRAYS, IMAGES, MASKS, PARTNER_MASKS, PARTNERS, Cut
-from datasets.tiles.journal import Journal, Note
+from datasets.tiles.cutting import IMAGES, MASKS, PARTNER_MASKS, PARTNERS, PairTiles
+from datasets.tiles.pair_file import load_tiles, save_tiles
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.tiles.request import BuildRequest
 
-FORMAT = 1
-"""Of the journal and of finished stores; other formats are built anew."""
-SPARE = 2**24  # bytes that must be free besides the arrays, for tables
+SPARE = 2**24  # bytes that must be free besides the tiles, for tables
 
-Plan = Mapping[str, int]  # by the name of each pair, in order of the rows: the first of its rows
+Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filled:
-    """Arrays with the tiles of all usable pairs; there may be gaps between them."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JoinedPair:
+    """A pair whose tiles are in the arrays."""
 
-    request: BuildRequest
-    rows: Rows
-    journal: Journal
-    shapes: Mapping[str, Shape]
-    """By the name of each pair that could be used."""
-    problems: Sequence[Problem]
-
-    @property
-    def dtype(self) -> str:
-        """Of the images."""
-        return self.rows.dtypes[IMAGES]
-
-    def close(self) -> list[Note]:
-        """Close the gaps, turn the arrays into .npy files, and return the notes of all pairs in order.
-
-        Raises:
-            OSError: the arrays cannot be written.
-            InputError: what was written is not what is there.
-        """
-        keys = self.request.keys
-        plan, number = _plan(self.request, self.shapes)
-        _arrange(self.rows, self.journal, {keys[name]: first for name, first in plan.items()}, number)
-        notes = {name: self.journal.notes[keys[name]] for name in plan}
-        for name, first in plan.items():
-            if notes[name].first != first:
-                work = self.rows.folder
-                raise InputError(f"the tiles of {name} in {work} have changed; is the disk sound? Start again")
-        self.rows.seal(number)
-        return list(notes.values())
-
-
-def fill(request: BuildRequest, work: Path, shapes: Mapping[str, Shape]) -> Filled:
-    """Fill arrays in the folder `work` with the tiles of the pairs of `shapes`, which `survey` gave.
-
-    Raises:
-        OSError: the arrays cannot be written.
-        InputError: there is too little space for them.
-    """
-    rows, journal = _open(request, work, next(iter(shapes.values())).dtype)
-    plan, number = _plan(request, shapes)
-    _check_space(work, rows.bytes_needed(number) + SPARE)
-    _arrange(rows, journal, {request.keys[name]: first for name, first in plan.items()}, number)
-    problems = _read_all(request, rows, journal, shapes, plan)
-    lost = {problem.pair for problem in problems}
-    usable = {name: shape for name, shape in shapes.items() if name not in lost}
-    return Filled(request=request, rows=rows, journal=journal, shapes=usable, problems=problems)
-
-
-def arrays_of(pairs: Sequence[PairFiles]) -> tuple[str, ...]:
-    """The arrays that these pairs need: masks only if a pair has one."""
-    absent = set()
-    if all(pair.mask is None for pair in pairs):
-        absent.add(MASKS)
-    if all(pair.partner_mask is None for pair in pairs):
-        absent.add(PARTNER_MASKS)
-    return tuple(name for name in ARRAYS if name not in absent)
+    pair: PairFiles
+    across: int
+    """Tiles in one row of the image's grid."""
+    tiles: PairTiles
+    """Its tiles without the blocks."""
 
 
 def survey(request: BuildRequest) -> tuple[dict[str, Shape], list[Problem]]:
@@ -108,128 +54,105 @@ def survey(request: BuildRequest) -> tuple[dict[str, Shape], list[Problem]]:
     return shapes, problems
 
 
-def _open(request: BuildRequest, work: Path, dtype: str) -> tuple[Rows, Journal]:
-    """The arrays in the work folder and their journal, those of an earlier build if it was alike."""
-    arrays = arrays_of(request.usable)
-    size = request.cut.size
-    pixels, numbers = (size, size, request.cut.bands), (size, size)
-    rows = Rows(
-        folder=work,
-        shapes={name: pixels if name in (IMAGES, PARTNERS) else numbers for name in arrays},
-        dtypes={name: dtype if name in (IMAGES, PARTNERS) else "uint8" for name in arrays},
-    )
-    head = {"format": FORMAT, "dtype": dtype, "arrays": list(arrays)}  # the cut is part of each note's key
-    journal = Journal.resume(work / "journal.jsonl", head)
-    if journal is None:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        journal = Journal.start(work / "journal.jsonl", head)
-    return rows, journal
+def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[Problem]:
+    """Cut the pairs of `shapes` into files in the work folder, except those whose files are there.
+
+    Returns:
+        The problems of pairs that could not be read.
+
+    Raises:
+        OSError: the tiles cannot be written.
+        InputError: there is too little space for them.
+    """
+    layout = _layout(request, shapes)
+    files = {name: request.work / request.pair_file(name) for name in shapes}
+    request.work.mkdir(parents=True, exist_ok=True)
+    for path in set(request.work.iterdir()).difference(files.values()):
+        path.unlink()  # of pairs that changed, or of a join that was interrupted
+    tile = sum(row.itemsize for row in layout.values())
+    needed = tile * sum(request.cut.tiles(shape) for shape in shapes.values()) + SPARE
+    _check_space(request, needed - sum(path.stat().st_size for path in files.values() if path.exists()))
+
+    def cut(pair: PairFiles) -> tuple[Problem, ...]:
+        path, shape = files[pair.name], shapes[pair.name]
+        if not load_tiles(path, request.cut.tiles(shape), layout, verify=True):
+            try:
+                save_tiles(path, cutting.cut_pair(pair, shape, request.cut, tuple(layout), request.base))
+            except cutting.UnusablePair as error:
+                path.unlink(missing_ok=True)
+                return error.problems
+        return ()
+
+    return [problem for problems in _for_each(request, shapes, cut) for problem in problems]
 
 
-def _plan(request: BuildRequest, shapes: Mapping[str, Shape]) -> tuple[Plan, int]:
-    """The first row of each pair, in the order of the pairs, and the number of rows."""
-    plan, number = {}, 0
+def join_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[JoinedPair]:
+    """Move the tiles of the pairs of `shapes` from their files to arrays in the work folder, in order.
+
+    Each file is deleted once its tiles are in the arrays, so that the disk never holds all tiles twice.
+
+    Raises:
+        OSError: the arrays cannot be written.
+        InputError: a file is damaged.
+    """
+    layout = _layout(request, shapes)
+    first_rows, number = {}, 0
     for pair in request.usable:
         if pair.name in shapes:
-            plan[pair.name] = number
-            number += _count_tiles(shapes[pair.name], request.cut)
-    return plan, number
+            first_rows[pair.name] = number
+            number += request.cut.tiles(shapes[pair.name])
+    starts = {name: _start_array(request.work / f"{name}.npy", tile, number) for name, tile in layout.items()}
+
+    def join(pair: PairFiles) -> JoinedPair:
+        path, shape = request.work / request.pair_file(pair.name), shapes[pair.name]
+        tiles = load_tiles(path, request.cut.tiles(shape), layout, verify=False)
+        if not tiles:
+            raise InputError(f"{path} was damaged after it was written; check the disk, then run the same command")
+        for name, tile in layout.items():
+            with open(request.work / f"{name}.npy", "r+b") as file:
+                file.seek(starts[name] + first_rows[pair.name] * tile.itemsize)
+                file.write(tiles.blocks[name].data)  # unlike a memory map, this raises an error on a full disk
+        path.unlink()
+        return JoinedPair(pair=pair, across=shape.width // request.cut.size, tiles=replace(tiles, blocks={}))
+
+    return _for_each(request, shapes, join)
 
 
-def _count_tiles(shape: Shape, cut: Cut) -> int:
-    return (shape.height // cut.size) * (shape.width // cut.size)
+def _layout(request: BuildRequest, shapes: Mapping[str, Shape]) -> dict[str, np.dtype]:
+    """The arrays of the store, each with the dtype and shape of one tile; masks only if a pair has one."""
+    size, (depth,) = request.cut.size, {shape.dtype for shape in shapes.values()}
+    pixels, classes = np.dtype((depth, (size, size, request.cut.bands))), np.dtype((np.uint8, (size, size)))
+    layout = {IMAGES: pixels, PARTNERS: pixels}
+    if any(pair.mask for pair in request.usable):
+        layout[MASKS] = classes
+    if any(pair.partner_mask for pair in request.usable):
+        layout[PARTNER_MASKS] = classes
+    return layout
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
+def _check_space(request: BuildRequest, needed: int) -> None:
+    free = shutil.disk_usage(request.work).free
     if free < needed:
         raise InputError(
-            f"the tiles need {needed / 1e9:.2f} GB in {folder.parent}, where {free / 1e9:.2f} GB are free; "
+            f"the tiles need {needed / 1e9:.2f} GB in {request.work.parent}, where {free / 1e9:.2f} GB are free; "
             "free some, or name a folder on another disk for them"
         )
 
 
-def _arrange(rows: Rows, journal: Journal, plan: Mapping[str, int], number: int) -> None:
-    """Move the rows that the journal lists to their places in the plan (by key); then resize to `number` rows."""
-    moves = [(journal.notes[key], first) for key, first in plan.items() if key in journal.notes]
-    moves = sorted(((note, first) for note, first in moves if note.first != first), key=lambda move: move[0].first)
-    down = [(note, first) for note, first in moves if first < note.first]
-    up = [(note, first) for note, first in moves if first > note.first]
-    rows.resize(max(number, rows.number()))
-    # In this order no move overwrites rows that are still to be moved, if the order of pairs is unchanged. Otherwise
-    # the digest of overwritten rows differs, and their pair is read again.
-    for note, first in down + up[::-1]:
-        if rows.move(note.first, first, note.tiles, note.digest):
-            journal.add(note.at(first))
-    rows.resize(number)
+def _start_array(path: Path, tile: np.dtype, number: int) -> int:
+    """Begin a .npy file of so many tiles; returns where they start."""
+    with open(path, "wb") as file:
+        kind = np.lib.format.dtype_to_descr(tile.base)
+        header = {"descr": kind, "fortran_order": False, "shape": (number, *tile.shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        return file.tell()
 
 
-def _read_all(
-    request: BuildRequest, rows: Rows, journal: Journal, shapes: Mapping[str, Shape], plan: Mapping[str, int]
-) -> list[Problem]:
-    """Write the tiles of all pairs of the plan; returns the problems of pairs that could not be read."""
-    problems: list[Problem] = []
+def _for_each(request: BuildRequest, shapes: Mapping[str, Shape], task: Callable[[PairFiles], Result]) -> list[Result]:
+    """The results of a task for each pair of `shapes`, in order, run in threads under a progress bar."""
+    pairs = [pair for pair in request.usable if pair.name in shapes]
     pool = ThreadPoolExecutor(request.threads)
-    futures: list[Future[Note]] = []
     try:
-        for pair in request.usable:
-            if pair.name in plan:
-                known = journal.notes.get(request.keys[pair.name])
-                target = _Target(rows=rows, first=plan[pair.name], shape=shapes[pair.name])
-                futures.append(pool.submit(_write_pair, request, pair, target, known))
-        for future in tqdm(as_completed(futures), total=len(futures), unit="pair", disable=not request.progress_bar):
-            try:
-                note = future.result()
-            except cutting.UnusablePair as error:
-                problems += error.problems
-                continue
-            _add_note(journal, note)
-    except BaseException:  # a full disk or Ctrl-C
-        pool.shutdown(cancel_futures=True)  # stop now, not after all pairs
-        with suppress(OSError):  # keep what was finished meanwhile
-            for future in futures:
-                if not future.cancelled() and future.exception() is None:
-                    _add_note(journal, future.result())
-        raise
-    pool.shutdown()
-    return problems
-
-
-def _add_note(journal: Journal, note: Note) -> None:
-    if journal.notes.get(note.key) is not note:
-        journal.add(note)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Target:
-    """Where the tiles of a pair go."""
-
-    rows: Rows
-    first: int
-    """Their first row."""
-    shape: Shape
-    """Of the pair's images."""
-
-
-def _write_pair(request: BuildRequest, pair: PairFiles, target: _Target, note: Note | None) -> Note:
-    """Write the tiles of a pair, unless they are there, as `note` says."""
-    rows, first, shape = target.rows, target.first, target.shape
-    across, number = shape.width // request.cut.size, _count_tiles(shape, request.cut)
-    there = note is not None and (note.first, note.tiles, note.across) == (first, number, across)
-    if note and there and rows.holds(first, number, note.digest):
-        return note
-    tiles = cutting.cut_pair(pair, shape, request.cut, tuple(rows.shapes), request.base)
-    rows.write(first, tiles.blocks)
-    return Note(
-        key=request.keys[pair.name],
-        first=first,
-        tiles=number,
-        across=across,
-        digest=rows.digest(tiles.blocks),
-        counts={
-            name: [{str(number): pixels for number, pixels in tile.items()} for tile in of_mask]
-            for name, of_mask in tiles.counts.items()
-        },
-        buildings=dict(tiles.buildings),
-    )
+        return list(tqdm(pool.map(task, pairs), total=len(pairs), unit="pair", disable=not request.progress_bar))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after a full disk or Ctrl-C, do not work through all pairs

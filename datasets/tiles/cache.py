@@ -1,4 +1,4 @@
-"""A store is opened where it is right, else built by one process while others wait."""
+"""Finds a valid store, or builds it in one process while others wait."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from datasets.tiles.request import BuildRequest
 
 
 def find_or_build(request: BuildRequest) -> StoreInfo:
-    """What the store in `request.home` says of itself, after it was built there where it was absent or wrong.
+    """The `store.json` of the store in `request.home`, which is built first if it is absent or invalid.
 
     Raises:
-        ProblemsError: there are problems, and they may not be skipped.
+        ProblemsError: files cannot be used, and may not be skipped.
         InputError: no pair can be used, or too little space is free.
         OSError: the store cannot be written.
     """
     info = _find(request)
-    if isinstance(info, str):  # only now a lock, so that a finished store may lie in a folder that is read-only
+    if isinstance(info, str):  # lock only now, so that a finished store can be opened in a read-only folder
         request.home.parent.mkdir(parents=True, exist_ok=True)
         with _lock(request):
             info = _find(request)
@@ -32,55 +32,52 @@ def find_or_build(request: BuildRequest) -> StoreInfo:
 
 
 def _find(request: BuildRequest) -> StoreInfo | str:
-    """What the store says of itself, or why it must be built."""
+    """The `store.json` of the store, or why the store must be built."""
     info = index.read_info(request.home)
     if isinstance(info, str):
         return info
     if info.signature != request.signature:
-        return "the files it was made from, or what is said of them, have changed"
+        return "its source files or their metadata have changed"
     request.refuse(info.left_out)
     return info
 
 
 def _build(request: BuildRequest, reason: str) -> StoreInfo:
-    """Build the store; `reason` says why one that is there is not right."""
-    home, work, old = request.home, request.hidden_path("making"), request.hidden_path("old")
+    """Build the store; `reason` says why an existing one is invalid."""
+    home, old = request.home, request.hidden_path("old")
     shutil.rmtree(old, ignore_errors=True)
-    again = f", anew since {reason}" if home.exists() else ""
-    request.log(f"making the store {home} ({len(request.usable):,} pairs of images){again}")
+    again = f" again: {reason}" if home.exists() else ""
+    request.log(f"building the store {home} ({len(request.usable):,} image pairs){again}")
     shapes, problems = build.survey(request)
-    # Without shapes, as when a disk is not mounted, what an earlier build left in `work` stays.
-    filled = build.fill(request, work, shapes) if shapes else None
-    problems += filled.problems if filled else []
+    if shapes:  # otherwise keep the files of an interrupted build: perhaps a disk is not mounted
+        problems += build.cut_pairs(request, shapes)
     request.refuse(problems)
-    pairs = [pair for pair in request.usable if filled and pair.name in filled.shapes]
-    if not filled or not pairs:
+    unusable = {problem.pair for problem in problems}
+    usable = {name: shape for name, shape in shapes.items() if name not in unusable}
+    if not usable:
         first = min((*request.problems, *problems), default=None)
-        why = f"the first problem is {first.where}: {first.what}" if first else "none is there"
-        raise InputError(f"{request.root}: no pair of images can be used; {why}")
-    index.write_store_files(
-        work, request, index.StoreContent(pairs=pairs, notes=filled.close(), dtype=filled.dtype), problems
-    )
+        why = f"the first problem is {first.where}: {first.what}" if first else "there are none"
+        raise InputError(f"{request.root}: no image pair can be used; {why}")
+    index.write_store_files(request, build.join_pairs(request, usable), problems)
     if home.exists():
         home.rename(old)
-    work.rename(home)
+    request.work.rename(home)
     sync(home.parent)
-    (home / filled.journal.path.name).unlink()
     shutil.rmtree(old, ignore_errors=True)
     info = index.read_info(home)
     if isinstance(info, str):
-        raise InputError(f"{home} was just made and cannot be trusted: {info}; is the disk sound?")
+        raise InputError(f"the store {home} is invalid right after it was built ({info}); check the disk")
     return info
 
 
 @contextmanager
 def _lock(request: BuildRequest) -> Iterator[None]:
-    """One builder at a time; the system frees the lock of one that was killed."""
+    """One build at a time; the system releases the lock of a killed process."""
     lock = FileLock(request.hidden_path("lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        request.log(f"waiting for another process that makes the store {request.home}")
+        request.log(f"waiting for another process that builds the store {request.home}")
         lock.acquire()
     try:
         yield

@@ -1,13 +1,15 @@
-"""One pair of images, read and cut into tiles."""
+"""Reads one pair of images and cuts it into tiles."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from skimage.util import view_as_blocks
 
 from datasets.errors import InputError
 from datasets.images.masks import Unclassified, read_mask
@@ -16,7 +18,7 @@ from datasets.tiles.pairs import PairFiles, Problem
 from datasets.types import IGNORED
 
 IMAGES, PARTNERS, MASKS, PARTNER_MASKS = ARRAYS = ("images", "partners", "masks", "partner_masks")
-"""What a store holds, one row a tile."""
+"""The arrays of a store, one row for each tile."""
 
 Result = TypeVar("Result")
 
@@ -26,25 +28,29 @@ class Cut:
     """How images become tiles."""
 
     size: int
-    """Side of a tile, px. Tiles do not overlap; a remainder at the right and at the bottom is dropped."""
+    """Side of a tile, px. Tiles do not overlap; the rest at the right and at the bottom is dropped."""
     bands: int
     """Bands that every image must have, without alpha."""
     noisy_classes: tuple[int, ...]
-    """A tile is noisy where the partner's mask shows one of these and the image's mask none of them."""
+    """A tile is noisy if the mask of the partner shows one of these, and the mask of the image none of them."""
     unclassified: Unclassified = "no-damage"
-    """xBD: what un-classified buildings are."""
+    """xBD: the class of un-classified buildings."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.size < 1 or self.bands < 1:
             raise InputError(f"tiles of {self.size} px with {self.bands} bands: both must be 1 or more")
         if not all(0 <= number < IGNORED for number in self.noisy_classes):
-            raise InputError(f"noisy classes {self.noisy_classes}: classes have the numbers 0 to {IGNORED - 1}")
+            raise InputError(f"noisy classes {self.noisy_classes}: class numbers are 0 to {IGNORED - 1}")
+
+    def tiles(self, shape: Shape) -> int:
+        """How many tiles an image of this shape gives."""
+        return (shape.height // self.size) * (shape.width // self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """The shape of a pair's images, from their headers."""
+    """The shape of both images of a pair, from their headers."""
 
     shape: Shape | None
     """Of both images; None if there are problems."""
@@ -53,14 +59,19 @@ class Survey:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairTiles:
-    """The tiles of a pair, from the upper left row by row."""
+    """The tiles of a pair, row by row from the upper left."""
 
     blocks: Mapping[str, np.ndarray]
-    """For each of the `ARRAYS` the store has: (tiles, size, size) or (tiles, size, size, bands)."""
-    counts: Mapping[str, tuple[Mapping[int, int], ...]]
-    """For each mask the pair has: pixels of each class that a tile shows, `IGNORED` left out."""
+    """The tiles of each array of the store: (tiles, size, size) or (tiles, size, size, bands)."""
+    counts: Int64[np.ndarray, "2 tiles classes"]
+    """Pixels of each class in the mask of the image and in that of the partner; 0 without a mask.
+
+    Ignored pixels are not counted. The last column is the largest class in these masks.
+    """
     buildings: Mapping[str, int]
-    """xBD: polygons of each subtype, of the partner where it has a mask."""
+    """xBD: number of polygons of each subtype; those of the partner if it has a mask."""
+    digest: str
+    """Of the blocks, from `digest_tiles`."""
 
 
 class UnusablePair(Exception):
@@ -78,7 +89,7 @@ class PairReader:
         self.pair, self.root, self.problems = pair, root, list[Problem]()
 
     def add_problem(self, path: Path, what: str) -> None:
-        """Note that something is wrong with a file."""
+        """Add a problem with a file."""
         self.problems.append(Problem(where=relative(path, self.root), what=what, pair=self.pair.name))
 
     def try_read(self, function: Callable[[Path], Result], path: Path) -> Result | None:
@@ -96,28 +107,36 @@ def relative(path: Path, root: Path) -> str:
 
 
 def survey_pair(pair: PairFiles, cut: Cut, root: Path) -> Survey:
-    """Look at the headers of a pair's two images."""
+    """Read the headers of both images of a pair, and check that they fit each other and the cut."""
     reader = PairReader(pair, root)
     image, partner = (reader.try_read(shape_of, path) for path in (pair.image, pair.partner))
     for path, shape in ((pair.image, image), (pair.partner, partner)):
         if shape is not None and shape.bands != cut.bands:
-            reader.add_problem(path, f"has {shape.bands} bands (alpha does not count), where {cut.bands} are needed")
+            reader.add_problem(path, f"has {shape.bands} bands without alpha; {cut.bands} are needed")
     if image and partner:
         if min(image.height, image.width) < cut.size:
-            reader.add_problem(pair.image, f"is {image.width} x {image.height} px, less than a tile of {cut.size} px")
+            size = f"is {image.width} x {image.height} px"
+            reader.add_problem(pair.image, f"{size}, smaller than a tile of {cut.size} px")
         if (image.height, image.width) != (partner.height, partner.width):
-            size = f"is {partner.width} x {partner.height} px, its first image {image.width} x {image.height}"
+            size = f"is {partner.width} x {partner.height} px, but its first image {image.width} x {image.height}"
             reader.add_problem(pair.partner, f"{size}; they must agree")
         if image.dtype != partner.dtype:
-            reader.add_problem(pair.partner, f"is {partner.dtype}, its first image {image.dtype}; they must agree")
+            reader.add_problem(pair.partner, f"is {partner.dtype}, but its first image {image.dtype}; they must agree")
     return Survey(shape=None if reader.problems else image, problems=tuple(reader.problems))
 
 
 def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], root: Path) -> PairTiles:
-    """Read a pair's files and cut them.
+    """Read the files of a pair and cut them into tiles.
+
+    Args:
+        pair: the files.
+        shape: of both images, from their headers.
+        cut: how to cut them.
+        arrays: names of the arrays of the store; a mask that the pair lacks is ignored everywhere.
+        root: folder below which problems name files.
 
     Raises:
-        UnusablePair: a file cannot be used, or is no longer of the `shape` that was found before.
+        UnusablePair: a file cannot be used, or has another shape than `shape`.
     """
     reader = PairReader(pair, root)
     files = {IMAGES: pair.image, PARTNERS: pair.partner}
@@ -125,7 +144,7 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     for name, pixels in images.items():
         wanted = (shape.height, shape.width, shape.bands)
         if pixels is not None and (pixels.shape != wanted or pixels.dtype.name != shape.dtype):
-            reader.add_problem(files[name], "has other pixels than its header says, or changes while it is read")
+            reader.add_problem(files[name], "differs from its header, or changed while it was read")
     read = partial(read_mask, height=shape.height, width=shape.width, unclassified=cut.unclassified)
     masks = {
         name: reader.try_read(read, path)
@@ -134,26 +153,36 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     }
     if reader.problems:
         raise UnusablePair(reader.problems)
-    present = {name: mask for name, mask in masks.items() if mask is not None}
-    layers = {**images, **{name: mask.labels for name, mask in present.items()}}
-    blocks = {name: _cut(pixels, cut.size) for name, pixels in layers.items() if pixels is not None}
-    counts = {name: tuple(map(_count_classes, blocks[name])) for name in present}
-    nothing = np.full((len(blocks[IMAGES]), cut.size, cut.size), IGNORED, np.uint8)
-    last = present.get(PARTNER_MASKS) or present.get(MASKS)
+    labels = {name: mask.labels for name, mask in masks.items() if mask}
+    blocks = {name: _cut(pixels, cut.size) for name, pixels in {**images, **labels}.items() if pixels is not None}
+    no_mask = np.full((cut.tiles(shape), cut.size, cut.size), IGNORED, np.uint8)
+    blocks = {name: blocks.get(name, no_mask) for name in arrays}
+    counts = np.stack([_count_classes(blocks.get(name, no_mask)) for name in (MASKS, PARTNER_MASKS)])
+    classes = int(np.flatnonzero(counts.any(axis=(0, 1))).max(initial=-1)) + 1
+    last = masks.get(PARTNER_MASKS) or masks.get(MASKS)
     return PairTiles(
-        blocks={name: blocks.get(name, nothing) for name in arrays},
-        counts=counts,
+        blocks=blocks,
+        counts=counts[..., :classes],
         buildings=last.buildings if last else {},
+        digest=digest_tiles(blocks),
     )
+
+
+def digest_tiles(blocks: Mapping[str, np.ndarray]) -> str:
+    """32 hex digits of tiles."""
+    digest = blake2b(digest_size=16)
+    for block in blocks.values():
+        digest.update(block.data)
+    return digest.hexdigest()
 
 
 def _cut(pixels: np.ndarray, size: int) -> np.ndarray:
     """Cut an image (h, w) or (h, w, bands) into (tiles, size, size) or (tiles, size, size, bands)."""
-    down, across = pixels.shape[0] // size, pixels.shape[1] // size
-    grid = pixels[: down * size, : across * size].reshape(down, size, across, size, *pixels.shape[2:])
-    return np.ascontiguousarray(grid.swapaxes(1, 2)).reshape(down * across, size, size, *pixels.shape[2:])
+    height, width = (side // size * size for side in pixels.shape[:2])
+    shape = (size, size, *pixels.shape[2:])
+    return view_as_blocks(pixels[:height, :width], shape).reshape(-1, *shape)
 
 
-def _count_classes(tile: UInt8[np.ndarray, "size size"]) -> dict[int, int]:
-    pixels: Int64[np.ndarray, " _"] = np.bincount(tile.reshape(-1), minlength=1)[:IGNORED]
-    return {int(number): int(pixels[number]) for number in np.flatnonzero(pixels)}
+def _count_classes(tiles: UInt8[np.ndarray, "tiles size size"]) -> Int64[np.ndarray, "tiles classes"]:
+    """Pixels of each class in each tile."""
+    return np.stack([np.bincount(tile.reshape(-1), minlength=IGNORED + 1)[:IGNORED] for tile in tiles])

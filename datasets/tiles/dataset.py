@@ -1,4 +1,4 @@
-"""Memory-mapped tiles of real image pairs: pairs undersampled to a noisy-pairs rate, and downstream images."""
+"""Tiles of a store in a worker: pairs undersampled to a noisy-pairs rate, and downstream images."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ from datasets.types import IGNORED, SPLITS, Pairing
 Numbers = Int64[np.ndarray, " n"]
 
 SPREAD = 3.0
-"""Standard deviations either way that a scaled band shows; values beyond are clipped."""
+"""A scaled band covers this many standard deviations on either side of the mean; other values are clipped."""
 
 
 class TileDataset:
-    """The tiles of a source, moved to a device in batches. They are the same for every seed."""
+    """The tiles of a source, moved to a device in batches; the same for every seed."""
 
     def __init__(self, source: TileSource, device: torch.device) -> None:
         """Open the arrays; nothing is read yet."""
@@ -51,9 +51,9 @@ class TileDataset:
     def pairs(
         self, tiles: Numbers, first: Bool[Tensor, " n"], second: Bool[Tensor, " n"], *, labelled: bool
     ) -> PairBatch:
-        """Two images of each tile, each the partner where its mask is true, with their labels if requested.
+        """Two images of each tile, with their labels if requested.
 
-        Each image has its own labels: the first's from its mask, the partner's from the partner's.
+        `first` and `second` say for which tiles an image is the partner. Each image has the labels of its own mask.
         """
         sides = [side.numpy() for side in (first, second)]
         images = [self._show(tiles, side) for side in sides]
@@ -61,23 +61,23 @@ class TileDataset:
         return PairBatch(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1])
 
     def validation_pairs(self) -> int:
-        """Clean validation tiles."""
+        """Number of clean validation tiles."""
         return len(self.of_split("val", ~self.noisy))
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
-        """Clean validation tiles, each image with its partner."""
+        """Indexed clean validation tiles, each image with its partner."""
         tiles = self.of_split("val", ~self.noisy)[index.numpy()]
         none = torch.zeros(len(index), dtype=torch.bool)
         return self.pairs(tiles, none, ~none, labelled=labelled)
 
     def count(self, split: str) -> int:
-        """Tiles of a split whose mask shows a class."""
+        """Number of tiles of a split whose mask shows a class."""
         return len(self.of_split(split, self._labelled))
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"]]:
-        """The labelled image of each tile, which is the partner where that has a mask, and its classes."""
+        """The labelled image of each tile (the partner if it has a mask) and its classes."""
         tiles = self.of_split(split, self._labelled)[index.numpy()]
         side = self._partner_side[tiles]
         return self._show(tiles, side), self._to_device(self._masks(tiles, side))
@@ -87,14 +87,14 @@ class TileDataset:
         return torch.from_numpy(class_pixels(self.source, "train"))
 
     def noise_pixels(self, nu: float) -> float:
-        """The mean share of noisy classes in the partners of noisy training tiles; NaN where no class is named so."""
+        """The mean share of noisy classes in the partners of noisy training tiles; NaN without noisy classes."""
         noisy, classes = self.of_split("train", self.noisy), list(self.source.noisy_classes)
         if not len(noisy) or not classes:
             return float("nan")
         return float(self.source.store.partner_counts[noisy][:, classes].sum(axis=1).mean() / self.source.store.size**2)
 
     def _show(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> Float[Tensor, "n c h w"]:
-        """Images in [0, 1], of the first side or of the partner's."""
+        """Images in [0, 1]: the partner where `partner` is true, else the first image."""
         pixels = self._to_device(_either(self._image, self._partner, self._number[tiles], partner))
         images = pixels.permute(0, 3, 1, 2).float()
         if self.source.mean is None or self.source.std is None:
@@ -119,7 +119,7 @@ class TileDataset:
         return (labels > 0).byte().masked_fill(labels == IGNORED, IGNORED)
 
     def _to_device(self, array: Shaped[np.ndarray, "n ..."]) -> Shaped[Tensor, "n ..."]:
-        # torch computes little with 16 unsigned bits.
+        # torch supports few operations on uint16.
         tensor = torch.from_numpy(array.astype(np.int32) if array.dtype == np.uint16 else array)
         return tensor.to(self.device)
 
@@ -127,16 +127,16 @@ class TileDataset:
 def _either(
     first: np.ndarray, second: np.ndarray, rows: Numbers, choose_second: Bool[np.ndarray, " n"]
 ) -> Shaped[np.ndarray, "n ..."]:
-    """Rows of the first array, or of the second where that is chosen."""
-    found = np.empty((len(rows), *first.shape[1:]), first.dtype)
+    """Rows of the second array where `choose_second` is true, else of the first."""
+    result = np.empty((len(rows), *first.shape[1:]), first.dtype)
     for array, chosen in ((first, ~choose_second), (second, choose_second)):
-        found[chosen] = array[rows[chosen]]
-    return found
+        result[chosen] = array[rows[chosen]]
+    return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TilePool:
-    """The training tiles of one cell: the rate of noisy ones is exact in the pool."""
+    """The training tiles of one cell; the rate of noisy ones in it is exact."""
 
     data: TileDataset
     tiles: Numbers
@@ -146,9 +146,9 @@ class TilePool:
         return len(self.tiles)
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
-        """The indexed tiles' pairs, and which are noisy.
+        """The pairs of the indexed tiles, and which are noisy.
 
-        Every pair is of two times; mere exposure shows a noisy tile's partner twice instead (paper, V-C).
+        A pair is an image and its partner. With mere exposure a noisy pair is the partner twice (paper, V-C).
         """
         tiles = self.tiles[index.numpy()]
         noisy = torch.from_numpy(self.data.noisy[tiles])

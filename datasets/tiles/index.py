@@ -13,11 +13,10 @@ from jaxtyping import Int64
 
 from datasets.files import sync, write_text_atomically
 from datasets.images.masks import BUILDING, DAMAGES, UNCLASSIFIED
-from datasets.tiles.build import FORMAT
-from datasets.tiles.cutting import MASKS, PARTNER_MASKS, Cut
-from datasets.tiles.journal import Note
-from datasets.tiles.pairs import PairFiles, Problem
-from datasets.tiles.request import BuildRequest
+from datasets.tiles.build import JoinedPair
+from datasets.tiles.cutting import IMAGES, Cut
+from datasets.tiles.pairs import Problem
+from datasets.tiles.request import FORMAT, BuildRequest
 
 INFO = "store.json"
 SMALL = ("tiles.parquet", "pairs.parquet", "counts.npy")
@@ -30,51 +29,42 @@ class StoreInfo:
 
     format: int
     signature: str
-    """Of the files it was made from: names, sizes, times."""
+    """Of the source files: names, sizes, times."""
     fingerprint: str
-    """Of what it holds."""
+    """Of the content."""
     size: int
     bands: int
     dtype: str
     files: Mapping[str, int]
-    """Bytes of each file besides this one."""
+    """Size of each other file, bytes."""
     digests: Mapping[str, str]
-    """Digests of the small files. The arrays are too large to be read at each start; they are checked by size."""
+    """Digests of the small files. The arrays are too large to read at each start; only their sizes are checked."""
     left_out: tuple[Problem, ...]
-    """Problems met while its pairs were read."""
+    """Problems found when its pairs were read."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoreContent:
-    """What the arrays of a store hold."""
+def write_store_files(request: BuildRequest, joined: Sequence[JoinedPair], problems: Sequence[Problem]) -> None:
+    """Write the tables into the work folder, which has the arrays, and `store.json` last.
 
-    pairs: Sequence[PairFiles]
-    """In the order of their tiles."""
-    notes: Sequence[Note]
-    """One for each pair."""
-    dtype: str
-    """Of the images."""
-
-
-def write_store_files(work: Path, request: BuildRequest, content: StoreContent, problems: Sequence[Problem]) -> None:
-    """Write the tables beside the arrays in the folder `work`, and last of all `store.json`.
-
-    `problems` say why pairs of the request are absent.
+    Args:
+        request: what the store is built for.
+        joined: the pairs in the arrays, in order.
+        problems: why the other pairs of the request are absent.
     """
-    pairs, notes, cut = content.pairs, content.notes, request.cut
-    counts = np.stack([_counts(notes, name, cut) for name in (MASKS, PARTNER_MASKS)])
-    tables = {"tiles": _tiles(pairs, notes, cut, counts), "pairs": _pairs(pairs, notes)}
-    for name, table in tables.items():
-        table.to_parquet(work / f"{name}.parquet", index=False)
+    work, cut = request.work, request.cut
+    counts = _counts(joined, cut)
+    _tiles(joined, cut, counts).to_parquet(work / "tiles.parquet", index=False)
+    _pairs(joined).to_parquet(work / "pairs.parquet", index=False)
     np.save(work / "counts.npy", counts)
+    dtype = np.load(work / f"{IMAGES}.npy", mmap_mode="r").dtype.name
     files = sorted(path for path in work.iterdir() if path.suffix in (".npy", ".parquet"))
     info = StoreInfo(
         format=FORMAT,
         signature=request.signature,
-        fingerprint=_fingerprint(content, cut),
+        fingerprint=_fingerprint(joined, cut, dtype),
         size=cut.size,
         bands=cut.bands,
-        dtype=content.dtype,
+        dtype=dtype,
         files={path.name: path.stat().st_size for path in files},
         digests={name: _digest(work / name) for name in SMALL},
         left_out=tuple(sorted(problems)),
@@ -85,21 +75,21 @@ def write_store_files(work: Path, request: BuildRequest, content: StoreContent, 
 
 
 def read_info(folder: Path) -> StoreInfo | str:
-    """The `store.json` of a folder, or the reason why its store cannot be used."""
+    """The `store.json` of a folder, or why its store cannot be used."""
     path = folder / INFO
     if not folder.is_dir():
-        return "there is none yet"
+        return "it does not exist"
     try:
         content = json.loads(path.read_text())
         info = StoreInfo(**{**content, "left_out": tuple(Problem(**problem) for problem in content["left_out"])})
         if info.format != FORMAT:
             return f"it has format {info.format}, not {FORMAT}"
         for name, size in info.files.items():
-            if (there := (folder / name).stat().st_size) != size:
-                return f"{name} has {there} bytes instead of {size}"
+            if (actual := (folder / name).stat().st_size) != size:
+                return f"{name} has {actual} bytes instead of {size}"
         for name, digest in info.digests.items():
             if _digest(folder / name) != digest:
-                return f"{name} has another content than it had"
+                return f"the content of {name} has changed"
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return f"it is damaged ({error})"
     return info
@@ -109,65 +99,62 @@ def _digest(path: Path) -> str:
     return blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
-def _counts(notes: Sequence[Note], name: str, cut: Cut) -> Int64[np.ndarray, "tiles classes"]:
-    """Pixels of each class in the masks called `name`; both kinds of mask have equally many columns."""
-    met = (int(number) for note in notes for of_mask in note.counts.values() for tile in of_mask for number in tile)
-    classes = 1 + max((*cut.noisy_classes, *met), default=0)
-    counts = np.zeros((sum(note.tiles for note in notes), classes), np.int64)
-    for note in notes:
-        for tile, of_tile in enumerate(note.counts.get(name, ())):
-            for number, pixels in of_tile.items():
-                counts[note.first + tile, int(number)] = pixels
-    return counts
+def _counts(joined: Sequence[JoinedPair], cut: Cut) -> Int64[np.ndarray, "2 tiles classes"]:
+    """Pixels of each class. The last column is the largest class in any mask or in the noisy classes of the cut."""
+    classes = max(1, *(number + 1 for number in cut.noisy_classes), *(one.tiles.counts.shape[2] for one in joined))
+    padding = (((0, 0), (0, 0), (0, classes - one.tiles.counts.shape[2])) for one in joined)
+    return np.concatenate([np.pad(one.tiles.counts, pad) for one, pad in zip(joined, padding, strict=True)], axis=1)
 
 
-def _tiles(
-    pairs: Sequence[PairFiles], notes: Sequence[Note], cut: Cut, counts: Int64[np.ndarray, "2 tiles classes"]
-) -> pd.DataFrame:
-    which = np.repeat(np.arange(len(pairs)), [note.tiles for note in notes])
-    in_grid = np.concatenate([np.arange(note.tiles) for note in notes])
-    across = np.array([note.across for note in notes])[which]
+def _tiles(joined: Sequence[JoinedPair], cut: Cut, counts: Int64[np.ndarray, "2 tiles classes"]) -> pd.DataFrame:
+    numbers = [one.tiles.counts.shape[1] for one in joined]
+    owner = np.repeat(np.arange(len(joined)), numbers)
+    in_grid = np.concatenate([np.arange(number) for number in numbers])
+    across = np.array([one.across for one in joined])[owner]
     image, partner = (counts[:, :, list(cut.noisy_classes)].sum(axis=2) > 0).astype(bool)
+    pairs = [one.pair for one in joined]
     both = np.array([pair.mask is not None and pair.partner_mask is not None for pair in pairs])
-    given = np.array([-1 if pair.noisy is None else int(pair.noisy) for pair in pairs])[which]
+    given = np.array([-1 if pair.noisy is None else int(pair.noisy) for pair in pairs])[owner]
     labelled = ["partner" if pair.partner_mask else "image" if pair.mask else "" for pair in pairs]
     return pd.DataFrame(
         {
-            **{name: np.array([getattr(pair, of) for pair in pairs], object)[which] for name, of in NAMES.items()},
+            **{name: column[owner] for name, column in _names(joined).items()},
             "top": in_grid // across * cut.size,
             "left": in_grid % across * cut.size,
-            "noisy": np.where(given < 0, partner & ~image & both[which], given == 1),
-            "labelled": np.array(labelled, object)[which],
-            "number": np.arange(len(which)),
+            "noisy": np.where(given < 0, partner & ~image & both[owner], given == 1),
+            "labelled": np.array(labelled, object)[owner],
+            "number": np.arange(len(owner)),
         }
     )
 
 
-NAMES = {
-    "pair": "name",
-    "group": "group",
-    "split": "split",
-}  # columns of both tables, and the attribute of the pair that each has
-
-
-def _pairs(pairs: Sequence[PairFiles], notes: Sequence[Note]) -> pd.DataFrame:
-    met = {subtype for note in notes for subtype in note.buildings}
+def _pairs(joined: Sequence[JoinedPair]) -> pd.DataFrame:
+    present = {subtype for one in joined for subtype in one.tiles.buildings}
     return pd.DataFrame(
         {
-            **{name: np.array([getattr(pair, of) for pair in pairs], object) for name, of in NAMES.items()},
-            "tiles": np.array([note.tiles for note in notes], np.int64),
+            **_names(joined),
+            "tiles": np.array([one.tiles.counts.shape[1] for one in joined], np.int64),
             **{
-                subtype: np.array([note.buildings.get(subtype, 0) for note in notes], np.int64)
+                subtype: np.array([one.tiles.buildings.get(subtype, 0) for one in joined], np.int64)
                 for subtype in SUBTYPES
-                if subtype in met
+                if subtype in present
             },
         }
     )
 
 
-def _fingerprint(content: StoreContent, cut: Cut) -> str:
-    said: list[Any] = [asdict(cut), content.dtype]
-    for pair, note in zip(content.pairs, content.notes, strict=True):
+def _names(joined: Sequence[JoinedPair]) -> dict[str, np.ndarray]:
+    """The columns that both tables have, one value for each pair."""
+    attributes = {"pair": "name", "group": "group", "split": "split"}
+    return {
+        column: np.array([getattr(one.pair, name) for one in joined], object) for column, name in attributes.items()
+    }
+
+
+def _fingerprint(joined: Sequence[JoinedPair], cut: Cut, dtype: str) -> str:
+    content: list[Any] = [asdict(cut), dtype]
+    for one in joined:
+        pair = one.pair
         masks = [pair.mask is not None, pair.partner_mask is not None]
-        said.append([pair.name, pair.group, pair.split, pair.noisy, *masks, note.across, note.digest])
-    return blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
+        content.append([pair.name, pair.group, pair.split, pair.noisy, *masks, one.across, one.tiles.digest])
+    return blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""What is to become a store of tiles: which pairs, how they are cut, where the store lies and how it is built."""
+"""Describes a store of tiles: its pairs, how they are cut, where it is and how it is built."""
 
 import json
 import os
@@ -15,40 +15,43 @@ from datasets.errors import InputError
 from datasets.tiles.cutting import Cut, relative
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 
+FORMAT = 1
+"""Version of stores and of the files of unfinished ones; files of another version are not used."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """A store that is wanted; `store.open_store` opens it, and builds it first where there is none.
+    """A store to be opened by `store.open_store`, which builds it first if it is absent.
 
     Raises:
         InputError: two pairs have one name, or `jobs` is negative.
     """
 
     pairs: Sequence[PairFiles]
-    """The pairs, in the order that their tiles are to have. One that a problem names is not read."""
+    """The pairs, in the order of their tiles. A pair with a known problem is not read."""
     cut: Cut
     """How images become tiles."""
     folder: Path
-    """Where stores lie, each in a folder of its own by root and cut."""
+    """Parent folder of the stores."""
     root: Path
-    """Folder (or file) of the data: messages name files as they lie below it."""
+    """Folder of the data, or the file that lists them; messages name files relative to it."""
     problems: Sequence[Problem] = ()
-    """What is already known to be wrong."""
+    """Known problems."""
     skip_bad: bool = False
-    """Leave pairs with problems out instead of refusing all."""
+    """Leave out pairs with problems instead of raising an error."""
     jobs: int = 0
-    """Threads that read images; 0: as many as this process has cores."""
+    """Threads that read images; 0: one for each core of this process."""
     quiet: bool = False
     """Print neither messages nor a progress bar to stderr."""
-    remedy: str = "repair or remove what they name, or leave it out with --skip-bad"
-    """What a user can do about problems, for the message."""
+    remedy: str = "repair or remove these files, or leave them out with --skip-bad"
+    """What a user can do about problems, for messages."""
 
     def __post_init__(self) -> None:
-        """Refuse what builds no store."""
+        """Check the values."""
         if self.jobs < 0:
-            raise InputError(f"{self.jobs} jobs: give 1 or more, or 0 for one a core")
+            raise InputError(f"--jobs {self.jobs}: must be 1 or more, or 0 for one per core")
         if len({pair.name for pair in self.pairs}) < len(self.pairs):
-            raise InputError(f"{self.root}: several pairs have the same name; give each its own")
+            raise InputError(f"{self.root}: several pairs have the same name; names must be unique")
 
     @cached_property
     def usable(self) -> Sequence[PairFiles]:
@@ -58,42 +61,51 @@ class BuildRequest:
 
     @cached_property
     def keys(self) -> Mapping[str, str]:
-        """By the name of each usable pair: what changes when one of its files does, or what is made of it."""
+        """A digest for each usable pair, by name; it changes with the files (names, sizes, times) and with the cut."""
         return {pair.name: self._key(pair) for pair in self.usable}
 
     @cached_property
     def signature(self) -> str:
-        """What changes when the store must be built anew."""
-        said = [[pair.name, pair.group, pair.split, pair.noisy, self.keys[pair.name]] for pair in self.usable]
-        return _digest([asdict(self.cut), said])
+        """A digest that changes whenever the store must be rebuilt."""
+        pairs = [[pair.name, pair.group, pair.split, pair.noisy, self.keys[pair.name]] for pair in self.usable]
+        return _digest([asdict(self.cut), pairs])
 
     @cached_property
     def home(self) -> Path:
-        """Where the store lies: it tells roots, cuts and kinds of masks apart, so that their stores coexist."""
+        """Folder of the store: one for each root, cut and kind of masks, so that such stores coexist."""
         masks = sorted({path.suffix for pair in self.usable for path in (pair.mask, pair.partner_mask) if path})
         name = re.sub(r"[^\w.-]+", "-", self.root.resolve().name).strip("-.")[:40] or "pairs"
         digest = _digest([asdict(self.cut), str(self.root.resolve()), masks])
         folder = self.folder.expanduser().absolute()  # workers may run elsewhere
         return folder / f"{name}-{self.cut.size}px-{digest[:8]}"
 
+    @property
+    def work(self) -> Path:
+        """Folder where the store is built."""
+        return self.hidden_path("making")
+
+    def pair_file(self, name: str) -> str:
+        """Name of the file in `work` with the tiles of a pair."""
+        return f"{self.keys[name]}-{FORMAT}.tiles"
+
     def hidden_path(self, kind: str) -> Path:
-        """A hidden path next to `home`: `making` (work in progress), `old` (a store being replaced), `lock`."""
+        """A hidden path next to `home`: `making` (the work folder), `old` (a store being replaced) or `lock`."""
         return self.home.with_name(f".{self.home.name}.{kind}")
 
     @property
     def base(self) -> Path:
-        """The folder below which messages name files."""
+        """The folder that messages name files relative to."""
         return self.root.parent if self.root.is_file() else self.root
 
     @property
     def threads(self) -> int:
-        """How many threads read images."""
+        """Number of threads that read images."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return self.jobs or cores
 
     @property
     def progress_bar(self) -> bool:
-        """Whether a bar shows how far the building is."""
+        """Whether to show a progress bar."""
         return not self.quiet and sys.stderr.isatty()
 
     def log(self, line: str) -> None:
@@ -102,10 +114,10 @@ class BuildRequest:
             print(line, file=sys.stderr)
 
     def refuse(self, problems: Sequence[Problem]) -> None:
-        """Refuse known and further problems, unless they may be skipped.
+        """Raise an error for these and the known problems, unless they may be skipped.
 
         Raises:
-            ProblemsError: names all of them.
+            ProblemsError: lists all of them.
         """
         every = sorted({*self.problems, *problems})
         if every and not self.skip_bad:
@@ -118,7 +130,7 @@ class BuildRequest:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file; -1 where it cannot be looked at, since reading it then says what is wrong."""
+    """Size and time of a file; -1 if they cannot be read, because reading the file will report why."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""A store of tiles with splits and classes: what a sweep passes to its workers. No torch here."""
+"""A store of tiles with splits and classes, which a sweep passes to its workers. No torch here."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,11 +18,11 @@ from datasets.types import SPLITS
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TileSource:
-    """A store of tiles with the data set's splits and classes. Picklable; pixels stay on disk."""
+    """A store of tiles with splits and classes. Picklable; pixels stay on disk."""
 
     store: Store
     split: Int8[np.ndarray, " tiles"]
-    """Each tile's place in `SPLITS`: 0 train, 1 val, 2 test."""
+    """Index of the split of each tile in `SPLITS`: 0 train, 1 val, 2 test."""
     classes: tuple[str, ...]
     """Downstream classes in label order."""
     title: str
@@ -32,11 +32,11 @@ class TileSource:
     dense_labels: Literal["classes", "binary"]
     """What the dense losses compare: the classes, or class 0 against all others."""
     noisy_classes: tuple[int, ...] = ()
-    """Classes that make a tile noisy where its partner alone shows them; none where only the list of pairs tells."""
+    """Classes that make a tile noisy if only its partner shows them; empty if the list of pairs decides alone."""
     mean: tuple[float, ...] | None = None
-    """Of each band, in the files' units; None: 8-bit values 0..255 become 0..1."""
+    """Of each band, in the units of the files; None: 8-bit values 0 to 255 become 0 to 1."""
     std: tuple[float, ...] | None = None
-    """Likewise."""
+    """As `mean`."""
 
     def __post_init__(self) -> None:
         if len(self.split) != len(self.store.tiles):
@@ -63,7 +63,7 @@ def split_counts(source: TileSource) -> pd.DataFrame:
 
 
 def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"]:
-    """Pixels of each class in the labelled masks of a split; ignored ones count nowhere."""
+    """Pixels of each class in the labelled masks of a split; ignored pixels are not counted."""
     found = source.store.class_counts[source.split == SPLITS.index(split)].sum(axis=0)
     pixels = np.zeros(len(source.classes), np.int64)
     pixels[: len(found)] = found
@@ -71,7 +71,7 @@ def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"
 
 
 def format_tables(source: TileSource) -> str:
-    """Two tables: the tiles of each split, and how rare the classes are in the training tiles."""
+    """Two tables: the tiles of each split, and the frequency of each class in the training tiles."""
     pixels = class_pixels(source, "train")
     width = max(map(len, (*source.classes, "class")))
     lines = [split_counts(source).to_string(formatters=dict.fromkeys(("tiles", "clean", "noisy"), "{:,}".format)), ""]
@@ -89,11 +89,11 @@ def labelled(source: TileSource) -> Bool[np.ndarray, " tiles"]:
 
 
 def check_tiles(source: TileSource, demands: Demands) -> None:
-    """Refuse a grid that the tiles cannot fill.
+    """Refuse a grid that needs more or other tiles.
 
     Raises:
-        InputError: a rate asks for tiles that there are none of, a batch is larger than what it is drawn from, fewer
-            than two clean tiles validate pretraining, or the dense losses lack labels.
+        InputError: no tiles are left at a rate, a batch is larger than the set it is drawn from, fewer than two clean
+            tiles validate pretraining, or the dense losses lack labels.
     """
     _check_pairs(source, demands)
     masked = int((labelled(source) & (source.split == SPLITS.index("train"))).sum())
@@ -103,13 +103,13 @@ def check_tiles(source: TileSource, demands: Demands) -> None:
 
 
 def _check_pairs(source: TileSource, demands: Demands) -> None:
-    """Refuse tiles that contrastive losses cannot be trained on; without rates there are no such losses."""
+    """Refuse tiles that contrastive losses cannot be trained on. A sweep without rates has no such losses."""
     if not demands.rho:
         return
     if demands.labels and (lacking := count_unlabelled(source)):
         raise InputError(
-            f"the dense losses compare the labels of both images, and {lacking:,} pairs to train or validate them on "
-            "lack mask or partner_mask; fill them in, or run --losses moco"
+            f"the dense losses need the labels of both images, but {lacking:,} training or validation pairs lack mask "
+            "or partner_mask; fill them in, or run --losses moco"
         )
     counts = split_counts(source)
     (clean, clean_validating, _), (noisy, _, _) = counts["clean"].tolist(), counts["noisy"].tolist()
@@ -117,24 +117,23 @@ def _check_pairs(source: TileSource, demands: Demands) -> None:
         kept = undersample(clean, noisy, rho)
         if 0 < rho < 1 and not all(kept):
             raise InputError(
-                f"--rho {rho:g}: {clean} clean and {noisy} noisy training tiles are too few for it (the nearest set "
-                f"has {kept[0]} and {kept[1]}); leave it out"
+                f"--rho {rho:g}: {clean} clean and {noisy} noisy training tiles are too few for this rate (the nearest "
+                f"set has {kept[0]} and {kept[1]}); leave the rate out"
             )
-        there = sum(kept)
-        if there < demands.batch:
+        if sum(kept) < demands.batch:
             raise InputError(
-                f"--pretrain.batch {demands.batch}: at rho {rho:g} there are {there} training pairs ({clean} clean and "
-                f"{noisy} noisy tiles); lower the batch, or leave the rate out"
+                f"--pretrain.batch {demands.batch}: at rho {rho:g} there are {sum(kept)} training pairs ({clean} clean "
+                f"and {noisy} noisy tiles); lower the batch, or leave the rate out"
             )
     if clean_validating < 2:
         raise InputError(
-            f"split val holds {clean_validating} clean tiles, and pretraining is validated on clean ones, 2 at least: "
-            "draw another split (xBD: --data.split-seed), or add pairs"
+            f"split val has {clean_validating} clean tiles; pretraining needs at least 2 for validation: draw another "
+            "split (xBD: --data.split-seed), or add pairs"
         )
 
 
 def count_unlabelled(source: TileSource) -> int:
-    """Training and clean validation pairs one of whose two masks is absent, or shows no class anywhere."""
+    """Number of training and clean validation pairs with a mask that is absent or shows no class anywhere."""
     counts = (source.store.image_counts, source.store.partner_counts)
     both = pd.DataFrame({side: found.any(axis=1) for side, found in enumerate(counts)})
     clean = ~source.store.tiles["noisy"].to_numpy(bool)

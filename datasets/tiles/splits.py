@@ -1,4 +1,4 @@
-"""Validation sets of an exact share, stratified by group, and undersampling to a noisy-pairs rate."""
+"""Draws validation sets of an exact share, stratified by group, and undersamples to a noisy-pairs rate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,28 +16,28 @@ def as_fraction(number: float) -> Fraction:
 
 
 def undersample(n_clean: int, n_noisy: int, rho: float) -> tuple[int, int]:
-    """How many clean and noisy pairs make the largest set with a share rho of noisy ones (paper, IV-A).
+    """Number of clean and noisy pairs in the largest set with a share rho of noisy pairs (paper, IV-A).
 
-    All pairs of the scarcer kind are kept, and as many of the other as rho demands, rounded half up:
+    It has all pairs of the scarcer kind, and as many of the other as rho requires, rounded half up:
     xBD's 20,446 and 5,224 training tiles give 20,446 + 2,272 at rho .1 and 15,672 + 5,224 at .25.
 
     Args:
-        n_clean: clean pairs there are.
-        n_noisy: noisy pairs there are.
-        rho: noisy-pairs rate from 0 to 1, taken as the decimal number that was written.
+        n_clean: number of clean pairs.
+        n_noisy: number of noisy pairs.
+        rho: noisy-pairs rate from 0 to 1, used as the decimal number that was written.
 
     Returns:
-        (clean, noisy), never more than there are.
+        (clean, noisy), at most `n_clean` and `n_noisy`.
 
     Raises:
-        InputError: rho is no share, or asks for a kind of pair that there is none of.
+        InputError: rho is outside [0, 1], or needs a kind of pair that is absent.
     """
-    if not 0 <= rho <= 1:  # so written, NaN is refused too
+    if not 0 <= rho <= 1:  # also true for NaN
         raise InputError(f"rho = {rho:g}: the noisy-pairs rate must be from 0 to 1")
     if rho > 0 and n_noisy < 1:
-        raise InputError(f"rho = {rho:g} needs noisy pairs and there are none in the training set: use rho 0 alone")
+        raise InputError(f"rho = {rho:g} needs noisy pairs, but the training set has none: use only rho 0")
     if rho < 1 and n_clean < 1:
-        raise InputError(f"rho = {rho:g} needs clean pairs and there are none in the training set: use rho 1 alone")
+        raise InputError(f"rho = {rho:g} needs clean pairs, but the training set has none: use only rho 1")
     share = as_fraction(rho)
     if n_clean * share <= n_noisy * (1 - share):
         return n_clean, _half_up(n_clean * share / (1 - share)) if share < 1 else n_noisy
@@ -51,15 +51,15 @@ def _half_up(number: Fraction) -> int:
 def stratified(
     groups: Shaped[np.ndarray, " n"], share: float, generator: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
-    """Choose ceil(share * n) of n items at random, from each group as near to its part as whole numbers allow.
+    """Choose ceil(share * n) of n items at random, from each group in proportion to its size.
 
-    The remainder goes to the groups with the largest fractions, ties by name. The result depends only on the
-    generator and on the order of the items.
+    Numbers are rounded by largest remainder, ties by name. The result depends only on the generator and on the order
+    of the items.
 
     Args:
         groups: the name of each item's group.
-        share: from 0 to 1, taken as the decimal number that was written.
-        generator: gives one permutation a group, in the order of the names.
+        share: from 0 to 1, used as the decimal number that was written.
+        generator: draws one permutation for each group, in the order of their names.
     """
     wanted = math.ceil(as_fraction(share) * len(groups))
     names, counts = np.unique(groups, return_counts=True)
@@ -72,7 +72,7 @@ def stratified(
 
 
 def quotas(counts: Mapping[str, int], wanted: int) -> dict[str, int]:
-    """Share `wanted` out among groups of these counts: largest remainders (Hamilton), ties by name."""
+    """Divide `wanted` among groups in proportion to their counts: largest remainders (Hamilton), ties by name."""
     total = sum(counts.values())
     parts = {name: divmod(wanted * count, total) for name, count in counts.items()}
     left = wanted - sum(floor for floor, _ in parts.values())
@@ -83,13 +83,13 @@ def quotas(counts: Mapping[str, int], wanted: int) -> dict[str, int]:
 def stratified_by_owner(
     owners: Sequence[str], groups: Sequence[str], share: float, generator: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
-    """Choose ceil(share * owners) owners (images), stratified by group, with all of their items (tiles).
+    """Choose ceil(share * owners) owners (images), stratified by group, with all their items (tiles).
 
     Args:
-        owners: the owner of each of n items; owners are ordered by their first item.
-        groups: the group of each item; the items of one owner share it.
+        owners: the owner of each item; owners are ordered by their first item.
+        groups: the group of each item; all items of an owner have the same.
         share: as for `stratified`.
-        generator: likewise.
+        generator: as for `stratified`.
     """
     group_of = dict(zip(owners, groups, strict=True))
     names = np.array(list(group_of), str)

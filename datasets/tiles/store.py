@@ -1,7 +1,7 @@
-"""Tiles of image pairs as arrays on disk, built once and memory-mapped by all processes of a machine.
+"""A store: tiles of image pairs as arrays on disk, built once and memory-mapped by all processes of a machine.
 
-Decoding xBD's 18,000 images of 1,024 x 1,024 px in every cell would take minutes. Memory-mapped tiles need no decoding,
-and processes share their pages.
+Decoding the 18,000 images of xBD (1,024 x 1,024 px) in every cell would take minutes. Memory-mapped tiles need no
+decoding, and processes share their pages.
 """
 
 from dataclasses import dataclass, fields
@@ -24,7 +24,7 @@ from datasets.tiles.summary import summary_table
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """A finished store. Small and picklable: each process opens the arrays itself."""
+    """A finished store. It is small when pickled: each process opens the arrays itself."""
 
     path: Path
     fingerprint: str
@@ -33,7 +33,7 @@ class Store:
     """Side of a tile, px."""
     bands: int
     dtype: str
-    """Of images and partners: `uint8` or `uint16`."""
+    """Of both images: `uint8` or `uint16`."""
     left_out: tuple[Problem, ...]
     """Problems of the pairs that were skipped."""
 
@@ -46,10 +46,10 @@ class Store:
         return self._array(PARTNERS)
 
     def mask(self) -> np.memmap:
-        """Classes of the first images: (tiles, size, size) uint8, read-only; 255 throughout where a pair has no mask.
+        """Classes of the first images: (tiles, size, size) uint8, read-only; 255 everywhere if a pair has no mask.
 
         Raises:
-            InputError: no pair has one.
+            InputError: no pair has a mask.
         """
         return self._array(MASKS)
 
@@ -57,29 +57,29 @@ class Store:
         """Classes of the second images, like `mask`.
 
         Raises:
-            InputError: no pair has one.
+            InputError: no partner has a mask.
         """
         return self._array(PARTNER_MASKS)
 
     @cached_property
     def tiles(self) -> pd.DataFrame:
-        """One row a tile, in order of the arrays.
+        """One row for each tile, in the order of the arrays.
 
-        Columns: pair (its name), group, split, top and left (px, in the image), noisy, labelled (`partner`, `image`
-        or empty: the side whose mask counts), number (row of the arrays).
+        Columns: pair (its name), group, split, top and left (px, in the image), noisy, labelled (the side whose mask
+        is used: `partner`, `image` or empty), number (row of the arrays).
         """
         return pd.read_parquet(self.path / "tiles.parquet")
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """One row a pair: pair, group, split, tiles, and a column for each subtype of buildings (their polygons)."""
+        """One row for each pair: pair, group, split, tiles, and the number of polygons of each subtype of building."""
         return pd.read_parquet(self.path / "pairs.parquet")
 
     @property
     def class_counts(self) -> Int64[np.ndarray, "tiles classes"]:
-        """Pixels of each class in the mask that counts; zeros where there is none. 255 is not counted.
+        """Pixels of each class in the mask that is used; zeros without one. 255 is not counted.
 
-        There are as many classes as the masks or the cut's noisy classes name.
+        The last column is the largest class in any mask or in the noisy classes of the cut.
         """
         partner = (self.tiles["labelled"] == "partner").to_numpy(bool)
         return np.where(partner[:, None], self.partner_counts, self.image_counts)
@@ -106,32 +106,32 @@ class Store:
         if name not in self._open_arrays:
             info = index.read_info(self.path)
             if isinstance(info, str) or info.fingerprint != self.fingerprint:
-                reason = info if isinstance(info, str) else "it was made anew of other files"
-                raise InputError(f"the store {self.path} is not the one that was opened ({reason}); start again")
+                reason = info if isinstance(info, str) else "it was rebuilt from other files"
+                raise InputError(f"the store {self.path} has changed since it was opened ({reason}); start again")
             if f"{name}.npy" not in info.files:
-                raise InputError(f"the store {self.path} has no {name.replace('_', ' ')}: no pair came with one")
+                raise InputError(f"the store {self.path} has no {name.replace('_', ' ')}: no pair has one")
             try:
                 self._open_arrays[name] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             except ValueError as error:
                 raise InputError(
-                    f"{self.path / name}.npy is damaged ({error}): delete {self.path}, and it is made again"
+                    f"{self.path / name}.npy is damaged ({error}): delete {self.path}, and it is built again"
                 ) from error
         return self._open_arrays[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without tables and arrays, which are opened again when needed.
+        # Without tables and arrays, which are opened when needed.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def open_store(request: BuildRequest) -> Store:
-    """Open the store of the request's pairs, and build it first where there is none that is right.
+    """Open the store of a request. If it is absent or invalid, build it first.
 
-    A store is right as long as the files it was made from have the names, sizes and times that they had, and as its
-    own files have the sizes that they had. A new one appears all at once when it is finished. An interrupted build
-    resumes with the same call; of several processes one builds and the others wait.
+    A store is valid while the names, sizes and times of its source files and the sizes of its own files are unchanged.
+    A new store appears when it is complete. The same call resumes an interrupted build. Of several processes, one
+    builds and the others wait.
 
     Raises:
-        ProblemsError: files cannot be used, all of them named, and `skip_bad` is false.
+        ProblemsError: files cannot be used, and `skip_bad` is false. It lists all of them.
         InputError: no pair can be used, or the store cannot be written.
     """
     try:
@@ -139,7 +139,7 @@ def open_store(request: BuildRequest) -> Store:
     except OSError as error:
         raise InputError(
             f"the store in {error.filename or request.folder} cannot be written or read ({error.strerror or error}); "
-            "make room or allow writing there, or name another folder"
+            "free space, allow writing there, or name another folder"
         ) from error
     return Store(
         path=request.home,

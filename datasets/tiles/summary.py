@@ -13,7 +13,7 @@ LONGEST = 30  # of a group's name
 def summary_table(
     tiles: pd.DataFrame, pairs: pd.DataFrame, class_counts: Int64[np.ndarray, "tiles classes"], subtypes: Sequence[str]
 ) -> str:
-    """Lines by group, and a last one for all: pairs, tiles, buildings or shares of classes, share of noisy tiles."""
+    """One line for each group, then the total: pairs, tiles, buildings or shares of classes, share of noisy tiles."""
     groups = sorted(set(pairs["group"]))
     chosen = [(name or "(no group)", tiles["group"] == name, pairs["group"] == name) for name in groups]
     everything = ("total", tiles["group"].notna(), pairs["group"].notna())
@@ -41,7 +41,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def _lines(rows: list[dict[str, str]]) -> str:
-    """Columns with a head; where they are too wide, the last ones before `noisy` make room for a `...`."""
+    """Columns under their names; if they are too wide, `...` replaces the last ones before `noisy`."""
     names = list(rows[0])
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     while sum(widths[name] for name in names) + 2 * (len(names) - 1) > WIDEST:

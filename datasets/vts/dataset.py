@@ -1,6 +1,6 @@
-"""VTS: the splits, positive pairs and downstream images of the synthetic set (paper, IV-B).
+"""VTS in a worker: the splits, positive pairs and downstream images of the synthetic set (paper, IV-B).
 
-`python -m datasets.vts --preview FILE.png` draws the paper's Fig. 3.
+`python -m datasets.vts --preview FILE.png` draws Fig. 3 of the paper.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from datasets.vts.scenes import (
 from datasets.vts.textures import TextureBank, split_images
 
 KEPT = 2**26
-"""Bytes of region maps that are cached per split, one per pixel; larger splits compute them in each batch."""
+"""Bytes of region maps that are cached for a split, one per pixel; larger splits compute them in each batch."""
 
 
 class Vts:
@@ -49,7 +49,7 @@ class Vts:
         Args:
             settings: counts, size and regions.
             bank: the texture images.
-            stream: gives the random stream of a purpose; the same seed gives the same scenes to every cell.
+            stream: returns the random stream of a purpose; all cells of a seed get the same scenes.
             device: where scenes are rendered.
         """
         self.settings = settings
@@ -67,7 +67,7 @@ class Vts:
         self._regions: dict[str, Tensor] = {}
 
     def count(self, split: str) -> int:
-        """Scenes in a split."""
+        """Number of scenes in a split."""
         return len(self.scenes[split])
 
     def pairs(
@@ -81,12 +81,11 @@ class Vts:
         labelled: bool = True,
         noise: int = NOISE,
     ) -> PairBatch:
-        """Two images of each indexed scene, each clean or noisy at per-image noise `nu`; noise-free labels if wanted.
+        """Two images of each indexed scene, with noise-free labels if requested.
 
-        `noise` is the category that noisy regions show.
-
-        "For the dense supervised losses, we use the noise-free label for both the noise-free and the noisy images"
-        (paper, IV-B1); so do mere-exposure pairs.
+        `first_noisy` and `second_noisy` say which images are noisy, `nu` how much, and `noise` which category noisy
+        regions show. "For the dense supervised losses, we use the noise-free label for both the noise-free and the
+        noisy images" (paper, IV-B1), and for mere-exposure pairs.
         """
         chosen, regions = self._scenes(split, index)
         count = noisy_regions(nu, self.settings.regions)
@@ -102,15 +101,15 @@ class Vts:
         return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "VtsPool":
-        """The training scenes, each noisy with probability rho every time it is loaded; nothing is drawn beforehand."""
+        """The training scenes; each time, a scene is noisy with probability rho. Nothing is drawn in advance."""
         return VtsPool(data=self, rho=rho, nu=nu, pairing=pairing)
 
     def validation_pairs(self) -> int:
-        """Validation scenes."""
+        """Number of validation scenes."""
         return self.count("val")
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
-        """Each validation scene with itself, free of noise."""
+        """Validation scenes without noise, each paired with itself."""
         clean = torch.zeros(len(index), dtype=torch.bool)
         return self.pairs("val", index, clean, clean, 0.0, labelled=labelled)
 
@@ -123,14 +122,14 @@ class Vts:
         return counts
 
     def noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
-        """The class of each pixel before any region turns noisy."""
+        """The class of each pixel without noise."""
         chosen, regions = self._scenes(split, index)
         return label_map(chosen.classes, regions)
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, "n h w"]]:
-        """Images and true three-class labels of the downstream task: the same for every cell of the grid."""
+        """Images and true three-class labels of the downstream task; the same for every cell of a seed."""
         chosen, regions = self._scenes(split, index)
         category = shown_categories(
             chosen, torch.full((len(index),), self.settings.downstream_noise, device=self.device)
@@ -138,9 +137,9 @@ class Vts:
         return self._draw(chosen, regions, category), label_map(category, regions)
 
     def noise_pixels(self, nu: float) -> float:
-        """The realised mean share of pixels that noise covers in a noisy training image at per-image noise nu.
+        """The realised mean share of noise pixels in a noisy training image at per-image noise nu.
 
-        nu is exact in regions and holds for pixels on average only, since regions differ in size.
+        nu is exact for the number of regions. For pixels it holds only on average, because regions differ in size.
         """
         count = noisy_regions(nu, self.settings.regions)
         covered = 0.0
@@ -182,9 +181,10 @@ class VtsPool:
         return self.data.count("train")
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
-        """The indexed scenes' pairs, and which are noisy.
+        """The pairs of the indexed scenes, and which are noisy.
 
-        A false positive shows another scene, clean, under the first one's labels, for it is taken for a true pair.
+        The partner of a false positive is another clean scene. It gets the labels of the first scene, because the
+        pair is treated as a true one.
         """
         noisy = pairing.choose_noisy(draws.noisy, self.rho)
         sides = pairing.swap_sides(*pairing.noisy_sides(noisy, self.pairing), draws.swap)
@@ -193,8 +193,8 @@ class VtsPool:
             return self.data.pairs("train", index, *sides, self.nu, labelled=labelled, noise=noise), noisy
         other, clean = pairing.draw_partner(index, draws.partner, len(self)), torch.zeros_like(noisy)
         first, second = (
-            self.data.pairs("train", index.where(~strange, other), clean, clean, 0.0, labelled=False).first
-            for strange in sides
+            self.data.pairs("train", index.where(~is_other, other), clean, clean, 0.0, labelled=False).first
+            for is_other in sides
         )
         labels = self.data.noise_free_labels("train", index) if labelled else None
         return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels), noisy

@@ -1,4 +1,4 @@
-"""Texture photographs read from folders of categories."""
+"""Reads texture photographs from folders of categories."""
 
 import struct
 import warnings
@@ -12,38 +12,38 @@ from PIL import Image, ImageOps
 from datasets.errors import InputError, one_line
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
-# Told by content, and wrong names are common; but for a PostScript file of such a name Pillow would start Ghostscript.
+# By content, because wrong suffixes are common. Not PostScript, for which Pillow would start Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-FEWEST_IMAGES = 4  # the smallest number that .5/.3/.2 cuts into three parts that all hold an image
+MIN_IMAGES = 4  # the smallest number of which .5, .3 and .2 are at least one image each
 UNREADABLE = (
     OSError,  # includes Pillow's UnidentifiedImageError and truncated files
-    SyntaxError,  # Pillow's word for a broken PNG
+    SyntaxError,  # raised by Pillow for a broken PNG
     ValueError,
     struct.error,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
 
-Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width: nameless, because images of one list differ
+Pixels = UInt8[np.ndarray, "_ _ 3"]  # height and width have no names, because images of one list differ
 
 
 def read_categories(
     root: Path, categories: Sequence[str], *, min_side: int, scale: float
 ) -> tuple[tuple[str, ...], list[list[Pixels]], int]:
-    """The categories of a folder, the images of each, and how many of them had to be resized up.
+    """The categories of a folder, the images of each, and the number of images that were enlarged.
 
     Args:
-        root: the folder that holds one subfolder for each category.
-        categories: three or four of them; empty takes the three that there are, sorted.
-        min_side: pixels that the short side of each image must have; smaller images are resized up.
+        root: folder with one subfolder for each category.
+        categories: names of three or four subfolders; empty: the three that exist, sorted.
+        min_side: length of the short side, px, that smaller images are enlarged to.
         scale: factor in (0, 1] by which images are shrunk first.
 
     Raises:
-        InputError: a missing folder or category, fewer than four images in one, unreadable or too large
-            files, `min_side` or `scale` out of range.
+        InputError: a folder or category is missing, a category has fewer than four images, files are unreadable or too
+            large, or `min_side` or `scale` is out of range.
     """
     if min_side < 1:
-        raise InputError(f"min_side of the textures must be 1 pixel or more, not {min_side}")
+        raise InputError(f"min_side of the textures must be at least 1 pixel, not {min_side}")
     if not 0 < scale <= 1:
         raise InputError(f"scale of the textures must be above 0 and at most 1, not {scale}")
     files = {name: _image_files(root / name) for name in _category_names(root, categories)}
@@ -74,10 +74,10 @@ def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
     listing = f"it has {', '.join(subfolders)}" if subfolders else "it has no subfolders"
     names = tuple(categories) or tuple(subfolders)
     if len(names) not in ((3, 4) if categories else (3,)):
-        counted = f"{len(names)} texture categories are named" if categories else "no texture categories are named"
+        named = f"{len(names)} texture categories are named" if categories else "no texture categories are named"
         raise InputError(
-            f"{counted} for folder {root}, and {listing}; name three of its subfolders: first class, second class, "
-            "noise (and a fourth for noise that is no class downstream)"
+            f"{named} for folder {root}, and {listing}; name three of its subfolders: first class, second class, "
+            "noise (and optionally a fourth, for noise that is no downstream class)"
         )
     missing = [name for name in names if name not in subfolders]
     if missing:
@@ -91,15 +91,15 @@ def _image_files(root: Path) -> list[Path]:
     paths = [path for path in root.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file()]
     paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: path.name)
     if not paths:
-        raise InputError(f"texture category {root} holds no images; put {', '.join(EXTENSIONS)} files there")
+        raise InputError(f"texture category {root} has no images; put {', '.join(EXTENSIONS)} files there")
     check_image_count(str(root), len(paths))
     return paths
 
 
 def _read_image(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
-    """Read one image as RGB; the flag says whether it had to be resized up."""
+    """Read one image as RGB; the flag says whether it was enlarged."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of metadata that is damaged: no pixel depends on it
+        warnings.simplefilter("ignore")  # about damaged metadata, on which no pixel depends
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path, formats=FORMATS) as file:
             image = _to_rgb(ImageOps.exif_transpose(file))
@@ -111,31 +111,33 @@ def _read_image(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, boo
         return np.array(image), False
     width, height = (max(min_side, round(side * min_side / short)) for side in image.size)
     if width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
-        raise ValueError(f"{image.width}x{image.height} pixels are too narrow to be resized to {min_side} a side")
+        raise ValueError(
+            f"{image.width}x{image.height} pixels are too narrow to be enlarged to {min_side} pixels per side"
+        )
     return np.array(image.resize((width, height), Image.Resampling.BICUBIC)), True
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255 instead of scaling
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     elif image.mode == "P":
-        image = image.convert("RGBA")  # the way that Pillow does not warn about when the palette is transparent
+        image = image.convert("RGBA")  # avoids a warning of Pillow if the palette has transparency
     return image.convert("RGB")
 
 
 def error_line(error: Exception) -> str:
-    """Kind and message of an error."""
+    """Type and message of an error."""
     return f"{type(error).__name__}: {one_line(error) or 'no message'}"
 
 
 def check_image_count(name: str, number: int) -> None:
-    """Refuse a category of too few images to be split.
+    """Refuse a category with too few images to be split.
 
     Raises:
         InputError: it has fewer than four.
     """
-    if number < FEWEST_IMAGES:
+    if number < MIN_IMAGES:
         raise InputError(
             f"texture category {name!r} has {number} images; the train/val/test split needs at least "
-            f"{FEWEST_IMAGES} in each category, so add some"
+            f"{MIN_IMAGES} in each category, so add some"
         )

@@ -1,13 +1,13 @@
-"""The textures that need no download: four families named after the DTD categories they stand in for.
+"""Generates textures that need no download: four families named after the categories of DTD that they replace.
 
 `stratified` (layers with faults), `veined` (a branching network), `matted` (tangled fibres) and `dotted` are drawn from
-a fixed seed: they are *the* default data set, the same in each run. Structure alone tells the families apart.
-Each grey pattern is replaced by its ranks, so that its values are uniform whatever the family; contrast
-curve, palette, light and grain are then drawn from one distribution for all. An image's colour histogram is
-hence independent of its family by construction.
+a fixed seed: they are the default data set, the same in every run. Only structure distinguishes the families. Each grey
+pattern is replaced by its ranks, so that its values are uniform in every family. Contrast curve, palette, light and
+grain are then drawn from one distribution for all families. So the colour histogram of an image is independent of its
+family by construction.
 
-Lengths are in pixels and follow the scene's side: wavelengths run from size/14 to size/9 before each family's own
-factor, so that a Voronoi region (about size/4.5 across, 20 regions) shows one period and more.
+Lengths are in pixels and scale with the side of a scene: wavelengths are from size/14 to size/9, times a factor for
+each family, so that a Voronoi region (about size/4.5 across, 20 regions) shows more than one period.
 """
 
 import platform
@@ -23,9 +23,9 @@ from scipy.ndimage import gaussian_filter
 from datasets.errors import InputError
 from datasets.files import cache_read, cache_write
 
-SEED = 20221113  # any fixed number does; another one makes another data set
+SEED = 20221113  # another seed gives another data set
 CATEGORIES = ("stratified", "veined", "matted", "dotted")
-SMALLEST_SIZE = 32  # below it the shortest wavelength is under two pixels
+SMALLEST_SIZE = 32  # below it, the shortest wavelength is less than two pixels
 
 Grey = Float32[np.ndarray, "side side"]
 
@@ -33,10 +33,10 @@ Grey = Float32[np.ndarray, "side side"]
 def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "side side 3"]]:
     """Draw `count` RGB textures of a family, of side round(1.5 * size) pixels, for scenes of `size` pixels.
 
-    Image m depends on (category, size, m) alone, so a smaller count is a prefix of a larger one.
+    Image m depends only on (category, size, m), so a larger count only adds images.
 
     Raises:
-        InputError: an unknown category, a size under 32 or a count under 1.
+        InputError: the category is unknown, `size` is below 32, or `count` below 1.
     """
     if category not in CATEGORIES:
         raise InputError(f"procedural texture {category!r} is unknown; choose one of {', '.join(CATEGORIES)}")
@@ -49,9 +49,9 @@ def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "si
 
 
 def cached_textures(size: int, count: int) -> UInt8[np.ndarray, "families count side side 3"]:
-    """`count` textures of each family, by `generate`, or from the user's cache: making them takes seconds.
+    """`count` textures of each family from `generate`, which takes seconds, or from the user's cache.
 
-    The cache knows them by this file's text and NumPy's and SciPy's versions besides size and count.
+    The key of the cache has the text of this file, the versions of NumPy and SciPy, the machine, size and count.
     """
     side = round(1.5 * size)
     recipe = f"{Path(__file__).read_text()} {np.__version__} {scipy.__version__} {platform.machine()} {size} {count}"
@@ -70,25 +70,25 @@ def _texture(
     size: int,
     seed: np.random.SeedSequence,
 ) -> UInt8[np.ndarray, "side side 3"]:
-    # Streams of their own, so that image m has the same palette at each size.
+    # Separate streams, so that image m has the same palette at each size.
     generator, painter = (np.random.default_rng(child) for child in seed.spawn(2))
     side = round(1.5 * size)
     wavelength = size * float(np.exp(generator.uniform(np.log(1 / 14), np.log(1 / 9))))
     grey = pattern(generator, side, wavelength * pitch)
-    # Weak noise of the same wavelength in each family: no family is clean where another is busy.
+    # Weak noise of the same wavelength in each family, so that none is recognised by its lack of noise.
     grey = grey + generator.uniform(0.03, 0.12) * grey.std() * smooth_noise(generator, side, wavelength / 2)
     return _colorize(_ranks(grey), painter)
 
 
 def _ranks(grey: Grey) -> Grey:
-    """Replace values by their ranks, scaled into (0, 1): the same uniform histogram for each pattern."""
+    """Replace values by their ranks, scaled to (0, 1), which gives every pattern the same uniform histogram."""
     ranks = np.empty(grey.size, np.float32)
     ranks[np.argsort(grey, axis=None, kind="stable")] = (np.arange(grey.size) + 0.5) / grey.size
     return ranks.reshape(grey.shape)
 
 
 def _colorize(ranks: Grey, generator: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
-    """Contrast curve, palette of three colours, light gradient and fine grain; it knows no family."""
+    """Apply contrast curve, palette of three colours, light gradient and fine grain, whatever the family."""
     side = len(ranks)
     threshold, softness = generator.uniform(0.45, 0.75), generator.uniform(0.2, 0.5)
     tone = np.clip((ranks - threshold) / (2 * softness) + 0.5, 0, 1)
@@ -104,7 +104,7 @@ def _colorize(ranks: Grey, generator: np.random.Generator) -> UInt8[np.ndarray, 
     grit = np.float32(generator.uniform(0.01, 0.04))
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     light = 1 + np.float32(slope) * (np.float32(np.cos(angle)) * ramp[:, None] + np.float32(np.sin(angle)) * ramp)
-    # Grain last: it takes as many draws as there are pixels.
+    # Grain is last, because it takes one draw for each pixel.
     grain = generator.standard_normal((side, side), dtype=np.float32) * grit
     return np.clip(255 * (image * light[..., None] + grain[..., None]) + 0.5, 0, 255).astype(np.uint8)
 
@@ -112,25 +112,25 @@ def _colorize(ranks: Grey, generator: np.random.Generator) -> UInt8[np.ndarray, 
 def hsv_to_rgb(
     hue: Float64[np.ndarray, " n"], saturation: Float64[np.ndarray, " n"], value: Float64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, "n 3"]:
-    """Turn hue (of period 1), saturation and value (both 0 to 1) into RGB from 0 to 1 (Smith, 1978)."""
+    """Convert hue (of period 1), saturation and value (both 0 to 1) to RGB from 0 to 1 (Smith, 1978)."""
     k = (np.array([5.0, 3.0, 1.0]) + 6 * hue[:, None]) % 6
     fall = np.clip(np.minimum(k, 4 - k), 0, 1)
     return value[:, None] * (1 - saturation[:, None] * fall)
 
 
 def smooth_noise(generator: np.random.Generator, side: int, wavelength: float) -> Grey:
-    """Smooth random field of mean 0 and deviation 1, about: a random grid between cubic B-splines."""
+    """Smooth random field of mean 0 and standard deviation about 1: a random grid interpolated by cubic B-splines."""
     knots = int(np.ceil(2 * side / wavelength)) + 4
     position = np.arange(side) * (2 / wavelength) + generator.uniform(0, 1) + 1
     distance = np.abs(position[:, None] - np.arange(knots))
     near, far = (4 - 6 * distance**2 + 3 * distance**3) / 6, np.clip(2 - distance, 0, None) ** 3 / 6
     basis = np.where(distance < 1, near, far).astype(np.float32)
     field = basis @ generator.standard_normal((knots, knots), dtype=np.float32) @ basis.T
-    return field * np.float32(2.1)  # one over the mean square of the cubic B-spline's weights
+    return field * np.float32(2.1)  # one over the mean square of the weights of the cubic B-spline
 
 
 def _axes(side: int, angle: float) -> tuple[Grey, Grey]:
-    """Pixel coordinates turned by `angle`: (along, across)."""
+    """Pixel coordinates rotated by `angle`: (along, across)."""
     line = np.arange(side, dtype=np.float32) - side / 2
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return cos * line + sin * line[:, None], cos * line[:, None] - sin * line
@@ -144,7 +144,7 @@ def _stratified(generator: np.random.Generator, side: int, wavelength: float) ->
     for _ in range(generator.integers(0, 4)):
         tilt, place = generator.uniform(-0.6, 0.6), generator.uniform(-0.4, 0.4) * side
         depth += np.where(along + tilt * across > place, wavelength * generator.uniform(-1, 1), 0).astype(np.float32)
-    # Layers alternate between light and dark with scatter, so that thin and thick, faint and strong ones mix.
+    # Layers alternate between light and dark with scatter, so that thin, thick, faint and strong layers mix.
     reach = float(np.abs(depth).max()) + wavelength
     number = int(6 * reach / wavelength) + 4
     thickness = generator.gamma(generator.uniform(2, 8), size=number)
@@ -172,7 +172,7 @@ def _veined(generator: np.random.Generator, side: int, wavelength: float) -> Gre
     veins = np.zeros((side, side), np.float32)
     for scale, strength, width in ((2.6, 1.0, 0.16), (1.3, 0.6, 0.09), (0.7, 0.25, 0.06)):
         cell = wavelength * scale
-        if cell < 5:  # finer cells would be specks, not veins
+        if cell < 5:  # smaller cells would be specks, not veins
             continue
         first, second = _worley(generator, along / np.float32(cell * stretch), across / np.float32(cell))
         gap = np.float32(cell) * (second - first)
@@ -183,7 +183,7 @@ def _veined(generator: np.random.Generator, side: int, wavelength: float) -> Gre
 
 
 def _dotted(generator: np.random.Generator, side: int, wavelength: float) -> Grey:
-    """Round dots at irregular places, of sizes that vary from place to place."""
+    """Round dots at irregular positions, whose size varies slowly."""
     across, down = _axes(side, generator.uniform(0, np.pi))
     pitch = np.float32(wavelength * generator.uniform(0.8, 1.1))
     nearest, _ = _worley(generator, across / pitch, down / pitch)
@@ -192,7 +192,7 @@ def _dotted(generator: np.random.Generator, side: int, wavelength: float) -> Gre
 
 
 def _worley(generator: np.random.Generator, x: Grey, y: Grey) -> tuple[Grey, Grey]:
-    """Distances to the nearest and the second nearest site; one site in each unit square (Worley, 1996)."""
+    """Distances to the nearest and second nearest site, with one site in each unit square (Worley, 1996)."""
     column, row = np.floor(x).astype(np.int32), np.floor(y).astype(np.int32)
     left, top = int(column.min()) - 1, int(row.min()) - 1
     shape = (int(row.max()) - top + 2, int(column.max()) - left + 2)
@@ -213,19 +213,19 @@ def _worley(generator: np.random.Generator, x: Grey, y: Grey) -> tuple[Grey, Gre
 
 
 def _matted(generator: np.random.Generator, side: int, wavelength: float) -> Grey:
-    """Curved fibres laid over each other, the later hiding the earlier, in locally varying directions."""
-    factor = 2 if side < 200 else 1  # thin fibres of a small texture are drawn twice as large, then averaged
+    """Curved fibres in locally varying directions; later fibres cover earlier ones."""
+    factor = 2 if side < 200 else 1  # small textures are drawn at twice the size and averaged, for thin fibres
     side, wavelength = side * factor, wavelength * factor
     width = max(wavelength * generator.uniform(0.16, 0.34), 1.5)
     length = wavelength * generator.uniform(3, 7)
     number = int(generator.uniform(3, 4) * side * side / (width * length)) + 1
     start = generator.uniform(-0.1, 1.1, (2, number)) * side
-    # The field gives neighbouring fibres a common trend; the spread makes them cross.
+    # The field gives neighbouring fibres a common direction; the spread makes them cross.
     pixel = np.clip(start, 0, side - 1).astype(np.int64)
     field = smooth_noise(generator, side, side / generator.uniform(1, 3.5))[pixel[1], pixel[0]]
     heading = generator.uniform(0, 2 * np.pi) + field + generator.normal(0, generator.uniform(0.25, 0.8), number)
     turn = generator.normal(0, 0.2, number) / wavelength
-    # Later fibres are brighter on average: the depth of the felt.
+    # Later fibres are brighter on average, which gives depth.
     shade = generator.uniform(0.15, 0.7, number) + np.linspace(0, 0.3, number)
     canvas = _draw_fibres(start, heading, turn, shade, side=side, width=width, length=length)
     canvas = canvas.reshape(side // factor, factor, side // factor, factor).mean(axis=(1, 3))
@@ -242,8 +242,8 @@ def _draw_fibres(
     width: float,
     length: float,
 ) -> Grey:
-    """Draw n arcs: `start` is the middle (x, y), `heading` the direction there, `turn` radians a pixel."""
-    step = 0.9  # under a pixel, so that arcs have no holes
+    """Draw n arcs: `start` is the middle (x, y), `heading` the direction there, `turn` the radians per pixel."""
+    step = 0.9  # less than a pixel, so that arcs have no holes
     travel = (np.arange(round(length / step)) * step - length / 2).astype(np.float32)
     angle = heading.astype(np.float32)[:, None] + turn.astype(np.float32)[:, None] * travel
     sin, cos = np.sin(angle), np.cos(angle)
@@ -257,13 +257,13 @@ def _draw_fibres(
     tone = shade.astype(np.float32)[:, None, None] * (1 - 3 * across**2)  # a round fibre, brightest along its middle
     seen = (column >= 0) & (column < side) & (row >= 0) & (row < side)
     canvas = np.zeros((side, side), np.float32)
-    # NumPy keeps the last of several values given to one pixel: the later fibre lies on top.
+    # NumPy keeps the last of several values for one pixel, so the later fibre is on top.
     canvas[row[seen], column[seen]] = np.broadcast_to(tone, column.shape)[seen]
     return canvas
 
 
-# The factor on the wavelength: layers are coarse, veins finer, fibres finest, as in DTD. With scales closer
-# together a slim random encoder's features hardly tell them apart at 64 px (macro F1 35 % against 43 %).
+# Each pattern and its factor on the wavelength: layers are coarse, veins finer, fibres finest, as in DTD. With more
+# similar factors, features of a slim random encoder hardly distinguish them at 64 px (macro F1 35 %, not 43 %).
 _PATTERNS = {
     "stratified": (_stratified, 1.6),
     "veined": (_veined, 1.0),

@@ -1,4 +1,4 @@
-"""A VTS scene as a few numbers, and its rendering in batches at any amount of noise (paper, IV-B and Fig. 3)."""
+"""VTS scenes, described by a few numbers each and rendered in batches at any noise (paper, IV-B and Fig. 3)."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from torch import Tensor
 from datasets.vts.textures import TextureBank
 
 NOISE = 2  # the third category, and the third class downstream
-IRRELEVANT = 3  # noise that is no class downstream (paper, B3), where there are textures for it
+IRRELEVANT = 3  # noise that is no downstream class (paper, B3), if there are textures for it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scenes:
-    """n scenes of r regions. Clean image, noisy image at any nu and labels are all rendered from these numbers."""
+    """n scenes of r regions, from which clean images, noisy images at any nu, and labels are rendered."""
 
     sites: Float[Tensor, "n r 2"]
     """Voronoi sites (row, column), uniform in the unit square."""
     classes: Int[Tensor, "n r"]
-    """Class of each region, 0 or 1, half of the regions each."""
+    """Class of each region: 0 for half of the regions, 1 for the other half."""
     rank: Int[Tensor, "n r"]
-    """The order in which regions turn noisy: region i is noisy where rank < number of noisy regions. One order for
-    every nu, so that noisy sets are nested."""
+    """The order in which regions become noisy: a region is noisy if its rank is below the number of noisy regions. The
+    order is the same for every nu, so that noisy sets are nested."""
     image: Int[Tensor, "n k"]
-    """Number of the texture image of each category in the bank."""
+    """Number of the texture image of each category, in the bank."""
     window: Float[Tensor, "n k 2"]
-    """Where in that texture image the window lies: share of the free play in rows and columns, in [0, 1)."""
+    """Position of the window in that texture image: share of the possible rows and columns, in [0, 1)."""
 
     def __len__(self) -> int:
         return self.sites.shape[0]
@@ -43,12 +43,12 @@ class Scenes:
 
 
 def draw_scenes(count: int, regions: int, images: Sequence[np.ndarray], generator: torch.Generator) -> Scenes:
-    """Describe `count` scenes; a fourth category changes nothing about the others.
+    """Draw `count` scenes; a fourth category does not change the draws of the others.
 
     Args:
         count: number of scenes, n.
-        regions: Voronoi regions a scene, r; even.
-        images: for each of the k categories the bank's image numbers that this split may use.
+        regions: Voronoi regions per scene, r; even.
+        images: for each of the k categories, the numbers of the images in the bank that this split may use.
         generator: the only source of randomness.
     """
     shuffle = torch.rand(count, regions, generator=generator).argsort(dim=1)
@@ -73,19 +73,19 @@ def draw_scenes(count: int, regions: int, images: Sequence[np.ndarray], generato
 
 
 def region_map(sites: Float[Tensor, "n r 2"], size: int) -> Int[Tensor, "n s s"]:
-    """The region of each pixel: the nearest site to the pixel's centre, (n, size, size)."""
+    """The region of each pixel, (n, size, size): the site nearest to the centre of the pixel."""
     centre = (torch.arange(size, device=sites.device) + 0.5) / size
-    # |x - s|^2 without the term in |x|^2, which is the same for every site; separable in rows and columns.
+    # |x - s|^2 without |x|^2, which is the same for every site; separable in rows and columns.
     row, column = sites[..., 0, None], sites[..., 1, None]
     by_row = row * row - 2 * centre * row
     by_column = column * column - 2 * centre * column
-    # Not argmin, which takes five times as long on a CPU over any axis but the last.
+    # Not argmin, which takes five times as long on a CPU along any axis but the last.
     return (by_row[..., None] + by_column[..., None, :]).min(dim=1).indices
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Canvas:
-    """The texture bank on a device, ready to fill regions with."""
+    """The texture bank on a device."""
 
     pixels: UInt8[Tensor, "total 3"]
     offset: Int[Tensor, " images"]
@@ -96,7 +96,7 @@ class Canvas:
     def of(bank: TextureBank, device: torch.device) -> "Canvas":
         """Copy the bank to the device; on the CPU its memory is shared."""
         with warnings.catch_warnings():
-            # Ray hands arrays out read-only, and torch warns of it; nothing here ever writes to them.
+            # Arrays from Ray are read-only, of which torch warns; nothing here writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             pixels = torch.from_numpy(bank.pixels).to(device)
         offset, height, width = (torch.tensor(array, device=device) for array in (bank.offset, bank.height, bank.width))
@@ -104,23 +104,23 @@ class Canvas:
 
 
 def shown_categories(scenes: Scenes, noisy_regions: Int[Tensor, " n"], noise: int = NOISE) -> Int[Tensor, "n r"]:
-    """The category that each region shows if the first `noisy_regions` of each scene (by rank) turn to `noise`."""
+    """The category that each region shows if the first `noisy_regions` of each scene, by rank, show `noise`."""
     return scenes.classes.masked_fill(scenes.rank < noisy_regions[:, None], noise)
 
 
 def label_map(category: Int[Tensor, "n r"], regions: Integer[Tensor, "n s s"]) -> UInt8[Tensor, "n s s"]:
-    """The category of each pixel: the true labels of what `render` draws, and noise-free ones without noisy regions."""
+    """The category of each pixel, from that of each region: the labels of the image that `render` draws."""
     return category.to(torch.uint8).gather(1, regions.flatten(1).long()).view_as(regions)
 
 
 def render(
     scenes: Scenes, category: Int[Tensor, "n r"], regions: Integer[Tensor, "n s s"], canvas: Canvas
 ) -> UInt8[Tensor, "n 3 s s"]:
-    """Draw each scene: every region shows the scene's window of its category's texture image.
+    """Render each scene: a region shows the window of the texture image of its category.
 
     Args:
         scenes: n scenes.
-        category: what each region shows, from `shown_categories`.
+        category: of each region, from `shown_categories`.
         regions: their `region_map`.
         canvas: the textures.
     """
@@ -130,7 +130,7 @@ def render(
     left = (scenes.window[..., 1] * (width - size + 1)).long()
     start = (canvas.offset[scenes.image] + top * width + left).gather(1, category)
     stride = width.gather(1, category)
-    # One gather for the whole batch: each pixel reads the window of the category that its region shows.
+    # One gather for the whole batch: each pixel reads from the window of the category of its region.
     flat = regions.flatten(1).long()
     line = torch.arange(size, device=flat.device)
     first = start.gather(1, flat).view_as(regions) + stride.gather(1, flat).view_as(regions) * line[:, None]

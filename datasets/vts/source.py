@@ -1,4 +1,4 @@
-"""VTS as a data set: texture images loaded in the driver, scenes opened in a worker."""
+"""VTS as a data set: texture images are loaded in the driver, scenes are opened in a worker."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 def load(settings: VtsSettings, place: Place) -> TextureBank:
-    """The texture images, read or made.
+    """Read or generate the texture images.
 
     Raises:
         InputError: as `load_textures`.
     """
     place.refuse_flags("vts", ("store", "skip_bad"))
     if settings.textures == "procedural":
-        place.refuse_flags("procedural textures (but for --data.textures folder)", ("root",))
+        place.refuse_flags("procedural textures (only for --data.textures folder)", ("root",))
     return load_textures(settings, place.root, download=place.download)
 
 
 def check(settings: VtsSettings, source: TextureBank, demands: Demands) -> None:
-    """Refuse a grid that scenes and textures cannot serve.
+    """Refuse a grid that needs more scenes or textures.
 
     Raises:
-        InputError: a batch is larger than the training set, or irrelevant noise has no texture.
+        InputError: a batch is larger than the training set, or there is no texture for irrelevant noise.
     """
     pretrain = max(demands.batch if demands.rho else 0, demands.supervised_batch)
     for flag, batch in (("pretrain", pretrain), ("probe", demands.probe_batch)):
@@ -38,14 +38,14 @@ def check(settings: VtsSettings, source: TextureBank, demands: Demands) -> None:
             raise InputError(f"--{flag}.batch {batch} exceeds the {settings.train} training scenes (--data.train)")
     if "irrelevant" in demands.pairings and len(source.categories) < 4:
         raise InputError(
-            "--pairings irrelevant: the noise needs a fourth texture category, one that is no class downstream: "
-            "name four with --data.categories"
+            "--pairings irrelevant: the noise needs a fourth texture category, which is no downstream class; name four "
+            "with --data.categories"
         )
 
 
 def open_data(settings: VtsSettings, source: TextureBank, seed: int, device: "torch.device") -> "Vts":
     """The scenes of a seed on a device."""
-    from datasets.seeding import stream  # torch, which the driver does not import
+    from datasets.seeding import stream  # imports torch, which the driver must not
     from datasets.vts.dataset import Vts
 
     return Vts(settings, source, partial(stream, seed), device)

@@ -1,4 +1,4 @@
-"""Texture images of three or four categories: the embedded procedural ones, a folder of one's own, or DTD."""
+"""Loads texture images of three or four categories: procedural ones, those of a folder, or DTD."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,31 +20,31 @@ Numbers = Int64[np.ndarray, " _"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextureBank:
-    """All texture images of three or four categories, packed flat: the pixels of all images, row after row.
+    """All texture images of three or four categories as one flat array of pixels, made by `pack`.
 
-    Flat arrays because the images differ in size and a sampler gathers from all of them at once. Made by
-    `pack`; images of one category are consecutive.
+    The array is flat because images differ in size, and rendering gathers from all of them at once. Images of one
+    category are consecutive.
     """
 
     source: str  # 'procedural', 'folder' or 'dtd'
-    categories: tuple[str, ...]  # first class, second class, noise; a fourth is noise that is no class downstream
+    categories: tuple[str, ...]  # first class, second class, noise; a fourth is noise that is no downstream class
     pixels: UInt8[np.ndarray, "total 3"]
     offset: Int64[np.ndarray, " images"]  # row of `pixels` where image m starts
     height: Int64[np.ndarray, " images"]
     width: Int64[np.ndarray, " images"]
     category: Int64[np.ndarray, " images"]  # index into `categories`
-    enlarged: int  # how many images were smaller than needed and resized up
+    enlarged: int  # number of images that were smaller than needed and were enlarged
     fingerprint: str  # 16 hex digits of blake2b over category names, shapes and pixels
 
     def __post_init__(self) -> None:
         if len(set(self.categories)) != len(self.categories):
-            raise InputError(f"texture categories {self.categories} repeat a name; give different ones")
+            raise InputError(f"texture categories {self.categories} repeat a name; names must differ")
         if int((self.height * self.width).sum()) != len(self.pixels):
-            raise ValueError(f"{len(self.pixels)} rows of pixels do not make up the images' heights and widths")
+            raise ValueError(f"{len(self.pixels)} rows of pixels do not match the heights and widths of the images")
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Downstream classes, by their role."""
+        """Downstream classes, named by their role."""
         return CLASSES
 
     @property
@@ -54,12 +54,12 @@ class TextureBank:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Limits of what results mean, and how images were changed."""
+        """Limits of the results, and changes to images."""
         notes = []
         if self.source == "folder":
-            notes.append("these are not DTD's images: results on them are not results on DTD")
+            notes.append("these are not the images of DTD: results on them are not results on DTD")
         if self.enlarged:
-            notes.append(f"{self.enlarged} texture images were smaller than a scene and have been resized up")
+            notes.append(f"{self.enlarged} texture images were smaller than a scene and were enlarged")
         return tuple(notes)
 
     @property
@@ -82,7 +82,7 @@ def pack(
     """Pack three or four lists of RGB images (height, width, 3), in the order of `categories`, into a bank.
 
     Raises:
-        InputError: another number of lists, a category name twice, or a category with fewer than four images.
+        InputError: there is another number of lists, a name occurs twice, or a category has fewer than four images.
     """
     if len(images_by_category) not in (3, 4):
         raise InputError(f"a texture bank needs images of 3 or 4 categories, not {len(images_by_category)}")
@@ -114,27 +114,27 @@ def load_textures(settings: VtsSettings, root: Path | None, *, download: bool = 
     """The texture images that the settings name, ready for scenes of the settings' size.
 
     Args:
-        settings: which source, which categories, which scale.
-        root: folder of a folder or of DTD.
-        download: let torchvision download DTD into `root`; nothing is downloaded otherwise.
+        settings: source, categories and scale.
+        root: the folder of textures or of DTD.
+        download: let torchvision download DTD into `root`.
 
     Raises:
-        InputError: no root was given where one is needed, or what lies there cannot be used.
+        InputError: a root is needed and not given, or its files cannot be used.
     """
     if settings.textures == "procedural":
         return make_procedural(settings.size)
     if root is None:
-        raise InputError(f"--data.textures {settings.textures}: say where the images lie with --data-root FOLDER")
+        raise InputError(f"--data.textures {settings.textures}: name the folder of the images with --data-root FOLDER")
     if settings.textures == "dtd":
         return load_dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
     return load_folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)
 
 
 def make_procedural(size: int, count: int = 120) -> TextureBank:
-    """Make the embedded textures, `count` a category, of side round(1.5 * size) for scenes of `size` pixels.
+    """Generate `count` procedural textures per category, of side round(1.5 * size) for scenes of `size` pixels.
 
     Raises:
-        InputError: a count under four, or a size under 32.
+        InputError: `count` is below four, or `size` below 32.
     """
     for name in procedural.CATEGORIES:
         check_image_count(name, count)
@@ -145,57 +145,57 @@ def make_procedural(size: int, count: int = 120) -> TextureBank:
 def load_folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scale: float = 1.0) -> TextureBank:
     """Load `<root>/<category>/*.{jpg,jpeg,png}` (any case), sorted by name.
 
-    Grey, palette and 16-bit images become 8-bit RGB, transparency is dropped, EXIF rotation applied. Each
-    image is shrunk by `scale` (antialiased); then one whose short side is under `min_side` pixels is resized
-    up (bicubic) so that it is `min_side`, and counted in `enlarged`.
+    Grey, palette and 16-bit images become 8-bit RGB, transparency is dropped, EXIF rotation is applied. Each image is
+    shrunk by `scale` (antialiased). Images whose short side is then below `min_side` pixels are enlarged to it
+    (bicubic), and counted in `enlarged`.
 
     Args:
-        root: the folder that holds one subfolder for each category.
-        categories: names of first class, second class, noise and, where it is wanted, noise that is no class
-            downstream; empty takes the three or four subfolders, sorted.
-        min_side: pixels the short side of each image must have, the scene's side.
+        root: folder with one subfolder for each category.
+        categories: names of first class, second class, noise and, optionally, noise that is no downstream class; empty:
+            the three subfolders, sorted.
+        min_side: least length of the short side of an image, px: the side of a scene.
         scale: factor in (0, 1].
 
     Raises:
-        InputError: a missing folder or category, fewer than four images in one, unreadable or too large
-            files, `min_side` or `scale` out of range.
+        InputError: a folder or category is missing, a category has fewer than four images, files are unreadable or too
+            large, or `min_side` or `scale` is out of range.
     """
     return pack("folder", *photos.read_categories(Path(root), categories, min_side=min_side, scale=scale))
 
 
 def load_dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool = False) -> TextureBank:
-    """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014) from torchvision's layout.
+    """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014) in the layout of torchvision.
 
-    That is `<root>/dtd/dtd/images/<category>/*.jpg`. Nothing is downloaded unless `download` is true (about
-    600 MB) and the images are absent. `min_side` and `scale` are those of `load_folder`.
+    The layout is `<root>/dtd/dtd/images/<category>/*.jpg`. If the images are absent and `download` is true, they are
+    downloaded (about 600 MB). `min_side` and `scale` are those of `load_folder`.
 
     Raises:
-        InputError: the images are absent or the download fails; also whatever `load_folder` refuses.
+        InputError: the images are absent, the download fails, or `load_folder` refuses the images.
     """
     images = Path(root) / "dtd" / "dtd" / "images"
     if not images.is_dir() and download:
-        from torchvision.datasets import DTD  # here, because nothing else in this file needs torch
+        from torchvision.datasets import DTD  # imports torch, which nothing else in this file needs
 
         try:
             DTD(str(root), download=True)
         except (OSError, RuntimeError, EOFError) as error:
             raise InputError(
                 f"the download of DTD from {DTD_ARCHIVE} to {root} failed ({photos.error_line(error)}); try again, or "
-                f"fetch that archive yourself and unpack it so that {images} exists"
+                f"download that archive yourself and unpack it so that {images} exists"
             ) from error
     if not images.is_dir():
         raise InputError(
-            f"DTD's images are not at {images}; either let them be downloaded with --download, or fetch "
-            f"{DTD_ARCHIVE} and unpack it in {images.parents[1]}"
+            f"the images of DTD are not at {images}; download them with --download, or download {DTD_ARCHIVE} yourself "
+            f"and unpack it in {images.parents[1]}"
         )
     return pack("dtd", *photos.read_categories(images, DTD_CATEGORIES, min_side=min_side, scale=scale))
 
 
 def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str, tuple[Numbers, ...]]:
-    """Split each category's images .5/.3/.2 after a random permutation: 60/36/24 of 120.
+    """Split the images of each category .5/.3/.2 after a random permutation: 60/36/24 of 120.
 
     Returns:
-        'train', 'val' and 'test', each with one array of image numbers m for each category.
+        For `train`, `val` and `test`, one array of image numbers for each category.
 
     Raises:
         InputError: a category has fewer than four images.

@@ -1,4 +1,4 @@
-"""The command line of xBD: convert it to arrays, preview it, list it as a manifest."""
+"""The command line of xBD: convert it to arrays, preview it, or list it as a manifest."""
 
 import argparse
 import csv
@@ -34,10 +34,10 @@ from datasets.xbd.source import (
 )
 
 PRESET = XbdSettings(size=128)
-"""What the preset `xbd-quick` has unless it is told otherwise."""
+"""The settings of the preset `xbd-quick`."""
 COLUMNS = ("image", "partner", "split", "mask", "partner_mask", "group")
-MOST_TILES = 50
-"""Rows of a preview: 50 are 29,000 px high, and Pillow and browsers give up at 65,535."""
+MAX_TILES = 50
+"""Rows of a preview: 50 are 29,000 px high, and Pillow and browsers fail at 65,535."""
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -56,11 +56,11 @@ def prepare(args: argparse.Namespace) -> None:
     for line in (*caveats(settings, source.store), *left_out_notes(source.store.left_out)):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
-    print(f"\na sweep that finds these tiles:\n{next_command(args, settings)}")
+    print(f"\na sweep on these tiles:\n{next_command(args, settings)}")
 
 
 def next_command(args: argparse.Namespace, settings: XbdSettings) -> str:
-    """A sweep on the same tiles, split alike."""
+    """The command of a sweep on the same tiles with the same split."""
     words = ["python", "-m", "sweep.run", "xbd-quick", "--data-root", str(args.root)]
     for name in ("size", "masks", "unclassified", "split_by", "split_seed"):
         if (value := getattr(settings, name)) != getattr(PRESET, name):
@@ -72,13 +72,13 @@ def next_command(args: argparse.Namespace, settings: XbdSettings) -> str:
 
 def draw_preview(args: argparse.Namespace) -> None:
     """Draw some tiles with their masks."""
-    from datasets.xbd.preview import choose_tiles, save_preview  # matplotlib, which takes a second
+    from datasets.xbd.preview import choose_tiles, save_preview  # imports matplotlib, which takes a second
 
     settings = XbdSettings(size=args.size, masks=args.masks, unclassified=args.unclassified)
-    if not 1 <= args.tiles <= MOST_TILES:
-        raise InputError(f"--tiles {args.tiles}: from 1 to {MOST_TILES}")
+    if not 1 <= args.tiles <= MAX_TILES:
+        raise InputError(f"--tiles {args.tiles}: must be from 1 to {MAX_TILES}")
     if not 1 <= args.zoom <= settings.size:
-        raise InputError(f"--zoom {args.zoom}: from 1 to {settings.size}, the side of a tile")
+        raise InputError(f"--zoom {args.zoom}: must be from 1 to {settings.size}, the side of a tile")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed}: must be 0 or more")
     with tempfile.TemporaryDirectory(prefix="xbd-preview-") as folder:
@@ -91,19 +91,19 @@ def draw_preview(args: argparse.Namespace) -> None:
         for line in left_out_notes(store.left_out):
             print(line, file=sys.stderr)
         tiles = choose_tiles(store, args.tiles, args.seed).tolist()
-        caption = f"xBD: {len(tiles)} tiles of {settings.size} px, out of {len(store.pairs):,} pairs, seed {args.seed}"
+        caption = f"xBD: {len(tiles)} tiles of {settings.size} px from {len(store.pairs):,} pairs, seed {args.seed}"
         save_preview(args.out, store, tiles, zoom=args.zoom, caption=caption)
     print(args.out)
 
 
 def _sample(pairs: Sequence[PairFiles], tiles: int, seed: int) -> list[PairFiles]:
-    """Enough pairs to choose tiles from; all of xBD would take minutes to read."""
+    """Draw enough pairs to choose tiles from; reading all of xBD would take minutes."""
     order = np.random.default_rng(seed).permutation(len(pairs))[: max(12, 4 * tiles)]
     return [pairs[place] for place in sorted(order.tolist())]
 
 
 def write_manifest(args: argparse.Namespace) -> None:
-    """List the pairs in a CSV file, as one would list one's own."""
+    """List the pairs in a CSV file that can serve as a manifest."""
     settings = XbdSettings(masks=args.masks, split_seed=args.split_seed)
     root = tree.find_root(args.root)
     pairs, problems = tree.list_pairs(root, settings.masks)
@@ -123,7 +123,7 @@ def write_manifest(args: argparse.Namespace) -> None:
         print(line)
     counts = ", ".join(f"{names.count(split):,} {split}" for split in SPLITS)
     print(f"{args.out}: {len(pairs):,} pairs ({counts})")
-    print("to read it as xBD is read, add")
+    print("to use it with the settings of xBD, add")
     print(f"  --data.size 512 --data.noisy-classes {' '.join(map(str, DAMAGED))} --data.dense-labels binary \\")
     print(f"  --data.classes {' '.join(CLASSES)}")
 
@@ -137,40 +137,50 @@ def _row(pair: PairFiles, split: str, folder: Path) -> tuple[str, ...]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The three commands and their options; defaults are those of a sweep."""
+    """The three commands and their options, with the defaults of a sweep."""
     default = XbdSettings()
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("root", type=Path, metavar="ROOT", help="folder that holds train, tier3 and test")
+    shared.add_argument("root", type=Path, metavar="ROOT", help="folder with train, tier3 and test")
     masks = ("polygons", "targets")
-    shared.add_argument("--masks", choices=masks, default=default.masks, help="where classes come from (%(default)s)")
+    shared.add_argument("--masks", choices=masks, default=default.masks, help="source of the classes (%(default)s)")
     cut = argparse.ArgumentParser(add_help=False)
     cut.add_argument("--size", type=int, default=default.size, help="side of the tiles, px (%(default)s)")
     kinds = ("no-damage", "ignore")
     cut.add_argument(
-        "--unclassified", choices=kinds, default=default.unclassified, help="unclassified buildings (%(default)s)"
+        "--unclassified",
+        choices=kinds,
+        default=default.unclassified,
+        help="class of un-classified buildings (%(default)s)",
     )
     cut.add_argument("--store", type=Path, metavar="DIR", help="folder of the arrays")
     skip = argparse.ArgumentParser(add_help=False)
-    skip.add_argument("--skip-bad", action="store_true", help="leave files that cannot be used out, and name them")
+    skip.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used, and list them")
     skip.add_argument(
-        "--split-seed", type=int, default=default.split_seed, help="draws the validation set (%(default)s)"
+        "--split-seed", type=int, default=default.split_seed, help="seed of the validation set (%(default)s)"
     )
 
     whole = argparse.ArgumentParser(prog="python -m datasets.xbd", description=__doc__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    about = "bring the images into arrays (default: in the user's cache); stopped, it goes on where it was"
+    about = "convert the images to arrays (default: in the user's cache); the same command resumes where it stopped"
     command = commands.add_parser("prepare", parents=[shared, cut, skip], help=about, description=about)
-    command.add_argument("--split-by", choices=("tile", "image"), default=default.split_by, help="(%(default)s)")
-    command.add_argument("--jobs", type=int, default=0, help="threads that decode images (0: one a core)")
+    command.add_argument(
+        "--split-by",
+        choices=("tile", "image"),
+        default=default.split_by,
+        help="what is drawn for validation: tiles or whole images (%(default)s)",
+    )
+    command.add_argument("--jobs", type=int, default=0, help="threads that decode images (0: one per core)")
     command.set_defaults(run=prepare)
-    about = "draw tiles with their masks; without --store, from some pairs that the seed draws"
+    about = "draw tiles under their masks; without --store, from pairs that the seed draws"
     command = commands.add_parser("preview", parents=[shared, cut], help=about, description=about)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--tiles", type=int, default=6, help="rows of the picture (%(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="draws the tiles (%(default)s)")
-    command.add_argument("--zoom", type=int, default=1, help="show 1/ZOOM of a tile's side, where most buildings are")
+    command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
+    command.add_argument(
+        "--zoom", type=int, default=1, help="show the part of a tile, 1/ZOOM of its side, with most buildings"
+    )
     command.set_defaults(run=draw_preview)
-    about = "list the pairs in a CSV file, as one would list one's own; validation images are drawn as whole images"
+    about = "list the pairs in a CSV file that can serve as a manifest; validation is drawn by image"
     command = commands.add_parser("manifest", parents=[shared, skip], help=about, description=about)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="file to write")
     command.set_defaults(run=write_manifest)

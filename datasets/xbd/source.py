@@ -1,4 +1,4 @@
-"""xBD as a data set: its tree becomes a store of tiles, training and validation are drawn."""
+"""xBD as a data set: a store of the tiles of its tree, split into training, validation and test."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
     from datasets.tiles.dataset import TileDataset
 
 VAL_SHARE = 0.3
-"""Of the tiles (or images) of train and tier3: 11,002 of xBD's 36,672 tiles (paper, IV-A)."""
+"""Of the tiles (or images) of train and tier3: 11,002 of 36,672 tiles (paper, IV-A)."""
 FEW = 100
-"""Image pairs below which results are for trying things out."""
+"""Image pairs below which results mean nothing."""
 MANY = 50_000
-"""Tiles above which a sweep is told that they are many: xBD has 40,404 of 512 px, and 16 times as many of 128."""
+"""Tiles above which a note warns of long cells: xBD has 40,404 tiles of 512 px, and 16 times as many of 128 px."""
 SHOWN = 10
-"""Left-out files that the notes name; `prepare` names all."""
-REMEDY = "repair or unpack these again, or leave them out with --skip-bad"
+"""Left-out files that the notes list; `prepare` lists all."""
+REMEDY = "repair or unpack these files again, or leave them out with --skip-bad"
 
 
 def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
     """The tiles of an xBD tree, split into training, validation and test.
 
     Args:
-        settings: how to cut and to split.
-        place: where the tree lies and where the arrays go.
-        jobs: threads that decode images; 0: one a core.
+        settings: how to cut and split.
+        place: folders of the tree and of the arrays.
+        jobs: threads that decode images; 0: one per core.
 
     Raises:
-        InputError: there is no xBD tree, files of it cannot be used (all are named), or a split would be empty.
+        InputError: there is no xBD tree, files cannot be used (all are listed), or a split would be empty.
     """
     request = build_request(settings, place, jobs=jobs)
     root = request.root
-    if place.skip_bad or not request.problems:  # otherwise the store refuses, and names all problems at once
+    if place.skip_bad or not request.problems:  # otherwise opening the store lists all problems
         check_splits(root, {pair.split for pair in request.pairs})
     store = open_tiles(request)
     check_splits(root, set(store.tiles["split"]))
@@ -70,26 +70,26 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
 
 
 def check(settings: XbdSettings, source: TileSource, demands: Demands) -> None:
-    """Refuse a grid that the tiles are too few for.
+    """Refuse a grid that needs more or other tiles.
 
     Raises:
-        InputError: says what is lacking, and what to do.
+        InputError: says what is missing, and what to do.
     """
     check_tiles(source, demands)
 
 
 def open_data(settings: XbdSettings, source: TileSource, seed: int, device: "torch.device") -> "TileDataset":
     """The tiles on a device, the same for every seed."""
-    from datasets.tiles.dataset import TileDataset  # torch, which the driver does not import
+    from datasets.tiles.dataset import TileDataset  # imports torch, which the driver must not
 
     return TileDataset(source, device)
 
 
 def build_request(settings: XbdSettings, place: Place, *, jobs: int = 0, quiet: bool = False) -> BuildRequest:
-    """The store of a tree's pairs, as it is to be built.
+    """The request for the store of a tree.
 
-    Pairs of `train` and `tier3` have no split yet; those of `test` are the test set. `hold` is not used: the paper
-    tests on the official test set.
+    Pairs of `train` and `tier3` have no split yet; those of `test` are the test set. `hold` is not used, because the
+    paper tests on the official test set.
 
     Raises:
         InputError: there is no xBD tree at `place.root`.
@@ -110,23 +110,23 @@ def build_request(settings: XbdSettings, place: Place, *, jobs: int = 0, quiet: 
 
 
 def open_tiles(request: BuildRequest) -> Store:
-    """The store of some pairs of a tree, opened or built.
+    """Open the store of pairs of a tree, or build it.
 
     Raises:
-        InputError: there are problems and none may be skipped, or no pair is left, or a mask holds unknown classes.
+        InputError: files cannot be used and may not be skipped, no pair is left, or a mask shows unknown classes.
     """
     store = open_store(request)
     classes = store.class_counts.shape[1]
     if classes > len(CLASSES):
         raise InputError(
-            f"{request.root}: a file in targets/ holds class {classes - 1} and xBD's are 0 to {len(CLASSES) - 1}; use "
-            "the polygons (--data.masks polygons)"
+            f"{request.root}: a file in targets/ shows class {classes - 1}, but xBD has the classes 0 to "
+            f"{len(CLASSES) - 1}; use the polygons (--data.masks polygons)"
         )
     return store
 
 
 def draw_splits(tiles: pd.DataFrame, *, split_by: str, seed: int) -> Int8[np.ndarray, " tiles"]:
-    """Each tile's place in `SPLITS`; those without a split become training or validation, stratified by disaster.
+    """The index of the split of each tile in `SPLITS`. Tiles without a split are divided, stratified by disaster.
 
     The draw depends on `seed` and on the names, groups and order of the tiles: "The validation set always contains
     the same 11 002 image pairs" (paper, IV-A).
@@ -138,7 +138,7 @@ def draw_splits(tiles: pd.DataFrame, *, split_by: str, seed: int) -> Int8[np.nda
 
 
 def draw_validation(rows: pd.DataFrame, *, split_by: str, seed: int) -> Bool[np.ndarray, " rows"]:
-    """Which rows validate: .3 of them, or all rows of .3 of the images.
+    """Draw the rows for validation: .3 of them, or all rows of .3 of the images.
 
     Args:
         rows: tiles or whole pairs, with the columns `pair` and `group`.
@@ -164,31 +164,31 @@ def caveats(settings: XbdSettings, store: Store) -> list[str]:
     lines = []
     if len(store.pairs) < FEW:
         lines.append(
-            f"{len(store.pairs)} image pairs are far too few (the paper has 9,168 + 933): scores on them say nothing"
+            f"{len(store.pairs)} image pairs are far too few (the paper has 9,168 + 933): scores on them mean nothing"
         )
     if len(store.tiles) > MANY:
-        lines.append(f"{len(store.tiles):,} tiles: each cell looks at all that validate and test, which takes long")
+        lines.append(f"{len(store.tiles):,} tiles: cells take long, because each reads all validation and test tiles")
     if rest := SIDE % settings.size:
-        lines.append(f"tiles of {settings.size} px leave {rest} px of each image out, at the right and at the bottom")
+        lines.append(f"tiles of {settings.size} px leave out {rest} px of each image at the right and at the bottom")
     return lines
 
 
 def left_out_notes(problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
-    """A line for each of the first `most` problems that were skipped; None: for all."""
+    """A line for each skipped problem, or for the first `most`."""
     lines = [f"left out: {problem.where}: {problem.what}" for problem in problems[:most]]
     if len(lines) < len(problems):
-        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.xbd prepare` names")
+        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.xbd prepare` lists")
     return lines
 
 
-def check_splits(root: Path, there: Collection[str]) -> None:
-    """Refuse a tree without training or without test pairs, given the splits of its pairs.
+def check_splits(root: Path, present: Collection[str]) -> None:
+    """Refuse a tree without training or test pairs, given the splits of its pairs.
 
     Raises:
-        InputError: says which folder lacks them.
+        InputError: says which folder lacks pairs.
     """
     for split, folders, purpose in (("", "train or tier3", "train on"), ("test", "test", "test on")):
-        if split not in there:
+        if split not in present:
             raise InputError(
                 f"{root}: no pair in {folders} can be used, so there is nothing to {purpose}; unpack xBD "
                 f"({tree.SITE}) so that it is {tree.LAYOUT}"

@@ -1,4 +1,4 @@
-"""Lists the pairs of an unpacked xBD tree and the problems of its file names. No file is opened."""
+"""Lists the pairs of an unpacked xBD tree, and problems with its file names. No file is opened."""
 
 import re
 from collections import defaultdict
@@ -10,8 +10,8 @@ from datasets.errors import InputError
 from datasets.tiles.pairs import PairFiles, Problem
 
 SPLIT_OF = {"train": "", "tier3": "", "test": "test"}
-"""The folders that are read and the split of their pairs; empty: training or validation, to be drawn. `hold`, the
-challenge's second test set, is not read: the paper tests on `test`."""
+"""The folders that are read, and the split of their pairs; empty: drawn later. `hold`, the second test set of the
+challenge, is not read, because the paper tests on `test`."""
 Side = Literal["pre", "post"]
 SIDES: tuple[Side, ...] = ("pre", "post")
 Masks = Literal["polygons", "targets"]
@@ -26,17 +26,17 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The files of one folder that are named as xBD names them."""
+    """The files of one folder whose names follow the pattern of xBD."""
 
     folder: str
     """Relative to the root, such as `train/images`."""
     suffix: str
-    """What follows the pattern, such as `.png`."""
+    """The end of their names after the pattern, such as `.png`."""
     sides: dict[str, set[Side]]
-    """The sides that exist of each pair, by the pair's name `<disaster>_<8 digits>`."""
+    """The sides of each pair that exist, by the name of the pair, `<disaster>_<8 digits>`."""
 
     def path(self, pair: str, side: Side) -> str:
-        """Path of a pair's file relative to the root; the file need not exist."""
+        """Path of a file of a pair, relative to the root; the file need not exist."""
         return f"{self.folder}/{pair}_{side}_disaster{self.suffix}"
 
     def has(self, pair: str, side: Side) -> bool:
@@ -45,17 +45,17 @@ class Files:
 
 
 def list_pairs(root: Path, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
-    """The complete pairs of an xBD tree, sorted by name, and all problems of its file names.
+    """The complete pairs of an xBD tree, sorted by name, and all problems with its file names.
 
     Args:
-        root: folder that holds `train`, `tier3` and `test`, or some of them, from `find_root`.
-        masks: `polygons`: the label files; `targets`: the images in `targets` where a folder has them.
+        root: folder with `train`, `tier3` and `test`, or some of them, from `find_root`.
+        masks: `polygons`: the label files; `targets`: the images in `targets` if a folder has them.
 
     Raises:
-        InputError: there are no targets where they are asked for.
+        InputError: `targets` are requested, and no folder has them.
     """
     if masks == "targets" and not any((root / split / "targets").is_dir() for split in SPLIT_OF):
-        raise InputError(f"{root} has no folder targets: use the polygons (--data.masks polygons)")
+        raise InputError(f"{root} has no folder targets; use the polygons (--data.masks polygons)")
     listings = [_list_split(root, split, masks) for split in SPLIT_OF if (root / split).is_dir()]
     pairs, twice = _drop_duplicates(root, [pair for complete, _ in listings for pair in complete])
     problems = [*twice, *(problem for _, wrong in listings for problem in wrong)]
@@ -63,12 +63,12 @@ def list_pairs(root: Path, masks: Masks) -> tuple[list[PairFiles], list[Problem]
 
 
 def find_root(root: Path | None) -> Path:
-    """The root, if an xBD tree is there.
+    """The root, if it is an xBD tree.
 
     Raises:
-        InputError: says where xBD is downloaded and how it lies.
+        InputError: says where to download xBD, and its layout.
     """
-    download = f"xBD is downloaded from {SITE} after registering there; unpacked, it is {LAYOUT}"
+    download = f"download xBD from {SITE} after registering there; its layout is {LAYOUT}"
     if root is None:
         raise InputError(f"xbd: name the folder of the data with --data-root FOLDER; {download}")
     if not root.is_dir():
@@ -76,15 +76,15 @@ def find_root(root: Path | None) -> Path:
     if any((root / split / "images").is_dir() for split in SPLIT_OF):
         return root
     if (root / "images").is_dir():
-        raise InputError(f"{root} is one folder of a tree: name the folder above it; {download}")
+        raise InputError(f"{root} is one folder of an xBD tree; name its parent folder; {download}")
     inside = [path for path in sorted(root.iterdir()) if any((path / split / "images").is_dir() for split in SPLIT_OF)]
     if inside:
-        raise InputError(f"{root} is no xBD tree, but {inside[0]} is: name that folder")
-    raise InputError(f"{root} is no xBD tree; {download}")
+        raise InputError(f"{root} is not an xBD tree, but {inside[0]} is: name that folder")
+    raise InputError(f"{root} is not an xBD tree; {download}")
 
 
 def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
-    """The complete pairs of one folder, and its problems."""
+    """The complete pairs of one folder, and problems with it."""
     images, strange_images = _list_files(root, f"{split}/images", ".png", PICTURES)
     labels, strange_labels = _list_files(root, f"{split}/labels", ".json", (".json",))
     shown: Files = labels
@@ -93,7 +93,7 @@ def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], 
         shown, strange_targets = _list_files(root, f"{split}/targets", "_target.png", PICTURES)
     problems = [*strange_images, *strange_labels, *strange_targets]
     for files in (images, shown):
-        if not (root / files.folder).is_dir() and (images.sides or labels.sides):  # one line, not one for each file
+        if not (root / files.folder).is_dir() and (images.sides or labels.sides):  # one problem, not one per file
             what = f"is missing, so no pair of {split} can be used; unpack it too"
             return [], [*problems, Problem(where=files.folder, what=what)]
     pairs = []
@@ -106,7 +106,7 @@ def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], 
 
 
 def _list_files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) -> tuple[Files, list[Problem]]:
-    """List a folder, if it is there; other names that end as in `alike` become problems."""
+    """List a folder, if it exists; other names with a suffix in `alike` become problems."""
     sides: dict[str, set[Side]] = defaultdict(set)
     challenge, problems = [], []
     path = root / folder
@@ -122,9 +122,9 @@ def _list_files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) ->
             problems.append(
                 Problem(where=f"{folder}/{name}", what=f"is not named {PATTERN}{suffix}; rename or remove it")
             )
-    if challenge:  # one line, since there are a thousand or none
+    if challenge:  # one problem, because there are a thousand such files or none
         what = (
-            f"is named as in the xView2 challenge ({len(challenge):,} files here are), and no labels belong to such "
+            f"is named as in the xView2 challenge, like {len(challenge):,} files here; there are no labels for such "
             f"names: download the current release from {SITE}"
         )
         problems.append(Problem(where=f"{folder}/{challenge[0]}", what=what))
@@ -144,11 +144,11 @@ def _pair_files(root: Path, split: str, images: Files, shown: Files, pair: str) 
 
 
 def _missing_images(images: Files, pair: str) -> list[Problem]:
-    """Which of a pair's two images is missing."""
+    """Problems with images of a pair that are missing."""
     return [
         Problem(
             where=images.path(pair, side),
-            what="is missing, but the other image of the pair is there; unpack it too or remove that",
+            what="is missing, but the other image of the pair exists; unpack this one too, or remove the other",
             pair=pair,
         )
         for side in SIDES
@@ -157,11 +157,11 @@ def _missing_images(images: Files, pair: str) -> list[Problem]:
 
 
 def _missing_masks(images: Files, shown: Files, pair: str) -> list[Problem]:
-    """Which of a pair's images have no labels."""
+    """Problems with images of a pair that have no labels."""
     return [
         Problem(
             where=shown.path(pair, side),
-            what=f"is missing, but {images.path(pair, side)} is there; unpack it too",
+            what=f"is missing, but {images.path(pair, side)} exists; unpack it too",
             pair=pair,
         )
         for side in SIDES
@@ -170,11 +170,11 @@ def _missing_masks(images: Files, shown: Files, pair: str) -> list[Problem]:
 
 
 def _missing_both(images: Files, labels: Files) -> list[Problem]:
-    """Labels of pairs that have no image at all."""
+    """Labels of pairs without any image."""
     return [
         Problem(
             where=labels.path(pair, side),
-            what=f"labels {images.path(pair, side)}, which is missing; unpack it too or remove the label",
+            what=f"labels {images.path(pair, side)}, which is missing; unpack that too, or remove the label",
         )
         for pair in labels.sides.keys() - images.sides.keys()
         for side in SIDES
@@ -183,16 +183,18 @@ def _missing_both(images: Files, labels: Files) -> list[Problem]:
 
 
 def _drop_duplicates(root: Path, pairs: list[PairFiles]) -> tuple[list[PairFiles], list[Problem]]:
-    """The pairs without those that are in two folders, which could be trained and tested on at once."""
-    places: dict[str, list[PairFiles]] = defaultdict(list)
+    """The pairs without those in two folders, which could be used for both training and test."""
+    by_name: dict[str, list[PairFiles]] = defaultdict(list)
     for pair in pairs:
-        places[pair.name].append(pair)
+        by_name[pair.name].append(pair)
     problems = [
-        Problem(where=_where(root, other), what=f"is also at {_where(root, found[0])}; keep one of them", pair=name)
-        for name, found in places.items()
+        Problem(
+            where=_where(root, other), what=f"is also at {_where(root, found[0])}; keep only one of them", pair=name
+        )
+        for name, found in by_name.items()
         for other in found[1:]
     ]
-    return [found[0] for found in places.values() if len(found) == 1], problems
+    return [found[0] for found in by_name.values() if len(found) == 1], problems
 
 
 def _where(root: Path, pair: PairFiles) -> str:

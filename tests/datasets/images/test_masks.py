@@ -113,7 +113,7 @@ def test_many_polygons_are_drawn_as_one_after_the_other(monkeypatch: pytest.Monk
     shapes = np.array([shapely.Point(*generator.uniform(0, 30, 2)).buffer(4) for _ in range(40)])
     values = np.arange(1, 41).astype(np.uint8)
     at_once = polygons.rasterize(shapes, values, HEIGHT, WIDTH)
-    monkeypatch.setattr(polygons, "MOST_PIXELS", HEIGHT * WIDTH)  # one at a time
+    monkeypatch.setattr(polygons, "MAX_PIXELS", HEIGHT * WIDTH)  # one at a time
     np.testing.assert_array_equal(polygons.rasterize(shapes, values, HEIGHT, WIDTH), at_once)
 
 
@@ -186,11 +186,11 @@ def test_several_parts_beyond_the_edge_and_nothing_at_all_are_drawn(tmp_path: Pa
         (square(0, 0), None, "polygon 1 of features.xy has no subtype"),
         ("POLYGON ((0 0, 1 1", "destroyed", "polygon 1 of features.xy is no WKT"),
         ("POLYGON ((0 0, 1 1))", "destroyed", "polygon 1 of features.xy is no WKT"),
-        ("POINT (3 4)", "destroyed", "polygon 1 of features.xy is no WKT of a polygon in px: 'POINT (3 4)'"),
+        ("POINT (3 4)", "destroyed", "polygon 1 of features.xy is not a polygon in px, written as WKT: 'POINT (3 4)'"),
         ("POLYGON ((0 0, 1e200 0, 0 1e200, 0 0))", "destroyed", "polygon 1 of features.xy is no WKT"),
         ("POLYGON ((0 0, nan 0, 0 7, 0 0))", "destroyed", "polygon 1 of features.xy is no WKT"),
         ("", "destroyed", "polygon 1 of features.xy is no WKT"),
-        (7, "destroyed", "polygon 1 of features.xy has a wkt that is no text"),
+        (7, "destroyed", "polygon 1 of features.xy has a wkt that is not text"),
     ],
 )
 def test_a_polygon_that_means_nothing_is_refused(tmp_path: Path, wkt: str, subtype: str | None, expected: str) -> None:
@@ -221,7 +221,7 @@ def test_a_label_file_of_another_size_is_refused(tmp_path: Path) -> None:
     path = label_file(tmp_path / "a.json", width=WIDTH, height=HEIGHT)
     assert not read(path).labels.any()
     label_file(path, width=WIDTH, height=HEIGHT + 1)
-    assert f"height of {HEIGHT + 1} px, its image has {HEIGHT}" in refused(path)
+    assert f"height of {HEIGHT + 1} px, but its image has {HEIGHT}" in refused(path)
 
 
 # --- images
@@ -239,7 +239,7 @@ def test_an_image_of_class_numbers_is_the_mask(tmp_path: Path, suffix: str) -> N
 def test_an_image_of_another_size_or_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
     Image.new("L", (WIDTH, HEIGHT + 1)).save(path)
-    assert f"is {WIDTH} x {HEIGHT + 1} px, its image {WIDTH} x {HEIGHT}" in refused(path)
+    assert f"is {WIDTH} x {HEIGHT + 1} px, but its image {WIDTH} x {HEIGHT}" in refused(path)
     Image.new("RGB", (WIDTH, HEIGHT)).save(path)
     assert "has 3 bands" in refused(path)
     assert "No such file" in refused(tmp_path / "absent.png")

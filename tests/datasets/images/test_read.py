@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datasets.images.read import MOST_BANDS, read_classes, read_image, shape_of
+from datasets.images.read import MAX_BANDS, read_classes, read_image, shape_of
 from tests.helpers.fake_images import random_pixels, refused, saved, smooth_pixels
 from tests.helpers.real import real
 
@@ -44,7 +44,7 @@ def test_png_comes_back(tmp_path_factory, height, width, bands, dtype, alpha, se
 @given(
     height=sides,
     width=sides,
-    bands=st.integers(1, MOST_BANDS),
+    bands=st.integers(1, MAX_BANDS),
     dtype=dtypes,
     planar=st.booleans(),
     order=st.sampled_from("<>"),

@@ -128,7 +128,7 @@ def test_tiles_are_made_once_however_the_file_is_named(
 ) -> None:
     path = listed(data / "pairs.csv", sound(data))
     load(path)
-    assert "making the store" in capsys.readouterr().err
+    assert "building the store" in capsys.readouterr().err
     monkeypatch.chdir(data)
     load(Path("pairs.csv"))
     assert capsys.readouterr().err == ""
@@ -176,8 +176,8 @@ def test_notes_say_what_the_pairs_cannot_tell(data: Path) -> None:
     source = load(listed(data / "pairs.csv", rows))
     assert source.notes == (
         "tiles of 16 px leave out 36.0% of the pixels, at the right and at the bottom",
-        "6 of 6 pairs are taken as clean: their column noisy is empty, and --data.noisy-classes is not given",
-        "no pair of split train is noisy: only --rho 0 can be run",
+        "6 of 6 pairs are assumed to be clean: their column noisy is empty, and --data.noisy-classes is not given",
+        "no pair of split train is noisy: only --rho 0 is possible",
         "3 training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)",
     )
     assert source.title == "pairs.csv (6 pairs, 24 tiles of 16 px)"

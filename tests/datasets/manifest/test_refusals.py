@@ -37,7 +37,7 @@ def whole_no_masks(data: Path, rows: Rows) -> str:
     for row in rows:
         if row["split"] == "val":
             row["mask"] = row["partner_mask"] = ""
-    return "no row of split val has a mask, and the probe is validated on masks"
+    return "no row of split val has a mask, but the probe is validated on masks"
 
 
 def whole_no_clean_validation(data: Path, rows: Rows) -> str:
@@ -85,7 +85,7 @@ def test_labels_without_a_name_are_refused_with_the_row_that_shows_them(data: Pa
     save(data / rows[4]["mask"], mask)
     path = listed(data / "pairs.csv", rows)
     with pytest.raises(
-        InputError, match=r"row 6: a mask shows class 7, and --data\.classes names 3 \(0 to 2\)"
+        InputError, match=r"row 6: a mask shows class 7, but --data\.classes names only 3 \(0 to 2\)"
     ) as error:
         load(path, replace(SMALL, classes=("ground", "house", "ruin")))
     line(error)
@@ -94,7 +94,7 @@ def test_labels_without_a_name_are_refused_with_the_row_that_shows_them(data: Pa
 
 def test_noisy_classes_that_no_mask_shows_are_refused(data: Path) -> None:
     path = listed(data / "pairs.csv", sound(data))
-    with pytest.raises(InputError, match=r"--data\.noisy-classes 3: no mask shows it, the largest label is 2") as error:
+    with pytest.raises(InputError, match=r"--data\.noisy-classes 3: no mask shows it; the largest class is 2") as error:
         load(path, replace(SMALL, noisy_classes=(3,)))
     line(error)
     named = replace(SMALL, noisy_classes=(3,), classes=("a", "b", "c", "d"))
@@ -134,7 +134,7 @@ def test_dense_losses_need_both_masks_of_every_pair_they_see(data: Path, row: in
     rows[row]["mask"] = ""
     source = load(listed(data / "pairs.csv", rows))
     check(SMALL, source, replace(DEMANDS, labels=False))
-    with pytest.raises(InputError, match=r"1 pairs to train or validate them on lack mask.*--losses moco") as error:
+    with pytest.raises(InputError, match=r"1 training or validation pairs lack mask.*--losses moco") as error:
         check(SMALL, source, DEMANDS)
     line(error)
 

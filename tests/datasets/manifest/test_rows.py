@@ -48,7 +48,7 @@ def fault_missing_label_file(data: Path, rows: Rows) -> tuple[int, str]:
 
 def fault_folder(data: Path, rows: Rows) -> tuple[int, str]:
     rows[1]["partner"] = "before"
-    return 3, "partner before: is no file"
+    return 3, "partner before: is not a file"
 
 
 def fault_long_name(data: Path, rows: Rows) -> tuple[int, str]:
@@ -65,23 +65,23 @@ def fault_bands(data: Path, rows: Rows) -> tuple[int, str]:
     rows[1]["image"], rows[1]["partner"] = "1.tif", "2.tif"
     save(data / "1.tif", pixels(1, bands=4))
     save(data / "2.tif", pixels(1, bands=3))
-    return 3, "image 1.tif: has 4 bands, --data.bands is 3"
+    return 3, "image 1.tif: has 4 bands, but --data.bands is 3"
 
 
 def fault_depth(data: Path, rows: Rows) -> tuple[int, str]:
     save(data / rows[1]["partner"], pixels(1, dtype="uint16"))
-    return 3, "partner after/1.png: has 16 bits a value, most images have 8 bits"
+    return 3, "partner after/1.png: has 16 bits per value, but most images 8 bits"
 
 
 def fault_partner_size(data: Path, rows: Rows) -> tuple[int, str]:
     save(data / rows[1]["partner"], pixels(1, side=40)[:, :36])
     save(data / rows[1]["partner_mask"], np.zeros((40, 36), np.uint8))
-    return 3, "partner after/1.png: is 36 x 40 px, its image 32 x 32 px"
+    return 3, "partner after/1.png: is 36 x 40 px, but its image 32 x 32 px"
 
 
 def fault_mask_size(data: Path, rows: Rows) -> tuple[int, str]:
     save(data / rows[1]["mask"], np.zeros((32, 30), np.uint8))
-    return 3, "mask masks/1.png: is 30 x 32 px, its image 32 x 32 px"
+    return 3, "mask masks/1.png: is 30 x 32 px, but its image 32 x 32 px"
 
 
 def fault_small(data: Path, rows: Rows) -> tuple[int, str]:
@@ -113,12 +113,12 @@ def fault_no_split(data: Path, rows: Rows) -> tuple[int, str]:
 
 def fault_twice(data: Path, rows: Rows) -> tuple[int, str]:
     rows.insert(2, {**rows[0], "image": "before/../before/0.png"})
-    return 4, "the same two images as in row 2"
+    return 4, "has the same two images as row 2"
 
 
 def fault_turned_round(data: Path, rows: Rows) -> tuple[int, str]:
     rows.insert(2, {**rows[0], "image": rows[0]["partner"], "partner": rows[0]["image"]})
-    return 4, "the same two images as in row 2"
+    return 4, "has the same two images as row 2"
 
 
 def fault_one_image(data: Path, rows: Rows) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """Of several processes one makes a store; where it was killed, the next continues from what is sound."""
 
+import os
 import pickle
 import signal
 import subprocess
@@ -8,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from datasets.tiles import build
+from datasets.tiles import index, request
 from datasets.tiles.pairs import PairFiles
 from tests.helpers.command import ROOT
-from tests.helpers.fake_store import ARRAYS, CUT, SIZE, bring, pairs, reads, root, same
+from tests.helpers.fake_store import ARRAYS, CUT, bring, pairs, reads, root, same
 
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
 
@@ -85,28 +87,27 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def finished(folder: Path) -> int:
-    """How many pairs a making has noted as done."""
-    (*journals,) = folder.glob("stores/.*.making/journal.jsonl")
-    return sum(len(path.read_text().splitlines()) - 1 for path in journals)
+def finished(folder: Path) -> list[Path]:
+    """The files of pairs that an unfinished build has cut."""
+    return sorted(folder.glob("stores/.*.making/*.tiles"))
 
 
 def test_of_two_makers_one_makes_and_the_other_waits(bring, pairs, makers, tmp_path) -> None:
     first = makers.start(allowed=1)
-    until(lambda: finished(tmp_path) == 1)
+    until(lambda: len(finished(tmp_path)) == 1)
     second = makers.start(allowed=1)
     until(lambda: "waiting for another process" in makers.said(1))
     assert second.poll() is None
     makers.go.touch()
     answers = [process.communicate(timeout=60)[0].split() for process in (first, second)]
     assert answers == [[bring(pairs).fingerprint, number] for number in ("5", "0")]
-    assert "making the store" in makers.said(0)
-    assert "making" not in makers.said(1).replace("waiting for another process that makes", "")
+    assert "building the store" in makers.said(0)
+    assert "building the store" not in makers.said(1)
 
 
 def killed(makers: Makers, tmp_path: Path) -> None:
     process = makers.start(allowed=3)
-    until(lambda: finished(tmp_path) == 3)
+    until(lambda: len(finished(tmp_path)) == 3)
     process.send_signal(signal.SIGKILL)
     assert process.wait(timeout=60) == -signal.SIGKILL
 
@@ -120,31 +121,34 @@ def test_a_maker_that_was_killed_blocks_nobody_and_is_continued(bring, pairs, ma
 
 
 @pytest.mark.parametrize("array", ARRAYS)
-def test_a_tile_that_was_damaged_meanwhile_is_made_again(bring, pairs, makers, tmp_path, reads, array) -> None:
+def test_a_pair_whose_file_was_damaged_meanwhile_is_read_again(bring, pairs, makers, tmp_path, reads, array) -> None:
     killed(makers, tmp_path)
-    (path,) = tmp_path.glob(f"stores/.*.making/{array}.npy")
-    row = SIZE * SIZE * (3 if array in ("images", "partners") else 1)
+    path = finished(tmp_path)[1]
     content = bytearray(path.read_bytes())
-    content[-23 * row + 5] ^= 1  # the eighth of 30 tiles: the second pair's second
+    with path.open("rb") as file:
+        blocks = {name: np.load(file) for name in ARRAYS}
+    content[content.index(blocks[array].tobytes()) + 1] ^= 1
     path.write_bytes(content)
     store = bring(pairs)
-    assert sorted(reads) == ["pair 1", "pair 3", "pair 4"]
-    assert same(store, bring(pairs, folder="fresh"))
-
-
-def test_a_note_that_was_cut_off_is_no_note(bring, pairs, makers, tmp_path, reads) -> None:
-    killed(makers, tmp_path)
-    (journal,) = tmp_path.glob("stores/.*.making/journal.jsonl")
-    journal.write_bytes(journal.read_bytes()[:-9])
-    store = bring(pairs)
-    assert len(reads) == 3  # the one of the note, and the two that never were done
+    assert len(reads) == 3  # this pair, and the two that were never read
     assert {"pair 3", "pair 4"} < set(reads)
     assert same(store, bring(pairs, folder="fresh"))
 
 
-def test_a_journal_of_another_format_is_not_believed(bring, pairs, makers, tmp_path, reads, monkeypatch) -> None:
+@pytest.mark.parametrize("kept", [0, 0.5, 1])
+def test_a_pair_whose_file_was_cut_off_is_read_again(bring, pairs, makers, tmp_path, reads, kept) -> None:
     killed(makers, tmp_path)
-    monkeypatch.setattr(build, "FORMAT", build.FORMAT + 1)
-    monkeypatch.setattr("datasets.tiles.index.FORMAT", build.FORMAT)
-    bring(pairs)
+    path = finished(tmp_path)[1]
+    os.truncate(path, int(kept * (path.stat().st_size - 1)))
+    store = bring(pairs)
+    assert len(reads) == 3
+    assert same(store, bring(pairs, folder="fresh"))
+
+
+def test_files_of_another_format_are_not_used(bring, pairs, makers, tmp_path, reads, monkeypatch) -> None:
+    killed(makers, tmp_path)
+    for module in (request, index):
+        monkeypatch.setattr(module, "FORMAT", request.FORMAT + 1)
+    store = bring(pairs)
     assert len(reads) == 5
+    assert not list(store.path.glob("*.tiles"))

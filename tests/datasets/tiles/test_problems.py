@@ -98,13 +98,13 @@ def test_images_that_do_not_fit_are_named(bring, pairs, root) -> None:
     ]
     told = refused(lambda: bring([*pairs, *wrong]), ProblemsError).splitlines()[1:]
     assert [line.strip() for line in told] == [
-        "a.png: has 1 bands (alpha does not count), where 3 are needed",
+        "a.png: has 1 bands without alpha; 3 are needed",
         "absent.png: cannot be read (No such file or directory)",
-        "b.png: is 28 x 20 px, its first image 27 x 20; they must agree",
-        "c.png: is 30 x 7 px, less than a tile of 8 px",
-        "d.png: is uint16, its first image uint8; they must agree",
+        "b.png: is 28 x 20 px, but its first image 27 x 20; they must agree",
+        "c.png: is 30 x 7 px, smaller than a tile of 8 px",
+        "d.png: is uint16, but its first image uint8; they must agree",
         "e.png: is uint16, where most images are uint8; all must have the same depth",
-        "f.png: is 28 x 20 px, its image 27 x 20; they must agree",
+        "f.png: is 28 x 20 px, but its image 27 x 20; they must agree",
     ]
 
 
@@ -112,8 +112,8 @@ def test_no_pair_at_all_is_refused(bring, pairs) -> None:
     for pair in pairs:
         spoil(pair.image)
     told = refused(lambda: bring(pairs, skip_bad=True))
-    assert f"no pair of images can be used; the first problem is image/0.png: {WHAT}" in told
-    assert "no pair of images can be used" in refused(lambda: bring([]))
+    assert f"no image pair can be used; the first problem is image/0.png: {WHAT}" in told
+    assert "no image pair can be used" in refused(lambda: bring([]))
     shutil.rmtree(pairs[0].image.parent)
     assert "No such file" in refused(lambda: bring(pairs, skip_bad=True))
 

@@ -1,5 +1,6 @@
 """A making that was stopped is continued: what was read is not read again, and the store is as if nothing had been."""
 
+import os
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from datasets.errors import InputError
 from datasets.tiles import build
 from datasets.tiles.pairs import ProblemsError
+from datasets.tiles.request import BuildRequest
 from tests.helpers.fake_store import bring, make_pair, pairs, reads, refused, root, same, spoil, spoilt
 
 FIXTURES = (bring, pairs, reads, root, spoilt)  # pytest finds them by their names
@@ -51,7 +53,7 @@ def test_whatever_was_stopped_the_store_is_as_if_nothing_had_been(bring, root, b
     for number in bad:
         spoil(pairs[number].image)
     if set(after) <= bad:
-        with pytest.raises(InputError, match="no pair"):
+        with pytest.raises(InputError, match="no image pair"):
             bring([pairs[k] for k in after], skip_bad=True)
         return
     store = bring([pairs[k] for k in after], skip_bad=True)
@@ -59,18 +61,51 @@ def test_whatever_was_stopped_the_store_is_as_if_nothing_had_been(bring, root, b
     assert same(store, bring([pairs[k] for k in after if k not in bad], folder="fresh"))
 
 
-def test_tiles_that_change_while_a_gap_is_closed_are_not_taken(bring, pairs, monkeypatch) -> None:
-    close = build.Filled.close
+def test_a_join_that_was_interrupted_resumes(bring, pairs, reads, monkeypatch) -> None:
+    load, loads = build.load_tiles, []
 
-    def damaged(self: build.Filled) -> list:
-        path = self.rows.path("images")
-        content = bytearray(path.read_bytes())
-        content[-1] ^= 1
-        path.write_bytes(content)
-        return close(self)
+    def full(*arguments: object, verify: bool) -> object:
+        loads.append(arguments)
+        if len(loads) > len(pairs) + 2:  # each file is looked for, then each is joined
+            raise OSError(28, "No space left on device")
+        return load(*arguments, verify=verify)
 
-    spoil(pairs[0].image)  # so that all others move at the end
-    monkeypatch.setattr(build.Filled, "close", damaged)
-    assert "the tiles of pair 4" in refused(lambda: bring(pairs, skip_bad=True))
-    monkeypatch.setattr(build.Filled, "close", close)
-    assert same(bring(pairs, skip_bad=True), bring(pairs[1:], folder="fresh"))
+    monkeypatch.setattr(build, "load_tiles", full)
+    assert "No space left on device" in refused(lambda: bring(pairs, jobs=1))
+    monkeypatch.setattr(build, "load_tiles", load)
+    reads.clear()
+    store = bring(pairs)
+    assert sorted(reads) == ["pair 0", "pair 1"]  # their files were deleted once they were joined
+    assert same(store, bring(pairs, folder="fresh"))
+
+
+def test_a_file_that_is_damaged_before_the_join_is_refused(bring, pairs, root, reads, monkeypatch) -> None:
+    join = build.join_pairs
+
+    def damaged(request: BuildRequest, shapes: dict) -> list:
+        os.truncate(request.work / request.pair_file("pair 4"), 1000)
+        return join(request, shapes)
+
+    monkeypatch.setattr(build, "join_pairs", damaged)
+    assert "was damaged after it was written" in refused(lambda: bring(pairs))
+    monkeypatch.setattr(build, "join_pairs", join)
+    assert same(bring(pairs), bring(pairs, folder="fresh"))
+
+
+def test_an_image_that_is_damaged_along_with_its_file_leaves_nothing_behind(bring, pairs, monkeypatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "join_pairs", stop)
+        with pytest.raises(KeyboardInterrupt):
+            bring(pairs)
+    path, before = pairs[4].image, pairs[4].image.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + bytes(20))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for file in path.parents[2].glob("stores/.*.making/*.tiles"):
+        os.truncate(file, 1000)
+    store = bring(pairs, skip_bad=True)
+    assert same(store, bring(pairs[:4], folder="fresh"))
+    assert not list(store.path.glob("*.tiles"))

@@ -4,8 +4,10 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from datasets.tiles import build
+from datasets.tiles.cutting import PairTiles
 from tests.helpers.fake_store import bring, pairs, reads, refused, root, same
 
 FIXTURES = (bring, pairs, reads, root)  # pytest finds them by their names
@@ -33,16 +35,17 @@ def test_a_disk_that_takes_no_more_is_told(bring, pairs, tmp_path) -> None:
 
 
 def test_a_write_that_fails_is_told_and_leaves_the_rest(bring, pairs, monkeypatch, reads) -> None:
-    write = build.Rows.write
+    save, saved = build.save_tiles, []
 
-    def full(self: build.Rows, first: int, blocks: dict) -> None:
-        if first >= 12:
+    def full(path: Path, tiles: PairTiles) -> None:
+        if len(saved) == 2:
             raise OSError(28, "No space left on device")
-        write(self, first, blocks)
+        saved.append(path)
+        save(path, tiles)
 
-    monkeypatch.setattr(build.Rows, "write", full)
+    monkeypatch.setattr(build, "save_tiles", full)
     assert "No space left on device" in refused(lambda: bring(pairs, jobs=1))
-    monkeypatch.setattr(build.Rows, "write", write)
+    monkeypatch.setattr(build, "save_tiles", save)
     reads.clear()
     assert same(bring(pairs), bring(pairs, folder="fresh"))
     assert sorted(reads[:-5]) == ["pair 2", "pair 3", "pair 4"]

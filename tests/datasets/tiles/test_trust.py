@@ -64,5 +64,5 @@ def test_an_array_without_its_head_is_told_in_one_line(bring, pairs) -> None:
     made = bring(pairs)
     with open(made.path / "images.npy", "r+b") as file:
         file.write(bytes(128))
-    with pytest.raises(InputError, match=r"\A[^\n]*images\.npy is damaged [^\n]*it is made again\Z"):
+    with pytest.raises(InputError, match=r"\A[^\n]*images\.npy is damaged [^\n]*it is built again\Z"):
         bring(pairs).image()

@@ -7,11 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 from PIL import Image
-from skimage.segmentation import find_boundaries
 
 from datasets.manifest.config import ManifestSettings
 from datasets.manifest.source import load as load_manifest
@@ -233,7 +229,7 @@ def test_a_preview_that_cannot_be_drawn_is_one_line(root: Path, tmp_path: Path, 
     words = (words[0], tmp_path / words[1]) if words[0] == "--out" else words
     assert run("preview", root, *out, *SIZE, *words) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert words[0] in line
+    assert str(words[words[0] == "--out"]) in line
     assert not (tmp_path / "p.png").exists()
 
 
@@ -250,28 +246,7 @@ def test_a_tree_without_buildings_has_nothing_to_preview(tmp_path: Path, capsys)
     for number in range(2):
         fake_xbd.pair(tmp_path / "xbd", "train", f"red-fire_{number:08}")
     assert run("preview", tmp_path / "xbd", "--out", tmp_path / "p.png", *SIZE) == 2
-    assert "none of the 8 tiles looked at holds a building" in capsys.readouterr().err
-
-
-masks = npst.arrays(
-    np.uint8, st.tuples(st.integers(2, 12), st.integers(2, 12)), elements=st.sampled_from([0, 1, 2, 255])
-)
-
-
-@settings(deadline=None)  # two cores may be busy
-@given(masks)
-def test_outlines_are_those_of_scikit_image(mask: np.ndarray) -> None:
-    np.testing.assert_array_equal(preview.outline(mask), find_boundaries(mask.astype(int), mode="thick"))
-
-
-@settings(deadline=None)  # two cores may be busy
-@given(masks)
-def test_an_overlay_changes_buildings_only(mask: np.ndarray) -> None:
-    picture = np.full((*mask.shape, 3), 0.5)
-    drawn = preview.overlay(picture, mask)
-    np.testing.assert_array_equal((drawn != picture).any(axis=-1), mask > 0)
-    assert 0 <= drawn.min() <= drawn.max() <= 1
-    assert (picture == 0.5).all()
+    assert "none of the 8 tiles read has a building" in capsys.readouterr().err
 
 
 def test_a_window_lies_where_the_damage_is() -> None:
