@@ -55,6 +55,9 @@ def first_mistake(error: pydantic.ValidationError, *, flag: str = "") -> str:
         return one_line(cause)
     name = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     name, value = flag + name.replace("_", "-") if flag else name, first["input"]
-    number = f" {value:g}" if isinstance(value, float) else f" {value}" if isinstance(value, str | int) else ""
-    subject = f"{one_line(name + number, most=80)}: " if name else ""
+    if isinstance(value, float):
+        name += f" {value:g}"
+    elif isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**80):  # Python refuses to print huge ones
+        name += f" {value}"
+    subject = f"{one_line(name, most=80)}: " if name else ""
     return subject + one_line(first["msg"].removeprefix("Input ").removeprefix("Value error, "))
