@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-import pydantic
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from datasets.errors import InputError, one_line
 T = TypeVar("T")
 
 Share = Annotated[float, Field(ge=0, le=1)]
-"""A share or a probability."""
+"""A share or a probability, from 0 to 1."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -30,8 +29,8 @@ def settings(section: str = "") -> Callable[[type[T]], type[T]]:
         init, signature = checked.__init__, inspect.signature(checked)
 
         @wraps(init)
-        def __init__(self: T, *args: Any, **values: Any) -> None:
-            signature.bind(*args, **values)  # pydantic would ignore an unknown name
+        def __init__(self: T, **values: Any) -> None:
+            signature.bind(**values)  # pydantic would ignore an unknown name
             try:
                 init(self, **values)
             except ValidationError as error:
@@ -43,7 +42,7 @@ def settings(section: str = "") -> Callable[[type[T]], type[T]]:
     return decorate
 
 
-def first_mistake(error: pydantic.ValidationError, *, flag: str = "") -> str:
+def first_mistake(error: ValidationError, *, flag: str = "") -> str:
     """The first mistake as one line: the setting, its value, and what is valid.
 
     Args:
@@ -52,9 +51,12 @@ def first_mistake(error: pydantic.ValidationError, *, flag: str = "") -> str:
     """
     first = error.errors(include_url=False)[0]
     if isinstance(cause := first.get("ctx", {}).get("error"), InputError):  # it names the flag itself
-        return one_line(cause)
+        return str(cause)
     name = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     name, value = flag + name.replace("_", "-") if flag else name, first["input"]
-    number = f" {value:g}" if isinstance(value, float) else f" {value}" if isinstance(value, str | int) else ""
-    subject = f"{one_line(name + number, most=80)}: " if name else ""
+    if isinstance(value, float):
+        name += f" {value:g}"
+    elif isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**80):  # Python refuses to print huge ones
+        name += f" {value}"
+    subject = f"{one_line(name, most=80)}: " if name else ""
     return subject + one_line(first["msg"].removeprefix("Input ").removeprefix("Value error, "))

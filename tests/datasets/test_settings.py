@@ -36,7 +36,8 @@ def test_they_are_frozen_keyword_only_dataclasses():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Moco(lr=float("nan")), "--moco.lr nan: should be greater than 0"),
+        (lambda: Moco(lr=float("nan")), "--moco.lr nan: should be a finite number"),
+        (lambda: Moco(lr=float("inf")), "--moco.lr inf: should be a finite number"),
         (lambda: Pretrain(steps=1.5), "--pretrain.steps 1.5: should be a valid integer, got a number with a fraction"),
         (lambda: Pretrain(weight_decay=-1), "--pretrain.weight-decay -1: should be greater than or equal to 0"),
         (lambda: Augment(crop="a\nb"), "--augment.crop a b: should be a valid number, unable to parse"),

@@ -120,7 +120,7 @@ def test_the_papers_claims_are_not_asked_of_it(swept):
         ("mypackage.module:Nothing", "no such class in mypackage.module"),
         ("nopackage:Loss", "nopackage cannot be imported"),
         (LOSS + "(tau=1)", "unknown setting 'tau'"),
-        (LOSS + "(lr=-1)", "must be above 0"),
+        (LOSS + "(lr=-1)", "should be greater than 0"),
         (LOSS + "(head=('linear', 'é'))", "a record cannot hold this name"),
         (LOSS + f"(head=({', '.join(50 * [repr('relu')])}))", "a record cannot hold this name"),
     ],

@@ -1,4 +1,4 @@
-"""States made up for the tests of checkpoint files."""
+"""Example states for the tests of checkpoint files."""
 
 import hashlib
 
@@ -20,7 +20,7 @@ def state(number):
 
 
 def text(found):
-    """A state to the last bit."""
+    """A state as text, for bitwise comparison."""
     return None if found is None else (found.stage, found.step, repr(found.state))
 
 
@@ -29,5 +29,5 @@ def expected(stage, step, number):
 
 
 def forged(payload):
-    """A file of somebody's own making, with the right digest."""
+    """A forged file with a matching digest."""
     return MAGIC + hashlib.sha256(payload).digest() + payload

@@ -1,4 +1,4 @@
-"""Small data and a small recipe: everything that a cell does, in a second."""
+"""Small data and a small recipe, with which a whole cell takes a second."""
 
 from functools import partial
 

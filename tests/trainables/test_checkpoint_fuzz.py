@@ -1,4 +1,4 @@
-"""Damaged and made-up checkpoint files: never a wrong state, never an exception."""
+"""Damaged and forged checkpoint files never lead to a wrong state or an exception."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +14,7 @@ START = len(MAGIC) + 32
 
 @st.composite
 def damaged(draw, whole=REAL):
-    """Random bytes, cut-offs, flipped bits, overwritten, inserted or left out parts of a real file."""
+    """Random bytes, or a real file with truncated, flipped, overwritten, inserted or deleted parts."""
     kind = draw(st.sampled_from(["random", "cut", "flip", "overwrite", "insert", "leave out"]))
     if kind == "random":
         return draw(st.sampled_from([b"", MAGIC])) + draw(st.binary(max_size=200))
@@ -33,7 +33,7 @@ def damaged(draw, whole=REAL):
 
 
 def check_damaged(folder, content):
-    """The newest is damaged: the one before, or the newest where nothing was changed after all; said, or not."""
+    """If the newest file is damaged, the previous one is used with a message. An unchanged one is used without."""
     (folder / "probe-1.ckpt").write_bytes(OLDER)
     (folder / "probe-2.ckpt").write_bytes(content)
     said = []
@@ -45,7 +45,7 @@ def check_damaged(folder, content):
 
 
 def check_forged(folder, payload):
-    """With a digest that is right: no exception, and nothing but a state in form."""
+    """A forged file with a matching digest raises no exception, and only a well-formed state is used."""
     (folder / "probe-2.ckpt").write_bytes(forged(payload))
     said = []
     found = Checkpoints(folder, "cell", notify=said.append).load()

@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or absent, trusted by their digest, of this cell or not used, and never in a step's way."""
+"""Checkpoint files: complete or absent, verified by digest, used only by their cell, and never blocking a step."""
 
 import errno
 import os
@@ -96,7 +96,7 @@ def test_who_is_asked_to_stop_writes_and_stops(open_here, tmp_path, said):
 
 
 class Slow:
-    """Writing that waits until it may go on."""
+    """A slow write, which waits for an event."""
 
     def __init__(self, monkeypatch):
         self.begun, self.may = threading.Event(), threading.Event()
@@ -119,7 +119,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(open_here, monkeypatch, 
 
     one.after_step("pretrain", 1, lambda: at(1))
     assert slow.begun.wait(30)
-    one.after_step("pretrain", 2, lambda: at(2))  # due while the first is written: left out
+    one.after_step("pretrain", 2, lambda: at(2))  # due while the first is being written, so skipped
     assert made == [1]
     slow.may.set()
     one.close()

@@ -1,4 +1,4 @@
-"""Engines: what they refuse, and that the fast ones compute what the plain one does."""
+"""Engines: what they refuse, and that fast ones compute the same as the plain one."""
 
 import copy
 from dataclasses import replace
@@ -139,7 +139,7 @@ def test_a_step_makes_no_gpu_wait(bank, recipe, objective):
     training = Training(loss, recipe.pretrain, device)
     cell = Cell(objective=objective, rho=0.5, nu=0.5)
     for step in range(4):
-        if step == 2:  # what is made once has been made
+        if step == 2:  # one-time setup is over
             torch.cuda.set_sync_debug_mode("error")
         try:
             views, _ = training_views(

@@ -1,4 +1,4 @@
-"""Predictions that are looked at: those of the tested head, on images chosen by their true classes alone."""
+"""Example predictions come from the tested head, on images chosen only by their true classes."""
 
 from dataclasses import replace
 

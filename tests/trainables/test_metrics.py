@@ -15,7 +15,7 @@ def test_metrics_agree_with_scikit_learn(seed):
     generator = torch.Generator().manual_seed(seed)
     truth = torch.randint(3, (4, 9, 9), generator=generator)
     predicted = torch.where(torch.rand(truth.shape, generator=generator) < 0.6, truth, truth.flip(0))
-    # Summed over two batches, as a probe does it: F1 is of the global matrix and not a mean over images.
+    # Summed over two batches, as in a probe: F1 comes from the global matrix and is not a mean over images.
     matrix = confusion(truth[:1], predicted[:1], 3) + confusion(truth[1:], predicted[1:], 3)
     found = metrics(matrix, NAMES, "test_")
     y, z = truth.flatten().numpy(), predicted.flatten().numpy()
@@ -49,7 +49,7 @@ def test_ignored_pixels_count_nowhere():
 
 
 def slow_xview2(truth, predicted):
-    """The challenge's score pixel by pixel: counts of hits, false alarms and misses, F1 from each."""
+    """The score of the challenge, pixel by pixel: F1 from counts of hits, false alarms and misses."""
 
     def f1(pairs, wanted):
         hit = sum(wanted(t) and wanted(p) for t, p in pairs)

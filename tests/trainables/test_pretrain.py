@@ -1,4 +1,4 @@
-"""Pretraining: schedule, best weights, what stops it, and what differs between cells of one seed."""
+"""Pretraining: schedule, best weights, non-finite losses, and differences between cells of one seed."""
 
 import copy
 import math
@@ -90,7 +90,7 @@ def test_cells_of_one_seed_see_the_same_draws(recipe, data):
             shown[rho, pairing] = training_views(training_pool(data, cell), cell, recipe, 1)
     clean, _ = shown[0.0, "noisy"]
     for (rho, pairing), (views, noisy) in shown.items():
-        # A pair that is not noisy is the same pair in every cell: same images, same augmentation, same labels.
+        # A clean pair is the same in every cell: same images, same augmentation, same labels.
         for side in ("first", "second", "first_labels", "second_labels"):
             assert torch.equal(getattr(views, side)[~noisy], getattr(clean, side)[~noisy])
         assert torch.equal(views.first_labels, clean.first_labels)

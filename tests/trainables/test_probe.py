@@ -1,4 +1,4 @@
-"""The probe: frozen encoder, FCN head, the same task for every cell."""
+"""The probe: frozen encoder, FCN head, and the same task in every cell."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Losses by name: a loss from outside the repository goes wherever a built-in one does."""
+"""Losses by name: a loss outside this project works everywhere that a built-in one does."""
 
 import math
 import re
@@ -36,12 +36,12 @@ TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch):
-    """The outside package can be imported."""
+    """Make the outside package importable."""
     monkeypatch.syspath_prepend(str(OUTSIDE))
 
 
 def run(objective, recipe, bank, checkpoints=None, **coordinates):
-    """Metrics but the times, and the points of the curves, as text: to the last bit."""
+    """Metrics without times, and learning curves, as text for bitwise comparison."""
     points = []
     cell = Cell(objective=objective, **coordinates)
     metrics = run_cell(
@@ -148,7 +148,7 @@ def test_what_is_known_of_a_class_from_outside():
 
 def test_a_cell_of_an_outside_loss_runs_and_its_settings_reach_it(recipe, bank):
     first = run(SIMCLR, recipe, bank, rho=0.5, nu=0.5)
-    torch.rand(7)  # the global stream must not matter
+    torch.rand(7)  # the global random state must have no effect
     assert run(SIMCLR, recipe, bank, rho=0.5, nu=0.5) == first
     assert run(f"{SIMCLR}(temperature=0.1)", recipe, bank, rho=0.5, nu=0.5) != first
     assert run(SIMCLR, recipe, bank, rho=0.5, nu=0.5, seed=1) != first

@@ -1,4 +1,4 @@
-"""Resuming is exact: cut off anywhere and run again, a cell gives what it gives undisturbed, bit for bit."""
+"""Resuming is exact: a cell interrupted anywhere gives bitwise the same results as without interruption."""
 
 import errno
 import os
@@ -25,11 +25,11 @@ CPU = torch.device("cpu")
 
 
 class Crash(BaseException):
-    """A death that nothing is told of."""
+    """A sudden crash."""
 
 
 class Beat:
-    """Counts, and at its `last` call says stop or crashes."""
+    """Counts its calls; the `last` one stops or crashes the cell."""
 
     def __init__(self, last=None, crash=False):
         self.count, self.last, self.crash = 0, last, crash
@@ -42,14 +42,14 @@ class Beat:
 
 
 class Run:
-    """Attempts at one cell in one folder."""
+    """Attempts to run one cell in one folder."""
 
     def __init__(self, cell, recipe, bank, folder, imagenet=None):
         self.cell, self.recipe, self.bank, self.folder, self.imagenet = cell, recipe, bank, folder, imagenet
         self.said = []
 
     def __call__(self, beat=module.never, *, every=1e9, identity="this"):
-        """Metrics but the times, points and predictions shown, as text: to the last bit, and a NaN equals itself."""
+        """Metrics without times, learning curves and predictions, as text for bitwise comparison, also of NaN."""
         points, shown = [], []
         metrics = run_cell(
             self.cell,
@@ -73,7 +73,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def make(recipe, bank, tmp_path_factory):
-    """Attempts in a folder of their own, and what they must give."""
+    """Attempts in a new folder, and their expected result."""
     known = {}
 
     def made(cell, recipe=recipe, imagenet=None):
@@ -138,7 +138,7 @@ def test_an_imagenet_cell_too(make, recipe, tmp_path):
 
 def test_a_cell_that_is_cut_off_again_and_again_gets_on(make):
     run, whole, beats = make(MOCO)
-    for _ in range(beats):  # each attempt gets past one step, whatever features it must compute again
+    for _ in range(beats):  # each attempt completes a step, however many features it recomputes
         try:
             assert run(Beat(6)) == whole
             break
@@ -155,7 +155,7 @@ def test_a_crash_between_checkpoints_goes_back_to_the_last(make):
         run.crash(last)
         again = Beat()
         assert run(again) == whole
-        assert again.count < beats or last < 4  # something was kept
+        assert again.count < beats or last < 4  # progress was kept
 
 
 def test_the_checkpoints_of_a_finished_cell_hold_its_result(make):
@@ -164,7 +164,7 @@ def test_the_checkpoints_of_a_finished_cell_hold_its_result(make):
     assert len(list(run.folder.iterdir())) == 2
     again = Beat()
     assert run(again) == whole
-    assert again.count < 4  # the test images alone
+    assert again.count < 4  # only the test images
 
 
 def newest(run):
@@ -246,7 +246,7 @@ def test_times_add_up_over_attempts(make, recipe, bank):
         report=lambda *point: None,
         checkpoints=Checkpoints(run.folder, "this"),
     )
-    assert found["seconds"] > time.perf_counter() - began  # most of the work was done before
+    assert found["seconds"] > time.perf_counter() - began  # most of the work was done earlier
     assert found["seconds"] == found["pretrain_seconds"] + found["probe_seconds"]
 
 
@@ -288,8 +288,8 @@ def test_a_process_that_is_killed_while_it_writes_goes_on(make):
             [sys.executable, "-c", KILLED, str(run.folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         with child:
-            seen = [child.stdout.readline() for _ in range(3 + 5 * kill)]  # those before its checkpoint come again
-            time.sleep(0.005 * kill)  # so that it dies in the midst of this and that
+            seen = [child.stdout.readline() for _ in range(3 + 5 * kill)]  # points before its checkpoint are repeated
+            time.sleep(0.005 * kill)  # kill it at different moments
             child.send_signal(signal.SIGKILL)
             assert all(seen), child.stderr.read()
     again = Beat()

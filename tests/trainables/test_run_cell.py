@@ -1,4 +1,4 @@
-"""A whole cell: what it returns, and that the same cell gives the same bits."""
+"""A whole cell: its metrics, and that they are bitwise reproducible."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def results(metrics):
 def test_the_same_cell_gives_the_same_bits_whatever_ran_before_it(recipe, bank, objective):
     cell = Cell(objective=objective, rho=0.5, nu=0.5, pairing="noisy", seed=1)
     first = results(run(cell, recipe, bank))
-    torch.rand(7)  # the global stream must not matter
+    torch.rand(7)  # the global random state must have no effect
     run(Cell(objective="random"), recipe, bank)
     assert results(run(cell, recipe, bank)) == first
     assert results(run(Cell(objective=objective, rho=0.5, nu=0.5, pairing="noisy", seed=2), recipe, bank)) != first

@@ -115,7 +115,7 @@ def test_the_presets_differ_in_what_they_name():
     [
         ({"flip": 1.5}, "--augment.flip 1.5: should be less than or equal to 1"),
         ({"blur": -0.1}, "--augment.blur -0.1: should be greater than or equal to 0"),
-        ({"grey": float("nan")}, "--augment.grey nan: should be less than or equal to 1"),
+        ({"grey": float("nan")}, "--augment.grey nan: should be a finite number"),
         ({"max_shift": 2.0}, "--augment.max-shift 2: should be less than or equal to 1"),
         ({"degrees": 200.0}, "--augment.degrees 200: should be less than or equal to 180"),
         ({"zoom": 1.0}, "--augment.zoom 1: should be less than or equal to 0.9"),

@@ -1,4 +1,4 @@
-"""Grid length as a formula, distinct cells, and the searcher that hands them out."""
+"""The length of a grid as a formula, distinct cells, and the searcher that suggests them."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_presets_have_as_many_cells_as_the_formula_says(name):
     ],
 )
 def test_keys_are_those_of_the_records_that_there_are(name, recipe, first, last):
-    """A change of a key orphans the records of all users. Made by printing `preset(name).cells()` on 2026-11-30."""
+    """A change of a key orphans all users' records. To update, print `preset(name).cells()`; done on 2026-11-30."""
     cells = preset(name).cells()
     assert preset(name).recipe.fingerprint == recipe
     assert [cell.key for cell in cells[:3]] == first.split()
@@ -109,7 +109,7 @@ def test_the_cheapest_of_the_last_seed_come_last_and_none_is_lost():
     cells = Sweep(seeds=(0, 1)).cells()
     order = cheapest_last(cells, 5)
     assert sorted(order) == sorted(cells)
-    assert order[: len(cells) // 2] == cells[: len(cells) // 2]  # the first seed is left as it is
+    assert order[: len(cells) // 2] == cells[: len(cells) // 2]  # the first seed keeps its order
     assert [cell.objective for cell in order[-5:]] == ["moco"] * 4 + ["random"]
     kept = [cell for cell in cells if cell not in order[-5:]]
     assert list(order[:-5]) == kept

@@ -1,4 +1,4 @@
-"""`--until`: what it takes, what it decides from records, and that it ends; cells give made-up scores."""
+"""`--until`: its conditions, its decisions from records, and that it ends. Cells have simulated scores."""
 
 from dataclasses import replace
 
@@ -44,13 +44,13 @@ def write(sweep, cell, score, status="done"):
 
 
 def score_of(cell, spread):
-    """A score whose difference by pairing has this spread over seeds, differently for each loss."""
+    """A score whose difference between pairings has this spread over seeds, for each loss."""
     drawn = np.random.default_rng([9, cell.seed]).standard_normal()
     return 0.5 + (spread[cell.objective] * drawn if cell.pairing == "noisy" else 0.0)
 
 
 class Runs:
-    """Stands for Ray: records what it is given, but for what is lost or fails."""
+    """Replaces Ray: records all cells, except those that are lost; some fail."""
 
     def __init__(self, spread, *, lost=lambda cell: False, fails=lambda cell: False, most=None):
         self.spread, self.lost, self.fails, self.most = spread, lost, fails, most
@@ -70,7 +70,7 @@ class Runs:
 
 
 def end(sweep, runs):
-    """As the driver does: what is missing is run, and what that asks for; returns the sweep as it has become."""
+    """Like the driver: run missing cells and added seeds; return the final sweep."""
     sweep, _ = add_seeds(sweep)
     known = recorded_keys(sweep.out).status
     missing = [cell for cell in sweep.cells() if cell.key not in known]
@@ -142,10 +142,10 @@ def test_losses_get_as_many_seeds_as_they_need(tmp_path, capsys):
     assert seeds["within_image"] == {0, 1, 2}
     assert seeds["cross_image"] == seeds["random"] == set(range(6))
     assert seeds["moco"] == set(range(5))
-    # One seed a round, and of a loss that is narrow enough no cell.
+    # Each round adds one seed, without cells of a loss that is narrow enough.
     assert [{cell.seed for cell in cells} for cells in runs.rounds] == [{0, 1, 2}, {3}, {4}, {5}]
     assert not any(cell.objective == "within_image" for cells in runs.rounds[1:] for cell in cells)
-    # What is planned is written down before it is run, and is what was run in the end.
+    # The plan is written before it runs, and equals what has run in the end.
     assert [len(one.cells()) for one in runs.claimed[:3]] == list(np.cumsum(list(map(len, runs.rounds)))[1:])
     assert {cell.key for cell in sweep.cells()} == set(read_records(tmp_path).key)
     assert sweep.grown.level == adjusted_level(3, 6)
@@ -161,7 +161,7 @@ def test_the_decision_depends_on_records_alone(tmp_path):
     whole = end(sweep_in(tmp_path / "whole"), Runs(SPREAD))
     cells = whole.cells()
     first = len(whole.grid(whole.objectives, (0, 1, 2)))
-    # Cut off after so many cells, once with and once without what was written down of the plan.
+    # Interrupted after so many cells, with and without the written plan.
     for count, keep in ((5, True), (first, False), (first + 3, True), (len(cells) - 3, False), (len(cells), True)):
         folder = tmp_path / str(count)
         cut = end(sweep_in(folder), Runs(SPREAD, most=count))
@@ -169,7 +169,7 @@ def test_the_decision_depends_on_records_alone(tmp_path):
         assert end(again, Runs(SPREAD)).grown == whole.grown
         there, here = (read_records(one).set_index("key").test_f1_macro for one in (whole.out, folder))
         assert there.sort_index().equals(here.sort_index())
-    # The same command again does nothing.
+    # Repeating the command does nothing.
     runs = Runs(SPREAD)
     assert end(replace(whole, grown=whole.grown), runs).grown == whole.grown
     assert end(sweep_in(whole.out), runs).grown == whole.grown
@@ -187,7 +187,7 @@ def test_a_loss_that_fails_gets_no_seeds_and_one_whose_cell_is_lost_waits(tmp_pa
     assert len(runs.rounds) == 2
     said = capsys.readouterr().out
     assert "cross_image: no value after 3 seeds, so further seeds would be of no use" in said
-    # The next command tries the lost ones again, and then goes on.
+    # The next command runs the lost cells again, then continues.
     after = end(sweep_in(tmp_path), Runs(SPREAD))
     assert set(after.grown.added["moco"]) > {3}
     assert "cross_image" not in after.grown.added
@@ -211,7 +211,7 @@ def test_a_folder_keeps_its_seeds_and_its_level(tmp_path):
     path.write_text(to_yaml(sweep))
     before = from_yaml(path)
     assert before == sweep
-    # A wider target, fewer seeds, other first ones, no condition: nothing that was added is forgotten.
+    # A wider target, fewer seeds, other first seeds, no condition: all added seeds are kept.
     for change in (
         {"until": "halfwidth(difference) < 0.5"},
         {"max_seeds": 4},
@@ -221,7 +221,7 @@ def test_a_folder_keeps_its_seeds_and_its_level(tmp_path):
         now, _ = add_seeds(sweep_in(tmp_path, **change).continuing(before))
         assert now.grown.level == before.grown.level
         assert {cell.key for cell in before.cells()} <= {cell.key for cell in now.cells()}
-    # A narrower one goes on, more seeds widen.
+    # A narrower target adds seeds, and a larger --max-seeds raises the level.
     runs = Runs(SPREAD)
     more = end(sweep_in(tmp_path, until="halfwidth(difference) < 0.0001", max_seeds=8).continuing(before), runs)
     assert more.grown.level == adjusted_level(3, 8) > before.grown.level

@@ -1,4 +1,4 @@
-"""YAML out and in, and what is refused."""
+"""Writing and reading a sweep as YAML, and refused settings."""
 
 import pytest
 import yaml

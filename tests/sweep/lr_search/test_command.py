@@ -64,7 +64,7 @@ def test_each_rate_has_an_ordinary_record_of_its_recipe(found):
 
 def test_mlflow_has_a_parent_of_the_search_and_the_rate_of_each_cell(found):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow's own tables
+        warnings.simplefilter("ignore")  # SQLAlchemy warns about the tables of MLflow
         client = MlflowClient(f"sqlite:///{found[0] / 'mlflow.db'}")
         runs = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
     parents = [run for run in runs if run.data.tags["kind"] == "lr_search"]
@@ -73,7 +73,7 @@ def test_mlflow_has_a_parent_of_the_search_and_the_rate_of_each_cell(found):
     assert sorted(run.data.metrics["lr"] for run in runs if "lr" in run.data.metrics) == [0.01, 0.1]
 
 
-@pytest.mark.slow  # the same as of a sweep
+@pytest.mark.slow  # as in the test of a sweep
 def test_what_is_missing_is_run_again_to_the_same_bits_and_no_more(found):
     folder, _ = found
     before = read_records(folder).set_index("key").drop(columns=TIMES)
@@ -106,7 +106,7 @@ def test_a_mistake_is_one_line(capsys, words, said):
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
-    """A plan, and the words of the sweep that it is of."""
+    """A plan, and the arguments of its sweep."""
     folder = tmp_path_factory.mktemp("plan") / "out"
     words = ("vts-smoke", "--losses", "moco", "random", "--rho", 0, "--out", folder)
     plan = run(*words, "--plan", "--price", 2)

@@ -1,4 +1,4 @@
-"""Which rates are proposed, and what a cut-off command leaves in Optuna's database, without Ray running."""
+"""Proposed rates, and what an interrupted command leaves in the Optuna database; without Ray."""
 
 import threading
 from dataclasses import asdict, replace
@@ -43,7 +43,7 @@ def proposer(storage, scores=None, known=(), asked=None, objective="moco"):
 
 
 def handed_out(one, score=lambda rate: 0.5):
-    """All rates that are proposed, each told its score at once."""
+    """All proposed rates, when each score is reported immediately."""
     found = []
     while trial := one.propose(f"trial-{len(found)}"):
         found.append(trial[0])
@@ -85,7 +85,7 @@ def test_a_loss_from_outside_is_searched_by_its_name(storage, monkeypatch):
     asked = replace(search_for(base), rates=(0.06, 1.0))
     assert asked.losses == ("moco", simclr, f"{simclr}(temperature=0.1)")
     cells = [asked.cell(simclr, rate, 100) for rate in asked.rates]
-    assert [cell.objective for cell in cells] == [simclr, f"{simclr}(lr=1.0)"]  # 0.06 is its own
+    assert [cell.objective for cell in cells] == [simclr, f"{simclr}(lr=1.0)"]  # 0.06 is its default
     assert {cell.recipe for cell in cells} == {smoke.recipe.fingerprint}
     assert handed_out(proposer(storage, asked=asked, objective=simclr)) == [0.06, 1.0]
     tried = RateTable()
@@ -168,7 +168,7 @@ def test_optuna_is_told_the_score_that_a_worker_reported(storage):
     proposals.on_trial_result("a", {"worker": 1})
     record = bare_record(search().cell("moco", 0.1, 100))
     done = record.with_values({"status": "done", "val_f1_macro": 0.6})
-    # As Tune hands a searcher what a worker reports.
+    # As Tune passes the reports of a worker to a searcher.
     proposals.on_trial_result("a", flatten_dict({"record": done, "curves": [], "examples": []}))
     proposals.on_trial_result("b", flatten_dict({"error": "no", "record": record, "curves": []}))
     proposals.on_trial_complete("a")
@@ -186,7 +186,7 @@ def test_nothing_is_handed_out_when_the_search_is_to_stop(storage):
 
 
 def scored(asked, scores):
-    """What is recorded of moco: {rate: scores of the first seeds}."""
+    """The recorded scores of moco: {rate: scores of the first seeds}."""
     table = RateTable()
     for rate, values in scores.items():
         for seed, score in zip(asked.sweep.seeds, values, strict=False):
@@ -289,7 +289,7 @@ def test_rates_that_were_never_handed_out_are_missing_too():
 
 
 def test_tune_writes_down_a_searcher_that_knows_a_thread(storage):
-    lock = threading.Lock()  # as the word to stop does, of a sweep at an address
+    lock = threading.Lock()  # like the stop request of a sweep at an address
     assert cloudpickle.dumps(GridSearcher([search().random_cell(0)], closed=lambda: lock.locked()))
     cells = OptunaCells([], [proposer(storage)], lambda cell, rate: lock.acquire(), closed=lambda: lock.locked())
     assert cloudpickle.dumps(cells)

@@ -1,4 +1,4 @@
-"""The baselines: what `imagenet` takes and refuses, what `supervised` trains on, and a cell of each task."""
+"""The baselines: weights that `imagenet` accepts and refuses, the data of `supervised`, and a cell of each task."""
 
 import sys
 from dataclasses import replace
@@ -33,7 +33,7 @@ def silent(*point):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A file as torchvision's: a state dictionary of a ResNet-18 with its classifier."""
+    """A file like torchvision's: the state dictionary of a ResNet-18 with its classifier."""
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("weights") / "resnet18-0123.pth"
     torch.save(timm.create_model("resnet18", num_classes=1000).state_dict(), path)
@@ -53,7 +53,7 @@ def test_imagenet_weights_give_torchvisions_own_features(tmp_path):
     images = torch.rand(2, 3, 64, 64)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     features = torch.nn.Sequential(*list(theirs.children())[:-2])((images - mean[:, None, None]) / std[:, None, None])
-    # Of values around 1: processors sum in other orders.
+    # For values around 1: processors differ in the order of sums.
     torch.testing.assert_close(ours(images), features, rtol=1e-4, atol=1e-4)
 
 

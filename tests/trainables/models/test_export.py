@@ -1,4 +1,4 @@
-"""Encoders that are kept: whole files that timm loads in one line, with the same features."""
+"""Exported encoders are complete files that timm loads in one line, with the same features."""
 
 import json
 
@@ -24,7 +24,7 @@ IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 def moved(recipe, **options):
-    """An encoder whose statistics and zero-initialised weights are no longer what they begin with."""
+    """An encoder with changed batch-norm statistics and zero-initialised weights."""
     torch.manual_seed(0)
     encoder = make_encoder(recipe, **options)
     with torch.no_grad():

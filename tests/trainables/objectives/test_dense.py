@@ -1,4 +1,4 @@
-"""The dense objectives: what goes into the losses, and which image is J."""
+"""The dense objectives: the inputs of their losses, and the choice of J."""
 
 import collections
 import math
@@ -42,7 +42,7 @@ def test_both_images_get_gradients_and_features_are_unit_vectors(make, recipe, d
 def test_within_image_plateau_is_log_of_positions(recipe, data):
     model = objective(WithinImage, recipe).eval()
     loss, plateau = model.validate(validation_views(data, CELL, recipe), stream(0))
-    # An anchor whose class is missing from the partner adds nothing, so a few may lower it.
+    # An anchor whose class is missing in the partner adds 0, so the mean may be slightly lower.
     assert plateau == pytest.approx(math.log(16), rel=0.05)
     assert loss <= plateau * 1.2
 
@@ -98,6 +98,6 @@ def test_an_anchor_without_a_class_adds_nothing_and_is_a_negative_of_others(reci
     holed[:, :8] = 255
     *features, labels, partner_labels = model._embed(replace(views, second_labels=holed))
     found = model.compare(*features, labels, partner_labels, stream(0)).item()
-    # A class of its own that no anchor has: in the denominator, in no numerator.
+    # No anchor has its class, so it is in the denominator but in no numerator.
     own = torch.where(partner_labels < 0, 77, partner_labels)
     assert found == pytest.approx(within_image(*features, labels, own, temperature=recipe.dense.temperature).item())

@@ -1,4 +1,4 @@
-"""The losses against a slow transcription of METHOD.md's formulas in plain loops, and against closed forms."""
+"""The losses agree with plain loops that transcribe the formulas of METHOD.md, and with closed forms."""
 
 import math
 
@@ -147,7 +147,7 @@ def test_losses_survive_a_low_temperature_in_float32():
 
 
 def kept_bytes(loss, images, positions=16):
-    """Bytes that a dense loss keeps for its gradient, each tensor counted once."""
+    """Bytes of the tensors that a dense loss saves for its gradient."""
     generator = torch.Generator().manual_seed(0)
     features, partner, other = (
         functional.normalize(torch.rand(images, positions, 8, generator=generator), dim=2).requires_grad_()

@@ -32,7 +32,7 @@ def reference_features(encoder, head, images):
 
 
 def test_a_step_is_query_momentum_update_key_loss_enqueue(moco, data, recipe):
-    with torch.no_grad():  # the key encoder must lag behind for the order to be seen
+    with torch.no_grad():  # the order shows only if the key encoder differs
         for weight in moco.encoder.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     before = copy.deepcopy(moco)
@@ -45,7 +45,7 @@ def test_a_step_is_query_momentum_update_key_loss_enqueue(moco, data, recipe):
         for old, new in zip(before.key_head.parameters(), before.head.parameters(), strict=True):
             old.copy_(0.999 * old + 0.001 * new)
         key = reference_features(before.key_encoder, before.key_head, batch.second)
-    # The negatives are the queue as it was before this batch was put into it.
+    # The negatives are the queue before this batch was added.
     assert found.item() == pytest.approx(info_nce(query, key, before.queue, temperature=0.2).item(), abs=1e-5)
     assert torch.allclose(moco.queue[:8], key, atol=1e-5)
     assert torch.equal(moco.queue[8:], before.queue[8:])

@@ -1,4 +1,4 @@
-"""A profile does what a cell does, on less; its parts add up to what the whole cell takes."""
+"""A profile runs the code of a cell on less data, and its parts add up to the time of the whole cell."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that moves by what steps, batches and the rest are made to take; synchronise is asked at each look."""
+    """A fake clock: steps, batches and other parts advance it by fixed times."""
 
     class Clock:
         now = 0.0
@@ -55,7 +55,7 @@ def test_each_part_counts_as_often_as_a_whole_cell_does_it(bank, recipe, tmp_pat
     times = {(part.stage, part.name): part.times for part in parts}
     assert times["pretrain", "step"] == 100
     assert times["probe", "step"] == 200
-    assert times["pretrain", "evaluation"] == 5 * 32 / 16  # two batches of 8 were looked at
+    assert times["pretrain", "evaluation"] == 5 * 32 / 16  # the excerpt has two batches of 8
     assert times["probe", "evaluation"] == 4 * 32 / 16
     assert times["probe", "test"] == 40 / 16
     assert times["probe", "features"] == (2 * 64 + 32) / (2 * 16 + 16)
