@@ -128,7 +128,7 @@ def stamps(name):
 def test_another_recipe_is_refused_by_the_address(small):
     done = run(*WORDS, "--out", small[0], "--pretrain.steps", 3)
     assert done.returncode == 2
-    assert f"--out {small[0]} holds the records of another recipe: pretrain.steps" in done.stderr
+    assert f"--out {small[0]} holds records of another recipe: pretrain.steps" in done.stderr
     assert done.stderr.count("\n") == 1
     assert ".driver" not in fake_s3.names("small")
 
