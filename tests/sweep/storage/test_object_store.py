@@ -246,7 +246,7 @@ def test_one_that_is_driven_by_another_stops_and_says_so():
         fake_s3.client().put_object(Bucket=fake_s3.BUCKET, Key="lost/.driver", Body=b"elsewhere, process 9\nother\n")
         seen = process.stdout.read()
         assert process.wait(timeout=60) == 2, seen
-    assert f"{uri} is driven by another sweep now (elsewhere, process 9): this one has lost it" in seen
+    assert f"the lease on {uri} is lost: another sweep has taken it (elsewhere, process 9)" in seen
     assert "Traceback" not in seen
     gone(process.pid)
     there = fake_s3.client().get_object(Bucket=fake_s3.BUCKET, Key="lost/.driver")["Body"].read()
