@@ -266,7 +266,7 @@ def test_a_server_that_goes_away_ends_it_and_nothing_recorded_is_lost(tmp_path):
             assert process.wait(timeout=300) == 2, seen
         assert f"{uri} cannot be written" in seen
         assert "the server does not answer" in seen
-        assert "run the same command again; nothing recorded is lost" in seen
+        assert "run the same command again; no record is lost" in seen
         assert "Traceback" not in seen
         gone(process.pid)
         server = type(server)(ip_address="127.0.0.1", port=port, verbose=False)
