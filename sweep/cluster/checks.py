@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,7 @@ class Finding:
     """The message with which `sweep.run` refuses the cluster; empty if it runs in spite of the finding."""
 
     def __str__(self) -> str:
-        return f"{self.level:<5} {self.about:<10} {self.text}"
+        return f"{self.level:<5} {self.about:<11} {self.text}"
 
 
 def check_python(reports: Reports) -> Iterable[Finding]:
@@ -160,7 +160,7 @@ def check_data(reports: Reports, paths: Sequence[str]) -> Iterable[Finding]:
             "to the same path on each machine",
         )
     if paths and not unreadable:
-        yield Finding("ok", "data", f"{', '.join(paths)} can be read on all machines")
+        yield Finding("ok", "data", f"{', '.join(paths)} can be read" + _on_all(reports))
 
 
 def check_out(out: str, faults: Mapping[str, str], unseen: Mapping[str, Sequence[str]]) -> Iterable[Finding]:
@@ -189,7 +189,8 @@ def check_out(out: str, faults: Mapping[str, str], unseen: Mapping[str, Sequence
                 "beginning; use a shared disk or --out s3://...",
             )
     if not failed and not any(unseen.values()):
-        yield Finding("ok", "out", f"{out} can be written on all machines" + (", on a shared disk" if unseen else ""))
+        shared = ", on a shared disk" if unseen else ""
+        yield Finding("ok", "out", f"{out} can be written" + _on_all(faults) + shared)
 
 
 def check_clocks(offsets: Mapping[str, float], doubt: float) -> Iterable[Finding]:
@@ -210,6 +211,10 @@ def check_clocks(offsets: Mapping[str, float], doubt: float) -> Iterable[Finding
 def _same_everywhere(about: str, values: Mapping[str, str], remedy: str, refusal: str = "") -> Finding:
     distinct = set(values.values())
     if len(distinct) == 1:
-        return Finding("ok", about, distinct.pop() + (" on all machines" if len(values) > 1 else ""))
+        return Finding("ok", about, distinct.pop() + _on_all(values))
     listed = "; ".join(f"{value} on {name}" for name, value in values.items())
     return Finding("FAIL", about, f"{listed}: {remedy}", refusal)
+
+
+def _on_all(machines: Sized) -> str:
+    return " on all machines" if len(machines) > 1 else ""

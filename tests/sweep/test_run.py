@@ -100,7 +100,7 @@ def test_the_end_of_a_sweep_judges_draws_and_reports(smoke):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "vts-smoke" in page
     assert "One seed: there are no intervals" in page
-    assert "Nothing: every planned cell is done." in page
+    assert "None: every planned cell is done." in page
     keys = read_records(folder).key
     assert {path.stem for path in (folder / "predictions").iterdir()} == set(keys)
     assert len(read_predictions(folder, keys)) == 4 * len(keys)

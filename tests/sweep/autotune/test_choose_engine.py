@@ -91,5 +91,5 @@ def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):
 
 
 def test_more_threads_than_cores_are_refused_with_what_there_is():
-    with pytest.raises(InputError, match=r"--threads 9: a cell cannot have more than the 4 cores here"):
+    with pytest.raises(InputError, match=r"--threads 9: a cell cannot use more than the 4 cores of "):
         choose_engine(asked(engine=replace(PLAIN, threads=9)), asked().cells(), LAPTOP)

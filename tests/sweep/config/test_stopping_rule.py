@@ -154,7 +154,7 @@ def test_losses_get_as_many_seeds_as_they_need(tmp_path, capsys):
     assert said.count("within_image: half-width 0.0") == 1
     ended = final_lines(sweep)
     assert "and --max-seeds is 6: no further seed" in ended
-    assert "14 seeds of a loss were used; 6 of each, as many as the widest has, would have been 18" in ended
+    assert "14 seeds were used, all losses together; 6 seeds for every loss would have been 18" in ended
 
 
 def test_the_decision_depends_on_records_alone(tmp_path):
@@ -186,8 +186,8 @@ def test_a_loss_that_fails_gets_no_seeds_and_one_whose_cell_is_lost_waits(tmp_pa
     assert sweep.grown.added == {"moco": (3,), "random": (3,)}
     assert len(runs.rounds) == 2
     said = capsys.readouterr().out
-    assert "cross_image: no value after 3 seeds, so further seeds would be of no use" in said
-    # The next command runs the lost cells again, then continues.
+    assert "cross_image: no value after 3 seeds, so further seeds would not help" in said
+    # The next command tries the lost ones again, and then goes on.
     after = end(sweep_in(tmp_path), Runs(SPREAD))
     assert set(after.grown.added["moco"]) > {3}
     assert "cross_image" not in after.grown.added
@@ -257,7 +257,7 @@ def test_a_dry_run_counts_what_was_added_and_what_may_come(tmp_path):
     done = call(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6)
     assert done.returncode == 0, done.stderr
     assert "30 distinct cells" in done.stdout
-    assert "30 more at most, where --until 'halfwidth(difference) < 0.02' asks for further seeds" in done.stdout
+    assert "--until 'halfwidth(difference) < 0.02' may add up to 30 cells" in done.stdout
     claim(RunDir(tmp_path), sweep_in(tmp_path), "data")
     end(sweep_in(tmp_path), Runs(SPREAD))
     count = len(read_records(tmp_path))

@@ -55,7 +55,7 @@ def test_a_second_driver_is_refused_and_told_of_the_first_and_nothing_is_left(st
         ):
             pass
         assert "\n" not in str(no.value)
-        assert "its claim lapses in" in str(no.value)
+        assert "its lease expires in" in str(no.value)
         assert one.names("") == [NAME]
     assert one.names("") == []
     assert not list(one.root.iterdir())
@@ -78,7 +78,7 @@ def test_age_is_told_by_the_stores_clock(store, monkeypatch):
     monkeypatch.setattr(
         ObjectStore, "modified", lambda self, name: written(self, name) + timedelta(seconds=0 if name == NAME else 85)
     )
-    with pytest.raises(InputError, match=r"lapses in [345] s"), leased(one):
+    with pytest.raises(InputError, match=r"expires in [345] s"), leased(one):
         pass
     monkeypatch.setattr(
         ObjectStore, "modified", lambda self, name: written(self, name) + timedelta(seconds=0 if name == NAME else 95)

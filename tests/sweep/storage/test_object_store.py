@@ -128,7 +128,7 @@ def stamps(name):
 def test_another_recipe_is_refused_by_the_address(small):
     done = call(*WORDS, "--out", small[0], "--pretrain.steps", 3)
     assert done.returncode == 2
-    assert f"--out {small[0]} holds the records of another recipe: pretrain.steps" in done.stderr
+    assert f"--out {small[0]} holds records of another recipe: pretrain.steps" in done.stderr
     assert done.stderr.count("\n") == 1
     assert ".driver" not in fake_s3.names("small")
 
@@ -246,7 +246,7 @@ def test_one_that_is_driven_by_another_stops_and_says_so():
         fake_s3.client().put_object(Bucket=fake_s3.BUCKET, Key="lost/.driver", Body=b"elsewhere, process 9\nother\n")
         seen = process.stdout.read()
         assert process.wait(timeout=60) == 2, seen
-    assert f"{uri} is driven by another sweep now (elsewhere, process 9): this one has lost it" in seen
+    assert f"the lease on {uri} is lost: another sweep has taken it (elsewhere, process 9)" in seen
     assert "Traceback" not in seen
     gone(process.pid)
     there = fake_s3.client().get_object(Bucket=fake_s3.BUCKET, Key="lost/.driver")["Body"].read()
@@ -266,7 +266,7 @@ def test_a_server_that_goes_away_ends_it_and_nothing_recorded_is_lost(tmp_path):
             assert process.wait(timeout=300) == 2, seen
         assert f"{uri} cannot be written" in seen
         assert "the server does not answer" in seen
-        assert "run the same command again; nothing recorded is lost" in seen
+        assert "run the same command again; no record is lost" in seen
         assert "Traceback" not in seen
         gone(process.pid)
         server = type(server)(ip_address="127.0.0.1", port=port, verbose=False)
