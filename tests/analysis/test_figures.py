@@ -17,6 +17,7 @@ from analysis.figures import FIGURES, as_svg, draw_all, main, save_figures
 from analysis.plots import style
 from analysis.plots.style import DOUBLE, SMALL
 from analysis.records.io import write_record
+from tests.analysis.conftest import write_summary
 
 SOURCE = "procedural textures (stratified, veined, matted, dotted) and a rather long source's name"
 
@@ -147,16 +148,15 @@ def test_a_damaged_file_of_curves_costs_its_figure_only(frame: Callable, rows: l
 
 
 def test_the_command_writes_figures_and_says_what_it_could_not(
-    rows: list, classes: tuple, tmp_path: Path, capsys: pytest.CaptureFixture
+    rows: list, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    for made in rows:
-        write_record(tmp_path, made, classes)
-    assert main([str(tmp_path), "--only", "fig4", "fig1", "--formats", "svg"]) == 0
+    sweep = str(write_summary(tmp_path, rows))
+    assert main([sweep, "--only", "fig4", "fig1", "--formats", "svg"]) == 0
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["vts-fig4.svg"]
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("not drawn vts-fig1: ")
     assert second.endswith("vts-fig4.svg")
-    assert main([str(tmp_path), "--only", "fig8", "--out", str(tmp_path / "other")]) == 0
+    assert main([sweep, "--only", "fig8", "--out", str(tmp_path / "other")]) == 0
     assert {path.name for path in (tmp_path / "other").iterdir()} == {"vts-fig8.svg", "vts-fig8.png"}
 
 
