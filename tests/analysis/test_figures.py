@@ -24,7 +24,7 @@ SOURCE = "procedural textures (stratified, veined, matted, dotted) and a rather 
 
 @pytest.fixture
 def whole(row: Callable) -> list[dict[str, Any]]:
-    """The paper's grid with three seeds, all pairings and every baseline; a cell is missing and one failed."""
+    """The grid of the paper with three seeds, all pairings and baselines; a cell is missing and one failed."""
     random = np.random.default_rng(0)
     made = []
     for seed in range(3):
@@ -58,7 +58,7 @@ def test_every_figure_is_there_and_legible_or_says_why(frame: Callable, whole: l
 
 
 def _check_layout(name: str, figure: Figure) -> None:
-    """Nothing is cut off or too small, and heading, panels, legend and notes do not cover each other."""
+    """Nothing is cut off or too small, and heading, panels, legend and notes do not overlap."""
     with style.context():
         inches = figure.get_tightbbox()
     assert figure.get_figwidth() <= DOUBLE
@@ -72,7 +72,7 @@ def _check_layout(name: str, figure: Figure) -> None:
         stack += [legend.get_window_extent().y1, legend.get_window_extent().y0]
     if notes.get_text():
         stack.append(notes.get_window_extent().y1)
-    # But for the padding around a legend.
+    # Except the padding around a legend.
     assert all(above >= below - 2 for above, below in itertools.pairwise(stack)), (name, stack)
 
 

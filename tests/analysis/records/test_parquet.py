@@ -97,7 +97,7 @@ def test_files_are_sorted_and_hidden_ones_passed_over(tmp_path):
 
 
 def test_a_folder_that_may_not_be_looked_into_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may look into everything
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # because root may read everything
     with pytest.raises(PermissionError, match="Permission denied"):
         parquet.files(tmp_path)
 

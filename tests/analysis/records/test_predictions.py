@@ -1,4 +1,4 @@
-"""Predictions on disk: what is written is read, and damage is one clear line."""
+"""Predictions on disk can be read back, and damage is an error of one line."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the pages say of records is so: the table of columns, and each example of docs/summary.md runs."""
+"""The documentation of records is correct: the table of columns, and all examples of docs/summary.md run."""
 
 import re
 import shlex
@@ -67,7 +67,7 @@ def test_examples_on_the_command_line_run(results, capsys):
 
 
 def shown(results, word):
-    """What the first example with this word prints, as objects."""
+    """The objects that the first example with this word prints."""
     found = []
     exec(next(code for code in blocks("python") if word in code), {"print": found.append})
     return found[-1]

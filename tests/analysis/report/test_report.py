@@ -1,4 +1,4 @@
-"""The report: one file that stands alone, says everything, and breaks on nothing."""
+"""The report is one complete file, whatever the records hold."""
 
 import re
 import shutil
@@ -15,13 +15,13 @@ from analysis.report.__main__ import main
 from analysis.stats.inference import MARGIN
 from tests.analysis.conftest import CLASSES, grid, write_summary
 
-#: A source named in another script, with signs that LaTeX and matplotlib interpret.
+#: A source in another script, with characters that LaTeX and matplotlib interpret.
 SOURCE = "folder a$b_{$c \u8349\u539f"
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """A sweep with curves of some cells, only to be read."""
+    """A sweep with curves of some cells; do not change it."""
     folder = tmp_path_factory.mktemp("reports") / "sweep"
     for row in grid():
         write_record(folder, row | {"source": SOURCE}, CLASSES)
@@ -32,7 +32,7 @@ def sweep(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(sweep):
-    """The text of the sweep's report with all figures."""
+    """The report of the sweep with all figures."""
     assert main([str(sweep)]) == 0
     return (sweep / "report.html").read_text(encoding="utf-8")
 
@@ -44,12 +44,12 @@ def folder(sweep, tmp_path):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """For what the tables say: most of a report's seconds are its figures."""
+    """For tests of tables, because figures take most of the time of a report."""
     monkeypatch.setattr(command, "draw_all", lambda records, folders: [])
 
 
 class Page(HTMLParser):
-    """What a browser would fetch, the ids, and the tables as lists of rows."""
+    """The URLs that a browser would fetch, the ids, and the tables as lists of rows."""
 
     def __init__(self, text):
         super().__init__()
@@ -97,7 +97,7 @@ def test_it_stands_alone_and_every_link_leads_somewhere(whole):
 def test_it_says_what_the_records_say(tmp_path, frame, rows):
     found = page(write_summary(tmp_path, rows))
     text = [" | ".join(row) for row in found.rows]
-    # Made so that every noisy cell is one point above its exposure in every seed: no spread, no doubt.
+    # Every noisy cell is one point above its exposure in every seed, so there is no spread.
     assert sum("+1.00 | [+1.00, +1.00]" in row for row in text) >= 12
     records = frame(rows)
     mean = records[(records.objective == "moco") & (records.rho == 0)].test_f1_macro.mean()
