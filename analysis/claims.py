@@ -42,9 +42,14 @@ def claims_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
         decide: what would decide the finding, or why it is not applicable.
         p, p_holm: see `Judgement`.
     """
-    rows = [{**_head(j), **_numbers(j.weakest), **_tail(j)} for j in judgements]
-    columns = [*_HEAD, *_numbers(None), *_TAIL]
-    return _typed(pd.DataFrame(rows, columns=columns))
+    rows = [
+        {"study": j.study, "asked": j.own_data, "key": j.finding.key, "sentence": j.finding.sentence}
+        | {"where": j.finding.where, "verdict": j.verdict, "unit": j.finding.unit, **_numbers(j.weakest)}
+        | {"parts": len(j.parts), "decide": j.decide, "p": j.p, "p_holm": j.p_holm}
+        for j in judgements
+    ]
+    head = ["study", "asked", "key", "sentence", "where", "verdict", "unit"]
+    return _typed(pd.DataFrame(rows, columns=[*head, *_NUMBERS, "parts", "decide", "p", "p_holm"]))
 
 
 def parts_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
@@ -55,7 +60,7 @@ def parts_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
         for j in judgements
         for part in j.parts
     ]
-    return _typed(pd.DataFrame(rows, columns=["study", "key", "verdict", "unit", *_numbers(None), "p", "decide"]))
+    return _typed(pd.DataFrame(rows, columns=["study", "key", "verdict", "unit", *_NUMBERS, "p", "decide"]))
 
 
 def count_verdicts(judgements: Iterable[Judgement]) -> str:
@@ -73,27 +78,15 @@ def render(judgements: Sequence[Judgement], *, width: int = 120, everything: boo
     return "\n".join(line.rstrip() for line in printable("\n\n".join(sections)).split("\n"))
 
 
-_HEAD = ("study", "asked", "key", "sentence", "where", "verdict", "unit")
-_TAIL = ("parts", "decide", "p", "p_holm")
-
-
-def _head(j: Judgement) -> dict[str, Any]:
-    f = j.finding
-    return dict(zip(_HEAD, (j.study, j.own_data, f.key, f.sentence, f.where, j.verdict, f.unit), strict=True))
-
-
-def _tail(j: Judgement) -> dict[str, Any]:
-    return dict(zip(_TAIL, (len(j.parts), j.decide, j.p, j.p_holm), strict=True))
+_NUMBERS = ("part", "estimate", "low", "high", "region", "method", "seeds", "cells", "expected")
 
 
 def _numbers(part: JudgedPart | None) -> dict[str, Any]:
     if part is None:
-        names = ("part", "estimate", "low", "high", "region", "method", "seeds", "cells", "expected")
-        return dict.fromkeys(names)
+        return {}
     e = part.estimate
-    points = {name: 100 * value for name, value in (("estimate", e.estimate), ("low", e.low), ("high", e.high))}
-    counts = {"seeds": e.seeds, "cells": e.cells, "expected": part.expected}
-    return {"part": part.name, **points, "region": str(part.region), "method": e.method, **counts}
+    numbers = (100 * e.estimate, 100 * e.low, 100 * e.high, str(part.region), e.method, e.seeds, e.cells)
+    return dict(zip(_NUMBERS, (part.name, *numbers, part.expected), strict=True))
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

@@ -82,7 +82,7 @@ FIGURES: Mapping[str, FigureKind] = {
     ),
     "fig4": FigureKind(
         title="MoCo: {score} by noisy-pairs rate",
-        caption="As Fig. 4 of the paper: {score} against rho with MoCo, one line per per-image noise nu. " + _LEVELS,
+        caption="As Fig. 4 of the paper: {score} against rho with MoCo, one line per nu (per-image noise). " + _LEVELS,
         draw=paper_figures.fig4,
     ),
     "fig5": FigureKind(

@@ -35,11 +35,6 @@ def losses(study: Study) -> list[str]:
     return names.in_order(set(study.records["objective"]) - set(BASELINES))
 
 
-def other_losses(study: Study) -> list[str]:
-    """The losses of a study that are not in the paper."""
-    return names.other_losses(study.records["objective"])
-
-
 def has_nu(study: Study) -> bool:
     """Whether the study varies nu. Real pairs have no nu; false positives have nu 1."""
     records = study.records

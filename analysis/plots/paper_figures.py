@@ -12,7 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.names import DENSE, display_name
+from analysis.names import DENSE, display_name, other_losses
 from analysis.plots import against_rho, cells, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.style import DOUBLE, SINGLE, Frame, LineStyle
@@ -60,7 +60,7 @@ def fig4(study: Study, inputs: Inputs) -> Figure | str:
 
 def fig5(study: Study, inputs: Inputs) -> Figure | str:
     """The score of the dense losses and of losses not in the paper: one panel per loss, one line per nu."""
-    return _levels_by_nu(study, [*DENSE, *cells.other_losses(study)], other="fig1")
+    return _levels_by_nu(study, [*DENSE, *other_losses(study.records["objective"])], other="fig1")
 
 
 def fig7(study: Study, inputs: Inputs) -> Figure | str:
@@ -84,7 +84,7 @@ def fig8(study: Study, inputs: Inputs) -> Figure | str:
 
 def fig9(study: Study, inputs: Inputs) -> Figure | str:
     """Noisy minus exposure of the dense losses and of losses not in the paper, drawn as `fig5`."""
-    return _differences_by_nu(study, [*DENSE, *cells.other_losses(study)], other="fig7")
+    return _differences_by_nu(study, [*DENSE, *other_losses(study.records["objective"])], other="fig7")
 
 
 def no_pairs(study: Study) -> str | None:

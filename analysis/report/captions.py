@@ -17,7 +17,7 @@ VERDICTS = (
 SCORES = "{score}, %: mean and standard deviation over seeds."
 
 FULL_NOISE = (
-    "  With nu = 1, the images of a noisy pair share nothing. Such pairs are false positives and have their own row."
+    " With nu = 1, the images of a noisy pair share nothing. Such pairs are false positives and have their own row."
 )
 
 EXPOSURE = (

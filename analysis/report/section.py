@@ -31,7 +31,7 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool
     if not presets or not all(name.endswith("-paper") for name in presets):
         setting = f"preset {', '.join(presets)}" if any(presets) else "a setting that the folder does not name"
         lines.append(
-            f"This sweep used {setting}, which differs from the paper in scale, encoder or budget. The verdicts say "
+            f"This sweep used {setting}, not the setting of the paper (scale, encoder, budget). The verdicts say "
             "whether these records agree with the paper's sentences. They do not reproduce or refute the paper."
         )
     noisy = study.records[(study.records["status"] == "done") & (study.records["rho"] > 0)]

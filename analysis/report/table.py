@@ -82,24 +82,9 @@ def interval(heading: str, low: str = "low", high: str = "high") -> Column:
     """A column of intervals of differences, in points; sorted by the lower end."""
 
     def value(row: Mapping[str, Any]) -> Any:
-        return None if _absent(row[low]) else Ends(100 * row[low], 100 * row[high])
+        return None if _absent(row[low]) else (100 * row[low], 100 * row[high])
 
-    return Column(heading=heading, value=value)
-
-
-class Ends(float):
-    """The lower end of an interval, which is its sort key; its text shows both ends."""
-
-    high: float
-
-    def __new__(cls, low: float, high: float) -> "Ends":
-        """An interval from low to high."""
-        ends = super().__new__(cls, low)
-        ends.high = high
-        return ends
-
-    def __str__(self) -> str:
-        return f"[{float(self):+.2f}, {self.high:+.2f}]"
+    return Column(heading=heading, value=value, write=lambda ends: f"[{ends[0]:+.2f}, {ends[1]:+.2f}]")
 
 
 def p_value(heading: str, name: str) -> Column:
@@ -165,8 +150,9 @@ def _entry(column: Column, row: Mapping[Any, Any]) -> Entry:
     value = column.value(row)
     if _absent(value):
         return Entry(ABSENT, "")
+    key = value[0] if isinstance(value, tuple) else value
     # As JavaScript writes numbers.
-    sort = repr(float(value)).replace("inf", "Infinity") if isinstance(value, int | float) else str(value)
+    sort = repr(float(key)).replace("inf", "Infinity") if isinstance(key, int | float) else str(key)
     return Entry(column.write(value), sort)
 
 

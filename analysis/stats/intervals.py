@@ -44,16 +44,16 @@ class Estimate:
     """A mean over a grid and its interval; `low` and `high` are NaN if there is none."""
 
     estimate: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     level: float
-    error: float
+    error: float = math.nan
     """Standard error; NaN without an interval."""
-    freedom: float
+    freedom: float = math.nan
     """Degrees of freedom of the error, effective seeds minus 1; NaN without an interval."""
-    p: float
+    p: float = math.nan
     """Two-sided p of a mean of 0, from the t distribution; NaN without an interval."""
-    p_exact: float
+    p_exact: float = math.nan
     """The same from sign flips of whole seeds, without assuming a normal distribution. At least 2**(1 - seeds)."""
     method: str
     """How the interval was computed, or why there is none."""
@@ -111,13 +111,7 @@ def mean_of_matrix(matrix: np.ndarray, *, level: float = LEVEL, left_out: int = 
     counts = (~np.isnan(matrix)).sum(axis=0)
     single = Estimate(
         estimate=float(np.nanmean(matrix, axis=0).mean()) if matrix.size else math.nan,
-        low=math.nan,
-        high=math.nan,
         level=level,
-        error=math.nan,
-        freedom=math.nan,
-        p=math.nan,
-        p_exact=math.nan,
         method="no interval: one seed" if matrix.size else "no value",
         cells=matrix.shape[1],
         seeds=matrix.shape[0],

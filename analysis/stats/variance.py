@@ -35,24 +35,18 @@ class Components:
     """
 
     mean: float
-    low: float
-    high: float
-    level: float
-    error: float
+    low: float = math.nan
+    high: float = math.nan
+    error: float = math.nan
     """Standard error of `mean`."""
-    freedom: float
+    freedom: float = math.nan
     """Degrees of freedom of `error`, after Satterthwaite."""
-    between_cells: float
+    between_cells: float = math.nan
     """Standard deviation of the means of cells."""
-    between_seeds: float
+    between_seeds: float = math.nan
     """Standard deviation of the effect of a seed on all cells."""
-    residual: float
+    residual: float = math.nan
     """Standard deviation of the effect of a seed on a single cell."""
-    cells: int
-    seeds: int
-    values: int
-    method: str
-    """"REML", or why there are no components."""
 
 
 def components(values: pd.DataFrame, *, level: float = LEVEL) -> Components:
@@ -69,7 +63,7 @@ def components(values: pd.DataFrame, *, level: float = LEVEL) -> Components:
     size = int(known.sum())
     plain = float(np.nanmean(matrix, axis=0).mean()) if size else math.nan
     if size == 0 or min(cells, seeds) < 2 or size <= cells + seeds - 1:
-        return _unknown(plain, level, matrix.shape, size)
+        return Components(mean=plain)
     slack = 64 * np.finfo(float).eps * max(1.0, float(np.nanmax(np.abs(matrix))))
     if np.nanmax(matrix) - np.nanmin(matrix) <= slack:
         mean, of_cells, of_seeds, rest, error = plain, 0.0, 0.0, 0.0, 0.0
@@ -83,16 +77,11 @@ def components(values: pd.DataFrame, *, level: float = LEVEL) -> Components:
         mean=mean,
         low=float(mean - half),
         high=float(mean + half),
-        level=level,
         error=error,
         freedom=freedom,
         between_cells=math.sqrt(of_cells),
         between_seeds=math.sqrt(of_seeds),
         residual=math.sqrt(rest),
-        cells=cells,
-        seeds=seeds,
-        values=size,
-        method="REML",
     )
 
 
@@ -244,17 +233,3 @@ def _freedom(shape: tuple[int, int], size: int, of_cells: float, of_seeds: float
     freedoms = (cells - 1, seeds - 1, size - cells - seeds + 1)
     below = sum(square**2 / freedom for square, freedom in zip(squares, freedoms, strict=True))
     return float(max(least, (squares[0] + squares[1] - squares[2]) ** 2 / below))
-
-
-def _unknown(mean: float, level: float, shape: tuple[int, int], size: int) -> Components:
-    seeds, cells = shape
-    unknown = "one seed" if seeds == 1 else "one cell" if cells == 1 else "too few cells share seeds"
-    return Components(
-        mean=mean,
-        **dict.fromkeys(("low", "high", "error", "freedom", "between_cells", "between_seeds", "residual"), math.nan),
-        level=level,
-        cells=cells,
-        seeds=seeds,
-        values=size,
-        method=f"no components: {unknown}" if size else "no value",
-    )

@@ -38,11 +38,11 @@ class Driver:
 
     def workers(self) -> list[int]:
         """The processes that run cells or will run them."""
-        return [pid for pid in descendants(self.process.pid) if "ray::" in words_of(pid)]
+        return [pid for pid in descendants(self.process.pid) if "ray::" in command_line(pid)]
 
     def named(self, name: str) -> list[int]:
         """The child processes whose command line contains a name."""
-        return [pid for pid in descendants(self.process.pid) if name in words_of(pid)]
+        return [pid for pid in descendants(self.process.pid) if name in command_line(pid)]
 
 
 @dataclass(kw_only=True)
@@ -177,7 +177,7 @@ def exists(pid: int) -> bool:
         return False
 
 
-def words_of(pid: int) -> str:
+def command_line(pid: int) -> str:
     """The command line of a process; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

@@ -44,17 +44,17 @@ class Transcript:
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
-        self.broken: list[str] = []
+        self.failed: list[str] = []
 
     def say(self, line: str) -> None:
         """Print a line with the elapsed time."""
         print(f"{time.monotonic() - self._begun:7.1f} s  {line}", flush=True)
 
-    def promise(self, what: str, kept: bool) -> None:
+    def check(self, what: str, passed: bool) -> None:
         """Print a check and its result."""
-        self.say(f"{'ok    ' if kept else 'FAILED'}  {what}")
-        if not kept:
-            self.broken.append(what)
+        self.say(f"{'ok    ' if passed else 'FAILED'}  {what}")
+        if not passed:
+            self.failed.append(what)
 
 
 def sweep(out: Path, *words: str) -> list[str]:
@@ -78,47 +78,47 @@ def cells_on(address: str) -> list[int]:
     return [pid for pid in below if "ray::ImplicitFunc" in running.get(pid, "") or "train_cell" in running.get(pid, "")]
 
 
-def up(machines: Machines, told: Transcript) -> None:
+def up(machines: Machines, log: Transcript) -> None:
     """Run `ray up` and wait for both nodes."""
     code = done(machines.begin("up", RAY, "up", "-y", "--no-config-cache", str(machines.config)), UP)
     if code:
         raise RuntimeError(f"ray up failed: see {machines.place / 'up.log'}")
-    told.promise("ray up starts the cluster", kept=True)
+    log.check("ray up starts the cluster", passed=True)
     wait_for("both nodes run", lambda: all(map(raylet, WORKERS)), UP)
     count = 'import ray; ray.init("auto"); exit(sum(node["Alive"] for node in ray.nodes()) < 3)'
     wait_for("Ray knows both nodes", lambda: done(machines.on_head("nodes", "python", "-c", count), UP) == 0, UP)
-    told.say(f"nodes: head {HEAD} without cores, {' and '.join(WORKERS)} with one each")
+    log.say(f"nodes: head {HEAD} without cores, {' and '.join(WORKERS)} with one each")
 
 
-def lose_a_node(machines: Machines, told: Transcript, steps: int) -> None:
+def lose_a_node(machines: Machines, log: Transcript, steps: int) -> None:
     """Run a sweep on both nodes, kill one, which Ray restarts, and compare with an undisturbed sweep."""
     words = (*SWEEP, "--pretrain.steps", str(steps))
     calm, out = machines.place / "undisturbed", machines.place / "out"
-    told.say("an undisturbed sweep, without a cluster")
+    log.say("an undisturbed sweep, without a cluster")
     if done(machines.begin("undisturbed", sys.executable, *sweep(calm, *words)[1:], "--workers", "2"), SWEPT):
         raise RuntimeError(f"the undisturbed sweep failed: see {machines.place / 'undisturbed.log'}")
-    told.say(f"{len(read_records(calm))} cells; the same on the cluster, by ray exec and --address auto")
+    log.say(f"{len(read_records(calm))} cells; the same on the cluster, by ray exec and --address auto")
     running = machines.on_head("sweep", *sweep(out, *words), "--address", "auto")
     wait_for("cells run on both nodes", lambda: running.poll() is not None or all(map(cells_on, WORKERS)), UP)
     wait_for("a checkpoint", lambda: running.poll() is not None or list(out.glob("checkpoints/*/*.ckpt")), UP)
-    told.promise("cells run on both nodes at the same time", running.poll() is None)
+    log.check("cells run on both nodes at the same time", running.poll() is None)
     lost = WORKERS[1]
     node = raylet(lost)
     assert node is not None
     os.kill(node, signal.SIGKILL)
-    told.say(f"kill -9 of the node {lost} during the sweep")
+    log.say(f"kill -9 of the node {lost} during the sweep")
     back = wait_for("the node is back", lambda: raylet(lost) not in (None, node) or running.poll() is not None, BACK)
-    told.promise("Ray's autoscaler restarts the node while the sweep continues", back and running.poll() is None)
+    log.check("Ray's autoscaler restarts the node while the sweep continues", back and running.poll() is None)
     wait_for("cells on it", lambda: running.poll() is not None or cells_on(lost), SWEPT)
-    told.promise("the restarted node runs cells again", running.poll() is None)
-    told.promise("the sweep is complete", done(running, SWEPT) == 0)
+    log.check("the restarted node runs cells again", running.poll() is None)
+    log.check("the sweep is complete", done(running, SWEPT) == 0)
     lines = (machines.place / "sweep.log").read_text().splitlines()
-    told.promise("it counted the lost machine", any("machine lost" in line for line in lines))
-    told.promise("its results are equal to those of the undisturbed sweep", results(out).equals(results(calm)))
-    told.promise("no drafts and no checkpoints are left", not leftovers(out))
+    log.check("it counted the lost machine", any("machine lost" in line for line in lines))
+    log.check("its results are equal to those of the undisturbed sweep", results(out).equals(results(calm)))
+    log.check("no drafts and no checkpoints are left", not leftovers(out))
 
 
-def scaling(machines: Machines, told: Transcript, steps: int, cells: int) -> None:
+def scaling(machines: Machines, log: Transcript, steps: int, cells: int) -> None:
     """Measure cells per minute on one node and on two."""
     rates = []
     for count in (1, 2):
@@ -132,25 +132,25 @@ def scaling(machines: Machines, told: Transcript, steps: int, cells: int) -> Non
         # From the end of the first cells on, to exclude Ray's start.
         ends = (begun + records["seconds"]).sort_values().to_list()
         rates.append(60 * (len(ends) - count) / (ends[-1] - ends[count - 1]))
-        told.say(f"{count} node{'s' * (count > 1)}: {len(ends)} cells, {rates[-1]:.2f} per minute")
-    told.say(f"two nodes are {rates[1] / rates[0]:.2f} times as fast as one")
+        log.say(f"{count} node{'s' * (count > 1)}: {len(ends)} cells, {rates[-1]:.2f} per minute")
+    log.say(f"two nodes are {rates[1] / rates[0]:.2f} times as fast as one")
 
 
-def down(machines: Machines, told: Transcript, before: set[int]) -> None:
+def down(machines: Machines, log: Transcript, before: set[int]) -> None:
     """Run `ray down` and check that no process is left."""
     code = done(machines.begin("down", RAY, "down", "-y", str(machines.config)), DOWN)
-    told.promise("ray down stops the cluster", code == 0)
+    log.check("ray down stops the cluster", code == 0)
     due = time.monotonic() + 60
     while (left := {pid: words for pid, words in processes().items() if pid not in before}) and time.monotonic() < due:
         time.sleep(0.5)
-    told.promise("no process is left", not left)
+    log.check("no process is left", not left)
     for words in list(left.values())[:5]:
-        told.say(f"        left: {words[:120]}")
+        log.say(f"        left: {words[:120]}")
 
 
 def inside(options: argparse.Namespace) -> int:
     """The part that runs in the namespaces."""
-    told = Transcript()
+    log = Transcript()
     # A short name, because the paths of Ray's sockets have a maximum length.
     place = options.folder or Path(tempfile.mkdtemp(prefix="np-", dir="/tmp"))
     place.mkdir(parents=True, exist_ok=True)
@@ -160,22 +160,22 @@ def inside(options: argparse.Namespace) -> int:
         sshd = machines.listen()
         before = {*processes()}
         try:
-            up(machines, told)
+            up(machines, log)
             if options.scaling:
-                scaling(machines, told, options.steps or 400, options.cells)
+                scaling(machines, log, options.steps or 400, options.cells)
             else:
-                lose_a_node(machines, told, options.steps or 1500)
+                lose_a_node(machines, log, options.steps or 1500)
         except (TimeoutError, RuntimeError) as error:
-            told.promise(str(error), kept=False)
+            log.check(str(error), passed=False)
         finally:
-            down(machines, told, before)
+            down(machines, log, before)
             sshd.terminate()
             sshd.wait()
     finally:
-        if options.folder is None and not told.broken:
+        if options.folder is None and not log.failed:
             shutil.rmtree(place, ignore_errors=True)
-    told.say(f"{len(told.broken)} checks failed; see the logs in {place}" if told.broken else "all checks passed")
-    return 1 if told.broken else 0
+    log.say(f"{len(log.failed)} checks failed; see the logs in {place}" if log.failed else "all checks passed")
+    return 1 if log.failed else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

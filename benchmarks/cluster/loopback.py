@@ -132,26 +132,26 @@ class Machines:
             )
 
     def on_head(self, name: str, *words: str) -> "subprocess.Popen[bytes]":
-        """A command in the project's folder on the head, by `ray exec`."""
+        """Start a command in the folder of the project on the head, with `ray exec`."""
         command = f"cd ~/noisy-pairs && {shlex.join(words)}"
         return self.begin(name, RAY, "exec", "--no-config-cache", str(self.config), command)
 
 
 def on_loopback(given: Mapping[str, Any], key: Path) -> dict[str, Any]:
-    """The cluster of machines of one's own, with addresses of this one for machines.
+    """The cluster of `cluster.local.yaml`, with addresses of this machine as machines.
 
     Args:
         given: `cluster.local.yaml`.
-        key: private key that the machines let in.
+        key: private key for the login.
     """
     config = dict(given)
     config["provider"] = {"type": "local", "head_ip": HEAD, "worker_ips": list(WORKERS)}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(key)}
     config["file_mounts"] = {"~/noisy-pairs": str(ROOT)}
-    # The libraries are installed: what would install them is the one thing that is not tried here.
+    # The libraries are already installed, so the command that installs them is not tested here.
     install, *rest = given["setup_commands"]
     if "make" not in install:
-        raise ValueError(f"cluster.local.yaml: the first of setup_commands installs, not {install!r}")
+        raise ValueError(f"cluster.local.yaml: the first of setup_commands must run make, it is {install!r}")
     config["setup_commands"] = [f"ln -sfn {shlex.quote(sys.prefix)} ~/noisy-pairs/.venv", *rest]
     memory = "--object-store-memory=150000000"
     config["head_start_ray_commands"] = [

@@ -1,4 +1,4 @@
-"""Checkpoints: for how long they stop a step, and what share of the time that is when one is written every 60 s."""
+"""Checkpoints: how long they stop a step, and which share of the time that is with one every 60 s."""
 
 import tempfile
 import time
@@ -23,13 +23,13 @@ from trainables.recipe import Recipe
 from trainables.views import Views
 
 EVERY = 60.0
-"""Seconds between two checkpoints, as a sweep has it unless told otherwise."""
+"""Seconds between two checkpoints, the default of a sweep."""
 
 
 def run() -> list[Table]:
-    """MoCo, which has most to keep: a `vts-quick` cell, and ResNet-18 at batch 64, 128 px."""
+    """Checkpoints of MoCo, the largest ones: a `vts-quick` cell, and ResNet-18 at batch 64, 128 px."""
     table = Table(
-        f"A checkpoint every {EVERY:g} s: the step is stopped while it is copied, a thread writes it meanwhile",
+        f"A checkpoint every {EVERY:g} s: a step stops while it is copied; then a thread writes it",
         (
             *("cell", "MB", "step, ms", "stopped, ms", "written in, s", "CPU, s"),
             *("step meanwhile, ms", "% stopped", "% with no core free"),
@@ -44,15 +44,13 @@ def run() -> list[Table]:
         torch.set_num_threads(threads)
         table.add(name, *measure(recipe, replace(best_engine(), threads=threads)))
     torch.set_num_threads(before)
-    table.notes.append(
-        "CPU: all that a checkpoint takes, copying, hashing and writing; it is lost where no core is free"
-    )
+    table.notes.append("CPU: time for copying, hashing and writing a checkpoint; it slows training if no core is free")
     table.show()
     return [table]
 
 
 def measure(recipe: Recipe, engine: Engine, *, rounds: int = 7) -> tuple[float, ...]:
-    """The columns of the table behind the name."""
+    """The columns of the table after the name."""
     step, state = training(recipe, engine)
     plain = time_it(step, device(), warm=2, least=5, budget=3.0).median
     stopped, written, cpu = list[float](), list[float](), list[float]()
@@ -79,7 +77,7 @@ def measure(recipe: Recipe, engine: Engine, *, rounds: int = 7) -> tuple[float, 
 
 
 def training(recipe: Recipe, engine: Engine) -> tuple[Callable[[], object], Callable[[], dict[str, Any]]]:
-    """A step of pretraining on random views, and what a checkpoint of it holds: the best weights so far, too."""
+    """A step of pretraining on random views, and the content of its checkpoint, with the best weights so far."""
     draws, shape = (
         stream(0, "benchmark"),
         (recipe.pretrain.batch, recipe.data.bands, recipe.data.size, recipe.data.size),

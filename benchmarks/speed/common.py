@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing with its spread, tables, the machine in words, JSON."""
+"""Common parts of the benchmarks: timing with its spread, tables, description of the machine, JSON."""
 
 import argparse
 import json
@@ -25,13 +25,13 @@ from trainables.recipe import Recipe
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of repeated calls."""
+    """The seconds of repeated calls."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median."""
         return median(self.seconds)
 
     @property
@@ -40,13 +40,13 @@ class Timing:
         return (max(self.seconds) - min(self.seconds)) / self.median
 
     def rate(self, count: int) -> str:
-        """Things a second, with the spread."""
+        """The rate per second, with the spread."""
         return f"{count / self.median:.1f} ±{50 * self.spread:.0f}%"
 
 
 @dataclass
 class Table:
-    """A titled table; numbers stay numbers in JSON."""
+    """A table with a title; in JSON, numbers remain numbers."""
 
     title: str
     columns: Sequence[str]
@@ -78,14 +78,14 @@ def _text(value: object) -> str:
 def time_it(
     work: Callable[[], object], device: torch.device, *, warm: int = 1, least: int = 5, budget: float = 1.0
 ) -> Timing:
-    """Time repeated calls after `warm` that do not count."""
+    """Time repeated calls, after `warm` calls that are not counted."""
     for _ in range(warm):
         work()
     return Timing(tuple(seconds_of(work, device, least=least, budget=budget)))
 
 
 def in_turn(works: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 5) -> list[Timing]:
-    """Time several things one after the other, round after round: a machine that slows down slows all of them."""
+    """Time several calls in turn, in several rounds, so that a slower machine affects all of them."""
     for work in works:
         work()
     taken = [[seconds_of(work, device, least=1, budget=0.0)[0] for work in works] for _ in range(rounds)]
@@ -93,27 +93,27 @@ def in_turn(works: Sequence[Callable[[], object]], device: torch.device, *, roun
 
 
 def ratio(slow: Timing, fast: Timing) -> float:
-    """How many times the seconds of `fast` those of `slow` are: the median over rounds of `in_turn`."""
+    """The ratio of the seconds of `slow` to those of `fast`: the median over rounds of `in_turn`."""
     return median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device() -> torch.device:
-    """The GPU where there is one."""
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def best_engine(precision: str = "bf16") -> Engine:
-    """The engine the benchmarks run with: all cores, one process."""
+    """The engine of the benchmarks: all cores, one process."""
     return Engine(precision=precision, layout="channels_last", compile="no", threads=cores())  # type: ignore[arg-type]
 
 
 def vts(recipe: Recipe) -> VtsSettings:
-    """The settings of the scenes that are timed."""
+    """The settings of the timed scenes."""
     assert isinstance(recipe.data, VtsSettings), "benchmarks run on VTS"
     return recipe.data
 
@@ -124,7 +124,7 @@ def scenes(recipe: Recipe, bank: TextureBank) -> Vts:
 
 
 def header() -> dict[str, str]:
-    """The machine and the versions, in words."""
+    """The description of the machine, and versions."""
     names = ("torch", "torchvision", "timm", "ray", "numpy", "lightly")
     facts = {
         "processor": processor(),
@@ -143,12 +143,12 @@ def header() -> dict[str, str]:
 
 
 def main(module: str, run: Callable[[], list[Table]]) -> None:
-    """Command line of a benchmark: run it, print its tables, write them as JSON if asked."""
+    """The command line of a benchmark: run it, print its tables, and write them as JSON with `--json`."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=run.__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the tables as JSON")
     given = parser.parse_args()
     torch.set_num_threads(cores())
-    torch.backends.cudnn.benchmark = True  # as in a sweep's workers
+    torch.backends.cudnn.benchmark = True  # as in the workers of a sweep
     facts = header()
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     tables = run()

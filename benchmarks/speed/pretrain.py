@@ -1,4 +1,4 @@
-"""Pretraining: source images a second, data included, against the bare step and against what a user would write."""
+"""Pretraining: source images per second including data, compared with the bare step and with plain implementations."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +37,7 @@ from trainables.views import training_pool, training_views
 
 
 def settings(size: int, batch: int) -> Recipe:
-    """ResNet-18 with MoCo's own augmentation, at a size and batch."""
+    """ResNet-18 with the augmentation of MoCo, at this size and batch."""
     recipe = preset("vts-quick").recipe
     return replace(
         recipe,
@@ -50,7 +50,7 @@ def settings(size: int, batch: int) -> Recipe:
 
 
 def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> Callable[[], object]:
-    """A step as a sweep takes it: pairs, rendering, augmentation, and everything in `bare_step`."""
+    """A step as in a sweep: pairs, rendering, augmentation, and everything in `bare_step`."""
     cell = Cell(objective=loss, rho=0.5, nu=0.5)
     pool = training_pool(scenes(recipe, bank), cell)
     objective = make_objective(loss, make_encoder(recipe.encoder, engine), recipe, stream(0, "queue"))
@@ -67,7 +67,7 @@ def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> 
 
 
 def run() -> list[Table]:
-    """Rates of all losses and of a user's alternatives; engines; growth; memory; where a step's time goes."""
+    """Rates of all losses and of plain implementations; engines; growth; memory; the parts of a step."""
     large = (256, 256) if torch.cuda.is_available() else (128, 64)
     bank = load_textures(vts(settings(*large)), None)
     return [rates(*large, bank), engines(*large), growth(), memory(), parts(*large, bank)]
@@ -104,18 +104,18 @@ def rates(size: int, batch: int, bank: TextureBank) -> Table:
 def versus(
     name: str, make: Callable, images: list[np.ndarray], ours: Callable[[], object], size: int, batch: int
 ) -> list[str]:
-    """A line for each number of loader workers: a user's alternative against (b)."""
+    """One line for each number of loader workers: a plain implementation compared with (b)."""
     try:
         theirs, mine = in_turn([make(images, size, batch, 0, device()), ours], device())
         lines = [(0, theirs, ratio(theirs, mine))]
-        # Loader workers go on between steps: such a loop is timed by itself, and ours right after it.
+        # Loader workers continue between steps, so such a loop is timed alone, and ours right after it.
         workers = min(16, cores())
-        # What the workers made ahead while it warmed up must not be what is timed: the mean over many batches.
+        # The mean over many batches, because the workers prepared the first ones during the warm-up.
         loop = time_it(make(images, size, batch, workers, device()), device(), warm=2, least=4 * workers)
         mean = Timing((sum(loop.seconds) / len(loop.seconds),))
         lines.append((workers, mean, mean.median / time_it(ours, device(), least=3).median))
     except ImportError:
-        return [f"{name}: not installed, see the extra `bench`"]
+        return [f"{name}: not installed, install the extra `bench`"]
     return [
         f"{name}, MoCo, fp32, {workers} loader workers: {timing.rate(batch)} images/s; (b) is {times:.2f} times that"
         for workers, timing, times in lines
@@ -123,7 +123,7 @@ def versus(
 
 
 def engines(size: int, batch: int) -> Table:
-    """Which precision and layout help here."""
+    """The effect of precision and layout on this machine."""
     table = Table("Bare MoCo step by engine, images/s", ("engine", "images/s"))
     for precision in ("fp32", "bf16"):
         for layout in ("channels_last", "contiguous"):
@@ -135,8 +135,8 @@ def engines(size: int, batch: int) -> Table:
 
 
 def growth() -> Table:
-    """Time against image size and batch: straight lines where they should be."""
-    table = Table("Growth of a whole step", ("loss", "px", "batch", "ms", "ns a pixel"))
+    """Time against image size and batch, which should be linear."""
+    table = Table("Growth of a whole step", ("loss", "px", "batch", "ms", "ns per pixel"))
     for loss in ("moco", "cross_image"):
         for size, batch in ((64, 16), (64, 32), (64, 64), (128, 16), (192, 16)):
             recipe = settings(size, batch)
@@ -153,8 +153,8 @@ def growth() -> Table:
 
 
 def memory() -> Table:
-    """Bytes that the dense losses keep for their gradient, beside the encoder's, against batch and map."""
-    table = Table("Kept for the gradient by a loss on its features, MB", ("loss", "map", "batch", "MB", "KB an image"))
+    """Memory that the dense losses keep for their gradient, without the encoder, against batch and map."""
+    table = Table("Memory that a loss keeps for its gradient, MB", ("loss", "map", "batch", "MB", "KB per image"))
     for loss in ("within_image", "cross_image"):
         for side, batch in ((8, 16), (8, 64), (16, 16), (16, 64)):
             kept = kept_bytes(loss, side * side, batch)
@@ -164,7 +164,7 @@ def memory() -> Table:
 
 
 def kept_bytes(loss: str, positions: int, batch: int) -> int:
-    """Bytes of the distinct tensors that a dense loss saves for the backward pass."""
+    """The size in bytes of the distinct tensors that a dense loss saves for the backward pass."""
     from trainables.objectives.losses import cross_image, within_image
 
     features, partner = (
@@ -195,7 +195,7 @@ def kept_bytes(loss: str, positions: int, batch: int) -> int:
 
 
 def parts(size: int, batch: int, bank: TextureBank) -> Table:
-    """Where the time of a MoCo step goes, each part measured by itself."""
+    """The time of each part of a MoCo step, measured separately."""
     from datasets.augment import transforms
 
     recipe, engine = settings(size, batch), best_engine()
@@ -232,7 +232,7 @@ def parts(size: int, batch: int, bank: TextureBank) -> Table:
 
 
 def flops(loss: str, recipe: Recipe) -> float:
-    """Floating-point operations of a step's matrix products and convolutions, forward and backward."""
+    """Floating-point operations of the matrix products and convolutions of a step, forward and backward."""
     few = replace(recipe, pretrain=replace(recipe.pretrain, batch=2))
     step = bare_step(loss, few, best_engine("fp32"), torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
@@ -241,7 +241,7 @@ def flops(loss: str, recipe: Recipe) -> float:
 
 
 def matrix_rate() -> float:
-    """Operations a second of a large bf16 matrix product: what the arithmetic allows."""
+    """Operations per second of a large bf16 matrix product, as an upper bound."""
     a, b = (torch.randn(4096, 4096, dtype=torch.bfloat16, device=device()) for _ in range(2))
     return 2 * 4096**3 / time_it(lambda: a @ b, device(), budget=0.5).median
 

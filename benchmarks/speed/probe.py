@@ -1,4 +1,4 @@
-"""The probe: its share of a `vts-quick` cell, and what keeping features saves."""
+"""The probe: its share of a `vts-quick` cell, and the time saved by cached features."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,15 +15,15 @@ from trainables.run_cell import run_cell
 
 
 def run() -> list[Table]:
-    """The probe's share of a `vts-quick` cell, one thread as on two cores; what keeping features saves."""
+    """The share of the probe in a `vts-quick` cell with one thread, and the time saved by cached features."""
     return [shares(), keeping()]
 
 
 def shares() -> Table:
-    """Seconds of pretraining and probe."""
+    """Seconds of pretraining and of the probe."""
     table = Table(
-        "A vts-quick cell, one thread, in seconds: steps of pretraining scaled up from a third of them",
-        ("loss", "pretraining", "probe", "probe's share"),
+        "A vts-quick cell with one thread, in seconds; pretraining steps are extrapolated from a third of them",
+        ("loss", "pretraining", "probe", "share of probe"),
     )
     recipe = preset("vts-quick").recipe
     third = replace(recipe, pretrain=replace(recipe.pretrain, steps=recipe.pretrain.steps // 3))
@@ -34,7 +34,7 @@ def shares() -> Table:
     for loss in LOSSES:
         cell = Cell(objective=loss, rho=0.5, nu=0.5)
         found = run_cell(cell, CellJob(recipe=third, source=bank, engine=engine), device(), report=lambda *point: None)
-        # Steps alone are scaled: scenes and validations take the same in a third of the steps.
+        # Only steps are scaled, because scenes and validations take the same time with a third of the steps.
         steps = third.pretrain.steps * third.pretrain.batch / found["images_per_second"]
         pretraining = found["pretrain_seconds"] + 2 * steps
         table.add(
@@ -46,7 +46,7 @@ def shares() -> Table:
 
 
 def keeping() -> Table:
-    """The probe of a random encoder with features kept, and with fresh views encoded at every step."""
+    """The probe of a random encoder with cached features, and with new views encoded at every step."""
     table = Table("The probe of vts-quick by cached_views, all cores: seconds", ("cached_views", "s"))
     recipe = preset("vts-quick").recipe
     bank = load_textures(vts(recipe), None)

@@ -1,4 +1,4 @@
-"""What a user would do instead: MoCo v2 image by image, by hand and with lightly."""
+"""Alternatives that users would write: MoCo v2 with a transform per image, by hand and with lightly."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ from torchvision.models import resnet18
 from torchvision.transforms import v2
 
 SECONDS_OF_DATA = 10**6
-"""Length that a data set claims, so that an epoch never ends while it is timed."""
+"""Nominal length of a data set, so that an epoch does not end during the measurement."""
 
 
 class Photographs(Dataset):
-    """PIL images in memory, two views of each by a transform that draws for each image: what tutorials show."""
+    """PIL images in memory, and two views of each from a random transform, as in tutorials."""
 
     def __init__(self, images: list[np.ndarray], transform: Callable[[Image.Image], Any]) -> None:
         self.images = [Image.fromarray(image) for image in images]
@@ -31,7 +31,7 @@ class Photographs(Dataset):
 
 
 class Twice:
-    """Two draws of a transform."""
+    """Two random results of a transform."""
 
     def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
         self.transform = transform
@@ -42,7 +42,7 @@ class Twice:
 
 
 def by_hand(images: list[np.ndarray], size: int, batch: int, workers: int, device: torch.device) -> Callable[[], None]:
-    """MoCo v2 as a tutorial has it: torchvision's transforms (aug-plus), a DataLoader, fp32; a training step."""
+    """A training step of MoCo v2 as in tutorials: torchvision's transforms (aug-plus), a DataLoader, fp32."""
     transform = v2.Compose(
         [
             v2.RandomResizedCrop(size, scale=(0.2, 1.0)),
@@ -118,7 +118,7 @@ def with_lightly(
 
 
 def _endless(data: Dataset, batch: int, workers: int) -> Iterator[Any]:
-    """Batches without end from a shuffling DataLoader."""
+    """Endless batches from a shuffling DataLoader."""
     loader = DataLoader(
         data,
         batch,

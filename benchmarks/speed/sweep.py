@@ -1,4 +1,4 @@
-"""A sweep's own cost: time to the first step, slots kept busy, harness a cell, memory a worker."""
+"""The overhead of a sweep: time to the first step, busy slots, overhead per cell, memory per worker."""
 
 import subprocess
 import sys
@@ -14,22 +14,31 @@ from analysis.records.io import read_records
 from benchmarks.speed.common import Table, cores, main
 
 STEPS = ("--pretrain.steps", "40", "--pretrain.warmup", "20", "--probe.steps", "60")
-"""A fifth of a `vts-quick` cell: the harness is the same, and the benchmark ends. Slots look idler than they are."""
+"""A fifth of a `vts-quick` cell, to shorten the benchmark. The overhead is the same, so slots look more idle."""
 
 
 def run() -> list[Table]:
-    """Commands of `vts-quick` with shortened cells, from one seed's losses at rho 0 to all 28 cells."""
+    """Commands of `vts-quick` with shortened cells, from the losses of one seed at rho 0 to all 28 cells."""
     table = Table(
-        "vts-quick with shortened cells: the harness beside them",
-        ("cells", "wall, s", "own, s", "to first cell, s", "busy", "busy between", "harness a cell, s", "MB a worker"),
+        "vts-quick with shortened cells: overhead",
+        (
+            "cells",
+            "wall, s",
+            "own, s",
+            "to first cell, s",
+            "busy",
+            "busy between",
+            "overhead per cell, s",
+            "MB per worker",
+        ),
         notes=[
-            "own: the cells' seconds; busy: own / (wall x slots); busy between: from the first begin to the last end",
-            "harness a cell: idle slot seconds between a slot's cells, a cell",
-            "MB a worker: largest memory that is a worker's own (Linux's USS)",
+            "own: seconds of the cells; busy: own / (wall x slots); busy between: from the first start to the last end",
+            "overhead per cell: mean idle seconds between two cells in a slot",
+            "MB per worker: largest private memory of a worker (USS on Linux)",
         ],
     )
     with tempfile.TemporaryDirectory() as folder:
-        command(Path(folder) / "warm", "--rho", "0", "--losses", "random")  # what has to be measured is measured here
+        command(Path(folder) / "warm", "--rho", "0", "--losses", "random")  # the engine is measured here
         for words in (("--rho", "0"), ("--rho", "0", "1", "--nu", "1"), ()):
             table.add(*command(Path(folder) / str(len(words)), *words))
     table.show()
@@ -37,7 +46,7 @@ def run() -> list[Table]:
 
 
 def command(out: Path, *words: str) -> list[object]:
-    """Run the command, and a row of the table about it."""
+    """Run the command, and return its row of the table."""
     begun = time.time()
     process = subprocess.Popen(
         [sys.executable, "-m", "sweep.run", "vts-quick", "--out", str(out), *STEPS, *words],
@@ -69,7 +78,7 @@ def command(out: Path, *words: str) -> list[object]:
 
 
 def gaps(start: pd.Series, end: pd.Series) -> float:
-    """Mean seconds from the end of a cell to the begin of the next in the same slot; 0 where no slot had two."""
+    """Mean seconds from the end of a cell to the start of the next in the same slot; 0 if no slot had two."""
     found: list[float] = []
     free: list[float] = []
     for begin, finish in sorted(zip(start, end, strict=True)):
@@ -82,7 +91,7 @@ def gaps(start: pd.Series, end: pd.Series) -> float:
 
 
 def _watch(process: subprocess.Popen, largest: list[float]) -> None:
-    """Look twice a second at what memory is a worker's own; what is shared through Ray's store is not in it."""
+    """Measure the private memory of workers twice per second, without memory shared through Ray's store."""
     import psutil
 
     while process.poll() is None:

@@ -27,7 +27,7 @@ def made_up(
     classes: tuple[str, ...] = CLASSES,
     **changes: Any,
 ) -> dict[str, Any]:
-    """A complete row; a cell without pretraining or that failed has the nulls it would have."""
+    """A complete row; cells without pretraining and failed cells have the usual nulls."""
     coordinates = (changes.get("dataset", "vts"), objective, rho, nu, pairing, seed, changes.get("recipe"))
     key = hashlib.sha256(repr(coordinates).encode()).hexdigest()[:16]
     row: dict[str, Any] = dict.fromkeys(schema(classes).names)
@@ -43,7 +43,7 @@ def made_up(
 
 
 def grid(seeds: int = 3) -> list[dict[str, Any]]:
-    """28 cells a seed: a random baseline, three losses at rho 0 and at 2 rho x 2 nu x 2 pairings."""
+    """28 cells per seed: a random baseline, three losses at rho 0 and at 2 rho x 2 nu x 2 pairings."""
     rows = []
     for seed in range(seeds):
         rows.append(made_up("random", 0.0, 0.0, "none", seed, 0.41 + 0.01 * seed))
@@ -62,7 +62,7 @@ def write_summary(folder: Path, rows: Iterable[dict[str, Any]], classes: tuple[s
 
 @pytest.fixture(scope="session")
 def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of one seed, only to be read."""
+    """A sweep of one seed; do not change it."""
     folder = tmp_path_factory.mktemp("one_seed")
     for each in grid(1):
         write_record(folder, each, CLASSES)

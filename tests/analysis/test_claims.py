@@ -42,7 +42,7 @@ def test_holm_corrects_for_the_findings_asked_of_the_study(judgements):
     for study in {j.study for j in judgements}:
         known = [(j.p, j.p_holm) for j in judgements if j.study == study and not np.isnan(j.p)]
         raw, corrected = np.array(sorted(known)).T
-        # Holm, as it is defined: the largest of (m - i) p_i so far.
+        # The definition of Holm's correction: the largest of (m - i) p_i so far.
         expected = [min(1, max((len(raw) - i) * raw[i] for i in range(k + 1))) for k in range(len(raw))]
         np.testing.assert_allclose(corrected, expected)
 
@@ -127,7 +127,7 @@ def test_nothing_but_failed_cells():
 
 
 def test_a_grid_of_which_most_is_missing_is_not_judged():
-    # As a sweep looks whose second seed has just begun.
+    # A sweep whose second seed has just started.
     frame = sweep(seeds=2)
     begun = frame[(frame["seed"] == 0) | (frame["rho"] <= 0.25)]
     (j,) = (j for j in judge(begun) if j.finding.key == "full_noise_drops")
@@ -171,7 +171,7 @@ def test_command_names_conflicts_on_the_side(tmp_path, rows, classes, capsys):
 
 
 def test_a_contradicted_finding_shows_the_part_that_contradicts_it():
-    # Within-image is clearly worse, MoCo wide open, and cross-image was not run: NaN must not hide the guilty one.
+    # Within-image is clearly worse, MoCo undecided, and cross-image was not run. NaN must not hide within-image.
     errors = {"moco": (-0.05, 0.0, 0.04), "within_image": (-0.0502, -0.05, -0.0498)}
     rows = []
     for loss, gains in errors.items():
@@ -181,7 +181,7 @@ def test_a_contradicted_finding_shows_the_part_that_contradicts_it():
     (one,) = (j for j in judge(pd.DataFrame(rows)) if j.finding.key == "benefit_partial")
     assert one.verdict == "contradicted"
     assert one.weakest.name == "within_image"
-    # The interval is the one that it is judged by: of the level that allows for three parts.
+    # The interval is that of the verdict, at the corrected level.
     assert one.weakest.estimate.level == pytest.approx(1 - 0.05 / 2)
     shown = claims_table([one]).iloc[0]
     assert (shown["part"], shown["high"] < 0) == ("within_image", True)

@@ -17,13 +17,14 @@ from analysis.figures import FIGURES, as_svg, draw_all, main, save_figures
 from analysis.plots import style
 from analysis.plots.style import DOUBLE, SMALL
 from analysis.records.io import write_record
+from tests.analysis.conftest import write_summary
 
 SOURCE = "procedural textures (stratified, veined, matted, dotted) and a rather long source's name"
 
 
 @pytest.fixture
 def whole(row: Callable) -> list[dict[str, Any]]:
-    """The paper's grid with three seeds, all pairings and every baseline; a cell is missing and one failed."""
+    """The grid of the paper with three seeds, all pairings and baselines; a cell is missing and one failed."""
     random = np.random.default_rng(0)
     made = []
     for seed in range(3):
@@ -57,7 +58,7 @@ def test_every_figure_is_there_and_legible_or_says_why(frame: Callable, whole: l
 
 
 def _check_layout(name: str, figure: Figure) -> None:
-    """Nothing is cut off or too small, and heading, panels, legend and notes do not cover each other."""
+    """Nothing is cut off or too small, and heading, panels, legend and notes do not overlap."""
     with style.context():
         inches = figure.get_tightbbox()
     assert figure.get_figwidth() <= DOUBLE
@@ -71,7 +72,7 @@ def _check_layout(name: str, figure: Figure) -> None:
         stack += [legend.get_window_extent().y1, legend.get_window_extent().y0]
     if notes.get_text():
         stack.append(notes.get_window_extent().y1)
-    # But for the padding around a legend.
+    # Except the padding around a legend.
     assert all(above >= below - 2 for above, below in itertools.pairwise(stack)), (name, stack)
 
 
@@ -147,16 +148,15 @@ def test_a_damaged_file_of_curves_costs_its_figure_only(frame: Callable, rows: l
 
 
 def test_the_command_writes_figures_and_says_what_it_could_not(
-    rows: list, classes: tuple, tmp_path: Path, capsys: pytest.CaptureFixture
+    rows: list, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    for made in rows:
-        write_record(tmp_path, made, classes)
-    assert main([str(tmp_path), "--only", "fig4", "fig1", "--formats", "svg"]) == 0
+    sweep = str(write_summary(tmp_path, rows))
+    assert main([sweep, "--only", "fig4", "fig1", "--formats", "svg"]) == 0
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["vts-fig4.svg"]
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("not drawn vts-fig1: ")
     assert second.endswith("vts-fig4.svg")
-    assert main([str(tmp_path), "--only", "fig8", "--out", str(tmp_path / "other")]) == 0
+    assert main([sweep, "--only", "fig8", "--out", str(tmp_path / "other")]) == 0
     assert {path.name for path in (tmp_path / "other").iterdir()} == {"vts-fig8.svg", "vts-fig8.png"}
 
 

@@ -1,4 +1,4 @@
-"""Losses that are not the paper's: they are in every table and figure, and change no verdict."""
+"""Losses that are not in the paper appear in every table and figure, and do not change verdicts."""
 
 import itertools
 
@@ -29,7 +29,7 @@ CELLS = 4 * (1 + 3 * 2 * 2)
 
 
 def with_other(name, rows):
-    """The rows, and a loss beyond the paper's at other points and with a seed more."""
+    """The rows, and a loss that is not in the paper, at other points and with one more seed."""
     added = [made_up(name, 0.0, 0.0, "none", seed, 0.7 + 0.01 * seed) for seed in range(4)]
     for seed, rho, nu, pairing in itertools.product(range(4), (0.25, 0.75, 1.0), (0.25, 1.0), ("noisy", "exposure")):
         added.append(made_up(name, rho, nu, pairing, seed, 0.7 - 0.2 * rho + 0.01 * seed))

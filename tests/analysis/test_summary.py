@@ -131,14 +131,6 @@ def _run(*arguments, **options):
     return subprocess.run(command, cwd=ROOT, env=os.environ, text=True, check=False, **options)
 
 
-def test_a_mistake_is_one_line_and_code_2(tmp_path):
-    done = _run(tmp_path / "absent", capture_output=True)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert "no records in" in done.stderr
-
-
 def test_a_reader_that_has_seen_enough_is_no_error(folder):
     closed, end = os.pipe()
     os.close(closed)

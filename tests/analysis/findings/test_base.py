@@ -1,4 +1,4 @@
-"""What a sentence predicts: the span of seeds, and regions."""
+"""The predictions of sentences: the span of seeds, and regions."""
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,8 @@ def test_span_pools_unequal_cells_and_leaves_out_those_of_one_seed():
 
 
 def test_span_of_an_unbalanced_grid_misses_its_truth_no_more_often_than_it_says():
-    # Twenty cells of two seeds and one of ten, all erring alike: little is known, whatever the number of seeds.
-    rng, outside, runs = np.random.default_rng(0), np.zeros(2), 400
+    # Twenty cells with two seeds and one with ten, which share their errors, so the cells add little information.
+    rng, outside, runs = np.random.default_rng(0), np.zeros(2), 200
     frame = pd.DataFrame({"cell": np.repeat(np.arange(21), [2] * 20 + [10]), "seed": [0, 1] * 20 + list(range(10))})
     for _ in range(runs):
         span = seed_span(frame.assign(value=rng.normal(size=10)[frame["seed"]]))

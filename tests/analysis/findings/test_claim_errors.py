@@ -1,4 +1,4 @@
-"""Error rates of the verdicts by simulation: what is said of grids whose truth lies on the bound of a claim.
+"""Simulated error rates of the verdicts on grids whose true value is on the bound of a claim.
 
 There a verdict of either kind is false. Supported: one part on its bound and the others well inside, the worst case
 for a claim of which all parts must hold. Contradicted: all parts on their bounds. For claims bounded by 0 the latter
@@ -21,15 +21,15 @@ from tests.helpers.fake_grid import cells, records
 
 DATASETS = {"vts": "vts", "real": "xbd", "cifar10": "cifar10"}
 
-#: Of every error rate, by design; the simulation may exceed it by three of its own standard errors.
+#: Largest error rate by design; the simulated one may exceed it by three of its standard errors.
 ALLOWED = 0.05
 
-# Linear in the scores: all but the one that chooses and the one that measures spread, which follow below.
+# The findings that are linear in the scores, without those on the best encoder and on the spread (see below).
 LINEAR = [finding for finding in FINDINGS if finding.key not in ("beats_imagenet", "seed_spread")]
 
 
 def errors(dataset: str, seeds: int, runs: int, generator: np.random.Generator) -> np.ndarray:
-    """Errors of scores, (runs, seeds, cells): shared by a seed, by its losses and pairings, and each cell's own."""
+    """Errors of scores, (runs, seeds, cells): shared within a seed, within its losses and pairings, and by cell."""
     points = cells(dataset)
     drawn = generator.normal(0, 0.01, (runs, seeds, 1)) + generator.normal(0, 0.006, (runs, seeds, len(points)))
     for part in (0, 1):
@@ -39,7 +39,7 @@ def errors(dataset: str, seeds: int, runs: int, generator: np.random.Generator) 
 
 
 def weights(finding: Finding, dataset: str) -> np.ndarray:
-    """What each part's mean over the grid takes of each cell, (parts, cells), by asking it of unit scores."""
+    """The weight of each cell in the mean of each part, (parts, cells), from unit scores."""
     points = cells(dataset)
     unit = np.eye(len(points))
     grid = Grid(
@@ -49,7 +49,7 @@ def weights(finding: Finding, dataset: str) -> np.ndarray:
 
 
 def bounds(finding: Finding, dataset: str) -> np.ndarray:
-    """Of each part the ends of its region, (parts, 2)."""
+    """The ends of the region of each part, (parts, 2)."""
     regions = [part.region for part in judged(finding, records(dataset)).parts]
     return np.array([(region.above, region.below) for region in regions])
 
@@ -107,7 +107,7 @@ def table(runs: int, seeds: int, generator: np.random.Generator) -> dict[str, tu
 
 
 def spread_rates(runs: int, seeds: int, generator: np.random.Generator, *, shared: bool) -> tuple[float, float]:
-    """Of the claim about the spread, with three seeds' expected range at its bound."""
+    """The same for the claim about the spread, with the expected range of three seeds at its bound."""
     (finding,) = (finding for finding in FINDINGS if finding.key == "seed_spread")
     points, sd = cells("cifar10"), SPAN / RANGE_OF_THREE
     found = []
@@ -118,7 +118,7 @@ def spread_rates(runs: int, seeds: int, generator: np.random.Generator, *, share
 
 
 def choice_rates(runs: int, seeds: int, generator: np.random.Generator) -> tuple[float, float]:
-    """Of the claim about the best encoder, where no encoder is better than imagenet."""
+    """The same for the claim about the best encoder, if no encoder is better than imagenet."""
     (finding,) = (finding for finding in FINDINGS if finding.key == "beats_imagenet")
     points = cells("xbd")
     test, validation = errors("xbd", seeds, 2 * runs, generator).reshape(2, runs * seeds, len(points))
@@ -130,7 +130,7 @@ def choice_rates(runs: int, seeds: int, generator: np.random.Generator) -> tuple
     )
     (part,) = finding.parts(grid, 0.01)
     values = part.values["value"].to_numpy().reshape(runs, seeds, 1)
-    # The choice takes an encoder at random: what losses and pairings share is no gain on average.
+    # The choice is random, so the shared errors of losses and pairings are no gain on average.
     supported, contradicted = verdicts(values, np.array([[0.0, np.inf]]))
     return float(supported.mean()), float(contradicted.mean())
 
@@ -165,7 +165,7 @@ def test_neither_verdict_is_false_too_often_in_many_runs(seeds):
 
 def test_the_simulation_judges_as_the_code_does():
     generator, met = np.random.default_rng(5), set()
-    # Far from the bound in either direction too, so that all verdicts are met.
+    # Also far from the bound in either direction, so that all verdicts occur.
     for finding, factor in zip(LINEAR, itertools.cycle((-3.0, 1.0, 3.0)), strict=False):
         dataset = DATASETS[finding.about[0]]
         region, matrix = bounds(finding, dataset), weights(finding, dataset)

@@ -23,7 +23,7 @@ def ask(finding: Finding, frame: pd.DataFrame, **options: float) -> Judgement:
 
 
 def effect(size: float, *, loss: str = "", pairing: str = "noisy", rho: float = 0, nu: float = -1) -> Truth:
-    """A grid that is flat but for `size` at this loss, pairing, rho or nu; those left out mean any."""
+    """A grid with an effect of `size` at this loss, pairing, rho or nu; an omitted one means any."""
 
     def truth(of: str, made: str, r: float, n: float) -> float:
         here = made == pairing and loss in ("", of) and (not rho or r == rho) and (nu < 0 or n == nu)
@@ -32,8 +32,8 @@ def effect(size: float, *, loss: str = "", pairing: str = "noisy", rho: float = 
     return truth
 
 
-# For each finding a grid of which its sentence is plainly true and one of which it is plainly false, written from the
-# paper's words.
+# For each finding a grid on which its sentence is clearly true and one on which it is clearly false, from the words of
+# the paper.
 EITHER: dict[str, tuple[Truth, Truth]] = {
     "robust_real": (flat, effect(-0.03, loss="moco")),
     "moco_gains_real": (effect(0.015, loss="moco"), effect(-0.01, loss="moco")),
@@ -122,7 +122,7 @@ def test_supported_where_it_is_true_and_contradicted_where_it_is_false(key):
 
 @pytest.mark.parametrize("key", BY_KEY)
 def test_undecided_where_the_seeds_disagree(key):
-    # Errors that cancel over the seeds and differ among cells: every contrast is 0 on average, and very uncertain.
+    # Errors that cancel over the seeds and differ among cells, so every contrast is 0 on average and very uncertain.
     finding = BY_KEY[key]
     dataset = study_of(finding)
     size = 0.004 if key == "seed_spread" else 1.0
@@ -219,7 +219,7 @@ def test_the_encoder_is_chosen_by_validation_and_compared_by_test():
     chosen = (frame["objective"] == "cross_image") & (frame["rho"] == 0.5) & (frame["pairing"] == "noisy")
     frame.loc[best_test, "test_f1_macro"] = 0.9
     frame.loc[chosen, ["val_f1_macro", "test_f1_macro"]] = [0.8, 0.27]
-    # Exposure is no candidate: the paper's best is among noisy cells.
+    # Exposure is not a candidate, because the paper's best encoder is among noisy cells.
     frame.loc[frame["pairing"] == "exposure", "val_f1_macro"] = 0.99
     part = ask(BY_KEY["beats_imagenet"], frame).parts[0]
     assert part.estimate.estimate == pytest.approx(0.02)

@@ -1,4 +1,4 @@
-"""The figures show the records' numbers, and what is absent."""
+"""The figures show the numbers of the records, and missing cells."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def drawn(result: Figure | str) -> Figure:
 
 
 def lines(axes: Axes) -> list[Any]:
-    """The lines that join cells: not the level ones, not the marks of absent cells."""
+    """The lines that connect cells, without horizontal lines and marks of absent cells."""
     return [
         line for line in axes.lines if line.get_gid() is None and len(line.get_xdata()) > 1 and line.get_marker() != "_"
     ]
@@ -97,7 +97,7 @@ def test_fig1_and_fig7_draw_a_line_a_loss(study: Callable, real: list) -> None:
     (axes,) = drawn(paper_figures.fig7(study(real), NONE)).axes
     for line, ends in zip(lines(axes), bars(axes), strict=True):
         assert np.allclose(line.get_ydata(), 2)
-        # Seeds 1 point apart, but by far not in the level: the pairing by seed takes that out.
+        # The levels of seeds differ, but pairing by seed removes this; the differences are 1 point apart.
         assert np.allclose(ends, [2 - HALF, 2 + HALF], atol=1e-4)
     (level,) = (line for line in axes.lines if line.get_gid() == "zero")
     assert np.allclose(level.get_ydata(), 0)
@@ -195,7 +195,7 @@ def test_pairings_stand_side_by_side(study: Callable, real: list, row: Callable)
     assert np.allclose(noisy, [31, 34, 35])
     assert np.allclose(exposure, [31, 32, 33])
     assert np.allclose(irrelevant, [31, 25])
-    # The other loss was not run with it: missing, not left out.
+    # The other loss was not run with this pairing, so it is missing, not omitted.
     assert "missing: cross-image" in words(figure)
 
 

@@ -1,4 +1,4 @@
-"""The sheet of predictions shows what each cell's probe says of some test images."""
+"""The sheet of predictions shows the predictions of each cell for some test images."""
 
 from collections.abc import Callable
 from pathlib import Path

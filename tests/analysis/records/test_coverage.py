@@ -1,4 +1,4 @@
-"""What is missing of a grid: by the plan that was written, and by the grid that is there."""
+"""Missing cells of a grid, by the written plan and by the recorded grid."""
 
 import pandas as pd
 import pytest

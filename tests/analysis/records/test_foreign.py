@@ -1,4 +1,4 @@
-"""Records that other tools, other versions and hands have touched: read, or refused in one line."""
+"""Records changed by other tools, other versions or by hand are read, or rejected in one line."""
 
 import shutil
 
@@ -129,7 +129,7 @@ def test_a_key_twice_in_a_summary_is_two_studies_or_refused(tmp_path, row, class
         twice = summary_of([row(data=data), row(seed=1), row(data=data)], tmp_path / "b.parquet")
         with pytest.raises(RecordsError, match=f"the key {row()['key']} occurs twice, in .*b.parquet: delete"):
             read_records(twice)
-    # A sweep's own folder is of one set of data.
+    # The folder of a sweep has one set of data.
     path = write_record(tmp_path, row(data="aa"), classes)
     summary_of([row(data="bb")], path.with_name("other.parquet"))
     with pytest.raises(RecordsError, match="occurs twice"):
@@ -149,7 +149,7 @@ def test_done_without_a_score_is_said(row, frame):
 
 
 def test_every_odd_sweep_is_summarised(tmp_path, row, capsys):
-    """One seed, one pairing, no rho 0, no baseline, nothing but failures, NaN: each has tables and groups."""
+    """One seed, one pairing, no rho 0, no baseline, only failures, NaN: all have tables and groups."""
     sweeps = {
         "one cell": [row()],
         "failures": [row(seed=seed, status="failed") for seed in range(2)],

@@ -205,7 +205,7 @@ def test_pandas_alone_reads_everything(folder, rows):
 
 def test_pyarrow_alone_reads_everything(folder, rows):
     expected = as_rows(read_records(folder))
-    # partitioning="hive" would take the folders for plain strings; see `records._encode_partitions`.
+    # partitioning="hive" would read the folders as plain strings; see `records._encode_partitions`.
     hive = pa.dataset.HivePartitioning.discover(infer_dictionary=True)
     for table in (
         pq.read_table(folder / "records"),

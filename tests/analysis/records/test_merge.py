@@ -20,7 +20,7 @@ SCORES = ["key", "data", "status", "test_f1_macro"]
 
 @pytest.fixture
 def sweep(tmp_path, classes):
-    """Writes rows as a sweep's summary and returns its path."""
+    """Writes rows as the summary of a sweep and returns its path."""
 
     def write(name, rows):
         return parquet.write(tmp_path / name / "summary.parquet", pa.Table.from_pylist(rows, schema(classes)))
@@ -139,7 +139,7 @@ def test_no_folder_and_an_empty_one_are_refused(tmp_path, sweep, row):
         read_sweeps([sweep("a", [row()]), tmp_path / "nothing"])
 
 
-#: What a sweep may hold of a cell: nothing, a failure, one of two scores.
+#: The record of a cell in a sweep: none, a failure, or one of two scores.
 _OUTCOMES = st.sampled_from([None, "failed", 0.5, 0.6])
 _SWEEPS = st.lists(
     st.fixed_dictionaries({(seed, data): _OUTCOMES for seed in range(3) for data in ("aa", None)}),
@@ -169,7 +169,7 @@ def _scores(records):
 
 
 def _expected(sweeps):
-    """By a plain loop: a done one before a failed one, then the first given; and the number of conflicts."""
+    """The merged records by a plain loop (done before failed, then the first), and the number of conflicts."""
     best, conflicts = {}, 0
     for cell in sweeps[0]:
         known = [sweep[cell] for sweep in sweeps if sweep[cell] is not None]
@@ -197,7 +197,7 @@ def test_laws_of_joining(row, sweeps):
         assert bool(back.conflicts) == bool(conflicts)
         if not conflicts:
             pd.testing.assert_frame_equal(back.records[SCORES], joined.records[SCORES])
-        # Joined again it is itself, and joining in steps is joining at once.
+        # Merging again changes nothing, and merging in steps equals merging at once.
         table = pa.Table.from_pandas(joined.records, schema(("stratified", "veined", "noise")), preserve_index=False)
         summary = parquet.write(Path(folder, "joined", "summary.parquet"), table)
         again = read_sweeps([summary, *paths])

@@ -1,4 +1,4 @@
-"""Sweeps at `s3://...`: what lies there is read as if it lay in a folder, and mistakes are one line."""
+"""Sweeps at `s3://...` are read like those in a folder, and errors are one line."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ def server():
 
 @pytest.fixture
 def sweep(server, tmp_path, request, row, classes):
-    """A folder with three records, and the address of what it was sent to."""
+    """A folder with three records, and the address of its copy in the bucket."""
     name = request.node.name.split("[")[0]
     for seed, key in enumerate((A, B, C)):
         write_record(tmp_path / name, row(key=key, seed=seed), classes)
@@ -76,7 +76,7 @@ def test_the_copy_follows_what_lies_there(sweep, row, classes):
 
 
 def test_the_plan_comes_with_a_summary_alone_and_goes_with_it(sweep):
-    # It says at which level intervals are.
+    # It holds the level of intervals.
     uri = sweep[1]
     name, bucket = uri.rsplit("/", 1)[1], fake_s3.client()
     for content in (b"seeds: [0]", b"seeds: [0, 1]", None):

@@ -14,8 +14,8 @@ from analysis.records.schema import (
     to_row,
 )
 
-# The columns as they are on disk since schema 1: name, type, and `!` where it cannot be null. What is changed here
-# changes files that people have.
+# The columns as they are on disk since schema 1: name, type, and `!` if it cannot be null. A change
+# here changes existing files of users.
 ON_DISK = """
     key string!  status string!  dataset string!  objective string!  rho double!  nu double!  pairing string!
     seed int64!  test_f1_macro double  test_f1_a double  test_f1_b double  test_miou double  test_accuracy double

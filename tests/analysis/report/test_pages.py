@@ -1,7 +1,8 @@
-"""What the pages say of records is so: the table of columns, and each example of docs/summary.md runs."""
+"""The documentation of records is correct: the table of columns, and all examples of docs/summary.md run."""
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from analysis.records.io import compact, write_curves, write_record
 from analysis.records.schema import columns_markdown
 from analysis.stats.groups import STATISTICS
 from analysis.summary import main
+from tests.analysis.conftest import CLASSES, grid, made_up
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
@@ -19,19 +21,26 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture
-def results(tmp_path, monkeypatch, rows, row, classes):
-    for each in [*rows[:28], row("moco", 1.0, 1.0, "noisy", 9, status="failed")]:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    results = tmp_path_factory.mktemp("pages") / "results"
+    rows = grid(1)
+    for each in [*rows, made_up("moco", 1.0, 1.0, "noisy", 9, status="failed")]:
         each["val_f1_macro"] = each["test_f1_macro"]
-        write_record(tmp_path / "results/vts-quick", each, classes)
+        write_record(results / "vts-quick", each, CLASSES)
     points = [("pretrain", step, "train_loss", 5.0 - step) for step in range(3)]
-    write_curves(tmp_path / "results/vts-quick", rows[1]["key"], points)
+    write_curves(results / "vts-quick", rows[1]["key"], points)
     photos = {"source": "folder textures (bark, moss)", "data": "ab", "recipe": "11ee", "classes": ("bark", "moss")}
-    for each in (row("moco", 0.0, 0.0, "none", **photos), row(**photos), row(pairing="exposure", **photos)):
-        write_record(tmp_path / "results/photos", each, ("bark", "moss"))
-    compact(tmp_path / "results/vts-quick")
+    for point in (("moco", 0.0, 0.0, "none"), ("moco",), ("moco", 0.5, 0.25, "exposure")):
+        write_record(results / "photos", made_up(*point, **photos), ("bark", "moss"))
+    compact(results / "vts-quick")
+    return results
+
+
+@pytest.fixture
+def results(written, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "results"
+    return shutil.copytree(written, tmp_path / "results")
 
 
 def test_the_readme_has_the_table_of_columns():
@@ -58,7 +67,7 @@ def test_examples_on_the_command_line_run(results, capsys):
 
 
 def shown(results, word):
-    """What the first example with this word prints, as objects."""
+    """The objects that the first example with this word prints."""
     found = []
     exec(next(code for code in blocks("python") if word in code), {"print": found.append})
     return found[-1]

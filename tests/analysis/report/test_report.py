@@ -1,4 +1,4 @@
-"""The report: one file that stands alone, says everything, and breaks on nothing."""
+"""The report is one complete file, whatever the records hold."""
 
 import re
 import shutil
@@ -6,19 +6,22 @@ from html.parser import HTMLParser
 
 import pytest
 
-from analysis.figures import FIGURES
+from analysis.figures import FIGURES, draw_all
 from analysis.records.io import write_curves, write_record
+from analysis.records.merge import read_sweeps
 from analysis.report import __main__ as command
+from analysis.report import page as pages
 from analysis.report.__main__ import main
+from analysis.stats.inference import MARGIN
 from tests.analysis.conftest import CLASSES, grid, write_summary
 
-#: A source named in another script, with signs that LaTeX and matplotlib interpret.
+#: A source in another script, with characters that LaTeX and matplotlib interpret.
 SOURCE = "folder a$b_{$c \u8349\u539f"
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """A sweep with curves of some cells, only to be read."""
+    """A sweep with curves of some cells; do not change it."""
     folder = tmp_path_factory.mktemp("reports") / "sweep"
     for row in grid():
         write_record(folder, row | {"source": SOURCE}, CLASSES)
@@ -29,7 +32,7 @@ def sweep(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(sweep):
-    """The text of the sweep's report with all figures."""
+    """The report of the sweep with all figures."""
     assert main([str(sweep)]) == 0
     return (sweep / "report.html").read_text(encoding="utf-8")
 
@@ -41,12 +44,12 @@ def folder(sweep, tmp_path):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """For what the tables say: most of a report's seconds are its figures."""
+    """For tests of tables, because figures take most of the time of a report."""
     monkeypatch.setattr(command, "draw_all", lambda records, folders: [])
 
 
 class Page(HTMLParser):
-    """What a browser would fetch, the ids, and the tables as lists of rows."""
+    """The URLs that a browser would fetch, the ids, and the tables as lists of rows."""
 
     def __init__(self, text):
         super().__init__()
@@ -75,9 +78,9 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data.strip()
 
 
-def page(folder, *words):
-    assert main([str(folder), *words]) == 0
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
+def page(sweep, *words):
+    assert main([str(sweep), *words]) == 0
+    return Page((sweep if sweep.is_dir() else sweep.parent).joinpath("report.html").read_text(encoding="utf-8"))
 
 
 def test_it_stands_alone_and_every_link_leads_somewhere(whole):
@@ -91,10 +94,10 @@ def test_it_stands_alone_and_every_link_leads_somewhere(whole):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_it_says_what_the_records_say(folder, frame, rows):
-    found = page(folder)
+def test_it_says_what_the_records_say(tmp_path, frame, rows):
+    found = page(write_summary(tmp_path, rows))
     text = [" | ".join(row) for row in found.rows]
-    # Made so that every noisy cell is one point above its exposure in every seed: no spread, no doubt.
+    # Every noisy cell is one point above its exposure in every seed, so there is no spread.
     assert sum("+1.00 | [+1.00, +1.00]" in row for row in text) >= 12
     records = frame(rows)
     mean = records[(records.objective == "moco") & (records.rho == 0)].test_f1_macro.mean()
@@ -103,12 +106,11 @@ def test_it_says_what_the_records_say(folder, frame, rows):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_what_is_missing_and_what_failed_is_named(tmp_path, rows, row, classes):
+def test_what_is_missing_and_what_failed_is_named(tmp_path, rows, row):
     rows = [one for one in rows if not (one["objective"] == "moco" and one["rho"] == 1 and one["seed"] == 2)]
     failed = row("cross_image", 0.25, 0.25, "noisy", 0, status="failed")
-    for one in [*rows, failed]:
-        write_record(tmp_path, one, classes)
-    text = [" | ".join(row) for row in page(tmp_path).rows]
+    cells = {one["key"]: one for one in [*rows, failed]}
+    text = [" | ".join(row) for row in page(write_summary(tmp_path, cells.values())).rows]
     assert "missing | moco | 1 | 0.25 | noisy | 2 | -" in text
     assert "failed | cross_image | 0.25 | 0.25 | noisy | 0 | ValueError: no" in text
 
@@ -129,25 +131,23 @@ def test_what_is_missing_and_what_failed_is_named(tmp_path, rows, row, classes):
     ],
     ids=["seed", "noisy", "exposure", "random", "no-zero", "one", "one-loss", "failed", "xbd", "own"],
 )
-@pytest.mark.parametrize("form", ["html", "md", "latex"])
-def test_no_gap_breaks_it(tmp_path, rows, some, form, capsys, monkeypatch):
-    monkeypatch.setattr("analysis.report.page.as_svg", lambda figure: b"")  # drawn, but not written
-    summary = write_summary(tmp_path, some(rows))
-    assert main([str(summary), "--format", form]) == 0, capsys.readouterr().err
-    text = (tmp_path / f"report.{ {'latex': 'tex'}.get(form, form) }").read_text(encoding="utf-8")
-    words = re.sub(r"base64,[^\"]*|<script>.*", "", text, flags=re.DOTALL)
-    assert not re.search(r"\bnan\b|<NA>|[>|&] ?None ?[<|&]|\binf\b", words)
+def test_no_gap_breaks_it(tmp_path, rows, some, monkeypatch):
+    merged = read_sweeps([write_summary(tmp_path, some(rows))])
+    drawn = draw_all(merged.records, merged.folders)
+    monkeypatch.setattr(pages, "as_svg", lambda figure: b"")  # drawn, but not written
+    sections = [*pages._sections(merged, MARGIN, drawn)]
+    monkeypatch.setattr(pages, "_sections", lambda *arguments: sections)  # computed once for all formats
+    for text in (pages.html_page(merged, drawn), *(pages.plain_text(merged, form) for form in ("md", "latex"))):
+        words = re.sub(r"<script>.*", "", text, flags=re.DOTALL)
+        assert not re.search(r"\bnan\b|<NA>|[>|&] ?None ?[<|&]|\binf\b", words)
 
 
 SCORES = [f"test_{name}" for name in ("f1_macro", "miou", "accuracy", "f1_stratified", "f1_veined", "f1_noise")]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_one_seed_is_not_given_an_interval(tmp_path, rows, classes):
-    for row in rows:
-        if row["seed"] == 0:
-            write_record(tmp_path, row, classes)
-    found = page(tmp_path)
+def test_one_seed_is_not_given_an_interval(tmp_path):
+    found = page(write_summary(tmp_path, grid(1)))
     assert not any(re.search(r"\[[+-]\d", entry) for row in found.rows for entry in row)
     assert "One seed: there are no intervals" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not any(row and row[0] in ("supported", "contradicted") for row in found.rows)
@@ -188,6 +188,7 @@ def test_several_sweeps_are_joined_and_conflicts_stand_on_top(tmp_path, row, cla
     assert row(f1=0.5)["key"] in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_texts_from_records_cannot_become_markup(tmp_path, row, classes):
     bad = "<script>alert(1)</script> & 50 %"
     write_record(tmp_path, row(source=bad), classes)
@@ -220,20 +221,14 @@ def test_a_source_named_by_dollars_or_in_any_script_breaks_nothing(whole):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_data_that_the_paper_does_not_speak_of_are_marked_as_asked(tmp_path, rows, classes):
-    for row in rows:
-        if row["nu"] in (0.0, 0.25):
-            write_record(tmp_path, row | {"dataset": "mine", "nu": 0.0}, classes)
-    page(tmp_path)
+def test_data_that_the_paper_does_not_speak_of_are_marked_as_asked(tmp_path, rows):
+    page(write_summary(tmp_path, [row | {"dataset": "mine", "nu": 0.0} for row in rows if row["nu"] in (0.0, 0.25)]))
     assert "The paper does not use these data" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_several_seeds_of_the_baseline_alone_are_no_seeds(tmp_path, rows, classes):
-    for row in rows:
-        if row["seed"] == 0 or row["rho"] == 0:
-            write_record(tmp_path, row, classes)
-    page(tmp_path)
+def test_several_seeds_of_the_baseline_alone_are_no_seeds(tmp_path, rows):
+    page(write_summary(tmp_path, [row for row in rows if row["seed"] == 0 or row["rho"] == 0]))
     assert "One seed: there are no intervals" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -255,14 +250,14 @@ def test_a_mistake_is_one_clear_line_and_exit_code_2(words, said, capsys):
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_latex_and_markdown_hold_the_tables_of_the_page(folder):
-    tables = page(folder).rows
+def test_latex_and_markdown_hold_the_tables_of_the_page(whole, tmp_path, rows):
+    folder = write_summary(tmp_path, rows)
+    tables = Page(whole).rows
     heads = {tuple(row) for row in tables if row and row[0] in ("loss", "verdict", "status")}
     assert main([str(folder), "--format", "md"]) == 0
-    text = (folder / "report.md").read_text(encoding="utf-8")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert all("| " + " | ".join(head) + " |" in text for head in heads)
     assert main([str(folder), "--format", "latex"]) == 0
-    text = (folder / "report.tex").read_text(encoding="utf-8")
+    text = (tmp_path / "report.tex").read_text(encoding="utf-8")
     assert text.count("\\begin{table}") == text.count("\\toprule") == len(heads)
     assert "+1.00" in text

@@ -12,7 +12,7 @@ N = len(cells("vts"))
 
 
 def study(seeds: int = 3, draw: int = 0, shift: float = 0.0, own: float = 0.003, **changes) -> Study:
-    """A sweep whose seeds err as those of another `draw` do not."""
+    """A sweep; each `draw` has independent errors of seeds."""
     errors = noise(N, seeds, np.random.default_rng(draw), shared=0.01, own=own)
     frame = records("vts", flat, errors=errors + shift, seeds=seeds).replace({"objective": {"imagenet": "random"}})
     points = frame[["objective", "pairing", "rho", "nu", "seed"]].astype(str).agg(" ".join, axis=1)
@@ -31,7 +31,7 @@ def zero(one: Study) -> pd.Series:
 
 
 def rounded(one: Study, rng: np.random.Generator) -> Study:
-    """The same cells run by a program that rounds otherwise."""
+    """The same cells from a program that rounds differently."""
     return moved(one, test_f1_macro=one.records["test_f1_macro"] + rng.normal(0, 0.02, len(one.records)))
 
 
@@ -53,7 +53,7 @@ def test_every_cell_and_every_mean_over_the_grid_is_compared():
     found = agreement(study(), study())
     counts = found.table["kind"].value_counts()
     assert counts["cell"] == N
-    # All, and each loss with its three pairings and rho 0; four values at rho 0 and of random are too few.
+    # All cells, and each loss with its three pairings and rho 0.
     assert counts["rounding"] == 1 + 3 * (1 + 3)
     names = set(found.table.loc[found.table["kind"] == "over the grid", "name"])
     for loss in ("moco", "within_image", "cross_image"):
@@ -119,7 +119,7 @@ def test_one_seed_against_another_cannot_say():
 
 
 def found_wrong(change) -> set[str]:
-    """Names of what differs when a program that rounds otherwise also does `change` to the records."""
+    """The names of the rows that differ if a program that rounds differently also applies `change` to the records."""
     rng = np.random.default_rng(5)
     run, reference = rounded(study(3), rng), rounded(study(3), rng)
     assert agreement(run, reference).verdict == "agrees"
@@ -225,7 +225,7 @@ def test_recipes_and_scores_that_are_two_things_are_refused():
 
 @pytest.mark.slow
 def test_wrong_alarms_are_as_rare_as_promised():
-    """Pairs of runs of one law, with the same seeds or others: alarms in no more than the 5 % allowed for."""
+    """Pairs of runs from one distribution, with the same seeds or others: at most 5 % false alarms."""
     rng = np.random.default_rng(3)
     alarms = 0
     for i in range(200):

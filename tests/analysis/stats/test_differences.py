@@ -33,7 +33,7 @@ def test_noisy_minus_exposure_by_hand(by_hand):
         *("noisy", "exposure", "difference"),
     ]
     assert table["difference"][:3].tolist() == pytest.approx([0.02, 0.04, 0.05])
-    # The pair that lost a half is still there.
+    # The incomplete pair is still listed.
     assert len(table) == 4
     assert table["noisy"][3] == 0.90
     assert math.isnan(table["exposure"][3])

@@ -13,7 +13,7 @@ STUDY = ["dataset", "source", "recipe", "data"]
 
 @pytest.fixture
 def ragged(row, frame):
-    """A grid of which a quarter was not run, a fifth of the rest failed, and one point has one seed."""
+    """A grid with a quarter of the cells not run, a fifth of the rest failed, and one point with one seed."""
     rng = np.random.default_rng(5)
     rows = [row("moco", 0.5, 0.25, "noisy", 0, 0.5)]
     for objective in ("moco", "within_image"):
@@ -46,7 +46,7 @@ def test_by_hand(row, frame):
     assert (exposure["n"], exposure["failed"], exposure["missing"], exposure["seeds"]) == (1, 0, 1, 1)
     assert noisy["mean"] == pytest.approx((0.60 + 0.62 + 0.50) / 3)
     assert (noisy["min"], noisy["max"]) == (0.50, 0.62)
-    # rho 1 has one seed: the interval is that of .60 and .62, whose error is .01; t of one degree is 12.706.
+    # rho 1 has one seed, so the interval is that of .60 and .62, with error .01; t with one degree is 12.706.
     assert noisy["estimate"] == pytest.approx(0.61)
     assert noisy["high"] - noisy["low"] == pytest.approx(2 * 12.7062 * 0.01, rel=1e-5)
     assert noisy["left_out"] == 1
@@ -79,7 +79,7 @@ def test_it_is_the_t_interval_however_many_seeds(row, frame):
 
 def test_every_cell_of_the_grid_is_counted_once(ragged):
     cells = coverage(ragged)
-    # Points that another loss has count as missing of the study, but belong to no group.
+    # Points of other losses count as missing in the study, but belong to no group.
     cells = cells.merge(ragged[["objective", "rho", "nu", "pairing"]].drop_duplicates())
     for by in (["objective"], ["rho", "pairing"], ["seed"], ["device"], ["schema", "threads"], ["status"], []):
         table = group_statistics(ragged, by)

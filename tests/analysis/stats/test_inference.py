@@ -17,7 +17,7 @@ NAN = math.nan
 
 @pytest.fixture
 def differences():
-    """Twelve cells of four seeds, one value lacking; the first cells differ from 0."""
+    """Twelve cells with four seeds, one value missing; the first cells differ from 0."""
     rng = np.random.default_rng(0)
     points = itertools.product(["moco", "within_image"], [0.5, 1.0], [0.25, 0.5, 1.0], range(4))
     frame = pd.DataFrame(points, columns=["objective", "rho", "nu", "seed"]).assign(dataset="vts")

@@ -19,14 +19,14 @@ NAN = math.nan
 
 
 def tidy(matrix):
-    """Seeds x cells as a frame, in an order of its own."""
+    """A matrix (seeds x cells) as a frame, in random order."""
     seed, cell = np.indices(np.shape(matrix))
     frame = pd.DataFrame({"cell": cell.ravel(), "seed": 10 + seed.ravel(), "value": np.ravel(matrix)})
     return frame.sample(frac=1, random_state=0)
 
 
 def holes(rng, seeds, cells):
-    """Normal values of which a quarter lacks, two of each cell staying."""
+    """Normal values with gaps, at least two values in each cell."""
     matrix = rng.normal(size=(seeds, cells))
     for cell in range(cells):
         lost = rng.choice(seeds, size=rng.integers(0, seeds - 1), replace=False)
@@ -144,7 +144,7 @@ def test_bootstrap_of_a_complete_grid_is_scipys_over_the_seeds_grid_means():
 
 def test_bootstrap_draws_whole_seeds_and_keeps_each_cells_weight():
     matrix = holes(np.random.default_rng(7), 10, 6)
-    matrix[2:, 0] = NAN  # so that many a resample has no value of this cell
+    matrix[2:, 0] = NAN  # so that many resamples have no value of this cell
 
     def mean(drawn):
         return np.mean([np.mean(c[~np.isnan(c)]) for c in matrix[drawn].T if not np.isnan(c).all()])
@@ -152,7 +152,7 @@ def test_bootstrap_draws_whole_seeds_and_keeps_each_cells_weight():
     weights = [np.nansum(~np.isnan(matrix[s]) / (6 * (~np.isnan(matrix)).sum(axis=0))) for s in range(10)]
     low, high = bca(matrix)
     expected = scipys(np.arange(10), mean, expanded(1 / np.sum(np.square(weights))))
-    # Resamples that equal the mean but for rounding count as half below it there and here, not the same ones.
+    # Resamples equal to the mean count as half below it, and rounding decides which ones are equal.
     assert (low, high) == pytest.approx(expected, abs=3e-4)
 
 
@@ -210,7 +210,7 @@ def noise(rng, kind, shape):
 
 
 def misses(rng, kind, seeds, *, cells=20, shared=0.7, lost="none", runs):
-    """Shares of 95% intervals wholly above and wholly below the truth, 0; `shared` is of a seed's cells' variance."""
+    """Shares of 95% intervals completely above and below the true 0; `shared` is the shared part of the variance."""
     found = []
     for _ in range(runs):
         matrix = math.sqrt(shared) * noise(rng, kind, (seeds, 1))
@@ -234,7 +234,7 @@ def slack(runs, rate=0.05):
 @pytest.mark.parametrize("lost", ["none", "at random"])
 def test_interval_errs_at_most_5_percent_a_side(kind, lost):
     rng = np.random.default_rng(1)
-    for seeds, runs in ((2, 600), (3, 600), (5, 600), (10, 100)):
+    for seeds, runs in ((2, 300), (3, 300), (5, 300), (10, 60)):
         assert misses(rng, kind, seeds, lost=lost, runs=runs).max() <= 0.05 + slack(runs)
 
 
@@ -244,7 +244,7 @@ def test_cells_taken_for_independent_would_err_far_more():
     rests = matrix - matrix.mean(axis=1, keepdims=True)
     error = np.sqrt((rests**2).sum(axis=(1, 2)) / (20 * 2)) / math.sqrt(60)
     naive = np.abs(matrix.mean(axis=(1, 2))) <= stats.t.ppf(0.975, 40) * error
-    assert naive.mean() < 0.6  # said to be .95
+    assert naive.mean() < 0.6  # nominal: .95
     assert 1 - misses(rng, "normal", 3, runs=600).sum() >= 0.95 - slack(600)
 
 
@@ -259,7 +259,7 @@ def test_error_rates_at_length(kind, lost, cells):
         for shared in (0.0, 0.7):
             above, below = misses(rng, kind, seeds, cells=cells, shared=shared, lost=lost, runs=runs)
             print(f"{kind:11} {lost:10} {cells:2} cells, shared {shared}, {seeds:2} seeds: {above:.3f} {below:.3f}")
-            # A skew that all cells of a seed share is not seen in few seeds: no interval over seeds is safe from it.
+            # No interval over few seeds can detect a skew that all cells of a seed share.
             bound = {"skewed": 0.09, "very skewed": 0.18}.get(kind, 0.05)
             assert above <= 0.05 + slack(runs)
             assert below <= bound + slack(runs)

@@ -1,4 +1,4 @@
-"""Which learning rates go on and which is chosen, by made-up scores."""
+"""Which learning rates survive and which is chosen, with synthetic scores."""
 
 import math
 
@@ -37,7 +37,7 @@ def tried(scores, objective="moco"):
         ({0.1: 0.5, 1.0: 0.4}, (0.1, 1.0)),
         ({0.1: 0.5, 1.0: 0.4, 3.0: 0.6}, (0.1, 3.0)),
         ({0.1: 0.1, 0.3: 0.2, 1.0: 0.9, 3.0: 0.8, 10.0: 0.3}, (1.0, 3.0, 10.0)),
-        ({0.1: 0.5, 0.3: 0.5, 1.0: 0.5}, (0.1, 0.3)),  # of equals the smaller
+        ({0.1: 0.5, 0.3: 0.5, 1.0: 0.5}, (0.1, 0.3)),  # the smaller ones of equal rates
     ],
 )
 def test_the_better_half_goes_on_and_two_at_least(means, kept):
@@ -59,7 +59,7 @@ def test_a_smaller_rate_that_cannot_be_told_from_the_best_is_taken():
     choice = choose(close)
     assert (choice.rate, choice.best) == (0.3, 1.0)
     assert "within one standard error" in " ".join(remarks(choice, close))
-    # As close in the mean, but the same in every seed: the difference is paired.
+    # An equally small mean difference, but equal in every seed, because differences are paired.
     steady = tried({0.1: [0.3, 0.3, 0.3], 0.3: [0.550, 0.500, 0.600], 1.0: [0.557, 0.507, 0.607], 3.0: [0.4, 0.4, 0.4]})
     assert choose(steady).rate == 1.0
 

@@ -1,4 +1,4 @@
-"""Looks at a loss: what is watched, where it stops, and the level that a folder's intervals have from then on."""
+"""Adaptive seeds: the monitored quantity, when seeds stop, and the raised level of intervals."""
 
 import math
 import re
@@ -51,7 +51,7 @@ def test_looks_are_replayed_as_far_as_records_lead():
     assert seen([4]).state == "unfinished"
     assert (seen([4, 5]).state, seen([4, 5]).seeds, seen([4, 5]).half) == ("wide", (4, 5), 0.3)
     assert (seen([4, 5, 6]).state, seen([4, 5, 6]).seeds) == ("wide", (4, 5, 6))
-    # A seed beyond a gap is not looked at.
+    # A seed after a gap is not used.
     assert seen([4, 5, 7]).seeds == (4, 5)
     for recorded in (seeds[:4], seeds):
         assert (seen(recorded).state, seen(recorded).seeds) == ("narrow", (4, 5, 6, 7))
@@ -87,7 +87,7 @@ def test_what_is_watched_is_what_the_report_shows(rows, frame):
     assert monitored_values(records, "moco", "difference").value.to_numpy() == pytest.approx(0.01)
     assert len(monitored_values(records, "moco", "difference")) == 4 * 3
     against = monitored_values(records, "moco", "against_clean")
-    assert set(against.cell) == {(0.25, 0.25), (1.0, 0.25)}  # nu 1 stands apart
+    assert set(against.cell) == {(0.25, 0.25), (1.0, 0.25)}  # without nu 1
     assert monitored_interval(records, "moco", "against_clean", level=0.9).estimate == pytest.approx(
         0.01 + 0.02 * 0.625 - 0.0075
     )
@@ -101,7 +101,7 @@ PLAN |= {"pairings": ["noisy", "exposure"], "preset": "vts-smoke"}
 
 @pytest.fixture
 def folder(tmp_path, row, classes):
-    """A sweep's folder in which moco has got seed 2 by looking, and cross_image has not."""
+    """The folder of a sweep in which moco has the adaptive seed 2, and cross_image does not."""
     for loss, seeds in {"moco": (0, 1, 2), "cross_image": (0, 1), "random": (0, 1, 2)}.items():
         for seed in seeds:
             points = [(0.0, 0.0, "none")]

@@ -1,4 +1,4 @@
-"""The level that makes up for looking: against simulation, and against plain bounds."""
+"""The raised level for adaptive seeds, compared with simulations and with plain bounds."""
 
 import numpy as np
 import pytest
@@ -22,13 +22,13 @@ def slack(runs=RUNS):
 def test_coverage_is_that_of_simulated_sweeps(first, most, level):
     values, ratios = drawn(most), np.array([0.3, 0.6, 1.0, 2.0])
     simulated = [holds(values, ratio, first, level)[0] for ratio in ratios]
-    # 2 degrees and less: a bin of the sum of squares is coarse where most of its law lies.
+    # With 2 or fewer degrees of freedom, bins of the sum of squares are coarse where most of its distribution is.
     np.testing.assert_allclose(interval_coverage(first, most, level, ratios), simulated, atol=slack() + 0.002)
 
 
 def test_without_looking_coverage_is_the_level():
     np.testing.assert_allclose(interval_coverage(4, 4, 0.95, np.array([0.1, 1.0, 9.0])), 0.95, atol=5e-4)
-    # One always stops at the first look, or never before the last.
+    # Seeds always stop at the first decision, or never before the last.
     np.testing.assert_allclose(interval_coverage(3, 9, 0.95, np.array([1e-4, 1e4])), 0.95, atol=1e-3)
 
 

@@ -14,17 +14,17 @@ from benchmarks.sequential import half_widths, stops
 from tests.analysis.findings.test_claim_errors import DATASETS, LINEAR, bounds, check, errors, on_the_bound
 from tests.helpers.fake_grid import LOSSES, cells
 
-#: Targets in standard deviations of what is watched: where looking errs most, and where most losses stop early.
+#: Targets in standard deviations of the monitored quantity: at the largest error, and where most losses stop early.
 RATIOS = (0.6, 1.2)
 
 
 def numbers_of_seeds(drawn: np.ndarray, dataset: str, ratio: float, first: int, level: float) -> np.ndarray:
-    """After how many seeds each run ends with each loss, (runs, losses)."""
+    """The number of seeds of each loss at the end of each run, (runs, losses)."""
     points = cells(dataset)
     found = []
     for loss in LOSSES:
         signs = np.array([(p == "noisy") - 1.0 * (p == "exposure") if name == loss else 0.0 for name, p, *_ in points])
-        if not signs.any():  # CIFAR-10 has false positives alone: against rho 0
+        if not signs.any():  # CIFAR-10 has only false positives, compared with rho 0
             signs = np.array([(1.0 if rho else -1.0) if name == loss else 0.0 for name, _, rho, _ in points])
             if not signs.any():
                 found.append(np.full(len(drawn), drawn.shape[1]))
@@ -36,7 +36,7 @@ def numbers_of_seeds(drawn: np.ndarray, dataset: str, ratio: float, first: int, 
 
 
 def thinned(drawn: np.ndarray, dataset: str, numbers: np.ndarray) -> np.ndarray:
-    """The errors, NaN where a loss has not got the seed; baselines have all that a loss has."""
+    """The errors, NaN if a loss does not have the seed; baselines have the seeds of all losses."""
     places = {loss: numbers[:, place] for place, loss in enumerate(LOSSES)}
     kept = np.stack([places.get(name, numbers.max(axis=1)) for name, *_ in cells(dataset)], axis=1)
     return np.where(np.arange(drawn.shape[1])[:, None] < kept[:, None, :], drawn, np.nan)
@@ -54,7 +54,7 @@ def estimates(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def parts(finding: Finding, dataset: str, drawn: np.ndarray) -> list[np.ndarray]:
-    """Each part's values, (runs, seeds, cells of the part)."""
+    """The values of each part, (runs, seeds, cells of the part)."""
     runs, seeds, count = drawn.shape
     flat = drawn.reshape(runs * seeds, count).T
     grid = Grid(

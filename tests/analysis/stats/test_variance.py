@@ -23,7 +23,7 @@ def crossed(rng, seeds, cells, *, of_cells=0.3, of_seeds=0.2, rest=0.1):
 
 
 def mean_squares(matrix):
-    """Of cells, seeds and rest, by slow loops over the two-way table."""
+    """The mean squares of cells, seeds and rest, by slow loops over the two-way table."""
     seeds, cells = matrix.shape
     mean = matrix.mean()
     by_cell = [matrix[:, c].mean() for c in range(cells)]
@@ -49,7 +49,6 @@ def test_complete_grid_gives_the_estimators_of_the_analysis_of_variance():
     assert (found.mean, found.error, found.freedom) == pytest.approx((matrix.mean(), math.sqrt(squared), freedom))
     ends = stats.t.interval(0.95, freedom, matrix.mean(), math.sqrt(squared))
     assert (found.low, found.high) == pytest.approx(ends)
-    assert (found.cells, found.seeds, found.values, found.method) == (6, 4, 24, "REML")
 
 
 def test_a_mean_square_below_the_rests_is_pooled_with_it():
@@ -109,7 +108,7 @@ def test_parts_of_known_truth_are_found():
 @pytest.mark.parametrize("lost", [0.0, 0.25])
 def test_interval_covers_the_mean_of_all_such_cells_and_seeds(lost):
     rng = np.random.default_rng(4)
-    runs, wrong = (500, 0) if not lost else (100, 0)
+    runs, wrong = (500, 0) if not lost else (60, 0)
     for _ in range(runs):
         matrix = crossed(rng, 5, 8)
         matrix[rng.random(matrix.shape) < lost] = NAN
@@ -118,17 +117,13 @@ def test_interval_covers_the_mean_of_all_such_cells_and_seeds(lost):
     assert wrong / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
 
 
-def test_a_grid_that_cannot_tell_the_parts_says_why():
-    for matrix, reason in (
-        ([[0.1, 0.2, 0.3]], "one seed"),
-        ([[0.1], [0.3]], "one cell"),
-        ([[0.1, NAN], [NAN, 0.3]], "too few cells share seeds"),
-    ):
+def test_a_grid_that_does_not_determine_the_parts_has_none():
+    # One seed; one cell; too few cells share seeds.
+    for matrix in ([[0.1, 0.2, 0.3]], [[0.1], [0.3]], [[0.1, NAN], [NAN, 0.3]]):
         found = components(tidy(matrix))
-        assert found.method == f"no components: {reason}"
         assert found.mean == pytest.approx(0.2)
         assert all(math.isnan(x) for x in (found.low, found.between_cells, found.between_seeds, found.residual))
-    assert components(tidy([[NAN]])).method == "no value"
+    assert math.isnan(components(tidy([[NAN]])).mean)
 
 
 def test_no_spread_and_no_rest_are_no_trouble():
