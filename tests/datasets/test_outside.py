@@ -163,7 +163,7 @@ def test_the_registry_loads_checks_and_opens_it(write, tmp_path):
     assert registry.open_data(settings, source, 0, torch.device("cpu")).count("train") == 12
     with pytest.raises(InputError, match=r"^--probe.batch 8 exceeds the 4 images$"):
         registry.load(registry.settings_class(name)(images=4), Place(), DEMANDS)
-    with pytest.raises(InputError, match=rf"^--nu 0.5: {name} has the noise that its images have"):
+    with pytest.raises(InputError, match=rf"^--nu 0.5: the noise of {name} cannot be set"):
         registry.check_nu(settings, 0.5)
 
 
@@ -276,7 +276,7 @@ def test_what_it_lacks_is_said_in_one_line(write, replacement, message):
 
 @pytest.mark.parametrize("name", ["a b:C", "package:", ":Class", "package/module.py:Class", "x:1"])
 def test_what_is_no_path_of_a_class_is_refused(name):
-    with pytest.raises(InputError, match=r"name a class of your own as package\.module:Class"):
+    with pytest.raises(InputError, match=r"name your own class as package\.module:Class"):
         registry.settings_class(name)
 
 
