@@ -72,7 +72,7 @@ def extent(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def _frame(file: BinaryIO) -> tuple[int, int, int, int, int]:
+def _frame(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
     """The frame header: its marker, bits per sample, height, width, bands."""
     file.seek(2)
     while True:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from PIL import Image
 from skimage.util import view_as_blocks
 
 from datasets.errors import InputError
@@ -180,9 +181,9 @@ def _cut(pixels: np.ndarray, size: int) -> np.ndarray:
     """Cut an image (h, w) or (h, w, bands) into (tiles, size, size) or (tiles, size, size, bands)."""
     height, width = (side // size * size for side in pixels.shape[:2])
     shape = (size, size, *pixels.shape[2:])
-    return view_as_blocks(pixels[:height, :width], shape).reshape(-1, *shape)
+    return np.ascontiguousarray(view_as_blocks(pixels[:height, :width], shape).reshape(-1, *shape))
 
 
 def _count_classes(tiles: UInt8[np.ndarray, "tiles size size"]) -> Int64[np.ndarray, "tiles classes"]:
     """Pixels of each class in each tile."""
-    return np.stack([np.bincount(tile.reshape(-1), minlength=IGNORED + 1)[:IGNORED] for tile in tiles])
+    return np.array([Image.fromarray(tile).histogram()[:IGNORED] for tile in tiles])  # np.bincount takes twice as long

@@ -72,9 +72,9 @@ def test_a_progressive_jpeg_has_a_hundred_scans_at_most(tmp_path):
     ("change", "said"),
     [
         ({"metadata": {"width": "a\nb"}}, "a width of a b px"),
-        ({"wkt": "\ud800"}, "no WKT of a polygon"),
-        ({"wkt": f"GEOMETRYCOLLECTION ({box(0, 0, 3, 3)})"}, "no WKT of a polygon"),
-        ({"wkt": "POLYGON ((0 0, 1e999 0, 1 1, 0 0))"}, "no WKT of a polygon"),
+        ({"wkt": "\ud800"}, "not a polygon in px"),
+        ({"wkt": f"GEOMETRYCOLLECTION ({box(0, 0, 3, 3)})"}, "not a polygon in px"),
+        ({"wkt": "POLYGON ((0 0, 1e999 0, 1 1, 0 0))"}, "not a polygon in px"),
         ({"subtype": ["x" * 9999]}, "unknown subtype"),
     ],
 )

@@ -95,7 +95,7 @@ class Harmful:
 def test_a_pickle_that_would_run_something_does_not(tmp_path):
     harm = tmp_path / "harm"
     write(tmp_path, data_batch_3={**batch(0), "filenames": Harmful(harm)})
-    with pytest.raises(InputError, match=r"data_batch_3 is no batch of CIFAR-10 .*mkdir.*: replace it"):
+    with pytest.raises(InputError, match=r"data_batch_3 is not a batch of CIFAR-10 .*mkdir.*: replace it"):
         load_images(SETTINGS, Place(root=tmp_path))
     assert not harm.exists()
 
@@ -114,7 +114,7 @@ def test_a_pickle_that_would_run_something_does_not(tmp_path):
 )
 def test_what_is_no_batch_is_refused_by_name(tmp_path, content):
     write(tmp_path, test_batch=content)
-    with pytest.raises(InputError, match=r"\A[^\n]*test_batch is no batch of CIFAR-10 [^\n]*\Z"):
+    with pytest.raises(InputError, match=r"\A[^\n]*test_batch is not a batch of CIFAR-10 [^\n]*\Z"):
         load_images(SETTINGS, Place(root=tmp_path))
 
 
@@ -123,7 +123,7 @@ def test_a_cut_off_batch_is_refused_by_name(tmp_path):
     content = (folder / "data_batch_4").read_bytes()
     for size in (0, 1, 100, len(content) // 2, len(content) - 1):
         (folder / "data_batch_4").write_bytes(content[:size])
-        with pytest.raises(InputError, match="data_batch_4 is no batch"):
+        with pytest.raises(InputError, match="data_batch_4 is not a batch"):
             load_images(SETTINGS, Place(root=tmp_path))
 
 
@@ -135,7 +135,7 @@ def test_other_files_than_the_published_ones_need_a_flag(root):
 def test_absent_data_say_how_to_get_them(tmp_path):
     with pytest.raises(InputError, match="--data-root FOLDER"):
         load_images(SETTINGS, Place())
-    with pytest.raises(InputError, match=r"data_batch_1 is missing.*--download"):
+    with pytest.raises(InputError, match=r"CIFAR-10 is missing.*data_batch_1.*--download"):
         load_images(SETTINGS, Place(root=tmp_path))
 
 

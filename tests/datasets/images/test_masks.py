@@ -184,12 +184,12 @@ def test_several_parts_beyond_the_edge_and_nothing_at_all_are_drawn(tmp_path: Pa
             "polygon 1 of features.xy has the unknown subtype 'flooded'; valid are no-damage, minor",
         ),
         (square(0, 0), None, "polygon 1 of features.xy has no subtype"),
-        ("POLYGON ((0 0, 1 1", "destroyed", "polygon 1 of features.xy is no WKT"),
-        ("POLYGON ((0 0, 1 1))", "destroyed", "polygon 1 of features.xy is no WKT"),
+        ("POLYGON ((0 0, 1 1", "destroyed", "polygon 1 of features.xy is not a polygon"),
+        ("POLYGON ((0 0, 1 1))", "destroyed", "polygon 1 of features.xy is not a polygon"),
         ("POINT (3 4)", "destroyed", "polygon 1 of features.xy is not a polygon in px, written as WKT: 'POINT (3 4)'"),
-        ("POLYGON ((0 0, 1e200 0, 0 1e200, 0 0))", "destroyed", "polygon 1 of features.xy is no WKT"),
-        ("POLYGON ((0 0, nan 0, 0 7, 0 0))", "destroyed", "polygon 1 of features.xy is no WKT"),
-        ("", "destroyed", "polygon 1 of features.xy is no WKT"),
+        ("POLYGON ((0 0, 1e200 0, 0 1e200, 0 0))", "destroyed", "polygon 1 of features.xy is not a polygon"),
+        ("POLYGON ((0 0, nan 0, 0 7, 0 0))", "destroyed", "polygon 1 of features.xy is not a polygon"),
+        ("", "destroyed", "polygon 1 of features.xy is not a polygon"),
         (7, "destroyed", "polygon 1 of features.xy has a wkt that is not text"),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_polygon_that_means_nothing_is_refused(tmp_path: Path, wkt: str, subty
 def test_what_is_no_label_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content)
-    assert "is cut off or damaged" in refused(path) or "is no xBD label file" in refused(path)
+    assert "is cut off or damaged" in refused(path) or "is not an xBD label file" in refused(path)
 
 
 def test_a_label_file_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_class_numbers_of_a_palette_are_its_numbers(tmp_path: Path, suffix: str,
 
 def test_what_holds_no_class_numbers_is_refused(tmp_path: Path) -> None:
     colour = Image.fromarray(smooth_pixels(9, 7))
-    valid = "valid class numbers are one band"
+    valid = "class numbers must be one band"
     assert valid in refused(saved(tmp_path / "a.png", colour), read_classes)
     assert valid in refused(saved(tmp_path / "b.tif", colour), read_classes)
     assert valid in refused(saved(tmp_path / "c.png", colour.convert("L").convert("I;16")), read_classes)

@@ -20,8 +20,8 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     for content, expected in (
         (b"", "is empty"),
-        (b"GIF89a..................", "is no PNG, JPEG or TIFF"),
-        (b"plain text, much of it " * 9, "is no PNG, JPEG or TIFF"),
+        (b"GIF89a..................", "is not a PNG, JPEG or TIFF"),
+        (b"plain text, much of it " * 9, "is not a PNG, JPEG or TIFF"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "header is wrong"),
         (b"\xff\xd8\xff" + bytes(100), "header is wrong"),
     ):
@@ -50,7 +50,7 @@ def test_a_png_without_pixels_is_refused(tmp_path: Path) -> None:
         (
             np.zeros((5, 6, 14), np.uint8),
             {"photometric": "minisblack", "planarconfig": "contig"},
-            "14 bands; valid are 1",
+            "14 bands without alpha; valid are 1",
         ),
         (np.zeros((5, 6, 4), np.uint8), {"photometric": "separated"}, "colours SEPARATED"),
         (np.zeros((2, 5, 6, 3), np.uint8), {"photometric": "rgb"}, "axes QYXS"),
@@ -68,7 +68,7 @@ def test_a_tiff_of_several_images_is_refused(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "image.tif") as file:
         for side in (16, 9):
             file.write(random_pixels(side, side, 3), photometric="rgb", metadata=None)
-    assert "holds 2 images" in refused(tmp_path / "image.tif")
+    assert "has 2 images" in refused(tmp_path / "image.tif")
 
 
 def test_a_jpeg_of_another_kind_is_refused(tmp_path: Path) -> None:

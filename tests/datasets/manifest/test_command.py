@@ -80,7 +80,7 @@ def test_of_a_large_set_some_tiles_give_the_scale(
         monkeypatch.setattr(__main__, "ENOUGH", enough * 2 * 16 * 16 * 3)
         assert main(["check", str(path), "--size", "16"]) == 0
         told.append(re.search(r"mean and std of each band of (.*) training tiles", capsys.readouterr().out).group(1))
-    assert told == ["the", "5 of 12", "1 of 12"]
+    assert told == ["all", "5 of 12", "1 of 12"]
     rows = np.arange(3, 90, 3)
     few = __main__.sample_rows(rows, 7)
     assert len(set(few.tolist()) & set(rows.tolist())) == 7

@@ -153,7 +153,7 @@ def test_noise_by_masks_is_of_single_tiles_where_the_column_is_empty(data: Path)
     noisy = tiles[tiles["noisy"]]
     assert noisy["pair"].unique().tolist() == ["before/2.png"]
     assert set(noisy["left"]) == {16}  # only the right half of the mask is class 2
-    assert any("1 of 6 pairs are taken as clean" in note for note in source.notes)
+    assert any("1 of 6 pairs are assumed to be clean" in note for note in source.notes)
 
 
 def test_xbd_label_files_are_masks(data: Path) -> None:

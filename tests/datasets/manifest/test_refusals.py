@@ -20,7 +20,7 @@ FIXTURES = (data, own_store)  # pytest finds them by their names
 
 def test_a_wrong_number_of_bands_is_said_once(data: Path) -> None:
     path = listed(data / "pairs.csv", sound(data, bands=1))
-    with pytest.raises(InputError, match=r"all images have 1 band.*give --data\.bands 1") as error:
+    with pytest.raises(InputError, match=r"all images have 1 band.*set --data\.bands 1") as error:
         load(path)
     line(error)
 
@@ -43,7 +43,7 @@ def whole_no_masks(data: Path, rows: Rows) -> str:
 def whole_no_clean_validation(data: Path, rows: Rows) -> str:
     for row in rows:
         row["noisy"] = "yes"
-    return "every tile of split val is noisy"
+    return "all tiles of split val are noisy"
 
 
 def whole_one_class(data: Path, rows: Rows) -> str:
@@ -117,7 +117,7 @@ DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=4, sup
         ({"batch": 9, "rho": (1.0,)}, "--pretrain.batch 9: at rho 1 there are 8 training pairs"),
         ({"probe_batch": 13}, "--probe.batch 13: 12 training tiles have a mask"),
         ({"supervised_batch": 13}, "--pretrain.batch 13: 12 training tiles have a mask"),
-        ({"rho": (0.05,)}, "--rho 0.05: 4 clean and 8 noisy training tiles are too few for it"),
+        ({"rho": (0.05,)}, "--rho 0.05: 4 clean and 8 noisy training tiles are too few for this rate"),
     ],
 )
 def test_a_grid_that_the_tiles_cannot_fill_is_refused(data: Path, demands: dict, message: str) -> None:

@@ -58,7 +58,7 @@ def fault_long_name(data: Path, rows: Rows) -> tuple[int, str]:
 
 def fault_no_image_file(data: Path, rows: Rows) -> tuple[int, str]:
     (data / rows[1]["image"]).write_text("GIF89a")
-    return 3, "image before/1.png: is no PNG, JPEG or TIFF"
+    return 3, "image before/1.png: is not a PNG, JPEG or TIFF"
 
 
 def fault_bands(data: Path, rows: Rows) -> tuple[int, str]:
@@ -128,13 +128,13 @@ def fault_one_image(data: Path, rows: Rows) -> tuple[int, str]:
 
 def fault_leak(data: Path, rows: Rows) -> tuple[int, str]:
     rows[4]["image"] = rows[0]["partner"]
-    return 6, "image after/0.png: is in train too (row 2)"
+    return 6, "image after/0.png: is also in train (row 2)"
 
 
 def fault_leak_by_link(data: Path, rows: Rows) -> tuple[int, str]:
     (data / "link.png").symlink_to(data / rows[0]["image"])
     rows[4]["partner"] = "link.png"
-    return 6, "partner link.png: is in train too (row 2)"
+    return 6, "partner link.png: is also in train (row 2)"
 
 
 def fault_truncated(data: Path, rows: Rows) -> tuple[int, str]:

@@ -93,8 +93,8 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
 MISTAKES = {
     "semicolons": ("image;partner;split\na;b;train\n", "separated by semicolons"),
     "tabs": ("image\tpartner\tsplit\na\tb\ttrain\n", "separated by tabs"),
-    "empty": ("", "empty; its first line must name the columns"),
-    "blank": ("\n  \n", "empty; its first line must name the columns"),
+    "empty": ("", "empty; the first line must name the columns"),
+    "blank": ("\n  \n", "empty; the first line must name the columns"),
     "header_only": (HEAD, "no rows"),
     "typo": ("image,partner,split,partner_masks\na,b,train,c\n", "'partner_masks' (did you mean 'partner_mask'?)"),
     "capitals": ("Image,partner,split\na,b,train\n", "'Image' (did you mean 'image'?)"),
@@ -105,7 +105,7 @@ MISTAKES = {
     "latin_1": ((HEAD + "a,b,train\nfähre,b,train\n").encode("latin-1"), "line 3 is not UTF-8"),
     "utf_16": (HEAD.encode("utf-16"), "line 1 is not UTF-8"),
     "binary": (HEAD.encode() + b"a\0,b,train\n", "binary data"),
-    "open_quote": (HEAD + 'a,b,train\n"c,d,val\ne,f,test\n', "no valid CSV from line 3 on"),
+    "open_quote": (HEAD + 'a,b,train\n"c,d,val\ne,f,test\n', "invalid CSV from line 3 on"),
 }
 
 
@@ -132,11 +132,11 @@ def test_unknown_columns_are_told_with_all_that_are_valid(tmp_path: Path) -> Non
     [
         ("absent.csv", "cannot be read (No such file"),
         ("folder.csv", "is a folder"),
-        ("pairs.xlsx", "a manifest is a .csv or a .parquet file, not .xlsx"),
-        ("pairs", "not one without ending"),
-        ("damaged.parquet", "no valid Parquet file"),
+        ("pairs.xlsx", "a manifest is a .csv or .parquet file, not .xlsx"),
+        ("pairs", "not one without a suffix"),
+        ("damaged.parquet", "not a valid Parquet file"),
         ("other.parquet", "lacks the columns image, partner, split"),
-        ("bytes.parquet", "column 'image' holds bytes"),
+        ("bytes.parquet", "column 'image' has values of type bytes"),
         ("none.parquet", "no rows"),
     ],
 )

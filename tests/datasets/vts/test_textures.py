@@ -186,7 +186,7 @@ def damage_missing_category(root: Path) -> str:
 def damage_empty_category(root: Path) -> str:
     for path in (root / "moss").iterdir():
         path.unlink()
-    return f"{root / 'moss'} holds no images"
+    return f"{root / 'moss'} has no images"
 
 
 def damage_three_images(root: Path) -> str:

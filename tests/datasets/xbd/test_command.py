@@ -108,7 +108,7 @@ def test_a_user_who_stops_it_gets_no_traceback(root: Path, monkeypatch, capsys) 
 
     monkeypatch.setattr("datasets.xbd.__main__.load", stop)
     assert run("prepare", root) == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "resumes" in capsys.readouterr().err
 
 
 def test_the_module_runs_as_a_program(tmp_path: Path) -> None:

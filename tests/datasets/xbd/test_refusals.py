@@ -65,7 +65,7 @@ def test_a_grid_that_the_tiles_are_too_few_for_is_refused(root: Path) -> None:
         ({"rho": (1.5,)}, "from 0 to 1"),
         ({"probe_batch": 17}, r"--probe\.batch 17: 16 training tiles have a mask"),
         ({"rho": (), "supervised_batch": 17}, r"--pretrain\.batch 17: 16 training tiles have a mask"),
-        ({"rho": (0.01,)}, r"--rho 0\.01: .*leave it out"),
+        ({"rho": (0.01,)}, r"--rho 0\.01: .*leave the rate out"),
     ):
         with pytest.raises(InputError, match=told):
             check(SETTINGS, source, demands(**change))
@@ -86,7 +86,7 @@ def test_pretraining_needs_a_clean_tile_to_validate_on(tmp_path: Path) -> None:
     everywhere = [(box(0, 0, 64, 64), "destroyed")]
     for number in range(4):
         fake_xbd.pair(root, "test" if number == 3 else "train", f"red-fire_{number:08}", everywhere)
-    with pytest.raises(InputError, match="validated on clean"):
+    with pytest.raises(InputError, match="clean tiles; pretraining needs at least 2 for validation"):
         check(SETTINGS, load(root), demands(rho=(1.0,)))
 
 

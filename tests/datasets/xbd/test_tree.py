@@ -97,7 +97,7 @@ def test_a_missing_label_costs_its_pair_and_is_named(root: Path) -> None:
     assert names == [name for name in ALL if name != "red-fire_00000002"]
     what, pair = problems.pop("tier3/labels/red-fire_00000002_pre_disaster.json")
     assert pair == "red-fire_00000002"
-    assert "tier3/images/red-fire_00000002_pre_disaster.png is there" in what
+    assert "tier3/images/red-fire_00000002_pre_disaster.png exists" in what
     assert problems == {}
 
 
@@ -217,7 +217,7 @@ def test_no_root_says_where_to_register_and_how_the_data_must_lie(tmp_path: Path
 
 
 def test_a_root_one_folder_off_is_told_the_right_one(root: Path) -> None:
-    assert "name the folder above" in message(root / "train")
+    assert "name its parent folder" in message(root / "train")
     outer = root.parent / "outer"
     outer.mkdir()
     root.rename(outer / "xbd")
