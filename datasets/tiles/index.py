@@ -56,7 +56,7 @@ def write_store_files(request: BuildRequest, joined: Sequence[JoinedPair], probl
     _tiles(joined, cut, counts).to_parquet(work / "tiles.parquet", index=False)
     _pairs(joined).to_parquet(work / "pairs.parquet", index=False)
     np.save(work / "counts.npy", counts)
-    dtype = np.load(work / f"{IMAGES}.npy", mmap_mode="r").dtype.name
+    dtype = np.load(work / f"{IMAGES}.npy", mmap_mode="r", allow_pickle=False).dtype.name
     files = sorted(path for path in work.iterdir() if path.suffix in (".npy", ".parquet"))
     info = StoreInfo(
         format=FORMAT,

@@ -37,8 +37,9 @@ def load_tiles(path: Path, number: int, layout: Mapping[str, np.dtype], *, verif
     """
     try:
         with path.open("rb") as file:
-            blocks = {name: np.load(file) for name in layout}
-            tiles = PairTiles(blocks=blocks, counts=np.load(file), **json.loads(str(np.load(file))))
+            blocks = {name: np.load(file, allow_pickle=False) for name in layout}
+            counts, rest = (np.load(file, allow_pickle=False) for _ in range(2))
+        tiles = PairTiles(blocks=blocks, counts=counts, **json.loads(str(rest)))
     except Exception:  # damaged files raise errors of many kinds
         return None
     found = {name: (block.dtype, block.shape) for name, block in blocks.items()}
