@@ -103,7 +103,7 @@ def test_cifars_format_runs_and_is_scored_by_accuracy(tmp_path):
         (["cifar-quick"], "--data-root FOLDER"),
         (["cifar-quick", "--losses", "within_image"], "--data-root FOLDER"),
         (["cifar-quick", "--pairings", "noisy"], "--pairings noisy: cifar10 has no such pairs"),
-        (["xbd-quick", "--nu", "0.5"], "--nu 0.5: xbd has the noise that its images have"),
+        (["xbd-quick", "--nu", "0.5"], "--nu 0.5: the noise of xbd cannot be set"),
         (["xbd-quick", "--data.regions", "4"], "unknown flag --data.regions"),
         (["manifest", "--data.bands", "4", "--data", "nowhere.csv"], "--augment.hue"),
         (["vts-smoke", "--losses", "imagenet", "--imagenet-weights", "nowhere.pth"], "nowhere.pth: no such file"),
