@@ -76,7 +76,7 @@ def settings_from(args: argparse.Namespace) -> ManifestSettings:
 
 def small_set_note(source: TileSource) -> str:
     """A note if the set of a rate is smaller than a usual batch; else empty."""
-    clean, noisy = (int(number) for number in split_counts(source).loc["train", ["clean", "noisy"]].to_numpy())
+    clean, noisy = split_counts(source)[["clean", "noisy"]].to_numpy()[SPLITS.index("train")].tolist()
     if not clean or not noisy:
         return ""
     number, rho = min((sum(undersample(clean, noisy, rho)), rho) for rho in RATES)

@@ -26,7 +26,7 @@ def run(*words, cwd=ROOT, env=None, report=False):
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
@@ -69,7 +69,7 @@ def begun(*words, env=None):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def read_until(process, text, seconds=120):
+def read_until(process, text, seconds=300):
     """The lines up to the one that contains `text`; the process is killed if none comes."""
     seen = ""
     watchdog = threading.Timer(seconds, process.kill)
@@ -84,7 +84,7 @@ def read_until(process, text, seconds=120):
     return seen
 
 
-def wait_for(condition, seconds=60, what=""):
+def wait_for(condition, seconds=120, what=""):
     """Wait until `condition()` is true, and return it."""
     due = time.monotonic() + seconds
     while not (found := condition()):

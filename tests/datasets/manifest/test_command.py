@@ -153,7 +153,7 @@ def test_bad_rows_are_left_out_and_named_if_asked(tmp_path: Path, capsys: pytest
     ("words", "message"),
     [
         (["check", "absent.csv"], "absent.csv: cannot be read"),
-        (["check", "absent.csv", "--bands", "14"], "--data.bands 14: 1 to 13"),
+        (["check", "absent.csv", "--bands", "14"], "--data.bands 14: should be less than or equal to 13"),
         (["preview", "absent.csv", "--out", "a.png", "--pairs", "51"], "--pairs 51: must be from 1 to 50"),
         (["preview", "absent.csv", "--out", "a.png", "--seed", "-1"], "--seed -1"),
     ],

@@ -241,7 +241,7 @@ def test_tables_of_splits_and_classes_add_up(root: Path) -> None:
 def test_few_pairs_and_left_out_pixels_are_noted(root: Path) -> None:
     assert any("8 image pairs are far too few" in note for note in load(root).notes)
     notes = load(root, replace(SETTINGS, size=48)).notes
-    assert any("tiles of 48 px leave 16 px" in note for note in notes)  # 1024 = 21 * 48 + 16
+    assert any("tiles of 48 px leave out 16 px" in note for note in notes)  # 1024 = 21 * 48 + 16
     fake_xbd.tree(root.parent / "many", train=90, tier3=2, test=8)
     assert load(root.parent / "many").notes == ()
 

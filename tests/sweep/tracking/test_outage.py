@@ -39,7 +39,8 @@ def complete_and_once(folder, uri):
             (curves.key == run.data.tags[KEY]) & (curves.stage == "pretrain") & (curves.name == "train_loss")
         ]
         history = client.get_metric_history(run.info.run_id, "pretrain/train_loss")
-        assert [point.step for point in history] == points.step.tolist()
+        # MLflow orders points by time, and those that were missed are written later.
+        assert sorted(point.step for point in history) == points.step.tolist()
 
 
 def test_killed_and_started_again_it_ends_with_every_cell_once(tmp_path, monkeypatch):
