@@ -73,16 +73,18 @@ def extent(data: bytes) -> tuple[int, int]:
 
 
 def _frame(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
-    """The frame header: its marker, bits per sample, height, width, bands."""
+    """The frame header: its marker, bits per sample, height, width, bands. The header must be whole up to the scan."""
+    frame: tuple[int, int, int, int, int] | None = None
     file.seek(2)
     while True:
         mark, marker, length = struct.unpack(">BBH", file.read(4))
         if mark != 0xFF or length < 2:
             raise InputError("is cut off or damaged (its JPEG header is wrong)")
+        if marker == SOS and frame:
+            return frame
+        segment = file.read(length - 2)
         if marker in FRAMES:
-            bits, height, width, bands = struct.unpack(">BHHB", file.read(6))
-            return marker, bits, height, width, bands
-        file.seek(length - 2, os.SEEK_CUR)
+            frame = (marker, *struct.unpack(">BHHB", segment[:6]))
 
 
 def _end(data: bytes) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
@@ -28,6 +28,8 @@ LOSSES = ("moco", "within_image", "cross_image")
 """The paper's contrastive losses, in its order."""
 Kept = Literal["encoders"]
 """What can be kept of each cell."""
+Interval = Annotated[float, Field(gt=0, allow_inf_nan=True)]
+"""Seconds; infinite: never."""
 
 
 @settings()
@@ -83,9 +85,9 @@ class Sweep:
     """Draw figures and write report.html at the end."""
     retry_failed: bool = False
     """Run only the cells that are recorded as failed."""
-    checkpoint_every: PositiveFloat = 60.0
+    checkpoint_every: Interval = 60.0
     """Seconds between the checkpoints of a cell. They are deleted once it is recorded."""
-    patience: PositiveFloat = 1800.0
+    patience: Interval = 1800.0
     """Seconds after which a worker that does not report is killed. Its cell resumes in another worker."""
     keep: tuple[Kept, ...] = ()
     """What to keep of each cell. `encoders`: the pretrained encoder, in encoders/ as safetensors (see METHOD.md)."""

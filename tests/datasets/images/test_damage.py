@@ -100,6 +100,17 @@ def test_a_jpeg_with_an_end_but_not_all_of_its_pixels_is_refused(tmp_path: Path,
     assert filled_up > 100  # so often libjpeg would have said nothing
 
 
+def test_a_jpeg_whose_header_is_damaged_behind_its_size_is_refused(tmp_path: Path) -> None:
+    """libjpeg skips what is no segment, and decodes without the lost tables."""
+    path = tmp_path / "image"
+    Image.fromarray(smooth_pixels(40, 50)).save(path, "jpeg", quality=90)
+    data = path.read_bytes()
+    tables = [at.start() for at in re.finditer(rb"\xff\xc4", data)]
+    assert data.index(b"\xff\xc0") < tables[0]
+    path.write_bytes(data[: tables[-1] + 25] + data[tables[-1] + 29 :])
+    assert "header is wrong" in refused(path)
+
+
 @pytest.mark.parametrize("make", [png_file, palette_file], ids=lambda make: make.__name__)
 def test_a_png_with_a_changed_byte_is_refused_or_the_same(tmp_path: Path, make) -> None:
     path = tmp_path / "image"

@@ -1,5 +1,8 @@
 """Writing and reading a sweep as YAML, and refused settings."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -42,6 +45,12 @@ def test_a_mistake_in_yaml_is_named(tmp_path, change, message):
         from_yaml(path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_worker_may_be_silent_for_ever_and_a_cell_without_checkpoints(tmp_path):
+    path, sweep = tmp_path / "sweep.yaml", replace(preset("vts-smoke"), patience=math.inf, checkpoint_every=math.inf)
+    path.write_text(to_yaml(sweep))
+    assert from_yaml(path) == sweep
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "!!python/object/apply:os.system [ls]"])
