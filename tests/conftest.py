@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-# Each test process and what it starts computes in one thread, unless it sets another number: threads of several processes
-# that wait for each other would take the cores from all. Set here, before torch and NumPy are imported.
+# Each test process, and what it starts, computes in one thread unless it sets another number: threads of several
+# processes that wait for each other would take the cores from all. Set before torch and NumPy are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
