@@ -15,12 +15,11 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from analysis.cli import add_folders, exit_with, number_between
+from analysis.cli import add_folders, add_margin, exit_with, number_between
 from analysis.errors import RecordsError
 from analysis.findings.verdicts import JudgedPart, Judgement, Verdict, judge
 from analysis.names import LEVEL
 from analysis.records.merge import print_notes, read_sweeps
-from analysis.stats.inference import MARGIN
 from analysis.text import printable
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -186,13 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
     add_folders(parser, "dirs")
-    parser.add_argument(
-        "--margin",
-        type=number_between("the margin", 0, 100),
-        default=100 * MARGIN,
-        metavar="POINTS",
-        help='"robust" means: not worse by more than this (default: %(default)g)',
-    )
+    add_margin(parser)
     parser.add_argument(
         "--level",
         type=number_between("the level", 0, 0.9999),

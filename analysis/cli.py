@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from analysis.records.remote import path_or_address
+from analysis.stats.inference import MARGIN
 
 
 def exit_with(main: Callable[[], int]) -> None:
@@ -30,6 +31,17 @@ def add_folders(
     """Add the argument DIR: one sweep (if `nargs` is None) or several, each a path or an address."""
     text = "folder of a sweep, or its summary.parquet; a path or s3://BUCKET/NAME"
     parser.add_argument(name, nargs=nargs, type=path_or_address, metavar=metavar, help=text)
+
+
+def add_margin(parser: argparse.ArgumentParser) -> None:
+    """Add the argument --margin, in points."""
+    parser.add_argument(
+        "--margin",
+        type=number_between("the margin", 0, 100),
+        default=100 * MARGIN,
+        metavar="POINTS",
+        help='"robust" means: not worse by more than this (default: %(default)g)',
+    )
 
 
 def number_between(name: str, low: float, high: float) -> Callable[[str], float]:

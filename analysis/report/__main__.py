@@ -9,14 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.cli import add_folders, exit_with, number_between
+from analysis.cli import add_folders, add_margin, exit_with
 from analysis.errors import RecordsError
 from analysis.figures import draw_all
 from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.parquet import write_bytes
 from analysis.records.remote import default_folder
 from analysis.report.page import ENDINGS, Format, html_page, plain_text
-from analysis.stats.inference import MARGIN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,13 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         default="html",
         help="HTML page, or only its tables as Markdown or LaTeX",
     )
-    parser.add_argument(
-        "--margin",
-        type=number_between("the margin", 0, 100),
-        default=100 * MARGIN,
-        metavar="POINTS",
-        help='"robust" means: not worse by more than this (default: %(default)g)',
-    )
+    add_margin(parser)
     return parser
 
 
