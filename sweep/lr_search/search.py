@@ -20,9 +20,8 @@ from sweep.config.yaml_io import to_yaml
 from sweep.lr_search import report
 from sweep.lr_search.config import SearchConfig, SearchDir
 from sweep.lr_search.halving import RateTable, promoted, read_scores, read_table, unfinished
-from sweep.prepare import claim, previous_sweep
+from sweep.prepare import claim, previous_sweep, take_over
 from sweep.signals import StopRequest
-from sweep.storage.cleanup import remove_leftovers
 from sweep.storage.lock import locked
 from sweep.summarize import print_stopped, python_command, recorded_errors
 from sweep.tracking.background import BackgroundTracking
@@ -52,9 +51,7 @@ def search_learning_rates(search: SearchConfig, base: Sweep) -> int:
     run_dir = SearchDir(search.sweep.run_dir.root)
     run_dir.refuse_sweep()
     with locked(run_dir) as killed:
-        if killed:
-            print(f"the previous search here ({killed}) was interrupted; its records and checkpoints are used")
-        remove_leftovers(run_dir, recorded_keys(run_dir.root).status, before=began)
+        take_over(run_dir, killed, before=began)
         sweep = search.sweep.continuing(previous_sweep(run_dir, search.sweep))
         source = load(sweep.recipe.data, sweep.place, sweep.demands)  # before Ray starts, as in a sweep
         claim(run_dir, sweep, source.fingerprint)
