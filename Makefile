@@ -15,7 +15,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow" -n 3 --dist worksteal
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist worksteal # three on two cores: whole sweeps wait for Ray half of the time
 
 test-all: $(VENV)/.installed-dev ## every test; NOISY_PAIRS_DATA=DIR adds those on real photographs
 	$(BIN)/python -m pytest
