@@ -8,6 +8,8 @@ import pytest
 # processes that wait for each other would take the cores from all. Set before torch and NumPy are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Ray's workers have niceness 15 by default: beside the other tests, a sweep's would hardly get a core.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)

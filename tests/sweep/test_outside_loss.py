@@ -35,7 +35,7 @@ def command(module, *words):
         env={**os.environ, "PYTHONPATH": roots},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done

@@ -26,7 +26,7 @@ def search(*words):
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
