@@ -89,7 +89,7 @@ def _with_folder_settings(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, 
 
 def _show_recorded(sweep: Sweep, inputs: Inputs, run_dir: RunDir, recorded: Mapping[str, str]) -> list[Cell]:
     """Show the results when no cell is missing; returns the cells that are not done."""
-    announce(sweep, inputs.source)
+    announce(sweep, inputs.sources.values())
     with BackgroundTracking(sweep, run_dir) as tracking:
         if recorded:
             tracking.fill(run_dir.root, sweep.cells())
@@ -138,7 +138,7 @@ def _run_missing(
             tracking.fill(run_dir.root, sweep.cells())
         resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})
         print(f"engine: {engine}\n{_intention(sweep, missing, resumed)}", flush=True)
-        job = WorkerJob.of(sweep, inputs.source, inputs.weights.path if inputs.weights else None)
+        job = WorkerJob.of(sweep, inputs.sources, inputs.weights.path if inputs.weights else None)
         runner = TuneRunner(sweep, job, machine, run_dir, tracking, stop, progress=progress)
 
         def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:

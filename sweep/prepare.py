@@ -10,7 +10,7 @@ from analysis.records.remote import fetch
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
 from datasets.registry import load
-from datasets.source import Source
+from datasets.source import Settings, Source
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
@@ -21,7 +21,7 @@ from sweep.storage.object_store import ObjectStore
 from sweep.storage.run_dir import RunDir, cannot_write
 from trainables.cell import Cell
 from trainables.engine import Engine
-from trainables.recipe import KNOWN, Recipe
+from trainables.recipe import KNOWN
 
 
 @contextmanager
@@ -73,6 +73,14 @@ def previous_sweep(run_dir: RunDir, sweep: Sweep) -> Sweep | None:
             f"--out {run_dir.name} holds records of another recipe: {'; '.join(changed)}; choose another --out, or use "
             f"that recipe with --config {run_dir.config}"
         )
+    if sweep.vary or before.vary:
+        names = [[name for name, *_ in sorted(one.vary)] for one in (before, sweep)]
+        if names[0] != names[1] and recorded_keys(run_dir.root).status:
+            there, here = (", ".join(some) or "no settings" for some in names)
+            raise InputError(
+                f"--out {run_dir.name} holds records of a sweep that varies {there}, not {here}: choose another --out, "
+                "or give the same settings with --vary (their values may differ)"
+            )
     for name, flag in (("precision", "--precision"), ("deterministic", "--engine.deterministic")):
         recorded, wanted = getattr(before.engine, name), getattr(sweep.engine, name)
         if "auto" not in (recorded, wanted) and recorded != wanted:
@@ -98,7 +106,7 @@ def _from_records(run_dir: RunDir, sweep: Sweep) -> Sweep | None:
     if not recorded_keys(run_dir.root).status:
         return None
     records = read_records(run_dir.root)
-    if set(records.recipe) != {sweep.recipe.fingerprint}:
+    if not set(records.recipe) <= set(sweep.recipes):
         raise InputError(
             f"--out {run_dir.name} holds records of another recipe and no sweep.yaml: choose another --out"
         )
@@ -107,13 +115,13 @@ def _from_records(run_dir: RunDir, sweep: Sweep) -> Sweep | None:
     return replace(sweep, engine=replace(engine, deterministic=sweep.engine.deterministic))
 
 
-def claim(run_dir: RunDir, sweep: Sweep, data: str, weights: str | None = None) -> None:
+def claim(run_dir: RunDir, sweep: Sweep, data: Sequence[str], weights: Sequence[str] = ()) -> None:
     """Create the folder, or check that it holds results on the same data and weights; write `sweep.yaml`.
 
     Args:
         run_dir: the folder.
         sweep: the sweep that runs there.
-        data: fingerprint of the data.
+        data: fingerprints of the data; several if --vary changes the data.
         weights: fingerprint of the weights of the baseline imagenet, if it is run.
 
     Raises:
@@ -122,17 +130,20 @@ def claim(run_dir: RunDir, sweep: Sweep, data: str, weights: str | None = None) 
     """
     previous_sweep(run_dir, sweep)
     fingerprints = {run_dir.data: (data, "on other data"), run_dir.weights: (weights, "with other ImageNet weights")}
+    known = {}
     for path, (current, how) in fingerprints.items():
-        if current and path.exists() and (recorded := path.read_text().strip()) != current:
+        known[path] = path.read_text().split() if path.exists() else []
+        # Levels of --vary may be added to a folder, or left out.
+        if current and known[path] and not (set(current) <= set(known[path]) or set(known[path]) <= set(current)):
             raise InputError(
-                f"--out {run_dir.name} holds records made {how} (fingerprint {recorded}, not {current}): choose "
-                "another --out"
+                f"--out {run_dir.name} holds records made {how} (fingerprint {', '.join(known[path])}, not "
+                f"{', '.join(current)}): choose another --out"
             )
     try:
         run_dir.logs.mkdir(parents=True, exist_ok=True)
         for path, (current, _) in fingerprints.items():
             if current:
-                write_text_atomically(path, current + "\n")
+                write_text_atomically(path, "".join(f"{one}\n" for one in dict.fromkeys((*known[path], *current))))
         write_text_atomically(run_dir.config, to_yaml(sweep))
     except OSError as error:
         raise cannot_write(run_dir.root, error) from error
@@ -190,19 +201,22 @@ class Weights:
 class Inputs:
     """The data and weights that cells read."""
 
-    source: Source
+    sources: Mapping[Settings, Source]
+    """Settings of the data -> the data; several if --vary changes the data."""
     weights: Weights | None
     """Weights of the baseline imagenet, if it is run."""
 
     @property
     def files(self) -> list[Path]:
         """The files that workers open."""
-        return [path.resolve() for path in (*self.source.files, *([self.weights.path] if self.weights else ()))]
+        files = [path for source in self.sources.values() for path in source.files]
+        return [path.resolve() for path in (*files, *([self.weights.path] if self.weights else ()))]
 
     @property
-    def fingerprints(self) -> tuple[str, str | None]:
+    def fingerprints(self) -> tuple[list[str], list[str]]:
         """The fingerprints of the data and of the weights."""
-        return self.source.fingerprint, self.weights.fingerprint if self.weights else None
+        data = [source.fingerprint for source in self.sources.values()]
+        return data, [self.weights.fingerprint] if self.weights else []
 
 
 def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
@@ -214,21 +228,32 @@ def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
         InputError: the encoder, the weights or the data cannot be used.
     """
     if missing:
-        check_encoder(sweep.recipe)
+        check_encoders(sweep)
     weights = find_weights(sweep, sweep.cells() if missing and sweep.until else missing)
-    return Inputs(source=load(sweep.recipe.data, sweep.place, sweep.demands), weights=weights)
+    return Inputs(sources=load_sources(sweep), weights=weights)
 
 
-def check_encoder(recipe: Recipe) -> None:
-    """Check that the encoder can be built.
+def load_sources(sweep: Sweep) -> dict[Settings, Source]:
+    """Settings of the data -> the data, for all recipes of a sweep.
 
     Raises:
-        InputError: it cannot be built, or has no feature map.
+        InputError: the data cannot be used.
     """
-    if recipe.encoder.name not in KNOWN:
-        from trainables.models import encoders  # here: torch and timm take seconds to import
+    every = dict.fromkeys(recipe.data for recipe in sweep.recipes.values())
+    return {data: load(data, sweep.place, sweep.demands(data)) for data in every}
 
-        encoders.check_encoder(recipe.encoder, bands=recipe.data.bands)
+
+def check_encoders(sweep: Sweep) -> None:
+    """Check that the encoders can be built.
+
+    Raises:
+        InputError: one cannot be built, or has no feature map.
+    """
+    for encoder, bands in dict.fromkeys((recipe.encoder, recipe.data.bands) for recipe in sweep.recipes.values()):
+        if encoder.name not in KNOWN:
+            from trainables.models import encoders  # here: torch and timm take seconds to import
+
+            encoders.check_encoder(encoder, bands=bands)
 
 
 def find_weights(sweep: Sweep, cells: Sequence[Cell]) -> Weights | None:
@@ -241,9 +266,9 @@ def find_weights(sweep: Sweep, cells: Sequence[Cell]) -> Weights | None:
         return None
     from trainables.models.imagenet import file_digest, imagenet_encoder, weights_file  # here: torch
 
-    recipe = sweep.recipe
-    path = weights_file(recipe.encoder, sweep.imagenet_weights, download=sweep.download).resolve()
-    imagenet_encoder(recipe.encoder, path, bands=recipe.data.bands)
+    path = weights_file(sweep.recipe.encoder, sweep.imagenet_weights, download=sweep.download).resolve()
+    for recipe in sweep.recipes.values():
+        imagenet_encoder(recipe.encoder, path, bands=recipe.data.bands)
     return Weights(path, file_digest(path))
 
 

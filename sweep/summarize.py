@@ -3,7 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,10 +27,12 @@ from trainables.cell import Cell
 log = logging.getLogger(__name__)
 
 
-def announce(sweep: Sweep, source: Source) -> None:
+def announce(sweep: Sweep, sources: Collection[Source]) -> None:
     """Print the sweep's name, folder and data."""
-    print(f"{sweep.preset} in {sweep.out}, on {source.title}")
-    for note in source.notes:
+    print(f"{sweep.preset} in {sweep.out}, on {' and '.join(dict.fromkeys(source.title for source in sources))}")
+    for name, *values in sweep.vary:
+        print(f"varied: {name} {' '.join(values)}")
+    for note in dict.fromkeys(note for source in sources for note in source.notes):
         print(note)
 
 

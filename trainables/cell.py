@@ -1,7 +1,7 @@
 """A cell: one point of a sweep's grid, and the key that names its record."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 
 from datasets.errors import InputError
@@ -9,6 +9,10 @@ from datasets.registry import settings_class
 from datasets.types import Pairing
 from trainables.objective_names import canonical_objective
 from trainables.registry import BASELINES
+
+
+Setting = int | float | str
+"""The value of a setting of a recipe, as records and messages show it."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -33,6 +37,9 @@ class Cell:
     seed: int = 0
     recipe: str = ""
     """`Recipe.fingerprint`, of everything that is held fixed over the grid."""
+    settings: tuple[tuple[str, Setting], ...] = field(default=(), compare=False)
+    """The settings that a sweep varies, if this cell's objective uses them: (`pretrain.steps`, 960). They are part of
+    `recipe`, and so of the key."""
 
     def __post_init__(self) -> None:
         """Check the coordinates and bring them to their canonical form."""
@@ -62,13 +69,18 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of the cell, 16 hex digits, which names its record on every machine."""
-        return digest(asdict(self))
+        return digest({name: value for name, value in asdict(self).items() if name != "settings"})
+
+    @property
+    def variant(self) -> str:
+        """The objective with the settings that the sweep varies, as text."""
+        return " ".join([self.objective, *(f"{name} {value}" for name, value in self.settings)])
 
     def __str__(self) -> str:
         if self.pairing == "none":
-            return f"{self.objective} rho 0 seed {self.seed}"
+            return f"{self.variant} rho 0 seed {self.seed}"
         nu = f" nu {self.nu:g}" if settings_class(self.dataset).has_nu and self.pairing != "false_positive" else ""
-        return f"{self.objective} rho {self.rho:g}{nu} {self.pairing} seed {self.seed}"
+        return f"{self.variant} rho {self.rho:g}{nu} {self.pairing} seed {self.seed}"
 
 
 def digest(value: object) -> str:

@@ -1,9 +1,10 @@
 """The recipe: everything that is held fixed over a grid. No torch here, so that the command line starts fast."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
 
 from datasets.augment.config import Augment
 from datasets.errors import InputError
@@ -166,6 +167,18 @@ class Recipe:
         """Hash of all settings, 16 hex digits; part of every cell's key."""
         return digest(asdict(self))
 
+    def with_settings(self, changes: Mapping[str, Any]) -> "Recipe":
+        """The recipe with other values of some settings, which are named as in `pretrain.steps`.
+
+        Raises:
+            ValidationError: a value does not fit, or the settings do not fit together.
+        """
+        changed = _ADAPTER.dump_python(self)
+        for name, value in changes.items():
+            part, _, setting = name.partition(".")
+            changed[part][setting] = value
+        return _ADAPTER.validate_python(changed)
+
     def learning_rate(self, objective: str) -> float:
         """The learning rate of an objective, from the recipe or from the settings in its name.
 
@@ -187,3 +200,6 @@ class Recipe:
             return self, with_settings(objective, lr=float(lr))
         changed = replace(getattr(self, info.settings), **{info.lr: lr})
         return replace(self, **{info.settings: changed}), objective
+
+
+_ADAPTER = TypeAdapter(Recipe)

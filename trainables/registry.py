@@ -29,6 +29,19 @@ class ObjectiveInfo:
         """Whether the encoder is trained, and so has a learning rate."""
         return self.path is not None
 
+    def uses(self, setting: str) -> bool:
+        """Whether a setting of the recipe, such as `pretrain.steps`, can change the score of a cell."""
+        part, _, name = setting.partition(".")
+        if part in ("data", "encoder", "probe"):
+            return True
+        if not self.trained:
+            return False
+        if part == "augment":
+            return self.sees != "downstream"
+        if part == "pretrain" or self.settings is None:  # a loss outside this project gets the whole recipe
+            return True
+        return part == self.settings and (name == self.lr or not name.endswith("lr"))
+
 
 LOSSES: dict[str, ObjectiveInfo] = {
     "moco": ObjectiveInfo(path="trainables.objectives.moco:MocoV2", settings="moco"),

@@ -5,8 +5,10 @@ from itertools import product
 from typing import NamedTuple
 
 from datasets.types import Pairing
+from sweep.config.vary import Axis, levels, variant
 from trainables.cell import Cell
 from trainables.objective_names import objective_info
+from trainables.recipe import Recipe
 
 
 class Axes(NamedTuple):
@@ -24,7 +26,7 @@ class Axes(NamedTuple):
         return len(self.objectives) * len(self.rho) * len(self.nu) * len(self.pairings) * len(self.seeds)
 
 
-def expand(axes: Axes, *, dataset: str, recipe: str) -> tuple[Cell, ...]:
+def expand(axes: Axes, *, dataset: str, recipe: Recipe, vary: Sequence[Axis] = ()) -> tuple[Cell, ...]:
     """All distinct cells, seed by seed, so that an interrupted sweep has complete seeds.
 
     Combinations that mean the same (at rho = 0, nu and pairing have no effect) are one cell.
@@ -32,15 +34,31 @@ def expand(axes: Axes, *, dataset: str, recipe: str) -> tuple[Cell, ...]:
     Args:
         axes: the values.
         dataset: name of the data set.
-        recipe: fingerprint of the recipe, part of each cell's key.
+        recipe: everything that is held fixed over the grid, except for the settings in `vary`.
+        vary: settings of the recipe, with their values.
 
     Raises:
         InputError: a value is outside its range.
     """
-    combinations = product(axes.seeds, axes.rho, axes.nu, axes.pairings, axes.objectives)
+    variants = {
+        (level, objective): variant(recipe, level, objective)
+        for level in levels(vary)
+        for objective in dict.fromkeys(axes.objectives)
+    }
+    fingerprints = {one.recipe: one.recipe.fingerprint for one in variants.values()}
+    combinations = product(axes.seeds, levels(vary), axes.rho, axes.nu, axes.pairings, axes.objectives)
     return distinct(
-        Cell(dataset=dataset, objective=objective, rho=rho, nu=nu, pairing=pairing, seed=seed, recipe=recipe)
-        for seed, rho, nu, pairing, objective in combinations
+        Cell(
+            dataset=dataset,
+            objective=objective,
+            rho=rho,
+            nu=nu,
+            pairing=pairing,
+            seed=seed,
+            recipe=fingerprints[variants[level, objective].recipe],
+            settings=variants[level, objective].settings,
+        )
+        for seed, level, rho, nu, pairing, objective in combinations
     )
 
 

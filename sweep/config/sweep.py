@@ -1,11 +1,13 @@
 """`Sweep`: the settings of one command, which are the axes of its grid, its recipe, and how the machine is used."""
 
+from collections.abc import Mapping
 from dataclasses import field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt
 
 from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
@@ -13,9 +15,10 @@ from datasets.errors import InputError, one_line
 from datasets.registry import check_nu
 from datasets.registry import outside_root as dataset_root
 from datasets.settings import Share, settings
-from datasets.source import Demands, Place
+from datasets.source import Demands, Place, Settings
 from sweep.config.grid import Axes, distinct, expand
 from sweep.config.stopping_rule import AddedSeeds, check_rule
+from sweep.config.vary import checked_axes, levels, variant
 from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
 from trainables.engine import Engine
@@ -30,6 +33,11 @@ Kept = Literal["encoders"]
 """What can be kept of each cell."""
 Interval = Annotated[float, Field(gt=0, allow_inf_nan=True)]
 """Seconds; infinite: never."""
+
+
+def _text(value: object) -> object:
+    """A number or a truth value from YAML as text."""
+    return str(value) if isinstance(value, int | float) else value
 
 
 @settings()
@@ -54,6 +62,13 @@ class Sweep:
     CIFAR-10 the last."""
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = (0,)
     """Seeds: the whole grid runs once for each."""
+    vary: Annotated[
+        tuple[tuple[Annotated[str, BeforeValidator(_text)], ...], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="SETTING VALUE VALUE ..."),
+    ] = ()
+    """A setting of the recipe as an axis of the grid, such as `--vary pretrain.steps 240 960 3840`; repeatable. Cells
+    of an objective that does not use the setting run once."""
     until: str = ""
     """Add seeds to each loss until its confidence interval is narrow enough. "halfwidth(difference) < 0.01": until half
     its width is below one percentage point. `difference`: noisy minus exposure; `against_clean`: noisy minus rho 0."""
@@ -102,8 +117,10 @@ class Sweep:
         for name in ("objectives", "rho", "pairings", "seeds", *(("nu",) if data.has_nu else ())):
             if not getattr(self, name):
                 raise InputError(f"--{name} is empty: give at least one value")
-        for noise in self.nu:
-            check_nu(data, noise)
+        object.__setattr__(self, "vary", checked_axes(self.recipe, self.vary, self.objectives))
+        for recipe in self.recipes.values():
+            for noise in self.nu:
+                check_nu(recipe.data, noise)
         for pairing in self.pairings:
             if pairing not in data.pairings:
                 raise InputError(
@@ -153,17 +170,24 @@ class Sweep:
         """Where the data are."""
         return Place(root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad)
 
-    @property
-    def demands(self) -> Demands:
-        """What the grid needs of its data."""
+    @cached_property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """Fingerprint -> recipe, for the recipes of all cells: one without --vary."""
+        variants = [variant(self.recipe, level, name) for level in levels(self.vary) for name in self.objectives]
+        return {one.recipe.fingerprint: one.recipe for one in variants}
+
+    def demands(self, data: Settings) -> Demands:
+        """What the cells on data with these settings need of them."""
         contrastive = self.losses
+        recipes = [recipe for recipe in self.recipes.values() if recipe.data == data]
+        batch = max(recipe.pretrain.batch for recipe in recipes)
         return Demands(
             rho=self.rho if contrastive else (),
             pairings=self.pairings if contrastive and any(self.rho) else (),
             labels=any(objective_info(name).sees == "labelled pairs" for name in contrastive),
-            batch=self.recipe.pretrain.batch,
-            supervised_batch=self.recipe.pretrain.batch if "supervised" in self.objectives else 0,
-            probe_batch=self.recipe.probe.batch,
+            batch=batch,
+            supervised_batch=batch if "supervised" in self.objectives else 0,
+            probe_batch=max(recipe.probe.batch for recipe in recipes),
         )
 
     @property
@@ -196,12 +220,12 @@ class Sweep:
     def points(self) -> int:
         """Number of combinations of values, including equivalent ones."""
         further = (self.axes._replace(objectives=(name,), seeds=seeds) for name, seeds in self.grown.added.items())
-        return self.axes.points + sum(axes.points for axes in further)
+        return len(list(levels(self.vary))) * (self.axes.points + sum(axes.points for axes in further))
 
     def grid(self, objectives: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[Cell, ...]:
         """The distinct cells of some objectives and seeds."""
         axes = self.axes._replace(objectives=objectives, seeds=seeds)
-        return expand(axes, dataset=self.dataset, recipe=self.recipe.fingerprint)
+        return expand(axes, dataset=self.dataset, recipe=self.recipe, vary=self.vary)
 
 
 def _address(out: str | Path) -> str:

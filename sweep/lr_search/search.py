@@ -53,8 +53,8 @@ def search_learning_rates(search: SearchConfig, base: Sweep) -> int:
     with locked(run_dir) as killed:
         take_over(run_dir, killed, before=began)
         sweep = search.sweep.continuing(previous_sweep(run_dir, search.sweep))
-        source = load(sweep.recipe.data, sweep.place, sweep.demands)  # before Ray starts, as in a sweep
-        claim(run_dir, sweep, source.fingerprint)
+        (source,) = load_sources(sweep).values()  # before Ray starts, as in a sweep
+        claim(run_dir, sweep, [source.fingerprint])
         logs.to_file(run_dir.log)
         return _search_with_ray(replace(search, sweep=sweep), base, run_dir, source)
 
@@ -71,13 +71,13 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
         first_rung = [search.cell(name, search.rates[0], 0) for name in search.losses]
         sweep, engine = choose_engine(search.sweep, first_rung, machine)
         search = replace(search, sweep=sweep)
-        claim(run_dir, sweep, source.fingerprint)
+        claim(run_dir, sweep, [source.fingerprint])
         print(f"learning rates for {base.preset} in {sweep.out}, on {source.title}\nengine: {engine}", flush=True)
         table, stop = read_table(search, run_dir), StopRequest(run_dir)
         with BackgroundTracking(sweep, run_dir, kind="lr_search", cells=table.cells, rates=table.rates) as tracking:
             if table.scores:
                 tracking.fill(run_dir.root, table.cells)
-            runner = TuneRunner(sweep, WorkerJob.of(sweep, source), machine, run_dir, tracking, stop)
+            runner = TuneRunner(sweep, WorkerJob.of(sweep, {sweep.recipe.data: source}), machine, run_dir, tracking, stop)
             lr_search = LrSearch(
                 search=search, base=base, run_dir=run_dir, runner=runner, tracking=tracking, stop=stop, table=table
             )

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.names import in_order
 from analysis.records.io import read_records
 from datasets.errors import InputError
 from sweep.config.sweep import Sweep
@@ -66,15 +65,18 @@ class PlanComparison:
         if difference := difference_from(plan, sweep):
             print(f"the plan of {plan.made} is ignored: {difference}")
             return {}
-        planned = {key for key, _ in plan.cells}
-        seconds = _recorded_seconds(self._root, [cell for cell in missing if cell.key in planned])
+        planned = dict(plan.cells)
+        seconds = _recorded_seconds(
+            self._root, {cell.key: cell.variant for cell in missing if cell.key in planned}
+        )
         if not seconds:
             print(f"the plan of {plan.made} is ignored: none of its cells was run and done by this command")
             return {}
         reasons = list(incomparable(plan, missing, conditions))
         losses = {
             name: _error(plan.cell_seconds(name), sum(seconds[name]) / len(seconds[name]), cells=len(seconds[name]))
-            for name in in_order(seconds)
+            for name in plan.parts
+            if name in seconds
         }
         whole = None if reasons else _error(plan.seconds_to_last_cell(plan.at_once), took)
         print("\n".join(_lines(losses, whole, reasons)))
@@ -125,15 +127,14 @@ def _lines(losses: Mapping[str, Any], whole: Mapping[str, Any] | None, reasons: 
         yield f"the total time is not compared with the plan: {'; '.join(reasons)}"
 
 
-def _recorded_seconds(root: Path, cells: Sequence[Cell]) -> dict[str, list[float]]:
-    """Durations of the cells that are recorded as done, by objective."""
-    keys = {cell.key for cell in cells}
+def _recorded_seconds(root: Path, variants: Mapping[str, str]) -> dict[str, list[float]]:
+    """Durations of the cells that are recorded as done, by `Cell.variant`. `variants`: those of the cells' keys."""
     try:
         records = read_records(root)
     except ValueError:  # there are no records
         return {}
-    done = records[records["key"].isin(keys) & (records["status"] == "done")]
-    return {str(name): part.tolist() for name, part in done.groupby("objective")["seconds"]}
+    done = records[records["key"].isin(list(variants)) & (records["status"] == "done")]
+    return {str(name): part.tolist() for name, part in done.groupby(done["key"].map(variants))["seconds"]}
 
 
 def _error(forecast: float, took: float, **more: int) -> dict[str, Any]:

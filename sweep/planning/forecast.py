@@ -31,7 +31,7 @@ class Forecast:
     recipe: str
     """Fingerprint."""
     data: str
-    """Fingerprint."""
+    """Fingerprint; several if --vary changes the data."""
     engine: Engine
     processor: str
     """Name of the GPU, or of the processor without a GPU."""
@@ -44,9 +44,9 @@ class Forecast:
     total: int
     """Cells of the grid."""
     cells: tuple[tuple[str, str], ...]
-    """(key, objective) of the missing cells, in the order in which they run."""
+    """(key, `Cell.variant`) of the missing cells, in the order in which they run."""
     parts: Mapping[str, tuple[Part, ...]]
-    """Objective -> the measured parts of one of its cells."""
+    """`Cell.variant` -> the measured parts of one of its cells."""
     steps: int
     """Pretraining steps of all missing cells together."""
     start: float
@@ -58,14 +58,14 @@ class Forecast:
     outcome: dict[str, Any] = field(default_factory=dict)
     """The comparison with the time that the sweep took; see `sweep.planning.comparison`."""
 
-    def cell_seconds(self, objective: str) -> float:
+    def cell_seconds(self, variant: str) -> float:
         """Seconds of one cell."""
-        return seconds(self.parts[objective])
+        return seconds(self.parts[variant])
 
     @property
     def all_cells_seconds(self) -> float:
         """Seconds of all cells, if they run one after the other."""
-        return sum(self.cell_seconds(objective) for _, objective in self.cells)
+        return sum(self.cell_seconds(variant) for _, variant in self.cells)
 
     def seconds_to_last_cell(self, workers: int) -> float:
         """Seconds from the start of the command to the end of the last cell."""

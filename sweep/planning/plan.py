@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 
 from analysis.names import in_order
 from analysis.text import aligned, duration
-from datasets.registry import load
 from sweep import logs
 from sweep.adaptive_seeds import add_seeds, max_added_cells
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
 from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, REPORT, TABLES, Forecast, write_plan
 from sweep.prepare import (
-    check_encoder,
+    check_encoders,
     cluster_address,
     exclusive_run_dir,
+    load_sources,
     machine_for,
     missing_cells,
     previous_sweep,
@@ -73,55 +73,58 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     Raises:
         InputError: the data or the cluster cannot be used, or the cells cannot run there.
     """
-    check_encoder(sweep.recipe)
+    check_encoders(sweep)
     address = cluster_address(address)
     logs.nowhere()
-    source = load(sweep.recipe.data, sweep.place, sweep.demands)
+    sources = load_sources(sweep)
     from sweep.autotune.choose import choose_engine
     from sweep.cluster.session import ray_session
     from sweep.planning.profiler import profilers
     from sweep.tune.resources import resources_for
 
     with ray_session(sweep.engine, address, packages=sweep.outside_packages):
-        machine = machine_for(sweep, address, [path.resolve() for path in source.files])
+        machine = machine_for(sweep, address, [path.resolve() for source in sources.values() for path in source.files])
         before = time.monotonic()
         sweep, engine = choose_engine(sweep, missing, machine)
         choosing = time.monotonic() - before  # the sweep itself will find the choice in the cache
         print(f"engine: {engine}", flush=True)
         resources = resources_for(sweep, machine)
-        with profilers(sweep, source, machine, resources.a_machine) as workers:
+        with profilers(sweep, sources, machine, resources.a_machine) as workers:
             start = time.monotonic() - began - choosing
             parts = {}
-            for cell in one_per_objective(missing):
-                print(f"timing {cell.objective}, {resources.a_machine} at a time ...", flush=True)
-                parts[cell.objective] = workers.profile(cell)
+            for cell in one_per_variant(missing):
+                print(f"timing {cell.variant}, {resources.a_machine} at a time ...", flush=True)
+                parts[cell.variant] = workers.profile(cell)
     order = cheapest_last(missing, 2 * resources.at_once)
-    pretrained = sum(
-        any(part.name == "step" and part.stage == "pretrain" for part in parts[c.objective]) for c in order
-    )
+    steps = {fingerprint: recipe.pretrain.steps for fingerprint, recipe in sweep.recipes.items()}
+    trained = {name for name, own in parts.items() if any((p.stage, p.name) == ("pretrain", "step") for p in own)}
     return Forecast(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe=sweep.recipe.fingerprint,
-        data=source.fingerprint,
+        data=" ".join(source.fingerprint for source in sources.values()),
         engine=sweep.engine,
         processor=machine.hardware,
         threads=sweep.engine.threads,
         at_once=resources.at_once,
         gpus=resources.gpus,
         total=len(sweep.cells()),
-        cells=tuple((cell.key, cell.objective) for cell in order),
+        cells=tuple((cell.key, cell.variant) for cell in order),
         parts=parts,
-        steps=pretrained * sweep.recipe.pretrain.steps,
+        steps=sum(steps[cell.recipe] for cell in order if cell.variant in trained),
         start=start,
         end=TABLES + (REPORT if sweep.report else 0.0),
         disk=FOLDER_BYTES + CELL_BYTES * len(missing),
     )
 
 
-def one_per_objective(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell of each objective, in the paper's order. The time of a cell hardly depends on rho, nu and pairing."""
+def one_per_variant(cells: Sequence[Cell]) -> list[Cell]:
+    """One cell of each objective and level, in the paper's order. Its time hardly depends on rho, nu and pairing."""
+    first = {cell.variant: cell for cell in reversed(cells)}
     return [
-        next(cell for cell in cells if cell.objective == name) for name in in_order(cell.objective for cell in cells)
+        cell
+        for name in in_order(cell.objective for cell in cells)
+        for cell in sorted(first.values(), key=lambda cell: cells.index(cell))
+        if cell.objective == name
     ]
 
 
@@ -150,7 +153,7 @@ def describe(forecast: Forecast, price: float | None = None) -> Iterator[str]:
 def _cells(forecast: Forecast) -> Iterator[list[str]]:
     yield ["loss", "cells", "start", "one step", "pretraining", "probe", "one cell", "all cells"]
     yield []
-    for name in in_order(forecast.parts):
+    for name in forecast.parts:  # in the paper's order
         parts = forecast.parts[name]
         stage = {s: sum(part.seconds for part in parts if part.stage == s) for s in ("pretrain", "probe")}
         opening, step = (

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from datasets.errors import InputError, describe_error
-from datasets.source import Source
+from datasets.source import Settings, Source
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
 from trainables.cell import Cell
@@ -27,12 +27,12 @@ TIMEOUT = 1800.0
 
 
 @contextmanager
-def profilers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> Iterator["Profilers"]:
+def profilers(sweep: Sweep, sources: Mapping[Settings, Source], machine: Machine, at_once: int) -> Iterator["Profilers"]:
     """Start workers on a machine that profile cells at the same time, and end them afterwards.
 
     Args:
         sweep: the sweep, with its engine chosen.
-        source: the data.
+        sources: settings of the data -> the data.
         machine: where the workers run.
         at_once: how many cells the machine runs at the same time.
 
@@ -42,7 +42,7 @@ def profilers(sweep: Sweep, source: Source, machine: Machine, at_once: int) -> I
     # The actors request no cores from Ray: the number of workers is right already, and each sets its threads.
     share = sweep.gpu_share if machine.gpus else 0.0
     actor: Any = ray.remote(num_cpus=0, num_gpus=share)(_Profiler)
-    data = ray.put(source)
+    data = ray.put(sources)
     placed = actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.id, soft=False))
     workers = [placed.remote(sweep, data) for _ in range(at_once)]
     try:
@@ -104,10 +104,10 @@ def profile_sizes(each: Mapping[str, float]) -> dict[str, int]:
 class _Profiler:
     """Ray actor that times the work of a sweep's worker."""
 
-    def __init__(self, sweep: Sweep, source: Source) -> None:
+    def __init__(self, sweep: Sweep, sources: Mapping[Settings, Source]) -> None:
         import torch  # here, because the driver does not import torch
 
-        self._sweep, self._source = sweep, source
+        self._sweep, self._sources = sweep, sources
         torch.set_num_threads(sweep.engine.threads)
         torch.use_deterministic_algorithms(sweep.engine.deterministic)
         torch.backends.cudnn.benchmark = not sweep.engine.deterministic
@@ -120,10 +120,11 @@ class _Profiler:
         """Seconds of each part; without a size from the shortest run."""
         from trainables.profiling.cell_profile import SMALLEST, Size, profile_cell
 
+        recipe = self._sweep.recipes[cell.recipe]
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
             return profile_cell(
                 cell,
-                CellJob(recipe=self._sweep.recipe, source=self._source, engine=self._sweep.engine),
+                CellJob(recipe=recipe, source=self._sources[recipe.data], engine=self._sweep.engine),
                 self._device,
                 size=SMALLEST if size is None else Size(**size),
                 folder=Path(folder),

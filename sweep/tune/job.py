@@ -1,10 +1,11 @@
 """What a worker needs in addition to the coordinates of a cell."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from datasets.source import Source
+from datasets.source import Settings, Source
 from sweep.config.sweep import Kept, Sweep
 from sweep.storage.run_dir import RunDir
 from trainables.cell_job import CellJob
@@ -17,7 +18,8 @@ SIGN_OF_LIFE = 5.0
 class WorkerJob:
     """What a worker needs in addition to the coordinates of a cell; the same for all cells of a command."""
 
-    cell_job: CellJob
+    cell_jobs: Mapping[str, CellJob]
+    """Fingerprint of a recipe -> what its cells have in common. The engine and the weights are the same in all."""
     location: Path | str
     """The absolute path of the sweep's folder, or its address; then each machine has a folder of its own."""
     checkpoint_every: float
@@ -28,10 +30,13 @@ class WorkerJob:
     """What to keep of a recorded cell."""
 
     @classmethod
-    def of(cls, sweep: Sweep, source: Source, imagenet: Path | None = None) -> Self:
+    def of(cls, sweep: Sweep, sources: Mapping[Settings, Source], imagenet: Path | None = None) -> Self:
         """The job of a sweep whose engine is chosen. `imagenet` is the weights file of that baseline."""
         return cls(
-            cell_job=CellJob(recipe=sweep.recipe, source=source, engine=sweep.engine, imagenet=imagenet),
+            cell_jobs={
+                fingerprint: CellJob(recipe=recipe, source=sources[recipe.data], engine=sweep.engine, imagenet=imagenet)
+                for fingerprint, recipe in sweep.recipes.items()
+            },
             location=sweep.run_dir.location,
             checkpoint_every=sweep.checkpoint_every,
             sign_of_life=min(SIGN_OF_LIFE, sweep.patience / 4),

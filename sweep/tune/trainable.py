@@ -16,6 +16,7 @@ def train_cell(config: dict, *, job: WorkerJob) -> None:
     from sweep.tune.worker import train  # here, because the driver does not import torch
 
     if config.get("rate") is not None:
-        recipe, _ = job.cell_job.recipe.with_learning_rate(config["cell"]["objective"], config["rate"])
-        job = replace(job, cell_job=replace(job.cell_job, recipe=recipe))
+        (base,) = job.cell_jobs.values()
+        recipe, _ = base.recipe.with_learning_rate(config["cell"]["objective"], config["rate"])
+        job = replace(job, cell_jobs={recipe.fingerprint: replace(base, recipe=recipe)})
     train(config["cell"], job)

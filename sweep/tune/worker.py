@@ -20,6 +20,7 @@ from sweep.storage.object_store import StoreError
 from sweep.tune.job import WorkerJob
 from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY, bare_record
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.examples import Example
 from trainables.models.imagenet import file_digest
@@ -39,7 +40,9 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
     if stop.now():
         tune.report({"stopped": True})
         return
-    cell, engine = Cell(**coordinates), job.cell_job.engine
+    cell = Cell(**coordinates)
+    cell_job = job.cell_jobs[cell.recipe]
+    engine = cell_job.engine
     torch.set_num_threads(engine.threads)
     torch.use_deterministic_algorithms(engine.deterministic)
     torch.backends.cudnn.benchmark = not engine.deterministic
@@ -52,13 +55,13 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         curves.extend(points)
         tune.report({"points": points})
 
-    record = _record(cell, job, device)
+    record = _record(cell, cell_job, device)
     try:
         # Closed before the last report, after which the driver removes the checkpoints.
         with closing(stop), closing(_checkpoints(record, job, device, stop)) as checkpoints:
             metrics = run_cell(
                 cell,
-                job.cell_job,
+                cell_job,
                 device,
                 report=report,
                 checkpoints=checkpoints,
@@ -89,9 +92,9 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
             torch.cuda.empty_cache()
 
 
-def _record(cell: Cell, job: WorkerJob, device: torch.device) -> Record:
+def _record(cell: Cell, job: CellJob, device: torch.device) -> Record:
     """The record of the cell, with the columns that are known before it runs."""
-    engine = job.cell_job.engine
+    engine = job.engine
     return replace(
         bare_record(cell),
         device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
@@ -104,18 +107,19 @@ def _record(cell: Cell, job: WorkerJob, device: torch.device) -> Record:
     )
 
 
-def _weights(cell: Cell, job: WorkerJob) -> str | None:
+def _weights(cell: Cell, job: CellJob) -> str | None:
     """Name and digest of the weights file that the cell starts from; None without one."""
-    path = job.cell_job.imagenet
+    path = job.imagenet
     return f"{path.name} {file_digest(path)}" if path and cell.objective == "imagenet" else None
 
 
 def _checkpoints(record: Record, job: WorkerJob, device: torch.device, stop: StopFlag) -> Checkpoints:
     """The cell's checkpoints. Those of other data or of another engine are ignored."""
+    cell_job = job.cell_jobs[record.recipe]
     identity = {
         "cell": record.key,
-        "data": job.cell_job.source.fingerprint,
-        "engine": asdict(job.cell_job.engine),
+        "data": cell_job.source.fingerprint,
+        "engine": asdict(cell_job.engine),
         "device": device.type,
         "weights": str(record.weights),
         "torch": torch.__version__,
