@@ -61,6 +61,10 @@ def _of_same_recipe(reference: Study, among: Sequence[Study]) -> list[Study]:
     same = [
         s for s in among if (s.dataset, s.recipe, s.metric) == (reference.dataset, reference.recipe, reference.metric)
     ]
+    # Where a sweep varies settings that a loss does not use, several studies have one recipe.
+    same = [
+        study for study in same if not (study.settings and reference.settings) or study.settings == reference.settings
+    ]
     return [study for study in same if of_one_data(study, reference)] or same
 
 

@@ -149,6 +149,8 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
         preset_out, base = base.out, on_dataset(base, dataset)
         if not config and dataset != preset((named or [DEFAULT])[0]).dataset:  # the preset's folder stays its own
             base = replace(base, out=Path(f"{preset_out}-{dataset.rpartition(':')[2].lower()}"))
+    if any(argument == "--vary" or argument.startswith("--vary=") for argument in rest):
+        base = replace(base, vary=())  # tyro would append to the axes of --config
     default = make(base)
     with _errors.on_parse_error(partial(_one_line, default)):
         command, unknown = tyro.cli(

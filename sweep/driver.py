@@ -133,7 +133,7 @@ def _run_missing(
         machine = machine_for(sweep, address, inputs.files)
         sweep, engine = choose_engine(sweep, missing, machine)
         claim(run_dir, sweep, *inputs.fingerprints)
-        announce(sweep, inputs.source)
+        announce(sweep, inputs.sources.values())
         if recorded:
             tracking.fill(run_dir.root, sweep.cells())
         resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})

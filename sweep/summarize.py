@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import tables
 from analysis.names import LEVEL
 from analysis.records.io import compact, read_records, recorded_keys
-from analysis.records.studies import headline
+from analysis.records.studies import studies
 from analysis.stats.differences import noisy_minus_exposure
 from analysis.stats.inference import by_objective
 from analysis.text import failure_reason
@@ -144,9 +144,15 @@ def _write_report(run_dir: RunDir) -> list[Path]:
 
 def parent_metrics(records: pd.DataFrame, level: float = LEVEL) -> dict[str, float]:
     """Noisy minus exposure of each loss, with its interval over seeds, for the parent run in MLflow."""
-    rows = by_objective(noisy_minus_exposure(records, headline(records)), level=level).to_dict("records")
-    names = ("mean", "std", "low", "high")
-    found = {f"noisy_minus_exposure_{row['objective']}_{name}": row[name] for row in rows for name in names}
+    found: dict[str, float] = {}
+    for study in studies(records):
+        rows = by_objective(noisy_minus_exposure(study.records, study.metric), level=level).to_dict("records")
+        ending = "".join(f"_{name}_{value}" for name, value in study.settings)
+        for row in rows:
+            found |= {
+                f"noisy_minus_exposure_{row['objective']}{ending}_{name}": row[name]
+                for name in ("mean", "std", "low", "high")
+            }
     return {name: value for name, value in found.items() if pd.notna(value)}
 
 

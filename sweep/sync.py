@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from analysis.cli import exit_with
 from analysis.errors import RecordsError
 from analysis.records.coverage import COORDINATES
 from analysis.records.io import read_records
 from analysis.records.remote import fetch, is_remote, normalized_address, path_or_address
+from analysis.records.schema import varied_settings
 from datasets.errors import InputError, describe_error
 from sweep.config.yaml_io import from_yaml
 from sweep.storage.lock import locked
@@ -41,7 +44,11 @@ def sync(place: Path | str, uri: str | None) -> str:
     records = read_records(run_dir.root)
     # The cells of the records, not of the grid: sweep.yaml may describe a part of them.
     names = ("dataset", *COORDINATES, "recipe")
-    cells = [Cell(**{name: row[name] for name in names}) for row in records.to_dict("records")]
+    varied = varied_settings(records.columns)
+    cells = [
+        Cell(**{name: row[name] for name in names}, settings=tuple((v, row[v]) for v in varied if pd.notna(row[v])))
+        for row in records.to_dict("records")
+    ]
     from mlflow.exceptions import MlflowException  # here: MLflow takes seconds to import
 
     from sweep.tracking.client import connect

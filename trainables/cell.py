@@ -10,7 +10,6 @@ from datasets.types import Pairing
 from trainables.objective_names import canonical_objective
 from trainables.registry import BASELINES
 
-
 Setting = int | float | str
 """The value of a setting of a recipe, as records and messages show it."""
 

@@ -30,6 +30,7 @@ from analysis.records.schema import (
     partition_folder,
     record_table,
     schema,
+    setting_columns,
 )
 from analysis.text import one_line
 
@@ -66,13 +67,19 @@ class Recorded:
     unreadable: tuple[Path, ...]
 
 
-def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: Sequence[str]) -> Path:
+def write_record(
+    folder: str | PathLike[str],
+    row: Mapping[str, Any],
+    classes: Sequence[str],
+    settings: Mapping[str, type] | None = None,
+) -> Path:
     """Write the record of one cell, replacing one with the same key, and return its path.
 
     Args:
         folder: of the sweep.
-        row: a value for every column of `schema(classes)`; `schema` itself is optional.
+        row: a value for every column of `schema(classes, settings)`; `schema` itself is optional.
         classes: names of the classes.
+        settings: the settings that the sweep varies, each with `float` or `str`.
 
     Raises:
         RecordsError: columns are missing or unknown, a required one is null, or a value has another type.
@@ -80,7 +87,7 @@ def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: S
     """
     # Without the partition columns, as Spark and Hive write. pandas and `pyarrow.parquet` take these from folder names
     # as dictionaries, `pyarrow.dataset` takes them as strings, and each fails if the file has the other type.
-    table = record_table(row, classes).drop_columns(list(PARTITIONS))
+    table = record_table(row, classes, settings).drop_columns(list(PARTITIONS))
     place = Path(folder, "records", *(partition_folder(name, row[name]) for name in PARTITIONS))
     return parquet.write(place / f"{row['key']}.parquet", table)
 
@@ -212,10 +219,22 @@ def _load(path: Path) -> pa.Table:
         tables.append(table)
     # A summary may join sweeps, and then holds a cell once for each set of data.
     _check_distinct(paths, tables, ("key", "data") if in_summary else ("key",))
-    whole = pa.concat_tables(tables, promote_options="default")
+    whole = pa.concat_tables(_with_equal_settings(tables), promote_options="default")
     if not len(whole):
         raise RecordsError(f"no records in {paths[0]}: {_HOW_TO_MAKE}")
-    return _sorted(whole.select(schema(class_columns(whole.column_names)).names))
+    return _sorted(whole.select(schema(class_columns(whole.column_names), setting_columns(whole.schema)).names))
+
+
+def _with_equal_settings(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """A varied setting is text in all tables if it is text in one of them."""
+    texts = {name for table in tables for name, kind in setting_columns(table.schema).items() if kind is str}
+    equal = []
+    for table in tables:
+        for name in texts & set(table.column_names):
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, table[name].cast(pa.string()))
+        equal.append(table)
+    return equal
 
 
 def _where_to_move(absent: Sequence[str]) -> str:
@@ -236,7 +255,7 @@ def _with_partitions(path: Path, table: pa.Table) -> pa.Table:
 
 def _conform(path: Path, table: pa.Table) -> pa.Table:
     """The table with the types and order of the schema. Missing columns are null, foreign ones are dropped."""
-    target = schema(class_columns(table.column_names))
+    target = schema(class_columns(table.column_names), setting_columns(table.schema))
     columns = []
     for field in target:
         column = table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)

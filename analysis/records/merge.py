@@ -22,7 +22,7 @@ from analysis.names import LEVEL
 from analysis.records.io import ORDER, read_records
 from analysis.records.plan import interval_level, level_note
 from analysis.records.remote import local_copy
-from analysis.records.schema import class_columns, schema
+from analysis.records.schema import class_columns, schema, varied_settings
 from analysis.records.studies import STUDY, studies
 from analysis.text import first_few
 
@@ -68,7 +68,8 @@ def read_sweeps(paths: Iterable[str | PathLike[str]]) -> MergedRecords:
         notes += _engine_notes(frames[0])
         return MergedRecords(records=frames[0], folders=folders, conflicts=(), notes=tuple(notes), level=level)
     whole = pd.concat(frames, ignore_index=True)
-    whole = whole[schema(class_columns(list(whole.columns))).names]
+    settings = dict.fromkeys(varied_settings(whole.columns), str)
+    whole = whole[schema(class_columns(list(whole.columns)), settings).names]
     pairs = _duplicates(whole, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
     records = _sorted(whole.drop(index=pairs["loser"]))
     notes += [*_duplicate_notes(pairs, whole, folders), *_data_notes(records), *_engine_notes(records)]

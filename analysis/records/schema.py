@@ -4,7 +4,7 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal
 from urllib.parse import quote
@@ -53,6 +53,10 @@ class Record:
         "name", "noisy, exposure, irrelevant, false_positive; none where rho is 0", required="always"
     )
     seed: int = _column("", "replicate: every random stream derives from it", required="always")
+    settings: Mapping[str, float | str] = field(
+        default_factory=dict,
+        metadata={"unit": "", "meaning": "a setting that the sweep varies; null if the objective does not use it"},
+    )
     test_f1_macro: float | None = _column("0-1", "test F1, mean over all classes", required="done")
     test_f1_classes: Mapping[str, float | None] = field(
         default_factory=dict, metadata={"unit": "0-1", "meaning": "test F1 of a class, one column per class"}
@@ -73,6 +77,7 @@ class Record:
     noisy_pairs: float | None = _column("0-1", "realised share of the pairs shown that were noisy")
     noise_pixels: float | None = _column("0-1", "realised pixel share of noise in a noisy image")
     recipe: str = _column("fingerprint", "everything held fixed over the grid", required="always")
+    base: str | None = _column("fingerprint", "the recipe of a sweep that varies settings, before it changes them")
     data: str | None = _column("fingerprint", "the data as they were read")
     source: str | None = _column("", "what the data were made from, such as folder textures (wool, ...)")
     task: str | None = _column("segmentation, classification", "what the probe learns; scores count pixels, or images")
@@ -121,7 +126,7 @@ class Column:
 
 
 _TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64()}
-_CLASSES_FIELD = "test_f1_classes"
+_GROUPS = {"test_f1_classes": f"{CLASS_PREFIX}<class>", "settings": "<part>.<setting>"}
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
@@ -137,8 +142,8 @@ def _column_of(one: "Field[Any]") -> Column:
     return Column(name=one.name, type=_arrow_type(one.type), **one.metadata)
 
 
-#: The columns in order. The columns `test_f1_<class>` follow `test_f1_macro` (see `schema`).
-COLUMNS: tuple[Column, ...] = tuple(_column_of(one) for one in fields(Record) if one.name != _CLASSES_FIELD)
+#: The columns in order. Varied settings follow `seed`, and `test_f1_<class>` follow `test_f1_macro` (see `schema`).
+COLUMNS: tuple[Column, ...] = tuple(_column_of(one) for one in fields(Record) if one.name not in _GROUPS)
 
 _NAMES = frozenset(column.name for column in COLUMNS)
 
@@ -162,10 +167,14 @@ _SPELLING = {
 }
 
 
-def schema(classes: Sequence[str]) -> pa.Schema:
-    """The columns of a record for a data set with these classes.
+_SETTING = re.compile(r"\w+\.\w+")
 
-    Raises `RecordsError` for a class named `macro`, an empty name or a duplicate name.
+
+def schema(classes: Sequence[str], settings: Mapping[str, type] | None = None) -> pa.Schema:
+    """The columns of a record for a data set with these classes, in a sweep that varies these settings.
+
+    `settings`: the name of each, such as `pretrain.steps`, with `float` or `str`. Raises `RecordsError` for a class
+    named `macro`, an empty name or a duplicate name.
     """
     names = list(classes)
     if len(set(names)) < len(names) or "macro" in names or "" in names:
@@ -173,31 +182,49 @@ def schema(classes: Sequence[str]) -> pa.Schema:
     columns = []
     for column in COLUMNS:
         columns.append(pa.field(column.name, column.type, nullable=column.required != "always"))
+        if column.name == "seed":
+            columns += [pa.field(name, _TYPES[kind]) for name, kind in (settings or {}).items()]
         if column.name == "test_f1_macro":
             columns += [pa.field(f"{CLASS_PREFIX}{name}", pa.float64()) for name in names]
     return pa.schema(columns)
 
 
-def empty_row(classes: Sequence[str]) -> dict[str, Any]:
-    """A row of nulls in the order of `schema(classes)`, without the column `schema`, which is added on writing."""
-    return dict.fromkeys(name for name in schema(classes).names if name != "schema")
+def empty_row(classes: Sequence[str], settings: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """A row of nulls in the order of `schema`, without the column `schema`, which is added on writing."""
+    return dict.fromkeys(name for name in schema(classes, settings).names if name != "schema")
 
 
-def to_row(record: Record, classes: Sequence[str]) -> dict[str, Any]:
-    """The record as a row for `write_record`, with the columns of `empty_row(classes)` in order.
+def to_row(record: Record, classes: Sequence[str], settings: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """The record as a row for `write_record`, with the columns of `empty_row` in order.
 
-    The score of a class may be missing, and is then null. Raises `RecordsError` for a score of an unknown class.
+    The score of a class may be missing, and is then null; so is a setting that the objective does not use. Raises
+    `RecordsError` for a score of an unknown class, and for an unknown setting.
     """
     unknown = [f"{CLASS_PREFIX}{name}" for name in record.test_f1_classes if name not in classes]
+    unknown += [name for name in record.settings if name not in (settings or {})]
     _raise_if_any(f"record {record.key}", "has unknown columns", unknown)
     scores = {f"{CLASS_PREFIX}{name}": value for name, value in record.test_f1_classes.items()}
     columns = {column.name: getattr(record, column.name) for column in COLUMNS if column.name != "schema"}
-    return {**empty_row(classes), **scores, **columns}
+    values = {name: (settings or {})[name](value) for name, value in record.settings.items()}
+    return {**empty_row(classes, settings), **values, **scores, **columns}
 
 
 def class_columns(names: Sequence[str]) -> list[str]:
     """The classes with a column `test_f1_<class>` among these names, in their order."""
     return [n.removeprefix(CLASS_PREFIX) for n in names if n.startswith(CLASS_PREFIX) and n != "test_f1_macro"]
+
+
+def setting_columns(table: pa.Schema) -> dict[str, type]:
+    """The varied settings among the columns of a table, with `float` or `str`."""
+    kinds = {name: table.field(name).type for name in varied_settings(table.names)}
+    return {
+        name: float if pa.types.is_floating(kind) or pa.types.is_integer(kind) else str for name, kind in kinds.items()
+    }
+
+
+def varied_settings(names: Iterable[str]) -> list[str]:
+    """The varied settings among the names of columns."""
+    return [name for name in names if _SETTING.fullmatch(name) and not name.startswith(CLASS_PREFIX)]
 
 
 def is_allowed(name: str, value: object) -> bool:
@@ -219,8 +246,8 @@ def columns_markdown() -> str:
     """The columns as a Markdown table: name, type, unit, meaning, and when they are null."""
     rows = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
     for one in fields(Record):
-        if one.name == _CLASSES_FIELD:
-            column = Column(name=f"{CLASS_PREFIX}<class>", type=pa.float64(), required="never", **one.metadata)
+        if one.name in _GROUPS:
+            column = Column(name=_GROUPS[one.name], type=pa.float64(), required="never", **one.metadata)
         else:
             column = _column_of(one)
         cells = (f"`{column.name}`", column.type, column.unit, column.meaning, _NULL[column.required])
@@ -228,13 +255,15 @@ def columns_markdown() -> str:
     return "\n".join(rows)
 
 
-def record_table(row: Mapping[str, Any], classes: Sequence[str]) -> pa.Table:
+def record_table(
+    row: Mapping[str, Any], classes: Sequence[str], settings: Mapping[str, type] | None = None
+) -> pa.Table:
     """A table of one record. Raises `RecordsError` with the names of missing, unknown, null or wrong columns.
 
-    `row` holds every column of `schema(classes)`; only `schema` is optional. NaN is stored as null, because not all
-    readers distinguish the two.
+    `row` holds every column of `schema(classes, settings)`; only `schema` is optional. NaN is stored as null, because
+    not all readers distinguish the two.
     """
-    target = schema(classes)
+    target = schema(classes, settings)
     row = {"schema": SCHEMA, **{name: _null_for_nan(value) for name, value in row.items()}}
     where = f"record {row.get('key', 'without key')}"
     # Checked here, because `Table.from_pylist` silently sets a missing key to null and drops an unknown one.

@@ -7,13 +7,18 @@ study has its own verdicts, figures and tables.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from analysis.names import LEVEL
+from analysis.records.schema import varied_settings
 
-#: The columns that identify a study: records with equal values in them (null is a value) may be compared.
+Settings = tuple[tuple[str, float | str], ...]
+
+#: The columns that identify a study: records with equal values in them (null is a value) may be compared. If a sweep
+#: varies settings, a study has further recipes: see `studies`.
 STUDY = ["dataset", "source", "recipe", "data"]
 
 
@@ -25,6 +30,8 @@ class Study:
     """Its heading, unique among the studies of the same records."""
     dataset: str
     recipe: str
+    settings: Settings = ()
+    """The settings that the sweep varies, with their values in this study."""
     source: str
     """The origin of the data; empty if it is not recorded."""
     metric: str
@@ -50,28 +57,68 @@ class Study:
 
 
 def studies(records: pd.DataFrame, *, level: float = LEVEL) -> list[Study]:
-    """The studies among `records` (as from `read_records`), sorted by `STUDY`; `level` is that of intervals."""
-    number = records[STUDY].fillna("").groupby(STUDY).ngroup().to_numpy()
+    """The studies among `records` (as from `read_records`), sorted by `STUDY`; `level` is that of intervals.
+
+    If a sweep varies settings, each combination of their values is a study. Cells of objectives that do not use a
+    setting are in the studies of all its values.
+    """
+    anchor = records["base"].fillna(records["recipe"]) if "base" in records else records["recipe"]
+    by = records[STUDY].assign(recipe=anchor).fillna("")
+    number = by.groupby(STUDY).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
-    parts = [records.take(rows).reset_index(drop=True) for rows in groups]
-    return [_study(part, title, level) for part, title in zip(parts, _titles(parts), strict=True)]
+    parts = [part for rows in groups for part in _levels(records.take(rows).reset_index(drop=True))]
+    return [_study(*part, title, level) for part, title in zip(parts, _titles(parts), strict=True)]
 
 
-def _study(records: pd.DataFrame, title: str, level: float) -> Study:
-    dataset, source, recipe = (str(records[name].fillna("").iloc[0]) for name in STUDY[:3])
-    metric = headline(records)
+def settings_text(settings: Settings) -> str:
+    """Varied settings with their values, such as `pretrain.steps 960`."""
+    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings)
+
+
+def _levels(records: pd.DataFrame) -> list[tuple[pd.DataFrame, Settings]]:
+    """The records at each combination of the values of varied settings, with these values."""
+    values = {name: records[name].dropna().unique() for name in varied_settings(records.columns)}
+    axes = [[(name, value) for value in sorted(found)] for name, found in values.items() if len(found)]
+    parts = []
+    for settings in product(*axes):
+        part = records
+        for name, value in settings:
+            part = part[(part[name] == value) | part[name].isna()]
+        parts.append((part.reset_index(drop=True), settings))
+    return parts
+
+
+def _study(records: pd.DataFrame, settings: Settings, title: str, level: float) -> Study:
+    # The cells that use the most settings have the recipe of the whole level.
+    specific = records[varied_settings(records.columns)].notna().sum(axis=1).argmax()
+    dataset, source, recipe = (str(records[name].fillna("").iloc[specific]) for name in STUDY[:3])
     return Study(
-        title=title, dataset=dataset, recipe=recipe, source=source, metric=metric, records=records, level=level
+        title=title,
+        dataset=dataset,
+        recipe=recipe,
+        settings=settings,
+        source=source,
+        metric=headline(records),
+        records=records,
+        level=level,
     )
 
 
-def _titles(parts: Sequence[pd.DataFrame]) -> list[str]:
-    """Data set and source; also recipe and data if titles would otherwise be equal."""
-    heads = [part[STUDY].astype(object).where(part[STUDY].notna(), None).iloc[0] for part in parts]
+def _titles(parts: Sequence[tuple[pd.DataFrame, Settings]]) -> list[str]:
+    """Data set, source and varied settings; also recipe and data if titles would otherwise be equal."""
+    heads = [part[STUDY].astype(object).where(part[STUDY].notna(), None).iloc[0] for part, _ in parts]
     names = [f"{head.dataset} on {head.source}" if head.source else str(head.dataset) for head in heads]
-    several = len({head.recipe for head in heads}) > 1
-    names = [f"{name}, recipe {head.recipe}" if several else name for name, head in zip(names, heads, strict=True)]
+    names = [
+        ", ".join(filter(None, (name, settings_text(settings))))
+        for name, (_, settings) in zip(names, parts, strict=True)
+    ]
+    several = len({head.recipe for head, (_, settings) in zip(heads, parts, strict=True) if not settings}) > 1
+    count = Counter(names)
+    names = [
+        f"{name}, recipe {head.recipe}" if (several and not settings) or (settings and count[name] > 1) else name
+        for name, head, (_, settings) in zip(names, heads, parts, strict=True)
+    ]
     count = Counter(names)
     return [
         f"{name}, data {head['data'] or 'not recorded'}" if count[name] > 1 else name

@@ -61,8 +61,13 @@ QUANTITIES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 
 
 def monitored_interval(records: pd.DataFrame, loss: str, name: str, *, level: float) -> Estimate:
-    """The mean over the grid of a monitored quantity, with the interval that the report shows."""
-    return mean_over_grid(monitored_values(records, loss, name), level=level)
+    """The mean over the grid of a monitored quantity, with the interval that the report shows.
+
+    If the sweep varies settings that the loss uses: the one with the widest interval.
+    """
+    parts = [part for _, part in records[records["objective"] == loss].groupby("recipe")]
+    estimates = [mean_over_grid(monitored_values(part, loss, name), level=level) for part in parts or [records]]
+    return max(estimates, key=lambda one: math.inf if math.isnan(one.high - one.low) else one.high - one.low)
 
 
 def decide_stopping(

@@ -75,8 +75,10 @@ def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tu
     if (sweep.engine.settled and (sweep.gpu_share or not machine.gpus)) or sweep.engine.deterministic:
         sweep = replace(sweep, engine=sweep.engine.filled(PLAIN), gpu_share=sweep.gpu_share or DEFAULT_GPU_SHARE)
         return sweep, str(sweep.engine)
-    losses = [cell.objective for cell in missing if cell.objective not in BASELINES]
-    images = len(losses) * sweep.recipe.pretrain.steps * sweep.recipe.pretrain.batch
+    trained = [cell for cell in missing if cell.objective not in BASELINES]
+    losses = [cell.objective for cell in trained]
+    stages = [sweep.recipes.get(cell.recipe, sweep.recipe).pretrain for cell in trained]
+    images = sum(stage.steps * stage.batch for stage in stages)
     choice = cached_choice(_task(sweep, losses, machine), images)
     best = choice.best
     share, memory = DEFAULT_GPU_SHARE, round(best.memory / 1e9, 2)

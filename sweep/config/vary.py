@@ -48,7 +48,9 @@ def checked_axes(recipe: Recipe, axes: Iterable[Axis], objectives: Iterable[str]
         if any(name == other for other, *_ in checked):
             raise InputError(f"{flag}: the setting is given twice; write all its values after one --vary")
         if not any(objective_info(objective).uses(name) for objective in objectives):
-            raise InputError(f"{flag}: has no effect on {', '.join(objectives)}: leave it out, or add a loss to --losses")
+            raise InputError(
+                f"{flag}: has no effect on {', '.join(objectives)}: leave it out, or add a loss to --losses"
+            )
         values = [_text(_parsed(recipe, name, text)) for text in texts]
         if len(values) < 2:
             raise InputError(f"{flag}: give two values or more; for a single value use --{name.replace('_', '-')}")

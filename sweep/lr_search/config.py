@@ -58,6 +58,8 @@ class SearchConfig:
             raise InputError(
                 "--rho and --retry-failed are only for sweep.run: a search runs at rho 0 and leaves failed cells out"
             )
+        if self.sweep.vary:
+            raise InputError("--vary is only for sweep.run: search learning rates at one level at a time")
         if isinstance(self.sweep.out, str):
             raise InputError(
                 f"--out {self.sweep.out}: a search needs a folder on this machine, give --out FOLDER; the sweep that "
@@ -108,6 +110,7 @@ def search_for(base: Sweep) -> SearchConfig:
         objectives=losses or base.objectives,
         rho=(0.0,),
         seeds=SEEDS,
+        vary=(),
         until="",
         max_seeds=0,
         grown=AddedSeeds(),
@@ -131,6 +134,7 @@ def sweep_to_fill(search: SearchConfig, base: Sweep) -> Sweep:
         objectives=base.objectives,
         rho=base.rho,
         seeds=base.seeds,
+        vary=base.vary,
         until=base.until,
         max_seeds=base.max_seeds,
         out=base.out,

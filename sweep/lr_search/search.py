@@ -12,7 +12,6 @@ from analysis.stats import learning_rates
 from analysis.stats.learning_rates import Choice
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
-from datasets.registry import load
 from datasets.source import Source
 from sweep import logs
 from sweep.config.sweep import Sweep
@@ -20,7 +19,7 @@ from sweep.config.yaml_io import to_yaml
 from sweep.lr_search import report
 from sweep.lr_search.config import SearchConfig, SearchDir
 from sweep.lr_search.halving import RateTable, promoted, read_scores, read_table, unfinished
-from sweep.prepare import claim, previous_sweep, take_over
+from sweep.prepare import claim, load_sources, previous_sweep, take_over
 from sweep.signals import StopRequest
 from sweep.storage.lock import locked
 from sweep.summarize import print_stopped, python_command, recorded_errors
@@ -77,7 +76,9 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
         with BackgroundTracking(sweep, run_dir, kind="lr_search", cells=table.cells, rates=table.rates) as tracking:
             if table.scores:
                 tracking.fill(run_dir.root, table.cells)
-            runner = TuneRunner(sweep, WorkerJob.of(sweep, {sweep.recipe.data: source}), machine, run_dir, tracking, stop)
+            runner = TuneRunner(
+                sweep, WorkerJob.of(sweep, {sweep.recipe.data: source}), machine, run_dir, tracking, stop
+            )
             lr_search = LrSearch(
                 search=search, base=base, run_dir=run_dir, runner=runner, tracking=tracking, stop=stop, table=table
             )

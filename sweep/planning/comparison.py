@@ -66,9 +66,7 @@ class PlanComparison:
             print(f"the plan of {plan.made} is ignored: {difference}")
             return {}
         planned = dict(plan.cells)
-        seconds = _recorded_seconds(
-            self._root, {cell.key: cell.variant for cell in missing if cell.key in planned}
-        )
+        seconds = _recorded_seconds(self._root, {cell.key: cell.variant for cell in missing if cell.key in planned})
         if not seconds:
             print(f"the plan of {plan.made} is ignored: none of its cells was run and done by this command")
             return {}

@@ -27,7 +27,9 @@ TIMEOUT = 1800.0
 
 
 @contextmanager
-def profilers(sweep: Sweep, sources: Mapping[Settings, Source], machine: Machine, at_once: int) -> Iterator["Profilers"]:
+def profilers(
+    sweep: Sweep, sources: Mapping[Settings, Source], machine: Machine, at_once: int
+) -> Iterator["Profilers"]:
     """Start workers on a machine that profile cells at the same time, and end them afterwards.
 
     Args:

@@ -96,7 +96,13 @@ class Tracking:
         )
         self._runs[cell.key] = run
         # rho and nu are metrics too: MLflow plots metrics against metrics, but parameters only in some charts.
-        self._log(run, params={axis: getattr(cell, axis) for axis in AXES}, metrics={"rho": cell.rho, "nu": cell.nu})
+        settings = dict(cell.settings)
+        numbers = {name: value for name, value in settings.items() if not isinstance(value, str)}
+        self._log(
+            run,
+            params={axis: getattr(cell, axis) for axis in AXES} | settings,
+            metrics={"rho": cell.rho, "nu": cell.nu} | numbers,
+        )
         self._client.update_run(run, status="RUNNING")
 
     def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:

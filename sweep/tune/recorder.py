@@ -13,6 +13,7 @@ from analysis.records.schema import Record, to_row
 from analysis.text import failure_reason
 from datasets.source import Source
 from sweep.config.sweep import Sweep
+from sweep.config.vary import are_numbers
 from sweep.provenance import commit, project_version
 from sweep.signals import StopRequest
 from sweep.storage.object_store import StoreError
@@ -39,10 +40,14 @@ class Provenance:
     """Fingerprint of the data."""
     source: str
     task: str
+    base: str | None
+    """Fingerprint of the recipe whose settings the sweep varies; None if it varies none."""
+    settings: Mapping[str, type]
+    """The settings that the sweep varies, each with `float` or `str`."""
 
     @classmethod
     def of(cls, sweep: Sweep, source: Source) -> "Provenance":
-        """The provenance of a sweep on these data, with the running code."""
+        """The provenance of a sweep's cells on these data, with the running code."""
         return cls(
             classes=source.classes,
             commit=commit(),
@@ -50,12 +55,14 @@ class Provenance:
             data=source.fingerprint,
             source=source.title,
             task=sweep.recipe.data.task,
+            base=sweep.recipe.fingerprint if sweep.vary else None,
+            settings={axis[0]: float if are_numbers(sweep.recipe, axis) else str for axis in sweep.vary},
         )
 
     @property
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, str | None]:
         """The shared columns of the records: name -> value."""
-        return {name: value for name, value in vars(self).items() if name != "classes"}
+        return {name: value for name, value in vars(self).items() if name not in ("classes", "settings")}
 
 
 class Recorder(CellListener):
@@ -64,7 +71,7 @@ class Recorder(CellListener):
     def __init__(
         self,
         run_dir: RunDir,
-        provenance: Provenance,
+        provenance: Callable[[Cell], Provenance],
         tracking: BackgroundTracking,
         console: Console,
         stop: StopRequest,
@@ -76,7 +83,7 @@ class Recorder(CellListener):
 
         Args:
             run_dir: the folder of the records.
-            provenance: the columns that all records share.
+            provenance: returns the columns that a cell's record shares with others.
             tracking: MLflow.
             console: the terminal's output.
             stop: whether the sweep must end.
@@ -168,7 +175,8 @@ class Recorder(CellListener):
         if cell.key in self.recorded:  # Ray ran it again, because its worker was lost after the last report
             return
         try:
-            row = to_row(record.with_values(self._provenance.columns), self._provenance.classes)
+            origin = self._provenance(cell)
+            row = to_row(record.with_values(origin.columns), origin.classes, origin.settings)
             self._write(cell, row, curves, examples)
         except RecordsError as error:  # concerns only this cell
             self._give_up(cell, f"not recorded: {error}")
@@ -200,7 +208,8 @@ class Recorder(CellListener):
         if examples:
             predictions = [Prediction(key=cell.key, **example) for example in examples]
             self._run_dir.send(write_predictions(root, cell.key, predictions))
-        record = write_record(root, row, self._provenance.classes)
+        origin = self._provenance(cell)
+        record = write_record(root, row, origin.classes, origin.settings)
         try:
             self._run_dir.send(record)
         except StoreError:

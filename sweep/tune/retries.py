@@ -69,7 +69,7 @@ class Retries:
 def bare_record(cell: Cell) -> Record:
     """The record of a cell that has not ended: its coordinates and the current time."""
     return Record(
-        **asdict(cell),
+        **{**asdict(cell), "settings": dict(cell.settings)},
         key=cell.key,
         status="failed",
         version=project_version(),

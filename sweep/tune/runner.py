@@ -64,7 +64,9 @@ class TuneRunner:
             progress: writes `progress.json`; None: nothing writes it.
         """
         self._sweep, self._machine = sweep, machine
-        self._provenance = Provenance.of(sweep, job.cell_job.source)
+        origins = {recipe: Provenance.of(sweep, one.source) for recipe, one in job.cell_jobs.items()}
+        first = next(iter(origins.values()))  # a search tries further recipes on the same data
+        self._provenance = lambda cell: origins.get(cell.recipe, first)
         self._trainable = tune.with_parameters(train_cell, job=job)
         self._run_dir, self._tracking, self._stop, self._progress = run_dir, tracking, stop, progress
 
