@@ -82,10 +82,10 @@ def previous_sweep(run_dir: RunDir, sweep: Sweep) -> Sweep | None:
     if sweep.vary or before.vary:
         names = [[name for name, *_ in sorted(one.vary)] for one in (before, sweep)]
         if names[0] != names[1] and recorded_keys(run_dir.root).status:
-            there, here = (", ".join(some) or "no settings" for some in names)
+            there, here = (", ".join(some) or "no setting" for some in names)
             raise InputError(
-                f"--out {run_dir.name} holds records of a sweep that varies {there}, not {here}: choose another --out, "
-                "or give the same settings with --vary (their values may differ)"
+                f"--out {run_dir.name} holds records of a sweep that varies {there}; this one varies {here}: choose "
+                "another --out, or vary the same settings (their values may differ)"
             )
     for name, flag in (("precision", "--precision"), ("deterministic", "--engine.deterministic")):
         recorded, wanted = getattr(before.engine, name), getattr(sweep.engine, name)

@@ -68,7 +68,12 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of the cell, 16 hex digits, which names its record on every machine."""
-        return digest({name: value for name, value in asdict(self).items() if name != "settings"})
+        return digest(self.coordinates)
+
+    @property
+    def coordinates(self) -> dict[str, str | float | int]:
+        """The values that identify the cell, by name."""
+        return {name: value for name, value in asdict(self).items() if name != "settings"}
 
     @property
     def variant(self) -> str:

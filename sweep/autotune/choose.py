@@ -77,7 +77,8 @@ def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tu
         return sweep, str(sweep.engine)
     trained = [cell for cell in missing if cell.objective not in BASELINES]
     losses = [cell.objective for cell in trained]
-    stages = [sweep.recipes.get(cell.recipe, sweep.recipe).pretrain for cell in trained]
+    recipes = sweep.recipes
+    stages = [recipes.get(cell.recipe, sweep.recipe).pretrain for cell in trained]
     images = sum(stage.steps * stage.batch for stage in stages)
     choice = cached_choice(_task(sweep, losses, machine), images)
     best = choice.best

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -170,7 +169,7 @@ class Sweep:
         """Where the data are."""
         return Place(root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad)
 
-    @cached_property
+    @property
     def recipes(self) -> Mapping[str, Recipe]:
         """Fingerprint -> recipe, for the recipes of all cells: one without --vary."""
         variants = [variant(self.recipe, level, name) for level in levels(self.vary) for name in self.objectives]

@@ -43,7 +43,7 @@ def checked_axes(recipe: Recipe, axes: Iterable[Axis], objectives: Iterable[str]
         flag, name = f"--vary {one_line(given, most=60)}".rstrip(), given.removeprefix("--").replace("-", "_")
         if name not in (known := setting_names(recipe)):
             near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-            hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(known)}"
+            hint = f"did you mean {', '.join(near)}?" if near else "name one as in pretrain.steps; --help lists them"
             raise InputError(f"{flag}: the recipe has no such setting; {hint}")
         if any(name == other for other, *_ in checked):
             raise InputError(f"{flag}: the setting is given twice; write all its values after one --vary")

@@ -1,7 +1,7 @@
 """Kinds of failures, how often a cell may run again, and the record of a failed cell."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from analysis.records.schema import Record
@@ -69,7 +69,8 @@ class Retries:
 def bare_record(cell: Cell) -> Record:
     """The record of a cell that has not ended: its coordinates and the current time."""
     return Record(
-        **{**asdict(cell), "settings": dict(cell.settings)},
+        **cell.coordinates,
+        settings=dict(cell.settings),
         key=cell.key,
         status="failed",
         version=project_version(),

@@ -11,8 +11,10 @@ from mlflow.tracking import MlflowClient
 
 from analysis.records.io import read_curves, read_records
 from analysis.records.predictions import read_predictions
+from analysis.records.studies import studies
 from sweep.config.yaml_io import from_yaml
 from sweep.presets import preset
+from sweep.sync import sync
 from tests.helpers.command import call, run
 
 TIMES = ["seconds", "pretrain_seconds", "probe_seconds", "images_per_second", "started"]
@@ -252,3 +254,25 @@ def test_a_disk_that_fills_up_is_one_line_and_loses_nothing(smoke_copy):
     assert done.stderr.count("\n") == 1
     assert "summary.parquet" in done.stderr
     assert len(read_records(folder)) == 7
+
+
+def test_a_varied_setting_gives_the_scores_of_sweeps_at_each_of_its_values(smoke, tmp_path):
+    vary = ("--vary", "pretrain.steps", 2, 4, "--losses", "moco", "random", "--out", tmp_path / "out")
+    done = run("vts-smoke", "--workers", 2, *vary)
+    assert done.returncode == 0, done.stderr
+    scores = read_records(smoke[0]).set_index("key")["test_f1_macro"]
+    records = read_records(tmp_path / "out").set_index("key")
+    shared = records.loc[records.index.isin(scores.index)]
+    assert len(records) == 5
+    assert len(shared) == 3  # moco after 4 steps, the preset's number, and the random encoder
+    pd.testing.assert_series_equal(shared["test_f1_macro"], scores[shared.index])
+    assert records.groupby("objective")["pretrain.steps"].agg(["min", "max"]).loc["moco"].tolist() == [2, 4]
+    assert records.loc[records["objective"] == "random", "pretrain.steps"].isna().all()
+    assert (records["base"] == preset("vts-smoke").recipe.fingerprint).all()
+    assert {study.settings for study in studies(records.reset_index())} == {
+        (("pretrain.steps", 2.0),),
+        (("pretrain.steps", 4.0),),
+    }
+    again = call("vts-smoke", *vary)
+    assert "all 5 cells are recorded already" in again.stdout
+    assert sync(tmp_path / "out", None).endswith("0 of 5 recorded cells were missing and have been added")

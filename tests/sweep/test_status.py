@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def record(folder, cell, seconds=60.0, ended=NOW, **changes):
-    row = empty_row(("a",)) | asdict(cell)
+    row = empty_row(("a",)) | cell.coordinates
     row |= {"key": cell.key, "status": "done", "version": "0", "task": "segmentation", "seconds": seconds}
     row |= {"started": (ended - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")}
     row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "test_f1_a": 0.5}
@@ -65,7 +65,7 @@ def tell(folder, *, stage="running", heard=4.0, began=NOW - 90 * MINUTE, running
 @pytest.fixture
 def folder(tmp_path):
     root = tmp_path / "out"
-    claim(RunDir(root), replace(SWEEP, out=root), "data")
+    claim(RunDir(root), replace(SWEEP, out=root), ["data"])
     return root
 
 

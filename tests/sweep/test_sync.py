@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -27,7 +27,7 @@ POINTS = [("pretrain", step, "train_loss", 1.0 / step) for step in (1, 2, 3)]
 
 
 def record(folder, cell, **changes):
-    row = empty_row(("a",)) | asdict(cell)
+    row = empty_row(("a",)) | cell.coordinates
     row |= {"key": cell.key, "status": "done", "version": "0", "started": "now", "task": "segmentation"}
     row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "test_f1_a": 0.5}
     write_curves(folder, cell.key, POINTS)

@@ -267,3 +267,28 @@ def test_a_class_that_lacks_something_is_told_what(tmp_path, monkeypatch, old, n
         canonical_objective(f"{module}:Loss()")
     assert message in str(error.value)
     assert str(error.value).isprintable()
+
+
+# --- which settings an objective uses
+
+
+@pytest.mark.parametrize("objective", ["moco", "within_image", "cross_image", "supervised", "random"])
+def test_settings_that_an_objective_does_not_use_change_nothing(objective, recipe, bank):
+    changes = {
+        "moco.temperature": 0.5,
+        "moco.lr": 0.5,
+        "dense.temperature": 0.5,
+        "dense.within_lr": 0.5,
+        "dense.cross_lr": 0.5,
+        "supervised.lr": 0.5,
+        "augment.crop": 0.5,
+        "pretrain.warmup": 4,
+        "encoder.slim": 0.0625,
+        "probe.lr": 0.5,
+        "data.regions": 22,
+    }
+    info, before = objective_info(objective), run(objective, recipe, bank)
+    unused = {name: value for name, value in changes.items() if not info.uses(name)}
+    assert run(objective, recipe.with_settings(unused), bank) == before
+    used = changes.keys() - unused.keys()
+    assert all(run(objective, recipe.with_settings({name: changes[name]}), bank) != before for name in used)

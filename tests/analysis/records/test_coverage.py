@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from analysis.records.coverage import COORDINATES, coverage
 from analysis.records.plan import read_plan
 from sweep.config.grid import Axes, expand
+from trainables.recipe import Recipe
 
 SHARES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=3, unique=True)
 
@@ -23,7 +24,7 @@ SHARES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=3
 )
 def test_a_plan_spans_the_cells_that_the_sweep_would_run(objectives, rho, nu, pairings, seeds):
     axes = Axes(tuple(objectives), tuple(rho), tuple(nu), tuple(pairings), tuple(seeds))
-    cells = expand(axes, dataset="vts", recipe="00ff")
+    cells = expand(axes, dataset="vts", recipe=Recipe())
     wanted = {tuple(getattr(cell, name) for name in COORDINATES) for cell in cells}
     plan = {"objectives": objectives, "rho": rho, "nu": nu, "pairings": pairings, "seeds": seeds}
     none = pd.DataFrame([{"dataset": "vts", "status": "done", "error": None} | vars(cells[0])])

@@ -11,6 +11,7 @@ from analysis.records.schema import (
     empty_row,
     record_table,
     schema,
+    setting_columns,
     to_row,
 )
 
@@ -20,7 +21,7 @@ ON_DISK = """
     key string!  status string!  dataset string!  objective string!  rho double!  nu double!  pairing string!
     seed int64!  test_f1_macro double  test_f1_a double  test_f1_b double  test_miou double  test_accuracy double
     test_xview2 double  val_f1_macro double  pretrain_loss double  pretrain_val_loss double  pretrain_plateau double
-    pretrain_best_step int64  pretrain_steps int64  noisy_pairs double  noise_pixels double  recipe string!
+    pretrain_best_step int64  pretrain_steps int64  noisy_pairs double  noise_pixels double  recipe string!  base string
     data string  source string  task string  weights string  commit string  version string!  versions string
     device string  precision string  layout string  compile string  threads int64  seconds double
     pretrain_seconds double  probe_seconds double  images_per_second double  started string!  error string
@@ -72,7 +73,18 @@ def test_an_empty_row_has_every_column_and_no_value():
 def test_the_table_of_columns_has_a_line_for_each():
     lines = columns_markdown().splitlines()[2:]
     names = [line.split("`")[1] for line in lines]
-    assert names == schema(["<class>"]).names
+    assert names == schema(["<class>"], {"<part>.<setting>": float}).names
+
+
+def test_a_varied_setting_is_a_column_and_null_where_it_is_not_used():
+    kinds = {"pretrain.steps": float, "data.categories": str}
+    record = done(settings={"pretrain.steps": 960})
+    table = record_table(to_row(record, ["a"], kinds), ["a"], kinds)
+    assert table["pretrain.steps"].to_pylist() == [960.0]
+    assert table["data.categories"].to_pylist() == [None]
+    assert setting_columns(table.schema) == kinds
+    with pytest.raises(RecordsError, match=r"unknown columns pretrain\.steps"):
+        to_row(record, ["a"])
 
 
 def test_class_scores_stand_behind_the_macro_score():

@@ -73,7 +73,7 @@ def test_the_papers_grid_has_99_cells_a_seed():
     ],
 )
 def test_equivalent_combinations_are_one_cell(axes):
-    cells = expand(axes, dataset="vts", recipe="r")
+    cells = expand(axes, dataset="vts", recipe=Recipe())
     assert len(cells) == size(axes)
     assert len(cells) <= axes.points
 
@@ -90,7 +90,7 @@ def test_growing_an_axis_keeps_the_keys_of_the_cells_there_were():
 
 def test_a_bad_value_is_refused():
     with pytest.raises(InputError, match="rho = 2"):
-        expand(Axes(("moco",), (2.0,), (0.5,), ("noisy",), (0,)), dataset="vts", recipe="")
+        expand(Axes(("moco",), (2.0,), (0.5,), ("noisy",), (0,)), dataset="vts", recipe=Recipe())
 
 
 def test_the_searcher_hands_out_every_cell_once_then_finishes():

@@ -258,7 +258,7 @@ def test_a_dry_run_counts_what_was_added_and_what_may_come(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "30 distinct cells" in done.stdout
     assert "--until 'halfwidth(difference) < 0.02' may add up to 30 cells" in done.stdout
-    claim(RunDir(tmp_path), sweep_in(tmp_path), "data")
+    claim(RunDir(tmp_path), sweep_in(tmp_path), ["data"])
     end(sweep_in(tmp_path), Runs(SPREAD))
     count = len(read_records(tmp_path))
     assert f"{count} distinct cells" in call(*words, "--until", "halfwidth(difference) < 0.02", "--max-seeds", 6).stdout

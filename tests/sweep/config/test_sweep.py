@@ -64,18 +64,18 @@ def test_what_is_no_mapping_is_refused_and_nothing_is_executed(tmp_path, text):
 def test_a_folder_belongs_to_one_recipe_and_says_what_differs(tmp_path):
     smoke = preset("vts-smoke")
     folder = RunDir(tmp_path / "out")
-    claim(folder, smoke, "data")
+    claim(folder, smoke, ["data"])
     from dataclasses import replace
 
     grown = replace(smoke, rho=(0.0, 0.5, 1.0), seeds=(0, 1), workers=1)
-    claim(folder, grown, "data")
+    claim(folder, grown, ["data"])
     assert from_yaml(folder.config) == grown
     other = replace(smoke, recipe=replace(smoke.recipe, probe=replace(smoke.recipe.probe, steps=5)))
     assert recipe_differences(smoke, other) == ["probe.steps 40 there, 5 here"]
     with pytest.raises(InputError, match=r"another recipe: probe.steps 40 there, 5 here; choose another --out"):
-        claim(folder, other, "data")
+        claim(folder, other, ["data"])
     with pytest.raises(InputError, match="on other data"):
-        claim(folder, grown, "other data")
+        claim(folder, grown, ["other data"])
     assert from_yaml(folder.config) == grown
 
 
@@ -91,7 +91,7 @@ def test_yaml_must_say_which_data_set_its_settings_are_of(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)"):
-        claim(RunDir(tmp_path / "file" / "out"), preset("vts-smoke"), "data")
+        claim(RunDir(tmp_path / "file" / "out"), preset("vts-smoke"), ["data"])
 
 
 def test_settings_that_do_not_fit_each_other_are_refused():
@@ -131,7 +131,7 @@ def test_a_folder_belongs_to_one_precision(tmp_path):
     smoke = preset("vts-smoke")
     folder = RunDir(tmp_path / "out")
     assert previous_sweep(folder, smoke) is None
-    claim(folder, smoke, "data")
+    claim(folder, smoke, ["data"])
     assert previous_sweep(folder, replace(smoke, engine=Engine())) == smoke
     previous_sweep(folder, replace(smoke, engine=replace(PLAIN, threads=2)))
     with pytest.raises(InputError, match="records made with precision fp32, not bf16: choose another --out"):
@@ -148,7 +148,7 @@ def test_how_a_cell_is_executed_is_no_part_of_its_key():
 
 
 def test_a_folder_whose_sweep_yaml_is_gone_goes_on_as_its_records_were_made(tmp_path):
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from analysis.records.io import write_record
     from analysis.records.schema import empty_row
@@ -156,7 +156,7 @@ def test_a_folder_whose_sweep_yaml_is_gone_goes_on_as_its_records_were_made(tmp_
 
     smoke = replace(preset("vts-smoke"), engine=Engine())
     cell, folder = smoke.cells()[0], RunDir(tmp_path)
-    row = empty_row(("a",)) | asdict(cell)
+    row = empty_row(("a",)) | cell.coordinates
     row |= {"key": cell.key, "status": "failed", "error": "no", "version": "0", "started": "now"}
     row |= {"precision": "bf16", "layout": "contiguous", "compile": "no", "threads": 3}
     write_record(tmp_path, row, ("a",))
@@ -174,7 +174,7 @@ def test_a_folder_is_deterministic_or_not(tmp_path):
 
     smoke = preset("vts-smoke")
     folder = RunDir(tmp_path / "out")
-    claim(folder, smoke, "data")
+    claim(folder, smoke, ["data"])
     with pytest.raises(InputError, match="deterministic False, not True"):
         previous_sweep(folder, replace(smoke, engine=replace(smoke.engine, deterministic=True)))
 
