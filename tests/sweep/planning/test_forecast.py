@@ -14,7 +14,7 @@ from sweep.monitor.time_left import makespan
 from sweep.planning import comparison
 from sweep.planning.comparison import PlanComparison, RunConditions, difference_from, incomparable
 from sweep.planning.forecast import HARNESS, Forecast, read_plan, write_plan
-from sweep.planning.plan import describe, one_per_objective
+from sweep.planning.plan import describe, one_per_variant
 from sweep.presets import preset
 from sweep.storage.run_dir import RunDir
 from sweep.tune import resources
@@ -95,7 +95,7 @@ def test_durations_are_said_in_the_unit_that_one_says_them_in():
 
 
 def test_one_cell_of_each_objective_is_measured():
-    assert [cell.objective for cell in one_per_objective(preset("vts-smoke").cells())] == [
+    assert [cell.objective for cell in one_per_variant(preset("vts-smoke").cells())] == [
         "random",
         "moco",
         "within_image",
