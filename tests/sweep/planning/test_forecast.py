@@ -188,7 +188,7 @@ def test_seeds_that_were_added_later_are_not_held_against_the_plan(tmp_path, mon
     )
     comparing = PlanComparison(tmp_path, 100.0)
     first = comparing.compare(sweep, cells, RunConditions(at_once=2))
-    assert asked == [cells[:1]]
+    assert asked == [[cells[0].key]]
     assert set(first) == {"forecast_error_moco"}
     assert comparing.compare(sweep, cells[1:], RunConditions(at_once=2)) == {}
     assert "which are not the" in capsys.readouterr().out

@@ -43,7 +43,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
         from trainables.cell import Cell
 
         cell = Cell(**config["cell"])
-        tries = Path(job.cell_job.source.files[0], cell.key)
+        tries = Path(job.cell_jobs[cell.recipe].source.files[0], cell.key)
         tries.write_text(json.dumps([*json.loads(tries.read_text() if tries.exists() else "[]"), time.time()]))
         again = len(json.loads(tries.read_text())) > 1
         if cell == hopeless or (cell == crowded and not again):
@@ -61,7 +61,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
     run_dir = sweep.run_dir
     run_dir.logs.mkdir(parents=True)
     with session.ray_session(PLAIN), ProgressWriter(run_dir, states, machines) as progress:
-        given = sweep, WorkerJob.of(sweep, source), session.first_machine(1), run_dir, Silent(), stop
+        given = sweep, WorkerJob.of(sweep, {sweep.recipe.data: source}), session.first_machine(1), run_dir, Silent(), stop
         outcome = TuneRunner(*given, progress=progress).run(cells)
     said = read_progress(run_dir.progress)
     assert (said.driver.stage, said.planned, said.done, said.failed) == ("ended", len(cells), len(cells) - 1, 1)
