@@ -15,8 +15,9 @@ from jaxtyping import Int64
 from datasets import cli
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
-from datasets.manifest.source import build_store, left_out_notes, needs_scale, read_listing, tile_source
+from datasets.manifest.source import CHECK, SHOWN, build_store, needs_scale, read_listing, tile_source
 from datasets.source import Place
+from datasets.tiles.pairs import left_out_notes
 from datasets.tiles.source import TileSource, class_pixels, labelled, split_counts
 from datasets.tiles.splits import undersample
 from datasets.tiles.store import Store
@@ -40,7 +41,7 @@ def check_manifest(args: argparse.Namespace) -> None:
     store = build_store(
         listing, settings, Place(root=args.file, store=args.store, skip_bad=args.skip_bad), jobs=args.jobs
     )
-    for line in left_out_notes(listing, store.left_out):
+    for line in left_out_notes(listing.in_rows(store.left_out), CHECK):
         print(line)
     source = tile_source(listing, settings, store)
     rows = np.flatnonzero(source.split == SPLITS.index("train"))
@@ -192,7 +193,7 @@ def draw_preview(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="manifest-preview-") as folder:
         place = Place(store=Path(folder), skip_bad=True)
         store = build_store(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
-        for line in left_out_notes(listing, store.left_out):
+        for line in left_out_notes(listing.in_rows(store.left_out), CHECK, most=SHOWN):
             print(line, file=sys.stderr)
         save_preview(args.out, listing, store, settings.classes)
     print(args.out)

@@ -11,6 +11,7 @@ from datasets.images.read import Shape, shape_of
 from datasets.manifest.table import REQUIRED, Row, read_table
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 from datasets.types import SPLITS
+from datasets.unread import unread_notes
 
 _TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -32,6 +33,8 @@ class Listing:
     """Of the images, `uint8` or `uint16`; empty if no image can be read."""
     outside: float
     """Share of the pixels that are in no tile."""
+    unread: Sequence[str]
+    """At most one line, on images beside those of the rows that no row names."""
 
     def refusal(self, problems: Iterable[Problem]) -> ProblemsError:
         """The error that lists these problems in the order of the rows."""
@@ -87,6 +90,7 @@ def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
         counting=table.counting,
         dtype=dtype,
         outside=_share_outside(_shapes([row for row in rows if not faults[row.number]], headers), size),
+        unread=_unread(path, rows),
     )
 
 
@@ -161,6 +165,13 @@ def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
 
 
 # --- files
+
+
+def _unread(path: Path, rows: Sequence[_ParsedRow]) -> list[str]:
+    """At most one line, on images that no row names in the folders of those that rows name."""
+    files = {Path(os.path.normpath(file)) for row in rows for _, file in row.files.values()}
+    folders = [folder for folder in {file.parent for file in files} if folder.is_dir()]
+    return unread_notes(path.parent.absolute(), folders, files)
 
 
 class _Headers:

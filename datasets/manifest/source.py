@@ -1,6 +1,6 @@
 """A manifest as a data set: a store of the tiles of its rows, with their splits and classes."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from datasets.manifest.config import ManifestSettings
 from datasets.manifest.rows import Listing, read_manifest
 from datasets.source import Demands, Place
 from datasets.tiles.cutting import Cut
-from datasets.tiles.pairs import Problem, ProblemsError
+from datasets.tiles.pairs import ProblemsError, left_out_notes
 from datasets.tiles.request import BuildRequest
 from datasets.tiles.source import TileSource, check_tiles, class_pixels, source_fingerprint, split_counts
 from datasets.tiles.store import Store, open_store
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 FEW = 100
 """Training pairs below which a note warns that they are few."""
 SHOWN = 5
-"""Left-out rows that the notes list; `check` lists all."""
+"""Lines of the notes on left-out rows; `check` lists all rows."""
+CHECK = "python -m datasets.manifest check"
 
 
 def load(settings: ManifestSettings, place: Place) -> TileSource:
@@ -186,7 +187,8 @@ def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tupl
 def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> Iterator[str]:
     """Rows left out, assumptions, and limits of the tiles."""
     store = source.store
-    yield from left_out_notes(listing, store.left_out, most=SHOWN)
+    yield from left_out_notes(listing.in_rows(store.left_out), CHECK, most=SHOWN)
+    yield from listing.unread
     if outside := listing.outside:
         yield f"tiles of {store.size} px leave out {outside:.1%} of the pixels, at the right and at the bottom"
     if number := _count_undecided(listing, settings, set(store.pairs["pair"])):
@@ -199,14 +201,6 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
         yield f"no mask of split train shows {', '.join(absent)}"
     if (pairs := int((store.pairs["split"] == "train").sum())) < FEW:
         yield f"{pairs} training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)"
-
-
-def left_out_notes(listing: Listing, problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
-    """A line for each skipped problem, or for the first `most`."""
-    lines = [f"left out: {problem.where}: {problem.what}" for problem in listing.in_rows(problems)[:most]]
-    if len(lines) < len(problems):
-        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.manifest check` lists")
-    return lines
 
 
 def _count_undecided(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:

@@ -16,19 +16,20 @@ import pandas as pd
 from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
-from datasets.tiles.pairs import PairFiles, ProblemsError
+from datasets.tiles.pairs import PairFiles, ProblemsError, left_out_notes
 from datasets.tiles.source import format_tables
 from datasets.tiles.store import summary
 from datasets.types import SPLITS
 from datasets.xbd import tree
 from datasets.xbd.config import CLASSES, DAMAGED, XbdSettings
 from datasets.xbd.source import (
+    PREPARE,
     REMEDY,
+    SHOWN,
     build_request,
     caveats,
     check_splits,
     draw_splits,
-    left_out_notes,
     load,
     open_tiles,
 )
@@ -53,7 +54,11 @@ def prepare(args: argparse.Namespace) -> None:
     source = load(settings, place, jobs=args.jobs)
     print(source.title)
     print(f"\n{summary(source.store)}\n\n{format_tables(source)}\n")
-    for line in (*caveats(settings, source.store), *left_out_notes(source.store.left_out)):
+    for line in (
+        *caveats(settings, source.store),
+        *tree.remarks(args.root),
+        *left_out_notes(source.store.left_out, PREPARE),
+    ):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
     print(f"\na sweep on these tiles:\n{next_command(args, settings)}")
@@ -88,7 +93,7 @@ def draw_preview(args: argparse.Namespace) -> None:
             request = replace(request, pairs=_sample(request.pairs, args.tiles, args.seed))
         args.out.parent.mkdir(parents=True, exist_ok=True)
         store = open_tiles(request)
-        for line in left_out_notes(store.left_out):
+        for line in left_out_notes(store.left_out, PREPARE, most=SHOWN):
             print(line, file=sys.stderr)
         tiles = choose_tiles(store, args.tiles, args.seed).tolist()
         caption = f"xBD: {len(tiles)} tiles of {settings.size} px from {len(store.pairs):,} pairs, seed {args.seed}"
@@ -119,7 +124,7 @@ def write_manifest(args: argparse.Namespace) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(_row(pair, split, args.out.parent) for pair, split in zip(pairs, names, strict=True))
-    for line in left_out_notes(problems):
+    for line in (*tree.remarks(root), *left_out_notes(problems, PREPARE)):
         print(line)
     counts = ", ".join(f"{names.count(split):,} {split}" for split in SPLITS)
     print(f"{args.out}: {len(pairs):,} pairs ({counts})")
@@ -140,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
     """The three commands and their options, with the defaults of a sweep."""
     default = XbdSettings()
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("root", type=Path, metavar="ROOT", help="folder with train, tier3 and test")
+    shared.add_argument("root", type=Path, metavar="ROOT", help="folder with train (or tier1), tier3 and test")
     masks = ("polygons", "targets")
     shared.add_argument("--masks", choices=masks, default=default.masks, help="source of the classes (%(default)s)")
     cut = argparse.ArgumentParser(add_help=False)

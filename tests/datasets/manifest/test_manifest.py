@@ -13,7 +13,7 @@ from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
 from datasets.source import Place
 from tests.helpers import fake_xbd
-from tests.helpers.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, read_rows, sound
+from tests.helpers.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, read_rows, save, sound
 from tests.helpers.real import real
 
 FIXTURES = (data, own_store)  # pytest finds them by their names
@@ -181,6 +181,17 @@ def test_notes_say_what_the_pairs_cannot_tell(data: Path) -> None:
         "3 training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)",
     )
     assert source.title == "pairs.csv (6 pairs, 24 tiles of 16 px)"
+
+
+def test_images_that_no_row_names_are_noted(data: Path) -> None:
+    rows = sound(data)
+    path = listed(data / "pairs.csv", [*rows[:2], {**rows[2], "image": "./before/../before/2.png"}, *rows[3:]])
+    assert not any("not read" in note for note in load(path).notes)  # however a row writes a name
+    for name in ("before/90.png", "before/91.TIF", "masks/92.png"):
+        save(data / name, pixels(3))
+    (data / "before" / "readme.txt").touch()
+    (line,) = (note for note in load(path).notes if "not read" in note)
+    assert line == ("images that are not read: 2 in before (such as 90.png), 1 in masks (such as 92.png)")
 
 
 # --- real photographs

@@ -176,7 +176,9 @@ def test_all_damages_are_told_at_once_and_the_rest_can_be_used(tmp_path: Path) -
     assert all(where in refused for where, _ in damaged)
 
 
-@pytest.mark.parametrize(("gone", "told"), [(("test",), "no pair in test"), (("train", "tier3"), "train or tier3")])
+@pytest.mark.parametrize(
+    ("gone", "told"), [(("test",), "no pair in test"), (("train", "tier3"), "train, tier1 or tier3")]
+)
 def test_a_tree_without_training_or_test_pairs_is_refused(root: Path, gone: tuple[str, ...], told: str) -> None:
     for split in gone:
         shutil.rmtree(root / split)
