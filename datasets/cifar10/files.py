@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from datasets.cifar10.batches import unpickle_batch
 from datasets.cifar10.config import SIDE
 from datasets.errors import InputError, describe_error, one_line
+from datasets.unread import folders_below
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER = "cifar-10-batches-py"
@@ -121,6 +122,8 @@ def _describe_absence(root: Path, folder: Path, absent: Sequence[str]) -> str:
         "cifar-10-batches-mat": "its Matlab version is there, but the Python version is read",
         "cifar-100-python": "CIFAR-100 is there, which no data set of this project reads",
     }
+    if complete := next((place for place in folders_below(root) if not _missing_files(place)), None):
+        return f"--data-root {root}: CIFAR-10 is in {complete}; name that folder"
     found = [f"; {what}" for name, what in likely.items() if (root / name).exists() or root.name == name]
     return (
         f"--data-root {root}: CIFAR-10 is missing ({root / FOLDER / absent[0]}){''.join(found)}; name the folder that "

@@ -170,15 +170,17 @@ def load_folder(root: str | Path, categories: tuple[str, ...], *, min_side: int,
 
 
 def load_dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool = False) -> TextureBank:
-    """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014) in the layout of torchvision.
+    """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014).
 
-    The layout is `<root>/dtd/dtd/images/<category>/*.jpg`. If the images are absent and `download` is true, they are
+    They are in `<root>/dtd/dtd/images/<category>/*.jpg`, the layout of torchvision, or in `<root>/dtd/images` or
+    `<root>/images`, where the archive is unpacked by hand. If the images are absent and `download` is true, they are
     downloaded (about 600 MB). `min_side` and `scale` are those of `load_folder`.
 
     Raises:
         InputError: images are absent, the download fails, or `load_folder` refuses the images.
     """
-    images = Path(root) / "dtd" / "dtd" / "images"
+    layouts = [Path(root, *parents, "images") for parents in (("dtd", "dtd"), ("dtd",), ())]
+    images = next((folder for folder in layouts if folder.is_dir()), layouts[0])
     if not images.is_dir() and download:
         from torchvision.datasets import DTD  # imports torch, which nothing else in this file needs
 
@@ -212,7 +214,7 @@ def _check_complete(images: Path) -> None:
         flags = ["--data.textures", "folder", "--data-root", str(images), "--data.categories", *DTD_CATEGORIES[:3]]
         raise InputError(
             f"{images} is not DTD, which has {DTD_IMAGES} images in each category: {counts}{names}; unpack DTD again "
-            f"(or remove {images.parents[1]}, and add --download), or use these images under their own name: "
+            "(or let --download do it in another folder), or use these images under their own name: "
             f"{shlex.join(flags)}"
         )
 

@@ -164,6 +164,13 @@ def test_what_is_there_instead_is_named(tmp_path, there, told):
             load_images(SETTINGS, Place(root=root))
 
 
+def test_a_root_above_the_folder_is_told_the_right_one(root, tmp_path):
+    inner = write(tmp_path / "datasets" / "cifar-10-batches-py-target") / "cifar-10-batches-py"  # as Keras unpacks it
+    with pytest.raises(InputError, match=rf"CIFAR-10 is in {inner}; name that folder"):
+        load_images(SETTINGS, Place(root=tmp_path / "datasets"))
+    assert load_images(SETTINGS, Place(root=inner)).fingerprint == load_images(SETTINGS, Place(root=root)).fingerprint
+
+
 def test_batches_that_are_not_read_are_named(tmp_path):
     folder = write(tmp_path) / "cifar-10-batches-py"
     (folder / "batches.meta").touch()

@@ -314,6 +314,13 @@ def dtd(root: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("given", ["dtd", "dtd/dtd"])
+def test_dtd_may_be_unpacked_by_hand(tmp_path: Path, given: str) -> None:
+    dtd(tmp_path)
+    expected = textures.load_dtd(tmp_path, min_side=9)
+    assert textures.load_dtd(tmp_path / given, min_side=9, download=True).fingerprint == expected.fingerprint
+
+
 def test_a_part_of_dtd_is_not_taken_for_dtd(tmp_path: Path) -> None:
     folder = dtd(tmp_path)
     for m in range(5, 120):
