@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from datasets.errors import InputError, describe_error
+from datasets.errors import InputError, describe_error, refuse_pointer
 from datasets.images import jpeg, png, tiff
 
 MAX_BANDS = 13  # as Sentinel-2 has
@@ -85,7 +85,8 @@ def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
     """The open file and the module that reads its format; any error inside becomes an `InputError`."""
     try:
         with open(path, "rb") as file:
-            start = file.read(8)
+            start = file.read(32)
+            refuse_pointer(start)
             file.seek(0)
             yield _format_of(start), file
     except InputError:
@@ -99,7 +100,7 @@ def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
 
 
 def _format_of(start: bytes) -> _Format:
-    if start == png.START:
+    if start.startswith(png.START):
         return png
     if start.startswith(jpeg.START):
         return jpeg

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from datasets.errors import InputError, one_line
+from datasets.errors import InputError, one_line, refuse_pointer
 from datasets.unread import IMAGE_SUFFIXES, folders_below, unread_notes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
@@ -108,11 +108,13 @@ def _image_files(root: Path) -> list[Path]:
 
 def _read_image(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
     """Read one image as RGB; the flag says whether it was enlarged."""
+    with path.open("rb") as file:
+        refuse_pointer(file.read(32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about damaged metadata, on which no pixel depends
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=FORMATS) as file:
-            image = _to_rgb(ImageOps.exif_transpose(file))
+        with Image.open(path, formats=FORMATS) as picture:
+            image = _to_rgb(ImageOps.exif_transpose(picture))
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.LANCZOS)
@@ -136,7 +138,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def error_line(error: Exception) -> str:
-    """Type and message of an error."""
+    """Message of an error, with its type unless it is ours."""
+    if isinstance(error, InputError):
+        return str(error)
     return f"{type(error).__name__}: {one_line(error) or 'no message'}"
 
 
