@@ -1,4 +1,4 @@
-"""Runs the command lines of data sets. A mistake prints one line, or one for each problem, and exits with code 2."""
+"""Runs the command lines of data sets. A mistake prints one line, or one for each cause, and exits with code 2."""
 
 import argparse
 import sys

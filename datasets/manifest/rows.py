@@ -38,7 +38,9 @@ class Listing:
 
     def refusal(self, problems: Iterable[Problem]) -> ProblemsError:
         """The error that lists these problems in the order of the rows."""
-        remedy = f"correct them, or leave out their rows with --skip-bad ({self.counting})"
+        remedy = (
+            f"correct them, or leave out their rows with --skip-bad, with which `check` lists each ({self.counting})"
+        )
         return ProblemsError(self.path, self.in_rows(problems), remedy)
 
     def in_rows(self, problems: Iterable[Problem]) -> list[Problem]:

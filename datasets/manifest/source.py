@@ -28,7 +28,7 @@ FEW = 100
 """Training pairs below which a note warns that they are few."""
 SHOWN = 5
 """Lines of the notes on left-out rows; `check` lists all rows."""
-CHECK = "python -m datasets.manifest check"
+CHECK = "python -m datasets.manifest check --skip-bad"
 
 
 def load(settings: ManifestSettings, place: Place) -> TileSource:

@@ -114,7 +114,7 @@ def write_manifest(args: argparse.Namespace) -> None:
     pairs, problems = tree.list_pairs(root, settings.masks)
     if problems and not args.skip_bad:
         raise ProblemsError(root, problems, REMEDY)
-    check_splits(root, {pair.split for pair in pairs})
+    check_splits(root, {pair.split for pair in pairs}, problems)
     rows = pd.DataFrame({"pair": [pair.name for pair in pairs], "group": [pair.group for pair in pairs]})
     rows["split"] = [pair.split for pair in pairs]
     numbers = draw_splits(rows, split_by="image", seed=settings.split_seed)

@@ -15,7 +15,7 @@ from datasets.images.read import shape_of
 from datasets.source import Demands, Place
 from datasets.tiles import splits
 from datasets.tiles.cutting import Cut
-from datasets.tiles.pairs import PairFiles, left_out_notes
+from datasets.tiles.pairs import PairFiles, Problem, left_out_notes
 from datasets.tiles.request import BuildRequest
 from datasets.tiles.source import TileSource, check_tiles, source_fingerprint
 from datasets.tiles.store import Store, open_store
@@ -38,8 +38,8 @@ MANY = 50_000
 """Tiles above which a note warns of long cells: xBD has 40,404 tiles of 512 px, and 16 times as many of 128 px."""
 SHOWN = 10
 """Lines of the notes on left-out files; `prepare` lists all files."""
-PREPARE = "python -m datasets.xbd prepare"
-REMEDY = "repair or unpack these files again, or leave them out with --skip-bad"
+PREPARE = "python -m datasets.xbd prepare --skip-bad"
+REMEDY = "repair or unpack these files again, or leave them out with --skip-bad, with which `prepare` lists each"
 
 
 def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
@@ -56,9 +56,9 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
     request = build_request(settings, place, jobs=jobs)
     root = request.root
     if place.skip_bad or not request.problems:  # otherwise opening the store lists all problems
-        check_splits(root, {pair.split for pair in request.pairs})
+        check_splits(root, {pair.split for pair in request.pairs}, request.problems)
     store = open_tiles(request)
-    check_splits(root, set(store.tiles["split"]))
+    check_splits(root, set(store.tiles["split"]), store.left_out)
     split = draw_splits(store.tiles, split_by=settings.split_by, seed=settings.split_seed)
     if not (split == SPLITS.index("train")).any():
         raise InputError(f"{root}: too few pairs in train and tier3 for a training and a validation set; add some")
@@ -204,15 +204,16 @@ def _check_depth(root: Path, pairs: Sequence[PairFiles]) -> None:
             )
 
 
-def check_splits(root: Path, present: Collection[str]) -> None:
-    """Refuse a tree without training or test pairs, given the splits of its pairs.
+def check_splits(root: Path, present: Collection[str], problems: Sequence[Problem]) -> None:
+    """Refuse a tree without training or test pairs, given the splits of its pairs and what is left out.
 
     Raises:
         InputError: says which folder lacks pairs.
     """
     for split, folders, purpose in (("", "train, tier1 or tier3", "train on"), ("test", "test", "test on")):
         if split not in present:
+            first = f" (the first problem is {problems[0].where}: {problems[0].what})" if problems else ""
             raise InputError(
-                f"{root}: no pair in {folders} can be used, so there is nothing to {purpose}; unpack xBD "
+                f"{root}: no pair in {folders} can be used, so there is nothing to {purpose}{first}; unpack xBD "
                 f"({tree.SITE}) so that it is {tree.LAYOUT}"
             )

@@ -188,6 +188,15 @@ def test_a_tree_without_training_or_test_pairs_is_refused(root: Path, gone: tupl
     assert not (root.parent / "stores").exists()  # before anything is decoded
 
 
+def test_a_tree_of_which_nothing_is_left_says_why(root: Path) -> None:
+    for path in list(root.glob("*/images/*")):
+        path.rename(path.with_name(path.name.replace("_disaster", "")))
+    assert len(refusal(root).splitlines()) == 3  # the images, and the labels without images
+    with pytest.raises(InputError, match=r"no pair in train.*the first problem is test/images/\S+_post\.png") as error:
+        load(root, skip_bad=True)
+    assert "\n" not in str(error.value)
+
+
 def test_a_single_training_image_cannot_be_split_by_image(tmp_path: Path) -> None:
     root = fake_xbd.tree(tmp_path / "xbd", train=1, tier3=0, test=1)
     assert np.bincount(load(root).split).tolist() == [2, 2, 4]
