@@ -28,7 +28,7 @@ def unread_notes(root: Path, folders: Iterable[Path], read: Collection[Path]) ->
 
     Args:
         root: folder that the line names others relative to.
-        folders: where to look, but not in what is inside them.
+        folders: where to look, but not in what is inside them. They need not exist.
         read: files that are read, and folders whose files all are.
     """
     unread = {folder: names for folder in sorted(folders) if folder not in read and (names := _names(folder, read))}
@@ -44,7 +44,7 @@ def unread_notes(root: Path, folders: Iterable[Path], read: Collection[Path]) ->
 
 
 def _names(folder: Path, read: Collection[Path]) -> list[str]:
-    with suppress(OSError), os.scandir(folder) as entries:  # a folder that cannot be listed
+    with suppress(OSError), os.scandir(folder) as entries:  # absent, or not listable
         names = [entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
         return sorted(name for name in names if not name.startswith(".") and folder / name not in read)
     return []

@@ -172,8 +172,7 @@ def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
 def _unread(path: Path, rows: Sequence[_ParsedRow]) -> list[str]:
     """At most one line, on images that no row names in the folders of those that rows name."""
     files = {Path(os.path.normpath(file)) for row in rows for _, file in row.files.values()}
-    folders = [folder for folder in {file.parent for file in files} if folder.is_dir()]
-    return unread_notes(path.parent.absolute(), folders, files)
+    return unread_notes(path.parent.absolute(), {file.parent for file in files}, files)
 
 
 class _Headers:

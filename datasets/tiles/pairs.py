@@ -11,7 +11,7 @@ from datasets.errors import InputError
 ALIKE = 3
 """Problems of one cause that get a line each. More share a line with their number, which names this many others."""
 # What differs between problems of one cause: quoted values, numbers, names of files.
-_PARTICULARS = re.compile(r"'[^']*'|\S*[\d/\\]\S*|\S+\.\w+:")
+_PARTICULARS = re.compile(r"'[^']*'|(?<!\S)(?=\S*[\d/\\]|\S+\.\w+:)\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +70,14 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
         by_cause[cause].append(problem)
     lines = []
     for cause, problem in zip(causes, problems, strict=True):
-        first, *others = by_cause[cause]
+        alike = by_cause[cause]
         line = f"{problem.where}: {problem.what}"
-        if len(others) < ALIKE:
+        if len(alike) <= ALIKE:
             lines.append(line)
-        elif problem is first:
-            names = ", ".join(other.where for other in others[:ALIKE])
-            lines.append(f"{line} (and {len(others):,} more like this: {names}{', ...' * (len(others) > ALIKE)})")
+        elif problem is alike[0]:
+            names = ", ".join(other.where for other in alike[1 : 1 + ALIKE])
+            rest = ", ..." if len(alike) > 1 + ALIKE else ""
+            lines.append(f"{line} (and {len(alike) - 1:,} more like this: {names}{rest})")
     return lines
 
 
