@@ -79,7 +79,7 @@ def _loaded(path: Path) -> object:
         return _Loader(text).get_single_data()
     except InputError as error:
         raise InputError(f"--config {path}: {error}") from error
-    except Exception as error:  # a date such as 2001-99-99 or deep brackets do not raise a YAMLError
+    except Exception as error:  # deep brackets and `!!int x` do not raise a YAMLError
         raise InputError(f"--config {path}: is not valid YAML ({one_line(error) or type(error).__name__})") from error
 
 
