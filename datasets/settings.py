@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -19,15 +20,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def local_path(text: str) -> Path:
-    """The file or folder that the user means. `~` is a home folder, which no shell expands in YAML or in `--out=~/x`.
+    """The file or folder that the user means, with `~` and `$NAME`, which no shell expands in YAML or in `--out=~/x`.
 
-    Raises `ValueError` for an empty text, which pathlib takes as the current folder, or an unknown home folder.
+    Raises `ValueError` for an empty text, which pathlib takes as the current folder, or an unknown home or variable.
     """
     if not text:
         raise ValueError("is empty: give a path (. is the current folder)")
-    expanded = os.path.expanduser(text)
+    expanded = os.path.expandvars(os.path.expanduser(text))
     if expanded.startswith("~"):
         raise ValueError(f"no home folder {text.partition('/')[0]} is known: write the path from / on")
+    if unset := re.search(r"\$\w+|\$\{\w+\}", expanded):
+        raise ValueError(f"the variable {unset[0]} is not set: set it, or write the path out")
     return Path(expanded)
 
 

@@ -1,5 +1,6 @@
 """`Sweep`: the settings of one command, which are the axes of its grid, its recipe, and how the machine is used."""
 
+import os
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -206,6 +207,7 @@ class Sweep:
 
 def _place(out: str | Path) -> str | Path:
     try:
-        return normalized_address(out) if is_remote(out) else local_path(str(out))
+        given = os.path.expandvars(out)
+        return normalized_address(given) if is_remote(given) else local_path(given)
     except (RecordsError, ValueError) as error:
         raise InputError(f"--out {error}") from error

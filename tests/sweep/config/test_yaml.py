@@ -55,6 +55,8 @@ def test_a_word_means_what_it_means_on_the_command_line(read, tmp_path, text, fl
         ("{rho: [0], rho: [1]}", "'rho' is given twice, in line 1 and in line 1"),
         ("out: ''", "--out is empty: give a path"),
         ("data_root: ''", "data_root: is empty: give a path"),
+        ("store: ${NO_SUCH_VARIABLE}/x", "store ${NO_SUCH_VARIABLE}/x: the variable ${NO_SUCH_VARIABLE} is not set"),
+        ("out: $NO_SUCH_VARIABLE/x", "--out the variable $NO_SUCH_VARIABLE is not set: set it, or write the path out"),
         ("store: ~no-such-user/x", "store ~no-such-user/x: no home folder ~no-such-user is known"),
     ],
 )
@@ -95,9 +97,15 @@ def test_a_text_is_read_back_as_that_text(value):
     assert _Loader(yaml.safe_dump([value, {value: value}])).get_single_data() == [value, {value: value}]
 
 
-def test_home_is_found_in_every_path(read, monkeypatch, tmp_path):
+def test_an_address_may_be_in_a_variable(read, monkeypatch):
+    monkeypatch.setenv("RESULTS", "s3://bucket/name")
+    assert read("out: $RESULTS/a").out == "s3://bucket/name/a"
+
+
+def test_home_and_variables_are_found_in_every_path(read, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    sweep = read("{out: ~/a, data_root: ~/b, store: ~/c, imagenet_weights: ~}")
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    sweep = read("{out: ~/a, data_root: $SCRATCH/b, store: ~/c, imagenet_weights: ~}")
     assert (sweep.out, sweep.data_root, sweep.store, sweep.imagenet_weights) == (
         tmp_path / "a",
         tmp_path / "b",
