@@ -18,7 +18,6 @@ from analysis.findings.verdicts import judge
 from analysis.names import LEVEL
 from analysis.records.merge import ENGINE, MergedRecords, print_notes, read_sweeps
 from analysis.records.plan import flat, read_plan
-from analysis.records.remote import is_remote
 from analysis.records.studies import Study, studies
 from analysis.stats.agreement import Agreement, agreement, of_one_data
 from analysis.text import aligned, first_few, one_line, printable
@@ -183,19 +182,11 @@ def _settings(path: Path) -> dict[str, object]:
     return flat(recipe) if isinstance(recipe, Mapping) else {}
 
 
-def _records_of(sweep: Path | str) -> Path | str:
-    """The sweep, or its summary.parquet if it has no `records/`, as the folders of docs/results."""
-    has_summary_only = (
-        not is_remote(sweep) and not Path(sweep, "records").is_dir() and Path(sweep, "summary.parquet").is_file()
-    )
-    return Path(sweep, "summary.parquet") if has_summary_only else sweep
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison. The exit code is that of the module's docstring; it is also 2 for a user error."""
     options = _parser().parse_args(arguments)
     try:
-        sides = [read_sweeps([_records_of(sweep)]) for sweep in (options.dir, options.reference)]
+        sides = [read_sweeps([sweep]) for sweep in (options.dir, options.reference)]
         compared = compare(*sides, level=options.level)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

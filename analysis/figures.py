@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.cli import add_folders, exit_with
+from analysis.cli import add_folders, exit_with, local_path
 from analysis.errors import RecordsError
 from analysis.names import other_losses
 from analysis.plots import curves, maps, paper_figures, predictions, spread, style
@@ -226,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     add_folders(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=local_path,
         metavar="FOLDER",
         help="folder to write to (default: DIR/figures; ./NAME/figures for s3://BUCKET/NAME)",
     )

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -138,12 +139,13 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
         SystemExit: after --help.
     """
     rest = list(argv)
+    _refuse_empty(rest)
     named = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
     config = _value_of("--config", rest, "name the file")
     dataset = _value_of("--dataset", rest, "name a data set")
     if named and config:
         raise InputError(f"both the preset {named[0]!r} and --config {config} were given: choose one")
-    base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
+    base = from_yaml(Path(os.path.expanduser(config))) if config else preset((named or [DEFAULT])[0])
     if dataset is not None:
         rest = _without("--dataset", rest)
         preset_out, base = base.out, on_dataset(base, dataset)
@@ -221,6 +223,21 @@ def _value_of(flag: str, argv: Sequence[str], remedy: str) -> str | None:
         if argument.startswith(flag + "="):
             return argument.removeprefix(flag + "=")
     return None
+
+
+def _refuse_empty(argv: Sequence[str]) -> None:
+    """Refuse an empty value, as a shell variable that is not set gives: as a path it would be the current folder."""
+    flag = "the preset"
+    for argument in argv:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+        else:
+            equals, value = "=", argument
+        # Without a rule, --until is empty. Settings of a data set may be any text.
+        if equals and not value and flag != "--until" and not flag.startswith("--data."):
+            raise InputError(
+                f"{flag}: the value is empty (a shell variable that is not set?): give one, or leave it out"
+            )
 
 
 def _unknown(default: object, argument: str) -> str:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.records.io import read_records, recorded_keys
+from analysis.records.io import has_summary_alone, read_records, recorded_keys
 from analysis.records.remote import fetch
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
@@ -63,8 +63,14 @@ def previous_sweep(run_dir: RunDir, sweep: Sweep) -> Sweep | None:
         folder.
 
     Raises:
-        InputError: it holds records of another recipe or precision (the message says what differs), or is damaged.
+        InputError: it holds records of another recipe or precision (the message says what differs), a summary that the
+            sweep would replace, or is damaged.
     """
+    if has_summary_alone(run_dir.root):
+        raise InputError(
+            f"--out {run_dir.name} has a summary.parquet without its records, which a sweep would replace: choose "
+            "another --out, or move that file"
+        )
     before = _from_config(run_dir) if run_dir.config.exists() else _from_records(run_dir, sweep)
     if before is None:
         return None

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.cli import exit_with
+from analysis.cli import exit_with, path_or_address
 from analysis.errors import RecordsError
 from analysis.records.coverage import COORDINATES
 from analysis.records.io import read_records
-from analysis.records.remote import fetch, is_remote, normalized_address, path_or_address
+from analysis.records.remote import fetch, is_remote, normalized_address
 from datasets.errors import InputError, describe_error
 from sweep.config.yaml_io import from_yaml
 from sweep.storage.lock import locked

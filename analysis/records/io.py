@@ -2,7 +2,7 @@
 
 The folder of a sweep holds `records/dataset=<d>/objective=<o>/<key>.parquet` (names are %-encoded),
 `curves/<key>.parquet` and `summary.parquet` (all records in one table). All are plain Parquet, readable without this
-project. `analysis.records.schema` defines the columns.
+project. `analysis.records.schema` defines the columns. A folder may also hold `summary.parquet` alone, as a copy does.
 """
 
 from bisect import bisect_right
@@ -33,6 +33,9 @@ from analysis.records.schema import (
 )
 from analysis.text import one_line
 
+#: The file of all records.
+SUMMARY = "summary.parquet"
+
 #: Records are sorted by the coordinates of the cell.
 ORDER = ("dataset", "objective", "rho", "nu", "pairing", "seed")
 
@@ -51,7 +54,7 @@ CURVES = pa.schema(
 STAGES = ("pretrain", "probe")
 
 _RERUN = "delete it and run the same command again, which runs the cell again"
-_RECOMPACT = "rebuild it with `python -m analysis.summary DIR`"
+_RECOMPACT = "rebuild it with `python -m analysis.summary DIR` from the folder that holds its records"
 _HOW_TO_MAKE = "run a sweep there with `python -m sweep.run`, or name another folder"
 
 
@@ -75,9 +78,11 @@ def write_record(folder: str | PathLike[str], row: Mapping[str, Any], classes: S
         RecordsError: columns are missing or unknown, a required one is null, or a value has another type.
         OSError: the disk is full or read-only. Then no part of the file is visible.
     """
-    table = record_table(row, classes)
+    # Without the partition columns, as Spark and Hive write. pandas and `pyarrow.parquet` take these from folder names
+    # as dictionaries, `pyarrow.dataset` takes them as strings, and each fails if the file has the other type.
+    table = record_table(row, classes).drop_columns(list(PARTITIONS))
     place = Path(folder, "records", *(partition_folder(name, row[name]) for name in PARTITIONS))
-    return parquet.write(place / f"{row['key']}.parquet", _encode_partitions(table))
+    return parquet.write(place / f"{row['key']}.parquet", table)
 
 
 def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
@@ -91,11 +96,7 @@ def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
         RecordsError: there are no records, a file cannot be read or is not a record, a record has another schema, or a
             key occurs twice.
     """
-    path = local_copy(folder)
-    if path.is_file():
-        frame = _load([path], remedy=_RECOMPACT, distinct=("key", "data")).to_pandas()
-    else:
-        frame = _load(_record_files(path), remedy=_RERUN, distinct=("key",)).to_pandas()
+    frame = _load(local_copy(folder)).to_pandas()
     # They identify cells, and may have been computed: .1 + .2 is .3.
     frame = frame.assign(rho=frame["rho"].round(9), nu=frame["nu"].round(9))
     # With nulls, pandas would convert them to floats. The type of a column must not depend on its content.
@@ -112,7 +113,7 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
     status: dict[str, str] = {}
     origin: dict[str, Path] = {}
     unreadable = []
-    for path in parquet.files(local_copy(folder) / "records"):
+    for path in record_files(local_copy(folder)):
         try:
             table = parquet.read(path, columns=("key", "status", "schema"), remedy=_RERUN)
         except RecordsError:
@@ -138,10 +139,11 @@ def recorded_keys(folder: str | PathLike[str]) -> Recorded:
 def compact(folder: str | PathLike[str]) -> Path:
     """Write all records to `<folder>/summary.parquet`, one row per cell, sorted by `ORDER`, and return its path.
 
-    Raises as `read_records`, and `OSError` if the file cannot be written.
+    A summary without other records remains as it is. Raises as `read_records`, and `OSError` if the file cannot be
+    written.
     """
-    table = _load(_record_files(Path(folder)), remedy=_RERUN, distinct=("key",))
-    return parquet.write(Path(folder, "summary.parquet"), table)
+    summary = Path(folder, SUMMARY)
+    return summary if has_summary_alone(Path(folder)) else parquet.write(summary, _load(Path(folder)))
 
 
 def write_curves(folder: str | PathLike[str], key: str, points: Iterable[tuple[str, int, str, float | None]]) -> Path:
@@ -178,39 +180,52 @@ def read_curves(folder: str | PathLike[str]) -> pd.DataFrame:
     return pa.concat_tables(tables).to_pandas()
 
 
-def _record_files(folder: Path) -> list[Path]:
-    paths = parquet.files(folder / "records")
+def record_files(folder: Path) -> list[Path]:
+    """The files that hold the records of a folder: those in `records/`, else its `summary.parquet`; [] for neither."""
+    summary = folder / SUMMARY
+    return parquet.files(folder / "records") or ([summary] if summary.is_file() else [])
+
+
+def has_summary_alone(folder: Path) -> bool:
+    """Whether the folder has its records in `summary.parquet` alone, as a copy or a folder of docs/results."""
+    return record_files(folder) == [folder / SUMMARY]
+
+
+def _load(path: Path) -> pa.Table:
+    """One sorted table of a folder or a summary, with all classes found; no two rows may be of one cell and data."""
+    paths = [path] if path.is_file() else record_files(path)
     if not paths:
-        summary = folder / "summary.parquet"
-        remedy = f"name {summary} instead" if summary.is_file() else _HOW_TO_MAKE
-        raise RecordsError(f"no records in {folder / 'records'}: {remedy}")
-    return paths
-
-
-def _load(paths: Sequence[Path], *, remedy: str, distinct: Sequence[str]) -> pa.Table:
-    """One sorted table with all classes found; no two records may have equal `distinct` columns."""
+        raise RecordsError(f"no records in {path / 'records'}: {_HOW_TO_MAKE}")
+    in_summary = path.is_file() or has_summary_alone(path)
     tables = []
     for path in paths:
-        table = _with_partitions(path, parquet.read(path, remedy=remedy))
+        table = _with_partitions(path, parquet.read(path, remedy=_RECOMPACT if in_summary else _RERUN))
         names = table.column_names
         absent = [c.name for c in COLUMNS if c.required == "always" and c.name not in names]
         if absent:
-            raise RecordsError(f"{path} is not a record, it lacks {', '.join(absent)}: move it elsewhere")
+            raise RecordsError(f"{path} is not a record, it lacks {', '.join(absent)}: {_where_to_move(absent)}")
         if len(set(names)) < len(names):
             raise RecordsError(f"{path} is not a record, it has two columns with one name: move it elsewhere")
         _check_version(path, table)
         table = _conform(path, table)
         _check_values(path, table)
         tables.append(table)
-    _check_distinct(paths, tables, distinct)
+    # A summary may join sweeps, and then holds a cell once for each set of data.
+    _check_distinct(paths, tables, ("key", "data") if in_summary else ("key",))
     whole = pa.concat_tables(tables, promote_options="default")
     if not len(whole):
         raise RecordsError(f"no records in {paths[0]}: {_HOW_TO_MAKE}")
     return _sorted(whole.select(schema(class_columns(whole.column_names)).names))
 
 
+def _where_to_move(absent: Sequence[str]) -> str:
+    if set(absent) <= set(PARTITIONS):
+        return f"move it back to records/{'/'.join(f'{name}=NAME' for name in PARTITIONS)}/"
+    return "move it elsewhere"
+
+
 def _with_partitions(path: Path, table: pa.Table) -> pa.Table:
-    """With the columns from folder names such as `dataset=vts/`, which other tools omit from the files."""
+    """With the columns from folder names such as `dataset=vts/`. Older files have them, too."""
     partitions = dict(part.split("=", 1) for part in path.parent.parts if "=" in part)
     for name in PARTITIONS:
         if name not in table.column_names and name in partitions:
@@ -269,16 +284,6 @@ def _duplicate_key_error(key: str, paths: Sequence[Path]) -> RecordsError:
 
 def _sorted(table: pa.Table) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in (*ORDER, "key")])
-
-
-def _encode_partitions(table: pa.Table) -> pa.Table:
-    # pandas and `pyarrow.parquet.read_table` read partition folders as dictionary columns. They fail if the files hold
-    # plain strings under the same name.
-    for name in PARTITIONS:
-        index = table.schema.get_field_index(name)
-        field = pa.field(name, pa.dictionary(pa.int32(), pa.string()), nullable=False)
-        table = table.set_column(index, field, table[name].dictionary_encode())
-    return table
 
 
 def _check_version(path: Path, table: pa.Table) -> None:

@@ -63,11 +63,6 @@ def is_remote(where: str | PathLike[str]) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|(s3|gs):", os.fspath(where)) is not None
 
 
-def path_or_address(text: str) -> Path | str:
-    """A type for `add_argument`. An address remains text, because a `Path` would drop one of its slashes."""
-    return text if is_remote(text) else Path(text)
-
-
 def normalized_address(where: str | PathLike[str]) -> str:
     """The address without a trailing slash.
 

@@ -203,7 +203,7 @@ def parser() -> argparse.ArgumentParser:
     """Both commands and their options; those of the settings have the names and defaults of a sweep."""
     default = ManifestSettings()
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
+    shared.add_argument("file", type=cli.local_path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
 
     def setting(name: str, kind: type, about: str, nargs: str | None = None) -> None:
         value = getattr(default, name.replace("-", "_"))
@@ -226,14 +226,14 @@ def parser() -> argparse.ArgumentParser:
     about = "read every file; list all problems, or summarise the pairs and print the next command"
     command = commands.add_parser("check", parents=[shared], help=about, description=about)
     command.add_argument(
-        "--store", type=Path, metavar="DIR", help="folder of the arrays (default: in the user's cache)"
+        "--store", type=cli.local_path, metavar="DIR", help="folder of the arrays (default: in the user's cache)"
     )
     command.add_argument("--skip-bad", action="store_true", help="leave out rows with problems, and list them")
     command.add_argument("--jobs", type=int, default=0, help="threads that read images (0: one per core)")
     command.set_defaults(run=check_manifest)
     about = "draw some pairs: image, partner and masks"
     command = commands.add_parser("preview", parents=[shared], help=about, description=about)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     command.set_defaults(run=draw_preview)

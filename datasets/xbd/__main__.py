@@ -145,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
     """The three commands and their options, with the defaults of a sweep."""
     default = XbdSettings()
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("root", type=Path, metavar="ROOT", help="folder with train (or tier1), tier3 and test")
+    shared.add_argument("root", type=cli.local_path, metavar="ROOT", help="folder with train (or tier1), tier3 and test")
     masks = ("polygons", "targets")
     shared.add_argument("--masks", choices=masks, default=default.masks, help="source of the classes (%(default)s)")
     cut = argparse.ArgumentParser(add_help=False)
@@ -157,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
         default=default.unclassified,
         help="class of un-classified buildings (%(default)s)",
     )
-    cut.add_argument("--store", type=Path, metavar="DIR", help="folder of the arrays")
+    cut.add_argument("--store", type=cli.local_path, metavar="DIR", help="folder of the arrays")
     skip = argparse.ArgumentParser(add_help=False)
     skip.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used, and list them")
     skip.add_argument(
@@ -178,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=prepare)
     about = "draw tiles under their masks; without --store, from pairs that the seed draws"
     command = commands.add_parser("preview", parents=[shared, cut], help=about, description=about)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--tiles", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     command.add_argument(
@@ -187,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=draw_preview)
     about = "list the pairs in a CSV file that can serve as a manifest; validation is drawn by image"
     command = commands.add_parser("manifest", parents=[shared, skip], help=about, description=about)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="file to write")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.csv", help="file to write")
     command.set_defaults(run=write_manifest)
     return whole
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from analysis.errors import RecordsError
 from analysis.records import parquet
+from analysis.records.io import record_files
 from analysis.text import failure_reason
 from datasets.errors import InputError
 from sweep.config.yaml_io import from_yaml
@@ -141,7 +142,7 @@ def read_rows(root: Path) -> tuple[list[RecordRow], list[Path]]:
     """The records of a folder, and the unreadable files."""
     rows: list[RecordRow] = []
     unreadable = []
-    for path in parquet.files(root / "records"):
+    for path in record_files(root):
         try:
             rows += _ROWS.validate_python(parquet.read(path, columns=_COLUMNS, remedy="").to_pylist())
         except FileNotFoundError:  # removed after it was listed

@@ -29,6 +29,12 @@ from tests.helpers.command import ROOT, call, run
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["vts-smoke", "--encoder.name", "resnet81"], "resnet81"),
         (["vts-smoke", "extra"], "unexpected 'extra'"),
+        ([""], "the preset: the value is empty (a shell variable that is not set?)"),
+        (["vts-smoke", "--store", ""], "--store: the value is empty"),
+        (["vts-smoke", "--out="], "--out: the value is empty"),
+        (["--config", ""], "--config: the value is empty"),
+        (["--config=", "--rho", "0"], "--config: the value is empty"),
+        (["vts-smoke", "--data", "~no-such-user/x"], "no home folder ~no-such-user is known"),
         (["vts-smoke", "--encoder.slim", "0.001"], "--encoder.slim 0.001"),
         (["vts-smoke", "--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", "1"], "models that are no ResNet"),
         (

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from analysis.records.io import write_record
+from analysis.records.io import compact, write_record
 from analysis.records.schema import empty_row
 from analysis.text import duration
 from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Used, write_progress
@@ -296,3 +296,13 @@ def test_spans_are_as_one_says_them(seconds, words):
 def test_a_record_of_impossible_seconds_has_no_end(seconds):
     row = RecordRow(key="k", status="done", seconds=seconds, started="2026-11-24T12:00:00+00:00", error=None)
     assert row.ended is None
+
+
+def test_a_copy_of_the_summary_alone_tells_the_same(folder):
+    record(folder, CELLS[0])
+    record(folder, CELLS[1], status="failed", error="no")
+    before = said(folder)
+    compact(folder)
+    shutil.rmtree(folder / "records")
+    assert said(folder) == before
+    assert "1 of 7 cells done, 1 failed" in before

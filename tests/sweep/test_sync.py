@@ -10,7 +10,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from analysis.records.io import write_curves, write_record
+from analysis.records.io import compact, write_curves, write_record
 from analysis.records.schema import empty_row
 from sweep.prepare import claim
 from sweep.presets import preset
@@ -70,6 +70,10 @@ def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch
         elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
         assert main([str(sweep.out), "--to", elsewhere]) == 0
         assert "3 of 3 recorded cells were missing" in capsys.readouterr().out
+        compact(sweep.out)
+        shutil.rmtree(sweep.out / "records")  # as in a copy of the summary alone
+        assert main([str(sweep.out), "--to", elsewhere]) == 0
+        assert "0 of 3 recorded cells were missing" in capsys.readouterr().out
     for place in (uri, elsewhere):
         client, found = children(place)
         assert {run.data.tags[KEY] for run in found} == {cell.key for cell in CELLS[:3]}

@@ -114,12 +114,15 @@ def test_no_rows_are_no_records(tmp_path):
         read_records(summary_of([], tmp_path / "a.parquet"))
 
 
-def test_a_folder_of_which_only_the_summary_was_copied_says_so(folder, tmp_path):
-    (tmp_path / "copy").mkdir()
-    copy = (tmp_path / "copy" / "summary.parquet").absolute()
-    copy.write_bytes(compact(folder).read_bytes())
-    with pytest.raises(RecordsError, match=f"name {copy} instead"):
-        read_records(tmp_path / "copy")
+def test_a_folder_of_which_only_the_summary_was_copied_is_read_and_left_as_it_is(folder, tmp_path):
+    copy = parquet.write_bytes(tmp_path / "copy" / "summary.parquet", compact(folder).read_bytes())
+    once = copy.stat()
+    pd.testing.assert_frame_equal(read_records(copy.parent), read_records(folder))
+    assert recorded_keys(copy.parent) == recorded_keys(folder)
+    assert compact(copy.parent) == copy
+    assert copy.stat() == once
+    (copy.parent / "records").mkdir()  # as in the copy of an address
+    pd.testing.assert_frame_equal(read_records(copy.parent), read_records(folder))
 
 
 def test_a_key_twice_in_a_summary_is_two_studies_or_refused(tmp_path, row, classes):

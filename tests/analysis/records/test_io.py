@@ -2,10 +2,8 @@ import errno
 import os
 import shutil
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +19,7 @@ from analysis.records.io import (
     write_curves,
     write_record,
 )
+from analysis.records.schema import PARTITIONS
 from tests.analysis.conftest import grid
 
 
@@ -79,7 +78,7 @@ def test_files_of_a_baseline_and_of_a_full_cell_have_one_schema(tmp_path, row, c
     full = write_record(tmp_path, row(), classes)
     baseline = write_record(tmp_path, row("random", 0.0, 0.0, "none"), classes)
     assert pq.read_schema(full) == pq.read_schema(baseline)
-    assert pq.read_schema(full).names == schema(classes).names
+    assert pq.read_schema(full).names == [name for name in schema(classes).names if name not in PARTITIONS]
 
 
 def test_column_types_do_not_depend_on_content(tmp_path, row, classes):
@@ -158,6 +157,13 @@ def test_a_foreign_parquet_file_is_no_record(folder, rows):
     assert recorded_keys(folder).unreadable == (foreign,)
 
 
+def test_a_record_out_of_its_folders_says_where_it_belongs(tmp_path, row, classes):
+    path = write_record(tmp_path, row(), classes)
+    path.rename(tmp_path / "records" / path.name)
+    with pytest.raises(RecordsError, match="lacks dataset, objective: move it back to records/dataset=NAME/objective="):
+        read_records(tmp_path)
+
+
 def test_a_column_of_another_type_is_no_record(tmp_path, row, classes):
     path = write_record(tmp_path, row(), classes)
     table = pq.ParquetFile(path).read()
@@ -193,38 +199,6 @@ def test_compact_holds_the_same_rows_and_can_be_repeated(folder):
     pd.testing.assert_frame_equal(read_records(path), read_records(folder))
     once = path.read_bytes()
     assert compact(folder).read_bytes() == once
-
-
-def test_pandas_alone_reads_everything(folder, rows):
-    expected = as_rows(read_records(folder))
-    assert as_rows(pd.read_parquet(compact(folder))) == expected
-    assert as_rows(pd.read_parquet(folder / "records")) == expected
-    one = next((folder / "records").rglob("*.parquet"))
-    assert pd.read_parquet(one, partitioning=None)["dataset"].tolist() == ["vts"]
-
-
-def test_pyarrow_alone_reads_everything(folder, rows):
-    expected = as_rows(read_records(folder))
-    # partitioning="hive" would read the folders as plain strings; see `records._encode_partitions`.
-    hive = pa.dataset.HivePartitioning.discover(infer_dictionary=True)
-    for table in (
-        pq.read_table(folder / "records"),
-        pa.dataset.dataset(folder / "records").to_table(),
-        pa.dataset.dataset(folder / "records", partitioning=hive).to_table(),
-    ):
-        assert as_rows(table.to_pandas()) == expected
-    moco = pq.read_table(folder / "records", filters=[("objective", "=", "moco")])
-    assert moco.num_rows == sum(row["objective"] == "moco" for row in rows)
-
-
-@pytest.mark.parametrize("hive", ["true", "false"])
-def test_duckdb_alone_reads_everything(folder, rows, hive):
-    source = f"read_parquet('{folder}/records/**/*.parquet', hive_partitioning={hive})"
-    with duckdb.connect() as database:
-        assert as_rows(database.sql(f"SELECT * FROM {source}").df()) == as_rows(read_records(folder))
-        query = f"SELECT avg(test_f1_macro) FROM {source} WHERE objective = 'moco' AND rho = 0"
-        ((mean,),) = database.sql(query).fetchall()
-    assert mean == pytest.approx(0.55)
 
 
 def test_curves_round_trip(tmp_path):

@@ -33,6 +33,8 @@ SCALED = {"mean": (100.0,), "std": (50.0,)}
         ({"classes": ("a b", "c")}, "--data.classes 'a b'"),
         ({"classes": ("macro", "c")}, "--data.classes 'macro'"),
         ({"classes": ("a", "a")}, "--data.classes a a: give each value once"),
+        ({"classes": ("Water", "water")}, "--data.classes Water water: give each value once, whatever its case"),
+        ({"classes": ("Macro", "c")}, "--data.classes 'Macro'"),
         ({"noisy_classes": (255,)}, "--data.noisy-classes 255: classes are 0 to 254"),
         ({"noisy_classes": (-1,)}, "--data.noisy-classes -1"),
         ({"noisy_classes": (1, 1)}, "--data.noisy-classes 1 1: give each value once"),

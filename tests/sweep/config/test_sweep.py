@@ -190,3 +190,9 @@ def test_what_the_tools_say_of_presets_is_so():
 def test_a_preset_whose_recipe_was_changed_is_no_longer_called_by_its_name_alone():
     assert parse(["vts-paper", "--seeds", "5"]).sweep.preset == "vts-paper"
     assert parse(["vts-paper", "--probe.steps", "7"]).sweep.preset == "vts-paper, changed"
+
+
+def test_a_sweep_does_not_replace_a_summary_whose_records_are_elsewhere(tmp_path):
+    (tmp_path / "summary.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match=r"summary.parquet without its records.*choose another --out, or move that"):
+        previous_sweep(RunDir(tmp_path), preset("vts-smoke"))
