@@ -17,7 +17,7 @@ from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
 from datasets.tiles.pairs import PairFiles, ProblemsError
-from datasets.tiles.source import format_tables
+from datasets.tiles.source import absence_notes, format_tables
 from datasets.tiles.store import summary
 from datasets.types import SPLITS
 from datasets.xbd import tree
@@ -53,7 +53,8 @@ def prepare(args: argparse.Namespace) -> None:
     source = load(settings, place, jobs=args.jobs)
     print(source.title)
     print(f"\n{summary(source.store)}\n\n{format_tables(source)}\n")
-    for line in (*caveats(settings, source.store), *left_out_notes(source.store.left_out)):
+    absent = absence_notes(source.store, source.split, source.classes)
+    for line in (*caveats(settings, source.store), *absent, *left_out_notes(source.store.left_out)):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
     print(f"\na sweep on these tiles:\n{next_command(args, settings)}")
