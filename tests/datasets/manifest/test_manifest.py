@@ -184,7 +184,7 @@ def test_notes_say_what_the_pairs_cannot_tell(data: Path) -> None:
         "no mask of split test shows class_2; test scores are means over the other classes",
         "3 training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)",
     )
-    assert source.title == "pairs.csv (6 pairs, 24 tiles of 16 px)"
+    assert source.title == "pairs.csv (6 pairs, 24 tiles of 16 px), test scores over 2 of 3 classes"
 
 
 # --- real photographs
