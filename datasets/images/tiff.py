@@ -90,6 +90,8 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     if not _has_known_colors(page):
         colors = PHOTOMETRIC(page.photometric).name
         raise InputError(f"has the colours {colors}; valid are grey, RGB, 8-bit palette and JPEG: convert it")
+    if page.samplesperpixel > 1 and page.planarconfig not in (1, 2):
+        raise InputError(f"is damaged (its PlanarConfiguration is {page.planarconfig:d}; valid are 1 and 2)")
     if page.compression not in (*COMPRESSIONS, *JPEGS):
         how = getattr(page.compression, "name", page.compression)
         raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
@@ -157,8 +159,10 @@ def _nodata(series: TiffPageSeries) -> int:
 
 def _check_blocks(tiff: tifffile.TiffFile, page: TiffPage | TiffFrame, first: TiffPage) -> None:
     """Refuse a page that lacks the data of a block which it counts."""
-    blocks = [(start, count) for start, count in zip(page.dataoffsets, page.databytecounts, strict=True) if count]
-    if not page.dataoffsets or any(not start or start + count > tiff.filehandle.size for start, count in blocks):
+    blocks = [(start, count) for start, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count]
+    # tifffile fills in what a table of offsets lacks.
+    complete = len(page.dataoffsets) == len(page.databytecounts) >= math.prod(first.chunked)
+    if not complete or any(not start or start + count > tiff.filehandle.size for start, count in blocks):
         raise InputError("is cut off or damaged (the TIFF lacks some of its data)")
     if first.compression in JPEGS:
         _check_jpegs(tiff, blocks, first)
