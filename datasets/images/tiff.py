@@ -98,8 +98,8 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     itemsize = series.dtype.itemsize
     counts = [count for one in series.pages if one is not None for count in one.databytecounts]
     stored = Fraction(sum(map(bool, counts)), max(1, len(counts)))
-    for shape in (series.shape, page.chunks):
-        check_bytes(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size, stored)
+    for shape, share in ((series.shape, stored), (page.chunks, Fraction(stored > 0))):
+        check_bytes(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size, share)
     return series
 
 
