@@ -110,10 +110,10 @@ def table_by_split(source: TileSource) -> str:
 
 
 def table_by_class(source: TileSource) -> str:
-    """The share of each class in the pixels that are not ignored, by split."""
+    """The share of each class in the pixels that are not ignored, by split, without classes that no mask shows."""
     pixels = pd.DataFrame({split: class_pixels(source, split) for split in SPLITS}, index=pd.Index(source.classes))
     shares = 100 * pixels / pixels.sum()
-    return shares.rename(columns="{}, %".format).to_string(float_format="%.3f")
+    return shares[pixels.any(axis=1)].rename(columns="{}, %".format).to_string(float_format="%.3f")
 
 
 def sample_rows(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " chosen"]:

@@ -15,7 +15,15 @@ from datasets.source import Demands, Place
 from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import ProblemsError, left_out_notes
 from datasets.tiles.request import BuildRequest
-from datasets.tiles.source import TileSource, check_tiles, class_pixels, source_fingerprint, split_counts
+from datasets.tiles.source import (
+    TileSource,
+    absence_notes,
+    check_tiles,
+    class_pixels,
+    scored_classes,
+    source_fingerprint,
+    split_counts,
+)
 from datasets.tiles.store import Store, open_store
 from datasets.types import SPLITS
 
@@ -58,6 +66,14 @@ def check(settings: ManifestSettings, source: TileSource, demands: Demands) -> N
         InputError: says what is missing, and what to do.
     """
     check_tiles(source, demands)
+    if demands.labels and settings.dense_labels == "binary":
+        train = source.split == SPLITS.index("train")
+        pixels = (source.store.image_counts + source.store.partner_counts)[train].sum(axis=0)
+        if not pixels[0]:
+            raise InputError(
+                "--data.dense-labels binary: no training mask shows class 0, so to the dense losses all pixels are of "
+                "one class; number the background 0, or use --data.dense-labels classes"
+            )
 
 
 def open_data(settings: ManifestSettings, source: TileSource, seed: int, device: "torch.device") -> "TileDataset":
@@ -125,9 +141,10 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
         store=store,
         split=split,
         classes=classes,
-        title=f"{listing.path.name} ({len(store.pairs):,} pairs, {len(split):,} tiles of {store.size} px)",
+        title=f"{listing.path.name} ({len(store.pairs):,} pairs, {len(split):,} tiles of {store.size} px)"
+        + scored_classes(store, split, classes),
         notes=(),
-        fingerprint=source_fingerprint(store, split),
+        fingerprint=source_fingerprint(store, split, classes),
         dense_labels=settings.dense_labels,
         noisy_classes=settings.noisy_classes,
         mean=settings.mean or None,
@@ -191,14 +208,18 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
     yield from listing.unread
     if outside := listing.outside:
         yield f"tiles of {store.size} px leave out {outside:.1%} of the pixels, at the right and at the bottom"
+    if listing.alpha:
+        keep = f"--data.bands {settings.bands + 1} keeps it"
+        yield (
+            f"{listing.alpha:,} images have {settings.bands} band{'s' * (settings.bands > 1)} and one that their files "
+            f"declare to be alpha, which is left out; {keep} (if it is a band like the others, such as near infrared)"
+        )
     if number := _count_undecided(listing, settings, set(store.pairs["pair"])):
         why = "and they lack a mask" if settings.noisy_classes else "and --data.noisy-classes is not given"
         yield f"{number:,} of {len(store.pairs):,} pairs are assumed to be clean: their column noisy is empty, {why}"
     if not split_counts(source).loc["train", "noisy"]:
         yield "no pair of split train is noisy: only --rho 0 is possible"
-    absent = [name for name, n in zip(source.classes, class_pixels(source, "train").tolist(), strict=True) if not n]
-    if absent:
-        yield f"no mask of split train shows {', '.join(absent)}"
+    yield from absence_notes(store, source.split, source.classes)
     if (pairs := int((store.pairs["split"] == "train").sum())) < FEW:
         yield f"{pairs} training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)"
 

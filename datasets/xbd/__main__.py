@@ -17,7 +17,7 @@ from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
 from datasets.tiles.pairs import PairFiles, ProblemsError, left_out_notes
-from datasets.tiles.source import format_tables
+from datasets.tiles.source import absence_notes, format_tables
 from datasets.tiles.store import summary
 from datasets.types import SPLITS
 from datasets.xbd import tree
@@ -57,6 +57,7 @@ def prepare(args: argparse.Namespace) -> None:
     for line in (
         *caveats(settings, source.store),
         *tree.remarks(args.root),
+        *absence_notes(source.store, source.split, source.classes),
         *left_out_notes(source.store.left_out, PREPARE),
     ):
         print(line)

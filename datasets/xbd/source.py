@@ -17,7 +17,7 @@ from datasets.tiles import splits
 from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import PairFiles, Problem, left_out_notes
 from datasets.tiles.request import BuildRequest
-from datasets.tiles.source import TileSource, check_tiles, source_fingerprint
+from datasets.tiles.source import TileSource, absence_notes, check_tiles, scored_classes, source_fingerprint
 from datasets.tiles.store import Store, open_store
 from datasets.types import SPLITS
 from datasets.xbd import tree
@@ -66,9 +66,14 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
         store=store,
         split=split,
         classes=CLASSES,
-        title=title(store),
-        notes=(*caveats(settings, store), *tree.remarks(root), *left_out_notes(store.left_out, PREPARE, most=SHOWN)),
-        fingerprint=source_fingerprint(store, split),
+        title=title(store) + scored_classes(store, split, CLASSES),
+        notes=(
+            *caveats(settings, store),
+            *tree.remarks(root),
+            *absence_notes(store, split, CLASSES),
+            *left_out_notes(store.left_out, PREPARE, most=SHOWN),
+        ),
+        fingerprint=source_fingerprint(store, split, CLASSES),
         dense_labels="binary",
         noisy_classes=DAMAGED,
     )

@@ -205,4 +205,4 @@ def test_a_single_training_image_cannot_be_split_by_image(tmp_path: Path) -> Non
 
 def test_a_tree_without_tier3_is_read(root: Path) -> None:
     shutil.rmtree(root / "tier3")
-    assert load(root).title == "xBD (2 disasters, 4 + 2 image pairs)"
+    assert load(root).title == "xBD (2 disasters, 4 + 2 image pairs), test scores over 3 of 5 classes"

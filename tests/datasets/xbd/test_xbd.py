@@ -64,7 +64,7 @@ def test_each_image_becomes_four_tiles_with_classes_and_a_split(root: Path) -> N
     assert source.classes == CLASSES
     assert (source.dense_labels, source.noisy_classes) == ("binary", (2, 3, 4))
     assert (source.mean, source.std) == (None, None)
-    assert source.title == "xBD (2 disasters, 6 + 2 image pairs)"
+    assert source.title == "xBD (2 disasters, 6 + 2 image pairs), test scores over 3 of 5 classes"
     assert np.bincount(source.split).tolist() == [16, 8, 8]  # of 24 tiles 7.2 validate, rounded up
     tiles = source.store.tiles
     assert tiles["number"].tolist() == list(range(32))
@@ -287,6 +287,7 @@ def test_few_pairs_and_left_out_pixels_are_noted(root: Path) -> None:
     fake_xbd.tree(root.parent / "many", train=90, tier3=2, test=8)
     assert load(root.parent / "many").notes == (
         "92 + 8 image pairs are not the whole of xBD (9,168 + 933): results on them are not those on xBD",
+        "no mask shows minor_damage, major_damage; val and test scores are means over the other classes",
     )
 
 
