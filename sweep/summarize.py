@@ -14,13 +14,13 @@ from analysis.records.io import compact, read_records, recorded_keys
 from analysis.records.studies import headline
 from analysis.stats.differences import noisy_minus_exposure
 from analysis.stats.inference import by_objective
-from analysis.text import failure_reason
-from datasets.errors import describe_error
+from analysis.text import describe_error, failure_reason, without_secrets
 from datasets.source import Source
 from sweep.adaptive_seeds import final_lines
 from sweep.config.sweep import Sweep
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
+from sweep.tracking.connection import is_server
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
 
@@ -65,8 +65,7 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
     if outcome.unwritable is None:
         run_dir.send(run_dir.log, run_dir.progress, run_dir.plan)
     print(f"logs      {run_dir.name_of(run_dir.log)}")
-    print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {shlex.quote(tracking.uri)}")
-    print(f"          then http://127.0.0.1:5000/{tracking.runs}")
+    print_mlflow(tracking)
     if tracking.fault:
         print(
             f"MLflow could not be written ({tracking.fault}); the same command fills in the missing runs, and so does "
@@ -79,6 +78,17 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
     if text := final_lines(sweep):
         print(f"\n{text}")
     return left
+
+
+def print_mlflow(tracking: BackgroundTracking) -> None:
+    """Print where the runs are: their page on the server, or the command that shows a database, and then the page."""
+    shown = without_secrets(tracking.uri)
+    if is_server(tracking.uri):
+        print(f"MLflow    {shown.rstrip('/')}/{tracking.runs}")
+        return
+    database = shlex.quote(shown) if shown == tracking.uri else '"$MLFLOW_TRACKING_URI"'  # the secret is not printed
+    print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {database}")
+    print(f"          then http://127.0.0.1:5000/{tracking.runs}")
 
 
 def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir: RunDir) -> None:

@@ -23,7 +23,7 @@ from sweep.lr_search.halving import RateTable, promoted, read_scores, read_table
 from sweep.prepare import claim, previous_sweep, take_over
 from sweep.signals import StopRequest
 from sweep.storage.lock import locked
-from sweep.summarize import print_stopped, python_command, recorded_errors
+from sweep.summarize import print_mlflow, print_stopped, python_command, recorded_errors
 from sweep.tracking.background import BackgroundTracking
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
@@ -195,8 +195,7 @@ class LrSearch:
         """Print where the files are."""
         run_dir = self.run_dir
         print(f"rates     {run_dir.rates_table}\nfigure    {run_dir.figures / 'rates.png'}\nlogs      {run_dir.log}")
-        print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {shlex.quote(self.tracking.uri)}")
-        print(f"          then http://127.0.0.1:5000/{self.tracking.runs}")
+        print_mlflow(self.tracking)
         if self.tracking.fault:
             print(f"MLflow could not be written ({self.tracking.fault}); the same command adds what is missing")
 

@@ -18,7 +18,8 @@ from sweep.storage.run_dir import RunDir
 from sweep.sync import main
 from sweep.tracking import background as module
 from sweep.tracking.background import BackgroundTracking
-from sweep.tracking.client import KEY, connect
+from sweep.tracking.client import KEY
+from sweep.tracking.connection import connect
 from tests.helpers.command import ROOT
 
 SMOKE = preset("vts-smoke")
@@ -130,7 +131,7 @@ class Server:
 @pytest.fixture
 def server(sweep, monkeypatch):
     made = Server(RunDir(sweep.out).mlflow_uri, sweep)
-    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own, kind: made)
+    monkeypatch.setattr(module, "connect", lambda uri, sweep, *, own, kind: made)
     return made
 
 

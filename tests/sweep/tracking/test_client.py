@@ -8,7 +8,8 @@ from mlflow.tracking import MlflowClient
 
 from datasets.errors import InputError
 from sweep.presets import preset
-from sweep.tracking.client import KEY, connect
+from sweep.tracking.client import KEY
+from sweep.tracking.connection import connect
 
 SMOKE = preset("vts-smoke")
 ONE, TWO, THREE = SMOKE.cells()[:3]
