@@ -43,8 +43,8 @@ def check_mlflow(uri: str | None) -> Iterable[Finding]:
             yield Finding(
                 "FAIL",
                 "mlflow",
-                f"{server} does not answer ({describe_error(error)}): start a server (docs/cluster.md says how), or unset "
-                "MLFLOW_TRACKING_URI",
+                f"{server} does not answer ({describe_error(error)}): start a server (docs/cluster.md says how), "
+                "or unset MLFLOW_TRACKING_URI",
             )
             return
         if answer == "OK":
