@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from filelock import FileLock
 
 from analysis.errors import RecordsError
-from analysis.text import one_line
+from analysis.text import describe_error, one_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -148,7 +148,7 @@ def store_problem(error: Exception) -> str:
     """The error of a store in one line, with a remedy if one is known."""
     text = str(error)
     known = (meaning for signs, meaning in STORE_PROBLEMS if any(sign in text for sign in signs))
-    return next(known, None) or one_line(text, most=200) or type(error).__name__
+    return next(known, None) or describe_error(error)
 
 
 def fetch(uri: str, into: Path | None = None) -> Path:

@@ -11,7 +11,6 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from sweep.config.sweep import Sweep
-from sweep.tracking.connection import artifacts_beside
 from trainables.cell import Cell, digest
 
 SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
@@ -43,6 +42,8 @@ class Tracking:
             self.experiment = self._client.create_experiment(name, artifact_location=artifacts)
         else:
             self.experiment = found.experiment_id
+            if found.lifecycle_stage == "deleted":  # on MLflow's pages; its name stays taken
+                self._client.restore_experiment(self.experiment)
         identity = digest([sweep.recipe.fingerprint, "" if own else location])
         self.parent = self._find_or_make(SWEEP, identity, Path(location).name, {"kind": kind})
         self._log(self.parent, params=_flat(asdict(sweep.recipe)), tags={"folder": location})
@@ -149,6 +150,11 @@ class Tracking:
             params=[Param(k, str(v)) for k, v in (params or {}).items()],
             tags=[RunTag(k, v) for k, v in (tags or {}).items()],
         )
+
+
+def artifacts_beside(database: Path) -> str:
+    """The address of the folder for the files of runs. With a relative path MLflow's pages would not find them."""
+    return (database.resolve().parent / "mlartifacts").as_uri()
 
 
 def _metric_name(name: str) -> str:

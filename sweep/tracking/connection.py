@@ -75,6 +75,8 @@ def _bring_home(path: Path) -> None:
 
     MLflow keeps absolute addresses and has no call that changes them.
     """
+    from sweep.tracking.client import artifacts_beside
+
     here = artifacts_beside(path)
     with closing(sqlite3.connect(path)) as database, database:
         known = database.execute("SELECT artifact_location FROM experiments WHERE name LIKE 'noisy-pairs %'").fetchall()
@@ -87,8 +89,3 @@ def _bring_home(path: Path) -> None:
                     "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE substr(artifact_uri, 1, ?) = ?",
                     (here, len(there) + 1, len(there) + 1, f"{there}/"),
                 )
-
-
-def artifacts_beside(database: Path) -> str:
-    """The address of the folder for the files of runs. With a relative path MLflow's pages would not find them."""
-    return (database.resolve().parent / "mlartifacts").as_uri()

@@ -4,11 +4,13 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import OrderedDict
 from dataclasses import asdict, replace
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils
 
 from analysis.records.io import write_curves, write_record
 from analysis.records.schema import empty_row
@@ -110,6 +112,8 @@ def test_a_folder_that_was_copied_or_moved_keeps_what_is_written_for_it(sweep, t
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     record(sweep.out, CELLS[0])
     RunDir(sweep.out).tables.write_text("before")
+    # Within a process MLflow remembers where it wrote the files of a run.
+    monkeypatch.setattr(utils, "_artifact_repos_cache", Forgetful())
     assert main([str(sweep.out)]) == 0
     copy = shutil.copytree(sweep.out, tmp_path / "a copy")
     RunDir(copy).tables.write_text("after")
@@ -125,6 +129,13 @@ def test_a_folder_that_was_copied_or_moved_keeps_what_is_written_for_it(sweep, t
     parent = client.get_run(found[0].data.tags["mlflow.parentRunId"])
     assert parent.data.tags["folder"] == str(moved)
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} >= {"tables.txt", "sweep.yaml"}
+
+
+class Forgetful(OrderedDict):
+    """A cache that holds nothing."""
+
+    def __setitem__(self, key, value):
+        """Forget it."""
 
 
 def written(folder):

@@ -70,3 +70,10 @@ def test_a_database_that_could_not_be_made_whole_is_none(tmp_path, monkeypatch):
 
 def full(*words, **settings):
     raise MlflowException("database or disk is full")
+
+
+def test_an_experiment_that_was_deleted_on_mlflows_pages_is_used_again(tracking, uri):
+    MlflowClient(uri).delete_experiment(tracking.experiment)
+    again = connect(uri, SMOKE, own=True)
+    again.start(ONE)
+    assert again.experiment == tracking.experiment
