@@ -9,9 +9,6 @@ from collections.abc import Callable, Iterable
 from http.client import HTTPException
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 from analysis.text import describe_error, without_secrets
 from sweep.cluster.checks import Finding
 from sweep.tracking.connection import OTHER_DATABASE, is_server
@@ -27,8 +24,10 @@ def check_mlflow(uri: str | None) -> Iterable[Finding]:
         yield Finding("ok", "mlflow", "MLFLOW_TRACKING_URI is not set: the sweep uses a database in --out")
     elif not is_server(uri):
         try:
-            make_url(uri).get_dialect().import_dbapi()
-        except (ArgumentError, ImportError) as error:  # no address of a database, or its driver is missing
+            from mlflow.store.db.utils import create_sqlalchemy_engine  # here: MLflow takes seconds to import
+
+            create_sqlalchemy_engine(uri)  # it connects later
+        except Exception as error:  # no address of a database, or its driver is missing: errors of many kinds
             yield Finding(
                 "FAIL", "mlflow", f"{without_secrets(uri)} cannot be used ({describe_error(error)}): {OTHER_DATABASE}"
             )
