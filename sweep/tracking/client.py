@@ -11,6 +11,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from sweep.config.sweep import Sweep
+from sweep.storage.run_dir import database_path
 from trainables.cell import Cell, digest
 
 SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
@@ -37,8 +38,8 @@ class Tracking:
         name = f"noisy-pairs {sweep.dataset}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            database = uri.removeprefix("sqlite:///").partition("?")[0] if uri.startswith("sqlite:///") else ""
-            artifacts = artifacts_beside(Path(database)) if database else None
+            database = database_path(uri)
+            artifacts = artifacts_beside(database) if database else None
             self.experiment = self._client.create_experiment(name, artifact_location=artifacts)
         else:
             self.experiment = found.experiment_id

@@ -11,6 +11,7 @@ from analysis.text import describe_error, without_secrets
 from datasets.errors import InputError
 from sweep.config.sweep import Sweep
 from sweep.logs import redirect
+from sweep.storage.run_dir import database_path
 
 if TYPE_CHECKING:
     from sweep.tracking.client import Tracking
@@ -38,8 +39,7 @@ def connect(uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> "Track
         from sweep.tracking.client import Tracking  # here: MLflow takes seconds to import
 
         redirect("mlflow", "alembic")
-        if own:
-            path = Path(uri.removeprefix("sqlite:///"))
+        if own and (path := database_path(uri)):
             _make_whole(path)
             _bring_home(path)
         return Tracking(uri, sweep, own=own, kind=kind)
