@@ -93,8 +93,10 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
     with last_step("the seeds of --until cannot be summarised"):
         if text := final_lines(sweep):
             print(f"\n{text}")
-    if outcome.unwritable is None:  # otherwise the driver says so
+    if outcome.unwritable is None:
         refuse_if(failed)
+    for problem in failed:  # the driver refuses, because records could not be written
+        print(problem)
     return left
 
 
@@ -119,6 +121,7 @@ def _write_results(
         The files and folders that it wrote. `failed` gets what could not be written.
     """
     artifacts, metrics = [run_dir.config], dict(outcome.forecast)
+    records: pd.DataFrame | None = None
     with last_step("the summary could not be written", failed):
         artifacts.append(compact(run_dir.root))
     with last_step("the tables could not be written", failed):
@@ -131,8 +134,9 @@ def _write_results(
         if sweep.report:
             with last_step("the report could not be written"):
                 artifacts += _write_report(run_dir)
-        with last_step("the differences could not be computed for MLflow"):
-            metrics |= parent_metrics(read_records(run_dir.root), sweep.grown.level)
+        if records is not None:
+            with last_step("the differences could not be computed for MLflow"):
+                metrics |= parent_metrics(records, sweep.grown.level)
         tracking.fill_again()
         tracking.end(complete, metrics, artifacts)
     return artifacts

@@ -11,7 +11,7 @@ from analysis.text import describe_error, without_secrets
 from datasets.errors import InputError
 from sweep.config.sweep import Sweep
 from sweep.logs import redirect
-from sweep.storage.run_dir import database_path
+from sweep.storage.run_dir import database_path, database_uri
 
 if TYPE_CHECKING:
     from sweep.tracking.client import Tracking
@@ -66,7 +66,7 @@ def _make_whole(path: Path) -> None:
         return
     # A new name each time, because MLflow caches databases by name.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+    MlflowClient(database_uri(draft)).search_experiments(max_results=1)
     draft.replace(path)
 
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -85,6 +86,13 @@ def test_a_report_whose_modules_cannot_be_imported_costs_nothing_else(sweep, mon
     said = capsys.readouterr().out
     assert "the report could not be written: " in said
     assert "MLflow  " in said
+
+
+def test_what_fails_where_records_could_not_be_written_is_said_too(sweep, monkeypatch, capsys):
+    monkeypatch.setattr("sweep.summarize.compact", lambda folder: Path(folder, "no such folder", "x").touch())
+    outcome = Outcome(unwritable="the disk is full")  # of which the driver speaks
+    assert len(summarize.summarize(replace(sweep, report=False), outcome, sweep.run_dir, Book())) == 5
+    assert "the summary could not be written: [Errno 2]" in capsys.readouterr().out
 
 
 def test_seeds_that_cannot_be_added_end_the_sweep_and_keep_its_outcome(sweep, monkeypatch):
