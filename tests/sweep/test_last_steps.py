@@ -95,11 +95,11 @@ def test_what_fails_where_records_could_not_be_written_is_said_too(sweep, monkey
     assert "the summary could not be written: [Errno 2]" in capsys.readouterr().out
 
 
-def test_seeds_that_cannot_be_added_end_the_sweep_and_keep_its_outcome(sweep, monkeypatch):
+def test_seeds_that_cannot_be_added_end_the_sweep_and_keep_its_outcome(sweep):
     def fail(larger):
         raise StoreError("s3://b/n cannot be written: the server does not answer")
 
-    grown = replace(sweep, until="halfwidth(difference) < 0.01", max_seeds=3)
+    grown = replace(sweep, until="halfwidth(difference) < 0.01", seeds=(0, 1), max_seeds=3)
     found, outcome = adaptive_seeds.run_adaptively(
         grown, CELLS, lambda sweep, cells: Outcome(failures={"a": "b"}), fail
     )
