@@ -24,6 +24,7 @@ from sweep.config.yaml_io import from_yaml
 from sweep.presets import PRESETS, described, preset
 from sweep.signals import Terminated, sigterm_raises
 from sweep.storage.object_store import StoreError
+from sweep.storage.run_dir import RunDir
 
 DEFAULT = "vts-quick"
 
@@ -145,7 +146,10 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
     dataset = _value_of("--dataset", rest, "name a data set")
     if named and config:
         raise InputError(f"both the preset {named[0]!r} and --config {config} were given: choose one")
-    base = from_yaml(Path(os.path.expanduser(config))) if config else preset((named or [DEFAULT])[0])
+    config = os.path.expanduser(config) if config else None
+    base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
+    if config and _value_of("--out", rest, "name a folder") is None:
+        _check_moved(Path(config), base)
     if dataset is not None:
         rest = _without("--dataset", rest)
         preset_out, base = base.out, on_dataset(base, dataset)
@@ -164,6 +168,18 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
     if unknown:
         raise InputError(_unknown(default, unknown[0]))
     return command, base
+
+
+def _check_moved(config: Path, sweep: Sweep) -> None:
+    """Refuse the sweep.yaml of a folder that was moved or copied, because its `out` is still the old place."""
+    folder = config.parent
+    if config.name != RunDir(folder).config.name or isinstance(sweep.out, str) or not (folder / "records").is_dir():
+        return
+    if sweep.out.resolve() != folder.resolve():
+        raise InputError(
+            f"--config {config}: it says out: {sweep.out}, which is not the folder of that file; it was moved, copied "
+            f"or made from another current folder: add --out {folder} to continue there, or another --out"
+        )
 
 
 def _named(sweep: Sweep) -> Sweep:

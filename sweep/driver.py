@@ -23,7 +23,7 @@ from sweep.prepare import (
 )
 from sweep.signals import StopRequest
 from sweep.storage.run_dir import RunDir
-from sweep.summarize import announce, print_stopped, summarize
+from sweep.summarize import AGAIN, announce, last_step, print_stopped, summarize
 from sweep.tracking.background import BackgroundTracking
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
@@ -73,8 +73,8 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
         else:
             outcome, left = Outcome(), _show_recorded(sweep, inputs, run_dir, recorded)
     if outcome.unwritable:
-        remedy = "when that has ended," if run_dir.uri else "free space, then"
-        raise InputError(f"{outcome.unwritable}: {remedy} run the same command again; no record is lost")
+        remedy = "when that has ended, run the same command again" if run_dir.uri else AGAIN
+        raise InputError(f"{outcome.unwritable}: {remedy}; no record is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
@@ -154,7 +154,10 @@ def _run_missing(
                 stopped=bool(outcome.stop or outcome.unwritable),
                 at_once=max(resources_for(sweep, machine).at_once, progress.most),
             )
-            return replace(outcome, forecast=comparison.compare(sweep, missing, conditions))
+            forecast: Mapping[str, float] = {}
+            with last_step("the time cannot be compared with the plan"):
+                forecast = comparison.compare(sweep, missing, conditions)
+            return replace(outcome, forecast=forecast)
 
         sweep, outcome = run_adaptively(
             sweep, missing, run, lambda larger: claim(run_dir, larger, *inputs.fingerprints)

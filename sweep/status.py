@@ -5,6 +5,7 @@ It takes no lock and writes nothing. DIR may be a URI, such as s3://bucket/name.
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -221,6 +222,8 @@ def _next_command(snapshot: Snapshot) -> list[str]:
         return []
     progress = snapshot.progress
     command = progress.driver.command if progress else "python -m sweep.run ... (the same arguments as before)"
+    if snapshot.moved:  # the last --out counts
+        command += f" --out {shlex.quote(str(snapshot.moved))}"
     host = f" (on {progress.driver.host})" if progress else ""
     lines = [f"resume    {command}{host}"] if snapshot.total("missing") else []
     if snapshot.total("failed"):

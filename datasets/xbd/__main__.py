@@ -146,7 +146,8 @@ def parser() -> argparse.ArgumentParser:
     """The three commands and their options, with the defaults of a sweep."""
     default = XbdSettings()
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("root", type=cli.local_path, metavar="ROOT", help="folder with train (or tier1), tier3 and test")
+    text = "folder with train (or tier1), tier3 and test"
+    shared.add_argument("root", type=cli.local_path, metavar="ROOT", help=text)
     masks = ("polygons", "targets")
     shared.add_argument("--masks", choices=masks, default=default.masks, help="source of the classes (%(default)s)")
     cut = argparse.ArgumentParser(add_help=False)

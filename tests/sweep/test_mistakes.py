@@ -1,12 +1,17 @@
 """Mistakes of users: one line with the problem and the valid values, exit code 2, and no data lost."""
 
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from sweep.cli import main
+from sweep.prepare import claim
+from sweep.presets import preset
+from sweep.storage.run_dir import RunDir
 from tests.helpers.command import ROOT, call, run
 
 
@@ -58,6 +63,23 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, tmp_path, capsys)
     assert message in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_settings_of_a_copied_folder_do_not_lead_into_the_first_one(tmp_path, capsys):
+    first = tmp_path / "first"
+    claim(RunDir(first), replace(preset("vts-smoke"), out=first), "data")
+    (first / "records").mkdir()
+    assert main(["--config", str(first / "sweep.yaml"), "--dry-run"]) == 0
+    copy = shutil.copytree(first, tmp_path / "copy")
+    capsys.readouterr()
+    assert main(["--config", str(copy / "sweep.yaml"), "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert f"it says out: {first}" in said
+    assert f"add --out {copy} to continue there" in said
+    assert said.count("\n") == 1
+    assert main(["--config", str(copy / "sweep.yaml"), "--dry-run", "--out", str(copy)]) == 0
+    (copy / "records").rmdir()  # settings alone, such as those of published results
+    assert main(["--config", str(copy / "sweep.yaml"), "--dry-run"]) == 0
 
 
 def test_a_read_only_or_full_disk_is_one_line(tmp_path):
