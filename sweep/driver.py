@@ -35,12 +35,11 @@ def describe(sweep: Sweep, *, address: str | None = None) -> int:
     """Print the distinct cells, and how many equal combinations were dropped. Runs and writes nothing.
 
     Raises:
-        InputError: the sweep would be refused, as far as this is known without running it.
+        InputError: the sweep would be refused, as far as this is known without running it. The cells are printed first.
     """
     if isinstance(sweep.out, str):
         fetch(sweep.out)
     sweep, _ = add_seeds(sweep.continuing(previous_sweep(sweep.run_dir, sweep)))
-    check_without_writing(sweep, address)
     cells = sweep.cells()
     for cell in cells:
         print(f"{cell.key}  {cell}")
@@ -48,6 +47,7 @@ def describe(sweep: Sweep, *, address: str | None = None) -> int:
     print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
     if sweep.until:
         print(f"--until {sweep.until!r} may add up to {max_added_cells(sweep)} cells")
+    check_without_writing(sweep, address)
     return 0
 
 

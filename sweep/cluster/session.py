@@ -39,8 +39,8 @@ OF_ANOTHER_RAY = (
     # Ray starts each worker in a shell that would run this file first, which may load another Python.
     "BASH_ENV",
 )
-"""Variables that a Ray which we start must not see: in a shell of a cluster, or a job of it, they describe that cluster,
-and workers would start with its code, Python or number of cores."""
+"""Variables that are removed before Ray is started here. In the shell or a job of a cluster they describe that cluster,
+and workers would start with its code, its Python or its number of cores."""
 
 
 @contextmanager
@@ -117,9 +117,8 @@ def _is_permanent(error: Exception) -> bool:
 
 def _places() -> str:
     """Where Ray's files and logs are, which also say what went wrong."""
-    return (
-        f"Ray's log: {get_default_ray_temp_dir()}/session_latest/logs (RAY_TMPDIR names another folder for its files)"
-    )
+    folder = get_default_ray_temp_dir()
+    return f"Ray's files are in {folder} (RAY_TMPDIR names another folder), its logs in {folder}/session_latest/logs"
 
 
 def _end_failed_start(others: set[int]) -> None:
