@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -25,6 +26,7 @@ from sweep.presets import PRESETS, described, preset
 from sweep.signals import Terminated, sigterm_raises
 from sweep.storage.object_store import StoreError
 from sweep.storage.run_dir import RunDir
+from sweep.system_errors import explain
 
 DEFAULT = "vts-quick"
 
@@ -69,13 +71,20 @@ def main(argv: Sequence[str]) -> int:
 
     def run() -> int:
         command = parse(argv)
+        sweep, address = command.sweep, command.address
+        if command.dry_run:
+            from sweep.driver import describe
+
+            return describe(sweep, address=address)
+        # Before the imports below, which take seconds on a busy machine.
+        print(f"{sweep.preset} in {sweep.out}: checking settings, folder and data ...")
         if command.plan:
             from sweep.planning.plan import plan
 
-            return plan(command.sweep, command.price, address=command.address)
-        from sweep.driver import describe, run_sweep
+            return plan(sweep, command.price, address=address)
+        from sweep.driver import run_sweep
 
-        return describe(command.sweep) if command.dry_run else run_sweep(command.sweep, address=command.address)
+        return run_sweep(sweep, address=address)
 
     return run_command("sweep.run", run)
 
@@ -83,6 +92,8 @@ def main(argv: Sequence[str]) -> int:
 def run_command(name: str, command: Callable[[], int]) -> int:
     """Run a command and return its exit code. An error that ends it is one line, after the command's name."""
     again = "then run the same command again"
+    if isinstance(sys.stdout, TextIOWrapper):  # otherwise a pipe shows nothing until some pages of text are printed
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         with sigterm_raises():
             code = command()
@@ -97,8 +108,8 @@ def run_command(name: str, command: Callable[[], int]) -> int:
         return 128 + signal.SIGPIPE
     except StoreError as error:
         message = f"{error}; {again}: no record is lost"
-    except OSError as error:  # such as a full or read-only disk
-        message = f"{error}: free space or choose another --out, {again}"
+    except OSError as error:  # such as a full disk
+        message = f"{explain(error)}, {again}"
     print(f"{name}: {message}", file=sys.stderr)
     return 2
 

@@ -12,6 +12,8 @@ from sweep.config.sweep import Sweep
 from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.prepare import (
     Inputs,
+    check_settings,
+    check_without_writing,
     claim,
     cluster_address,
     exclusive_run_dir,
@@ -29,11 +31,15 @@ from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
 
 
-def describe(sweep: Sweep) -> int:
-    """Print the distinct cells, and how many equal combinations were dropped. Runs and writes nothing."""
-    if sweep.until:
-        local = replace(sweep, out=fetch(sweep.out)) if isinstance(sweep.out, str) else sweep
-        sweep, _ = add_seeds(local.continuing(previous_sweep(local.run_dir, local)))
+def describe(sweep: Sweep, *, address: str | None = None) -> int:
+    """Print the distinct cells, and how many equal combinations were dropped. Runs and writes nothing.
+
+    Raises:
+        InputError: the sweep would be refused, as far as this is known without running it. The cells are printed first.
+    """
+    if isinstance(sweep.out, str):
+        fetch(sweep.out)
+    sweep, _ = add_seeds(sweep.continuing(previous_sweep(sweep.run_dir, sweep)))
     cells = sweep.cells()
     for cell in cells:
         print(f"{cell.key}  {cell}")
@@ -41,6 +47,7 @@ def describe(sweep: Sweep) -> int:
     print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
     if sweep.until:
         print(f"--until {sweep.until!r} may add up to {max_added_cells(sweep)} cells")
+    check_without_writing(sweep, address)
     return 0
 
 
@@ -64,6 +71,8 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
         recorded = take_over(run_dir, killed_driver, before=began)
         sweep = _with_folder_settings(sweep, run_dir, recorded)
         missing = missing_cells(sweep, recorded)
+        if missing:
+            check_settings(sweep, address)
         address = cluster_address(address) if missing else None
         inputs = load_inputs(sweep, missing)
         claim(run_dir, sweep, *inputs.fingerprints)

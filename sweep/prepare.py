@@ -1,17 +1,20 @@
 """What a command does before it runs or plans cells: lock the folder, find the missing cells, load the data."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from joblib import cpu_count
+
 from analysis.records.io import has_summary_alone, read_records, recorded_keys
 from analysis.records.remote import fetch
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
-from datasets.registry import load
+from datasets.registry import load, survey
 from datasets.source import Source
-from sweep.cluster.machine import Machine
+from sweep.cluster.machine import Machine, check_threads
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
 from sweep.storage.cleanup import remove_leftovers
@@ -127,22 +130,34 @@ def claim(run_dir: RunDir, sweep: Sweep, data: str, weights: str | None = None) 
         StoreError: it cannot be written at the sweep's address.
     """
     previous_sweep(run_dir, sweep)
-    fingerprints = {run_dir.data: (data, "on other data"), run_dir.weights: (weights, "with other ImageNet weights")}
-    for path, (current, how) in fingerprints.items():
-        if current and path.exists() and (recorded := path.read_text().strip()) != current:
-            raise InputError(
-                f"--out {run_dir.name} holds records made {how} (fingerprint {recorded}, not {current}): choose "
-                "another --out"
-            )
+    check_fingerprints(run_dir, data, weights)
+    fingerprints = {run_dir.data: data, run_dir.weights: weights}
     try:
         run_dir.logs.mkdir(parents=True, exist_ok=True)
-        for path, (current, _) in fingerprints.items():
+        for path, current in fingerprints.items():
             if current:
                 write_text_atomically(path, current + "\n")
         write_text_atomically(run_dir.config, to_yaml(sweep))
     except OSError as error:
         raise cannot_write(run_dir.root, error) from error
     run_dir.send(*fingerprints, run_dir.config)
+
+
+def check_fingerprints(run_dir: RunDir, data: str, weights: str | None = None) -> None:
+    """Check that the folder's results, if any, are on the same data and weights.
+
+    Raises:
+        InputError: they are not.
+    """
+    for path, current, how in (
+        (run_dir.data, data, "on other data"),
+        (run_dir.weights, weights, "with other ImageNet weights"),
+    ):
+        if current and path.exists() and (recorded := path.read_text().strip()) != current:
+            raise InputError(
+                f"--out {run_dir.name} holds records made {how} (fingerprint {recorded}, not {current}): choose "
+                "another --out"
+            )
 
 
 # --- which cells are missing
@@ -212,17 +227,43 @@ class Inputs:
 
 
 def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
-    """Load the data and weights that cells read, after a check that the encoder can be built.
+    """Load the data and weights that cells read.
 
     Call this before Ray starts: Ray forks, and a thread inside a matrix product of OpenBLAS can then hang forever.
 
     Raises:
-        InputError: the encoder, the weights or the data cannot be used.
+        InputError: the weights or the data cannot be used.
     """
-    if missing:
-        check_encoder(sweep.recipe)
     weights = find_weights(sweep, sweep.cells() if missing and sweep.until else missing)
     return Inputs(source=load(sweep.recipe.data, sweep.place, sweep.demands), weights=weights)
+
+
+def check_settings(sweep: Sweep, address: str | None) -> None:
+    """Check what is known before data are loaded and Ray starts: threads and encoder.
+
+    Raises:
+        InputError: a cell cannot run with them.
+    """
+    if address is None:
+        check_threads(sweep.engine.threads, cpu_count(), "this machine")
+    check_encoder(sweep.recipe)
+
+
+def check_without_writing(sweep: Sweep, address: str | None) -> None:
+    """Check all that a sweep would refuse, as far as it is known without writing files or starting Ray.
+
+    Raises:
+        InputError: the folder, a setting, the data, the weights or the cluster cannot be used.
+    """
+    root = sweep.run_dir.root
+    place = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise cannot_write(root, PermissionError(0, f"{place} is not a folder that you can write to"))
+    check_settings(sweep, address)
+    survey(sweep.recipe.data, sweep.place, sweep.demands)
+    if sweep.imagenet_weights or not sweep.download:
+        find_weights(sweep, sweep.cells())
+    cluster_address(address)
 
 
 def check_encoder(recipe: Recipe) -> None:

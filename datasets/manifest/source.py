@@ -46,8 +46,18 @@ def load(settings: ManifestSettings, place: Place) -> TileSource:
         InputError: the file or its rows cannot be used (`ProblemsError` lists all rows), mean and std are missing, or
             the tiles are insufficient (see `tile_source`).
     """
+    listing = survey(settings, place)
+    return tile_source(listing, settings, build_store(listing, settings, place))
+
+
+def survey(settings: ManifestSettings, place: Place) -> Listing:
+    """Check what is known before images are read, which may take long.
+
+    Raises:
+        InputError: the file or its rows cannot be used, or mean and std are missing.
+    """
     listing = read_listing(place.root, settings)
-    # Before images are read, which may take long. `check` reads them anyway, to list all problems at once.
+    # `python -m datasets.manifest check` reads the images anyway, to list all problems at once.
     if listing.problems and not place.skip_bad:
         raise listing.refusal(listing.problems)
     if needs_scale(settings, listing.dtype) and not settings.mean:
@@ -56,7 +66,7 @@ def load(settings: ManifestSettings, place: Place) -> TileSource:
             f"{listing.path}: images of {settings.bands} band{'s' * (settings.bands > 1)} and {bits} bits need "
             "--data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
         )
-    return tile_source(listing, settings, build_store(listing, settings, place))
+    return listing
 
 
 def check(settings: ManifestSettings, source: TileSource, demands: Demands) -> None:

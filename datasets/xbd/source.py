@@ -79,6 +79,17 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
     )
 
 
+def survey(settings: XbdSettings, place: Place) -> None:
+    """Check what is known before images are read.
+
+    Raises:
+        InputError: there is no xBD tree, files are missing, or a split would be empty.
+    """
+    request = build_request(settings, place)
+    request.refuse([])
+    check_splits(request.root, {pair.split for pair in request.pairs})
+
+
 def check(settings: XbdSettings, source: TileSource, demands: Demands) -> None:
     """Refuse a grid that needs more or other tiles.
 

@@ -21,7 +21,7 @@ from sweep.config.yaml_io import to_yaml
 from sweep.lr_search import report
 from sweep.lr_search.config import SearchConfig, SearchDir
 from sweep.lr_search.halving import RateTable, promoted, read_scores, read_table, unfinished
-from sweep.prepare import claim, previous_sweep, take_over
+from sweep.prepare import check_settings, claim, previous_sweep, take_over
 from sweep.signals import StopRequest
 from sweep.storage.lock import locked
 from sweep.summarize import (
@@ -62,6 +62,7 @@ def search_learning_rates(search: SearchConfig, base: Sweep) -> int:
     with locked(run_dir) as killed:
         take_over(run_dir, killed, before=began)
         sweep = search.sweep.continuing(previous_sweep(run_dir, search.sweep))
+        check_settings(sweep, None)
         source = load(sweep.recipe.data, sweep.place, sweep.demands)  # before Ray starts, as in a sweep
         claim(run_dir, sweep, source.fingerprint)
         logs.to_file(run_dir.log)
