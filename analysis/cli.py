@@ -5,9 +5,10 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
-from analysis.records.remote import path_or_address
+from analysis.records.remote import is_remote
 from analysis.stats.inference import MARGIN
 
 
@@ -42,6 +43,21 @@ def add_margin(parser: argparse.ArgumentParser) -> None:
         metavar="POINTS",
         help='"robust" means: not worse by more than this (default: %(default)g)',
     )
+
+
+def local_path(text: str) -> Path:
+    """A type for `add_argument`: a file or folder. `~` is a home folder, as some shells leave it in `--out=~/x`."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty: give a path (. is the current folder)")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise argparse.ArgumentTypeError(f"no home folder {text.partition('/')[0]} is known: write the path from / on")
+    return Path(expanded)
+
+
+def path_or_address(text: str) -> Path | str:
+    """A type for `add_argument`. An address remains text, because a `Path` would drop one of its slashes."""
+    return text if is_remote(text) else local_path(text)
 
 
 def number_between(name: str, low: float, high: float) -> Callable[[str], float]:

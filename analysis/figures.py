@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from analysis.cli import add_folders, exit_with
+from analysis.cli import add_folders, exit_with, local_path
 from analysis.errors import RecordsError
 from analysis.names import other_losses
 from analysis.plots import curves, maps, paper_figures, predictions, spread, style
@@ -26,6 +25,9 @@ from analysis.records.parquet import write_bytes
 from analysis.records.plan import interval_level
 from analysis.records.remote import default_folder
 from analysis.records.studies import Study, studies
+
+if TYPE_CHECKING:  # `analysis.plots` comes before matplotlib, because it chooses the backend
+    from matplotlib.figure import Figure
 
 #: The file formats of figures.
 FORMATS = ("svg", "png", "pdf")
@@ -59,7 +61,7 @@ class Drawn:
     caption: str
     study: str
     """Title of the study."""
-    figure: Figure | None
+    figure: "Figure | None"
     reason: str
     """Why there is no figure; empty if there is one."""
 
@@ -181,7 +183,7 @@ def draw_all(
     ]
 
 
-def as_svg(figure: Figure) -> bytes:
+def as_svg(figure: "Figure") -> bytes:
     """The figure as SVG that keeps text as text. The same figure always gives the same bytes."""
     return _bytes(figure, "svg")
 
@@ -226,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     add_folders(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=local_path,
         metavar="FOLDER",
         help="folder to write to (default: DIR/figures; ./NAME/figures for s3://BUCKET/NAME)",
     )
@@ -278,7 +280,7 @@ def _stems(known: Sequence[Study]) -> list[str]:
     return stems
 
 
-def _bytes(figure: Figure, name: str) -> bytes:
+def _bytes(figure: "Figure", name: str) -> bytes:
     buffer = io.BytesIO()
     with style.context():
         # Stronger compression takes as long as drawing and saves little.

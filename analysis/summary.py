@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from analysis.cli import add_folders, exit_with
+from analysis.cli import add_folders, exit_with, local_path
 from analysis.errors import RecordsError
 from analysis.records import parquet
 from analysis.records.io import compact
@@ -48,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.summary", description=__doc__)
     add_folders(parser, nargs="*")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="write records or groups (.parquet, .csv) or the printed text (.txt)"
+        "--out",
+        type=local_path,
+        metavar="FILE",
+        help="write records or groups (.parquet, .csv) or the printed text (.txt)",
     )
     parser.add_argument(
         "--by", nargs="+", metavar="COLUMN", help="print statistics for each combination of these columns"

@@ -52,6 +52,15 @@ def one_line(text: object, *, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
+#: Where addresses hold passwords and keys: before the last @, and in the query. A password may hold any character.
+_SECRETS = re.compile(r"(?<=://)\S*@|\?[^\s?=]+=\S*")
+
+
+def without_secrets(text: object) -> str:
+    """The text, with the addresses in it as in `http://host:5000`: without user, password and query."""
+    return _SECRETS.sub("", str(text))
+
+
 def describe_error(error: Exception) -> str:
-    """The message of an error in one line, or its type if there is no message."""
-    return one_line(error, most=200) or type(error).__name__
+    """The message of an error in one line, without secrets, or its type if there is no message."""
+    return one_line(without_secrets(error), most=200) or type(error).__name__

@@ -1,10 +1,20 @@
-"""Runs the command lines of data sets. A mistake prints one line, or one for each problem, and exits with code 2."""
+"""Runs the command lines of data sets. A mistake prints one line, or one for each cause, and exits with code 2."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from datasets import settings
 from datasets.errors import InputError
+
+
+def local_path(text: str) -> Path:
+    """A type for `add_argument`: see `settings.local_path`."""
+    try:
+        return settings.local_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:

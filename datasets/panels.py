@@ -1,7 +1,13 @@
 """Draws rows of panels for previews: images, and images under their masks."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+# As in `analysis/plots`: with the backend that Jupyter passes to shell commands matplotlib cannot be imported.
+if "ipykernel" not in sys.modules:
+    os.environ["MPLBACKEND"] = "agg"
 
 import numpy as np
 from jaxtyping import Float, UInt8

@@ -6,7 +6,8 @@ functions. `datasets.source` defines the settings and functions.
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -123,14 +124,37 @@ def load(settings: Settings, place: Place, demands: Demands) -> Source:
         InputError: they cannot be used, or do not fit this grid.
     """
     module: Any = _module(settings)
-    try:
+    with _readable(place):
         source: Source = module.load(settings, place)
+    module.check(settings, source, demands)
+    return source
+
+
+def survey(settings: Settings, place: Place, demands: Demands) -> None:
+    """Check the data as far as possible without writing anything: no store is built, and nothing is downloaded.
+
+    Raises:
+        InputError: `load` would refuse them too.
+    """
+    module: Any = _module(settings)
+    if settings.dataset not in DATASETS:
+        return  # nobody knows what the function of another project writes
+    if hasattr(module, "survey"):
+        with _readable(place):
+            module.survey(settings, place)
+    elif not place.download:
+        load(settings, place, demands)
+
+
+@contextmanager
+def _readable(place: Place) -> Iterator[None]:
+    """Context manager in which files are read that the user has named."""
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"{error.filename or place.root} cannot be read ({error.strerror or error}): check --data-root"
         ) from error
-    module.check(settings, source, demands)
-    return source
 
 
 def check_nu(settings: Settings, nu: float) -> None:

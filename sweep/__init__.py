@@ -1,11 +1,11 @@
-"""The sweep. Importing it checks that `datasets` is our package, and sets the variables that Ray reads on import."""
+"""The sweep. Importing it imports this project's packages, and sets the variables that Ray reads on import."""
 
 import os
 import sys
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-_RAY = {
+_DEFAULTS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -19,24 +19,40 @@ _RAY = {
     "RAY_agent_register_timeout_ms": "180000",
     "RAY_worker_register_timeout_seconds": "180",
 }
+_ALWAYS = {
+    "RAY_CLIENT_MODE": "0",
+    # Under `uv run` Ray would start workers by `uv run` too, in an empty copy of this folder, where they hang.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # As a job of Ray (`ray job submit --working-dir`), the command's workers import our packages, not the job's folder.
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
+}
+_NEVER = (
+    "RAY_AIR_LOCAL_CACHE_DIR",  # without effect in this version of Tune, which refuses to run if it is set
+    "RAY_TUNE_CALLBACKS",
+    "TUNE_RESULT_DIR",  # as the first
+)
 
 
-def _check_datasets() -> None:
-    """Refuse another package named `datasets`, such as Hugging Face's: a command ends with one line and exit code 2."""
-    import datasets
-
+def _import_packages() -> None:
+    """Import our packages before another one of the same name, such as a folder `datasets` where the command runs."""
+    sys.path.insert(0, str(_ROOT))
+    try:
+        import analysis  # noqa: F401 - their modules are found from now on, wherever the command runs
+        import datasets
+        import trainables  # noqa: F401
+    finally:
+        sys.path.remove(str(_ROOT))
     folder = Path(datasets.__file__ or "").resolve().parent
     if folder != _ROOT / "datasets":
-        message = (
-            f"sweep: the package 'datasets' was imported from {folder}, not from {_ROOT}: run `python -m "
-            "sweep.run` in the project's folder, or uninstall the other package"
+        raise ImportError(
+            f"sweep: the package 'datasets' was imported before from {folder}, not from {_ROOT}: import 'sweep' first, "
+            "or uninstall the other package"
         )
-        if sys.argv[0] != "-m":  # not a command line but, for example, a worker of Ray
-            raise ImportError(message)
-        print(message, file=sys.stderr)
-        raise SystemExit(2)
 
 
-_check_datasets()
-for _name, _value in _RAY.items():
+_import_packages()
+for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+os.environ.update(_ALWAYS)
+for _name in _NEVER:
+    os.environ.pop(_name, None)

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pandas as pd
 
+from analysis.errors import RecordsError
 from analysis.records.io import read_records, recorded_keys
 from analysis.stats.seed_stopping import StoppingDecision, decide_stopping, monitored_interval
+from analysis.text import describe_error
+from datasets.errors import InputError
 from sweep.config.stopping_rule import AddedSeeds, confidence_level, parse_rule, seed_order, with_baselines
 from sweep.config.sweep import Sweep
 from sweep.tune.outcome import Outcome
@@ -54,8 +57,13 @@ def run_adaptively(
     outcome, tried = run(sweep, missing), {cell.key for cell in missing}
     printed: set[str] = set()
     while sweep.until and not sweep.retry_failed and not outcome.stop and not outcome.unwritable:
-        sweep, decisions = add_seeds(sweep)
-        claim(sweep)
+        try:
+            larger, decisions = add_seeds(sweep)
+            claim(larger)
+        except (InputError, RecordsError, OSError) as error:  # the cells that have run must still be shown
+            outcome = replace(outcome, unwritable=f"--until cannot add seeds ({describe_error(error)})")
+            break
+        sweep = larger
         lines = [describe_decision(sweep, decision) for decision in decisions]
         print("\n".join(line for line in lines if line not in printed), flush=True)
         printed.update(lines)

@@ -2,11 +2,13 @@
 
 import difflib
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -23,6 +25,8 @@ from sweep.config.yaml_io import from_yaml
 from sweep.presets import PRESETS, described, preset
 from sweep.signals import Terminated, sigterm_raises
 from sweep.storage.object_store import StoreError
+from sweep.storage.run_dir import RunDir
+from sweep.system_errors import explain
 
 DEFAULT = "vts-quick"
 
@@ -67,13 +71,20 @@ def main(argv: Sequence[str]) -> int:
 
     def run() -> int:
         command = parse(argv)
+        sweep, address = command.sweep, command.address
+        if command.dry_run:
+            from sweep.driver import describe
+
+            return describe(sweep, address=address)
+        # Before the imports below, which take seconds on a busy machine.
+        print(f"{sweep.preset} in {sweep.out}: checking settings, folder and data ...")
         if command.plan:
             from sweep.planning.plan import plan
 
-            return plan(command.sweep, command.price, address=command.address)
-        from sweep.driver import describe, run_sweep
+            return plan(sweep, command.price, address=address)
+        from sweep.driver import run_sweep
 
-        return describe(command.sweep) if command.dry_run else run_sweep(command.sweep, address=command.address)
+        return run_sweep(sweep, address=address)
 
     return run_command("sweep.run", run)
 
@@ -81,6 +92,8 @@ def main(argv: Sequence[str]) -> int:
 def run_command(name: str, command: Callable[[], int]) -> int:
     """Run a command and return its exit code. An error that ends it is one line, after the command's name."""
     again = "then run the same command again"
+    if isinstance(sys.stdout, TextIOWrapper):  # otherwise a pipe shows nothing until some pages of text are printed
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         with sigterm_raises():
             code = command()
@@ -95,8 +108,8 @@ def run_command(name: str, command: Callable[[], int]) -> int:
         return 128 + signal.SIGPIPE
     except StoreError as error:
         message = f"{error}; {again}: no record is lost"
-    except OSError as error:  # such as a full or read-only disk
-        message = f"{error}: free space or choose another --out, {again}"
+    except OSError as error:  # such as a full disk
+        message = f"{explain(error)}, {again}"
     print(f"{name}: {message}", file=sys.stderr)
     return 2
 
@@ -138,12 +151,16 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
         SystemExit: after --help.
     """
     rest = list(argv)
+    _refuse_empty(rest)
     named = [rest.pop(0)] if rest and not rest[0].startswith("-") else []
     config = _value_of("--config", rest, "name the file")
     dataset = _value_of("--dataset", rest, "name a data set")
     if named and config:
         raise InputError(f"both the preset {named[0]!r} and --config {config} were given: choose one")
+    config = os.path.expanduser(config) if config else None
     base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
+    if config and _value_of("--out", rest, "name a folder") is None:
+        _check_moved(Path(config), base)
     if dataset is not None:
         rest = _without("--dataset", rest)
         preset_out, base = base.out, on_dataset(base, dataset)
@@ -164,6 +181,18 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
     if unknown:
         raise InputError(_unknown(default, unknown[0]))
     return command, base
+
+
+def _check_moved(config: Path, sweep: Sweep) -> None:
+    """Refuse the sweep.yaml of a folder that was moved or copied, because its `out` is still the old place."""
+    folder = config.parent
+    if config.name != RunDir(folder).config.name or isinstance(sweep.out, str) or not (folder / "records").is_dir():
+        return
+    if sweep.out.resolve() != folder.resolve():
+        raise InputError(
+            f"--config {config}: it says out: {sweep.out}, which is not the folder of that file; it was moved, copied "
+            f"or made from another current folder: add --out {folder} to continue there, or another --out"
+        )
 
 
 def _named(sweep: Sweep) -> Sweep:
@@ -223,6 +252,21 @@ def _value_of(flag: str, argv: Sequence[str], remedy: str) -> str | None:
         if argument.startswith(flag + "="):
             return argument.removeprefix(flag + "=")
     return None
+
+
+def _refuse_empty(argv: Sequence[str]) -> None:
+    """Refuse an empty value, as a shell variable that is not set gives: as a path it would be the current folder."""
+    flag = "the preset"
+    for argument in argv:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+        else:
+            equals, value = "=", argument
+        # Without a rule, --until is empty. Settings of a data set may be any text.
+        if equals and not value and flag != "--until" and not flag.startswith("--data."):
+            raise InputError(
+                f"{flag}: the value is empty (a shell variable that is not set?): give one, or leave it out"
+            )
 
 
 def _unknown(default: object, argument: str) -> str:

@@ -12,6 +12,8 @@ from sweep.config.sweep import Sweep
 from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.prepare import (
     Inputs,
+    check_settings,
+    check_without_writing,
     claim,
     cluster_address,
     exclusive_run_dir,
@@ -23,17 +25,21 @@ from sweep.prepare import (
 )
 from sweep.signals import StopRequest
 from sweep.storage.run_dir import RunDir
-from sweep.summarize import announce, print_stopped, summarize
+from sweep.summarize import AGAIN, announce, last_step, print_stopped, summarize
 from sweep.tracking.background import BackgroundTracking
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
 
 
-def describe(sweep: Sweep) -> int:
-    """Print the distinct cells, and how many equal combinations were dropped. Runs and writes nothing."""
-    if sweep.until:
-        local = replace(sweep, out=fetch(sweep.out)) if isinstance(sweep.out, str) else sweep
-        sweep, _ = add_seeds(local.continuing(previous_sweep(local.run_dir, local)))
+def describe(sweep: Sweep, *, address: str | None = None) -> int:
+    """Print the distinct cells, and how many equal combinations were dropped. Runs and writes nothing.
+
+    Raises:
+        InputError: the sweep would be refused, as far as this is known without running it. The cells are printed first.
+    """
+    if isinstance(sweep.out, str):
+        fetch(sweep.out)
+    sweep, _ = add_seeds(sweep.continuing(previous_sweep(sweep.run_dir, sweep)))
     cells = sweep.cells()
     for cell in cells:
         print(f"{cell.key}  {cell}")
@@ -41,6 +47,7 @@ def describe(sweep: Sweep) -> int:
     print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
     if sweep.until:
         print(f"--until {sweep.until!r} may add up to {max_added_cells(sweep)} cells")
+    check_without_writing(sweep, address)
     return 0
 
 
@@ -64,6 +71,8 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
         recorded = take_over(run_dir, killed_driver, before=began)
         sweep = _with_folder_settings(sweep, run_dir, recorded)
         missing = missing_cells(sweep, recorded)
+        if missing:
+            check_settings(sweep, address)
         address = cluster_address(address) if missing else None
         inputs = load_inputs(sweep, missing)
         claim(run_dir, sweep, *inputs.fingerprints)
@@ -73,8 +82,8 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
         else:
             outcome, left = Outcome(), _show_recorded(sweep, inputs, run_dir, recorded)
     if outcome.unwritable:
-        remedy = "when that has ended," if run_dir.uri else "free space, then"
-        raise InputError(f"{outcome.unwritable}: {remedy} run the same command again; no record is lost")
+        remedy = "when that has ended, run the same command again" if run_dir.uri else AGAIN
+        raise InputError(f"{outcome.unwritable}: {remedy}; no record is lost")
     return outcome.stop.code if outcome.stop else 1 if left else 0
 
 
@@ -154,7 +163,10 @@ def _run_missing(
                 stopped=bool(outcome.stop or outcome.unwritable),
                 at_once=max(resources_for(sweep, machine).at_once, progress.most),
             )
-            return replace(outcome, forecast=comparison.compare(sweep, missing, conditions))
+            forecast: Mapping[str, float] = {}
+            with last_step("the time cannot be compared with the plan"):
+                forecast = comparison.compare(sweep, missing, conditions)
+            return replace(outcome, forecast=forecast)
 
         sweep, outcome = run_adaptively(
             sweep, missing, run, lambda larger: claim(run_dir, larger, *inputs.fingerprints)

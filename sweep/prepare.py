@@ -1,17 +1,20 @@
 """What a command does before it runs or plans cells: lock the folder, find the missing cells, load the data."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from joblib import cpu_count
+
 from analysis.records.io import has_summary_alone, read_records, recorded_keys
 from analysis.records.remote import fetch
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
-from datasets.registry import load
+from datasets.registry import load, survey
 from datasets.source import Settings, Source
-from sweep.cluster.machine import Machine
+from sweep.cluster.machine import Machine, check_threads
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
 from sweep.storage.cleanup import remove_leftovers
@@ -135,25 +138,42 @@ def claim(run_dir: RunDir, sweep: Sweep, data: Sequence[str], weights: Sequence[
         StoreError: it cannot be written at the sweep's address.
     """
     previous_sweep(run_dir, sweep)
-    fingerprints = {run_dir.data: (data, "on other data"), run_dir.weights: (weights, "with other ImageNet weights")}
-    known = {}
-    for path, (current, how) in fingerprints.items():
-        known[path] = path.read_text().split() if path.exists() else []
-        # Levels of --vary may be added to a folder, or left out.
-        if current and known[path] and not (set(current) <= set(known[path]) or set(known[path]) <= set(current)):
-            raise InputError(
-                f"--out {run_dir.name} holds records made {how} (fingerprint {', '.join(known[path])}, not "
-                f"{', '.join(current)}): choose another --out"
-            )
+    check_fingerprints(run_dir, data, weights)
+    fingerprints = {run_dir.data: data, run_dir.weights: weights}
     try:
         run_dir.logs.mkdir(parents=True, exist_ok=True)
-        for path, (current, _) in fingerprints.items():
+        for path, current in fingerprints.items():
             if current:
-                write_text_atomically(path, "".join(f"{one}\n" for one in dict.fromkeys((*known[path], *current))))
+                every = dict.fromkeys((*_recorded(path), *current))
+                write_text_atomically(path, "".join(f"{one}\n" for one in every))
         write_text_atomically(run_dir.config, to_yaml(sweep))
     except OSError as error:
         raise cannot_write(run_dir.root, error) from error
     run_dir.send(*fingerprints, run_dir.config)
+
+
+def check_fingerprints(run_dir: RunDir, data: Sequence[str], weights: Sequence[str] = ()) -> None:
+    """Check that the folder's results, if any, are on the same data and weights.
+
+    Raises:
+        InputError: they are not.
+    """
+    for path, current, how in (
+        (run_dir.data, data, "on other data"),
+        (run_dir.weights, weights, "with other ImageNet weights"),
+    ):
+        recorded = _recorded(path)
+        # Values of --vary may be added to a folder, or left out.
+        if current and recorded and not (set(current) <= set(recorded) or set(recorded) <= set(current)):
+            raise InputError(
+                f"--out {run_dir.name} holds records made {how} (fingerprint {', '.join(recorded)}, not "
+                f"{', '.join(current)}): choose another --out"
+            )
+
+
+def _recorded(path: Path) -> list[str]:
+    """The fingerprints in a file of the folder."""
+    return path.read_text().split() if path.exists() else []
 
 
 # --- which cells are missing
@@ -226,15 +246,13 @@ class Inputs:
 
 
 def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
-    """Load the data and weights that cells read, after a check that the encoder can be built.
+    """Load the data and weights that cells read.
 
     Call this before Ray starts: Ray forks, and a thread inside a matrix product of OpenBLAS can then hang forever.
 
     Raises:
-        InputError: the encoder, the weights or the data cannot be used.
+        InputError: the weights or the data cannot be used.
     """
-    if missing:
-        check_encoders(sweep)
     weights = find_weights(sweep, sweep.cells() if missing and sweep.until else missing)
     return Inputs(sources=load_sources(sweep), weights=weights)
 
@@ -249,17 +267,37 @@ def load_sources(sweep: Sweep) -> dict[Settings, Source]:
     return {data: load(data, sweep.place, sweep.demands(data)) for data in every}
 
 
-def check_encoders(sweep: Sweep) -> None:
-    """Check that the encoders can be built.
+def check_settings(sweep: Sweep, address: str | None) -> None:
+    """Check what is known before data are loaded and Ray starts: threads and encoders.
 
     Raises:
-        InputError: one cannot be built, or has no feature map.
+        InputError: a cell cannot run with them.
     """
+    if address is None:
+        check_threads(sweep.engine.threads, cpu_count(), "this machine")
     for encoder, bands in dict.fromkeys((recipe.encoder, recipe.data.bands) for recipe in sweep.recipes.values()):
         if encoder.name not in KNOWN:
             from trainables.models import encoders  # here: torch and timm take seconds to import
 
             encoders.check_encoder(encoder, bands=bands)
+
+
+def check_without_writing(sweep: Sweep, address: str | None) -> None:
+    """Check all that a sweep would refuse, as far as it is known without writing files or starting Ray.
+
+    Raises:
+        InputError: the folder, a setting, the data, the weights or the cluster cannot be used.
+    """
+    root = sweep.run_dir.root
+    place = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise cannot_write(root, PermissionError(0, f"{place} is not a folder that you can write to"))
+    check_settings(sweep, address)
+    for data in dict.fromkeys(recipe.data for recipe in sweep.recipes.values()):
+        survey(data, sweep.place, sweep.demands(data))
+    if sweep.imagenet_weights or not sweep.download:
+        find_weights(sweep, sweep.cells())
+    cluster_address(address)
 
 
 def find_weights(sweep: Sweep, cells: Sequence[Cell]) -> Weights | None:

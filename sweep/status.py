@@ -5,6 +5,7 @@ It takes no lock and writes nothing. DIR may be a URI, such as s3://bucket/name.
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.cli import exit_with, number_between
+from analysis.cli import exit_with, number_between, path_or_address
 from analysis.errors import RecordsError
 from analysis.records.remote import fetch, is_remote, normalized_address
 from analysis.text import duration, printable
@@ -33,7 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sweep.status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", metavar="DIR", help="a sweep's folder (its --out), or a URI such as s3://bucket/name")
+    parser.add_argument(
+        "folder",
+        type=path_or_address,
+        metavar="DIR",
+        help="a sweep's folder (its --out), or a URI such as s3://bucket/name",
+    )
     parser.add_argument(
         "--price",
         type=number_between("--price", 0, 1e6),
@@ -72,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _folder(place: str) -> Path:
+def _folder(place: Path | str) -> Path:
     """The folder, or an up-to-date copy of the files at a URI."""
     if not is_remote(place):
         return Path(place)
@@ -216,6 +222,8 @@ def _next_command(snapshot: Snapshot) -> list[str]:
         return []
     progress = snapshot.progress
     command = progress.driver.command if progress else "python -m sweep.run ... (the same arguments as before)"
+    if snapshot.moved:  # the last --out counts
+        command += f" --out {shlex.quote(str(snapshot.moved))}"
     host = f" (on {progress.driver.host})" if progress else ""
     lines = [f"resume    {command}{host}"] if snapshot.total("missing") else []
     if snapshot.total("failed"):

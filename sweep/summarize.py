@@ -3,7 +3,8 @@
 import logging
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -14,17 +15,20 @@ from analysis.records.io import compact, read_records, recorded_keys
 from analysis.records.studies import studies
 from analysis.stats.differences import noisy_minus_exposure
 from analysis.stats.inference import by_objective
-from analysis.text import failure_reason
-from datasets.errors import describe_error
+from analysis.text import describe_error, failure_reason, without_secrets
+from datasets.errors import InputError
 from datasets.source import Source
 from sweep.adaptive_seeds import final_lines
 from sweep.config.sweep import Sweep
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
+from sweep.tracking.connection import is_server
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
+
+AGAIN = "free space or mend the cause, then run the same command again"
 
 
 def announce(sweep: Sweep, sources: Collection[Source]) -> None:
@@ -36,6 +40,25 @@ def announce(sweep: Sweep, sources: Collection[Source]) -> None:
         print(note)
 
 
+@contextmanager
+def last_step(problem: str, failed: list[str] | None = None) -> Iterator[None]:
+    """Context manager of a step after the last cell: if it fails, it says so in one line, and the others follow.
+
+    Args:
+        problem: what the user reads if it fails, before the reason.
+        failed: collects that text instead of printing it, if the command fails with the step.
+    """
+    try:
+        yield
+    except Exception as error:  # any error: the records are complete, and the user must learn where they are
+        log.exception(problem)
+        text = f"{problem}: {describe_error(error)}"
+        if failed is None:
+            print(f"{text}; the log tells more")
+        else:
+            failed.append(text)
+
+
 def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: BackgroundTracking) -> list[Cell]:
     """Print the results, their files and the missing cells, and log them to MLflow.
 
@@ -43,32 +66,23 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
         The planned cells that are not done.
 
     Raises:
-        StoreError: the tables cannot be written at the sweep's address.
+        InputError: a result could not be written. Everything else was printed before.
     """
     cells = sweep.cells()
     done = {key for key, status in recorded_keys(run_dir.root).status.items() if status == "done"}
     left = [cell for cell in cells if cell.key not in done]
-    if done:
-        summary = compact(run_dir.root)
-        records = read_records(run_dir.root)
-        text = tables.render(records)
-        run_dir.tables.write_text(text + "\n")
-        print(f"\n{text}\n")
-        artifacts = [summary, run_dir.tables, run_dir.config]
-        if outcome.stop is None:  # otherwise there is no time for it
-            artifacts += _write_report(run_dir) if sweep.report else []
-            tracking.fill_again()
-            tracking.end(not left, parent_metrics(records, sweep.grown.level) | dict(outcome.forecast), artifacts)
-        if outcome.unwritable is None:
-            run_dir.send(*artifacts)
-        print(f"records   {run_dir.name}/records\nsummary   {run_dir.name_of(summary)}")
-        if run_dir.report in artifacts:
-            print(f"report    {run_dir.name_of(run_dir.report)}\nfigures   {run_dir.name_of(run_dir.figures)}")
+    failed: list[str] = []
+    artifacts = _write_results(sweep, outcome, run_dir, tracking, complete=not left, failed=failed) if done else []
     if outcome.unwritable is None:
-        run_dir.send(run_dir.log, run_dir.progress, run_dir.plan)
+        with last_step("the results could not be sent", failed):
+            run_dir.send(*artifacts, run_dir.log, run_dir.progress, run_dir.plan)
+    if done:
+        print(f"records   {run_dir.name}/records")
+    for name, path in {"summary": run_dir.summary, "report": run_dir.report, "figures": run_dir.figures}.items():
+        if path in artifacts:
+            print(f"{name:<10}{run_dir.name_of(path)}")
     print(f"logs      {run_dir.name_of(run_dir.log)}")
-    print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {shlex.quote(tracking.uri)}")
-    print(f"          then http://127.0.0.1:5000/{tracking.runs}")
+    print_mlflow(tracking)
     if tracking.fault:
         print(
             f"MLflow could not be written ({tracking.fault}); the same command fills in the missing runs, and so does "
@@ -78,15 +92,78 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
         print("problems: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(outcome.counts.items())))
     if left:
         _print_missing(sweep, left, outcome, run_dir)
-    if text := final_lines(sweep):
-        print(f"\n{text}")
+    with last_step("the seeds of --until cannot be summarised"):
+        if text := final_lines(sweep):
+            print(f"\n{text}")
+    if outcome.unwritable is None:
+        refuse_if(failed)
+    for problem in failed:  # the driver refuses, because records could not be written
+        print(problem)
     return left
+
+
+def refuse_if(failed: Sequence[str]) -> None:
+    """Raise InputError if any of the last steps has failed, which collected these texts."""
+    if failed:
+        raise InputError(f"{'; '.join(failed)}: {AGAIN}; no record is lost")
+
+
+def _write_results(
+    sweep: Sweep,
+    outcome: Outcome,
+    run_dir: RunDir,
+    tracking: BackgroundTracking,
+    *,
+    complete: bool,
+    failed: list[str],
+) -> list[Path]:
+    """Print the tables, write the results, and end the sweep's run in MLflow.
+
+    Returns:
+        The files and folders that it wrote. `failed` gets what could not be written.
+    """
+    artifacts, metrics = [run_dir.config], dict(outcome.forecast)
+    records: pd.DataFrame | None = None
+    with last_step("the summary could not be written", failed):
+        artifacts.append(compact(run_dir.root))
+    with last_step("the tables could not be written", failed):
+        records = read_records(run_dir.root)
+        text = tables.render(records)
+        print(f"\n{text}\n")
+        run_dir.tables.write_text(text + "\n")
+        artifacts.append(run_dir.tables)
+    if outcome.stop is None:  # otherwise there is no time for it
+        if sweep.report:
+            with last_step("the report could not be written"):
+                artifacts += _write_report(run_dir)
+        if records is not None:
+            with last_step("the differences could not be computed for MLflow"):
+                metrics |= parent_metrics(records, sweep.grown.level)
+        tracking.fill_again()
+        tracking.end(complete, metrics, artifacts)
+    return artifacts
+
+
+def print_mlflow(tracking: BackgroundTracking) -> None:
+    """Print where the runs are: their page on the server, or the command that shows a database, and then the page."""
+    shown = without_secrets(tracking.uri)
+    if is_server(tracking.uri):
+        print(f"MLflow    {shown.rstrip('/')}/{tracking.runs}")
+        return
+    database = shlex.quote(shown) if shown == tracking.uri else '"$MLFLOW_TRACKING_URI"'  # the secret is not printed
+    print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {database}")
+    print(f"          then http://127.0.0.1:5000/{tracking.runs}")
 
 
 def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir: RunDir) -> None:
     """Print each cell that is not done with its reason, and how to continue."""
-    failed = recorded_errors(run_dir.root)
-    begun = set() if run_dir.uri and outcome.unwritable else run_dir.cells_with_checkpoints()
+    failed: dict[str, str] = {}
+    begun: set[str] = set()
+    with last_step("the reasons of failed cells cannot be read"):
+        failed = recorded_errors(run_dir.root)
+    if not (run_dir.uri and outcome.unwritable):
+        with last_step("checkpoints cannot be listed"):
+            begun = run_dir.cells_with_checkpoints()
     print(f"\n{len(left)} of {len(sweep.cells())} cells are missing:")
     for cell in left:
         reason = outcome.failures.get(cell.key) or failure_reason(failed.get(cell.key, "")) or "not finished"
@@ -117,8 +194,6 @@ def print_stopped() -> None:
 def _write_report(run_dir: RunDir) -> list[Path]:
     """Draw the figures, write the report, and print how many of the paper's claims the records support.
 
-    An error is printed and does not end the sweep, because the records are complete.
-
     Returns:
         The files and folders that it wrote.
     """
@@ -129,16 +204,11 @@ def _write_report(run_dir: RunDir) -> list[Path]:
     from analysis.records.merge import read_sweeps
     from analysis.report.page import html_page
 
-    try:
-        joined = read_sweeps([run_dir.root])
-        print(f"the paper's claims: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
-        drawn = draw_all(joined.records, joined.folders)
-        save_figures(drawn, run_dir.figures)
-        run_dir.report.write_text(html_page(joined, drawn), encoding="utf-8")
-    except Exception as error:  # any error: the records are complete
-        log.exception("the report could not be written")
-        print(f"the report could not be written: {describe_error(error)}; see {run_dir.log}")
-        return []
+    joined = read_sweeps([run_dir.root])
+    print(f"the paper's claims: {count_verdicts(judge(joined.records, level=joined.level))}; see the report\n")
+    drawn = draw_all(joined.records, joined.folders)
+    save_figures(drawn, run_dir.figures)
+    run_dir.report.write_text(html_page(joined, drawn), encoding="utf-8")
     return [run_dir.report, run_dir.figures]
 
 

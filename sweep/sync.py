@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.cli import exit_with
+from analysis.cli import exit_with, path_or_address
 from analysis.errors import RecordsError
 from analysis.records.coverage import COORDINATES
 from analysis.records.io import read_records
-from analysis.records.remote import fetch, is_remote, normalized_address, path_or_address
+from analysis.records.remote import fetch, is_remote, normalized_address
 from analysis.records.schema import varied_settings
-from datasets.errors import InputError, describe_error
+from analysis.text import without_secrets
+from datasets.errors import InputError
 from sweep.config.yaml_io import from_yaml
 from sweep.storage.lock import locked
 from sweep.storage.run_dir import RunDir
 from sweep.summarize import parent_metrics
 from sweep.tracking.background import fill
+from sweep.tracking.connection import connect, unusable
 from trainables.cell import Cell
 
 
@@ -49,26 +51,22 @@ def sync(place: Path | str, uri: str | None) -> str:
         Cell(**{name: row[name] for name in names}, settings=tuple((v, row[v]) for v in varied if pd.notna(row[v])))
         for row in records.to_dict("records")
     ]
-    from mlflow.exceptions import MlflowException  # here: MLflow takes seconds to import
-
-    from sweep.tracking.client import connect
-
     server = uri or run_dir.mlflow_uri
     with locked(run_dir):
+        tracking = connect(server, sweep, own=uri is None)
+        complete = {cell.key for cell in sweep.cells()} <= set(records["key"][records["status"] == "done"])
+        artifacts = [run_dir.tables, run_dir.config, run_dir.report, run_dir.figures, run_dir.summary]
         try:
-            tracking = connect(server, sweep, own=uri is None)
             filled = fill(tracking, run_dir.root, cells)
-            complete = {cell.key for cell in sweep.cells()} <= set(records["key"][records["status"] == "done"])
-            artifacts = [run_dir.tables, run_dir.config, run_dir.report, run_dir.figures, run_dir.summary]
             tracking.end(
                 complete, parent_metrics(records, sweep.grown.level), [path for path in artifacts if path.exists()]
             )
-        except MlflowException as error:
-            raise InputError(
-                f"MLflow at {server} stopped answering ({describe_error(error)}): run the same command again to "
-                "continue"
-            ) from error
-    return f"MLflow at {server}: {filled} of {len(cells)} recorded cells were missing and have been added"
+        except (RecordsError, OSError):  # of the folder: MLflow's own errors are of other kinds
+            raise
+        except Exception as error:  # errors of MLflow, or of a database's driver
+            raise unusable(server, error, own=uri is None) from error
+    shown = without_secrets(server)
+    return f"MLflow at {shown}: {filled} of {len(cells)} recorded cells were missing and have been added"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

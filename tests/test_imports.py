@@ -1,8 +1,11 @@
 """Heavy packages are imported only where they are needed: a command that does without torch starts in a second."""
 
 import json
+import os
 import subprocess
 import sys
+
+import pytest
 
 from tests.helpers.command import ROOT
 
@@ -48,10 +51,12 @@ print(json.dumps(found))
 """
 
 
-def imported(*steps):
+def imported(*steps, **environment):
     """The packages that are imported after each step."""
     words = [sys.executable, "-c", CHILD, json.dumps(steps)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
     assert done.returncode == 0, done.stderr
     return [set(names) for names in json.loads(done.stdout)]
 
@@ -60,3 +65,9 @@ def test_each_part_does_without_what_it_need_not_import():
     found = imported(*(modules for modules, _ in STEPS.values()))
     for (name, (_, absent)), there in zip(STEPS.items(), found, strict=True):
         assert not absent & there, name
+
+
+@pytest.mark.parametrize("module", ["analysis.report.page", "analysis.plots.learning_rates", "datasets.panels"])
+def test_figures_and_previews_need_no_backend_of_the_callers(module):
+    """Jupyter names its backend to each shell command, whose Python may lack it."""
+    assert "matplotlib" in imported(module, MPLBACKEND="a-backend-of-elsewhere")[0]

@@ -21,9 +21,11 @@ def confusion(
 def metrics(
     matrix: Float[Tensor, "c c"] | Integer[Tensor, "c c"], classes: Sequence[str], prefix: str
 ) -> dict[str, float]:
-    """Macro F1 over all classes, F1 of each class, mIoU and pixel accuracy, all in [0, 1].
+    """Macro F1, F1 of each class, mIoU and pixel accuracy, all in [0, 1].
 
-    A class that neither occurs nor is predicted scores 0, as with zero_division=0 in scikit-learn.
+    Means are over the classes that occur in the truth. Any other class has F1 and IoU 0 whatever is predicted, so it
+    would shrink every score, and every difference between two scores, by the same factor. It has no score here. Pixels
+    that are wrongly predicted to be of such a class are missing from the score of their true class.
 
     Args:
         matrix: from `confusion`, summed over all images, (c, c).
@@ -31,14 +33,16 @@ def metrics(
         prefix: of each name, such as `test_` in `test_f1_macro`.
     """
     matrix = matrix.double()
-    hit = matrix.diagonal()
-    either = matrix.sum(dim=0) + matrix.sum(dim=1)
+    hit, true = matrix.diagonal(), matrix.sum(dim=1)
+    either = matrix.sum(dim=0) + true
+    occurs = true > 0
     f1 = 2 * hit / either.clamp(min=1)
     iou = hit / (either - hit).clamp(min=1)
+    scored = zip(classes, f1.tolist(), occurs.tolist(), strict=True)
     return {
-        f"{prefix}f1_macro": float(f1.mean()),
-        **{f"{prefix}f1_{name}": float(value) for name, value in zip(classes, f1, strict=True)},
-        f"{prefix}miou": float(iou.mean()),
+        f"{prefix}f1_macro": float(f1[occurs].mean()),
+        **{f"{prefix}f1_{name}": value for name, value, there in scored if there},
+        f"{prefix}miou": float(iou[occurs].mean()),
         f"{prefix}accuracy": float(hit.sum() / matrix.sum()),
     }
 

@@ -49,7 +49,9 @@ def predictions(study: Study, inputs: Inputs) -> Figure | str:
     rows = study.records.set_index("key").loc[shown]
     lacking = [key for key in wanted if key not in shown]
     notes = [f"no predictions of {', '.join(lacking)}"] if lacking else []
-    classes = class_columns([c for c in study.records.columns if study.records[c].notna().any()])
+    # In the records of older files, which name no classes, each class has a score.
+    scored = class_columns([c for c in study.records.columns if study.records[c].notna().any()])
+    classes = available[0].classes or scored
     return draw_sheet(available, titles=_titles(rows, study), classes=classes, heading=study.title, notes=notes)
 
 
@@ -132,7 +134,11 @@ def _titles(rows: pd.DataFrame, study: Study) -> dict[str, str]:
 
 def _legend(images: Sequence[Prediction], classes: Sequence[str]) -> list[Patch]:
     numbers: set[Any] = set().union(*(np.unique([*one.truth.flat, *one.predicted.flat]).tolist() for one in images))
-    patches = [Patch(facecolor=_class_colour(i), label=name.replace("_", " ")) for i, name in enumerate(classes)]
+    patches = [
+        Patch(facecolor=_class_colour(number), label=name.replace("_", " "))
+        for number, name in enumerate(classes)
+        if number in numbers
+    ]
     if IGNORED in numbers:
         patches.append(Patch(facecolor=_IGNORED_COLOUR, edgecolor=style.GREY, label="ignored"))
     return patches

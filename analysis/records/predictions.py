@@ -1,6 +1,7 @@
 """Predictions of each cell on some test images, `predictions/<key>.parquet`, for visual inspection."""
 
 import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -29,6 +30,9 @@ PREDICTIONS = pa.schema(
     ]
 )
 
+#: The metadata of a file that names the classes in label order, as JSON.
+CLASSES = b"classes"
+
 _REMEDY = "delete it to continue without the predictions of this cell"
 
 
@@ -45,6 +49,8 @@ class Prediction:
     """(H, W)."""
     predicted: NDArray[np.uint8]
     """(H, W)."""
+    classes: Sequence[str] = ()
+    """Names of the classes in label order; empty in files of earlier versions."""
 
 
 def write_predictions(folder: str | PathLike[str], key: str, predictions: Iterable[Prediction]) -> Path:
@@ -52,15 +58,16 @@ def write_predictions(folder: str | PathLike[str], key: str, predictions: Iterab
 
     Raises `RecordsError` for arrays of different sizes, `OSError` if the file cannot be written.
     """
-    rows = []
+    rows, classes = [], list[str]()
     for one in predictions:
-        size = one.truth.shape
+        size, classes = one.truth.shape, list(one.classes)
         if one.predicted.shape != size or one.image.shape != (*size, 3):
             raise RecordsError(f"predictions of {key}: the arrays of image {one.number} differ in size")
         pixels = {name: getattr(one, name).astype(np.uint8).tobytes() for name in ("truth", "predicted")}
         jpeg = _packed(one.image.astype(np.uint8))
         rows.append({"key": key, "number": one.number, "height": size[0], "width": size[1], "jpeg": jpeg, **pixels})
-    return parquet.write(Path(folder, "predictions", f"{key}.parquet"), pa.Table.from_pylist(rows, PREDICTIONS))
+    table = pa.Table.from_pylist(rows, PREDICTIONS.with_metadata({CLASSES: json.dumps(classes)}))
+    return parquet.write(Path(folder, "predictions", f"{key}.parquet"), table)
 
 
 def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[Prediction]:
@@ -76,6 +83,7 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
         table = parquet.read(path, remedy=_REMEDY)
         if table.schema != PREDICTIONS:
             raise RecordsError(f"{path} does not hold predictions: move it elsewhere")
+        classes = _class_names(path, table)
         for row in table.to_pylist():
             size = row["height"], row["width"]
             try:
@@ -88,8 +96,16 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
                 }
             except Exception as error:  # Pillow raises many types for a damaged image
                 raise RecordsError(f"{path} is damaged ({describe_error(error)}): {_REMEDY}") from error
-            predictions.append(Prediction(key=row["key"], number=row["number"], **arrays))
+            predictions.append(Prediction(key=row["key"], number=row["number"], classes=classes, **arrays))
     return predictions
+
+
+def _class_names(path: Path, table: pa.Table) -> list[str]:
+    names = (table.schema.metadata or {}).get(CLASSES, b"[]")
+    try:
+        return [str(name) for name in json.loads(names)]
+    except (ValueError, TypeError) as error:
+        raise RecordsError(f"{path} is damaged ({describe_error(error)}): {_REMEDY}") from error
 
 
 def _packed(image: NDArray[np.uint8]) -> bytes:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from filelock import FileLock
 
 from analysis.errors import RecordsError
-from analysis.text import one_line
+from analysis.text import describe_error, one_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -63,11 +63,6 @@ def is_remote(where: str | PathLike[str]) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|(s3|gs):", os.fspath(where)) is not None
 
 
-def path_or_address(text: str) -> Path | str:
-    """A type for `add_argument`. An address remains text, because a `Path` would drop one of its slashes."""
-    return text if is_remote(text) else Path(text)
-
-
 def normalized_address(where: str | PathLike[str]) -> str:
     """The address without a trailing slash.
 
@@ -76,6 +71,9 @@ def normalized_address(where: str | PathLike[str]) -> str:
     uri = os.fspath(where)
     example = "write it as in s3://bucket/name"
     scheme, slashes, rest = uri.partition("://")
+    if "@" in uri or "?" in uri:  # the message does not repeat it, because it may be a secret
+        kind = one_line(uri.partition(":")[0], most=40)
+        raise RecordsError(f"{kind}://...: put keys and options into the environment, not the address: {example}")
     if not slashes:
         raise RecordsError(f"{one_line(uri, most=200)}: two slashes come after the colon: {example}")
     if scheme not in SCHEMES:
@@ -83,8 +81,6 @@ def normalized_address(where: str | PathLike[str]) -> str:
             f"{one_line(uri, most=200)}: {one_line(scheme, most=40)}:// is not supported, use one of "
             f"{', '.join(f'{one}://' for one in SCHEMES)} or the path of a folder"
         )
-    if "@" in rest or "?" in rest:  # the message does not repeat it, because it may be a secret
-        raise RecordsError(f"{scheme}://...: put keys and options into the environment, not the address: {example}")
     bucket, _, name = rest.rstrip("/").partition("/")
     if not bucket or not name:
         raise RecordsError(f"{uri}: it names no {'folder in the bucket' if bucket else 'bucket'}: {example}")
@@ -147,7 +143,7 @@ def store_problem(error: Exception) -> str:
     """The error of a store in one line, with a remedy if one is known."""
     text = str(error)
     known = (meaning for signs, meaning in STORE_PROBLEMS if any(sign in text for sign in signs))
-    return next(known, None) or one_line(text, most=200) or type(error).__name__
+    return next(known, None) or describe_error(error)
 
 
 def fetch(uri: str, into: Path | None = None) -> Path:

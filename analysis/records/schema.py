@@ -57,11 +57,14 @@ class Record:
         default_factory=dict,
         metadata={"unit": "", "meaning": "a setting that the sweep varies; null if the objective does not use it"},
     )
-    test_f1_macro: float | None = _column("0-1", "test F1, mean over all classes", required="done")
+    test_f1_macro: float | None = _column("0-1", "test F1, mean over the classes that test masks show", required="done")
     test_f1_classes: Mapping[str, float | None] = field(
-        default_factory=dict, metadata={"unit": "0-1", "meaning": "test F1 of a class, one column per class"}
+        default_factory=dict,
+        metadata={"unit": "0-1", "meaning": "test F1 of a class, one column per class; null if no test mask shows it"},
     )
-    test_miou: float | None = _column("0-1", "test intersection over union, mean over all classes", required="done")
+    test_miou: float | None = _column(
+        "0-1", "test intersection over union, mean over the same classes", required="done"
+    )
     test_accuracy: float | None = _column(
         "0-1", "share of test pixels (or images) classified correctly", required="done"
     )

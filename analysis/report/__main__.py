@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.cli import add_folders, add_margin, exit_with
+from analysis.cli import add_folders, add_margin, exit_with, local_path
 from analysis.errors import RecordsError
 from analysis.figures import draw_all
 from analysis.records.merge import print_notes, read_sweeps
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add_folders(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=local_path,
         metavar="FILE",
         help="file to write (default: DIR/report.html; ./NAME/report.html for s3://BUCKET/NAME)",
     )

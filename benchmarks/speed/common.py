@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from joblib import cpu_count
 
 from datasets.seeding import stream
 from datasets.vts.config import VtsSettings
@@ -99,7 +100,7 @@ def ratio(slow: Timing, fast: Timing) -> float:
 
 def cores() -> int:
     """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cpu_count()
 
 
 def device() -> torch.device:

@@ -1,6 +1,7 @@
 """Reads the files of CIFAR-10, checks them against the published checksums, and downloads them if requested."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jaxtyping import UInt8
 from datasets.cifar10.batches import unpickle_batch
 from datasets.cifar10.config import SIDE
 from datasets.errors import InputError, describe_error, one_line
+from datasets.unread import folders_below
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER = "cifar-10-batches-py"
@@ -35,6 +37,8 @@ class Cifar10Images:
     fingerprint: str
     published: bool
     """Whether all files are the published ones."""
+    unread: tuple[str, ...] = ()
+    """Names of other batches in the folder."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -49,10 +53,13 @@ class Cifar10Images:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A warning for files that are not the published ones."""
-        if self.published:
-            return ()
-        return ("these are not the published files of CIFAR-10: results on them are not results on CIFAR-10",)
+        """Warnings for files that are not the published ones, and for others that are not read."""
+        notes = []
+        if not self.published:
+            notes.append("these are not the published files of CIFAR-10: results on them are not results on CIFAR-10")
+        if self.unread:
+            notes.append(f"not read: {', '.join(self.unread)}, which CIFAR-10 does not have")
+        return tuple(notes)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -66,23 +73,22 @@ def read_batches(root: Path, *, download: bool, other_files: bool) -> Cifar10Ima
     Raises:
         InputError: files are absent, damaged, or not the published ones although `other_files` is false.
     """
-    folder = root if (root / "test_batch").exists() else root / FOLDER
+    folder = _batch_folder(root)
     if download and _missing_files(folder):
         _download(root)
+        folder = _batch_folder(root)
     if absent := _missing_files(folder):
-        raise InputError(
-            f"--data-root {root}: CIFAR-10 is missing ({folder / absent[0]}); name the folder that contains {FOLDER}, "
-            "or download it with --download (170 MB)"
-        )
+        raise InputError(_describe_absence(root, folder, absent))
     contents = {name: (folder / name).read_bytes() for name in CHECKSUMS}
     # Not for security: the checksums only identify files, and `unpickle_batch` is safe with any.
     sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in contents.items()}
     unpublished = [name for name in CHECKSUMS if sums[name] != CHECKSUMS[name]]
     if unpublished and not other_files:
-        first = unpublished[0]
+        first, *others = unpublished
+        like = f", like {', '.join(others)}" if others else ""
         raise InputError(
-            f"{folder / first} is not the published file (MD5 {sums[first]}, not {CHECKSUMS[first]}): download it "
-            "again, or accept the folder with --data.other-files"
+            f"{folder / first} is not the published file (MD5 {sums[first]}, not {CHECKSUMS[first]}){like}: download "
+            "CIFAR-10 again, or accept the folder with --data.other-files"
         )
     parts = [_read_batch(folder / name, contents[name]) for name in CHECKSUMS]
     train, test = parts[:-1], parts[-1]
@@ -97,6 +103,31 @@ def read_batches(root: Path, *, download: bool, other_files: bool) -> Cifar10Ima
         test_labels=test[1],
         fingerprint=digest.hexdigest(),
         published=not unpublished,
+        unread=tuple(sorted(path.name for path in folder.glob("*batch_*") if path.name not in CHECKSUMS)),
+    )
+
+
+def _batch_folder(root: Path) -> Path:
+    """The one of both folders that lacks fewer batches."""
+    return min(root, root / FOLDER, key=lambda folder: len(_missing_files(folder)))
+
+
+def _describe_absence(root: Path, folder: Path, absent: Sequence[str]) -> str:
+    """What is missing, and what there is instead."""
+    if len(absent) < len(CHECKSUMS):
+        return f"{folder}: {', '.join(absent)} missing; unpack CIFAR-10 again, or download it with --download (170 MB)"
+    likely = {
+        "cifar-10-python.tar.gz": "its archive is there: unpack it",
+        "cifar-10-batches-bin": "its binary version is there, but the Python version is read",
+        "cifar-10-batches-mat": "its Matlab version is there, but the Python version is read",
+        "cifar-100-python": "CIFAR-100 is there, which no data set of this project reads",
+    }
+    if complete := next((place for place in folders_below(root) if not _missing_files(place)), None):
+        return f"--data-root {root}: CIFAR-10 is in {complete}; name that folder"
+    found = [f"; {what}" for name, what in likely.items() if (root / name).exists() or root.name == name]
+    return (
+        f"--data-root {root}: CIFAR-10 is missing ({root / FOLDER / absent[0]}){''.join(found)}; name the folder that "
+        f"contains {FOLDER}, or download it with --download (170 MB)"
     )
 
 

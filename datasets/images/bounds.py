@@ -1,5 +1,7 @@
 """Limits on the size of an image, checked from its header before memory is allocated."""
 
+from fractions import Fraction
+
 from datasets.errors import InputError
 
 MAX_BYTES = 2**32  # of pixels; a whole Sentinel-2 scene of 13 bands has 3.1 GB
@@ -7,12 +9,13 @@ ALWAYS_ALLOWED = 2**27  # bytes of pixels that any file may claim, however small
 MAX_RATIO = 1100  # above that: bytes of pixels per byte of the file; deflate reaches 1,032 at most, JPEG 1,024
 
 
-def check_bytes(pixels: int, file: int) -> None:
+def check_bytes(pixels: int, file: int, stored: Fraction = Fraction(1)) -> None:
     """Refuse an image with too many pixels, or with more than its file can hold (a decompression bomb).
 
     Args:
         pixels: bytes of all decoded pixels.
         file: bytes of the file.
+        stored: share of the pixels that the file holds; the others are nodata.
 
     Raises:
         InputError: says which limit is exceeded.
@@ -21,7 +24,7 @@ def check_bytes(pixels: int, file: int) -> None:
         raise InputError(
             f"has {_mib(pixels)} of pixels; at most {_mib(MAX_BYTES)} are read: cut it into smaller images"
         )
-    if pixels > ALWAYS_ALLOWED and pixels > MAX_RATIO * file:
+    if pixels > ALWAYS_ALLOWED and pixels * stored > MAX_RATIO * file:
         raise InputError(f"is damaged (its header claims {_mib(pixels)} of pixels, which {file:,} bytes cannot hold)")
 
 

@@ -27,8 +27,8 @@ MAX_SCANS = 100  # a progressive JPEG has about ten; each costs a pass over all 
 FILLER = b"\xaa" * 1024  # unlike the zeros that libjpeg fills in
 
 
-def shape(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Height, width, bands (1 or 3) and bits per sample: 8.
+def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
+    """Height, width, bands (1 or 3), bands of alpha (0) and bits per sample (8).
 
     Raises:
         InputError: another kind of JPEG: lossless, arithmetic codes, CMYK, 12 bits.
@@ -40,11 +40,11 @@ def shape(file: BinaryIO) -> tuple[int, int, int, int]:
             "progressive ones, grey or colour, of 8 bits: convert it"
         )
     check_bytes(height * width * bands, file.seek(0, os.SEEK_END))
-    return height, width, bands, 8
+    return height, width, bands, 0, 8
 
 
-def decode(file: BinaryIO) -> UInt8[np.ndarray, "h w b"]:
-    """The pixels, grey or RGB.
+def decode(file: BinaryIO, *, keep_alpha: bool) -> UInt8[np.ndarray, "h w b"]:
+    """The pixels, grey or RGB; a JPEG has no alpha to keep.
 
     Raises:
         InputError: another kind of JPEG (see `shape`), or one that is cut off. (A progressive one that ends after

@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from jaxtyping import UInt8
 
-from datasets.errors import InputError, describe_error, one_line
+from datasets.errors import InputError, describe_error, one_line, refuse_pointer
 from datasets.images import polygons
 from datasets.images.read import read_classes
 from datasets.types import IGNORED
@@ -67,7 +67,11 @@ def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified
 
 def _load_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        content = path.read_bytes()
+        refuse_pointer(content)
+        return json.loads(content)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:

@@ -17,21 +17,22 @@ END = b"IEND\xaeB`\x82"
 BANDS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # by colour type, without alpha; a palette becomes RGB
 DECODED = {**BANDS, 3: 4, 4: 2, 6: 4}  # bands that libpng decodes at most
 PALETTE = 3
+ALPHA = (4, 6)  # colour types that end in alpha
 
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Height, width, bands without alpha, and bits per sample (8 or 16) of what `decode` returns."""
+def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
+    """Height, width, bands without alpha, bands of alpha (0 or 1), and bits per sample (8 or 16)."""
     height, width, depth, color = _read_header(file)
-    return height, width, BANDS[color], 16 if depth == 16 else 8
+    return height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8
 
 
-def decode(file: BinaryIO) -> Pixels:
-    """The pixels, without alpha; a palette as RGB, grey of fewer than 8 bits scaled to 0 to 255."""
-    _, _, bands, _ = shape(file)
+def decode(file: BinaryIO, *, keep_alpha: bool) -> Pixels:
+    """The pixels, with or without alpha; a palette as RGB, grey of fewer than 8 bits scaled to 0 to 255."""
+    _, _, bands, alpha, _ = shape(file)
     pixels = imagecodecs.png_decode(_without_transparency(_read_all(file)))
-    return np.ascontiguousarray(np.atleast_3d(pixels)[..., :bands])
+    return np.ascontiguousarray(np.atleast_3d(pixels)[..., : bands + alpha * keep_alpha])
 
 
 def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
@@ -43,7 +44,7 @@ def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
         # The class itself, because Image.open warns of large images, which are common here.
         return np.array(PngImageFile(file))
     if color != 0 or depth != 8:
-        actual = f"{BANDS[color]} bands{' and alpha' if color >= 4 else ''} of {depth} bits"
+        actual = f"{BANDS[color]} bands{' and alpha' if color in ALPHA else ''} of {depth} bits"
         raise InputError(f"has {actual}; class numbers must be one band of 8 bits or a palette")
     return imagecodecs.png_decode(_without_transparency(_read_all(file)))
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from datasets.errors import InputError, describe_error
+from datasets.errors import InputError, describe_error, refuse_pointer
 from datasets.images import jpeg, png, tiff
 
 MAX_BANDS = 13  # as Sentinel-2 has
@@ -25,26 +25,45 @@ class Shape:
     width: int
     bands: int
     """Without alpha; a palette counts as RGB."""
+    alpha: int
+    """Bands that the file declares to be alpha: opacity, not colour."""
     dtype: Literal["uint8", "uint16"]
+
+    def keeps_alpha(self, bands: int) -> bool:
+        """Whether the image has so many bands only together with alpha."""
+        return bool(self.alpha) and bands == self.bands + self.alpha
+
+    def offers(self, bands: int) -> bool:
+        """Whether the image can be read as one of so many bands."""
+        return bands == self.bands or self.keeps_alpha(bands)
+
+    def describe_bands(self) -> str:
+        """The number of bands, for messages."""
+        number = f"{self.bands} band{'s' * (self.bands > 1)}"
+        return f"{number} and {self.alpha} of alpha" if self.alpha else number
 
 
 def shape_of(path: Path) -> Shape:
-    """The shape of the array that `read_image` returns, from the header alone.
+    """The shape of an image, from its header alone.
 
     Raises:
         InputError: the file cannot be opened, or its header is not one of an image that `read_image` can read. The
             message does not name the file.
     """
     with _open(path) as (kind, file):
-        height, width, bands, bits = kind.shape(file)
-    return _check_shape(Shape(height, width, bands, "uint16" if bits == 16 else "uint8"))
+        return _read_shape(kind, file)
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path, bands: int | None = None) -> Pixels:
     """Read an image as an array (height, width, bands) of the depth that the file has.
 
     The first bytes determine the format, not the name. Alpha is dropped without changing other bands, a palette becomes
     RGB, grey of fewer than 8 bits is scaled to 0 to 255. An EXIF rotation is *not* applied, so that masks still fit.
+
+    Args:
+        path: the file.
+        bands: how many are wanted. If there are so many only with alpha, alpha is kept: GDAL declares the fourth of
+            four 8-bit bands to be alpha, whatever it shows.
 
     Raises:
         InputError: the file cannot be opened, is cut off or damaged, is larger than `images.bounds` allows, or is none
@@ -52,10 +71,9 @@ def read_image(path: Path) -> Pixels:
             bands, of uint8 or uint16. The message does not name the file.
     """
     with _open(path) as (kind, file):
-        pixels = kind.decode(file)
-    height, width, bands = pixels.shape
-    _check_shape(Shape(height, width, bands, "uint16" if pixels.dtype == np.uint16 else "uint8"))
-    return pixels
+        shape = _read_shape(kind, file)
+        file.seek(0)
+        return kind.decode(file, keep_alpha=bands is not None and shape.keeps_alpha(bands))
 
 
 def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
@@ -73,9 +91,9 @@ def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
 class _Format(Protocol):
     """The functions of the modules `png`, `jpeg` and `tiff`."""
 
-    def shape(self, file: BinaryIO) -> tuple[int, int, int, int]: ...
+    def shape(self, file: BinaryIO) -> tuple[int, int, int, int, int]: ...
 
-    def decode(self, file: BinaryIO) -> Pixels: ...
+    def decode(self, file: BinaryIO, *, keep_alpha: bool) -> Pixels: ...
 
     def classes(self, file: BinaryIO) -> UInt8[np.ndarray, "h w"]: ...
 
@@ -85,7 +103,8 @@ def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
     """The open file and the module that reads its format; any error inside becomes an `InputError`."""
     try:
         with open(path, "rb") as file:
-            start = file.read(8)
+            start = file.read(32)
+            refuse_pointer(start)
             file.seek(0)
             yield _format_of(start), file
     except InputError:
@@ -99,7 +118,7 @@ def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
 
 
 def _format_of(start: bytes) -> _Format:
-    if start == png.START:
+    if start.startswith(png.START):
         return png
     if start.startswith(jpeg.START):
         return jpeg
@@ -108,9 +127,10 @@ def _format_of(start: bytes) -> _Format:
     raise InputError("is empty; restore it" if not start else "is not a PNG, JPEG or TIFF; convert it to one of them")
 
 
-def _check_shape(shape: Shape) -> Shape:
-    if min(shape.height, shape.width) < 1:
-        raise InputError(f"is {shape.width} x {shape.height} px; it must have at least one pixel")
-    if not 1 <= shape.bands <= MAX_BANDS:
-        raise InputError(f"has {shape.bands} bands without alpha; valid are 1 to {MAX_BANDS}")
-    return shape
+def _read_shape(kind: _Format, file: BinaryIO) -> Shape:
+    height, width, bands, alpha, bits = kind.shape(file)
+    if min(height, width) < 1:
+        raise InputError(f"is {width} x {height} px; it must have at least one pixel")
+    if not 1 <= bands <= MAX_BANDS:
+        raise InputError(f"has {bands} bands without alpha; valid are 1 to {MAX_BANDS}")
+    return Shape(height, width, bands, alpha, "uint16" if bits == 16 else "uint8")

@@ -1,6 +1,9 @@
 """Reads TIFF files of one image of 8 or 16 bits with any layout of bands; refuses incomplete files."""
 
+import logging
 import math
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
@@ -21,23 +24,29 @@ COMPRESSIONS = (COMPRESSION.NONE, COMPRESSION.LZW, *DEFLATES, COMPRESSION.PACKBI
 VALID = "none, LZW, deflate, PackBits, Zstandard, LZMA and JPEG"
 BLOCK = 16  # px by which a JPEG may exceed its tile
 BAND_AXES = set("SCQI")  # the letters of tifffile: samples, channels, unknown, pages
+NODATA = 42113  # the tag GDAL_NODATA, a number as text
+PADDING = 32  # bytes that may follow all that the directories of a TIFF name, such as the rest of the last one
+
+# tifffile logs what it finds odd, such as nodata of -9999 for 8 bits. Without a handler Python prints that to stderr.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Height, width, bands without alpha, and bits per sample of what `decode` returns."""
+def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
+    """Height, width, bands without alpha, bands that are declared alpha, and bits per sample."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         sizes = dict(zip(series.axes, series.shape, strict=True))
         bands = int(np.prod([size for axis, size in sizes.items() if axis not in "YX"]))
         if series.keyframe.photometric == PHOTOMETRIC.PALETTE:
             bands = 3
-        return sizes["Y"], sizes["X"], bands - len(_alpha_bands(series)), 8 * series.dtype.itemsize
+        alpha = len(_alpha_bands(series))
+        return sizes["Y"], sizes["X"], bands - alpha, alpha, 8 * series.dtype.itemsize
 
 
-def decode(file: BinaryIO) -> Pixels:
-    """The pixels, without the bands that are declared alpha; a palette as RGB of 8 bits per sample."""
+def decode(file: BinaryIO, *, keep_alpha: bool) -> Pixels:
+    """The pixels, with or without the bands that are declared alpha; a palette as RGB of 8 bits per sample."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         pixels = _read_pixels(tiff, series)
@@ -47,7 +56,8 @@ def decode(file: BinaryIO) -> Pixels:
             return np.ascontiguousarray((page.colormap.T >> 8).astype(np.uint8)[pixels[..., 0]])
         if page.photometric == PHOTOMETRIC.MINISWHITE:
             return np.iinfo(pixels.dtype).max - pixels
-        return np.ascontiguousarray(np.delete(pixels, _alpha_bands(series), axis=2) if _alpha_bands(series) else pixels)
+        dropped = [] if keep_alpha else _alpha_bands(series)
+        return np.ascontiguousarray(np.delete(pixels, dropped, axis=2) if dropped else pixels)
 
 
 def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
@@ -80,12 +90,16 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     if not _has_known_colors(page):
         colors = PHOTOMETRIC(page.photometric).name
         raise InputError(f"has the colours {colors}; valid are grey, RGB, 8-bit palette and JPEG: convert it")
+    if page.samplesperpixel > 1 and page.planarconfig not in (1, 2):
+        raise InputError(f"is damaged (its PlanarConfiguration is {page.planarconfig:d}; valid are 1 and 2)")
     if page.compression not in (*COMPRESSIONS, *JPEGS):
         how = getattr(page.compression, "name", page.compression)
         raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
     itemsize = series.dtype.itemsize
-    for shape in (series.shape, page.chunks):
-        check_bytes(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size)
+    counts = [count for one in series.pages if one is not None for count in one.databytecounts]
+    stored = Fraction(sum(map(bool, counts)), max(1, len(counts)))
+    for shape, share in ((series.shape, stored), (page.chunks, Fraction(stored > 0))):
+        check_bytes(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size, share)
     return series
 
 
@@ -103,17 +117,21 @@ def _alpha_bands(series: TiffPageSeries) -> list[int]:
 
 
 def _read_pixels(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
-    """All bands, as the last axis, if the file is complete: some codecs silently fill in missing data."""
-    size = tiff.filehandle.size
-    for page in series.pages:
-        if page is None:  # a later page of one contiguous block, whose size tifffile checks
-            continue
-        ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if max(ends, default=0) > size or (0 in page.dataoffsets) or not ends:
-            raise InputError("is cut off or damaged (the TIFF lacks some of its data)")
-        if page.compression in JPEGS:
-            _check_jpegs(tiff, page, series.keyframe)
-    pixels = series.asarray(maxworkers=1)
+    """All bands, as the last axis, if the file is complete: some codecs silently fill in missing data.
+
+    A block of no bytes was never written, because all its pixels are nodata (GDAL: sparse files): it is filled with the
+    nodata value, or 0 if there is none.
+    """
+    pages = [page for page in series.pages if page is not None]  # a later page of one contiguous block is None
+    for page in pages:
+        _check_blocks(tiff, page, series.keyframe)
+    if not any(count for page in pages for count in page.databytecounts):
+        _check_end(tiff)
+    series.keyframe.nodata = _nodata(series)
+    if all(any(page.databytecounts) for page in pages):
+        pixels = series.asarray(maxworkers=1)
+    else:  # tifffile takes a page of one block for stored, and reads its pixels from the start of the file
+        pixels = np.stack([_read_page(page, series.keyframe) for page in pages]).reshape(series.shape)
     names = [axis for axis, length in zip(series.axes, pixels.shape, strict=True) if axis in "YX" or length > 1]
     pixels = pixels.reshape([n for axis, n in zip(series.axes, pixels.shape, strict=True) if axis in "YX" or n > 1])
     if len(names) == 2:
@@ -123,10 +141,51 @@ def _read_pixels(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
 
 
-def _check_jpegs(tiff: tifffile.TiffFile, page: TiffPage | TiffFrame, first: TiffPage) -> None:
+def _read_page(page: TiffPage | TiffFrame, first: TiffPage) -> np.ndarray:
+    if any(page.databytecounts):
+        return page.asarray(maxworkers=1)
+    return np.full(first.shape, first.nodata, first.dtype)
+
+
+def _nodata(series: TiffPageSeries) -> int:
+    """The value of pixels that are not stored, converted as GDAL does it: rounded and clipped, 0 for NaN."""
+    text = str(series.keyframe.tags.valueof(NODATA, default="0")).replace(",", ".")
+    try:
+        value = float(text)
+    except ValueError:
+        return 0
+    return 0 if math.isnan(value) else int(np.clip(np.floor(value + 0.5), 0, np.iinfo(series.dtype).max))
+
+
+def _check_blocks(tiff: tifffile.TiffFile, page: TiffPage | TiffFrame, first: TiffPage) -> None:
+    """Refuse a page that lacks the data of a block which it counts."""
+    blocks = [(start, count) for start, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count]
+    # tifffile fills in what a table of offsets lacks.
+    complete = len(page.dataoffsets) == len(page.databytecounts) >= math.prod(first.chunked)
+    if not complete or any(not start or start + count > tiff.filehandle.size for start, count in blocks):
+        raise InputError("is cut off or damaged (the TIFF lacks some of its data)")
+    if first.compression in JPEGS:
+        _check_jpegs(tiff, blocks, first)
+
+
+def _check_end(tiff: tifffile.TiffFile) -> None:
+    """Refuse an empty image whose file ends in data that belong to nothing: its writer was stopped.
+
+    GDAL writes the places of the blocks when it closes a file; until then, no block has any bytes.
+    """
+    ends = [0]
+    for page in tiff.pages:
+        ends += [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        if isinstance(page, TiffPage):
+            ends += [max(tag.offset, tag.valueoffset + tag.valuebytecount) for tag in page.tags]
+    if tiff.filehandle.size > max(ends) + PADDING:
+        raise InputError("is cut off or damaged (the TIFF does not say where its data are: was its writer stopped?)")
+
+
+def _check_jpegs(tiff: tifffile.TiffFile, blocks: Sequence[tuple[int, int]], first: TiffPage) -> None:
     """Refuse a JPEG larger than its tile, because it is decoded as a whole before it is cut."""
     height, width = first.chunks[:2] if first.planarconfig == 1 else first.chunks[-2:]
-    for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+    for start, count in blocks:
         tiff.filehandle.seek(start)
         h, w = jpeg.extent(tiff.filehandle.read(count))
         if h > height + BLOCK or w > width + BLOCK:

@@ -15,8 +15,9 @@ from jaxtyping import Int64
 from datasets import cli
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
-from datasets.manifest.source import build_store, left_out_notes, needs_scale, read_listing, tile_source
+from datasets.manifest.source import CHECK, SHOWN, build_store, needs_scale, read_listing, tile_source
 from datasets.source import Place
+from datasets.tiles.pairs import left_out_notes
 from datasets.tiles.source import TileSource, class_pixels, labelled, split_counts
 from datasets.tiles.splits import undersample
 from datasets.tiles.store import Store
@@ -40,7 +41,7 @@ def check_manifest(args: argparse.Namespace) -> None:
     store = build_store(
         listing, settings, Place(root=args.file, store=args.store, skip_bad=args.skip_bad), jobs=args.jobs
     )
-    for line in left_out_notes(listing, store.left_out):
+    for line in left_out_notes(listing.in_rows(store.left_out), CHECK):
         print(line)
     source = tile_source(listing, settings, store)
     rows = np.flatnonzero(source.split == SPLITS.index("train"))
@@ -109,10 +110,10 @@ def table_by_split(source: TileSource) -> str:
 
 
 def table_by_class(source: TileSource) -> str:
-    """The share of each class in the pixels that are not ignored, by split."""
+    """The share of each class in the pixels that are not ignored, by split, without classes that no mask shows."""
     pixels = pd.DataFrame({split: class_pixels(source, split) for split in SPLITS}, index=pd.Index(source.classes))
     shares = 100 * pixels / pixels.sum()
-    return shares.rename(columns="{}, %".format).to_string(float_format="%.3f")
+    return shares[pixels.any(axis=1)].rename(columns="{}, %".format).to_string(float_format="%.3f")
 
 
 def sample_rows(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " chosen"]:
@@ -192,7 +193,7 @@ def draw_preview(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="manifest-preview-") as folder:
         place = Place(store=Path(folder), skip_bad=True)
         store = build_store(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
-        for line in left_out_notes(listing, store.left_out):
+        for line in left_out_notes(listing.in_rows(store.left_out), CHECK, most=SHOWN):
             print(line, file=sys.stderr)
         save_preview(args.out, listing, store, settings.classes)
     print(args.out)
@@ -202,7 +203,7 @@ def parser() -> argparse.ArgumentParser:
     """Both commands and their options; those of the settings have the names and defaults of a sweep."""
     default = ManifestSettings()
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
+    shared.add_argument("file", type=cli.local_path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
 
     def setting(name: str, kind: type, about: str, nargs: str | None = None) -> None:
         value = getattr(default, name.replace("-", "_"))
@@ -225,14 +226,14 @@ def parser() -> argparse.ArgumentParser:
     about = "read every file; list all problems, or summarise the pairs and print the next command"
     command = commands.add_parser("check", parents=[shared], help=about, description=about)
     command.add_argument(
-        "--store", type=Path, metavar="DIR", help="folder of the arrays (default: in the user's cache)"
+        "--store", type=cli.local_path, metavar="DIR", help="folder of the arrays (default: in the user's cache)"
     )
     command.add_argument("--skip-bad", action="store_true", help="leave out rows with problems, and list them")
     command.add_argument("--jobs", type=int, default=0, help="threads that read images (0: one per core)")
     command.set_defaults(run=check_manifest)
     about = "draw some pairs: image, partner and masks"
     command = commands.add_parser("preview", parents=[shared], help=about, description=about)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     command.set_defaults(run=draw_preview)

@@ -59,13 +59,14 @@ class ManifestSettings:
         if labels == 1 or labels > LABELS:
             raise InputError(f"--data.classes: give 2 to {LABELS} names, not {labels}")
         for name in self.classes:
-            if not re.fullmatch(r"[\w.-]+", name) or name == "macro":  # test_f1_macro is the mean over classes
+            if not re.fullmatch(r"[\w.-]+", name) or name.lower() == "macro":  # test_f1_macro is the mean over classes
                 raise InputError(
                     f"--data.classes {name!r}: use letters, digits, '_', '-' and '.', and not the name 'macro'"
                 )
         for name, values in (("classes", self.classes), ("noisy-classes", self.noisy_classes)):
-            if len(set(values)) < len(values):
-                raise InputError(f"--data.{name} {' '.join(map(str, values))}: give each value once")
+            # SQL does not distinguish case: duckdb would read the score of `Water` for that of `water`.
+            if len({str(value).lower() for value in values}) < len(values):
+                raise InputError(f"--data.{name} {' '.join(map(str, values))}: give each value once, whatever its case")
         for label in self.noisy_classes:
             if label >= labels:
                 raise InputError(f"--data.noisy-classes {label}: classes are 0 to {labels - 1}")

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -11,6 +11,7 @@ from datasets.images.read import Shape, shape_of
 from datasets.manifest.table import REQUIRED, Row, read_table
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 from datasets.types import SPLITS
+from datasets.unread import unread_notes
 
 _TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -32,10 +33,16 @@ class Listing:
     """Of the images, `uint8` or `uint16`; empty if no image can be read."""
     outside: float
     """Share of the pixels that are in no tile."""
+    unread: Sequence[str]
+    """At most one line, on images beside those of the rows that no row names."""
+    alpha: int
+    """Images whose bands of alpha are left out."""
 
     def refusal(self, problems: Iterable[Problem]) -> ProblemsError:
         """The error that lists these problems in the order of the rows."""
-        remedy = f"correct them, or leave out their rows with --skip-bad ({self.counting})"
+        remedy = (
+            f"correct them, or leave out their rows with --skip-bad, with which `check` lists each ({self.counting})"
+        )
         return ProblemsError(self.path, self.in_rows(problems), remedy)
 
     def in_rows(self, problems: Iterable[Problem]) -> list[Problem]:
@@ -65,7 +72,7 @@ def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
     # Absolute, because the working directory may change; links are not resolved, so that names stay as written.
     rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in table.rows])
     headers = _Headers()
-    _check_bands(path, {shape.bands for shape in _shapes(rows, headers)}, bands)
+    _check_bands(path, _shapes(rows, headers), bands)
     faults = {row.number: [*row.faults, *_size_faults(row, headers, size, bands)] for row in rows}
     dtype = _usual_dtype(rows, headers)
     for number, fault in (*_depth_faults(rows, headers, dtype), *_repeated_pairs(rows), *_split_leaks(rows)):
@@ -78,15 +85,17 @@ def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
     if lacking := [split for split in SPLITS if all(row.pair.split != split for row in rows)]:
         what = f"no row has {' or '.join(lacking)}; each of {', '.join(SPLITS)} is needed"
         problems.append(Problem(where="column split", what=what))
-    pairs = [row.pair for row in rows if not faults[row.number]]
+    usable = [row for row in rows if not faults[row.number]]
     return Listing(
         path=path,
-        pairs=pairs,
+        pairs=[row.pair for row in usable],
         problems=problems,
         row={row.pair.name: row.number for row in rows},
         counting=table.counting,
         dtype=dtype,
-        outside=_share_outside(_shapes([row for row in rows if not faults[row.number]], headers), size),
+        outside=_share_outside(_shapes(usable, headers), size),
+        unread=_unread(path, rows),
+        alpha=sum(bool(shape.alpha) and shape.bands == bands for shape in _shapes(usable, headers)),
     )
 
 
@@ -163,6 +172,12 @@ def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
 # --- files
 
 
+def _unread(path: Path, rows: Sequence[_ParsedRow]) -> list[str]:
+    """At most one line, on images that no row names in the folders of those that rows name."""
+    files = {Path(os.path.normpath(file)) for row in rows for _, file in row.files.values()}
+    return unread_notes(path.parent.absolute(), {file.parent for file in files}, files)
+
+
 class _Headers:
     """Shapes of images; each header is read once, however many rows name the image."""
 
@@ -185,11 +200,13 @@ def _shapes(rows: Sequence[_ParsedRow], headers: _Headers) -> list[Shape]:
     return [shape for shape in shapes if not isinstance(shape, str)]
 
 
-def _check_bands(path: Path, found: Collection[int], bands: int) -> None:
+def _check_bands(path: Path, shapes: Sequence[Shape], bands: int) -> None:
     """Report a wrong number of bands once, not for each row."""
-    if len(found) == 1 and bands not in found:
-        (actual,) = found
-        raise InputError(f"{path}: all images have {_bands(actual)}, not {bands}; set --data.bands {actual}")
+    found = {shape.describe_bands(): shape for shape in shapes}
+    if len(found) == 1 and not shapes[0].offers(bands):
+        ((actual, shape),) = found.items()
+        keep = f", or {shape.bands + shape.alpha} to keep alpha" * bool(shape.alpha)
+        raise InputError(f"{path}: all images have {actual}, not {bands}; set --data.bands {shape.bands}{keep}")
 
 
 def file_problem(path: Path) -> str:
@@ -211,8 +228,8 @@ def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> I
                 yield f"{role} {cell}: {reason}"
             case shape:
                 sizes[role] = (shape.width, shape.height)
-                if shape.bands != bands:
-                    yield f"{role} {cell}: has {_bands(shape.bands)}, but --data.bands is {bands}"
+                if not shape.offers(bands):
+                    yield f"{role} {cell}: has {shape.describe_bands()}, but --data.bands is {bands}"
                 if min(sizes[role]) < size:
                     yield f"{role} {cell}: is {_extent(sizes[role])}, smaller than a tile (--data.size {size})"
     if len(set(sizes.values())) > 1:
@@ -277,10 +294,6 @@ def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
             number, split = first.setdefault(os.path.realpath(path), (row.number, row.pair.split))
             if split != row.pair.split:
                 yield row.number, f"{role} {cell}: is also in {split} (row {number}); a file must be in one split only"
-
-
-def _bands(number: int) -> str:
-    return f"{number} band{'s' * (number > 1)}"
 
 
 def _bits(dtype: str) -> str:

@@ -1,6 +1,6 @@
 """A manifest as a data set: a store of the tiles of its rows, with their splits and classes."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,17 @@ from datasets.manifest.config import ManifestSettings
 from datasets.manifest.rows import Listing, read_manifest
 from datasets.source import Demands, Place
 from datasets.tiles.cutting import Cut
-from datasets.tiles.pairs import Problem, ProblemsError
+from datasets.tiles.pairs import ProblemsError, left_out_notes
 from datasets.tiles.request import BuildRequest
-from datasets.tiles.source import TileSource, check_tiles, class_pixels, source_fingerprint, split_counts
+from datasets.tiles.source import (
+    TileSource,
+    absence_notes,
+    check_tiles,
+    class_pixels,
+    scored_classes,
+    source_fingerprint,
+    split_counts,
+)
 from datasets.tiles.store import Store, open_store
 from datasets.types import SPLITS
 
@@ -27,7 +35,8 @@ if TYPE_CHECKING:
 FEW = 100
 """Training pairs below which a note warns that they are few."""
 SHOWN = 5
-"""Left-out rows that the notes list; `check` lists all."""
+"""Lines of the notes on left-out rows; `check` lists all rows."""
+CHECK = "python -m datasets.manifest check --skip-bad"
 
 
 def load(settings: ManifestSettings, place: Place) -> TileSource:
@@ -37,8 +46,18 @@ def load(settings: ManifestSettings, place: Place) -> TileSource:
         InputError: the file or its rows cannot be used (`ProblemsError` lists all rows), mean and std are missing, or
             the tiles are insufficient (see `tile_source`).
     """
+    listing = survey(settings, place)
+    return tile_source(listing, settings, build_store(listing, settings, place))
+
+
+def survey(settings: ManifestSettings, place: Place) -> Listing:
+    """Check what is known before images are read, which may take long.
+
+    Raises:
+        InputError: the file or its rows cannot be used, or mean and std are missing.
+    """
     listing = read_listing(place.root, settings)
-    # Before images are read, which may take long. `check` reads them anyway, to list all problems at once.
+    # `python -m datasets.manifest check` reads the images anyway, to list all problems at once.
     if listing.problems and not place.skip_bad:
         raise listing.refusal(listing.problems)
     if needs_scale(settings, listing.dtype) and not settings.mean:
@@ -47,7 +66,7 @@ def load(settings: ManifestSettings, place: Place) -> TileSource:
             f"{listing.path}: images of {settings.bands} band{'s' * (settings.bands > 1)} and {bits} bits need "
             "--data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
         )
-    return tile_source(listing, settings, build_store(listing, settings, place))
+    return listing
 
 
 def check(settings: ManifestSettings, source: TileSource, demands: Demands) -> None:
@@ -57,6 +76,14 @@ def check(settings: ManifestSettings, source: TileSource, demands: Demands) -> N
         InputError: says what is missing, and what to do.
     """
     check_tiles(source, demands)
+    if demands.labels and settings.dense_labels == "binary":
+        train = source.split == SPLITS.index("train")
+        pixels = (source.store.image_counts + source.store.partner_counts)[train].sum(axis=0)
+        if not pixels[0]:
+            raise InputError(
+                "--data.dense-labels binary: no training mask shows class 0, so to the dense losses all pixels are of "
+                "one class; number the background 0, or use --data.dense-labels classes"
+            )
 
 
 def open_data(settings: ManifestSettings, source: TileSource, seed: int, device: "torch.device") -> "TileDataset":
@@ -124,9 +151,10 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
         store=store,
         split=split,
         classes=classes,
-        title=f"{listing.path.name} ({len(store.pairs):,} pairs, {len(split):,} tiles of {store.size} px)",
+        title=f"{listing.path.name} ({len(store.pairs):,} pairs, {len(split):,} tiles of {store.size} px)"
+        + scored_classes(store, split, classes),
         notes=(),
-        fingerprint=source_fingerprint(store, split),
+        fingerprint=source_fingerprint(store, split, classes),
         dense_labels=settings.dense_labels,
         noisy_classes=settings.noisy_classes,
         mean=settings.mean or None,
@@ -186,27 +214,24 @@ def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tupl
 def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> Iterator[str]:
     """Rows left out, assumptions, and limits of the tiles."""
     store = source.store
-    yield from left_out_notes(listing, store.left_out, most=SHOWN)
+    yield from left_out_notes(listing.in_rows(store.left_out), CHECK, most=SHOWN)
+    yield from listing.unread
     if outside := listing.outside:
         yield f"tiles of {store.size} px leave out {outside:.1%} of the pixels, at the right and at the bottom"
+    if listing.alpha:
+        keep = f"--data.bands {settings.bands + 1} keeps it"
+        yield (
+            f"{listing.alpha:,} images have {settings.bands} band{'s' * (settings.bands > 1)} and one that their files "
+            f"declare to be alpha, which is left out; {keep} (if it is a band like the others, such as near infrared)"
+        )
     if number := _count_undecided(listing, settings, set(store.pairs["pair"])):
         why = "and they lack a mask" if settings.noisy_classes else "and --data.noisy-classes is not given"
         yield f"{number:,} of {len(store.pairs):,} pairs are assumed to be clean: their column noisy is empty, {why}"
     if not split_counts(source).loc["train", "noisy"]:
         yield "no pair of split train is noisy: only --rho 0 is possible"
-    absent = [name for name, n in zip(source.classes, class_pixels(source, "train").tolist(), strict=True) if not n]
-    if absent:
-        yield f"no mask of split train shows {', '.join(absent)}"
+    yield from absence_notes(store, source.split, source.classes)
     if (pairs := int((store.pairs["split"] == "train").sum())) < FEW:
         yield f"{pairs} training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)"
-
-
-def left_out_notes(listing: Listing, problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
-    """A line for each skipped problem, or for the first `most`."""
-    lines = [f"left out: {problem.where}: {problem.what}" for problem in listing.in_rows(problems)[:most]]
-    if len(lines) < len(problems):
-        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.manifest check` lists")
-    return lines
 
 
 def _count_undecided(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.errors import InputError, describe_error, one_line
+from datasets.errors import InputError, describe_error, one_line, refuse_pointer
 
 REQUIRED = ("image", "partner", "split")
 OPTIONAL = ("mask", "partner_mask", "noisy", "group")
@@ -59,6 +59,10 @@ def read_table(path: Path) -> Table:
         raise InputError(f"{path} is a folder; name the CSV or Parquet file that lists the pairs") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name the file that lists the pairs") from error
+    try:
+        refuse_pointer(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     match path.suffix.lower():
         case ".csv":
             rows = list(_csv_rows(path, data))

@@ -31,7 +31,7 @@ class Cut:
     size: int
     """Side of a tile, px. Tiles do not overlap; the rest at the right and at the bottom is dropped."""
     bands: int
-    """Bands that every image must have, without alpha."""
+    """Bands that every image must have, with or without alpha."""
     noisy_classes: tuple[int, ...]
     """A tile is noisy if the mask of the partner shows one of these, and the mask of the image none of them."""
     unclassified: Unclassified = "no-damage"
@@ -112,8 +112,8 @@ def survey_pair(pair: PairFiles, cut: Cut, root: Path) -> Survey:
     reader = PairReader(pair, root)
     image, partner = (reader.try_read(shape_of, path) for path in (pair.image, pair.partner))
     for path, shape in ((pair.image, image), (pair.partner, partner)):
-        if shape is not None and shape.bands != cut.bands:
-            reader.add_problem(path, f"has {shape.bands} bands without alpha; {cut.bands} are needed")
+        if shape is not None and not shape.offers(cut.bands):
+            reader.add_problem(path, f"has {shape.describe_bands()}; {cut.bands} are needed")
     if image and partner:
         if min(image.height, image.width) < cut.size:
             size = f"is {image.width} x {image.height} px"
@@ -141,9 +141,9 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     """
     reader = PairReader(pair, root)
     files = {IMAGES: pair.image, PARTNERS: pair.partner}
-    images = {name: reader.try_read(read_image, path) for name, path in files.items()}
+    images = {name: reader.try_read(partial(read_image, bands=cut.bands), path) for name, path in files.items()}
     for name, pixels in images.items():
-        wanted = (shape.height, shape.width, shape.bands)
+        wanted = (shape.height, shape.width, cut.bands)
         if pixels is not None and (pixels.shape != wanted or pixels.dtype.name != shape.dtype):
             reader.add_problem(files[name], "differs from its header, or changed while it was read")
     read = partial(read_mask, height=shape.height, width=shape.width, unclassified=cut.unclassified)

@@ -1,10 +1,17 @@
 """Image pairs on disk, listed from a tree such as xBD or from a manifest, and problems with them."""
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.errors import InputError
+
+ALIKE = 3
+"""Problems of one cause that get a line each. More share a line with their number, which names this many others."""
+# What differs between problems of one cause: quoted values, numbers, names of files.
+_PARTICULARS = re.compile(r"'[^']*'|(?<!\S)(?=\S*[\d/\\]|\S+\.\w+:)\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +53,46 @@ class Problem:
 
 
 class ProblemsError(InputError):
-    """Problems with the data. The message is one line, then one line for each problem."""
+    """Problems with the data. The message is one line, then a line for each problem, or for many of one cause."""
 
     def __init__(self, where: Path, problems: Sequence[Problem], remedy: str) -> None:
         """`remedy` says what the user can do about them."""
         self.problems = tuple(problems)
-        number = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-        lines = [f"{where}: {number}; {remedy}", *(f"  {problem.where}: {problem.what}" for problem in problems)]
-        super().__init__("\n".join(lines))
+        number = f"{len(problems):,} problems" if len(problems) > 1 else "1 problem"
+        super().__init__("\n  ".join([f"{where}: {number}; {remedy}", *problem_lines(problems)]))
+
+
+def problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """A line for each problem, but for many of one cause only one, where the first of them is."""
+    causes = [_PARTICULARS.sub("#", problem.what) for problem in problems]
+    by_cause: dict[str, list[Problem]] = defaultdict(list)
+    for cause, problem in zip(causes, problems, strict=True):
+        by_cause[cause].append(problem)
+    lines = []
+    for cause, problem in zip(causes, problems, strict=True):
+        alike = by_cause[cause]
+        line = f"{problem.where}: {problem.what}"
+        if len(alike) <= ALIKE:
+            lines.append(line)
+        elif problem is alike[0]:
+            names = ", ".join(other.where for other in alike[1 : 1 + ALIKE])
+            rest = ", ..." if len(alike) > 1 + ALIKE else ""
+            lines.append(f"{line} (and {len(alike) - 1:,} more like this: {names}{rest})")
+    return lines
+
+
+def left_out_notes(problems: Sequence[Problem], command: str, *, most: int | None = None) -> list[str]:
+    """What was skipped: a line for each problem, or at most `most` lines, in which many of one cause share one.
+
+    Args:
+        problems: those of the files or rows that were left out.
+        command: lists all of them.
+        most: lines before a last one that says how many problems there are.
+    """
+    if most is None:
+        return [f"left out: {problem.where}: {problem.what}" for problem in problems]
+    lines = problem_lines(problems)
+    notes = [f"left out: {line}" for line in lines[:most]]
+    if len(problems) > min(len(lines), most):
+        notes.append(f"left out: {len(problems):,} problems in all, which `{command}` lists")
+    return notes

@@ -1,7 +1,6 @@
 """Describes a store of tiles: its pairs, how they are cut, where it is and how it is built."""
 
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,8 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+from joblib import cpu_count
 
 from datasets.errors import InputError
 from datasets.tiles.cutting import Cut, relative
@@ -100,8 +101,7 @@ class BuildRequest:
     @property
     def threads(self) -> int:
         """Number of threads that read images."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.jobs or cores
+        return self.jobs or cpu_count()
 
     @property
     def progress_bar(self) -> bool:

@@ -1,5 +1,7 @@
 """A store of tiles with splits and classes, which a sweep passes to its workers. No torch here."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +16,11 @@ from datasets.source import Demands
 from datasets.tiles.splits import undersample
 from datasets.tiles.store import Store
 from datasets.types import SPLITS
+
+SCORED = ("val", "test")
+"""The splits that the probe is scored on."""
+NAMED = 5
+"""Classes that a note names."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,9 +57,46 @@ class TileSource:
         return (self.store.path,)
 
 
-def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"]) -> str:
-    """16 hex digits of the tiles' content and splits; the same on every machine."""
-    return blake2b(store.fingerprint.encode() + split.tobytes(), digest_size=8).hexdigest()
+def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> str:
+    """16 hex digits of the tiles' content and splits; the same on every machine.
+
+    It also depends on the classes that scores leave out, if any: earlier versions counted them as 0, and their records
+    must not be compared with others.
+    """
+    content = store.fingerprint.encode() + split.tobytes()
+    left_out = [_absent(store, split, classes, name) for name in SCORED]
+    if any(left_out):
+        content += json.dumps(left_out).encode()
+    return blake2b(content, digest_size=8).hexdigest()
+
+
+def scored_classes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> str:
+    """What is added to the title of a source whose test scores leave out classes; else empty."""
+    absent = len(_absent(store, split, classes, "test"))
+    return f", test scores over {len(classes) - absent} of {len(classes)} classes" if absent else ""
+
+
+def absence_notes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> list[str]:
+    """A line for the classes that no mask of a split shows, for each set of splits."""
+    absent = {name: _absent(store, split, classes, name) for name in SPLITS}
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for name in classes:
+        if splits := tuple(key for key, names in absent.items() if name in names):
+            lacking.setdefault(splits, []).append(name)
+    notes = []
+    for splits, names in lacking.items():
+        shown = names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
+        scored = " and ".join(name for name in splits if name in SCORED)
+        effect = f"; {scored} scores are means over the other classes" if scored else ""
+        where = "" if splits == SPLITS else f" of split {' or '.join(splits)}"
+        notes.append(f"no mask{where} shows {', '.join(shown)}{effect}")
+    return notes
+
+
+def _absent(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str], name: str) -> list[str]:
+    """The classes that no labelled mask of a split shows."""
+    pixels = _class_pixels(store, split, len(classes), name)
+    return [label for label, count in zip(classes, pixels.tolist(), strict=True) if not count]
 
 
 def split_counts(source: TileSource) -> pd.DataFrame:
@@ -64,8 +108,14 @@ def split_counts(source: TileSource) -> pd.DataFrame:
 
 def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"]:
     """Pixels of each class in the labelled masks of a split; ignored pixels are not counted."""
-    found = source.store.class_counts[source.split == SPLITS.index(split)].sum(axis=0)
-    pixels = np.zeros(len(source.classes), np.int64)
+    return _class_pixels(source.store, source.split, len(source.classes), split)
+
+
+def _class_pixels(
+    store: Store, split: Int8[np.ndarray, " tiles"], classes: int, name: str
+) -> Int64[np.ndarray, " classes"]:
+    found = store.class_counts[split == SPLITS.index(name)].sum(axis=0)
+    pixels = np.zeros(classes, np.int64)
     pixels[: len(found)] = found
     return pixels
 

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -91,10 +90,12 @@ def draw_preview(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m datasets.vts --preview FILE.png`; see `cli.run`."""
     parser = argparse.ArgumentParser(prog="python -m datasets.vts", description=__doc__)
-    parser.add_argument("--preview", type=Path, required=True, metavar="FILE.png", help="picture to write")
+    parser.add_argument("--preview", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
     parser.add_argument("--size", type=int, default=256, help="side of the scene, px (256)")
     parser.add_argument("--textures", choices=("procedural", "folder", "dtd"), default="procedural")
-    parser.add_argument("--data-root", type=Path, help="folder of texture images, for --textures folder or dtd")
+    parser.add_argument(
+        "--data-root", type=cli.local_path, help="folder of texture images, for --textures folder or dtd"
+    )
     parser.add_argument(
         "--categories",
         nargs="+",

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from datasets.errors import InputError, one_line
+from datasets.errors import InputError, one_line, refuse_pointer
+from datasets.unread import IMAGE_SUFFIXES, folders_below, unread_notes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 # By content, because wrong suffixes are common. Not PostScript, for which Pillow would start Ghostscript.
@@ -29,8 +30,8 @@ Pixels = UInt8[np.ndarray, "_ _ 3"]  # height and width have no names, because i
 
 def read_categories(
     root: Path, categories: Sequence[str], *, min_side: int, scale: float
-) -> tuple[tuple[str, ...], list[list[Pixels]], int]:
-    """The categories of a folder, the images of each, and the number of images that were enlarged.
+) -> tuple[tuple[str, ...], list[list[Pixels]], int, list[str]]:
+    """The categories of a folder, the images of each, how many were enlarged, and at most one line on unread images.
 
     Args:
         root: folder with one subfolder for each category.
@@ -47,6 +48,7 @@ def read_categories(
     if not 0 < scale <= 1:
         raise InputError(f"scale of the textures must be above 0 and at most 1, not {scale}")
     files = {name: _image_files(root / name) for name in _category_names(root, categories)}
+    unread = unread_notes(root, folders_below(root), {path for paths in files.values() for path in paths})
     images: list[list[Pixels]] = []
     broken: list[tuple[Path, Exception]] = []
     enlarged = 0
@@ -64,7 +66,7 @@ def read_categories(
         path, error = broken[0]
         number = f"{len(broken)} texture images cannot be read, the first" if len(broken) > 1 else "cannot read texture"
         raise InputError(f"{number} {path} ({error_line(error)}); replace or remove it")
-    return tuple(files), images, enlarged
+    return tuple(files), images, enlarged, unread
 
 
 def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
@@ -87,22 +89,32 @@ def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _image_files(root: Path) -> list[Path]:
+def list_images(root: Path) -> list[Path]:
+    """The images of a category that are read, by name."""
     paths = [path for path in root.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file()]
-    paths = sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: path.name)
+    return sorted((path for path in paths if not path.name.startswith(".")), key=lambda path: path.name)
+
+
+def _image_files(root: Path) -> list[Path]:
+    paths = list_images(root)
     if not paths:
-        raise InputError(f"texture category {root} has no images; put {', '.join(EXTENSIONS)} files there")
+        others = sorted(path.name for path in root.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        instead = f", but {len(others):,} files such as {others[0]}" if others else ""
+        kinds = ", ".join(EXTENSIONS)
+        raise InputError(f"texture category {root} has no images that are read{instead}; put {kinds} files there")
     check_image_count(str(root), len(paths))
     return paths
 
 
 def _read_image(path: Path, *, min_side: int, scale: float) -> tuple[Pixels, bool]:
     """Read one image as RGB; the flag says whether it was enlarged."""
+    with path.open("rb") as file:
+        refuse_pointer(file.read(32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about damaged metadata, on which no pixel depends
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=FORMATS) as file:
-            image = _to_rgb(ImageOps.exif_transpose(file))
+        with Image.open(path, formats=FORMATS) as picture:
+            image = _to_rgb(ImageOps.exif_transpose(picture))
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.LANCZOS)
@@ -126,7 +138,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def error_line(error: Exception) -> str:
-    """Type and message of an error."""
+    """Message of an error, with its type unless it is ours."""
+    if isinstance(error, InputError):
+        return str(error)
     return f"{type(error).__name__}: {one_line(error) or 'no message'}"
 
 

@@ -1,6 +1,7 @@
 """Loads texture images of three or four categories: procedural ones, those of a folder, or DTD."""
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from datasets.vts.config import CLASSES, VtsSettings
 from datasets.vts.photos import Pixels, check_image_count
 
 DTD_CATEGORIES = ("stratified", "veined", "matted", "dotted")  # first class, second class, noise, irrelevant noise
+DTD_IMAGES = 120
+"""In each category of DTD."""
 DTD_ARCHIVE = "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz"
 Numbers = Int64[np.ndarray, " _"]
 
@@ -35,6 +38,7 @@ class TextureBank:
     category: Int64[np.ndarray, " images"]  # index into `categories`
     enlarged: int  # number of images that were smaller than needed and were enlarged
     fingerprint: str  # 16 hex digits of blake2b over category names, shapes and pixels
+    unread: tuple[str, ...] = ()  # at most one line, on images of the folder that were not read
 
     def __post_init__(self) -> None:
         if len(set(self.categories)) != len(self.categories):
@@ -60,7 +64,7 @@ class TextureBank:
             notes.append("these are not the images of DTD: results on them are not results on DTD")
         if self.enlarged:
             notes.append(f"{self.enlarged} texture images were smaller than a scene and were enlarged")
-        return tuple(notes)
+        return (*notes, *self.unread)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -78,6 +82,7 @@ def pack(
     categories: tuple[str, ...],
     images_by_category: Sequence[Sequence[Pixels]],
     enlarged: int = 0,
+    unread: Sequence[str] = (),
 ) -> TextureBank:
     """Pack three or four lists of RGB images (height, width, 3), in the order of `categories`, into a bank.
 
@@ -107,6 +112,7 @@ def pack(
         category=category,
         enlarged=enlarged,
         fingerprint=digest.hexdigest(),
+        unread=tuple(unread),
     )
 
 
@@ -164,15 +170,17 @@ def load_folder(root: str | Path, categories: tuple[str, ...], *, min_side: int,
 
 
 def load_dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool = False) -> TextureBank:
-    """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014) in the layout of torchvision.
+    """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014).
 
-    The layout is `<root>/dtd/dtd/images/<category>/*.jpg`. If the images are absent and `download` is true, they are
+    They are in `<root>/dtd/dtd/images/<category>/*.jpg`, the layout of torchvision, or in `<root>/dtd/images` or
+    `<root>/images`, where the archive is unpacked by hand. If the images are absent and `download` is true, they are
     downloaded (about 600 MB). `min_side` and `scale` are those of `load_folder`.
 
     Raises:
-        InputError: the images are absent, the download fails, or `load_folder` refuses the images.
+        InputError: images are absent, the download fails, or `load_folder` refuses the images.
     """
-    images = Path(root) / "dtd" / "dtd" / "images"
+    layouts = [Path(root, *parents, "images") for parents in (("dtd", "dtd"), ("dtd",), ())]
+    images = next((folder for folder in layouts if folder.is_dir()), layouts[0])
     if not images.is_dir() and download:
         from torchvision.datasets import DTD  # imports torch, which nothing else in this file needs
 
@@ -188,7 +196,27 @@ def load_dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: b
             f"the images of DTD are not at {images}; download them with --download, or download {DTD_ARCHIVE} yourself "
             f"and unpack it in {images.parents[1]}"
         )
-    return pack("dtd", *photos.read_categories(images, DTD_CATEGORIES, min_side=min_side, scale=scale))
+    _check_complete(images)
+    names, pixels, enlarged, _ = photos.read_categories(images, DTD_CATEGORIES, min_side=min_side, scale=scale)
+    return pack("dtd", names, pixels, enlarged)  # that other categories are not read needs no note
+
+
+def _check_complete(images: Path) -> None:
+    """Refuse a part of DTD: results on it are not results on DTD."""
+    found = {name: photos.list_images(images / name) if (images / name).is_dir() else [] for name in DTD_CATEGORIES}
+    there = {f"{path.parent.name}/{path.name}" for paths in found.values() for path in paths}
+    lists = [images.with_name("labels") / f"{split}1.txt" for split in ("train", "val", "test")]
+    listed = [line for path in lists if path.is_file() for line in path.read_text("utf-8", "replace").split()]
+    missing = [name for name in listed if name.partition("/")[0] in DTD_CATEGORIES and name not in there]
+    if missing or any(len(paths) != DTD_IMAGES for paths in found.values()):
+        counts = ", ".join(f"{name} {len(paths)}" for name, paths in found.items())
+        names = f" (missing: {', '.join(missing[:3])}{', ...' * (len(missing) > 3)})" if missing else ""
+        flags = ["--data.textures", "folder", "--data-root", str(images), "--data.categories", *DTD_CATEGORIES[:3]]
+        raise InputError(
+            f"{images} is not DTD, which has {DTD_IMAGES} images in each category: {counts}{names}; unpack DTD again "
+            "(or let --download do it in another folder), or use these images under their own name: "
+            f"{shlex.join(flags)}"
+        )
 
 
 def split_images(bank: TextureBank, generator: np.random.Generator) -> dict[str, tuple[Numbers, ...]]:

@@ -16,19 +16,20 @@ import pandas as pd
 from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
-from datasets.tiles.pairs import PairFiles, ProblemsError
-from datasets.tiles.source import format_tables
+from datasets.tiles.pairs import PairFiles, ProblemsError, left_out_notes
+from datasets.tiles.source import absence_notes, format_tables
 from datasets.tiles.store import summary
 from datasets.types import SPLITS
 from datasets.xbd import tree
 from datasets.xbd.config import CLASSES, DAMAGED, XbdSettings
 from datasets.xbd.source import (
+    PREPARE,
     REMEDY,
+    SHOWN,
     build_request,
     caveats,
     check_splits,
     draw_splits,
-    left_out_notes,
     load,
     open_tiles,
 )
@@ -53,7 +54,12 @@ def prepare(args: argparse.Namespace) -> None:
     source = load(settings, place, jobs=args.jobs)
     print(source.title)
     print(f"\n{summary(source.store)}\n\n{format_tables(source)}\n")
-    for line in (*caveats(settings, source.store), *left_out_notes(source.store.left_out)):
+    for line in (
+        *caveats(settings, source.store),
+        *tree.remarks(args.root),
+        *absence_notes(source.store, source.split, source.classes),
+        *left_out_notes(source.store.left_out, PREPARE),
+    ):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
     print(f"\na sweep on these tiles:\n{next_command(args, settings)}")
@@ -88,7 +94,7 @@ def draw_preview(args: argparse.Namespace) -> None:
             request = replace(request, pairs=_sample(request.pairs, args.tiles, args.seed))
         args.out.parent.mkdir(parents=True, exist_ok=True)
         store = open_tiles(request)
-        for line in left_out_notes(store.left_out):
+        for line in left_out_notes(store.left_out, PREPARE, most=SHOWN):
             print(line, file=sys.stderr)
         tiles = choose_tiles(store, args.tiles, args.seed).tolist()
         caption = f"xBD: {len(tiles)} tiles of {settings.size} px from {len(store.pairs):,} pairs, seed {args.seed}"
@@ -109,7 +115,7 @@ def write_manifest(args: argparse.Namespace) -> None:
     pairs, problems = tree.list_pairs(root, settings.masks)
     if problems and not args.skip_bad:
         raise ProblemsError(root, problems, REMEDY)
-    check_splits(root, {pair.split for pair in pairs})
+    check_splits(root, {pair.split for pair in pairs}, problems)
     rows = pd.DataFrame({"pair": [pair.name for pair in pairs], "group": [pair.group for pair in pairs]})
     rows["split"] = [pair.split for pair in pairs]
     numbers = draw_splits(rows, split_by="image", seed=settings.split_seed)
@@ -119,7 +125,7 @@ def write_manifest(args: argparse.Namespace) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(_row(pair, split, args.out.parent) for pair, split in zip(pairs, names, strict=True))
-    for line in left_out_notes(problems):
+    for line in (*tree.remarks(root), *left_out_notes(problems, PREPARE)):
         print(line)
     counts = ", ".join(f"{names.count(split):,} {split}" for split in SPLITS)
     print(f"{args.out}: {len(pairs):,} pairs ({counts})")
@@ -140,7 +146,8 @@ def parser() -> argparse.ArgumentParser:
     """The three commands and their options, with the defaults of a sweep."""
     default = XbdSettings()
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("root", type=Path, metavar="ROOT", help="folder with train, tier3 and test")
+    text = "folder with train (or tier1), tier3 and test"
+    shared.add_argument("root", type=cli.local_path, metavar="ROOT", help=text)
     masks = ("polygons", "targets")
     shared.add_argument("--masks", choices=masks, default=default.masks, help="source of the classes (%(default)s)")
     cut = argparse.ArgumentParser(add_help=False)
@@ -152,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
         default=default.unclassified,
         help="class of un-classified buildings (%(default)s)",
     )
-    cut.add_argument("--store", type=Path, metavar="DIR", help="folder of the arrays")
+    cut.add_argument("--store", type=cli.local_path, metavar="DIR", help="folder of the arrays")
     skip = argparse.ArgumentParser(add_help=False)
     skip.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used, and list them")
     skip.add_argument(
@@ -173,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=prepare)
     about = "draw tiles under their masks; without --store, from pairs that the seed draws"
     command = commands.add_parser("preview", parents=[shared, cut], help=about, description=about)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="picture to write")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--tiles", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     command.add_argument(
@@ -182,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=draw_preview)
     about = "list the pairs in a CSV file that can serve as a manifest; validation is drawn by image"
     command = commands.add_parser("manifest", parents=[shared, skip], help=about, description=about)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="file to write")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.csv", help="file to write")
     command.set_defaults(run=write_manifest)
     return whole
 

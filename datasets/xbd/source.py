@@ -1,5 +1,6 @@
 """xBD as a data set: a store of the tiles of its tree, split into training, validation and test."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ from jaxtyping import Bool, Int8
 
 from datasets.errors import InputError
 from datasets.files import cache_folder
+from datasets.images.read import shape_of
 from datasets.source import Demands, Place
 from datasets.tiles import splits
 from datasets.tiles.cutting import Cut
-from datasets.tiles.pairs import Problem
+from datasets.tiles.pairs import PairFiles, Problem, left_out_notes
 from datasets.tiles.request import BuildRequest
-from datasets.tiles.source import TileSource, check_tiles, source_fingerprint
+from datasets.tiles.source import TileSource, absence_notes, check_tiles, scored_classes, source_fingerprint
 from datasets.tiles.store import Store, open_store
 from datasets.types import SPLITS
 from datasets.xbd import tree
@@ -28,13 +30,16 @@ if TYPE_CHECKING:
 
 VAL_SHARE = 0.3
 """Of the tiles (or images) of train and tier3: 11,002 of 36,672 tiles (paper, IV-A)."""
+WHOLE = (9168, 933)
+"""Image pairs of the published xBD: of train and tier3, and of test."""
 FEW = 100
 """Image pairs below which results mean nothing."""
 MANY = 50_000
 """Tiles above which a note warns of long cells: xBD has 40,404 tiles of 512 px, and 16 times as many of 128 px."""
 SHOWN = 10
-"""Left-out files that the notes list; `prepare` lists all."""
-REMEDY = "repair or unpack these files again, or leave them out with --skip-bad"
+"""Lines of the notes on left-out files; `prepare` lists all files."""
+PREPARE = "python -m datasets.xbd prepare --skip-bad"
+REMEDY = "repair or unpack these files again, or leave them out with --skip-bad, with which `prepare` lists each"
 
 
 def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
@@ -51,9 +56,9 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
     request = build_request(settings, place, jobs=jobs)
     root = request.root
     if place.skip_bad or not request.problems:  # otherwise opening the store lists all problems
-        check_splits(root, {pair.split for pair in request.pairs})
+        check_splits(root, {pair.split for pair in request.pairs}, request.problems)
     store = open_tiles(request)
-    check_splits(root, set(store.tiles["split"]))
+    check_splits(root, set(store.tiles["split"]), store.left_out)
     split = draw_splits(store.tiles, split_by=settings.split_by, seed=settings.split_seed)
     if not (split == SPLITS.index("train")).any():
         raise InputError(f"{root}: too few pairs in train and tier3 for a training and a validation set; add some")
@@ -61,12 +66,28 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
         store=store,
         split=split,
         classes=CLASSES,
-        title=title(store),
-        notes=(*caveats(settings, store), *left_out_notes(store.left_out, most=SHOWN)),
-        fingerprint=source_fingerprint(store, split),
+        title=title(store) + scored_classes(store, split, CLASSES),
+        notes=(
+            *caveats(settings, store),
+            *tree.remarks(root),
+            *absence_notes(store, split, CLASSES),
+            *left_out_notes(store.left_out, PREPARE, most=SHOWN),
+        ),
+        fingerprint=source_fingerprint(store, split, CLASSES),
         dense_labels="binary",
         noisy_classes=DAMAGED,
     )
+
+
+def survey(settings: XbdSettings, place: Place) -> None:
+    """Check what is known before images are read.
+
+    Raises:
+        InputError: there is no xBD tree, files are missing, or a split would be empty.
+    """
+    request = build_request(settings, place)
+    request.refuse([])
+    check_splits(request.root, {pair.split for pair in request.pairs})
 
 
 def check(settings: XbdSettings, source: TileSource, demands: Demands) -> None:
@@ -92,10 +113,11 @@ def build_request(settings: XbdSettings, place: Place, *, jobs: int = 0, quiet: 
     paper tests on the official test set.
 
     Raises:
-        InputError: there is no xBD tree at `place.root`.
+        InputError: there is no xBD tree at `place.root`, or its images have 16 bits.
     """
     root = tree.find_root(place.root)
     pairs, problems = tree.list_pairs(root, settings.masks)
+    _check_depth(root, pairs)
     return BuildRequest(
         pairs=pairs,
         cut=Cut(size=settings.size, bands=settings.bands, noisy_classes=DAMAGED, unclassified=settings.unclassified),
@@ -156,15 +178,25 @@ def title(store: Store) -> str:
     test = int((store.pairs["split"] == "test").sum())
     disasters = store.pairs["group"].nunique()
     number = f"{disasters} disaster{'s' if disasters > 1 else ''}"
-    return f"xBD ({number}, {len(store.pairs) - test:,} + {test:,} image pairs)"
+    return f"xBD ({number}, {_sum((len(store.pairs) - test, test))} image pairs)"
+
+
+def _sum(pairs: tuple[int, int]) -> str:
+    return f"{pairs[0]:,} + {pairs[1]:,}"
 
 
 def caveats(settings: XbdSettings, store: Store) -> list[str]:
     """Limits of what results mean, and pixels outside all tiles."""
     lines = []
+    test = int((store.pairs["split"] == "test").sum())
     if len(store.pairs) < FEW:
         lines.append(
-            f"{len(store.pairs)} image pairs are far too few (the paper has 9,168 + 933): scores on them mean nothing"
+            f"{len(store.pairs)} image pairs are far too few (the paper has {_sum(WHOLE)}): scores on them mean nothing"
+        )
+    elif (len(store.pairs) - test, test) != WHOLE:
+        pairs = _sum((len(store.pairs) - test, test))
+        lines.append(
+            f"{pairs} image pairs are not the whole of xBD ({_sum(WHOLE)}): results on them are not those on xBD"
         )
     if len(store.tiles) > MANY:
         lines.append(f"{len(store.tiles):,} tiles: cells take long, because each reads all validation and test tiles")
@@ -173,23 +205,31 @@ def caveats(settings: XbdSettings, store: Store) -> list[str]:
     return lines
 
 
-def left_out_notes(problems: Sequence[Problem], *, most: int | None = None) -> list[str]:
-    """A line for each skipped problem, or for the first `most`."""
-    lines = [f"left out: {problem.where}: {problem.what}" for problem in problems[:most]]
-    if len(lines) < len(problems):
-        lines.append(f"left out: {len(problems) - len(lines):,} more, which `python -m datasets.xbd prepare` lists")
-    return lines
+def _check_depth(root: Path, pairs: Sequence[PairFiles]) -> None:
+    """Refuse images of 16 bits, by the header of the first one of each folder: these settings give them no scale."""
+    for pair in {pair.image.parent: pair for pair in reversed(pairs)}.values():
+        try:
+            dtype = shape_of(pair.image).dtype
+        except InputError:
+            continue  # a problem, which opening the store reports with all others
+        if dtype != "uint8":
+            raise InputError(
+                f"{pair.image}: has 16 bits per value, and the results of the paper are for the PNG files of 8 bits; "
+                f"download these from {tree.SITE}, or list the tree for the preset manifest, which scales its values: "
+                f"python -m datasets.xbd manifest {shlex.quote(str(root))} --out xbd.csv"
+            )
 
 
-def check_splits(root: Path, present: Collection[str]) -> None:
-    """Refuse a tree without training or test pairs, given the splits of its pairs.
+def check_splits(root: Path, present: Collection[str], problems: Sequence[Problem]) -> None:
+    """Refuse a tree without training or test pairs, given the splits of its pairs and what is left out.
 
     Raises:
         InputError: says which folder lacks pairs.
     """
-    for split, folders, purpose in (("", "train or tier3", "train on"), ("test", "test", "test on")):
+    for split, folders, purpose in (("", "train, tier1 or tier3", "train on"), ("test", "test", "test on")):
         if split not in present:
+            first = f" (the first problem is {problems[0].where}: {problems[0].what})" if problems else ""
             raise InputError(
-                f"{root}: no pair in {folders} can be used, so there is nothing to {purpose}; unpack xBD "
+                f"{root}: no pair in {folders} can be used, so there is nothing to {purpose}{first}; unpack xBD "
                 f"({tree.SITE}) so that it is {tree.LAYOUT}"
             )

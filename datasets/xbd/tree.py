@@ -2,16 +2,18 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from datasets.errors import InputError
 from datasets.tiles.pairs import PairFiles, Problem
+from datasets.unread import IMAGE_SUFFIXES, folders_below, unread_notes
 
-SPLIT_OF = {"train": "", "tier3": "", "test": "test"}
-"""The folders that are read, and the split of their pairs; empty: drawn later. `hold`, the second test set of the
-challenge, is not read, because the paper tests on `test`."""
+SPLIT_OF = {"train": "", "tier1": "", "tier3": "", "test": "test"}
+"""The folders that are read, and the split of their pairs; empty: drawn later. The geotiff release says `tier1` for
+`train`. `hold`, the second test set of the challenge, is not read, because the paper tests on `test`."""
 Side = Literal["pre", "post"]
 SIDES: tuple[Side, ...] = ("pre", "post")
 Masks = Literal["polygons", "targets"]
@@ -19,9 +21,11 @@ Masks = Literal["polygons", "targets"]
 NAME = re.compile(r"(?P<disaster>[^_]+)_(?P<number>\d{8})_(?P<side>pre|post)_disaster")
 CHALLENGE = re.compile(r"(?P<split>test|hold)_(?P<side>pre|post)_\d{5}(_target)?")
 PATTERN = "<disaster>_<8 digits>_{pre,post}_disaster"
-LAYOUT = f"{{train,tier3,test}}/{{images,labels}}/{PATTERN}.{{png,json}}"
+LAYOUT = f"{{train,tier3,test}}/{{images,labels}}/{PATTERN}.{{png,json}} (also tier1 for train, and tif for png)"
 SITE = "https://xview2.org"
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+TARGETS = ("_target.png", "_target.tif", "_target.tiff")
+LABELS = (".json",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +35,13 @@ class Files:
     folder: str
     """Relative to the root, such as `train/images`."""
     suffix: str
-    """The end of their names after the pattern, such as `.png`."""
-    sides: dict[str, set[Side]]
-    """The sides of each pair that exist, by the name of the pair, `<disaster>_<8 digits>`."""
+    """The end of the official names after the pattern, such as `.png`."""
+    sides: dict[str, dict[Side, str]]
+    """The file of each side that exists, by the name of the pair, `<disaster>_<8 digits>`."""
 
     def path(self, pair: str, side: Side) -> str:
-        """Path of a file of a pair, relative to the root; the file need not exist."""
-        return f"{self.folder}/{pair}_{side}_disaster{self.suffix}"
+        """Path of a file of a pair, relative to the root: the official name if it does not exist."""
+        return f"{self.folder}/{self.sides.get(pair, {}).get(side) or f'{pair}_{side}_disaster{self.suffix}'}"
 
     def has(self, pair: str, side: Side) -> bool:
         """Whether the file exists."""
@@ -48,7 +52,7 @@ def list_pairs(root: Path, masks: Masks) -> tuple[list[PairFiles], list[Problem]
     """The complete pairs of an xBD tree, sorted by name, and all problems with its file names.
 
     Args:
-        root: folder with `train`, `tier3` and `test`, or some of them, from `find_root`.
+        root: folder with `train` (or `tier1`), `tier3` and `test`, or some of them, from `find_root`.
         masks: `polygons`: the label files; `targets`: the images in `targets` if a folder has them.
 
     Raises:
@@ -83,14 +87,25 @@ def find_root(root: Path | None) -> Path:
     raise InputError(f"{root} is not an xBD tree; {download}")
 
 
+def remarks(root: Path) -> list[str]:
+    """Lines on folders of xBD that are missing, and on images in folders that are not read, such as `hold`."""
+    lines = [
+        f"there is no {' or '.join(f'{name}/images' for name in names)}, where xBD has {number:,} pairs"
+        for names, number in ((("train", "tier1"), 2799), (("tier3",), 6369))
+        if not any((root / name / "images").is_dir() for name in names)
+    ]
+    read = {root / split / folder for split in SPLIT_OF for folder in ("images", "labels", "targets")}
+    return [*lines, *unread_notes(root, folders_below(root), read)]
+
+
 def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], list[Problem]]:
     """The complete pairs of one folder, and problems with it."""
-    images, strange_images = _list_files(root, f"{split}/images", ".png", PICTURES)
-    labels, strange_labels = _list_files(root, f"{split}/labels", ".json", (".json",))
+    images, strange_images = _list_files(root, f"{split}/images", PICTURES)
+    labels, strange_labels = _list_files(root, f"{split}/labels", LABELS)
     shown: Files = labels
     strange_targets: list[Problem] = []
     if masks == "targets" and (root / split / "targets").is_dir():
-        shown, strange_targets = _list_files(root, f"{split}/targets", "_target.png", PICTURES)
+        shown, strange_targets = _list_files(root, f"{split}/targets", TARGETS)
     problems = [*strange_images, *strange_labels, *strange_targets]
     for files in (images, shown):
         if not (root / files.folder).is_dir() and (images.sides or labels.sides):  # one problem, not one per file
@@ -105,30 +120,40 @@ def _list_split(root: Path, split: str, masks: Masks) -> tuple[list[PairFiles], 
     return pairs, [*problems, *_missing_both(images, labels)]
 
 
-def _list_files(root: Path, folder: str, suffix: str, alike: tuple[str, ...]) -> tuple[Files, list[Problem]]:
-    """List a folder, if it exists; other names with a suffix in `alike` become problems."""
-    sides: dict[str, set[Side]] = defaultdict(set)
+def _list_files(root: Path, folder: str, ends: Sequence[str]) -> tuple[Files, list[Problem]]:
+    """List a folder, if it exists; what looks like such a file but cannot be used becomes a problem.
+
+    Args:
+        root: the root of the tree.
+        folder: relative to the root.
+        ends: valid ends of the names after the pattern, in upper or lower case, the official one first.
+    """
+    sides: dict[str, dict[Side, str]] = defaultdict(dict)
     challenge, problems = [], []
-    path = root / folder
-    for name in sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ():
-        if name.startswith(".") or not name.lower().endswith(alike):
-            continue
-        match = NAME.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
+    official, path = ends[0], root / folder
+    names = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")] if path.is_dir() else []
+    for name in sorted(names, key=lambda name: (not name.endswith(official), name)):
+        end = next((end for end in ends if name.lower().endswith(end)), "")
+        match = NAME.fullmatch(name[: -len(end)]) if end else None
         if match:
-            sides[f"{match['disaster']}_{match['number']}"].add("pre" if match["side"] == "pre" else "post")
+            side: Side = "pre" if match["side"] == "pre" else "post"
+            before = sides[f"{match['disaster']}_{match['number']}"].setdefault(side, name)
+            if before != name:
+                problems.append(Problem(where=f"{folder}/{name}", what=f"is {folder}/{before} again; keep one of them"))
+        elif not name.lower().endswith(LABELS if ends is LABELS else IMAGE_SUFFIXES):
+            continue
         elif CHALLENGE.fullmatch(Path(name).stem):
             challenge.append(name)
         else:
-            problems.append(
-                Problem(where=f"{folder}/{name}", what=f"is not named {PATTERN}{suffix}; rename or remove it")
-            )
+            what = f"is not named {PATTERN} with {', '.join(ends)} at the end; convert or rename it, or remove it"
+            problems.append(Problem(where=f"{folder}/{name}", what=what))
     if challenge:  # one problem, because there are a thousand such files or none
         what = (
             f"is named as in the xView2 challenge, like {len(challenge):,} files here; there are no labels for such "
             f"names: download the current release from {SITE}"
         )
         problems.append(Problem(where=f"{folder}/{challenge[0]}", what=what))
-    return Files(folder=folder, suffix=suffix, sides=dict(sides)), problems
+    return Files(folder=folder, suffix=official, sides=dict(sides)), problems
 
 
 def _pair_files(root: Path, split: str, images: Files, shown: Files, pair: str) -> PairFiles:

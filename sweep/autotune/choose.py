@@ -15,10 +15,9 @@ from math import floor
 from pydantic import TypeAdapter, ValidationError
 from ray.exceptions import RayError
 
-from datasets.errors import InputError
 from datasets.files import cache_read, cache_write
 from sweep.autotune.microbenchmark import BenchmarkTask, Measure, Measurement, benchmark_processes
-from sweep.cluster.machine import Machine
+from sweep.cluster.machine import Machine, check_threads
 from sweep.config.sweep import Sweep
 from trainables.cell import Cell
 from trainables.engine import PLAIN, Engine, Layout, Precision
@@ -68,10 +67,7 @@ def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tu
     Raises:
         InputError: a cell would have more threads than the machine has cores.
     """
-    if sweep.engine.threads > machine.cores:
-        raise InputError(
-            f"--threads {sweep.engine.threads}: a cell cannot use more than the {machine.cores} cores of {machine.name}"
-        )
+    check_threads(sweep.engine.threads, machine.cores, machine.name)
     if (sweep.engine.settled and (sweep.gpu_share or not machine.gpus)) or sweep.engine.deterministic:
         sweep = replace(sweep, engine=sweep.engine.filled(PLAIN), gpu_share=sweep.gpu_share or DEFAULT_GPU_SHARE)
         return sweep, str(sweep.engine)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -45,3 +47,13 @@ def split_answers(results: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     """Split results by machine into the results, and the reasons of the machines that did not answer."""
     silent = {name: result.reason for name, result in results.items() if isinstance(result, NoAnswer)}
     return {name: result for name, result in results.items() if name not in silent}, silent
+
+
+def check_threads(threads: int, cores: int, name: str) -> None:
+    """Check that a cell of so many threads fits on a machine.
+
+    Raises:
+        InputError: it needs more than the machine's cores.
+    """
+    if threads > cores:
+        raise InputError(f"--threads {threads}: a cell cannot use more than the {cores} cores of {name}")

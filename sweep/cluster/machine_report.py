@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from joblib import cpu_count
+
 from datasets.files import cache_folder
 from sweep.provenance import LIBRARIES, commit, processor, project_version
 
@@ -78,7 +80,7 @@ def report_machine(request: ReportRequest) -> MachineReport:
         datasets=str(Path(datasets.__file__ or "").resolve().parent),
         ours=str(Path(__file__).resolve().parents[2] / "datasets"),
         processor=processor(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=cpu_count(),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         gpus=gpus,
         gpu_fault=gpu_fault,

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import ray
+from joblib import cpu_count
+from ray._common.utils import get_default_ray_temp_dir  # pinned; no public function returns Ray's temporary folder
 
 from datasets.errors import InputError, describe_error
 from sweep.cluster.join import join_cluster
@@ -18,11 +20,27 @@ from sweep.cluster.nodes import call_on_each, list_machines
 from sweep.logs import redirect
 from sweep.provenance import processor
 from sweep.signals import Terminated, descendants
+from sweep.system_errors import explain
 from trainables.engine import Engine
 
 START_TRIES = 3
 """How often Ray's start is tried. On a busy machine its processes miss time limits of 15 and 30 s, some of which cannot
 be changed."""
+
+OF_ANOTHER_RAY = (
+    "RAY_ADDRESS",
+    "RAY_GCS_SERVER_PORT",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR",
+    "RAY_OVERRIDE_LABELS",
+    "RAY_OVERRIDE_RESOURCES",
+    "RAY_REDIS_ADDRESS",
+    "RAY_RUNTIME_ENV_HOOK",
+    "RAY_RUNTIME_ENV_PLUGINS",
+    # Ray starts each worker in a shell that would run this file first, which may load another Python.
+    "BASH_ENV",
+)
+"""Variables that are removed before Ray is started here. In the shell or a job of a cluster they describe that cluster,
+and workers would start with its code, its Python or its number of cores."""
 
 
 @contextmanager
@@ -42,6 +60,8 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
+            for name in OF_ANOTHER_RAY:
+                os.environ.pop(name, None)
             os.environ.update(worker_environment(engine, packages))  # inherited by Ray's processes
             _start_ray()
         else:
@@ -55,10 +75,10 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
 
 
 def _start_ray() -> None:
-    """Start Ray on this machine, with a printed message and a new try after each failure.
+    """Start Ray on this machine, with a printed message and a new try after each failure of a busy machine.
 
     Raises:
-        InputError: the last try has failed too.
+        InputError: the last try has failed too, or another one would fail in the same way.
     """
     began = time.monotonic()
     for attempt in range(1, START_TRIES + 1):
@@ -67,6 +87,8 @@ def _start_ray() -> None:
             # Without an address Ray would join whatever cluster happens to run here.
             ray.init(
                 address="local",
+                # Ray would count all cores of the machine, also those that taskset or Slurm keep from this process.
+                num_cpus=cpu_count(),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -75,14 +97,28 @@ def _start_ray() -> None:
             return
         except Exception as error:  # Ray raises a bare Exception when its processes are too slow
             _end_failed_start(others)
-            load = f"the load is {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+            if _is_permanent(error):
+                reason = explain(error) if isinstance(error, OSError) else describe_error(error)
+                raise InputError(f"Ray cannot start: {reason}; {_places()}") from error
+            load = f"the load is {os.getloadavg()[0]:.1f} on {cpu_count()} cores"
             problem = f"Ray did not start within {time.monotonic() - began:.0f} s ({load})"
             if attempt == START_TRIES:
                 raise InputError(
                     f"{problem}, in {START_TRIES} tries: {describe_error(error)}; run the same command again "
-                    "when the machine is less busy"
+                    f"when the machine is less busy; {_places()}"
                 ) from error
             print(f"{problem}; trying again", flush=True)
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Whether another try fails too: a folder or a variable is wrong, and no time limit was missed."""
+    return isinstance(error, OSError | ValueError) and not isinstance(error, ConnectionError | TimeoutError)
+
+
+def _places() -> str:
+    """Where Ray's files and logs are, which also say what went wrong."""
+    folder = get_default_ray_temp_dir()
+    return f"Ray's files are in {folder} (RAY_TMPDIR names another folder), its logs in {folder}/session_latest/logs"
 
 
 def _end_failed_start(others: set[int]) -> None:

@@ -8,8 +8,6 @@ from typing import Annotated
 from pydantic import Field
 
 from analysis.names import LEVEL
-from analysis.stats.seed_stopping import QUANTITIES
-from analysis.stats.sequential import MOST, adjusted_level
 from datasets.errors import InputError, one_line
 from datasets.settings import settings
 
@@ -55,6 +53,8 @@ def parse_rule(text: str) -> StoppingRule:
     Raises:
         InputError: it has another form, or an unknown quantity.
     """
+    from analysis.stats.seed_stopping import QUANTITIES  # here: SciPy takes a second to import
+
     found = _FORM.fullmatch(text)
     if not found:
         raise InputError(
@@ -88,6 +88,8 @@ def check_rule(
         if most:
             raise InputError(f'--max-seeds {most}: only with --until, such as --until "{EXAMPLE}"')
         return
+    from analysis.stats.sequential import MOST  # here: SciPy takes a second to import
+
     name, first = parse_rule(until).name, len(set(seeds))
     if first < 2:
         raise InputError(
@@ -122,6 +124,8 @@ def seed_order(seeds: Sequence[int], most: int) -> tuple[int, ...]:
 
 def confidence_level(seeds: Sequence[int], most: int) -> float:
     """The confidence level of intervals that are evaluated after each seed."""
+    from analysis.stats.sequential import adjusted_level  # here: SciPy takes a second to import
+
     return adjusted_level(len(set(seeds)), most)
 
 

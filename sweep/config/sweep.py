@@ -1,5 +1,6 @@
 """`Sweep`: the settings of one command, which are the axes of its grid, its recipe, and how the machine is used."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from analysis.records.remote import is_remote, normalized_address
 from datasets.errors import InputError, one_line
 from datasets.registry import check_nu
 from datasets.registry import outside_root as dataset_root
-from datasets.settings import Share, settings
+from datasets.settings import LocalPath, Share, local_path, settings
 from datasets.source import Demands, Place, Settings
 from sweep.config.grid import Axes, distinct, expand
 from sweep.config.stopping_rule import AddedSeeds, check_rule
@@ -77,15 +78,15 @@ class Sweep:
     """The seeds that --until has added."""
     out: Annotated[str | Path, tyro.conf.arg(metavar="FOLDER|s3://BUCKET/NAME")] = Path("results/custom")
     """Folder for records, summary, logs and the MLflow database; or its address on an object store."""
-    data_root: Annotated[Path | None, tyro.conf.arg(aliases=("--data", "--texture-root"))] = None
+    data_root: Annotated[LocalPath | None, tyro.conf.arg(aliases=("--data", "--texture-root"))] = None
     """The data: the folder of xBD, CIFAR-10 or texture images, or a manifest file."""
-    store: Path | None = None
+    store: LocalPath | None = None
     """Folder for the arrays that real images are converted to, once per machine; default: in your cache folder."""
     skip_bad: bool = False
     """Leave out image pairs that cannot be used and list them, instead of stopping with an error."""
     download: bool = False
     """Let torchvision download missing data: DTD or CIFAR-10 to --data-root, weights for the baseline imagenet."""
-    imagenet_weights: Path | None = None
+    imagenet_weights: LocalPath | None = None
     """File with weights for the baseline imagenet, instead of torchvision's."""
     workers: NonNegativeInt = 0
     """Largest number of cells that run at the same time; 0: as many as fit on the cores and GPUs."""
@@ -110,7 +111,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Refuse axes that make no grid. Bring folder, address and objectives to their canonical form."""
-        object.__setattr__(self, "out", _address(self.out) if is_remote(self.out) else Path(self.out))
+        object.__setattr__(self, "out", _place(self.out))
         object.__setattr__(self, "objectives", tuple(map(canonical_objective, self.objectives)))
         data = self.recipe.data
         for name in ("objectives", "rho", "pairings", "seeds", *(("nu",) if data.has_nu else ())):
@@ -227,8 +228,9 @@ class Sweep:
         return expand(axes, dataset=self.dataset, recipe=self.recipe, vary=self.vary)
 
 
-def _address(out: str | Path) -> str:
+def _place(out: str | Path) -> str | Path:
     try:
-        return normalized_address(out)
-    except RecordsError as error:
+        given = os.path.expandvars(out)
+        return normalized_address(given) if is_remote(given) else local_path(given)
+    except (RecordsError, ValueError) as error:
         raise InputError(f"--out {error}") from error

@@ -1,5 +1,6 @@
 """A sweep as YAML, and how two sweeps differ."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,39 @@ from datasets.settings import first_mistake
 from sweep.config.sweep import Sweep
 
 _ADAPTER = TypeAdapter(Sweep)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a word means what it means on the command line, and no setting is given twice.
+
+    PyYAML follows YAML 1.1, where `no` is false, `010` is 8, `1:30` is 90 and `2026-11-30` is a date. Here these are
+    texts, which the settings convert. Every other value is read as by PyYAML, which quotes texts that could be values.
+    """
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (as PyYAML has it; filled below)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Refuse a name that occurs twice, of which PyYAML would use the last."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for name, _ in node.value:
+            line = name.start_mark.line + 1
+            if isinstance(name, yaml.ScalarNode):
+                if name.value in lines:
+                    shown, first = one_line(repr(name.value), most=60), lines[name.value]
+                    raise InputError(f"{shown} is given twice, in line {first} and in line {line}: remove one of them")
+                lines[name.value] = line
+        return node
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    ("int", r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", [*"-+0123456789"]),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.nan", [*"-+0123456789."]),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
 
 
 def to_yaml(sweep: Sweep) -> str:
@@ -42,8 +76,10 @@ def _loaded(path: Path) -> object:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--config {path}: cannot be read ({one_line(error)})") from error
     try:
-        return yaml.safe_load(text)
-    except Exception as error:  # a date such as 2001-99-99 or deep brackets do not raise a YAMLError
+        return _Loader(text).get_single_data()
+    except InputError as error:
+        raise InputError(f"--config {path}: {error}") from error
+    except Exception as error:  # deep brackets and `!!int x` do not raise a YAMLError
         raise InputError(f"--config {path}: is not valid YAML ({one_line(error) or type(error).__name__})") from error
 
 

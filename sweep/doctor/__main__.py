@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.cli import exit_with
+from analysis.cli import exit_with, local_path, path_or_address
 from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
 from analysis.text import printable
@@ -116,7 +116,7 @@ def connected(address: str | None) -> Iterator[Targets]:
         )
 
 
-def _absolute(out: str | None) -> str | None:
+def _absolute(out: Path | str | None) -> str | None:
     """The folder's absolute path, or the URI.
 
     Raises:
@@ -133,12 +133,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m sweep.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster: auto, or HOST:PORT")
-    parser.add_argument("--out", metavar="DIR", help="the sweep's --out, a folder or a URI such as s3://bucket/name")
-    parser.add_argument("--data-root", nargs="+", default=(), metavar="PATH", help="files and folders of the data")
+    parser.add_argument(
+        "--out",
+        type=path_or_address,
+        metavar="DIR",
+        help="the sweep's --out, a folder or a URI such as s3://bucket/name",
+    )
+    parser.add_argument(
+        "--data-root", type=local_path, nargs="+", default=(), metavar="PATH", help="files and folders of the data"
+    )
     options = parser.parse_args(argv)
     failed = warned = 0
     try:
-        out, data = _absolute(options.out), tuple(str(Path(path).resolve()) for path in options.data_root)
+        out, data = _absolute(options.out), tuple(str(path.resolve()) for path in options.data_root)
         with connected(options.address) as targets:
             for finding in examine(targets, out, data):
                 print(printable(str(finding)).replace("\n", " "), flush=True)

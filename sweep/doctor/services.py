@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from http.client import HTTPException
 from pathlib import Path
 
+from analysis.text import describe_error, without_secrets
 from sweep.cluster.checks import Finding
+from sweep.tracking.connection import OTHER_DATABASE, is_server
 
 PORTS = {5000: "MLflow", 8265: "Ray's dashboard", 6379: "Ray", 10001: "Ray's clients"}
 BETWEEN_NODES = (6379,)
@@ -20,10 +22,19 @@ def check_mlflow(uri: str | None) -> Iterable[Finding]:
     """The MLflow server answers, if MLFLOW_TRACKING_URI names one."""
     if not uri:
         yield Finding("ok", "mlflow", "MLFLOW_TRACKING_URI is not set: the sweep uses a database in --out")
-    elif not uri.startswith(("http://", "https://")):
-        yield Finding("ok", "mlflow", "MLFLOW_TRACKING_URI names a database, not a server")
+    elif not is_server(uri):
+        try:
+            from mlflow.store.db.utils import create_sqlalchemy_engine  # here: MLflow takes seconds to import
+
+            create_sqlalchemy_engine(uri)  # it connects later
+        except Exception as error:  # no address of a database, or its driver is missing: errors of many kinds
+            yield Finding(
+                "FAIL", "mlflow", f"{without_secrets(uri)} cannot be used ({describe_error(error)}): {OTHER_DATABASE}"
+            )
+        else:
+            yield Finding("ok", "mlflow", "MLFLOW_TRACKING_URI names a database, not a server")
     else:
-        server = f"{uri.split('://')[0]}://{uri.split('://')[1].rsplit('@', 1)[-1]}"
+        server = without_secrets(uri)
         try:
             with urllib.request.urlopen(_request(uri, f"{server.rstrip('/')}/health"), timeout=10) as response:
                 answer = response.read(100).decode(errors="replace").strip()
@@ -31,8 +42,8 @@ def check_mlflow(uri: str | None) -> Iterable[Finding]:
             yield Finding(
                 "FAIL",
                 "mlflow",
-                f"{server} does not answer ({error}): start a server (docs/cluster.md says how), or unset "
-                "MLFLOW_TRACKING_URI",
+                f"{server} does not answer ({describe_error(error)}): start a server (docs/cluster.md says how), "
+                "or unset MLFLOW_TRACKING_URI",
             )
             return
         if answer == "OK":

@@ -19,6 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from analysis.records.schema import Record
 from sweep.logs import redirect
+from sweep.storage.run_dir import database_uri
 from trainables.cell import Cell
 from trainables.objective_names import without_learning_rate
 
@@ -34,7 +35,7 @@ Scores = Mapping[str, float | None]
 def open_database(path: Path) -> BaseStorage:
     """Open the Optuna database; create it if needed."""
     redirect("optuna")
-    return RDBStorage(f"sqlite:///{path.resolve()}")
+    return RDBStorage(database_uri(path))
 
 
 class RateProposer:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.records.io import compact, read_records, recorded_keys
@@ -19,10 +20,18 @@ from sweep.config.yaml_io import to_yaml
 from sweep.lr_search import report
 from sweep.lr_search.config import SearchConfig, SearchDir
 from sweep.lr_search.halving import RateTable, promoted, read_scores, read_table, unfinished
-from sweep.prepare import claim, load_sources, previous_sweep, take_over
+from sweep.prepare import check_settings, claim, load_sources, previous_sweep, take_over
 from sweep.signals import StopRequest
 from sweep.storage.lock import locked
-from sweep.summarize import print_stopped, python_command, recorded_errors
+from sweep.summarize import (
+    AGAIN,
+    last_step,
+    print_mlflow,
+    print_stopped,
+    python_command,
+    recorded_errors,
+    refuse_if,
+)
 from sweep.tracking.background import BackgroundTracking
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
@@ -52,6 +61,7 @@ def search_learning_rates(search: SearchConfig, base: Sweep) -> int:
     with locked(run_dir) as killed:
         take_over(run_dir, killed, before=began)
         sweep = search.sweep.continuing(previous_sweep(run_dir, search.sweep))
+        check_settings(sweep, None)
         (source,) = load_sources(sweep).values()  # before Ray starts, as in a sweep
         claim(run_dir, sweep, [source.fingerprint])
         logs.to_file(run_dir.log)
@@ -88,7 +98,7 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
                 print_stopped()
                 return stop.code
             if reason := lr_search.outcome.unwritable:
-                raise InputError(f"{reason}: free space, then run the same command again")
+                raise InputError(f"{reason}: {AGAIN}")
             complete = lr_search.conclude()
     return stop.code if stop.asked else 0 if complete else 1
 
@@ -161,43 +171,52 @@ class LrSearch:
 
         Returns:
             Whether each loss has a chosen rate, and no cell is missing.
+
+        Raises:
+            InputError: a result could not be written. Everything else was printed before.
         """
-        chosen, failures = list[Choice](), list[str]()
+        chosen, failures, files, failed = list[Choice](), list[str](), list[Path](), list[str]()
         if recorded_keys(self.run_dir.root).status:
             rows = learning_rates.table(read_records(self.run_dir.root), self.table.by_recipe)
             rows = report.requested_rows(report.named_by_loss(rows), self.search)
             if not self.missing and not self.outcome.stop:
                 chosen = report.choose_rates(rows, self.search)
-            files = [*report.write_table(rows, chosen, self.run_dir), compact(self.run_dir.root)]
+            with last_step("the table could not be written", failed):
+                files += report.write_table(rows, chosen, self.run_dir)
+            with last_step("the summary could not be written", failed):
+                files.append(compact(self.run_dir.root))
             if not self.outcome.stop:
-                files += report.draw(rows, chosen, self.run_dir, self.base.preset)
+                with last_step("the figure could not be drawn"):
+                    files += report.draw(rows, chosen, self.run_dir, self.base.preset)
+            if self._is_complete(chosen):
+                with last_step("the sweep with the chosen rates could not be written", failed):
+                    write_text_atomically(self.run_dir.chosen, to_yaml(report.with_chosen_rates(self.base, chosen)))
+                    files.append(self.run_dir.chosen)
             self._log_choice(chosen, files)
-            failures = report.failure_lines(rows, recorded_errors(self.run_dir.root))
+            with last_step("the reasons of failed cells cannot be read"):
+                failures = report.failure_lines(rows, recorded_errors(self.run_dir.root))
         self._print_places()
         print("".join(f"{line}\n" for line in failures), end="")
         self._print_result(chosen)
+        refuse_if(failed)
         return self._is_complete(chosen)
 
     def _is_complete(self, chosen: Sequence[Choice]) -> bool:
         return len(chosen) == len(self.search.losses)
 
-    def _log_choice(self, chosen: Sequence[Choice], files: list) -> None:
-        """Write the sweep with the chosen rates, if each loss has one, and log everything to MLflow."""
-        if complete := self._is_complete(chosen):
-            write_text_atomically(self.run_dir.chosen, to_yaml(report.with_chosen_rates(self.base, chosen)))
-            files = [*files, self.run_dir.chosen]
+    def _log_choice(self, chosen: Sequence[Choice], files: Sequence[Path]) -> None:
+        """Log the choice and the files to MLflow."""
         if self.outcome.stop is None:
             self.tracking.fill_again()
             metrics = {f"chosen_lr_{choice.objective}": choice.rate for choice in chosen}
             metrics |= {f"val_f1_{choice.objective}": choice.score for choice in chosen}
-            self.tracking.end(complete, metrics, files)
+            self.tracking.end(self._is_complete(chosen), metrics, files)
 
     def _print_places(self) -> None:
         """Print where the files are."""
         run_dir = self.run_dir
         print(f"rates     {run_dir.rates_table}\nfigure    {run_dir.figures / 'rates.png'}\nlogs      {run_dir.log}")
-        print(f"MLflow    {python_command()} -m mlflow ui --backend-store-uri {shlex.quote(self.tracking.uri)}")
-        print(f"          then http://127.0.0.1:5000/{self.tracking.runs}")
+        print_mlflow(self.tracking)
         if self.tracking.fault:
             print(f"MLflow could not be written ({self.tracking.fault}); the same command adds what is missing")
 

@@ -82,6 +82,8 @@ class Snapshot:
     """Unreadable records. Their cells count as missing and run again."""
     beyond: int
     """Number of records of cells that are not in the grid of `sweep.yaml`."""
+    moved: Path | None
+    """The folder, if its `sweep.yaml` names another one, because it was moved or copied."""
 
     def total(self, name: Literal["done", "failed", "missing", "running"]) -> int:
         """The sum over all losses."""
@@ -131,6 +133,7 @@ def take_snapshot(root: Path, now: datetime) -> Snapshot:
         failures={str(cells[key]): failure_reason(row.error or "") for key, row in failed.items()},
         unreadable=tuple(unreadable),
         beyond=len(rows) - len(planned),
+        moved=root if isinstance(sweep.out, Path) and sweep.out.resolve() != root.resolve() else None,
     )
 
 

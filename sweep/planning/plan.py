@@ -12,9 +12,11 @@ from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
 from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, REPORT, TABLES, Forecast, write_plan
 from sweep.prepare import (
-    check_encoders,
+    check_fingerprints,
+    check_settings,
     cluster_address,
     exclusive_run_dir,
+    find_weights,
     load_sources,
     machine_for,
     missing_cells,
@@ -51,6 +53,9 @@ def plan(sweep: Sweep, price: float | None, *, address: str | None = None) -> in
         if not missing:
             print("no cell is missing: there is nothing to plan")
             return 0
+        check_settings(sweep, address)
+        if sweep.imagenet_weights or not sweep.download:
+            find_weights(sweep, missing)
         forecast = make_forecast(sweep, missing, began, address)
         write_plan(forecast, run_dir.root)
         run_dir.send(run_dir.plan)
@@ -73,10 +78,10 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     Raises:
         InputError: the data or the cluster cannot be used, or the cells cannot run there.
     """
-    check_encoders(sweep)
     address = cluster_address(address)
     logs.nowhere()
     sources = load_sources(sweep)
+    check_fingerprints(sweep.run_dir, [source.fingerprint for source in sources.values()])
     from sweep.autotune.choose import choose_engine
     from sweep.cluster.session import ray_session
     from sweep.planning.profiler import profilers

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote
 
 from analysis.records.remote import working_copy
 from datasets.errors import InputError
@@ -159,7 +160,7 @@ class RunDir:
     @property
     def mlflow_uri(self) -> str:
         """The URI of that database."""
-        return f"sqlite:///{self.mlflow.resolve()}"
+        return database_uri(self.mlflow)
 
     # --- checkpoints
 
@@ -213,6 +214,17 @@ class RunDir:
     def send_soon(self, path: Path) -> None:
         """Send a file that is rewritten often, in a thread. It is skipped if the store is slow or fails."""
         self.store.push_soon(path)
+
+
+def database_uri(path: Path) -> str:
+    """The URI of an SQLite database, in which a question mark and a percent sign have meanings of their own."""
+    return f"sqlite:///{str(path.resolve()).replace('%', '%25').replace('?', '%3F')}"
+
+
+def database_path(uri: str) -> Path | None:
+    """The file of an SQLite database; None for any other address."""
+    name = uri.removeprefix("sqlite:///").partition("?")[0] if uri.startswith("sqlite:///") else ""
+    return Path(unquote(name)) if name else None
 
 
 def cannot_write(root: Path, error: OSError) -> InputError:

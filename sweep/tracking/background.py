@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 from analysis.records.io import read_curves, read_records, recorded_keys
-from datasets.errors import describe_error
+from analysis.text import describe_error
 from sweep.config.sweep import Sweep
-from sweep.logs import redirect
 from sweep.storage.run_dir import RunDir
+from sweep.tracking.connection import connect
 from trainables.cell import Cell
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class BackgroundTracking:
         """The last error; None once MLflow has everything."""
         self._quiet_until = 0.0
         self._thread = ThreadPoolExecutor(1, "mlflow")
-        self._connect = partial(_connect, self.uri, sweep, own=not elsewhere, kind=kind)
+        self._connect = partial(connect, self.uri, sweep, own=not elsewhere, kind=kind)
         self._tracking: Tracking | None = None
         if elsewhere or run_dir.mlflow.exists():
             self._tracking = self._thread.submit(self._connect).result()
@@ -159,13 +159,6 @@ class BackgroundTracking:
 
 def _rate(rates: Mapping[str, float], cell: Cell) -> dict[str, float]:
     return {"lr": rates[cell.key]} if cell.key in rates else {}
-
-
-def _connect(uri: str, sweep: Sweep, *, own: bool, kind: str) -> "Tracking":
-    from sweep.tracking.client import connect
-
-    redirect("mlflow", "alembic")
-    return connect(uri, sweep, own=own, kind=kind)
 
 
 def fill(tracking: "Tracking", folder: Path, cells: Sequence[Cell], rates: Mapping[str, float] | None = None) -> int:

@@ -1,9 +1,7 @@
 """MLflow: a parent run for the sweep and a child run per cell, identified by tags. Only the driver writes them."""
 
-import os
 import re
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,44 +10,13 @@ from typing import Any
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
-from datasets.errors import InputError, describe_error
 from sweep.config.sweep import Sweep
+from sweep.storage.run_dir import database_path
 from trainables.cell import Cell, digest
 
 SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
 """Tags that identify a run, so that no command creates it twice."""
 AXES = ("dataset", "objective", "rho", "nu", "pairing", "seed")
-
-
-def connect(uri: str, sweep: Sweep, *, own: bool, kind: str = "sweep") -> "Tracking":
-    """Connect to the sweep's runs in the MLflow at `uri`; `own` tells whether it is the database in the sweep's folder.
-
-    Raises:
-        InputError: the MLflow server or database cannot be used.
-    """
-    # By default MLflow waits several minutes for a server that does not answer.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    try:
-        if own:
-            _make_whole(Path(uri.removeprefix("sqlite:///")))
-        return Tracking(uri, sweep, own=own, kind=kind)
-    except Exception as error:  # a damaged database raises errors of SQLAlchemy and Alembic
-        raise InputError(
-            f"MLflow at {uri} cannot be used ({describe_error(error)}): start the server, unset "
-            "MLFLOW_TRACKING_URI to use the database in --out, or delete that database if it is damaged: the next "
-            "command fills a new one from the records"
-        ) from error
-
-
-def _make_whole(path: Path) -> None:
-    """Create the database with all of its tables, or not at all: MLflow cannot use one that was created in part."""
-    if path.exists():
-        return
-    # A new name each time, because MLflow caches databases by name.
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
-    draft.replace(path)
 
 
 class Tracking:
@@ -71,14 +38,16 @@ class Tracking:
         name = f"noisy-pairs {sweep.dataset}"
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            # With a relative path MLflow's pages would not find the artifacts.
-            artifacts = (sweep.run_dir.root.resolve() / "mlartifacts").as_uri() if uri.startswith("sqlite") else None
+            database = database_path(uri)
+            artifacts = artifacts_beside(database) if database else None
             self.experiment = self._client.create_experiment(name, artifact_location=artifacts)
         else:
             self.experiment = found.experiment_id
+            if found.lifecycle_stage == "deleted":  # on MLflow's pages; its name stays taken
+                self._client.restore_experiment(self.experiment)
         identity = digest([sweep.recipe.fingerprint, "" if own else location])
-        self.parent = self._find_or_make(SWEEP, identity, Path(location).name, {"kind": kind, "folder": location})
-        self._log(self.parent, params=_flat(asdict(sweep.recipe)))
+        self.parent = self._find_or_make(SWEEP, identity, Path(location).name, {"kind": kind})
+        self._log(self.parent, params=_flat(asdict(sweep.recipe)), tags={"folder": location})
         self._runs: dict[str, str] = {}
         self._logged: dict[tuple[str, str], set[int]] = {}
 
@@ -188,6 +157,11 @@ class Tracking:
             params=[Param(k, str(v)) for k, v in (params or {}).items()],
             tags=[RunTag(k, v) for k, v in (tags or {}).items()],
         )
+
+
+def artifacts_beside(database: Path) -> str:
+    """The address of the folder for the files of runs. With a relative path MLflow's pages would not find them."""
+    return (database.resolve().parent / "mlartifacts").as_uri()
 
 
 def _metric_name(name: str) -> str:

@@ -206,7 +206,9 @@ class Recorder(CellListener):
         root = self._run_dir.root
         self._run_dir.send(write_curves(root, cell.key, curves))
         if examples:
-            predictions = [Prediction(key=cell.key, **example) for example in examples]
+            predictions = [
+                Prediction(key=cell.key, classes=self._provenance.classes, **example) for example in examples
+            ]
             self._run_dir.send(write_predictions(root, cell.key, predictions))
         origin = self._provenance(cell)
         record = write_record(root, row, origin.classes, origin.settings)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from analysis.records.schema import Record
+from analysis.text import without_secrets
 from sweep.provenance import project_version
 from trainables.cell import Cell
 
@@ -36,7 +37,7 @@ class Failure:
     def text(self) -> str:
         """One line for the record: the failure, then the last lines of the traceback, separated by " | "."""
         lines = [line.strip() for line in self.traceback.splitlines() if line.strip(" ^~")]
-        return " | ".join([str(self), *lines[-LAST_LINES:]])
+        return without_secrets(" | ".join([str(self), *lines[-LAST_LINES:]]))
 
 
 class Retries:

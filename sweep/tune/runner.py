@@ -1,5 +1,6 @@
 """Runs cells with Ray Tune."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
+from analysis.text import describe_error
 from sweep.cluster.machine import Machine
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
@@ -26,6 +28,8 @@ from sweep.tune.tracker import TrialTracker
 from sweep.tune.trainable import train_cell
 from sweep.tune.watchdog import Watchdog
 from trainables.cell import Cell
+
+log = logging.getLogger(__name__)
 
 LOST_WORKERS = 10
 """How often a cell may lose its worker before it is given up."""
@@ -101,7 +105,7 @@ class TuneRunner:
             score=None if rates is None else lambda row: _validation_score(row, rates),
         )
         tracker.listeners = [recorder, Watchdog(tracker, self._sweep.patience, console)]
-        with self._second_signal_ends(console):
+        with self._second_signal_ends(console), self._told(recorder):
             if self._progress:
                 tracker.listeners.append(self._progress.follow(tracker, recorder))
 
@@ -151,6 +155,16 @@ class TuneRunner:
                 stop=_NothingLeft(recorder),
             ),
         ).fit()
+
+    @contextmanager
+    def _told(self, recorder: Recorder) -> Iterator[None]:
+        """Context manager in which cells run. An error of Ray or Tune ends them, and what was recorded is shown."""
+        try:
+            yield
+        except Exception as error:  # such as a state of its own that Tune cannot write
+            log.exception("Ray Tune stopped")
+            reason = f"Ray Tune stopped ({describe_error(error)}; see {self._run_dir.name_of(self._run_dir.log)})"
+            recorder.unwritable = recorder.unwritable or reason
 
     @contextmanager
     def _second_signal_ends(self, console: Console) -> Iterator[None]:

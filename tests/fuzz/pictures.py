@@ -99,7 +99,7 @@ def _textures(folder: Path, data: bytes) -> None:
             if not (category / f"{number}.png").exists():
                 Image.fromarray(smooth_pixels(SIDE, SIDE)).save(category / f"{number}.png")
     (folder / "textures" / "second" / "3.png").write_bytes(data)
-    names, images, _ = read_categories(folder / "textures", (), min_side=16, scale=0.9)
+    names, images, _, _ = read_categories(folder / "textures", (), min_side=16, scale=0.9)
     assert names == ("first", "noise", "second")
     assert all(image.dtype == np.uint8 and image.shape[2] == 3 for of_one in images for image in of_one)
 

@@ -37,7 +37,7 @@ def refused(function, *arguments, kind=InputError, **options) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("value", ["2001-99-99", "!!timestamp x", "[" * 1000, "9" * 5000, "!!int x"])
+@pytest.mark.parametrize("value", ["!!timestamp 2001-99-99", "!!timestamp x", "[" * 1000, "9" * 5000, "!!int x"])
 def test_values_that_yaml_itself_trips_over(tmp_path, value):
     path = tmp_path / "sweep.yaml"
     path.write_text(f"rho: {value}\n")

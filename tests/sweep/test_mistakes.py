@@ -1,12 +1,19 @@
 """Mistakes of users: one line with the problem and the valid values, exit code 2, and no data lost."""
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from sweep.cli import main
+from sweep.cli import main, run_command
+from sweep.config.yaml_io import to_yaml
+from sweep.prepare import claim
+from sweep.presets import preset
+from sweep.storage.run_dir import RunDir
 from tests.helpers.command import ROOT, call, run
 
 
@@ -29,6 +36,12 @@ from tests.helpers.command import ROOT, call, run
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["vts-smoke", "--encoder.name", "resnet81"], "resnet81"),
         (["vts-smoke", "extra"], "unexpected 'extra'"),
+        ([""], "the preset: the value is empty (a shell variable that is not set?)"),
+        (["vts-smoke", "--store", ""], "--store: the value is empty"),
+        (["vts-smoke", "--out="], "--out: the value is empty"),
+        (["--config", ""], "--config: the value is empty"),
+        (["--config=", "--rho", "0"], "--config: the value is empty"),
+        (["vts-smoke", "--data", "~no-such-user/x"], "no home folder ~no-such-user is known"),
         (["vts-smoke", "--encoder.slim", "0.001"], "--encoder.slim 0.001"),
         (["vts-smoke", "--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", "1"], "models that are no ResNet"),
         (
@@ -54,6 +67,23 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, tmp_path, capsys)
     assert not (tmp_path / "out").exists()
 
 
+def test_the_settings_of_a_copied_folder_do_not_lead_into_the_first_one(tmp_path, capsys):
+    first = tmp_path / "first"
+    claim(RunDir(first), replace(preset("vts-smoke"), out=first), "data")
+    (first / "records").mkdir()
+    assert main(["--config", str(first / "sweep.yaml"), "--dry-run"]) == 0
+    copy = shutil.copytree(first, tmp_path / "copy")
+    capsys.readouterr()
+    assert main(["--config", str(copy / "sweep.yaml"), "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert f"it says out: {first}" in said
+    assert f"add --out {copy} to continue there" in said
+    assert said.count("\n") == 1
+    assert main(["--config", str(copy / "sweep.yaml"), "--dry-run", "--out", str(copy)]) == 0
+    (copy / "records").rmdir()  # settings alone, such as those of published results
+    assert main(["--config", str(copy / "sweep.yaml"), "--dry-run"]) == 0
+
+
 def test_a_read_only_or_full_disk_is_one_line(tmp_path):
     (tmp_path / "out").write_text("not a folder")
     done = call("vts-smoke", "--out", tmp_path / "out")
@@ -62,21 +92,47 @@ def test_a_read_only_or_full_disk_is_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_the_wrong_datasets_package_is_named(tmp_path):
-    (tmp_path / "datasets").mkdir()
-    (tmp_path / "datasets" / "__init__.py").write_text("")
-    done = run(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
-    assert done.returncode == 2
-    assert str(tmp_path / "datasets") in done.stderr
-    assert "uninstall" in done.stderr
-    assert done.stderr.count("\n") == 1
+VIT = ("--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", 1, "--encoder.output-stride", 32)
 
 
-def test_more_threads_than_cores_are_refused(tmp_path):
-    done = run("vts-smoke", "--out", tmp_path / "out", "--threads", 640)
-    assert done.returncode == 2
-    assert "--threads 640" in done.stderr
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize("how", [[], ["--dry-run"], ["--plan"]])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--threads", 640), "--threads 640: a cell cannot use more than the "),
+        (VIT, "use a CNN"),
+        (("--losses", "imagenet", "--imagenet-weights", "nowhere.pth"), "nowhere.pth: no such file"),
+        (("--textures", "folder"), "name the folder of the images with --data-root FOLDER"),
+        (("--data.train", 100, "--probe.batch", 200), "--probe.batch 200 exceeds the 100 training scenes"),
+        (("--dataset", "xbd"), "name the folder of the data with --data-root"),
+        (("--dataset", "manifest", "--data", "nowhere.csv"), "nowhere.csv: cannot be read"),
+    ],
+)
+def test_what_is_known_without_running_is_refused_before_ray_starts(words, message, how, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweep.cluster.session.ray_session", lambda *_, **__: pytest.fail("Ray was started"))
+    done = call("vts-smoke", *words, *how, "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert message in done.stderr
+    assert ("distinct cells" in done.stdout) == (how == ["--dry-run"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", [[], ["--dry-run"], ["--plan"]])
+def test_a_folder_of_other_results_is_refused_before_ray_starts(how, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweep.cluster.session.ray_session", lambda *_, **__: pytest.fail("Ray was started"))
+    (tmp_path / "sweep.yaml").write_text(to_yaml(preset("vts-quick")))
+    done = call("vts-smoke", *how, "--out", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "holds records of another recipe" in done.stderr
+
+
+@pytest.mark.parametrize("how", [[], ["--plan"]])
+def test_a_folder_of_results_on_other_data_is_refused_before_ray_starts(how, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweep.cluster.session.ray_session", lambda *_, **__: pytest.fail("Ray was started"))
+    (tmp_path / "data.txt").write_text("0123456789abcdef\n")
+    done = call("vts-smoke", *how, "--out", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "holds records made on other data (fingerprint 0123456789abcdef" in done.stderr
 
 
 AWAY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
@@ -91,9 +147,12 @@ def test_mlflow_that_does_not_answer_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["sweep.run", "sweep.status", "sweep.sync", "sweep.doctor", "sweep.lr_search"])
-def test_another_package_of_the_name_datasets_is_refused(module, tmp_path):
-    (tmp_path / "datasets").mkdir()
-    (tmp_path / "datasets" / "__init__.py").touch()
+@pytest.mark.parametrize("content", ["", "raise SystemExit('of another project')"])
+def test_folders_with_the_names_of_our_packages_change_nothing(module, content, tmp_path):
+    for name in ("analysis", "datasets", "trainables"):
+        (tmp_path / name).mkdir()
+        if content:
+            (tmp_path / name / "__init__.py").write_text(content)
     done = subprocess.run(
         [sys.executable, "-m", module, "--help"],
         cwd=tmp_path,
@@ -102,6 +161,72 @@ def test_another_package_of_the_name_datasets_is_refused(module, tmp_path):
         text=True,
         timeout=60,
     )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"imported from {tmp_path / 'datasets'}, not from {ROOT}" in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_datasets_that_is_imported_already_is_named(tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", "import datasets, sweep"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert f"'datasets' was imported before from {tmp_path / 'datasets'}, not from {ROOT}" in done.stderr
+
+
+def test_the_first_line_comes_before_anything_slow(tmp_path):
+    """A pipe shows it although nothing fills its buffer: the command is killed while the data are still loaded."""
+    code = (
+        "import os, sys; from sweep.cli import main; import sweep.driver as driver; "
+        "driver.run_sweep = lambda *_, **__: os._exit(0); main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "vts-smoke", "--out", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == f"vts-smoke in {tmp_path}: checking settings, folder and data ...\n"
+
+
+def test_the_command_line_imports_nothing_slow():
+    """What takes seconds on a busy machine is imported after the first line."""
+    slow = {"mlflow", "ray", "scipy", "skimage", "timm", "torch"}
+    code = f"import sys, sweep.cli; print(sorted({slow!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "variables", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), {}, "free space"),
+        (OSError(errno.EMFILE, "Too many open files"), {}, "ulimit -n"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/ray/x"), {"RAY_TMPDIR": "/a"}, "RAY_TMPDIR decides"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/ray/x"), {"TMPDIR": "/a"}, "RAY_TMPDIR decides"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/x"), {"TMPDIR": "/a"}, "TMPDIR decides"),
+        (PermissionError(errno.EACCES, "Permission denied", "/h/.ray/token"), {"HOME": "/h"}, "HOME decides"),
+        (PermissionError(errno.EACCES, "Permission denied", "/h/.cache/x"), {"HOME": "/h"}, "XDG_CACHE_HOME decides"),
+        (PermissionError(errno.EACCES, "Permission denied", "/h/results/x"), {"HOME": "/h"}, "/h/results/x"),
+    ],
+)
+def test_an_error_of_the_system_says_what_helps(error, variables, words, monkeypatch, capsys):
+    for name in ("RAY_TMPDIR", "TMPDIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    def fail():
+        raise error
+
+    assert run_command("sweep.run", fail) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert ("free space" in said) == (error.errno == errno.ENOSPC)
+    assert ("decides" in said) == ("decides" in words)

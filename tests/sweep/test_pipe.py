@@ -63,7 +63,7 @@ def test_the_terminal_says_no_more_than_that_nobody_reads(monkeypatch, tmp_path)
     assert stop.code == 141
 
 
-@pytest.mark.parametrize("words", [["--help"], ["vts-paper", "--dry-run"]])
+@pytest.mark.parametrize("words", [["--help"], ["vts-quick", "--dry-run"]])
 def test_a_reader_that_was_never_there(words):
     reading, writing = os.pipe()
     os.close(reading)

@@ -109,6 +109,12 @@ def test_the_driver_is_believed_for_as_long_as_it_may_be_silent(folder, stage, h
     assert ("resume    python -m sweep.run vts-smoke --out o (on far)" in text) == (state in ("cut off", "ended"))
 
 
+def test_the_command_that_resumes_a_moved_folder_names_its_new_place(folder, tmp_path):
+    tell(folder, stage="ended")
+    moved = folder.rename(tmp_path / "its new place")
+    assert f"resume    python -m sweep.run vts-smoke --out o --out '{moved}' (on far)" in said(moved)
+
+
 def test_a_process_of_this_machine_that_is_gone_was_cut_off(folder):
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()

@@ -4,11 +4,13 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import OrderedDict
 from dataclasses import replace
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils
 
 from analysis.records.io import compact, write_curves, write_record
 from analysis.records.schema import empty_row
@@ -18,7 +20,8 @@ from sweep.storage.run_dir import RunDir
 from sweep.sync import main
 from sweep.tracking import background as module
 from sweep.tracking.background import BackgroundTracking
-from sweep.tracking.client import KEY, connect
+from sweep.tracking.client import KEY
+from sweep.tracking.connection import connect
 from tests.helpers.command import ROOT
 
 SMOKE = preset("vts-smoke")
@@ -89,7 +92,12 @@ def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch
     [
         (["nowhere"], "nowhere: there is no sweep.yaml"),
         (["out"], "no records in"),
-        (["out", "--to", "http://127.0.0.1:9"], "MLflow at http://127.0.0.1:9 cannot be used"),
+        (["out", "--to", "http://me:hunter2@127.0.0.1:9"], "MLflow at http://127.0.0.1:9 cannot be used"),
+        (["out", "--to", "postgresql+nowhere://me:hunter2@h/x"], "MLflow at postgresql+nowhere://h/x cannot be used"),
+        (["out", "--to", "mssql+pyodbc:///?odbc_connect=PWD%3Dhunter2"], "MLflow at mssql+pyodbc:/// cannot be used"),
+        (["out", "--to", "ftp://me:hunter2@h"], "MLflow at ftp://h cannot be used"),
+        (["out", "--to", "./mlruns"], "MLflow at ./mlruns cannot be used"),
+        (["out", "--to", "databricks://nobody"], "MLflow at databricks://nobody cannot be used"),
     ],
 )
 def test_a_mistake_is_one_line(sweep, tmp_path, words, message, capsys, monkeypatch):
@@ -99,7 +107,43 @@ def test_a_mistake_is_one_line(sweep, tmp_path, words, message, capsys, monkeypa
     assert main([str(tmp_path / words[0]), *words[1:]]) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert "hunter2" not in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning", "ignore:.*:UserWarning")
+def test_a_folder_that_was_copied_or_moved_keeps_what_is_written_for_it(sweep, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    record(sweep.out, CELLS[0])
+    RunDir(sweep.out).tables.write_text("before")
+    # Within a process MLflow remembers where it wrote the files of a run.
+    monkeypatch.setattr(utils, "_artifact_repos_cache", Forgetful())
+    assert main([str(sweep.out)]) == 0
+    copy = shutil.copytree(sweep.out, tmp_path / "a copy")
+    RunDir(copy).tables.write_text("after")
+    assert main([str(copy)]) == 0
+    assert written(sweep.out) == ["before"]
+    assert written(copy) == ["after"]
+    moved = sweep.out.rename(tmp_path / "moved")
+    RunDir(moved).tables.write_text("moved")
+    assert main([str(moved)]) == 0
+    assert not sweep.out.exists()
+    assert written(moved) == ["moved"]
+    client, found = children(RunDir(moved).mlflow_uri)
+    parent = client.get_run(found[0].data.tags["mlflow.parentRunId"])
+    assert parent.data.tags["folder"] == str(moved)
+    assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} >= {"tables.txt", "sweep.yaml"}
+
+
+class Forgetful(OrderedDict):
+    """A cache that holds nothing."""
+
+    def __setitem__(self, key, value):
+        """Forget it."""
+
+
+def written(folder):
+    return [path.read_text() for path in (folder / "mlartifacts").rglob("tables.txt")]
 
 
 def test_the_command_line_itself(sweep):
@@ -134,7 +178,7 @@ class Server:
 @pytest.fixture
 def server(sweep, monkeypatch):
     made = Server(RunDir(sweep.out).mlflow_uri, sweep)
-    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own, kind: made)
+    monkeypatch.setattr(module, "connect", lambda uri, sweep, *, own, kind: made)
     return made
 
 

@@ -1,6 +1,7 @@
 """The sheet of predictions shows the predictions of each cell for some test images."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,29 @@ def test_classes_have_colours_of_their_own() -> None:
     palette = predictions.coloured(np.arange(20, dtype=np.uint8)[None])[0]
     assert len({tuple(colour) for colour in palette}) == 20
     assert (predictions.coloured(np.array([[255]], np.uint8)) == 1).all()
+
+
+def test_the_legend_names_the_classes_that_are_shown_by_their_numbers(
+    shown: Callable, study: Callable, rows: list, tmp_path: Path
+) -> None:
+    one = study(rows)
+    key = predictions.representative_cells(one)[0]
+    names = ("ground", "water", "road", "house")
+    write_predictions(tmp_path, key, [replace(shown(key, predicted=3), classes=names)])
+    figure = drawn(predictions.predictions(one, Inputs(folders=[tmp_path], cells=[key])))
+    (legend,) = figure.legends
+    colours = {
+        text.get_text(): patch.get_facecolor()[:3]
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    palette = predictions.coloured(np.arange(4, dtype=np.uint8)[None])[0]
+    assert {name: colours[name] for name in names} == {
+        name: tuple(palette[number]) for number, name in enumerate(names)
+    }
+    write_predictions(
+        tmp_path, key, [replace(shown(key, predicted=3), classes=names, truth=np.full((2, 2), 3, np.uint8))]
+    )
+    assert [
+        text.get_text()
+        for text in drawn(predictions.predictions(one, Inputs(folders=[tmp_path], cells=[key]))).legends[0].get_texts()
+    ] == ["house"]

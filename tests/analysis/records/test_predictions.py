@@ -1,6 +1,9 @@
 """Predictions on disk can be read back, and damage is an error of one line."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.errors import RecordsError
@@ -23,6 +26,16 @@ def test_what_is_written_is_read_in_the_order_asked_for(tmp_path):
     assert [one.number for one in found] == [9, 3, 5]
     for name in ("truth", "predicted"):
         np.testing.assert_array_equal(getattr(found[2], name), getattr(made(5, 6, 2), name))
+
+
+def test_a_file_names_its_classes_and_an_older_one_none(tmp_path):
+    path = write_predictions(tmp_path, KEY, [replace(made(), classes=("ground", "Häuser"))])
+    assert read_predictions(tmp_path, [KEY])[0].classes == ["ground", "Häuser"]
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert list(read_predictions(tmp_path, [KEY])[0].classes) == []
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"classes": "["}), path)
+    with pytest.raises(RecordsError, match="is damaged"):
+        read_predictions(tmp_path, [KEY])
 
 
 def test_an_image_looks_as_it_did_and_takes_little_room(tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import claims, figures, summary
+from analysis.cli import path_or_address
 from analysis.errors import RecordsError
 from analysis.records import remote
 from analysis.records.io import read_curves, read_records, recorded_keys, write_curves, write_record
@@ -16,7 +17,6 @@ from analysis.records.remote import (
     is_remote,
     local_copy,
     normalized_address,
-    path_or_address,
     working_copy,
 )
 from analysis.report import __main__ as report

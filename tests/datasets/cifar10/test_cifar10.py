@@ -139,6 +139,51 @@ def test_absent_data_say_how_to_get_them(tmp_path):
         load_images(SETTINGS, Place(root=tmp_path))
 
 
+def test_all_absent_batches_are_named(tmp_path):
+    folder = write(tmp_path) / "cifar-10-batches-py"
+    for name in ("data_batch_2", "test_batch"):
+        (folder / name).unlink()
+    for root in (tmp_path, folder):
+        with pytest.raises(InputError, match=r"cifar-10-batches-py: data_batch_2, test_batch missing; .*--download"):
+            load_images(SETTINGS, Place(root=root))
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ("cifar-100-python", "CIFAR-100 is there"),
+        ("cifar-10-batches-bin", "binary version"),
+        ("cifar-10-batches-mat", "Matlab version"),
+        ("cifar-10-python.tar.gz", "unpack it"),
+    ],
+)
+def test_what_is_there_instead_is_named(tmp_path, there, told):
+    (tmp_path / there).mkdir()
+    for root in (tmp_path, tmp_path / there):
+        with pytest.raises(InputError, match=rf"\A[^\n]*CIFAR-10 is missing[^\n]*{told}[^\n]*\Z"):
+            load_images(SETTINGS, Place(root=root))
+
+
+def test_a_root_above_the_folder_is_told_the_right_one(root, tmp_path):
+    inner = write(tmp_path / "datasets" / "cifar-10-batches-py-target") / "cifar-10-batches-py"  # as Keras unpacks it
+    with pytest.raises(InputError, match=rf"CIFAR-10 is in {inner}; name that folder"):
+        load_images(SETTINGS, Place(root=tmp_path / "datasets"))
+    assert load_images(SETTINGS, Place(root=inner)).fingerprint == load_images(SETTINGS, Place(root=root)).fingerprint
+
+
+def test_batches_that_are_not_read_are_named(tmp_path):
+    folder = write(tmp_path) / "cifar-10-batches-py"
+    (folder / "batches.meta").touch()
+    assert not any("not read" in note for note in load_images(SETTINGS, Place(root=tmp_path)).notes)
+    (folder / "data_batch_6").touch()
+    assert any("not read: data_batch_6" in note for note in load_images(SETTINGS, Place(root=tmp_path)).notes)
+
+
+def test_all_files_that_are_not_the_published_ones_are_named(root):
+    with pytest.raises(InputError, match=r"like data_batch_2, .*, test_batch: download"):
+        load_images(Cifar10Settings(), Place(root=root))
+
+
 def test_one_absent_file_is_reason_enough_to_download(tmp_path, monkeypatch):
     folder = write(tmp_path) / "cifar-10-batches-py"
     (folder / "data_batch_1").unlink()

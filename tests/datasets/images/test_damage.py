@@ -135,6 +135,35 @@ def test_a_tiff_whose_writer_was_stopped_is_refused(tmp_path: Path) -> None:
     assert "lacks some of its data" in refused(path)
 
 
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("layout", ["contig", "separate"])
+@pytest.mark.parametrize("tables", [("StripOffsets", "StripByteCounts"), ("StripOffsets",), ("StripByteCounts",)])
+def test_a_tiff_with_a_table_of_fewer_blocks_than_it_has_is_refused(
+    tmp_path: Path, tables: tuple[str, ...], layout: str, compression: str | None
+) -> None:
+    path, pixels = tmp_path / "image.tif", smooth_pixels(40, 50)
+    laid = pixels if layout == "contig" else pixels.transpose(2, 0, 1)
+    options = {"photometric": "rgb", "planarconfig": layout, "rowsperstrip": 8, "compression": compression}
+    tifffile.imwrite(path, laid, metadata=None, **options)
+    np.testing.assert_array_equal(read_image(path), pixels)
+    with tifffile.TiffFile(path) as file:
+        tags = [file.pages[0].tags[name] for name in tables]
+    data = bytearray(path.read_bytes())
+    for tag in tags:  # 5, of the 15 of three bands; 3 of the 5 of interleaved ones
+        struct.pack_into("<I", data, tag.offset + 4, 5 if layout == "separate" else 3)
+    path.write_bytes(data)
+    assert "lacks some of its data" in refused(path)
+
+
+@pytest.mark.parametrize("value", [0, 3, 255])
+def test_a_tiff_whose_bands_are_laid_out_in_no_known_way_is_refused(tmp_path: Path, value: int) -> None:
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, smooth_pixels(40, 50), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["PlanarConfiguration"].overwrite(value)
+    assert f"PlanarConfiguration is {value}; valid are 1 and 2" in refused(path)
+
+
 @pytest.mark.parametrize("back_to", [0, 1, 2])
 def test_a_tiff_whose_pages_lead_back_to_an_earlier_one_ends(tmp_path, back_to):
     path = tmp_path / "circle.tif"

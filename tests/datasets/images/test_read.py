@@ -92,6 +92,41 @@ def test_only_declared_alpha_is_dropped_from_a_tiff(tmp_path: Path) -> None:
         check(tmp_path / "image.tif", pixels[..., :bands])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize(
+    ("bands", "photometric", "extra", "alpha"),
+    [
+        (4, "rgb", [2], 3),  # how GDAL and rasterio write four bands of 8 bits
+        (4, "rgb", [1], 3),
+        (2, "minisblack", [2], 1),
+        (4, "minisblack", [2, 0, 0], 1),  # how GDAL writes ALPHA=YES
+        (5, "minisblack", [0, 0, 0, 2], 4),
+    ],
+)
+def test_alpha_of_a_tiff_is_kept_if_so_many_bands_are_asked_for(
+    tmp_path: Path, bands: int, photometric: str, extra: list[int], alpha: int, planar: bool, dtype: str
+) -> None:
+    pixels = random_pixels(7, 9, bands, dtype)
+    layout = {"planarconfig": "separate" if planar else "contig", "photometric": photometric, "extrasamples": extra}
+    tifffile.imwrite(tmp_path / "image.tif", pixels.transpose(2, 0, 1) if planar else pixels, **layout)
+    without = np.delete(pixels, alpha, axis=2)
+    check(tmp_path / "image.tif", without)
+    assert shape_of(tmp_path / "image.tif").alpha == 1
+    for asked, expected in ((bands, pixels), (bands - 1, without), (bands + 1, without)):
+        np.testing.assert_array_equal(read_image(tmp_path / "image.tif", asked), expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_alpha_of_a_png_is_kept_if_so_many_bands_are_asked_for(tmp_path: Path, bands: int, dtype: str) -> None:
+    pixels = random_pixels(7, 9, bands + 1, dtype)
+    (tmp_path / "image.png").write_bytes(imagecodecs.png_encode(pixels))
+    assert shape_of(tmp_path / "image.png").alpha == 1
+    for asked, expected in ((bands + 1, pixels), (bands, pixels[..., :bands])):
+        np.testing.assert_array_equal(read_image(tmp_path / "image.png", asked), expected)
+
+
 def test_white_as_zero_is_turned_round(tmp_path: Path) -> None:
     pixels = random_pixels(7, 9, 1)
     tifffile.imwrite(tmp_path / "image.tif", pixels[..., 0], photometric="miniswhite")

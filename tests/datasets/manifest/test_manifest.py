@@ -4,16 +4,19 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
 from datasets.source import Place
 from tests.helpers import fake_xbd
-from tests.helpers.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, read_rows, sound
+from tests.helpers.fake_pairs import SMALL, SPLITS, data, line, listed, load, own_store, pixels, read_rows, save, sound
 from tests.helpers.real import real
 
 FIXTURES = (data, own_store)  # pytest finds them by their names
@@ -33,6 +36,8 @@ SCALED = {"mean": (100.0,), "std": (50.0,)}
         ({"classes": ("a b", "c")}, "--data.classes 'a b'"),
         ({"classes": ("macro", "c")}, "--data.classes 'macro'"),
         ({"classes": ("a", "a")}, "--data.classes a a: give each value once"),
+        ({"classes": ("Water", "water")}, "--data.classes Water water: give each value once, whatever its case"),
+        ({"classes": ("Macro", "c")}, "--data.classes 'Macro'"),
         ({"noisy_classes": (255,)}, "--data.noisy-classes 255: classes are 0 to 254"),
         ({"noisy_classes": (-1,)}, "--data.noisy-classes -1"),
         ({"noisy_classes": (1, 1)}, "--data.noisy-classes 1 1: give each value once"),
@@ -178,15 +183,80 @@ def test_notes_say_what_the_pairs_cannot_tell(data: Path) -> None:
         "tiles of 16 px leave out 36.0% of the pixels, at the right and at the bottom",
         "6 of 6 pairs are assumed to be clean: their column noisy is empty, and --data.noisy-classes is not given",
         "no pair of split train is noisy: only --rho 0 is possible",
+        "no mask of split test shows class_2; test scores are means over the other classes",
         "3 training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)",
     )
-    assert source.title == "pairs.csv (6 pairs, 24 tiles of 16 px)"
+    assert source.title == "pairs.csv (6 pairs, 24 tiles of 16 px), test scores over 2 of 3 classes"
+
+
+def test_images_that_no_row_names_are_noted(data: Path) -> None:
+    rows = sound(data)
+    path = listed(data / "pairs.csv", [*rows[:2], {**rows[2], "image": "./before/../before/2.png"}, *rows[3:]])
+    assert not any("not read" in note for note in load(path).notes)  # however a row writes a name
+    for name in ("before/90.png", "before/91.TIF", "masks/92.png"):
+        save(data / name, pixels(3))
+    (data / "before" / "readme.txt").touch()
+    (line,) = (note for note in load(path).notes if "not read" in note)
+    assert line == ("images that are not read: 2 in before (such as 90.png), 1 in masks (such as 92.png)")
 
 
 # --- real photographs
 
 
 @pytest.mark.realdata
+def test_classes_that_no_mask_shows_are_told_and_change_the_fingerprint(data: Path) -> None:
+    rows = sound(data)
+    save(data / rows[-1]["partner_mask"], np.repeat(np.uint8([[0, 1, 2, 2]]), 8, axis=1).repeat(32, axis=0))
+    complete = load(listed(data / "pairs.csv", rows))
+    # Of data that show all classes, the fingerprint is what it was before scores left out classes.
+    before = blake2b(complete.store.fingerprint.encode() + complete.split.tobytes(), digest_size=8).hexdigest()
+    assert complete.fingerprint == before
+    assert "scores" not in " ".join((complete.title, *complete.notes))
+    named = load(data / "pairs.csv", replace(SMALL, classes=("ground", "house", "ruin", "road")))
+    assert named.fingerprint != before
+    assert named.title == f"{complete.title}, test scores over 3 of 4 classes"
+    assert "no mask shows road; val and test scores are means over the other classes" in named.notes
+    for row in rows:
+        for column in ("mask", "partner_mask"):
+            save(data / row[column], np.asarray(Image.open(data / row[column])) * 10)
+    for column in ("mask", "partner_mask"):  # the test pair, without its ruin
+        save(data / rows[-1][column], np.repeat(np.uint8([[0, 10]]), 16, axis=1).repeat(32, axis=0))
+    gaps = load(data / "pairs.csv")
+    assert gaps.title.endswith(", test scores over 2 of 21 classes")
+    told = "no mask shows class_1, class_2, class_3, class_4, class_5, 13 more; val and test scores are means over"
+    assert any(note.startswith(told) for note in gaps.notes)
+    assert "no mask of split test shows class_20; test scores are means over the other classes" in gaps.notes
+
+
+@pytest.mark.parametrize(("ending", "dtype"), [(".tif", "uint8"), (".tif", "uint16"), (".png", "uint8")])
+def test_a_band_that_is_declared_alpha_is_kept_or_told(data: Path, ending: str, dtype: str) -> None:
+    rows = sound(data)
+    wanted = []
+    for row in rows:
+        for column in ("image", "partner"):
+            shown = pixels(len(wanted), 32, 4, dtype)
+            wanted.append(shown)
+            row[column] = f"{column}/{len(wanted)}{ending}"
+            save(data / row[column], shown)
+            if ending == ".tif":  # as rasterio writes it
+                tifffile.imwrite(data / row[column], shown, photometric="rgb", extrasamples=["unassalpha"])
+    path = listed(data / "pairs.csv", rows)
+    scale = dict.fromkeys(("mean", "std"), (1.0,) * 3) if dtype == "uint16" else {}
+    three = load(path, replace(SMALL, **scale))
+    four = load(path, replace(SMALL, bands=4, mean=(1.0,) * 4, std=(1.0,) * 4))
+    for number, (image, partner) in enumerate(zip(wanted[::2], wanted[1::2], strict=True)):
+        for side, expected in (("image", image), ("partner", partner)):
+            # The first of four tiles.
+            assert (getattr(four.store, side)()[4 * number] == expected[:16, :16]).all()
+            assert (getattr(three.store, side)()[4 * number] == expected[:16, :16, :3]).all()
+    told = [note for note in three.notes if "alpha" in note]
+    assert told == [
+        "12 images have 3 bands and one that their files declare to be alpha, which is left out; --data.bands 4 keeps "
+        "it (if it is a band like the others, such as near infrared)"
+    ]
+    assert not any("alpha" in note for note in four.notes)
+
+
 def test_a_manifest_of_xbd_is_xbd(tmp_path: Path) -> None:
     from datasets.xbd import __main__, config
     from datasets.xbd import source as xbd_source

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
@@ -22,6 +23,15 @@ def test_a_wrong_number_of_bands_is_said_once(data: Path) -> None:
     path = listed(data / "pairs.csv", sound(data, bands=1))
     with pytest.raises(InputError, match=r"all images have 1 band.*set --data\.bands 1") as error:
         load(path)
+    line(error)
+
+
+@pytest.mark.parametrize("bands", [3, 5])
+def test_alpha_is_told_with_a_wrong_number_of_bands(data: Path, bands: int) -> None:
+    path = listed(data / "pairs.csv", sound(data, bands=2))
+    message = rf"all images have 1 band and 1 of alpha, not {bands}; set --data\.bands 1, or 2 to keep alpha"
+    with pytest.raises(InputError, match=message) as error:
+        load(path, replace(SMALL, bands=bands))
     line(error)
 
 
@@ -98,7 +108,7 @@ def test_noisy_classes_that_no_mask_shows_are_refused(data: Path) -> None:
         load(path, replace(SMALL, noisy_classes=(3,)))
     line(error)
     named = replace(SMALL, noisy_classes=(3,), classes=("a", "b", "c", "d"))
-    assert "no mask of split train shows d" in load(path, named).notes
+    assert "no mask shows d; val and test scores are means over the other classes" in load(path, named).notes
 
 
 def test_no_file_is_named(data: Path) -> None:
@@ -136,6 +146,20 @@ def test_dense_losses_need_both_masks_of_every_pair_they_see(data: Path, row: in
     check(SMALL, source, replace(DEMANDS, labels=False))
     with pytest.raises(InputError, match=r"1 training or validation pairs lack mask.*--losses moco") as error:
         check(SMALL, source, DEMANDS)
+    line(error)
+
+
+def test_dense_losses_of_two_kinds_need_a_background(data: Path) -> None:
+    rows = sound(data)
+    for row in rows:
+        for column in ("mask", "partner_mask"):
+            save(data / row[column], np.asarray(Image.open(data / row[column])) + 1)
+    path = listed(data / "pairs.csv", rows)
+    check(SMALL, load(path), DEMANDS)
+    binary = replace(SMALL, dense_labels="binary")
+    check(binary, load(path, binary), replace(DEMANDS, labels=False))
+    with pytest.raises(InputError, match=r"--data\.dense-labels binary: no training mask shows class 0") as error:
+        check(binary, load(path, binary), DEMANDS)
     line(error)
 
 

@@ -98,7 +98,7 @@ def test_images_that_do_not_fit_are_named(bring, pairs, root) -> None:
     ]
     told = refused(lambda: bring([*pairs, *wrong]), ProblemsError).splitlines()[1:]
     assert [line.strip() for line in told] == [
-        "a.png: has 1 bands without alpha; 3 are needed",
+        "a.png: has 1 band; 3 are needed",
         "absent.png: cannot be read (No such file or directory)",
         "b.png: is 28 x 20 px, but its first image 27 x 20; they must agree",
         "c.png: is 30 x 7 px, smaller than a tile of 8 px",

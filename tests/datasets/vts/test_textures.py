@@ -1,3 +1,5 @@
+import io
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -123,6 +125,33 @@ def test_no_names_take_the_three_subfolders(root: Path) -> None:
     (root / "extra").mkdir()
     with pytest.raises(InputError, match="bark, extra, moss, sand") as error:
         textures.load_folder(root, (), min_side=8)
+    message(error)
+
+
+def test_what_is_not_read_is_said(root: Path) -> None:
+    assert textures.load_folder(root, NAMES, min_side=8).notes == (
+        "these are not the images of DTD: results on them are not results on DTD",
+    )
+    save(root / "moss" / "a.webp", random_image(20, 20))
+    save(root / "moss" / "b.TIF", random_image(20, 20))
+    save(root / "moss" / "more" / "0.png", random_image(20, 20))  # a folder in a category
+    save(root / "clay" / "0.png", random_image(20, 20))  # a category that nobody named
+    save(root / ".cache" / "0.png", random_image(20, 20))
+    bank = textures.load_folder(root, NAMES, min_side=8)
+    assert np.bincount(bank.category).tolist() == [4, 4, 4]
+    assert bank.notes[-1] == (
+        "images that are not read: 1 in clay (such as 0.png), 2 in moss (such as a.webp), 1 in moss/more "
+        "(such as 0.png)"
+    )
+
+
+def test_a_category_of_other_files_says_what_there_is(root: Path) -> None:
+    for path in (root / "moss").iterdir():
+        path.rename(path.with_suffix(".tif"))
+    with pytest.raises(
+        InputError, match=r"moss has no images that are read, but 4 files such as 0\.tif; put \.jpg"
+    ) as error:
+        textures.load_folder(root, NAMES, min_side=8)
     message(error)
 
 
@@ -261,15 +290,65 @@ def test_absent_dtd_names_both_ways_to_get_it(tmp_path: Path) -> None:
 
 
 def test_dtd_loads_its_four_categories_from_torchvisions_layout(tmp_path: Path) -> None:
-    for c, name in enumerate((*textures.DTD_CATEGORIES, "woven")):
-        for m in range(4):
-            save(
-                tmp_path / "dtd" / "dtd" / "images" / name / f"{name}_{m}.jpg",
-                random_image(12, 9, seed=10 * c + m),
-            )
+    dtd(tmp_path)
     bank = textures.load_dtd(tmp_path, min_side=9, download=True)  # already there: nothing to download
     assert (bank.source, bank.categories) == ("dtd", ("stratified", "veined", "matted", "dotted"))
-    assert np.bincount(bank.category).tolist() == [4, 4, 4, 4]
+    assert np.bincount(bank.category).tolist() == [120, 120, 120, 120]
+    assert bank.notes == ()  # that woven is not read goes without saying
+
+
+def dtd(root: Path) -> Path:
+    """DTD with pictures of our own, as the archive unpacks: the categories that are read, and another."""
+    content = io.BytesIO()
+    Image.fromarray(random_image(12, 9)).save(content, "JPEG")
+    folder = root / "dtd" / "dtd"
+    (folder / "labels").mkdir(parents=True)
+    for name in (*textures.DTD_CATEGORIES, "woven"):
+        (folder / "images" / name).mkdir(parents=True)
+        files = [f"{name}/{name}_{m:04}.jpg" for m in range(120)]
+        for file in files:
+            (folder / "images" / file).write_bytes(content.getvalue())
+        for k, split in enumerate(("train", "val", "test")):
+            with (folder / "labels" / f"{split}1.txt").open("a") as lists:
+                lists.writelines(f"{file}\n" for file in files[k::3])
+    return folder
+
+
+@pytest.mark.parametrize("given", ["dtd", "dtd/dtd"])
+def test_dtd_may_be_unpacked_by_hand(tmp_path: Path, given: str) -> None:
+    dtd(tmp_path)
+    expected = textures.load_dtd(tmp_path, min_side=9)
+    assert textures.load_dtd(tmp_path / given, min_side=9, download=True).fingerprint == expected.fingerprint
+
+
+def test_a_part_of_dtd_is_not_taken_for_dtd(tmp_path: Path) -> None:
+    folder = dtd(tmp_path)
+    for m in range(5, 120):
+        (folder / "images" / "veined" / f"veined_{m:04}.jpg").unlink()
+    with pytest.raises(InputError, match="120 images in each category: stratified 120, veined 5, matted 120") as error:
+        textures.load_dtd(tmp_path, min_side=9)
+    assert re.search(r"missing: veined/veined_\d{4}\.jpg, .*, \.\.\.\)", message(error))
+    assert f"--data.textures folder --data-root {folder / 'images'} --data.categories stratified veined" in str(
+        error.value
+    )
+    shutil.rmtree(folder / "labels")  # then nobody knows the names
+    with pytest.raises(InputError, match="veined 5, matted 120, dotted 120; unpack DTD again"):
+        textures.load_dtd(tmp_path, min_side=9)
+    bank = textures.load_folder(folder / "images", textures.DTD_CATEGORIES, min_side=9)
+    assert "not results on DTD" in bank.notes[0]
+    assert "dtd" not in bank.title
+
+
+@pytest.mark.parametrize("category", ["dotted", "veined"])
+def test_one_image_more_or_under_another_name_is_not_dtd(tmp_path: Path, category: str) -> None:
+    images = dtd(tmp_path) / "images" / category
+    first = images / f"{category}_0000.jpg"
+    shutil.copy(first, images / "mine.jpg")
+    with pytest.raises(InputError, match=f"{category} 121"):
+        textures.load_dtd(tmp_path, min_side=9)
+    first.unlink()
+    with pytest.raises(InputError, match=rf"missing: {category}/{category}_0000\.jpg\)"):
+        textures.load_dtd(tmp_path, min_side=9)
 
 
 def test_a_failed_download_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,9 @@ def test_all_damages_are_told_at_once_and_the_rest_can_be_used(tmp_path: Path) -
     assert all(where in refused for where, _ in damaged)
 
 
-@pytest.mark.parametrize(("gone", "told"), [(("test",), "no pair in test"), (("train", "tier3"), "train or tier3")])
+@pytest.mark.parametrize(
+    ("gone", "told"), [(("test",), "no pair in test"), (("train", "tier3"), "train, tier1 or tier3")]
+)
 def test_a_tree_without_training_or_test_pairs_is_refused(root: Path, gone: tuple[str, ...], told: str) -> None:
     for split in gone:
         shutil.rmtree(root / split)
@@ -184,6 +186,15 @@ def test_a_tree_without_training_or_test_pairs_is_refused(root: Path, gone: tupl
     assert told in message
     assert "\n" not in message
     assert not (root.parent / "stores").exists()  # before anything is decoded
+
+
+def test_a_tree_of_which_nothing_is_left_says_why(root: Path) -> None:
+    for path in list(root.glob("*/images/*")):
+        path.rename(path.with_name(path.name.replace("_disaster", "")))
+    assert len(refusal(root).splitlines()) == 3  # the images, and the labels without images
+    with pytest.raises(InputError, match=r"no pair in train.*the first problem is test/images/\S+_post\.png") as error:
+        load(root, skip_bad=True)
+    assert "\n" not in str(error.value)
 
 
 def test_a_single_training_image_cannot_be_split_by_image(tmp_path: Path) -> None:
@@ -194,4 +205,4 @@ def test_a_single_training_image_cannot_be_split_by_image(tmp_path: Path) -> Non
 
 def test_a_tree_without_tier3_is_read(root: Path) -> None:
     shutil.rmtree(root / "tier3")
-    assert load(root).title == "xBD (2 disasters, 4 + 2 image pairs)"
+    assert load(root).title == "xBD (2 disasters, 4 + 2 image pairs), test scores over 3 of 5 classes"

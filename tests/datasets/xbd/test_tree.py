@@ -8,7 +8,7 @@ import pytest
 
 from datasets.errors import InputError
 from datasets.xbd.config import XbdSettings
-from datasets.xbd.tree import find_root, list_pairs
+from datasets.xbd.tree import find_root, list_pairs, remarks
 
 SETTINGS = XbdSettings(size=32)
 PAIRS = {
@@ -71,7 +71,7 @@ def test_a_sound_tree_is_listed_in_order_of_names(root: Path) -> None:
     assert all(path.is_file() for pair in pairs for path in pair.files)
 
 
-def test_hold_other_folders_and_stray_files_are_passed_over(root: Path) -> None:
+def test_hold_other_folders_and_stray_files_cost_nothing(root: Path) -> None:
     touch(root / "hold" / "images" / "blue-flood_00000099_pre_disaster.png")
     touch(root / "train" / "images" / "._blue-flood_00000001_pre_disaster.png")
     touch(root / "train" / "images" / "Thumbs.db")
@@ -79,6 +79,86 @@ def test_hold_other_folders_and_stray_files_are_passed_over(root: Path) -> None:
     touch(root / "train" / "targets" / "anything.png")
     touch(root / "xview2.tar.gz")
     assert found(root) == (ALL, {})
+    assert remarks(root) == [
+        "images that are not read: 1 in hold/images (such as blue-flood_00000099_pre_disaster.png)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "hold/images",
+        "tier2/images",
+        "Train/images",
+        "train",
+        "train/train/images",
+        "train/red-fire/images",
+        "train/masks",
+    ],
+)
+def test_folders_of_images_that_are_not_read_are_named(root: Path, folder: str) -> None:
+    assert remarks(root) == []
+    for number in range(3):
+        touch(root / folder / f"red-fire_{number:08}_pre_disaster.tif")
+    assert found(root) == (ALL, {})
+    (line,) = remarks(root)
+    assert line.startswith("images that are not read: 3 in ")
+    assert f" {folder} (such as red-fire_00000000_pre_disaster.tif)" in line
+
+
+def test_folders_that_a_tree_lacks_are_named(root: Path) -> None:
+    shutil.rmtree(root / "train")
+    assert remarks(root) == ["there is no train/images or tier1/images, where xBD has 2,799 pairs"]
+    shutil.rmtree(root / "tier3")
+    assert remarks(root)[1:] == ["there is no tier3/images, where xBD has 6,369 pairs"]
+
+
+# --- other releases and copies
+
+
+def test_tier1_is_train(root: Path) -> None:
+    (root / "train").rename(root / "tier1")
+    assert found(root) == (ALL, {})
+    assert remarks(root) == []
+    pairs, _ = list_pairs(root, SETTINGS.masks)
+    assert {pair.name: pair.split for pair in pairs} == {
+        name: "test" if split == "test" else "" for split, names in PAIRS.items() for name in names
+    }
+
+
+@pytest.mark.parametrize("end", [".PNG", ".tif", ".TIFF", ".jpg"])
+def test_images_and_labels_may_have_other_ends(root: Path, end: str) -> None:
+    for path in list(root.glob("*/images/*")):
+        path.rename(path.with_suffix(end))
+    for path in list(root.glob("test/labels/*")):
+        path.rename(path.with_suffix(".JSON"))
+    assert found(root) == (ALL, {})
+    pairs, _ = list_pairs(root, SETTINGS.masks)
+    assert {pair.image.suffix for pair in pairs} == {end}
+    assert all(path.is_file() for pair in pairs for path in pair.files)
+
+
+def test_an_image_of_two_ends_is_read_once_as_before(root: Path) -> None:
+    for end in (".PNG", ".tif"):
+        touch(root / f"train/images/blue-flood_00000001_pre_disaster{end}")
+    names, problems = found(root)
+    assert names == ALL
+    assert {where: pair for where, (_, pair) in problems.items()} == {
+        "train/images/blue-flood_00000001_pre_disaster.PNG": "",
+        "train/images/blue-flood_00000001_pre_disaster.tif": "",
+    }
+    assert all("blue-flood_00000001_pre_disaster.png again; keep one" in what for what, _ in problems.values())
+    pairs, _ = list_pairs(root, SETTINGS.masks)
+    assert pairs[0].image.suffix == ".png"
+
+
+def test_sidecars_of_geotiffs_are_passed_over(root: Path) -> None:
+    for end in (".tif.aux.xml", ".tif.ovr", ".tfw"):
+        touch(root / f"train/images/blue-flood_00000001_pre_disaster{end}")
+    assert found(root) == (ALL, {})
+
+
+# --- what does not fit
 
 
 def test_a_missing_partner_costs_its_pair_and_is_named(root: Path) -> None:
@@ -148,7 +228,7 @@ def test_names_of_the_challenge_are_one_problem_that_tells_what_to_download(root
     "stray",
     [
         "train/images/blue-flood_0000001_pre_disaster.png",  # seven digits
-        "train/images/blue-flood_00000001_pre_disaster.tif",
+        "train/images/blue-flood_00000001_pre_disaster.webp",
         "train/images/blue-flood_00000001_during_disaster.png",
         "train/images/holiday.JPG",
         "train/labels/blue-flood_00000001_pre_disaster_old.json",

@@ -3,6 +3,8 @@
 import json
 import math
 import pickle
+import re
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -10,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from datasets.errors import InputError
+from datasets.manifest.__main__ import main as manifest_command
 from datasets.source import Place, Source
 from datasets.tiles.source import TileSource, class_pixels, format_tables, split_counts
 from datasets.types import IGNORED
 from datasets.xbd import source as xbd_source
+from datasets.xbd.__main__ import main as xbd_command
 from datasets.xbd.config import CLASSES, XbdSettings
 from tests.helpers import fake_xbd
 from tests.helpers.fake_xbd import HOUSE, box
@@ -59,7 +64,7 @@ def test_each_image_becomes_four_tiles_with_classes_and_a_split(root: Path) -> N
     assert source.classes == CLASSES
     assert (source.dense_labels, source.noisy_classes) == ("binary", (2, 3, 4))
     assert (source.mean, source.std) == (None, None)
-    assert source.title == "xBD (2 disasters, 6 + 2 image pairs)"
+    assert source.title == "xBD (2 disasters, 6 + 2 image pairs), test scores over 3 of 5 classes"
     assert np.bincount(source.split).tolist() == [16, 8, 8]  # of 24 tiles 7.2 validate, rounded up
     tiles = source.store.tiles
     assert tiles["number"].tolist() == list(range(32))
@@ -235,6 +240,43 @@ def test_tables_of_splits_and_classes_add_up(root: Path) -> None:
     assert next(line for line in format_tables(source).splitlines() if line.startswith("major_damage")).endswith("none")
 
 
+# --- the geotiff release
+
+
+def as_geotiffs(root: Path, dtype: str) -> Path:
+    """The same images as the geotiff release has them: `tier1` for `train`, and files `.tif`."""
+    for path in list(root.glob("*/images/*.png")):
+        pixels = np.asarray(Image.open(path)).astype(dtype)
+        tifffile.imwrite(path.with_suffix(".tif"), pixels, photometric="rgb")
+        path.unlink()
+    (root / "train").rename(root / "tier1")
+    return root
+
+
+def test_geotiffs_of_8_bits_are_the_same_tiles(root: Path, tmp_path: Path) -> None:
+    expected = load(root)
+    source = load(as_geotiffs(fake_xbd.tree(tmp_path / "geotiffs"), "uint8"))
+    for name in ("image", "partner", "mask", "partner_mask"):
+        np.testing.assert_array_equal(getattr(source.store, name)(), getattr(expected.store, name)())
+    np.testing.assert_array_equal(source.split, expected.split)
+    assert (source.notes, source.title) == (expected.notes, expected.title)
+
+
+def test_geotiffs_of_16_bits_are_refused_with_a_way_that_works(root: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    as_geotiffs(root, "uint16")
+    with pytest.raises(InputError, match=r"/images/\S+\.tif: has 16 bits") as error:
+        load(root)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "stores").exists()  # before anything is read
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(str(error.value).partition("python -m datasets.xbd ")[2])
+    assert xbd_command(words) == 0
+    capsys.readouterr()
+    words = f"check xbd.csv --size 32 --store stores --noisy-classes 2 3 4 --classes {' '.join(CLASSES)}"
+    assert manifest_command(words.split()) == 0
+    assert re.search(r"sweep\.run manifest --data xbd\.csv .*--data\.mean", capsys.readouterr().out)
+
+
 # --- what results must not be taken for
 
 
@@ -243,7 +285,10 @@ def test_few_pairs_and_left_out_pixels_are_noted(root: Path) -> None:
     notes = load(root, replace(SETTINGS, size=48)).notes
     assert any("tiles of 48 px leave out 16 px" in note for note in notes)  # 1024 = 21 * 48 + 16
     fake_xbd.tree(root.parent / "many", train=90, tier3=2, test=8)
-    assert load(root.parent / "many").notes == ()
+    assert load(root.parent / "many").notes == (
+        "92 + 8 image pairs are not the whole of xBD (9,168 + 933): results on them are not those on xBD",
+        "no mask shows minor_damage, major_damage; val and test scores are means over the other classes",
+    )
 
 
 # --- real images

@@ -70,6 +70,7 @@ def test_ray_that_never_starts_is_one_line_and_exit_code_2(monkeypatch, tmp_path
     assert done.stderr.startswith("sweep.run: Ray did not start within 0 s (the load is ")
     assert f"in {session.START_TRIES} tries: The current node timed out during startup." in done.stderr
     assert "run the same command again when the machine is less busy" in done.stderr
+    assert "/session_latest/logs" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -87,3 +88,71 @@ def test_nothing_of_a_failed_start_is_left_running(monkeypatch, capsys):
     assert [process.wait(10) for process in left] == [-9] * session.START_TRIES
     assert not {process.pid for process in left} & set(descendants(os.getpid()))
     assert capsys.readouterr().out.count("\n") == session.START_TRIES - 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RAY_TMPDIR": "/dev/null"}, "RAY_TMPDIR decides on this place (now /dev/null)"),
+        ({"RAY_TMPDIR": "", "TMPDIR": "/dev/null"}, "RAY_TMPDIR decides on this place (now /dev/null/ray)"),
+        ({"RAY_TMPDIR": "/tmp/" + 100 * "x"}, "AF_UNIX path length cannot exceed 107 bytes"),
+        ({"RAY_ROTATION_MAX_BYTES": "many"}, "invalid literal for int() with base 10: 'many'"),
+    ],
+)
+def test_a_start_that_cannot_succeed_is_not_tried_again(variables, words, monkeypatch, capsys):
+    """Ray itself fails here, before it starts a process."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="Ray cannot start: ") as refusal, session.ray_session(PLAIN):
+        pass
+    assert words in str(refusal.value)
+    assert "RAY_TMPDIR names another folder" in str(refusal.value)
+    assert "less busy" not in str(refusal.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_ray_counts_the_cores_that_this_process_may_use(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(ray, "init", lambda **options: seen.update(options))
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})  # as under `taskset -c 0`
+        with session.ray_session(PLAIN):
+            assert seen["num_cpus"] == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_ray_starts_nothing_that_the_callers_environment_asks_for(monkeypatch):
+    """In a shell of a cluster these variables describe another Ray."""
+    for name in session.OF_ANOTHER_RAY:
+        monkeypatch.setenv(name, "{")  # as JSON, as an address and as a module's name it is an error
+    seen = {}
+    monkeypatch.setattr(ray, "init", lambda **options: seen.update(os.environ))
+    with session.ray_session(PLAIN):
+        assert not seen.keys() & set(session.OF_ANOTHER_RAY)
+        assert ray._private.worker._maybe_modify_runtime_env({"env_vars": {}}, False) == {"env_vars": {}}
+
+
+def test_workers_run_this_python_under_uv_run_and_in_a_job_of_ray():
+    code = """
+import json, sweep, ray
+from ray._private import ray_constants, worker
+from ray._private.client_mode_hook import is_client_mode_enabled
+from ray._private.runtime_env import uv_runtime_env_hook
+uv_runtime_env_hook._get_uv_run_cmdline = lambda: ["uv", "run", "--no-sync", "python", "-m", "sweep.run"]
+ours = {"working_dir": "/ours", "env_vars": {"A": "1"}}
+print(worker._maybe_modify_runtime_env(dict(ours), False) == ours, is_client_mode_enabled)
+print(worker._merge_runtime_env({"working_dir": "gcs://job.zip"}, ours, override=True)["working_dir"])
+import os; print(os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"], "TUNE_RESULT_DIR" in os.environ)
+"""
+    asked = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "1", "RAY_CLIENT_MODE": "1", "TUNE_RESULT_DIR": "/tmp/x"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["True", "False", "/ours", "1", "False"], done.stderr

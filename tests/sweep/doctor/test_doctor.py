@@ -176,6 +176,10 @@ def test_mlflow_is_asked(answering):
     assert levels(services.check_mlflow(uri)) == ["FAIL"]
     assert levels(services.check_mlflow(None)) == ["ok"]
     assert levels(services.check_mlflow("sqlite:////x.db")) == ["ok"]
+    for uri in ("postgresql+nowhere://me:hunter2@h/x", "ftp://me:hunter2@h", "./mlruns"):
+        (found,) = services.check_mlflow(uri)
+        assert found.level == "FAIL"
+        assert "hunter2" not in str(found)
     (found,) = services.check_mlflow("http://me:hunter2@127.0.0.1:9")
     assert found.level == "FAIL"
     assert "hunter2" not in found.text

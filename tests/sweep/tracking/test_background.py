@@ -31,7 +31,7 @@ class Notes:
 @pytest.fixture
 def notes(monkeypatch):
     made = Notes()
-    monkeypatch.setattr(module, "_connect", lambda uri, sweep, *, own, kind: made)
+    monkeypatch.setattr(module, "connect", lambda uri, sweep, *, own, kind: made)
     return made
 
 

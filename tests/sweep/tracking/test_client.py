@@ -1,14 +1,18 @@
 """Runs in MLflow: found again by tags, and completed with the missed points."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from datasets.errors import InputError
+from sweep.lr_search.optuna_searcher import open_database
 from sweep.presets import preset
-from sweep.tracking.client import KEY, connect
+from sweep.storage.run_dir import RunDir, database_path
+from sweep.tracking.client import KEY
+from sweep.tracking.connection import connect
 
 SMOKE = preset("vts-smoke")
 ONE, TWO, THREE = SMOKE.cells()[:3]
@@ -69,3 +73,25 @@ def test_a_database_that_could_not_be_made_whole_is_none(tmp_path, monkeypatch):
 
 def full(*words, **settings):
     raise MlflowException("database or disk is full")
+
+
+def test_an_experiment_that_was_deleted_on_mlflows_pages_is_used_again(tracking, uri):
+    MlflowClient(uri).delete_experiment(tracking.experiment)
+    again = connect(uri, SMOKE, own=True)
+    again.start(ONE)
+    assert again.experiment == tracking.experiment
+
+
+def test_the_database_lies_in_the_folder_whatever_its_name(tmp_path):
+    name = "what? rho=1; 100%20 it's #é"
+    run_dir = RunDir(tmp_path / name)
+    run_dir.root.mkdir()
+    assert database_path(run_dir.mlflow_uri) == run_dir.mlflow
+    tracking = connect(run_dir.mlflow_uri, replace(SMOKE, out=run_dir.root), own=True)
+    run_dir.tables.write_text("x")
+    tracking.end(True, {}, [run_dir.tables])
+    assert run_dir.mlflow.is_file()
+    assert len(list(run_dir.root.rglob("tables.txt"))) == 2
+    open_database(run_dir.optuna)
+    assert run_dir.optuna.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -61,7 +61,14 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
     run_dir = sweep.run_dir
     run_dir.logs.mkdir(parents=True)
     with session.ray_session(PLAIN), ProgressWriter(run_dir, states, machines) as progress:
-        given = sweep, WorkerJob.of(sweep, {sweep.recipe.data: source}), session.first_machine(1), run_dir, Silent(), stop
+        given = (
+            sweep,
+            WorkerJob.of(sweep, {sweep.recipe.data: source}),
+            session.first_machine(1),
+            run_dir,
+            Silent(),
+            stop,
+        )
         outcome = TuneRunner(*given, progress=progress).run(cells)
     said = read_progress(run_dir.progress)
     assert (said.driver.stage, said.planned, said.done, said.failed) == ("ended", len(cells), len(cells) - 1, 1)
