@@ -61,7 +61,7 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
         source = load(sweep.recipe.data, sweep.place)
         assert source.store.tiles["noisy"].sum() == 4
         with pytest.raises(InputError, match=r"--pretrain\.batch 16"):  # 16 tiles of each kind, the tutorial says
-            check(sweep.recipe.data, source, sweep.demands)
+            check(sweep.recipe.data, source, sweep.demands(sweep.recipe.data))
     assert parse(sweeps[0]).sweep.recipe == parse(sweeps[1]).sweep.recipe  # more seeds of the same
 
 
