@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from datasets.dataset import Dataset
 from datasets.seeding import seeded, stream
@@ -85,16 +85,14 @@ class Training:
         """Move the objective to the device, and optimise all its weights that require a gradient."""
         self.objective = objective.to(device).train()
         self.weights = [weight for weight in objective.parameters() if weight.requires_grad]
-        self.optimiser = optimiser(objective, settings, device)
+        self.optimiser = optimiser(objective, objective.lr, settings, device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda done: rate(done, settings))
         # Encoder and heads, but no momentum encoder.
         self.trained = {
             name: one for name, one in objective.named_children() if any(w.requires_grad for w in one.parameters())
         }
-        self.average: AveragedModel | None = None
-        if settings.average:
-            follow = get_ema_multi_avg_fn(settings.average)
-            self.average = AveragedModel(nn.ModuleList(self.trained.values()), multi_avg_fn=follow, use_buffers=True)
+        networks = nn.ModuleList(self.trained.values())
+        self.average = ModelEmaV3(networks, settings.average) if settings.average else None
 
     def step(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """One optimiser step. The loss stays on the device, because reading it would delay a GPU."""
@@ -106,7 +104,7 @@ class Training:
         self.optimiser.step()
         self.schedule.step()
         if self.average:
-            self.average.update_parameters(nn.ModuleList(self.trained.values()))
+            self.average.update(nn.ModuleList(self.trained.values()))
         return loss.detach()
 
     @contextmanager
@@ -135,17 +133,17 @@ class Training:
         return parts | ({"average": self.average} if self.average else {})
 
 
-def optimiser(objective: Objective, settings: Pretrain, device: torch.device) -> torch.optim.Optimizer:
-    """The optimiser of all weights of the objective that require a gradient."""
+def optimiser(model: nn.Module, lr: float, settings: Pretrain, device: torch.device) -> torch.optim.Optimizer:
+    """The optimiser of all weights that require a gradient."""
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            [weight for weight in objective.parameters() if weight.requires_grad],
-            objective.lr,
+            [weight for weight in model.parameters() if weight.requires_grad],
+            lr,
             momentum=0.9,
             weight_decay=settings.weight_decay,
             fused=True if device.type == "cuda" else None,  # one kernel for all weights; no gain on a CPU
         )
-    return create_optimizer_v2(objective, settings.optimizer, objective.lr, settings.weight_decay, momentum=0.9)
+    return create_optimizer_v2(model, settings.optimizer, lr, settings.weight_decay, momentum=0.9)
 
 
 def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
