@@ -15,7 +15,7 @@ from trainables.views import parts
 
 LEAST_RANGE = 0.01
 """A loss that has covered less of its attainable range, from plateau to floor, is at its plateau."""
-LEAST_SPREAD = 0.05
+LEAST_SPREAD = 0.1
 """Features with a smaller standard deviation are practically equal."""
 
 
@@ -65,5 +65,6 @@ def feature_spread(encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wrap 
 
 def is_collapsed(pretrained: Pretrained, spread: Spread) -> bool:
     """Whether the kept encoder's loss is at its plateau, or its features are practically equal (METHOD.md)."""
-    bound = pretrained.plateau - LEAST_RANGE * (pretrained.plateau - pretrained.floor)
-    return pretrained.val_loss >= bound or spread.std < LEAST_SPREAD
+    attainable = pretrained.plateau - pretrained.floor
+    least = 0 if math.isnan(attainable) else LEAST_RANGE * attainable
+    return pretrained.val_loss >= pretrained.plateau - least or spread.std < LEAST_SPREAD
