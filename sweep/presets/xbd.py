@@ -38,9 +38,9 @@ def xbd_paper() -> Sweep:
 
     ResNet-18 at stride 32 (a 16x16 map), both pairings, all losses and the baselines random, imagenet and supervised;
     in each cell 16,000 steps of 256 pairs (200 epochs of the clean tiles): days on one GPU. Needs the official tree in
-    --data-root (which is converted to 85 GB of arrays) and torchvision's weights (--download). MoCo's settings are those
-    of the paper's reference [5] (see METHOD.md). The paper gives no learning rates, clipping or warm-up for the dense
-    losses, and no budget: these are ours. Not run yet.
+    --data-root (which is converted to 85 GB of arrays) and torchvision's weights (--download). MoCo's settings are
+    those of the paper's reference [5] (see METHOD.md). The paper gives no learning rates, clipping or warm-up for the
+    dense losses, and no budget: these are ours. Not run yet.
     """
     return Sweep(
         preset="xbd-paper",
