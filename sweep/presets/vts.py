@@ -100,8 +100,9 @@ def vts_paper() -> Sweep:
     """The paper's VTS setting as far as it is known: 256 px, DTD, 6,000/3,600/2,400 scenes, 99 cells, three seeds.
 
     ResNet-18 at stride 32, 4,688 steps of 256 pairs (200 epochs), 297 cells in total: days on one GPU. Needs DTD in
-    --data-root (or --download). The paper gives no learning rates, clipping or warm-up: these are ours, and untested at
-    this scale. Not run yet.
+    --data-root (or --download). MoCo's settings are those of the paper's reference [5] (see METHOD.md). The paper gives
+    no learning rates, clipping or warm-up for the dense losses: these are ours, and untested at this scale. Not run
+    yet.
     """
     return Sweep(
         preset="vts-paper",
@@ -110,7 +111,7 @@ def vts_paper() -> Sweep:
         seeds=(0, 1, 2),
         recipe=Recipe(
             data=VtsSettings(textures="dtd"),
-            moco=Moco(lr=0.06),
+            moco=Moco(lr=0.03, temperature=0.02, queue=65536),
             dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
             pretrain=Pretrain(warmup=240),
         ),

@@ -38,8 +38,9 @@ def xbd_paper() -> Sweep:
 
     ResNet-18 at stride 32 (a 16x16 map), both pairings, all losses and the baselines random, imagenet and supervised;
     in each cell 16,000 steps of 256 pairs (200 epochs of the clean tiles): days on one GPU. Needs the official tree in
-    --data-root (which is converted to 85 GB of arrays) and torchvision's weights (--download). The paper gives no
-    learning rates, clipping, warm-up or budget: these are ours. Not run yet.
+    --data-root (which is converted to 85 GB of arrays) and torchvision's weights (--download). MoCo's settings are
+    those of the paper's reference [5] (see METHOD.md). The paper gives no learning rates, clipping or warm-up for the
+    dense losses, and no budget: these are ours. Not run yet.
     """
     return Sweep(
         preset="xbd-paper",
@@ -50,7 +51,7 @@ def xbd_paper() -> Sweep:
         seeds=(0, 1, 2),
         recipe=Recipe(
             data=XbdSettings(),
-            moco=Moco(lr=0.06),
+            moco=Moco(lr=0.03, temperature=0.02, queue=65536),
             dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
             pretrain=Pretrain(steps=16000, warmup=800),
             probe=Probe(steps=5000, class_weights=True),
