@@ -82,6 +82,7 @@ def test_an_experiment_that_was_deleted_on_mlflows_pages_is_used_again(tracking,
     assert again.experiment == tracking.experiment
 
 
+@pytest.mark.filterwarnings("ignore")  # of SQLAlchemy, about MLflow's own tables
 def test_the_database_lies_in_the_folder_whatever_its_name(tmp_path):
     name = "what? rho=1; 100%20 it's #é"
     run_dir = RunDir(tmp_path / name)
