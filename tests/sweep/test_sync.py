@@ -83,6 +83,7 @@ def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch
             assert [point.step for point in history] == [1, 2, 3]
 
 
+@pytest.mark.filterwarnings("ignore")  # of SQLAlchemy: one that raises would break MLflow's tables for all tests
 @pytest.mark.parametrize(
     ("words", "message"),
     [
