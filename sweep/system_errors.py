@@ -35,10 +35,8 @@ def _variable_of(path: str) -> tuple[str, str] | None:
         "TMPDIR": temporary,
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache"),
     }
-    for name, folder in folders.items():
-        if Path(path).is_relative_to(folder):
-            return name, folder
     # Other files in the home folder, such as results, are where the user has put them.
     if Path(path).is_relative_to(home) and Path(path).relative_to(home).as_posix().startswith("."):
-        return "HOME", home
-    return None
+        folders["HOME"] = home
+    found = [(name, folder) for name, folder in folders.items() if Path(path).is_relative_to(folder)]
+    return max(found, key=lambda pair: len(pair[1]), default=None)
