@@ -24,6 +24,8 @@ def explain(error: OSError) -> str:
     if isinstance(error.filename, str) and (found := _variable_of(error.filename)):
         name, folder = found
         return f"{problem}: {name} decides on this place (now {folder}): set it to a folder that you can write"
+    if error.errno is None:  # raised by a library, which says what is wrong
+        return problem
     return f"{problem}: check that the path exists and that you may read and write it"
 
 

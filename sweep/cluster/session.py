@@ -101,7 +101,7 @@ def _start_ray() -> None:
             if _is_permanent(error):
                 reason = explain(error) if isinstance(error, OSError) else describe_error(error)
                 raise InputError(
-                    f"Ray cannot start: {reason} (its files go to {folder}; RAY_TMPDIR names another place)"
+                    f"Ray cannot start: {reason} (its files go to {folder}; RAY_TMPDIR names another, short path)"
                 ) from error
             load = f"the load is {os.getloadavg()[0]:.1f} on {cpu_count()} cores"
             problem = f"Ray did not start within {time.monotonic() - began:.0f} s ({load})"
