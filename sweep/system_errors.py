@@ -24,6 +24,8 @@ def explain(error: OSError) -> str:
     if isinstance(error.filename, str) and (found := _variable_of(error.filename)):
         name, folder = found
         return f"{problem}: {name} decides on this place (now {folder}): set it to a folder that you can write"
+    if error.errno is None:  # raised by a library, which says what is wrong
+        return problem
     return f"{problem}: check that the path exists and that you may read and write it"
 
 
@@ -35,10 +37,8 @@ def _variable_of(path: str) -> tuple[str, str] | None:
         "TMPDIR": temporary,
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache"),
     }
-    for name, folder in folders.items():
-        if Path(path).is_relative_to(folder):
-            return name, folder
     # Other files in the home folder, such as results, are where the user has put them.
     if Path(path).is_relative_to(home) and Path(path).relative_to(home).as_posix().startswith("."):
-        return "HOME", home
-    return None
+        folders["HOME"] = home
+    found = [(name, folder) for name, folder in folders.items() if Path(path).is_relative_to(folder)]
+    return max(found, key=lambda pair: len(pair[1]), default=None)

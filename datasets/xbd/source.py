@@ -87,7 +87,7 @@ def survey(settings: XbdSettings, place: Place) -> None:
     """
     request = build_request(settings, place)
     request.refuse([])
-    check_splits(request.root, {pair.split for pair in request.pairs})
+    check_splits(request.root, {pair.split for pair in request.pairs}, request.problems)
 
 
 def check(settings: XbdSettings, source: TileSource, demands: Demands) -> None:

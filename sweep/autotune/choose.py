@@ -111,6 +111,7 @@ def cached_choice(task: BenchmarkTask, images: int) -> Choice:
     known = _read_choice(name)
     if known and (known.compiling or task.engine.compile != "auto" or not _compiling_pays(images, known.best)):
         return known
+    print("measuring which engine is fastest on this machine; the choice is kept for later sweeps ...", flush=True)
     choice = compare_candidates(task, images)
     for one in choice.tried:
         log.info("engine %s, %d at a time: %.1f images/s %s", one.engine, one.cells, one.rate, one.fault)

@@ -97,15 +97,18 @@ def _start_ray() -> None:
             return
         except Exception as error:  # Ray raises a bare Exception when its processes are too slow
             _end_failed_start(others)
+            folder = get_default_ray_temp_dir()
             if _is_permanent(error):
                 reason = explain(error) if isinstance(error, OSError) else describe_error(error)
-                raise InputError(f"Ray cannot start: {reason}; {_places()}") from error
+                raise InputError(
+                    f"Ray cannot start: {reason} (its files go to {folder}; RAY_TMPDIR names another, short path)"
+                ) from error
             load = f"the load is {os.getloadavg()[0]:.1f} on {cpu_count()} cores"
             problem = f"Ray did not start within {time.monotonic() - began:.0f} s ({load})"
             if attempt == START_TRIES:
                 raise InputError(
                     f"{problem}, in {START_TRIES} tries: {describe_error(error)}; run the same command again "
-                    f"when the machine is less busy; {_places()}"
+                    f"when the machine is less busy; Ray's logs are in {folder}/session_latest/logs"
                 ) from error
             print(f"{problem}; trying again", flush=True)
 
@@ -113,12 +116,6 @@ def _start_ray() -> None:
 def _is_permanent(error: Exception) -> bool:
     """Whether another try fails too: a folder or a variable is wrong, and no time limit was missed."""
     return isinstance(error, OSError | ValueError) and not isinstance(error, ConnectionError | TimeoutError)
-
-
-def _places() -> str:
-    """Where Ray's files and logs are, which also say what went wrong."""
-    folder = get_default_ray_temp_dir()
-    return f"Ray's files are in {folder} (RAY_TMPDIR names another folder), its logs in {folder}/session_latest/logs"
 
 
 def _end_failed_start(others: set[int]) -> None:

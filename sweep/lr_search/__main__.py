@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from sweep.cli import parse_command, run_command
 from sweep.lr_search.config import search_for, sweep_to_fill
-from sweep.lr_search.search import search_learning_rates
 from sweep.signals import exit_with
 
 USAGE = """Find a learning rate for each loss by the probe's validation F1 at rho 0.
@@ -31,6 +30,10 @@ def main(argv: Sequence[str]) -> int:
 
     def command() -> int:
         search, base = parse_command(argv, search_for, prog="python -m sweep.lr_search", usage=USAGE)
+        # Before the imports below, which take seconds on a busy machine.
+        print(f"learning rates for {base.preset} in {search.sweep.out}: checking settings, folder and data ...")
+        from sweep.lr_search.search import search_learning_rates
+
         return search_learning_rates(search, sweep_to_fill(search, base))
 
     return run_command("sweep.lr_search", command)

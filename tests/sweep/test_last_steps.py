@@ -99,7 +99,7 @@ def test_seeds_that_cannot_be_added_end_the_sweep_and_keep_its_outcome(sweep):
     def fail(larger):
         raise StoreError("s3://b/n cannot be written: the server does not answer")
 
-    grown = replace(sweep, until="halfwidth(difference) < 0.01", seeds=(0, 1), max_seeds=3)
+    grown = replace(sweep, until="halfwidth(against_clean) < 0.01", seeds=(0, 1), max_seeds=3)
     found, outcome = adaptive_seeds.run_adaptively(
         grown, CELLS, lambda sweep, cells: Outcome(failures={"a": "b"}), fail
     )

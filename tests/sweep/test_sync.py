@@ -87,6 +87,7 @@ def test_sync_fills_what_is_missing_and_nothing_twice(sweep, capsys, monkeypatch
             assert [point.step for point in history] == [1, 2, 3]
 
 
+@pytest.mark.filterwarnings("ignore")  # of SQLAlchemy: one that raises would break MLflow's tables for all tests
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -111,7 +112,7 @@ def test_a_mistake_is_one_line(sweep, tmp_path, words, message, capsys, monkeypa
     assert error.count("\n") == 1
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning", "ignore:.*:UserWarning")
+@pytest.mark.filterwarnings("ignore")  # of SQLAlchemy, about MLflow's own tables
 def test_a_folder_that_was_copied_or_moved_keeps_what_is_written_for_it(sweep, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     record(sweep.out, CELLS[0])
