@@ -96,7 +96,7 @@ class Dense:
     """Softmax temperature T."""
     denominator: Denominator = "printed"
     """What a positive pair is compared with. printed: all positions of the partner, as in the paper's Eqs. 2 and 3.
-    public: the pair itself and the partner's positions of other classes, as in the authors' code."""
+    public: the pair itself and the partner's positions of other classes, as in the code of Zhao et al."""
     features: PositiveInt = 256
     """Channels of the dense projection head."""
     norm: bool = False
