@@ -93,7 +93,8 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
         colors = PHOTOMETRIC(page.photometric).name
         raise InputError(f"has the colours {colors}; valid are grey, RGB, 8-bit palette and JPEG: convert it")
     if page.samplesperpixel > 1 and page.planarconfig not in (1, 2):
-        raise InputError(f"is damaged (its PlanarConfiguration is {page.planarconfig:d}; valid are 1 and 2)")
+        actual = one_line(page.planarconfig, most=40)
+        raise InputError(f"is damaged (its PlanarConfiguration is {actual}; valid are 1 and 2)")
     if page.compression not in (*COMPRESSIONS, *JPEGS):
         how = one_line(getattr(page.compression, "name", page.compression), most=40)  # a damaged tag has many values
         raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
