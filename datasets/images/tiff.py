@@ -11,7 +11,7 @@ import tifffile
 from jaxtyping import UInt8, UInt16
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFrame, TiffPage, TiffPageSeries
 
-from datasets.errors import InputError
+from datasets.errors import InputError, one_line
 from datasets.images import jpeg
 from datasets.images.bounds import check_bytes
 
@@ -86,19 +86,23 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     if not {"Y", "X"} <= set(series.axes) or len(others) > 1 or not set(others) <= BAND_AXES:
         raise InputError(f"has the axes {series.axes} {series.shape}; valid are height, width and bands")
     if series.dtype.name not in ("uint8", "uint16") or page.bitspersample not in (8, 16):
-        raise InputError(f"has samples of {page.bitspersample} bits ({series.dtype}); valid are uint8 and uint16")
+        raise InputError(
+            f"has samples of {one_line(page.bitspersample, most=40)} bits ({series.dtype}); valid are uint8 and uint16"
+        )
     if not _has_known_colors(page):
         colors = PHOTOMETRIC(page.photometric).name
         raise InputError(f"has the colours {colors}; valid are grey, RGB, 8-bit palette and JPEG: convert it")
     if page.samplesperpixel > 1 and page.planarconfig not in (1, 2):
-        raise InputError(f"is damaged (its PlanarConfiguration is {page.planarconfig:d}; valid are 1 and 2)")
+        actual = one_line(page.planarconfig, most=40)
+        raise InputError(f"is damaged (its PlanarConfiguration is {actual}; valid are 1 and 2)")
     if page.compression not in (*COMPRESSIONS, *JPEGS):
-        how = getattr(page.compression, "name", page.compression)
+        how = one_line(getattr(page.compression, "name", page.compression), most=40)  # a damaged tag has many values
         raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
     itemsize = series.dtype.itemsize
     counts = [count for one in series.pages if one is not None for count in one.databytecounts]
     stored = Fraction(sum(map(bool, counts)), max(1, len(counts)))
-    for shape, share in ((series.shape, stored), (page.chunks, Fraction(stored > 0))):
+    # A block is bounded by the file even if it is left out: so the table of blocks bounds what a small file can claim.
+    for shape, share in ((series.shape, stored), (page.chunks, Fraction(1))):
         check_bytes(math.prod(map(int, shape)) * itemsize, tiff.filehandle.size, share)
     return series
 

@@ -155,6 +155,14 @@ def test_a_tiff_with_a_table_of_fewer_blocks_than_it_has_is_refused(
     assert "lacks some of its data" in refused(path)
 
 
+def test_a_tag_of_a_thousand_values_is_told_briefly(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, smooth_pixels(40, 50), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite([7, 9] * 500)
+    assert len(refused(path)) < 200
+
+
 @pytest.mark.parametrize("value", [0, 3, 255])
 def test_a_tiff_whose_bands_are_laid_out_in_no_known_way_is_refused(tmp_path: Path, value: int) -> None:
     path = tmp_path / "image.tif"

@@ -140,6 +140,19 @@ def test_a_large_sparse_mask_is_no_bomb(tmp_path: Path) -> None:
     assert (mask[:11_264].any(), mask[11_264:, :11_264].any(), (mask[11_264:, 11_264:] == 3).all()) == (0, 0, 1)
 
 
+def test_a_small_file_without_data_may_not_claim_any_size(tmp_path: Path) -> None:
+    path = write(tmp_path / "mask.tif", np.zeros((40, 40), np.uint8), rowsperstrip=40)
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[0].dataoffsets[0]
+    leave_out(path, [0])
+    path.write_bytes(path.read_bytes()[:start])
+    assert not read_classes(path).any()
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            file.pages[0].tags[name].overwrite(60_000)  # 3.6 GB
+    assert "header claims 3,433 MiB of pixels" in refused(path, read_classes)
+
+
 def test_overviews_may_be_sparse_too(tmp_path: Path) -> None:
     pixels = random_pixels(32, 32, 1)[..., 0]
     with tifffile.TiffWriter(tmp_path / "image.tif") as file:
