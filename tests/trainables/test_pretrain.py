@@ -15,6 +15,7 @@ from trainables.cell import Cell
 from trainables.cell_state import without_checkpoints
 from trainables.models.encoders import make_encoder
 from trainables.objectives.base import Validation, make_objective
+from trainables.objectives.moco import MocoV2
 from trainables.pretrain import (
     NonFiniteLossError,
     Training,
@@ -165,6 +166,19 @@ def test_the_averaged_encoder_is_validated_and_kept(recipe, data, monkeypatch):
     (validated, weights) = shown[-1]
     assert validated is not encoder
     assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
+
+
+def test_a_loss_that_knows_no_floor_may_say_only_loss_and_plateau(recipe, data):
+    class Two(MocoV2):
+        def validate(self, batches, generator):
+            return super().validate(batches, generator)[:2]
+
+    cell = Cell(objective="moco")
+    made = [kind(encoder_of(recipe), recipe, recipe.moco, stream(0)) for kind in (MocoV2, Two)]
+    three, two = (module.validate(one, data, cell, recipe, without_checkpoints(silent)) for one in made)
+    assert two.plateau == three.plateau
+    assert three.floor == 0
+    assert math.isnan(two.floor)
 
 
 def test_divergence_names_loss_step_and_cell(recipe, data):

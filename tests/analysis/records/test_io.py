@@ -87,6 +87,17 @@ def test_column_types_do_not_depend_on_content(tmp_path, row, classes):
     pd.testing.assert_series_equal(read_records(tmp_path / "a").dtypes, read_records(tmp_path / "b").dtypes)
 
 
+def test_a_mark_of_collapse_is_read_as_it_was_written_and_absent_from_older_records(tmp_path, row, classes):
+    for number, mark in enumerate((True, False, None)):
+        write_record(tmp_path, row("moco", 0.0, 0.0, "none", seed=number, collapsed=mark), classes)
+    path = write_record(tmp_path, row("moco", 0.0, 0.0, "none", seed=3), classes)
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(["collapsed", "feature_std"]), path)
+    read = read_records(tmp_path)
+    assert read["collapsed"].dtype == "boolean"
+    assert read["collapsed"].tolist() == [True, False, pd.NA, pd.NA]
+    assert pd.isna(read["feature_std"].iloc[3])
+
+
 def test_classes_of_several_data_sets_are_united_with_nulls(tmp_path, row):
     write_record(tmp_path, row(classes=("a", "b")), ("a", "b"))
     write_record(tmp_path, row(classes=("b", "c"), dataset="xbd"), ("b", "c"))
