@@ -200,10 +200,6 @@ def test_images_that_no_row_names_are_noted(data: Path) -> None:
     assert line == ("images that are not read: 2 in before (such as 90.png), 1 in masks (such as 92.png)")
 
 
-# --- real photographs
-
-
-@pytest.mark.realdata
 def test_classes_that_no_mask_shows_are_told_and_change_the_fingerprint(data: Path) -> None:
     rows = sound(data)
     save(data / rows[-1]["partner_mask"], np.repeat(np.uint8([[0, 1, 2, 2]]), 8, axis=1).repeat(32, axis=0))
@@ -257,6 +253,10 @@ def test_a_band_that_is_declared_alpha_is_kept_or_told(data: Path, ending: str, 
     assert not any("alpha" in note for note in four.notes)
 
 
+# --- real photographs
+
+
+@pytest.mark.realdata
 def test_a_manifest_of_xbd_is_xbd(tmp_path: Path) -> None:
     from datasets.xbd import __main__, config
     from datasets.xbd import source as xbd_source
