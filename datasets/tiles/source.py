@@ -60,7 +60,7 @@ class TileSource:
 def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> str:
     """16 hex digits of the tiles' content and splits; the same on every machine.
 
-    Records of earlier versions must not be compared with others, if their masks lack classes, which scores counted as 0,
+    Records of earlier versions must not be compared with others if masks lack classes, which scores counted as 0,
     or have ignored pixels, which were negatives of the dense losses. So the fingerprint depends on these, if any.
     """
     content = store.fingerprint.encode() + split.tobytes()
@@ -68,7 +68,7 @@ def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"], classes:
     if any(left_out):
         content += json.dumps(left_out).encode()
     counted = [store.image_counts.sum(axis=1), store.partner_counts.sum(axis=1)]  # 0 where there is no mask
-    if any(((0 < pixels) & (pixels < store.size**2)).any() for pixels in counted):
+    if any(((pixels > 0) & (pixels < store.size**2)).any() for pixels in counted):
         content += b"ignored"
     return blake2b(content, digest_size=8).hexdigest()
 
