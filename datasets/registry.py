@@ -139,7 +139,7 @@ def survey(settings: Settings, place: Place, demands: Demands) -> None:
     module: Any = _module(settings)
     if hasattr(module, "survey"):
         with _readable(place):
-            module.survey(settings, place)
+            module.survey(settings, place, demands)
     elif settings.dataset in DATASETS and not place.download:  # another project's function may write something
         load(settings, place, demands)
 

@@ -6,8 +6,8 @@ The module of a data set has three functions, which `datasets.registry` calls:
 - `check(settings, source, demands) -> None` runs in the driver, and refuses a sweep that the source cannot serve;
 - `open_data(settings, source, seed, device) -> datasets.dataset.Dataset` runs in a worker.
 
-If `load` writes files or takes long, `--dry-run` calls a fourth function, `survey(settings, place)`, instead. It raises
-the errors that are known before.
+If `load` writes files or takes long, `--dry-run` calls a fourth function, `survey(settings, place, demands) -> None`,
+instead. It raises the errors that are known before.
 """
 
 from collections.abc import Sequence

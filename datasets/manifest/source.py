@@ -46,16 +46,20 @@ def load(settings: ManifestSettings, place: Place) -> TileSource:
         InputError: the file or its rows cannot be used (`ProblemsError` lists all rows), mean and std are missing, or
             the tiles are insufficient (see `tile_source`).
     """
-    listing = survey(settings, place)
+    listing = _checked_listing(settings, place)
     return tile_source(listing, settings, build_store(listing, settings, place))
 
 
-def survey(settings: ManifestSettings, place: Place) -> Listing:
+def survey(settings: ManifestSettings, place: Place, demands: Demands) -> None:
     """Check what is known before images are read, which may take long.
 
     Raises:
         InputError: the file or its rows cannot be used, or mean and std are missing.
     """
+    _checked_listing(settings, place)
+
+
+def _checked_listing(settings: ManifestSettings, place: Place) -> Listing:
     listing = read_listing(place.root, settings)
     # `python -m datasets.manifest check` reads the images anyway, to list all problems at once.
     if listing.problems and not place.skip_bad:

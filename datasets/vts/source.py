@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from datasets.errors import InputError
 from datasets.source import Demands, Place
 from datasets.vts.config import VtsSettings
+from datasets.vts.procedural import CATEGORIES
 from datasets.vts.textures import TextureBank, load_textures
 
 if TYPE_CHECKING:
@@ -20,10 +21,27 @@ def load(settings: VtsSettings, place: Place) -> TextureBank:
     Raises:
         InputError: as `load_textures`.
     """
+    _refuse_flags(settings, place)
+    return load_textures(settings, place.root, download=place.download)
+
+
+def survey(settings: VtsSettings, place: Place, demands: Demands) -> None:
+    """Check everything, but generate no textures, which may take a minute.
+
+    Raises:
+        InputError: as `load` and `check`.
+    """
+    _refuse_flags(settings, place)
+    if settings.textures == "procedural":
+        _check(settings, CATEGORIES, demands)
+    elif not place.download:
+        check(settings, load(settings, place), demands)
+
+
+def _refuse_flags(settings: VtsSettings, place: Place) -> None:
     place.refuse_flags("vts", ("store", "skip_bad"))
     if settings.textures == "procedural":
         place.refuse_flags("procedural textures (only for --data.textures folder)", ("root",))
-    return load_textures(settings, place.root, download=place.download)
 
 
 def check(settings: VtsSettings, source: TextureBank, demands: Demands) -> None:
@@ -32,11 +50,15 @@ def check(settings: VtsSettings, source: TextureBank, demands: Demands) -> None:
     Raises:
         InputError: a batch is larger than the training set, or there is no texture for irrelevant noise.
     """
+    _check(settings, source.categories, demands)
+
+
+def _check(settings: VtsSettings, categories: tuple[str, ...], demands: Demands) -> None:
     pretrain = max(demands.batch if demands.rho else 0, demands.supervised_batch)
     for flag, batch in (("pretrain", pretrain), ("probe", demands.probe_batch)):
         if batch > settings.train:
             raise InputError(f"--{flag}.batch {batch} exceeds the {settings.train} training scenes (--data.train)")
-    if "irrelevant" in demands.pairings and len(source.categories) < 4:
+    if "irrelevant" in demands.pairings and len(categories) < 4:
         raise InputError(
             "--pairings irrelevant: the noise needs a fourth texture category, which is no downstream class; name four "
             "with --data.categories"

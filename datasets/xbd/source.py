@@ -79,7 +79,7 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
     )
 
 
-def survey(settings: XbdSettings, place: Place) -> None:
+def survey(settings: XbdSettings, place: Place, demands: Demands) -> None:
     """Check what is known before images are read.
 
     Raises:

@@ -215,11 +215,12 @@ def test_a_diverging_cell_is_recorded_as_failed_and_not_tried_for_ever(tmp_path)
 
 
 def test_dry_run_counts_distinct_cells_and_writes_nothing(tmp_path):
-    done = call("vts-paper", "--textures", "procedural", "--seeds", 0, "--dry-run", "--out", tmp_path / "out")
+    words = ("vts-paper", "--textures", "procedural", "--seeds", 0, "--dry-run", "--out", tmp_path / "out")
+    done = call(*words, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert done.returncode == 0, done.stderr
     assert "99 distinct cells; 21 of 120 combinations" in done.stdout
     assert len(done.stdout.splitlines()) == 100
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_tells_presets_and_every_flag():
