@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 from datasets.errors import InputError
 from datasets.registry import settings_class
@@ -71,7 +72,7 @@ class Cell:
         return digest(self.coordinates)
 
     @property
-    def coordinates(self) -> dict[str, str | float | int]:
+    def coordinates(self) -> dict[str, Any]:
         """The values that identify the cell, by name."""
         return {name: value for name, value in asdict(self).items() if name != "settings"}
 

@@ -203,14 +203,11 @@ class Recorder(CellListener):
             RecordsError: the row is no valid record.
             OSError: a file cannot be written; the cell is not recorded then.
         """
-        root = self._run_dir.root
+        root, origin = self._run_dir.root, self._provenance(cell)
         self._run_dir.send(write_curves(root, cell.key, curves))
         if examples:
-            predictions = [
-                Prediction(key=cell.key, classes=self._provenance.classes, **example) for example in examples
-            ]
+            predictions = [Prediction(key=cell.key, classes=origin.classes, **example) for example in examples]
             self._run_dir.send(write_predictions(root, cell.key, predictions))
-        origin = self._provenance(cell)
         record = write_record(root, row, origin.classes, origin.settings)
         try:
             self._run_dir.send(record)
