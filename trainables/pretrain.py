@@ -1,18 +1,21 @@
-"""Pretraining by SGD with a cosine schedule. The encoder with the best noise-free validation loss is kept.
+"""Pretraining. The encoder with the best noise-free validation loss is kept.
 
-It resumes exactly after any step: its checkpoints hold the weights, momentum encoder, queue, optimiser, schedule and
-best weights, and random streams derive from the step.
+It resumes exactly after any step: its checkpoints hold the weights, their average, momentum encoder, queue, optimiser,
+schedule and best weights, and random streams derive from the step.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from datasets.dataset import Dataset
@@ -20,7 +23,7 @@ from datasets.seeding import seeded, stream
 from trainables.cell import Cell
 from trainables.cell_state import CellState
 from trainables.models.encoders import Backbone
-from trainables.objectives.base import Objective, make_objective
+from trainables.objectives.base import Objective, Validation, make_objective
 from trainables.objectives.supervised import Supervised
 from trainables.recipe import Pretrain, Recipe
 from trainables.views import (
@@ -47,6 +50,8 @@ class Pretrained:
     """Best noise-free validation loss, nats."""
     plateau: float
     """The same loss if all features are equal, the value of an encoder that has learned nothing."""
+    floor: float = math.nan
+    """The least value of the same loss."""
     best_step: int
     noisy_pairs: float
     """Share of noisy pairs among the training pairs."""
@@ -63,6 +68,7 @@ class Course:
     """Losses of the steps since the last evaluation."""
     train_loss: float = math.nan
     plateau: float = math.nan
+    floor: float = math.nan
     best_loss: float = math.inf
     best_step: int = 0
     best_weights: dict[str, Tensor] | None = None
@@ -73,20 +79,20 @@ class Course:
 
 
 class Training:
-    """An objective with its optimiser and schedule."""
+    """An objective with its optimiser and schedule, and the moving average of its networks if the recipe has one."""
 
     def __init__(self, objective: Objective, settings: Pretrain, device: torch.device) -> None:
         """Move the objective to the device, and optimise all its weights that require a gradient."""
         self.objective = objective.to(device).train()
         self.weights = [weight for weight in objective.parameters() if weight.requires_grad]
-        self.optimiser = torch.optim.SGD(
-            self.weights,
-            objective.lr,
-            momentum=0.9,
-            weight_decay=settings.weight_decay,
-            fused=True if device.type == "cuda" else None,  # one kernel for all weights; no gain on a CPU
-        )
+        self.optimiser = optimiser(objective, objective.lr, settings, device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda done: rate(done, settings))
+        # Encoder and heads, but no momentum encoder.
+        self.trained = {
+            name: one for name, one in objective.named_children() if any(w.requires_grad for w in one.parameters())
+        }
+        networks = nn.ModuleList(self.trained.values())
+        self.average = ModelEmaV3(networks, settings.average) if settings.average else None
 
     def step(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """One optimiser step. The loss stays on the device, because reading it would delay a GPU."""
@@ -97,21 +103,47 @@ class Training:
             nn.utils.clip_grad_norm_(self.weights, self.objective.clip)
         self.optimiser.step()
         self.schedule.step()
+        if self.average:
+            self.average.update(nn.ModuleList(self.trained.values()))
         return loss.detach()
+
+    @contextmanager
+    def averaged(self) -> Iterator[Objective]:
+        """The objective, inside the context with its averaged networks if there are any."""
+        if self.average:
+            for name, network in zip(self.trained, self.average.module.children(), strict=True):
+                setattr(self.objective, name, network)
+        try:
+            yield self.objective
+        finally:
+            for name, network in self.trained.items():
+                setattr(self.objective, name, network)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a step changes."""
-        return {
-            "objective": self.objective.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the value of `state_dict`."""
-        self.objective.load_state_dict(state["objective"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"objective": self.objective, "optimiser": self.optimiser, "schedule": self.schedule}
+        return parts | ({"average": self.average} if self.average else {})
+
+
+def optimiser(model: nn.Module, lr: float, settings: Pretrain, device: torch.device) -> torch.optim.Optimizer:
+    """The optimiser of all weights that require a gradient."""
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            [weight for weight in model.parameters() if weight.requires_grad],
+            lr,
+            momentum=0.9,
+            weight_decay=settings.weight_decay,
+            fused=True if device.type == "cuda" else None,  # one kernel for all weights; no gain on a CPU
+        )
+    return create_optimizer_v2(model, settings.optimizer, lr, settings.weight_decay, momentum=0.9)
 
 
 def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
@@ -162,12 +194,14 @@ def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state
             course.train_loss = mean_finite(course.losses, step, cell)
             course.losses.clear()
             course.seconds += time.perf_counter() - clock
-            val_loss, course.plateau = validate(objective, data, cell, recipe, state)
+            with training.averaged() as averaged:
+                val_loss, course.plateau, course.floor = validate(averaged, data, cell, recipe, state)
+                best_weights = averaged.encoder.state_dict()
             points = {"train_loss": course.train_loss, "val_loss": val_loss, "plateau": course.plateau}
             state.report("pretrain", step, {name: value for name, value in points.items() if value == value})
             if val_loss < course.best_loss:
                 course.best_loss, course.best_step = val_loss, step
-                course.best_weights = deepcopy(objective.encoder.state_dict())
+                course.best_weights = deepcopy(best_weights)
             clock = time.perf_counter()
         state.after_step("pretrain", step, stage_state)
     assert course.best_weights is not None, "the last step has an evaluation, which refuses a loss that is not finite"
@@ -176,6 +210,7 @@ def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state
         train_loss=course.train_loss,
         val_loss=course.best_loss,
         plateau=course.plateau,
+        floor=course.floor,
         best_step=course.best_step,
         noisy_pairs=course.shown / recipe.pretrain.steps,
         seconds=course.seconds,
@@ -201,8 +236,8 @@ def batches(
     return lambda step: training_views(pool, cell, recipe, step, labelled=labelled)
 
 
-def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> tuple[float, float]:
-    """Noise-free validation loss in eval mode, and its plateau.
+def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Validation:
+    """Noise-free validation loss in eval mode, its plateau and its floor.
 
     Raises:
         NonFiniteLossError: the validation loss is not finite.
@@ -213,16 +248,18 @@ def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, st
         views = downstream_validation(data, recipe)
     else:
         views = validation_views(data, cell, recipe, labelled=objective.sees == "labelled pairs")
-    loss, plateau = objective.validate(state.with_heartbeat(views), stream(cell.seed, "validation"))
+    found = Validation(*objective.validate(state.with_heartbeat(views), stream(cell.seed, "validation")))
     objective.train()
-    if not math.isfinite(loss):
-        raise NonFiniteLossError(f"the validation loss became {loss} in cell {cell}")
-    return loss, plateau
+    if not math.isfinite(found.loss):
+        raise NonFiniteLossError(f"the validation loss became {found.loss} in cell {cell}")
+    return found
 
 
 def rate(done: int, settings: Pretrain) -> float:
-    """Factor of the learning rate after `done` steps: a cosine to zero, times the linear warm-up."""
+    """Factor of the learning rate after `done` steps: the linear warm-up, times the schedule."""
     rise = min(1.0, (done + 1) / settings.warmup) if settings.warmup else 1.0
+    if settings.schedule == "constant":
+        return rise
     return rise * (1 + math.cos(math.pi * done / settings.steps)) / 2
 
 

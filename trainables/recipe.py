@@ -19,6 +19,10 @@ KNOWN = ("resnet18", "resnet34")
 """Models that tests build with every valid `Encoder`. Others are built once before a sweep uses them."""
 
 
+STAGES = 4
+"""Stages of a whole encoder."""
+
+
 @settings("encoder")
 class Encoder:
     """The network that is pretrained and then frozen."""
@@ -27,21 +31,32 @@ class Encoder:
     """A timm model with feature maps of shape (channels, height, width)."""
     slim: Annotated[float, Field(ge=1 / 32)] = 1.0
     """Width of a ResNet relative to the standard one (0.25: 16, 32, 64, 128 channels); 1 for other models."""
-    output_stride: Literal[8, 16, 32] = 32
-    """Image pixels per position of the last feature map. Below 32, the last stages use dilation instead of stride."""
+    output_stride: Literal[4, 8, 16, 32] = 32
+    """Image pixels per position of the last feature map. Below its usual stride, the last stages use dilation instead.
+    4 needs a single stage, or a stem that halves the stride."""
     stem_pool: bool = True
     """Keep the max-pool after a ResNet's stem. Without it, small images keep twice the resolution."""
     small_stem: bool = False
     """Replace a ResNet's stem by a 3x3 convolution of stride 1, the usual choice for 32-px images. This doubles the
     resolution, too."""
+    stages: Annotated[int, Field(ge=1, le=STAGES)] = STAGES
+    """First stages that are kept, 4: all. A stage ends with the model's feature map at stride 4, 8, 16 or 32."""
 
     def __post_init__(self) -> None:
         """Refuse a stride that timm cannot build."""
-        if self.timm_stride > 32:
+        if self.timm_stride > self.usual_stride:
+            fit = self.output_stride * self.usual_stride // self.timm_stride
             raise InputError(
-                "--encoder.no-stem-pool and --encoder.small-stem each halve the stride: use --encoder.output-stride "
-                f"{self.output_stride * 32 // self.timm_stride}"
+                f"--encoder.stages {self.stages} ends at stride {fit} (--encoder.no-stem-pool and --encoder.small-stem "
+                f"each halve it): use {'more stages' if fit < 4 else f'--encoder.output-stride {fit}'}"
             )
+        if self.timm_stride < 8 and self.stages > 1:
+            raise InputError(f"--encoder.output-stride {self.output_stride}: needs --encoder.stages 1, or use 8")
+
+    @property
+    def usual_stride(self) -> int:
+        """The stride of the last kept stage of the standard network."""
+        return 2 ** (self.stages + 1)
 
     @property
     def timm_stride(self) -> int:
@@ -54,7 +69,7 @@ class Moco:
     """MoCo v2 (Chen et al. 2020, https://arxiv.org/abs/2003.04297)."""
 
     lr: PositiveFloat = 0.03
-    """Learning rate of SGD at this batch size."""
+    """Learning rate at this batch size."""
     temperature: PositiveFloat = 0.2
     """Softmax temperature T."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -65,18 +80,27 @@ class Moco:
     """Dimension of the projected features."""
 
 
+Denominator = Literal["printed", "public"]
+"""The two readings of the dense losses."""
+
+
 @settings("dense")
 class Dense:
     """The dense contrastive losses (Zhao et al. 2021, https://arxiv.org/abs/2012.06985)."""
 
     within_lr: PositiveFloat = 0.1
-    """Learning rate of SGD for the within-image loss."""
+    """Learning rate for the within-image loss."""
     cross_lr: PositiveFloat = 0.1
-    """Learning rate of SGD for the cross-image loss."""
+    """Learning rate for the cross-image loss."""
     temperature: PositiveFloat = 0.07
     """Softmax temperature T."""
+    denominator: Denominator = "printed"
+    """What a positive pair is compared with. printed: all positions of the partner, as in the paper's Eqs. 2 and 3.
+    public: the pair itself and the partner's positions of other classes, as in the authors' code."""
     features: PositiveInt = 256
     """Channels of the dense projection head."""
+    norm: bool = False
+    """Batch norm after the head's first two convolutions."""
     clip: NonNegativeFloat = 0.0
     """Maximum norm of the gradient; 0: no limit. At a low temperature the first gradients can be so large that all
     features become equal and stay equal."""
@@ -87,7 +111,7 @@ class Supervised:
     """The baseline `supervised`: the encoder is trained on the downstream task, as an upper bound."""
 
     lr: PositiveFloat = 0.03
-    """Learning rate of SGD at this batch size."""
+    """Learning rate at this batch size."""
 
 
 @settings("pretrain")
@@ -100,15 +124,25 @@ class Pretrain:
     """Pairs per step, at least 2."""
     warmup: NonNegativeInt = 0
     """First steps, over which the learning rate rises linearly."""
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    """sgd: momentum 0.9; weight decay on all weights. adamw, lars (You et al. 2017): timm's, without weight decay for
+    biases and norms. Learning rates differ in scale."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after the warm-up: falls to zero along a cosine, or is constant."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an exponential moving average of the weights, per step; 0: none. The validation loss and the probe use
+    the averaged weights."""
     weight_decay: NonNegativeFloat = 1e-4
-    """Weight decay of SGD."""
+    """Weight decay of the optimiser."""
     evaluations: PositiveInt = 20
     """Evaluations of the validation loss without noisy pairs, evenly spaced. The best encoder is kept."""
 
     def __post_init__(self) -> None:
-        """Refuse a warm-up that does not end."""
+        """Refuse a warm-up that does not end, and LARS where it would be plain SGD."""
         if self.warmup > self.steps:
             raise InputError(f"--pretrain.warmup {self.warmup}: there are only {self.steps} --pretrain.steps")
+        if self.optimizer == "lars" and not self.weight_decay:
+            raise InputError("--pretrain.optimizer lars: scales only weights that decay, use --pretrain.weight-decay")
 
 
 @settings("probe")
@@ -130,6 +164,18 @@ class Probe:
     """Weigh classes by their inverse frequency in the training images."""
     evaluations: PositiveInt = 5
     """How often the probe's loss and validation F1 are reported."""
+
+
+ADDED = (
+    ("encoder", "stages"),
+    ("dense", "denominator"),
+    ("dense", "norm"),
+    ("pretrain", "optimizer"),
+    ("pretrain", "schedule"),
+    ("pretrain", "average"),
+)
+"""Settings that recipes did not have at first. At its default, such a setting is left out of the fingerprint, so that
+the keys of older records stay valid. Never change these defaults."""
 
 
 @settings()
@@ -165,7 +211,11 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """Hash of all settings, 16 hex digits; part of every cell's key."""
-        return digest(asdict(self))
+        values = asdict(self)
+        for part, name in ADDED:
+            if values[part][name] == getattr(type(getattr(self, part))(), name):
+                del values[part][name]
+        return digest(values)
 
     def with_settings(self, changes: Mapping[str, Any]) -> "Recipe":
         """The recipe with other values of some settings, which are named as in `pretrain.steps`.

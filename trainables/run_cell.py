@@ -11,6 +11,7 @@ from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.cell_state import CellState, Report
 from trainables.checkpoints import Checkpoints
+from trainables.collapse import feature_spread, is_collapsed
 from trainables.examples import TakeExamples, examples
 from trainables.models.encoders import Backbone, make_encoder
 from trainables.models.export import save_encoder
@@ -54,12 +55,16 @@ def run_cell(
         data = open_data(recipe.data, job.source, cell.seed, device)
         encoder = first_encoder(cell, job).to(device)
         metrics: dict[str, float] = {}
-        if objective_info(cell.objective).trained:
-            pretrained = pretrain(encoder, data, cell, recipe, state)
+        trained = objective_info(cell.objective).trained
+        pretrained = pretrain(encoder, data, cell, recipe, state) if trained else None
+        spread = feature_spread(encoder, data, recipe, state.with_heartbeat)
+        if pretrained:
             metrics |= {
                 "pretrain_loss": pretrained.train_loss,
                 "pretrain_val_loss": pretrained.val_loss,
                 "pretrain_plateau": pretrained.plateau,
+                "pretrain_floor": pretrained.floor,
+                "collapsed": is_collapsed(pretrained, spread),
                 "pretrain_best_step": pretrained.best_step,
                 "pretrain_steps": recipe.pretrain.steps,
                 "noisy_pairs": pretrained.noisy_pairs,
@@ -75,6 +80,8 @@ def run_cell(
             take_examples(examples(encoder, probed, data, recipe))
         return {
             **metrics,
+            "feature_std": spread.std,
+            "feature_rank": spread.rank,
             **probed.test,
             "val_f1_macro": probed.val["val_f1_macro"],
             "seconds": sum(seconds.values()),

@@ -106,9 +106,9 @@ def read_records(folder: str | PathLike[str]) -> pd.DataFrame:
     frame = _load(local_copy(folder)).to_pandas()
     # They identify cells, and may have been computed: .1 + .2 is .3.
     frame = frame.assign(rho=frame["rho"].round(9), nu=frame["nu"].round(9))
-    # With nulls, pandas would convert them to floats. The type of a column must not depend on its content.
-    steps = {c.name: "Int64" for c in COLUMNS if c.type == pa.int64() and c.required != "always"}
-    return frame.astype(steps)
+    # With nulls, pandas would convert them to other types. The type of a column must not depend on its content.
+    nullable = {pa.int64(): "Int64", pa.bool_(): "boolean"}
+    return frame.astype({c.name: nullable[c.type] for c in COLUMNS if c.type in nullable and c.required != "always"})
 
 
 def recorded_keys(folder: str | PathLike[str]) -> Recorded:

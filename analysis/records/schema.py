@@ -72,6 +72,12 @@ class Record:
     pretrain_loss: float | None = _column("nats", "last training loss")
     pretrain_val_loss: float | None = _column("nats", "best noise-free validation loss: the weights kept")
     pretrain_plateau: float | None = _column("nats", "the loss when all features are equal: nothing learnt")
+    pretrain_floor: float | None = _column("nats", "the least loss that the validation labels allow")
+    collapsed: bool | None = _column(
+        "", "whether the loss ended at its plateau, or all features are practically equal; null without pretraining"
+    )
+    feature_std: float | None = _column("0-1", "spread of the unit features of validation images; 0: all equal")
+    feature_rank: float | None = _column("", "effective rank of these features, 1 to the number of channels")
     pretrain_best_step: int | None = _column("steps", "optimiser step of pretrain_val_loss")
     pretrain_steps: int | None = _column("steps", "optimiser steps of pretraining")
     noisy_pairs: float | None = _column("0-1", "realised share of the pairs shown that were noisy")
@@ -125,7 +131,7 @@ class Column:
     required: Required
 
 
-_TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+_TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
 _GROUPS = {"test_f1_classes": f"{CLASS_PREFIX}<class>", "settings": "<part>.<setting>"}
 
 

@@ -67,10 +67,10 @@ def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> 
 
 
 def run() -> list[Table]:
-    """Rates of all losses and of plain implementations; engines; growth; memory; the parts of a step."""
+    """Rates of all losses and of plain implementations; denominators; engines; growth; memory; the parts of a step."""
     large = (256, 256) if torch.cuda.is_available() else (128, 64)
     bank = load_textures(vts(settings(*large)), None)
-    return [rates(*large, bank), engines(*large), growth(), memory(), parts(*large, bank)]
+    return [rates(*large, bank), readings(), engines(*large), growth(), memory(), parts(*large, bank)]
 
 
 def rates(size: int, batch: int, bank: TextureBank) -> Table:
@@ -163,14 +163,34 @@ def memory() -> Table:
     return table
 
 
+def readings() -> Table:
+    """The time of a step with each denominator of the dense losses, which should be the same."""
+    quick = preset("vts-quick").recipe
+    table = Table(
+        "Bare step of vts-quick by denominator",
+        ("loss", "printed, ms", "public, ms", "public/printed"),
+    )
+    for loss in ("within_image", "cross_image"):
+        steps = [
+            bare_step(loss, replace(quick, dense=replace(quick.dense, denominator=reading)), best_engine(), device())
+            for reading in ("printed", "public")
+        ]
+        printed, public = in_turn(steps, device(), rounds=20)
+        table.add(loss, 1e3 * printed.median, 1e3 * public.median, ratio(public, printed))
+    table.show()
+    return table
+
+
 def kept_bytes(loss: str, positions: int, batch: int) -> int:
     """The size in bytes of the distinct tensors that a dense loss saves for the backward pass."""
-    from trainables.objectives.losses import cross_image, within_image
+    from trainables.objectives.losses import Positions, cross_image, within_image
 
     features, partner = (
         torch.nn.functional.normalize(torch.rand(batch, positions, 256), dim=2).requires_grad_() for _ in range(2)
     )
     labels = torch.randint(2, (batch, positions))
+    image, other = Positions(features, labels), Positions(partner, labels)
+    j = Positions(features.roll(1, 0), labels.roll(1, 0))
     seen: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -179,17 +199,9 @@ def kept_bytes(loss: str, positions: int, batch: int) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         if loss == "within_image":
-            held = within_image(features, partner, labels, labels, temperature=0.07)
+            held = within_image(image, other, temperature=0.07)
         else:
-            held = cross_image(
-                features,
-                partner,
-                features[torch.arange(batch).roll(1)],
-                labels,
-                labels,
-                labels.roll(1, 0),
-                temperature=0.07,
-            )
+            held = cross_image(image, other, j, temperature=0.07)
     assert held.requires_grad
     return sum(seen.values())
 

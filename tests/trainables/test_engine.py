@@ -105,6 +105,45 @@ def test_models_that_are_used_untried_can_be_built_by_every_recipe(name, stride,
         check_encoder(Encoder(name=name, output_stride=stride, stem_pool=pool, slim=slim))
 
 
+@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize(("stages", "stride"), [(1, 4), (2, 8), (3, 8), (3, 16)])
+@pytest.mark.parametrize("slim", [1.0, 0.25])
+def test_first_stages_are_those_of_the_whole_encoder(name, stages, stride, slim):
+    recipe = Encoder(name=name, stages=stages, output_stride=stride, slim=slim)
+    check_encoder(recipe)
+    whole, first = (
+        seeded_encoder(one) for one in (Encoder(name=name, output_stride=max(8, stride), slim=slim), recipe)
+    )
+    later = tuple(f"layer{number}" for number in range(stages + 1, 5))
+    layers = [name for name in whole.network.state_dict() if not name.startswith(later)]
+    own = first.network.state_dict()
+    assert list(own) == layers
+    assert all(torch.equal(value, whole.network.state_dict()[name]) for name, value in own.items())
+    images, seen = torch.rand(2, 3, 32, 32), []
+    getattr(whole.network, f"layer{stages}").register_forward_hook(lambda module, given, found: seen.append(found))
+    whole(images)
+    found = first(images)
+    assert torch.equal(found, seen[0])
+    assert found.shape == (2, first.channels, 32 // stride, 32 // stride)
+
+
+def seeded_encoder(recipe):
+    torch.manual_seed(0)
+    return make_encoder(recipe).eval()
+
+
+@pytest.mark.parametrize(("name", "channels"), [("convnext_atto", 160), ("regnetx_002", 152)])
+def test_other_models_have_stages_too(name, channels):
+    recipe = Encoder(name=name, stages=3, output_stride=16)
+    check_encoder(recipe)
+    assert make_encoder(recipe).channels == channels
+
+
+def test_a_model_without_stages_is_refused_in_one_line():
+    with pytest.raises(InputError, match=r"\A--encoder.name vit_tiny_patch16_224 cannot [^\n]*\Z"):
+        check_encoder(Encoder(name="vit_tiny_patch16_224", stages=3, output_stride=16))
+
+
 @pytest.mark.parametrize("objective", LOSSES)
 def test_views_without_labels_are_the_same_views(data, recipe, objective):
     cell = Cell(objective=objective, rho=0.5, nu=0.5)

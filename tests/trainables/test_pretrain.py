@@ -1,17 +1,29 @@
 """Pretraining: schedule, best weights, non-finite losses, and differences between cells of one seed."""
 
 import copy
+import itertools
 import math
 from dataclasses import replace
 
 import pytest
 import torch
+from timm.optim import Lars
 
+from datasets.seeding import seeded, stream
 from trainables import pretrain as module
 from trainables.cell import Cell
 from trainables.cell_state import without_checkpoints
 from trainables.models.encoders import make_encoder
-from trainables.pretrain import NonFiniteLossError, evaluation_steps, mean_finite, pretrain, rate
+from trainables.objectives.base import Validation, make_objective
+from trainables.pretrain import (
+    NonFiniteLossError,
+    Training,
+    evaluation_steps,
+    mean_finite,
+    optimiser,
+    pretrain,
+    rate,
+)
 from trainables.recipe import Moco, Pretrain
 from trainables.registry import LOSSES
 from trainables.views import training_pool, training_views
@@ -41,6 +53,12 @@ def test_the_rate_rises_then_falls_as_a_cosine():
         cosine.step()
 
 
+def test_a_constant_rate_stays_after_the_warm_up():
+    settings = Pretrain(steps=100, warmup=10, batch=8, schedule="constant")
+    rates = [rate(done, settings) for done in range(100)]
+    assert rates == [pytest.approx(min(1, (done + 1) / 10)) for done in range(100)]
+
+
 @pytest.mark.parametrize(("steps", "evaluations"), [(4, 2), (10, 3), (3, 20), (100, 1)])
 def test_evaluations_are_spread_and_end_with_the_last_step(steps, evaluations):
     chosen = evaluation_steps(steps, evaluations)
@@ -57,7 +75,7 @@ def test_the_encoder_ends_with_the_weights_of_its_best_validation_loss(recipe, d
     def validate(model, *rest):
         loss = next(losses)
         kept[loss] = copy.deepcopy(encoder.state_dict())
-        return loss, 5.0
+        return Validation(loss, 5.0)
 
     monkeypatch.setattr(module, "validate", validate)
     recipe = replace(recipe, pretrain=Pretrain(steps=4, batch=8, evaluations=4))
@@ -66,6 +84,87 @@ def test_the_encoder_ends_with_the_weights_of_its_best_validation_loss(recipe, d
     assert done.val_loss == 1.0
     assert all(torch.equal(value, kept[1.0][name]) for name, value in encoder.state_dict().items())
     assert not all(torch.equal(value, kept[4.0][name]) for name, value in encoder.state_dict().items())
+
+
+def trained(recipe, data, objective="moco", **settings):
+    """A training after all steps of the recipe, and its encoder after each of them."""
+    settings = replace(recipe.pretrain, warmup=0, **settings)
+    with seeded(0, "training"):
+        model = make_objective(objective, encoder_of(recipe), recipe, stream(0))
+    training, cell, seen = Training(model, settings, data.device), Cell(objective=objective), []
+    for step in range(settings.steps):
+        views, _ = training_views(training_pool(data, cell), cell, recipe, step)
+        training.step(views, stream(0, "other image", step))
+        seen.append(copy.deepcopy(model.encoder.state_dict()))
+    return training, seen
+
+
+def test_each_optimizer_is_the_one_it_is_named_after(recipe, data):
+    kinds = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "lars": Lars}
+    ends = []
+    for name, kind in kinds.items():
+        training, seen = trained(recipe, data, optimizer=name)
+        assert type(training.optimiser) is kind
+        groups = training.optimiser.param_groups
+        given = [weight for group in groups for weight in group["params"]]
+        assert {id(weight) for weight in given} == {id(weight) for weight in training.weights}
+        decays = {id(weight): group["weight_decay"] for group in groups for weight in group["params"]}
+        for weight in training.weights:  # timm's spare biases and norms
+            assert decays[id(weight)] == (0 if weight.ndim == 1 and name != "sgd" else 1e-4)
+        ends.append(seen[-1])
+    for one, other in itertools.combinations(ends, 2):
+        assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_lars_steps_are_scaled_to_the_norm_of_each_weight():
+    """You et al. 2017, https://arxiv.org/abs/1708.03888, Eq. 6, for the first step."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(5, 4)
+    before = model.weight.detach().clone()
+    step = optimiser(model, 0.3, Pretrain(optimizer="lars", weight_decay=0.01, batch=8), torch.device("cpu"))
+    model(torch.rand(8, 5)).square().sum().backward()
+    gradient = model.weight.grad.clone()
+    step.step()
+    local = 0.001 * before.norm() / (gradient.norm() + 0.01 * before.norm())
+    torch.testing.assert_close(model.weight.detach(), before - 0.3 * local * (gradient + 0.01 * before))
+
+
+@pytest.mark.parametrize("objective", LOSSES)
+def test_the_average_follows_encoder_and_heads(recipe, data, objective):
+    training, seen = trained(recipe, data, objective, average=0.75)
+    plain, same = trained(recipe, data, objective)
+    assert all(torch.equal(one[name], other[name]) for one, other in zip(seen, same, strict=True) for name in one)
+    expected = {name: value.double() for name, value in encoder_of(recipe).state_dict().items()}
+    for weights in seen:
+        for name, value in weights.items():
+            expected[name] = 0.75 * expected[name] + 0.25 * value.double()
+    own = {name: one for name, one in training.objective.named_children() if not name.startswith("key_")}
+    assert own.keys() == training.trained.keys()
+    with training.averaged() as averaged:
+        assert all(getattr(averaged, name) is not one for name, one in own.items())
+        found = averaged.encoder.state_dict()
+    assert all(getattr(training.objective, name) is one for name, one in own.items())
+    for name, value in found.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
+    with plain.averaged() as untouched:
+        assert untouched.encoder is plain.objective.encoder
+
+
+def test_the_averaged_encoder_is_validated_and_kept(recipe, data, monkeypatch):
+    shown = []
+
+    def validate(model, *rest):
+        shown.append((model.encoder, copy.deepcopy(model.encoder.state_dict())))
+        return Validation(1.0 / len(shown))
+
+    monkeypatch.setattr(module, "validate", validate)
+    encoder = encoder_of(recipe)
+    averaged = replace(recipe, pretrain=replace(recipe.pretrain, average=0.5))
+    pretrain(encoder, data, Cell(objective="moco"), averaged, without_checkpoints(silent))
+    (validated, weights) = shown[-1]
+    assert validated is not encoder
+    assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
 
 
 def test_divergence_names_loss_step_and_cell(recipe, data):

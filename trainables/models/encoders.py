@@ -8,15 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from datasets.errors import InputError
+from datasets.errors import InputError, one_line
 from datasets.seeding import seeded
 from trainables.engine import PLAIN, Engine
-from trainables.recipe import Encoder
+from trainables.recipe import STAGES, Encoder
 
 
 def features_of(network: nn.Module, images: Tensor) -> Tensor:
-    """A timm model's features before pooling."""
-    return cast(Callable[[Tensor], Tensor], network.forward_features)(images)
+    """A timm model's features before pooling, or the last ones of its first stages."""
+    if hasattr(network, "forward_features"):
+        return cast(Callable[[Tensor], Tensor], network.forward_features)(images)
+    return cast(Tensor, network(images)[-1])
 
 
 class Backbone(nn.Module):
@@ -49,7 +51,10 @@ class Backbone(nn.Module):
     @property
     def channels(self) -> int:
         """Channels of the feature map."""
-        return int(cast(int, self.network.num_features))
+        network = cast(Any, self.network)
+        return int(
+            network.num_features if hasattr(network, "forward_features") else network.feature_info.channels()[-1]
+        )
 
     def forward(self, images: Float[Tensor, "n b H W"]) -> Float[Tensor, "n c h w"]:
         """The last feature map before the global average pool, (n, c, h, w), in float32.
@@ -90,8 +95,11 @@ def make_encoder(recipe: Encoder, engine: Engine = PLAIN, *, bands: int = 3) -> 
 def timm_options(recipe: Encoder, bands: int) -> dict[str, Any]:
     """Arguments of `timm.create_model` besides the name and `num_classes=0`."""
     options: dict[str, Any] = {"in_chans": bands} if bands != 3 else {}
-    if recipe.timm_stride != 32:
+    if recipe.timm_stride != recipe.usual_stride:
         options["output_stride"] = recipe.timm_stride
+    if recipe.stages < STAGES:
+        # Counted from the end, because some models also list the stem's feature map.
+        options |= {"features_only": True, "out_indices": (recipe.stages - STAGES - 1,)}
     if recipe.slim != 1:
         # timm's plain stem always has 64 channels; a deep stem of three 3x3 convolutions can be slim.
         options["channels"] = tuple(round(width * recipe.slim) for width in (64, 128, 256, 512))
@@ -104,10 +112,11 @@ def _network(recipe: Encoder, bands: int) -> nn.Module:
     options = timm_options(recipe, bands)
     try:
         network: nn.Module = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
-    except (TypeError, AssertionError, ValueError) as error:
+    except (TypeError, AssertionError, ValueError, RuntimeError, IndexError) as error:
         raise InputError(
-            f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g} and output stride "
-            f"{recipe.output_stride}: use 1 and 32 for models that are no ResNet ({error})"
+            f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g}, output stride "
+            f"{recipe.output_stride} and {recipe.stages} stages: use 1, 32 and {STAGES} for models that are no ResNet "
+            f"({one_line(error)})"
         ) from error
     return network
 

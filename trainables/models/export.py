@@ -19,7 +19,8 @@ def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int =
         timm.create_model("resnet18", num_classes=0).load_state_dict(safetensors.torch.load_file(path))
 
     The metadata of the file describe other models: `timm` (the name), `options` (JSON: further arguments of
-    `create_model`; empty for the plain model at output stride 32), `mean` and `std` (JSON: images in [0, 1] are
+    `create_model`; empty for the plain model at output stride 32; with fewer `stages`, the model returns a list with
+    their last feature map), `mean` and `std` (JSON: images in [0, 1] are
     normalised to (image - mean) / std), and `encoder` (JSON: our own settings). timm cannot build a changed stem
     (`small_stem` or no `stem_pool` in `encoder`): use `trainables.models.encoders.make_encoder`.
 

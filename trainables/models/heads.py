@@ -16,15 +16,16 @@ def image_head(channels: int, features: int) -> nn.Module:
     return nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, features))
 
 
-def dense_head(channels: int, features: int) -> nn.Module:
-    """Three 1x1 convolutions with ReLU after the first two (Zhao et al. 2021); (n, channels, h, w) -> features."""
-    return nn.Sequential(
-        nn.Conv2d(channels, features, 1),
-        nn.ReLU(),
-        nn.Conv2d(features, features, 1),
-        nn.ReLU(),
-        nn.Conv2d(features, features, 1),
-    )
+def dense_head(channels: int, features: int, *, norm: bool = False) -> nn.Module:
+    """Three 1x1 convolutions with ReLU after the first two (Zhao et al. 2021); (n, channels, h, w) -> features.
+
+    With `norm`, batch norm precedes each ReLU, as in their code.
+    """
+    layers: list[nn.Module] = []
+    for width in (channels, features):
+        layers.append(nn.Conv2d(width, features, 1, bias=not norm))
+        layers += [nn.BatchNorm2d(features), nn.ReLU()] if norm else [nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(features, features, 1))
 
 
 def downstream_head(task: Task, channels: int, classes: int) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 from datasets.errors import InputError
 from trainables.engine import PLAIN, Engine
 from trainables.models.encoders import Backbone, make_encoder
-from trainables.recipe import Encoder
+from trainables.recipe import STAGES, Encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Statistics of the images that torchvision's ImageNet weights were trained on, RGB in [0, 1]."""
@@ -42,6 +42,8 @@ def imagenet_encoder(recipe: Encoder, weights: Path, engine: Engine = PLAIN, *, 
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise InputError(f"{weights}: contains {type(state).__name__}, not a state dictionary of named weights")
     found = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    if recipe.stages < STAGES:
+        found = {name: value for name, value in found.items() if name in encoder.network.state_dict()}
     try:
         encoder.network.load_state_dict(found)
     except RuntimeError as error:

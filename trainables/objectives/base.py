@@ -39,9 +39,10 @@ To give it a short name, put the file into `trainables/objectives/` and add a li
 `trainables/registry.py`.
 '''
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -52,6 +53,16 @@ from trainables.objective_names import objective_class, objective_info, objectiv
 from trainables.recipe import Recipe
 from trainables.registry import Sees
 from trainables.views import Views
+
+
+class Validation(NamedTuple):
+    """The loss of an objective on noise-free validation data, and the range that it can cover; NaN: not known."""
+
+    loss: float
+    plateau: float = math.nan
+    """The loss if all features are equal."""
+    floor: float = math.nan
+    """The least loss: positives are equal and negatives have no similarity."""
 
 
 class Objective(nn.Module):
@@ -73,14 +84,14 @@ class Objective(nn.Module):
     cost: ClassVar[float] = 2.0
     """Rough duration of a cell, relative to one without pretraining."""
     Settings: ClassVar[Any]
-    """A frozen, keyword-only dataclass of plain values, with at least `lr: float = ...`, the learning rate of SGD."""
+    """A frozen, keyword-only dataclass of plain values, with at least `lr: float = ...`, the learning rate."""
 
     def __init__(self, encoder: Backbone, *, lr: float, clip: float = 0.0) -> None:
         """Store the encoder to train.
 
         Args:
             encoder: from `make_encoder`.
-            lr: learning rate of SGD.
+            lr: learning rate.
             clip: maximum norm of the gradient; 0: no limit.
         """
         super().__init__()
@@ -91,17 +102,17 @@ class Objective(nn.Module):
         """The training loss of a batch; may update queues and momentum networks."""
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
-        """The loss on noise-free validation data, and its plateau: the loss if all features are equal.
+    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> "Validation | tuple[float, float]":
+        """The loss on noise-free validation data, its plateau and its floor.
 
-        This default returns the mean of `loss` over all images, and NaN for the plateau. Override it if `loss` has side
-        effects (a queue), or if the plateau is known.
+        This default returns the mean of `loss` over all images. Override it if `loss` has side effects (a queue), or if
+        the plateau is known.
         """
         total, count = 0.0, 0
         for views in batches:
             total += len(views.first) * float(self.loss(views, generator))
             count += len(views.first)
-        return total / count, float("nan")
+        return Validation(total / count)
 
 
 def make_objective(name: str, encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> Objective:

@@ -7,16 +7,18 @@ https://github.com/google-research/google-research/tree/master/supervised_pixel_
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
+from torch.nn import functional
 
 from datasets.types import IGNORED
 from trainables.models.encoders import Backbone
 from trainables.models.heads import dense_head, map_labels, unit_positions
-from trainables.objectives.base import Objective
-from trainables.objectives.losses import cross_image, within_image
+from trainables.objectives.base import Objective, Validation
+from trainables.objectives.losses import Positions, cross_image, within_image
 from trainables.recipe import Dense, Recipe
 from trainables.views import Views
 
@@ -29,58 +31,59 @@ class DenseObjective(Objective):
     def __init__(self, encoder: Backbone, settings: Dense, lr: float) -> None:
         """Wrap the encoder."""
         super().__init__(encoder, lr=lr, clip=settings.clip)
-        self.settings = settings
-        self.head = dense_head(encoder.channels, settings.features)
+        self.temperature, self.denominator = settings.temperature, settings.denominator
+        self.head = dense_head(encoder.channels, settings.features, norm=settings.norm)
 
     @abstractmethod
-    def compare(
-        self,
-        features: Float[Tensor, "n p d"],
-        partner: Float[Tensor, "n p d"],
-        labels: Integer[Tensor, "n p"],
-        partner_labels: Integer[Tensor, "n p"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
-        """The loss, computed from the unit features and labels of all positions of both images."""
+    def compare(self, image: Positions, partner: Positions, generator: torch.Generator) -> Float[Tensor, ""]:
+        """The loss of the positions of both images."""
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """The loss of a batch, with random numbers from `generator`."""
         return self.compare(*self._embed(views), generator)
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
-        """The loss over all validation pairs and its plateau, each a mean over images."""
-        loss = plateau = 0.0
-        count = 0
+    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> Validation:
+        """The loss over all validation pairs, its plateau and its floor, each a mean over images."""
+        sums, count = [0.0, 0.0, 0.0], 0
         for views in batches:
-            features, partner, labels, partner_labels = self._embed(views)
+            both = self._embed(views)
             state = generator.get_state()
-            loss += len(features) * float(self.compare(features, partner, labels, partner_labels, generator))
-            # Equal features and the same random draws give the loss of an encoder that has learnt nothing.
-            generator.set_state(state)
-            equal = torch.zeros_like(features)
-            plateau += len(features) * float(self.compare(equal, equal, labels, partner_labels, generator))
-            count += len(features)
-        return loss / count, plateau / count
+            # The same random draws give the loss of an encoder that has learnt nothing, and of a perfect one.
+            for number, make in enumerate((_as_they_are, _equal, _perfect)):
+                generator.set_state(state)
+                image, partner = (make(one, self.temperature) for one in both)
+                sums[number] += len(views.first) * float(self.compare(image, partner, generator))
+            count += len(views.first)
+        return Validation(*(one / count for one in sums))
 
-    def _embed(
-        self, views: Views
-    ) -> tuple[Float[Tensor, "n p d"], Float[Tensor, "n p d"], Integer[Tensor, "n p"], Integer[Tensor, "n p"]]:
-        """Features and labels of all positions of both images, which are encoded in one batch of 2 n."""
+    def _embed(self, views: Views) -> tuple[Positions, Positions]:
+        """The positions of both images, which are encoded in one batch of 2 n."""
         assert views.first_labels is not None and views.second_labels is not None, "made without labels"  # noqa: PT018
         both = torch.cat([views.first, views.second])
         projected = self.head(self.encoder(both))
         features, partner = unit_positions(projected).chunk(2)
         height, width = projected.shape[2:]
-        labels = map_labels(views.first_labels, height, width)
-        partner_labels = map_labels(views.second_labels, height, width)
-        # A position without a class has no positives, not even other positions without one; it is a negative for all.
         return (
-            features,
-            partner,
-            labels.masked_fill(labels == IGNORED, -1),
-            partner_labels.masked_fill(partner_labels == IGNORED, -2),
+            Positions(features, map_labels(views.first_labels, height, width)),
+            Positions(partner, map_labels(views.second_labels, height, width)),
         )
+
+
+def _as_they_are(positions: Positions, temperature: float) -> Positions:
+    return positions
+
+
+def _equal(positions: Positions, temperature: float) -> Positions:
+    """Equal features, for the plateau."""
+    return replace(positions, features=torch.zeros_like(positions.features))
+
+
+def _perfect(positions: Positions, temperature: float) -> Positions:
+    """Equal features within a class, and no similarity between classes, for the floor."""
+    length = (50 * temperature) ** 0.5  # e(p, q) = exp(50) within a class, 1 between classes
+    perfect = functional.one_hot(positions.classes, IGNORED + 1).to(positions.features)
+    return replace(positions, features=length * perfect)
 
 
 class WithinImage(DenseObjective):
@@ -90,16 +93,9 @@ class WithinImage(DenseObjective):
         """Wrap the encoder."""
         super().__init__(encoder, settings, settings.within_lr)
 
-    def compare(
-        self,
-        features: Float[Tensor, "n p d"],
-        partner: Float[Tensor, "n p d"],
-        labels: Integer[Tensor, "n p"],
-        partner_labels: Integer[Tensor, "n p"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
+    def compare(self, image: Positions, partner: Positions, generator: torch.Generator) -> Float[Tensor, ""]:
         """`losses.within_image`, without random numbers."""
-        return within_image(features, partner, labels, partner_labels, temperature=self.settings.temperature)
+        return within_image(image, partner, temperature=self.temperature, denominator=self.denominator)
 
 
 class CrossImage(DenseObjective):
@@ -109,26 +105,11 @@ class CrossImage(DenseObjective):
         """Wrap the encoder."""
         super().__init__(encoder, settings, settings.cross_lr)
 
-    def compare(
-        self,
-        features: Float[Tensor, "n p d"],
-        partner: Float[Tensor, "n p d"],
-        labels: Integer[Tensor, "n p"],
-        partner_labels: Integer[Tensor, "n p"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
+    def compare(self, image: Positions, partner: Positions, generator: torch.Generator) -> Float[Tensor, ""]:
         """`losses.cross_image`; `generator` chooses J for each image."""
-        j = derangement(len(features), generator).to(features.device, non_blocking=True)
-        other, other_labels = features[j], labels[j].masked_fill(labels[j] == -1, -3)
-        return cross_image(
-            features,
-            partner,
-            other,
-            labels,
-            partner_labels,
-            other_labels,
-            temperature=self.settings.temperature,
-        )
+        j = derangement(len(image.features), generator).to(image.features.device, non_blocking=True)
+        other = Positions(image.features[j], image.classes[j])
+        return cross_image(image, partner, other, temperature=self.temperature, denominator=self.denominator)
 
 
 def derangement(count: int, generator: torch.Generator) -> Integer[Tensor, " count"]:

@@ -3,9 +3,28 @@
 Throughout, e(p, q) = exp(f_p . f_q / T) with temperature T.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
+from torch.nn import functional
+
+from datasets.types import IGNORED
+from trainables.recipe import Denominator
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """The positions of the feature maps of n images. Positions with the class `IGNORED` take no part in a loss."""
+
+    features: Float[Tensor, "n p d"]
+    classes: Integer[Tensor, "n p"]
+
+    @property
+    def used(self) -> Bool[Tensor, "n p"]:
+        """Which positions have a class."""
+        return self.classes != IGNORED
 
 
 def info_nce(
@@ -31,79 +50,87 @@ def info_nce(
 
 
 def within_image(
-    features: Float[Tensor, "n p d"],
-    partner: Float[Tensor, "n p d"],
-    labels: Integer[Tensor, "n p"],
-    partner_labels: Integer[Tensor, "n p"],
-    *,
-    temperature: float,
+    image: Positions, partner: Positions, *, temperature: float, denominator: Denominator = "printed"
 ) -> Float[Tensor, ""]:
     """Within-image loss (paper, Eq. 2; Zhao et al. 2021, https://arxiv.org/abs/2012.06985, Eq. 1).
 
     Mean over the n images I, with partner I^, of
-    -(1/N_I) sum_p (1/N^_{y_p}) sum_{q in I^, y_q = y_p} log( e(p, q) / sum_{k in I^} e(p, k) ):
-    the log is inside the mean over positives, and the denominator runs over all positions of I^. An anchor whose class
-    does not occur in I^ is skipped: it adds 0, and N_I remains the number of positions.
+    -(1/N_I) sum_p (1/N^_{y_p}) sum_{q in I^, y_q = y_p} log( e(p, q) / D_{p,q} ):
+    the log is inside the mean over positives. An anchor p whose class does not occur in I^ is skipped: it adds 0.
+
+    - printed: D_p = sum_{k in I^} e(p, k), and N_I is the number of positions of I, skipped ones included.
+    - public: D_{p,q} = e(p, q) + sum_{k in I^, y_k != y_p} e(p, k), and N_I is the number of anchors that are not
+      skipped. An anchor without negatives adds 0.
 
     Args:
-        features: (n, p, d) features of I, p positions.
-        partner: (n, p, d) features of I^.
-        labels: (n, p) classes in I.
-        partner_labels: (n, p) classes in I^.
+        image: I.
+        partner: I^.
         temperature: T > 0.
+        denominator: printed, or public: as in
+            https://github.com/google-research/google-research/tree/master/supervised_pixel_contrastive_loss.
     """
-    logits = features @ partner.transpose(1, 2) / temperature
-    same = labels[:, :, None] == partner_labels[:, None, :]
-    return _anchor_mean(logits.logsumexp(dim=2), _total(logits, same), same.sum(dim=2))
+    return _contrast(image, (partner,), temperature, denominator)
 
 
 def cross_image(
-    features: Float[Tensor, "n p d"],
-    partner: Float[Tensor, "n p d"],
-    other: Float[Tensor, "n p d"],
-    labels: Integer[Tensor, "n p"],
-    partner_labels: Integer[Tensor, "n p"],
-    other_labels: Integer[Tensor, "n p"],
+    image: Positions,
+    partner: Positions,
+    other: Positions,
     *,
     temperature: float,
+    denominator: Denominator = "printed",
 ) -> Float[Tensor, ""]:
     """Cross-image loss (paper, Eq. 3; Zhao et al. 2021, https://arxiv.org/abs/2012.06985, Eq. 2).
 
-    With D_p = sum_{k in I^} e(p, k) + sum_{k in J, y_k = y_p} e(p, k), the mean over the n images I of
-    -(1/N_I) sum_p 1/(N^_{y_p} + N^J_{y_p}) sum_{q in I^ or J, y_q = y_p} log( e(p, q) / D_p ).
-    J adds only positives. An anchor whose class does not occur in I^ is skipped. If its class is missing only in J, its
-    within-image term remains.
+    It adds to `within_image` the positives of another image J. The mean over the n images I of
+    -(1/N_I) sum_p 1/(N^_{y_p} + N^J_{y_p}) sum_{q in I^ or J, y_q = y_p} log( e(p, q) / D_{p,q} ).
+    If a class is missing only in J, its within-image term remains; if it is missing in I^, its anchors are skipped.
+
+    - printed: D_p = sum_{k in I^} e(p, k) + sum_{k in J, y_k = y_p} e(p, k).
+    - public: D_{p,q} as in `within_image`: J adds no negatives.
 
     Args:
-        features: (n, p, d) features of I, p positions.
-        partner: (n, p, d) features of its partner I^.
-        other: (n, p, d) features of J, an image that is not I's partner.
-        labels: (n, p) classes in I.
-        partner_labels: (n, p) classes in I^.
-        other_labels: (n, p) classes in J.
+        image: I.
+        partner: its partner I^.
+        other: J, an image that is not I's partner.
         temperature: T > 0.
+        denominator: printed or public, as in `within_image`.
     """
-    within = features @ partner.transpose(1, 2) / temperature
-    across = features @ other.transpose(1, 2) / temperature
-    same = labels[:, :, None] == partner_labels[:, None, :]
-    same_other = labels[:, :, None] == other_labels[:, None, :]
-    # -inf and not a large negative number, so that a class missing in J leaves exactly the within-image denominator.
-    # The within-image part is always finite, and so are the sum and its gradient.
-    positives = across.masked_fill(~same_other, -torch.inf)
-    denominator = torch.cat([within, positives], dim=2).logsumexp(dim=2)
-    found = same.sum(dim=2)
-    count = torch.where(found > 0, found + same_other.sum(dim=2), 0)
-    return _anchor_mean(denominator, _total(within, same) + _total(across, same_other), count)
+    return _contrast(image, (partner, other), temperature, denominator)
 
 
-def _total(logits: Float[Tensor, "n p q"], chosen: Bool[Tensor, "n p q"]) -> Float[Tensor, "n p"]:
-    """The sum of the chosen logits of each anchor."""
-    return torch.where(chosen, logits, 0).sum(dim=2)
-
-
-def _anchor_mean(
-    denominator: Float[Tensor, "n p"], total: Float[Tensor, "n p"], count: Integer[Tensor, "n p"]
+def _contrast(
+    image: Positions, keys: tuple[Positions, ...], temperature: float, denominator: Denominator
 ) -> Float[Tensor, ""]:
-    """Mean over images and anchors of log D_p minus the mean positive logit; anchors with no positive add nothing."""
-    loss = denominator - total / count.clamp(min=1)
-    return torch.where(count > 0, loss, 0).mean()
+    """The loss of the positions of I against those of I^, and of J if there is one."""
+    logits = [image.features @ one.features.transpose(1, 2) / temperature for one in keys]
+    same = [(image.classes[:, :, None] == one.classes[:, None, :]) & image.used[:, :, None] for one in keys]
+    found = [one.sum(dim=2) for one in same]
+    count = torch.where(found[0] > 0, sum(found), 0)
+    used = keys[0].used[:, None, :]
+    # -inf and not a large negative number, so that a class missing in J leaves exactly the within-image denominator.
+    if denominator == "printed":
+        chosen = [used, *same[1:]]
+        parts = [_only(one, which) for one, which in zip(logits, chosen, strict=True)]
+        total = sum(_total(one, which) for one, which in zip(logits, same, strict=True))
+        loss = torch.cat(parts, dim=2).logsumexp(dim=2) - total / count.clamp(min=1)
+        anchors = image.used
+    else:
+        # -log(e / (e + negatives)) = -log sigmoid(logit - log negatives)
+        negatives = _only(logits[0], used & ~same[0]).logsumexp(dim=2, keepdim=True)
+        pairs = [-functional.logsigmoid(one - negatives) for one in logits]
+        loss = sum(_total(one, which) for one, which in zip(pairs, same, strict=True)) / count.clamp(min=1)
+        anchors = count > 0
+    # The mean over the anchors of each image, written as a mean over all positions; then the mean over images.
+    weight = anchors.shape[1] / anchors.sum(dim=1, keepdim=True).clamp(min=1).to(loss)
+    return torch.where(count > 0, loss * weight, 0).mean()
+
+
+def _only(logits: Float[Tensor, "n p q"], chosen: Bool[Tensor, "n ones_or_p q"]) -> Float[Tensor, "n p q"]:
+    """The chosen logits; the others add nothing to a sum of exponentials."""
+    return logits.masked_fill(~chosen, -torch.inf)
+
+
+def _total(values: Float[Tensor, "n p q"], chosen: Bool[Tensor, "n p q"]) -> Float[Tensor, "n p"]:
+    """The sum of the chosen values of each anchor."""
+    return torch.where(chosen, values, 0).sum(dim=2)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from trainables.models.encoders import Backbone
 from trainables.models.heads import image_head, unit_vectors
-from trainables.objectives.base import Objective
+from trainables.objectives.base import Objective, Validation
 from trainables.objectives.losses import info_nce
 from trainables.recipe import Moco, Recipe
 from trainables.views import Views
@@ -62,8 +62,8 @@ class MocoV2(Objective):
         return loss
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> tuple[float, float]:
-        """InfoNCE with the keys of all other validation images as negatives.
+    def validate(self, batches: Iterable[Views], generator: torch.Generator) -> Validation:
+        """InfoNCE with the keys of all other validation images as negatives. Its floor is 0.
 
         The queue does not serve: it starts with random features, which are so easy that the first weights look best.
         """
@@ -75,10 +75,8 @@ class MocoV2(Objective):
             for views in batches
         ]
         query, key = (torch.cat(side) for side in zip(*parts, strict=True))
-        return (
-            _all_pairs(query, key, self.settings.temperature),
-            _all_pairs(torch.zeros_like(query), key, self.settings.temperature),
-        )
+        loss, plateau = (_all_pairs(one, key, self.settings.temperature) for one in (query, torch.zeros_like(query)))
+        return Validation(loss, plateau, 0.0)
 
     def _embed(self, encoder: Backbone, head: nn.Module, images: Tensor) -> Float[Tensor, "n d"]:
         return unit_vectors(head(encoder(images).mean(dim=(2, 3))))

@@ -21,6 +21,7 @@ from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.cell_state import CellState
 from trainables.checkpoints import Checkpoints
+from trainables.collapse import feature_spread
 from trainables.examples import examples
 from trainables.objective_names import objective_info
 from trainables.pretrain import evaluation_steps, pretrain
@@ -76,9 +77,10 @@ def profile_cell(cell: Cell, job: CellJob, device: torch.device, *, size: Size, 
         marks.record("opened")
         if trained:
             pretrain(encoder, excerpt, cell, short, state)
-            marks.record("pretrained")
             if cell.rho:
                 data.noise_pixels(cell.nu)
+        marks.record("trained")
+        feature_spread(encoder, excerpt, recipe, state.with_heartbeat)
         marks.record("probe")
         probed = probe(encoder, excerpt, cell, short, state)
         marks.record("probed")
@@ -89,6 +91,8 @@ def profile_cell(cell: Cell, job: CellJob, device: torch.device, *, size: Size, 
         downstream = objective_info(cell.objective).sees == "downstream"
         images, some = (one.count("val") if downstream else one.validation_pairs() for one in (data, excerpt))
         parts += _pretraining(marks, recipe, size, images / some)
+    pairs = data.validation_pairs() / max(1, excerpt.validation_pairs())
+    parts.append(Part(stage="pretrain", name="feature spread", each=marks.between("trained", "probe"), times=pairs))
     return (*parts, *_probing(marks, recipe, size, data, excerpt))
 
 
@@ -104,7 +108,7 @@ def _pretraining(marks: "_Marks", recipe: Recipe, size: Size, share: float) -> l
     """The parts of pretraining; `share` is the size of the validation set relative to the excerpt's."""
     whole = recipe.pretrain
     evaluations = len(evaluation_steps(whole.steps, whole.evaluations))
-    rest = marks.between(("pretrain", size.steps), "pretrained") + marks.between("pretrained", "probe")
+    rest = marks.between(("pretrain", size.steps), "trained")
     return [
         Part(stage="pretrain", name="setting up", each=marks.beginning("opened", "pretrain"), times=1),
         Part(stage="pretrain", name="step", each=marks.step("pretrain"), times=whole.steps),

@@ -65,6 +65,16 @@ def test_a_smaller_output_stride_takes_the_same_weights(weights, stride):
         )
 
 
+def test_first_stages_take_their_share_of_the_weights(weights):
+    whole, first = (
+        imagenet_encoder(Encoder(output_stride=16, stages=stages), weights).network.state_dict() for stages in (4, 3)
+    )
+    assert len(first) < len(whole)
+    assert all(torch.equal(value, whole[name]) for name, value in first.items())
+    with pytest.raises(InputError, match="do not fit"):
+        imagenet_encoder(Encoder(output_stride=16, stages=3, slim=0.25), weights)
+
+
 @pytest.mark.parametrize("encoder", [Encoder(slim=0.25), Encoder(name="resnet34"), Encoder(name="resnet50")])
 def test_weights_that_do_not_fit_are_refused_in_one_line(weights, encoder):
     with pytest.raises(InputError, match=r"\A[^\n]*do not fit[^\n]*--encoder.slim 1[^\n]*\Z"):

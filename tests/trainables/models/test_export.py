@@ -73,8 +73,21 @@ def test_the_metadata_say_how_other_encoders_are_made(tmp_path, recipe, bands):
     torch.testing.assert_close(model.forward_features(normalised(images, facts)), encoder(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("recipe", [Encoder(stages=3, output_stride=16), Encoder(stages=2, output_stride=8, slim=0.25)])
+@torch.no_grad()
+def test_the_metadata_make_a_list_with_the_last_map_of_the_first_stages(tmp_path, recipe):
+    encoder, path = moved(recipe), tmp_path / "key.safetensors"
+    save_encoder(encoder, path, recipe)
+    facts = metadata(path)
+    model = timm.create_model(facts["timm"], num_classes=0, **facts["options"]).eval()
+    model.load_state_dict(safetensors.torch.load_file(path))
+    (found,) = model(normalised(IMAGES, facts))
+    torch.testing.assert_close(found, encoder(IMAGES), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
-    "recipe", [Encoder(small_stem=True, output_stride=16), Encoder(stem_pool=False, slim=0.25, output_stride=8)]
+    "recipe",
+    [Encoder(small_stem=True, output_stride=16), Encoder(stem_pool=False, slim=0.25, output_stride=8, stages=3)],
 )
 @torch.no_grad()
 def test_stems_of_our_own_are_made_anew_from_the_metadata(tmp_path, recipe):

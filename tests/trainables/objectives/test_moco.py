@@ -75,7 +75,7 @@ def test_the_head_is_linear_relu_linear_without_batch_norm(moco):
 def test_validation_uses_the_other_validation_keys_and_moves_nothing(moco, data, recipe):
     moco.eval()
     before = copy.deepcopy(moco.state_dict())
-    loss, plateau = moco.validate(validation_views(data, CELL, recipe), stream(0))
+    loss, plateau, floor = moco.validate(validation_views(data, CELL, recipe), stream(0))
     batches = list(validation_views(data, CELL, recipe))
     with torch.no_grad():
         query = torch.cat([reference_features(moco.encoder, moco.head, b.first) for b in batches])
@@ -85,5 +85,6 @@ def test_validation_uses_the_other_validation_keys_and_moves_nothing(moco, data,
             for i in range(10)
         ]
     assert loss == pytest.approx(float(torch.stack(slow).mean()), abs=1e-5)
+    assert floor == 0
     assert plateau == pytest.approx(torch.tensor(10.0).log().item(), abs=1e-6)
     assert all(torch.equal(before[name], value) for name, value in moco.state_dict().items())

@@ -1,0 +1,61 @@
+"""The recipe: fingerprints outlive added settings, and parts that do not fit together are refused in one line."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from datasets.errors import InputError
+from trainables.cell import digest
+from trainables.recipe import ADDED, Dense, Encoder, Pretrain, Recipe
+
+CHANGED = {
+    ("encoder", "stages"): 3,
+    ("dense", "denominator"): "public",
+    ("dense", "norm"): True,
+    ("pretrain", "optimizer"): "lars",
+    ("pretrain", "schedule"): "constant",
+    ("pretrain", "average"): 0.99,
+}
+
+
+def test_a_recipe_without_added_settings_has_the_fingerprint_of_its_other_settings():
+    before = asdict(Recipe())
+    for part, name in ADDED:
+        del before[part][name]
+    assert Recipe().fingerprint == digest(before)
+
+
+@pytest.mark.parametrize(("part", "name"), ADDED)
+def test_an_added_setting_with_another_value_changes_the_fingerprint(part, name):
+    base = Recipe(encoder=Encoder(output_stride=8))
+    other = replace(base, **{part: replace(getattr(base, part), **{name: CHANGED[part, name]})})
+    values = asdict(other)
+    for one, its in ADDED:
+        if (one, its) != (part, name):
+            del values[one][its]
+    assert other.fingerprint == digest(values) != base.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Encoder(stages=5), "--encoder.stages 5: should be less than or equal to 4"),
+        (lambda: Encoder(stages=0), "--encoder.stages 0: should be greater than or equal to 1"),
+        (lambda: Encoder(stages=3), "--encoder.stages 3 ends at stride 16.*use --encoder.output-stride 16"),
+        (
+            lambda: Encoder(stages=2, output_stride=8, stem_pool=False),
+            "--encoder.stages 2 ends at stride 4.*use --encoder.output-stride 4",
+        ),
+        (lambda: Encoder(stages=1, output_stride=4, stem_pool=False), "--encoder.stages 1 ends.*use more stages"),
+        (lambda: Encoder(stem_pool=False), "--encoder.stages 4 ends at stride 16.*use --encoder.output-stride 16"),
+        (lambda: Encoder(output_stride=4), "--encoder.output-stride 4: needs --encoder.stages 1, or use 8"),
+        (lambda: Dense(denominator="theirs"), "--dense.denominator theirs: should be 'printed' or 'public'"),
+        (lambda: Pretrain(optimizer="lamb"), "--pretrain.optimizer lamb: should be 'sgd', 'adamw' or 'lars'"),
+        (lambda: Pretrain(optimizer="lars", weight_decay=0), "--pretrain.optimizer lars: .* --pretrain.weight-decay"),
+        (lambda: Pretrain(schedule="step"), "--pretrain.schedule step: should be 'cosine' or 'constant'"),
+        (lambda: Pretrain(average=1), "--pretrain.average 1: should be less than 1"),
+    ],
+)
+def test_mistakes_are_one_line_that_says_what_is_valid(make, message):
+    with pytest.raises(InputError, match=rf"\A{message}[^\n]*\Z"):
+        make()
