@@ -51,7 +51,7 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
     if done:
         summary = compact(run_dir.root)
         records = read_records(run_dir.root)
-        text = tables.render(records)
+        text = tables.render(records, level=sweep.grown.level)
         run_dir.tables.write_text(text + "\n")
         print(f"\n{text}\n")
         artifacts = [summary, run_dir.tables, run_dir.config]
