@@ -51,8 +51,8 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool
         counts = collapsed["objective"].value_counts()
         named = ", ".join(f"{name} {counts[name]}" for name in in_order(counts.index))
         lines.append(
-            f"{len(collapsed)} of {len(study.records)} cells have collapsed ({named}): pretraining ended at the plateau "
-            'of the loss, or with features that are all alike (see "Did pretraining learn?").'
+            f"{len(collapsed)} of {len(study.records)} cells have collapsed ({named}): pretraining ended at the "
+            'plateau of the loss, or with features that are all alike (see "Did pretraining learn?").'
         )
         lines += [f"{older}."] if (older := older_note(study.records)) else []
     return lines

@@ -12,7 +12,9 @@ from sweep.tune.console import Console
 from sweep.tune.recorder import Provenance, Recorder
 from sweep.tune.tracker import TrialTracker
 
-PROVENANCE = Provenance(classes=CLASSES, commit="c", version="v", data="d", source="s", task="segmentation")
+PROVENANCE = Provenance(
+    classes=CLASSES, commit="c", version="v", data="d", source="s", task="segmentation", base=None, settings={}
+)
 
 
 class Silent:
