@@ -90,7 +90,8 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     short = any(text.endswith("*") for row in rows for text in row)
     notes = [f"  * fewer than {seeds} seeds"] if short else []
     what = "accuracy" if metric == "test_accuracy" else "macro F1"
-    return "\n".join([f"{title}: {what} on test, %{spread}", *aligned(rows), *notes])
+    head = textwrap.wrap(f"{title}: {what} on test, %{spread}", WIDTH)
+    return "\n".join([*head, *aligned(rows), *notes])
 
 
 def _difference_block(records: pd.DataFrame) -> str:

@@ -95,7 +95,7 @@ def _panel(axes: Axes, values: Sequence[Any], lines: Mapping[str, pd.DataFrame])
         own = style.line_style(loss, list(lines))
         middle, low, high = (100 * line[name].to_numpy(dtype=float) for name in ("estimate", "low", "high"))
         aside = _APART * (number - (len(lines) - 1) / 2)
-        axes.errorbar(
+        drawn = axes.errorbar(
             at * (at[-1] / at[0]) ** aside if _is_logarithmic(values) else at + aside * (at[-1] - at[0]),
             middle,
             yerr=np.stack([middle - low, high - middle]),
@@ -104,8 +104,8 @@ def _panel(axes: Axes, values: Sequence[Any], lines: Mapping[str, pd.DataFrame])
             linestyle=own.dashes,
             elinewidth=0.8,
             capsize=1.8,
-            gid=loss,
         )
+        drawn.lines[0].set_gid(loss)
     axes.axhline(0, color=style.GREY, linewidth=0.8, zorder=1, gid="zero")
     against_rho.set_ticks(axes.yaxis)
 
