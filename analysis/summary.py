@@ -77,7 +77,7 @@ def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str
         _write(out, merged.records, text, schema(class_columns(list(merged.records.columns)), settings))
         return text
     table = group_statistics(merged.records, by, metric=metric, level=merged.level)
-    text = render_groups(table, by)
+    text = render_groups(table)
     _write(out, table, text, None)
     return text
 

@@ -74,10 +74,9 @@ def with_interactions(records: pd.DataFrame, *, level: float = LEVEL) -> list[St
     Cells of several levels may not be compared one by one, so a study of all levels is only for
     `analysis.stats.interaction`.
     """
-    anchor = records["base"].fillna(records["recipe"]) if "base" in records else records["recipe"]
     varies = records["base"].notna() if "base" in records else False
     # The cells of a sweep that varies nothing are not a level of one that does, even if the recipe is the same.
-    by = records[STUDY].assign(recipe=anchor).fillna("").assign(varies=varies)
+    by = records[STUDY].assign(recipe=base_recipe(records)).fillna("").assign(varies=varies)
     number = by.groupby([*STUDY, "varies"]).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
@@ -88,6 +87,11 @@ def with_interactions(records: pd.DataFrame, *, level: float = LEVEL) -> list[St
 def settings_text(settings: Settings) -> str:
     """Varied settings with their values, such as `pretrain.steps 960`."""
     return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings)
+
+
+def base_recipe(records: pd.DataFrame) -> pd.Series:
+    """The recipe of each record's sweep, before it varies settings."""
+    return records["base"].fillna(records["recipe"]) if "base" in records else records["recipe"]
 
 
 class _Part(NamedTuple):

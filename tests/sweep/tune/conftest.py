@@ -38,9 +38,9 @@ def stop(tmp_path):
 def make_recorder(sweep, stop):
     """Provenance -> a recorder with its tracker."""
 
-    def make(provenance=PROVENANCE):
+    def make(origin=PROVENANCE):
         tracker = TrialTracker()
-        recorder = Recorder(sweep.run_dir, provenance, Silent(), Console(7, 0), stop, running=tracker.running)
+        recorder = Recorder(sweep.run_dir, lambda cell: origin, Silent(), Console(7, 0), stop, running=tracker.running)
         tracker.listeners = [recorder]
         recorder.tracker = tracker
         return recorder
