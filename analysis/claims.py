@@ -130,7 +130,8 @@ def _claim(j: Judgement, width: int) -> Iterator[str]:
         others = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
         yield f"{' ' * 16}and {len(j.parts) - len(shown)} more parts: {others}"
     if j.collapsed:
-        yield f"{' ' * 16}{j.collapsed} of {j.values} values rest on a collapsed cell"
+        what = "a cell whose loss is at its plateau" if j.older else "a collapsed cell"
+        yield f"{' ' * 16}{j.collapsed} of {j.values} values rest on {what}"
     if j.decide:
         what = "" if j.verdict == "not applicable" else "would decide it: "
         yield from _wrapped(" " * 16, what + j.decide, width)

@@ -78,14 +78,6 @@ _DIFFERENCES = (
 
 #: The figures by name, in the order of the report. The numbers are the paper's.
 FIGURES: Mapping[str, FigureKind] = {
-    "interaction": FigureKind(
-        title="The effect of noisy pairs by {varied}",
-        caption="{score} with noisy pairs minus that without (rho 0), and minus that with mere exposure, for the same "
-        "loss and seed, in points: the mean over the grid at each value of {varied}, one line per loss. A loss that "
-        "does not use a setting has the same point at all its values. {intervals} Data: {source}.",
-        draw=interaction.effect_by_setting,
-        levels=True,
-    ),
     "fig1": FigureKind(
         title="{score} by noisy-pairs rate",
         caption="As Fig. 1 of the paper: {score} against the noisy-pairs rate rho, one line per loss. " + _LEVELS,
@@ -159,6 +151,14 @@ FIGURES: Mapping[str, FigureKind] = {
         caption="Test images, their true classes, and the predictions of the probe of each cell; F1 is that of the "
         "cell on all test images. The cells were selected, not drawn at random. Data: {source}.",
         draw=predictions.predictions,
+    ),
+    "interaction": FigureKind(
+        title="The effect of noisy pairs by {varied}",
+        caption="{score} with noisy pairs minus that without (rho 0), and minus that with mere exposure, for the same "
+        "loss and seed, in points: the mean over the grid at each value of {varied}, one line per loss. A loss that "
+        "does not use a setting has the same point at all its values. {intervals} Data: {source}.",
+        draw=interaction.effect_by_setting,
+        levels=True,
     ),
 }
 

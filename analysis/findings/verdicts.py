@@ -20,7 +20,7 @@ from analysis.findings.contrasts import Grid, grid_of
 from analysis.findings.paper import FINDINGS
 from analysis.names import LEVEL
 from analysis.records.studies import Study, studies
-from analysis.stats.collapse import is_collapsed, without_collapsed
+from analysis.stats.collapse import is_collapsed, older_note, without_collapsed
 from analysis.stats.inference import MARGIN, holm
 from analysis.stats.intervals import FURTHER_UP_TO, Estimate
 
@@ -86,6 +86,8 @@ class Judgement:
     """The values of all parts, each of a cell of the contrast and a seed."""
     collapsed: int = 0
     """How many of them rest on a collapsed cell (`analysis.stats.collapse`)."""
+    older: bool = False
+    """Whether some records are older, so that their loss alone says whether they have collapsed."""
 
     @property
     def ranked(self) -> list[JudgedPart]:
@@ -116,7 +118,8 @@ def judge(records: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL
         judged = [judge_finding(finding, study, grid, margin=margin, level=level) for finding in FINDINGS]
         if is_collapsed(study.records).any():
             others = grid_of(replace(study, records=without_collapsed(study.records)))
-            judged = [_counted(judgement, others, margin) for judgement in judged]
+            older = bool(older_note(study.records))
+            judged = [replace(_counted(judgement, others, margin), older=older) for judgement in judged]
         corrected = holm(np.array([judgement.p for judgement in judged]))
         judgements += [replace(j, p_holm=float(p)) for j, p in zip(judged, corrected, strict=True)]
     return judgements
