@@ -1,5 +1,6 @@
 """The effect of noisy pairs against a setting that the sweep varies, one line per loss."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,8 @@ def effect_by_setting(study: Study, inputs: Inputs) -> Figure | str:
     if table.empty:
         return "no loss has cells both with and without noisy pairs, or of both pairings"
     values = {name: sorted(study.records[name].dropna().unique()) for name in study.varied}
-    columns = list(_combinations(others, values))
+    combinations = itertools.product(*(values[name] for name in others))
+    columns = [dict(zip(others, combination, strict=True)) for combination in combinations]
     if len(columns) > _COLUMNS:
         return f"it would have {len(columns)} columns of panels, one for each combination of {' and '.join(others)}"
     quantities = list(dict.fromkeys(table["quantity"]))
@@ -62,11 +64,6 @@ def effect_by_setting(study: Study, inputs: Inputs) -> Figure | str:
     )
 
 
-def _combinations(names: Sequence[str], values: Mapping[str, Sequence[Any]]) -> Any:
-    index = pd.MultiIndex.from_product([values[name] for name in names], names=names) if names else [()]
-    return [dict(zip(names, combination, strict=True)) for combination in index]
-
-
 def _at(table: pd.DataFrame, here: Mapping[str, Any]) -> pd.DataFrame:
     for name, value in here.items():
         table = table[(table[name] == value) | table[name].isna()]
@@ -77,7 +74,7 @@ def _along(part: pd.DataFrame, setting: str, values: Sequence[Any]) -> pd.DataFr
     """A row for each value of a setting, in order; the same row for all of them if the loss does not use it."""
     if part[setting].isna().all():
         return part.loc[part.index.repeat(len(values))] if len(part) == 1 else part
-    return part.set_index(setting).reindex(values)
+    return part.set_index(setting).reindex(list(values))
 
 
 def _positions(values: Sequence[Any]) -> np.ndarray:

@@ -41,8 +41,9 @@ def contrasts(study: Study) -> dict[str, pd.DataFrame]:
     # By nu, so that noisy minus rho 0 and noisy minus exposure are means over the same cells.
     for other in pairings[1:] if pairings[:1] == ["noisy"] else []:
         differences = noisy_minus(study.records, other, study.metric)
-        for nu, part in differences.groupby("nu"):
-            found[f"noisy{f' (nu {nu:g})' * (other != 'false_positive')} minus {other}"] = part
+        for nu in sorted(differences["nu"].unique()):
+            named = f" (nu {nu:g})" * (other != "false_positive")
+            found[f"noisy{named} minus {other}"] = differences[differences["nu"] == nu]
     known = {name: table.dropna(subset="difference") for name, table in found.items()}
     return {name: table for name, table in known.items() if len(table)}
 
