@@ -11,7 +11,7 @@ from analysis.findings.verdicts import Judgement
 from analysis.names import in_paper_order
 from analysis.records.studies import Study, settings_text
 from analysis.report import captions
-from analysis.report.table import Column, Table, interval, make, number, p_value, percent, points, text
+from analysis.report.table import ABSENT, Column, Table, interval, make, number, p_value, percent, points, text
 from analysis.stats.collapse import is_collapsed, older_note, without_collapsed
 from analysis.stats.differences import against_rho_zero, comparable, grid_text, noisy_minus_exposure, of_noisy_pairs
 from analysis.stats.inference import by_cell, by_objective, gain_over_random, noninferiority, trend_in_rho
@@ -368,8 +368,8 @@ def _resting(differences: pd.DataFrame, others: pd.DataFrame) -> str:
     return _of(differences["difference"].count() - others["difference"].count(), differences["difference"].count())
 
 
-def _of(collapsed: int, values: int) -> str | None:
-    return f"{collapsed} of {values} values" if collapsed else None
+def _of(collapsed: int, values: int) -> str:
+    return f"{collapsed} of {values} values" if collapsed else ABSENT
 
 
 def _setting_value(value: Any) -> str:
