@@ -50,8 +50,8 @@ def effect_by_setting(study: Study, inputs: Inputs) -> Figure | str:
     for row, quantity in enumerate(quantities):
         for column, here in enumerate(columns):
             part = _at(table[table["quantity"] == quantity], here)
-            lines = {loss: _along(part[part["objective"] == loss], first, values[first]) for loss in losses}
-            _panel(axes[row, column], values[first], lines)
+            lines = {name: _along(own, first, values[first]) for name, own in part.groupby("objective")}
+            _panel(axes[row, column], values[first], {name: lines[name] for name in losses if name in lines}, losses)
         axes[row, 0].set_ylabel(f"{quantity.replace(' minus ', f' {style.MINUS} ')},\npoints")
     for panel, here in zip(axes[0], columns, strict=True):
         panel.set_title(settings_text(tuple(here.items())))
@@ -73,7 +73,7 @@ def _at(table: pd.DataFrame, here: Mapping[str, Any]) -> pd.DataFrame:
 def _along(part: pd.DataFrame, setting: str, values: Sequence[Any]) -> pd.DataFrame:
     """A row for each value of a setting, in order; the same row for all of them if the loss does not use it."""
     if part[setting].isna().all():
-        return part.loc[part.index.repeat(len(values))] if len(part) == 1 else part
+        return part.loc[part.index.repeat(len(values))]
     return part.set_index(setting).reindex(list(values))
 
 
@@ -86,10 +86,10 @@ def _is_logarithmic(values: Sequence[Any]) -> bool:
     return not isinstance(values[0], str) and values[0] > 0 and values[-1] >= SPAN * values[0]
 
 
-def _panel(axes: Axes, values: Sequence[Any], lines: Mapping[str, pd.DataFrame]) -> None:
+def _panel(axes: Axes, values: Sequence[Any], lines: Mapping[str, pd.DataFrame], losses: Sequence[str]) -> None:
     at = _positions(values)
     for number, (loss, line) in enumerate(lines.items()):
-        own = style.line_style(loss, list(lines))
+        own = style.line_style(loss, losses)
         middle, low, high = (100 * line[name].to_numpy(dtype=float) for name in ("estimate", "low", "high"))
         aside = _APART * (number - (len(lines) - 1) / 2)
         drawn = axes.errorbar(

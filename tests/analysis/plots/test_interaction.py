@@ -63,6 +63,11 @@ def test_a_loss_that_does_not_use_the_setting_is_level():
     assert np.allclose(found["moco"].get_ydata(), [0.5, 0.5, 0.5])
 
 
+def test_a_loss_without_exposure_is_in_the_other_panels_only():
+    figure = drawn([row for row in sweep() if (row["objective"], row["pairing"]) != ("moco", "exposure")])
+    assert [("moco" in lines_of(axes)) for axes in figure.axes] == [True, True, False, False]
+
+
 def test_nothing_to_compare_is_a_reason_and_so_are_too_many_panels():
     assert drawn([row for row in sweep() if row["rho"] == 0]).startswith("no loss has cells both")
     assert "7 columns of panels" in drawn(sweep((2.0, 8.0), tuple(0.1 * i for i in range(1, 8))))
