@@ -39,16 +39,19 @@ def claims_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
         expected: the number of cells that this part should have.
         parts: the number of parts.
         decide: what would decide the finding, or why it is not applicable.
-        p, p_holm: see `Judgement`.
+        p, p_holm, values, collapsed: see `Judgement`.
     """
     rows = [
         {"study": j.study, "asked": j.own_data, "key": j.finding.key, "sentence": j.finding.sentence}
         | {"where": j.finding.where, "verdict": j.verdict, "unit": j.finding.unit, **_numbers(j.weakest)}
         | {"parts": len(j.parts), "decide": j.decide, "p": j.p, "p_holm": j.p_holm}
+        | {"values": j.values, "collapsed": j.collapsed}
         for j in judgements
     ]
     head = ["study", "asked", "key", "sentence", "where", "verdict", "unit"]
-    return _typed(pd.DataFrame(rows, columns=[*head, *_NUMBERS, "parts", "decide", "p", "p_holm"]))
+    return _typed(
+        pd.DataFrame(rows, columns=[*head, *_NUMBERS, "parts", "decide", "p", "p_holm", "values", "collapsed"])
+    )
 
 
 def parts_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
@@ -91,7 +94,7 @@ def _numbers(part: JudgedPart | None) -> dict[str, Any]:
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The same column types for any content, so that tables of several studies agree."""
     reals = [name for name in ("estimate", "low", "high", "p", "p_holm") if name in table]
-    counts = [name for name in ("seeds", "cells", "expected", "parts") if name in table]
+    counts = [name for name in ("seeds", "cells", "expected", "parts", "values", "collapsed") if name in table]
     return table.astype({**dict.fromkeys(reals, "float64"), **dict.fromkeys(counts, "Int64")})
 
 
@@ -126,6 +129,9 @@ def _claim(j: Judgement, width: int) -> Iterator[str]:
         counts = Counter(part.verdict for part in ranked[len(shown) :])
         others = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
         yield f"{' ' * 16}and {len(j.parts) - len(shown)} more parts: {others}"
+    if j.collapsed:
+        what = "a cell whose loss is at its plateau" if j.older else "a collapsed cell"
+        yield f"{' ' * 16}{j.collapsed} of {j.values} values rest on {what}"
     if j.decide:
         what = "" if j.verdict == "not applicable" else "would decide it: "
         yield from _wrapped(" " * 16, what + j.decide, width)

@@ -5,6 +5,7 @@ Does not need torch, ray or mlflow, so it also works on a copy of the folder on 
 
 import argparse
 import io
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,14 @@ import pandas as pd
 from analysis.cli import add_folders, exit_with, local_path
 from analysis.errors import RecordsError
 from analysis.names import other_losses
-from analysis.plots import curves, maps, paper_figures, predictions, spread, style
+from analysis.plots import curves, interaction, maps, paper_figures, predictions, spread, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import Draw
 from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.parquet import write_bytes
 from analysis.records.plan import interval_level
 from analysis.records.remote import default_folder
-from analysis.records.studies import Study, studies
+from analysis.records.studies import Study, settings_text, with_interactions
 
 if TYPE_CHECKING:  # `analysis.plots` comes before matplotlib, because it chooses the backend
     from matplotlib.figure import Figure
@@ -47,6 +48,8 @@ class FigureKind:
     title: str
     caption: str
     draw: Draw
+    levels: bool = False
+    """Whether it shows all levels of the settings that a sweep varies, instead of one study."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +59,7 @@ class Drawn:
     name: str
     """Its key in `FIGURES`."""
     stem: str
-    """The file name without suffix: data set, recipe (if the data set has several studies) and name."""
+    """The file name without suffix: data set, varied settings, recipe (if needed) and name."""
     title: str
     caption: str
     study: str
@@ -151,13 +154,21 @@ FIGURES: Mapping[str, FigureKind] = {
         "cell on all test images. The cells were selected, not drawn at random. Data: {source}.",
         draw=predictions.predictions,
     ),
+    "interaction": FigureKind(
+        title="The effect of noisy pairs by {varied}",
+        caption="{score} with noisy pairs minus that without (rho 0), and minus that with mere exposure, for the same "
+        "loss and seed, in points: the mean over the grid at each value of {varied}, one line per loss. A loss that "
+        "does not use a setting has the same point at all its values. {intervals} Data: {source}.",
+        draw=interaction.effect_by_setting,
+        levels=True,
+    ),
 }
 
 
 def draw_all(
     records: pd.DataFrame, folders: Sequence[Path], *, only: Sequence[str] = (), cells: Sequence[str] = ()
 ) -> list[Drawn]:
-    """Draw the figures of every study; a figure that cannot be drawn has a reason.
+    """Draw the figures of every study, and of all levels of varied settings; one that cannot be drawn has a reason.
 
     Args:
         records: as from `read_records`.
@@ -174,12 +185,12 @@ def draw_all(
     if unknown := [key for key in cells if key not in set(records["key"])]:
         raise RecordsError(f"no record has the key {', '.join(unknown)}: use some of the records' column key")
     inputs = Inputs(folders=[Path(folder) for folder in folders], cells=cells)
-    known = list(studies(records, level=interval_level(inputs.folders)))
+    known = with_interactions(records, level=interval_level(inputs.folders))
     return [
         _drawn(study, stem, name, inputs)
         for study, stem in zip(known, _stems(known), strict=True)
-        for name in FIGURES
-        if not only or name in only
+        for name, kind in FIGURES.items()
+        if kind.levels == bool(study.varied) and (not only or name in only)
     ]
 
 
@@ -217,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if not drawn:
+        print(f"nothing drawn: {' '.join(options.only)} needs a sweep that varies settings (--vary)")
     for one in drawn:
         files = ", ".join(f"{one.stem}.{name}" for name in options.formats)
         print(f"not drawn {one.stem}: {one.reason}" if one.figure is None else f"{out}: {files}")
@@ -242,6 +255,7 @@ def _drawn(study: Study, stem: str, name: str, inputs: Inputs) -> Drawn:
     kind = FIGURES[name]
     dense = "dense and other losses" if other_losses(study.records["objective"]) else "dense losses"
     words = {"score": study.score, "dense": dense, "intervals": _intervals(study), "source": study.title}
+    words["varied"] = " and ".join(study.varied)
     title, caption = (text.format(**words) for text in (kind.title, kind.caption))
     result: Figure | str
     try:
@@ -268,9 +282,10 @@ def _intervals(study: Study) -> str:
 
 
 def _stems(known: Sequence[Study]) -> list[str]:
-    """The names of the studies in file names: the data set, and if needed the recipe and a number."""
-    datasets = Counter(study.dataset for study in known)
-    names = [study.dataset if datasets[study.dataset] == 1 else f"{study.dataset}-{study.recipe}" for study in known]
+    """The names of the studies in file names: data set and varied settings; if needed also recipe and a number."""
+    names = [_stem(study) for study in known]
+    count = Counter(names)
+    names = [f"{name}-{study.recipe}" if count[name] > 1 else name for name, study in zip(names, known, strict=True)]
     twice = Counter(names)
     seen: Counter[str] = Counter()
     stems = []
@@ -278,6 +293,12 @@ def _stems(known: Sequence[Study]) -> list[str]:
         seen[name] += 1
         stems.append(f"{name}-{seen[name]}" if twice[name] > 1 else name)
     return stems
+
+
+def _stem(study: Study) -> str:
+    """Data set and varied settings, such as `vts-pretrain.steps-960`."""
+    words = [study.dataset, *study.varied, *filter(None, [settings_text(study.settings)])]
+    return re.sub(r"[^\w.+:-]+", "-", "-".join(words)) if study.varied or study.settings else study.dataset
 
 
 def _bytes(figure: "Figure", name: str) -> bytes:

@@ -18,7 +18,7 @@ from analysis.records import parquet
 from analysis.records.io import compact
 from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.remote import is_remote
-from analysis.records.schema import class_columns, columns_markdown, schema
+from analysis.records.schema import class_columns, columns_markdown, schema, varied_settings
 from analysis.stats.groups import group_statistics, render_groups
 from analysis.tables import render
 
@@ -72,11 +72,15 @@ def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str
     merged = read_sweeps(folders)
     print_notes(merged)
     if by is None:
-        text = render(merged.records)
-        _write(out, merged.records, text, schema(class_columns(list(merged.records.columns))))
+        text = render(merged.records, level=merged.level)
+        settings = {
+            name: str if pd.api.types.is_string_dtype(merged.records[name]) else float
+            for name in varied_settings(merged.records.columns)
+        }
+        _write(out, merged.records, text, schema(class_columns(list(merged.records.columns)), settings))
         return text
     table = group_statistics(merged.records, by, metric=metric, level=merged.level)
-    text = render_groups(table, by)
+    text = render_groups(table)
     _write(out, table, text, None)
     return text
 

@@ -1,21 +1,27 @@
 """The results of a sweep as tables: a data frame, and the text printed at the end of a sweep."""
 
+import textwrap
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.names import BASELINES, in_paper_order, table_name
-from analysis.records.studies import headline, studies
-from analysis.stats.differences import against_random, comparable, difference_by_objective, noisy_minus_exposure
+from analysis.names import BASELINES, LEVEL, in_paper_order, table_name
+from analysis.records.studies import Study, headline, with_interactions
+from analysis.stats.collapse import attained, is_collapsed, older_note
+from analysis.stats.differences import (
+    against_random,
+    comparable,
+    difference_by_objective,
+    grid_text,
+    noisy_minus_exposure,
+)
+from analysis.stats.interaction import change_columns, grid_of_effects, interaction
 from analysis.text import aligned, failure_reason, printable
 
 #: Longest line of `render`.
 WIDTH = 120
-
-#: A loss that is less than this share below its plateau has not left it.
-STUCK = 0.005
 
 _FAILURES_SHOWN = 5
 _PAIRINGS = ["none", "noisy", "exposure", "irrelevant", "false_positive"]
@@ -42,15 +48,20 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
     return in_paper_order(table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, "int64")).reset_index())
 
 
-def render(records: pd.DataFrame) -> str:
+def render(records: pd.DataFrame, *, level: float = LEVEL) -> str:
     """The tables of `records` (as from `read_records`) as plain text, with a section for each study.
 
-    They show the score in %, noisy minus exposure and pretrained minus random in points, plateaus and failed cells.
+    They show the score in %, noisy minus exposure and pretrained minus random in points, how far the losses fell, and
+    failed cells. Last, the effects of noisy pairs against the settings that a sweep varies.
     """
-    sections = []
-    for study in studies(records):
-        blocks = (_f1_block(study.records, study.title), *(make(study.records) for make in _BLOCKS))
-        sections += [block for block in blocks if block]
+    sections, last = [], []
+    for study in with_interactions(records, level=level):
+        if study.varied:
+            last += interaction_blocks(study)
+        else:
+            blocks = (_f1_block(study.records, study.title), *(make(study.records) for make in _BLOCKS))
+            sections += [block for block in blocks if block]
+    sections += last
     return "\n".join(line[:WIDTH].rstrip() for line in printable("\n\n".join(sections)).split("\n"))
 
 
@@ -79,7 +90,8 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     short = any(text.endswith("*") for row in rows for text in row)
     notes = [f"  * fewer than {seeds} seeds"] if short else []
     what = "accuracy" if metric == "test_accuracy" else "macro F1"
-    return "\n".join([f"{title}: {what} on test, %{spread}", *aligned(rows), *notes])
+    head = textwrap.wrap(f"{title}: {what} on test, %{spread}", WIDTH)
+    return "\n".join([*head, *aligned(rows), *notes])
 
 
 def _difference_block(records: pd.DataFrame) -> str:
@@ -90,7 +102,8 @@ def _difference_block(records: pd.DataFrame) -> str:
     for row in in_paper_order(difference_by_objective(differences)).to_dict("records"):
         rows.append([table_name(row["objective"]), _points(row["mean"], "+"), _points(row["std"]), str(row["cells"])])
         rows[-1] += [str(row["n"]), str(row["missing"])]
-    return "\n".join(["Noisy minus exposure, points (std over grid points)", *aligned(rows)])
+    head = f"Noisy minus exposure, points (mean and std over {grid_text(differences)})"
+    return "\n".join([head, *aligned(rows)])
 
 
 def _random_block(records: pd.DataFrame) -> str:
@@ -107,38 +120,100 @@ def _random_block(records: pd.DataFrame) -> str:
     return "\n".join(["Pretrained (rho 0) minus random encoder, points (std over seeds)", *aligned(rows)])
 
 
-def plateaus(records: pd.DataFrame) -> pd.DataFrame:
-    """How far below its plateau each loss ended on noise-free pairs: one row per objective, means over done cells.
+def pretraining(records: pd.DataFrame) -> pd.DataFrame:
+    """How far each loss fell on noise-free pairs: one row per objective, means over done cells.
 
-    Columns: `plateau` (the loss if all features are equal) and `loss` (best validation loss) in nats; `below` =
-    1 - loss/plateau; the numbers of `cells`, of `stuck` cells (less than `STUCK` below) and of `stuck_clean` ones,
-    trained without noisy pairs. A stuck cell at rho 0 has learnt nothing; one trained on noisy pairs may have.
+    Columns: `plateau` (the loss if all features are equal), `floor` (the least that the labels allow) and `loss` (best
+    validation loss) in nats; `attained`, the share of the range from plateau to floor (both are null in older records);
+    `below` = 1 - loss/plateau; the numbers of `cells`, of `collapsed` cells and of `collapsed_clean` ones, trained
+    without noisy pairs. A collapsed cell at rho 0 has learnt nothing; one trained on noisy pairs may have.
     """
     done = records[(records["status"] == "done") & records["pretrain_plateau"].notna()]
-    below = 1 - done["pretrain_val_loss"] / done["pretrain_plateau"]
-    stuck = below < STUCK
-    columns = {"plateau": done["pretrain_plateau"], "loss": done["pretrain_val_loss"], "below": below}
-    flags = {"stuck": stuck, "stuck_clean": stuck & (done["rho"] == 0)}
+    collapsed = is_collapsed(done)
+    columns = {
+        "plateau": done["pretrain_plateau"],
+        "floor": done.reindex(columns=["pretrain_floor"])["pretrain_floor"],
+        "loss": done["pretrain_val_loss"],
+        "attained": attained(done),
+        "below": 1 - done["pretrain_val_loss"] / done["pretrain_plateau"],
+    }
+    flags = {"collapsed": collapsed, "collapsed_clean": collapsed & (done["rho"] == 0)}
     table = pd.DataFrame({**columns, **flags, "dataset": done["dataset"], "objective": done["objective"]})
+    table = table.astype(dict.fromkeys(columns, float))
     grouped = table.groupby(["dataset", "objective"])
     counts = grouped[[*flags]].sum().assign(cells=grouped.size())
     return in_paper_order(grouped[[*columns]].mean().join(counts).reset_index())
 
 
-def _plateau_block(records: pd.DataFrame) -> str:
-    table = plateaus(records)
+def _pretraining_block(records: pd.DataFrame) -> str:
+    table = pretraining(records)
     if table.empty:
         return ""
-    rows = [["loss", "plateau", "best", "below, %", "cells", "at the plateau", "of these rho 0"], []]
+    older = older_note(records)
+    heads = ["loss", "plateau", "floor", "best", "of the range, %", *(["below plateau, %"] if older else [])]
+    rows = [[*heads, "cells", "collapsed", "of these rho 0"], []]
     for row in table.to_dict("records"):
-        numbers = [f"{row['plateau']:.3f}", f"{row['loss']:.3f}", f"{100 * row['below']:.1f}"]
-        rows.append([table_name(row["objective"]), *numbers, *(str(row[n]) for n in ("cells", "stuck", "stuck_clean"))])
-    lines = ["Noise-free validation loss, nats, and its plateau (all features equal)", *aligned(rows)]
-    if table["stuck_clean"].any():
+        nats = [_nats(row[name]) for name in ("plateau", "floor", "loss")]
+        shares = ["attained", "below"] if older else ["attained"]
+        rows.append([table_name(row["objective"]), *nats, *(_share(row[name]) for name in shares)])
+        rows[-1] += [str(row[name]) for name in ("cells", "collapsed", "collapsed_clean")]
+    lines = ["Noise-free validation loss, nats, from its plateau (all features equal) to its floor", *aligned(rows)]
+    if older:
+        lines += textwrap.wrap(older, WIDTH)
+    if table["collapsed_clean"].any():
         lines.append(
-            "At rho 0 a cell at its plateau has likely pretrained nothing: change learning rate, warm-up, clip or steps"
+            "A cell that collapsed at rho 0 has likely learnt nothing: change learning rate, warm-up, clip or steps"
         )
     return "\n".join(lines)
+
+
+def interaction_blocks(study: Study) -> list[str]:
+    """The effects of noisy pairs against the settings that vary, a table per effect (see `interaction`)."""
+    table = interaction(study)
+    # Beyond two settings the line would be too long.
+    changing = study.varied if len(study.varied) <= 2 else ()
+    blocks = []
+    for quantity, part in table.groupby("quantity", sort=False):
+        rows = [["loss", *study.varied, "points", *(f"change by {name.partition('.')[2]}" for name in changing)]]
+        before = None
+        for row in part.to_dict("records"):
+            rows += [[]] if row["objective"] != before else []
+            name = "" if row["objective"] == before else table_name(row["objective"])
+            before = row["objective"]
+            mark = f" *{row['collapsed']}" if row["collapsed"] else ""
+            rows.append([name, *(_value(row[setting]) for setting in study.varied), _interval(row, *_ENDS) + mark])
+            rows[-1] += [_interval(row, *change_columns(setting)) for setting in changing]
+        head = f"{study.title}: {quantity}, points [{100 * study.level:.4g} % over seeds], mean over "
+        lines = [*textwrap.wrap(head + grid_of_effects(study), WIDTH), *aligned(rows)]
+        if changing:
+            lines.append("Changes are from the first value, with the other settings equal, paired by seed")
+        if part["collapsed"].any():
+            lines.append("*N: N of its values rest on a collapsed cell")
+        blocks.append("\n".join(lines))
+    return blocks
+
+
+_ENDS = ("estimate", "low", "high")
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else "-" if pd.isna(value) else f"{value:g}"
+
+
+def _interval(row: Mapping[Hashable, Any], estimate: str, low: str, high: str) -> str:
+    if pd.isna(row[estimate]):
+        return "-"
+    # + 0.0: no negative zero.
+    middle, *ends = (f"{round(100 * row[name], 1) + 0.0:+.1f}" for name in (estimate, low, high))
+    return middle if pd.isna(row[low]) else f"{middle} [{', '.join(ends)}]"
+
+
+def _nats(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:.3f}"
+
+
+def _share(value: float) -> str:
+    return "-" if pd.isna(value) else f"{100 * value:.1f}"
 
 
 def _failure_block(records: pd.DataFrame) -> str:
@@ -169,4 +244,4 @@ def _points(fraction: float, sign: str = "") -> str:
 
 
 #: The tables after that of F1, in order.
-_BLOCKS = (_difference_block, _random_block, _plateau_block, _failure_block)
+_BLOCKS = (_difference_block, _random_block, _pretraining_block, _failure_block)

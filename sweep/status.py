@@ -121,6 +121,7 @@ def render(snapshot: Snapshot, price: float | None, now: datetime) -> str:
     if progress and snapshot.state == "running":
         lines += _listing("running", [f"{one.cell}, {duration(_since(one.since, now))}" for one in progress.running])
     lines += _listing("failed", [f"{cell}: {why}" for cell, why in snapshot.failures.items()])
+    lines += _listing("collapsed", snapshot.collapsed)
     lines += [f"damaged   {path}: its cell counts as missing and runs again" for path in snapshot.unreadable]
     if snapshot.beyond:
         lines.append(f"others    {snapshot.beyond} recorded cells are not in the grid of sweep.yaml")

@@ -128,7 +128,7 @@ def _write_results(
         artifacts.append(compact(run_dir.root))
     with last_step("the tables could not be written", failed):
         records = read_records(run_dir.root)
-        text = tables.render(records)
+        text = tables.render(records, level=sweep.grown.level)
         print(f"\n{text}\n")
         run_dir.tables.write_text(text + "\n")
         artifacts.append(run_dir.tables)

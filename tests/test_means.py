@@ -39,7 +39,27 @@ def test_a_loss_that_has_no_such_pairs_has_a_dash():
     rows = [*grid(2), made_up("supervised", 0.0, 0.0, "none", 0, 0.8), made_up("supervised", 0.0, 0.0, "none", 1, 0.8)]
     text = render(only(rows))
     assert row_of(text, "rho 0 minus random").startswith("rho 0 minus random +38.5 [")
-    assert row_of(text, "noisy minus exposure").startswith("noisy minus exposure - +1.0 [")
+    assert row_of(text, "noisy (nu 1) minus exposure").startswith("noisy (nu 1) minus exposure - +1.0 [")
+
+
+def test_both_differences_of_noisy_pairs_are_means_over_one_grid():
+    rows = [made_up("moco", 0.0, 0.0, "none", 0, 0.5)]
+    rows += [made_up("moco", 1.0, nu, "noisy", 0, 0.5 - 0.1 * nu) for nu in (0.5, 1.0)]
+    rows += [made_up("moco", 1.0, nu, "exposure", 0, 0.42 if nu == 1 else 0.4) for nu in (0.5, 1.0)]
+    text = render(only(rows))
+    assert row_of(text, "noisy (nu 0.5) minus rho 0") == "noisy (nu 0.5) minus rho 0 -5.0"
+    assert row_of(text, "noisy (nu 0.5) minus exposure") == "noisy (nu 0.5) minus exposure +5.0"
+    assert row_of(text, "noisy (nu 1) minus exposure") == "noisy (nu 1) minus exposure -2.0"
+    assert "collapsed" not in text
+
+
+def test_it_says_how_many_values_rest_on_collapsed_cells():
+    rows = [row | {"collapsed": row["objective"] == "moco" and row["rho"] == 0 and row["seed"] == 0} for row in grid()]
+    lines = [" ".join(line.split()) for line in render(only(rows)).split("Median")[0].splitlines()]
+    resting = lines[lines.index("Values that rest on a collapsed cell") :]
+    assert "rho 0 minus random 1 of 3 0 of 3 0 of 3" in resting
+    assert "noisy (nu 0.25) minus rho 0 2 of 6 0 of 6 0 of 6" in resting
+    assert not any("noisy (nu 0.25) minus exposure" in line for line in resting)
 
 
 def test_false_positives_are_held_against_nu_one():
@@ -66,7 +86,7 @@ def test_a_cell_that_failed_is_in_no_difference():
 
 def test_one_seed_has_no_interval():
     text = render(only(grid(1)))
-    assert row_of(text, "noisy minus exposure") == "noisy minus exposure +1.0 +1.0 +1.0"
+    assert row_of(text, "noisy (nu 1) minus exposure") == "noisy (nu 1) minus exposure +1.0 +1.0 +1.0"
     assert "half-width" not in text
 
 
@@ -84,6 +104,6 @@ def test_folders_are_joined(tmp_path, capsys):
             write_record(tmp_path / name, row, CLASSES)
     assert len(read_records(tmp_path / "first")) == len(first)
     assert main([str(tmp_path / "first")]) == 0
-    assert "noisy minus exposure" not in capsys.readouterr().out
+    assert "minus exposure" not in capsys.readouterr().out
     assert main([str(tmp_path / "first"), str(tmp_path / "second")]) == 0
-    assert "+1.0 [+1.0, +1.0]" in row_of(capsys.readouterr().out, "noisy minus exposure")
+    assert "+1.0 [+1.0, +1.0]" in row_of(capsys.readouterr().out, "noisy (nu 1) minus exposure")

@@ -20,6 +20,7 @@ from analysis.findings.contrasts import Grid, grid_of
 from analysis.findings.paper import FINDINGS
 from analysis.names import LEVEL
 from analysis.records.studies import Study, studies
+from analysis.stats.collapse import is_collapsed, older_note, without_collapsed
 from analysis.stats.inference import MARGIN, holm
 from analysis.stats.intervals import FURTHER_UP_TO, Estimate
 
@@ -81,6 +82,12 @@ class Judgement:
     """The largest p of the parts, because all of them must hold."""
     p_holm: float = math.nan
     """The same, corrected for all findings judged on the study (Holm)."""
+    values: int = 0
+    """The values of all parts, each of a cell of the contrast and a seed."""
+    collapsed: int = 0
+    """How many of them rest on a collapsed cell (`analysis.stats.collapse`)."""
+    older: bool = False
+    """Whether some records are older, so that their loss alone says whether they have collapsed."""
 
     @property
     def ranked(self) -> list[JudgedPart]:
@@ -109,6 +116,10 @@ def judge(records: pd.DataFrame, *, margin: float = MARGIN, level: float = LEVEL
     for study in studies(records, level=level):
         grid = grid_of(study)
         judged = [judge_finding(finding, study, grid, margin=margin, level=level) for finding in FINDINGS]
+        if is_collapsed(study.records).any():
+            others = grid_of(replace(study, records=without_collapsed(study.records)))
+            older = bool(older_note(study.records))
+            judged = [replace(_counted(judgement, others, margin), older=older) for judgement in judged]
         corrected = holm(np.array([judgement.p for judgement in judged]))
         judgements += [replace(j, p_holm=float(p)) for j, p in zip(judged, corrected, strict=True)]
     return judgements
@@ -138,8 +149,21 @@ def judge_finding(
     strict = 1 - (1 - level) / len(held)
     judged = tuple(_judge_part(part, finding.needs, level=level, strict=strict) for part in parts)
     return replace(
-        frame, parts=judged, verdict=_combined_verdict(judged), decide=_what_would_decide(judged), p=_largest_p(judged)
+        frame,
+        parts=judged,
+        verdict=_combined_verdict(judged),
+        decide=_what_would_decide(judged),
+        p=_largest_p(judged),
+        values=int(sum(part.values["value"].count() for part in parts)),
     )
+
+
+def _counted(judgement: Judgement, others: Grid, margin: float) -> Judgement:
+    """With the number of values that `others`, the grid without collapsed cells, lacks."""
+    if not judgement.parts:
+        return judgement
+    left = sum(part.values["value"].count() for part in judgement.finding.parts(others, margin))
+    return replace(judgement, collapsed=int(judgement.values - left))
 
 
 def _judge_part(part: Part, needs: str, *, level: float, strict: float) -> JudgedPart:

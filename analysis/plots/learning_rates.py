@@ -16,7 +16,7 @@ from analysis.stats.learning_rates import Choice
 
 
 def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Figure:
-    """One column of panels per loss: validation F1 of the probe, and how far the loss ended below its plateau.
+    """One column of panels per loss: validation F1 of the probe, and the share of its range that the loss covered.
 
     `tried` is as from `analysis.stats.learning_rates.table`, with at least one loss.
     """
@@ -28,7 +28,7 @@ def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Fi
     for column, name in enumerate(losses):
         part, above, below = tried[tried["objective"] == name], axes[0, column], axes[1, column]
         above.set_title(display_name(name))
-        for panel, value in ((above, "score"), (below, "below")):
+        for panel, value in ((above, "score"), (below, "attained")):
             _points(panel, part, value, name)
             if name in chosen:
                 panel.axvline(chosen[name], color=style.BLACK, linewidth=0.8, linestyle=":", zorder=1, gid="chosen")
@@ -38,7 +38,7 @@ def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Fi
         below.axhline(0, color=style.GREY, linewidth=0.6, zorder=1)
         below.set_xlabel("learning rate")
     axes[0, 0].set_ylabel("val. F1, %")
-    axes[1, 0].set_ylabel("below plateau, %")
+    axes[1, 0].set_ylabel("of the range, %")
     figure.align_ylabels(axes[:, 0])
     failed = tried[tried["status"] == "failed"]
     notes = [f"no score (x): {len(failed)} of {len(tried)} cells failed"] if len(failed) else []

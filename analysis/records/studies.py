@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,8 @@ class Study:
     recipe: str
     settings: Settings = ()
     """The settings that the sweep varies, with their values in this study."""
+    varied: tuple[str, ...] = ()
+    """Names of settings with several values among `records`: see `with_interactions`. Empty for other studies."""
     source: str
     """The origin of the data; empty if it is not recorded."""
     metric: str
@@ -62,13 +65,23 @@ def studies(records: pd.DataFrame, *, level: float = LEVEL) -> list[Study]:
     If a sweep varies settings, each combination of their values is a study. Cells of objectives that do not use a
     setting are in the studies of all its values.
     """
-    anchor = records["base"].fillna(records["recipe"]) if "base" in records else records["recipe"]
-    by = records[STUDY].assign(recipe=anchor).fillna("")
-    number = by.groupby(STUDY).ngroup().to_numpy()
+    return [study for study in with_interactions(records, level=level) if not study.varied]
+
+
+def with_interactions(records: pd.DataFrame, *, level: float = LEVEL) -> list[Study]:
+    """The studies and, before those of a sweep that varies settings, a study of all its levels (see `Study.varied`).
+
+    Cells of several levels may not be compared one by one, so a study of all levels is only for
+    `analysis.stats.interaction`.
+    """
+    varies = records["base"].notna() if "base" in records else False
+    # The cells of a sweep that varies nothing are not a level of one that does, even if the recipe is the same.
+    by = records[STUDY].assign(recipe=base_recipe(records)).fillna("").assign(varies=varies)
+    number = by.groupby([*STUDY, "varies"]).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
-    parts = [part for rows in groups for part in _levels(records.take(rows).reset_index(drop=True))]
-    return [_study(*part, title, level) for part, title in zip(parts, _titles(parts), strict=True)]
+    parts = [part for rows in groups for part in _parts(records.take(rows).reset_index(drop=True))]
+    return [_study(part, title, level) for part, title in zip(parts, _titles(parts), strict=True)]
 
 
 def settings_text(settings: Settings) -> str:
@@ -76,28 +89,43 @@ def settings_text(settings: Settings) -> str:
     return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings)
 
 
-def _levels(records: pd.DataFrame) -> list[tuple[pd.DataFrame, Settings]]:
-    """The records at each combination of the values of varied settings, with these values."""
+def base_recipe(records: pd.DataFrame) -> pd.Series:
+    """The recipe of each record's sweep, before it varies settings."""
+    return records["base"].fillna(records["recipe"]) if "base" in records else records["recipe"]
+
+
+class _Part(NamedTuple):
+    records: pd.DataFrame
+    settings: Settings = ()
+    varied: tuple[str, ...] = ()
+
+
+def _parts(records: pd.DataFrame) -> list[_Part]:
+    """The records at each combination of the values of varied settings; before them all of them, if there are two."""
     values = {name: records[name].dropna().unique() for name in varied_settings(records.columns)}
     axes = [[(name, value) for value in sorted(found)] for name, found in values.items() if len(found)]
-    parts = []
+    levels = []
     for settings in product(*axes):
         part = records
         for name, value in settings:
             part = part[(part[name] == value) | part[name].isna()]
-        parts.append((part.reset_index(drop=True), settings))
-    return parts
+        if len(part):
+            levels.append(_Part(part.reset_index(drop=True), settings))
+    varied = tuple(name for name, found in values.items() if len(found) > 1)
+    return [_Part(records, varied=varied), *levels] if varied else levels
 
 
-def _study(records: pd.DataFrame, settings: Settings, title: str, level: float) -> Study:
+def _study(part: _Part, title: str, level: float) -> Study:
+    records = part.records
     # The cells that use the most settings have the recipe of the whole level.
     specific = records[varied_settings(records.columns)].notna().sum(axis=1).argmax()
     dataset, source, recipe = (str(records[name].fillna("").iloc[specific]) for name in STUDY[:3])
     return Study(
         title=title,
         dataset=dataset,
-        recipe=recipe,
-        settings=settings,
+        recipe=str(records["base"].iloc[0]) if part.varied else recipe,
+        settings=part.settings,
+        varied=part.varied,
         source=source,
         metric=headline(records),
         records=records,
@@ -105,19 +133,20 @@ def _study(records: pd.DataFrame, settings: Settings, title: str, level: float) 
     )
 
 
-def _titles(parts: Sequence[tuple[pd.DataFrame, Settings]]) -> list[str]:
+def _titles(parts: Sequence[_Part]) -> list[str]:
     """Data set, source and varied settings; also recipe and data if titles would otherwise be equal."""
-    heads = [part[STUDY].astype(object).where(part[STUDY].notna(), None).iloc[0] for part, _ in parts]
-    names = [f"{head.dataset} on {head.source}" if head.source else str(head.dataset) for head in heads]
-    names = [
-        ", ".join(filter(None, (name, settings_text(settings))))
-        for name, (_, settings) in zip(names, parts, strict=True)
-    ]
-    several = len({head.recipe for head, (_, settings) in zip(heads, parts, strict=True) if not settings}) > 1
+    heads = [part.records[STUDY].astype(object).where(part.records[STUDY].notna(), None).iloc[0] for part in parts]
+    plain = [not part.settings and not part.varied for part in parts]
+    names = []
+    for head, part in zip(heads, parts, strict=True):
+        name = f"{head.dataset} on {head.source}" if head.source else str(head.dataset)
+        by = f" by {' and '.join(part.varied)}" if part.varied else ""
+        names.append(", ".join(filter(None, (name + by, settings_text(part.settings)))))
+    several = len({head.recipe for head, alone in zip(heads, plain, strict=True) if alone}) > 1
     count = Counter(names)
     names = [
-        f"{name}, recipe {head.recipe}" if (several and not settings) or (settings and count[name] > 1) else name
-        for name, head, (_, settings) in zip(names, heads, parts, strict=True)
+        f"{name}, recipe {head.recipe}" if (several if alone else count[name] > 1) else name
+        for name, head, alone in zip(names, heads, plain, strict=True)
     ]
     count = Counter(names)
     return [

@@ -1,9 +1,18 @@
 """The sentences above the tables of a report."""
 
 EFFECT = (
-    "{score} with noisy pairs minus that without (rho 0), for the same loss and seed, in points: the mean over the "
-    "grid with its 95 % interval over seeds.{full}"
+    "{score} with noisy pairs minus that without (rho 0), and minus that with mere exposure, for the same loss and "
+    "seed, in points: means over one grid with their 95 % intervals over seeds.{full}"
 )
+
+INTERACTION = (
+    "{score} for the same loss and seed, in points: the mean over the grid ({grid}) with its {level} interval over "
+    "seeds, at each value of the varied settings. Then its change from the first value of each setting, with the other "
+    "settings equal, paired by seed. A loss that does not use a setting has one row for all its values. Intervals are "
+    "not corrected for their number."
+)
+
+LEVELS = "The cells at each combination of the varied settings, which has a section of its own below."
 
 VERDICTS = (
     "Supported: the 95 % interval is inside the claimed range. Contradicted: it is outside. Undecided: neither. A "
@@ -21,10 +30,10 @@ FULL_NOISE = (
 )
 
 EXPOSURE = (
-    "In points. Mean and standard deviation over the grid, as in the paper. Then the interval over seeds, and the "
-    "exact p from sign flips (with S seeds at least 2^(1-S)). Then standard deviations between cells, between seeds "
-    "and of the rest (REML), the interval for other cells and seeds of this kind, and the number of further seeds "
-    "that would halve the first interval."
+    "In points. Mean and standard deviation over {grid}: as in the paper, nu 1 is included if it was run. Then the "
+    "interval over seeds, and the exact p from sign flips (with S seeds at least 2^(1-S)). Then standard deviations "
+    "between cells, between seeds and of the rest (REML), the interval for other cells and seeds of this kind, and the "
+    "number of further seeds that would halve the first interval."
 )
 
 CELLS = (
@@ -48,8 +57,9 @@ PAIRING = (
 
 PRETRAINING = (
     "Score without noisy pairs (rho 0) minus that of the random encoder, in points. Then the noise-free validation "
-    "loss and its plateau, in nats. The plateau is the loss if all features are equal. A cell at rho 0 that stays "
-    "there has likely learnt nothing in pretraining."
+    "loss, in nats: its plateau (the loss if all features are equal), its floor (the least that the labels allow), the "
+    "best, and the share of the range between them that it has covered. A cell has collapsed if it ends at the plateau "
+    "or if its features are all alike. At rho 0 such a cell has likely learnt nothing.{older}"
 )
 
 MISSING = "Run the same sweep.run command again for missing cells; add --retry-failed for failed ones."

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.figures import FIGURES, Drawn, as_svg
+from analysis.figures import Drawn, as_svg
 from analysis.findings.verdicts import judge
 from analysis.plots.inputs import Inputs
 from analysis.records.coverage import coverage
 from analysis.records.merge import MergedRecords
 from analysis.records.plan import read_plan
-from analysis.records.studies import Study, studies
+from analysis.records.studies import Study, studies, with_interactions
 from analysis.report import section, tables
 from analysis.report.section import Facts
 from analysis.report.table import Table, latex, markdown
@@ -36,7 +36,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Section:
-    """A study in the report."""
+    """A study in the report, or all levels of the settings that a sweep varies."""
 
     anchor: str
     title: str
@@ -53,7 +53,7 @@ class Section:
 
 
 def html_page(merged: MergedRecords, drawn: Sequence[Drawn], *, margin: float = MARGIN) -> str:
-    """The report as one HTML page; `drawn` are all figures from `analysis.figures.draw_all`, study by study.
+    """The report as one HTML page; `drawn` are all figures from `analysis.figures.draw_all`.
 
     Raises `RecordsError` as `analysis.stats.differences.comparable`.
     """
@@ -91,10 +91,28 @@ def plain_text(merged: MergedRecords, form: Literal["md", "latex"], *, margin: f
 
 def _sections(merged: MergedRecords, margin: float, drawn: Sequence[Drawn]) -> Iterator[Section]:
     inputs = Inputs(folders=merged.folders)
-    for number, study in enumerate(studies(merged.records, level=merged.level), start=1):
-        own = drawn[(number - 1) * len(FIGURES) : number * len(FIGURES)]
+    for number, study in enumerate(with_interactions(merged.records, level=merged.level), start=1):
+        own = [one for one in drawn if one.study == study.title]
         plans = {str(folder): read_plan(folder) for folder in inputs.folders_of(study)}
-        yield _section(study, f"study-{number}", margin, own, plans)
+        make = _levels_section if study.varied else _section
+        yield make(study, f"study-{number}", margin, own, plans)
+
+
+def _levels_section(
+    study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]
+) -> Section:
+    cells = [(level, coverage(level.records, list(plans.values()))) for level in studies(study.records)]
+    return Section(
+        anchor=anchor,
+        title=study.title,
+        warnings=section.missing_levels(study, list(plans.values())),
+        facts=section.varied_facts(study),
+        first=[*tables.interaction_tables(study, anchor), tables.level_table(cells, anchor)],
+        tables=[],
+        **_pictures(drawn),
+        provenance=[],
+        settings=[],
+    )
 
 
 def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]) -> Section:
@@ -110,15 +128,21 @@ def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], p
             tables.verdict_table(judgements, anchor, margin),
         ],
         tables=list(tables.detail_tables(study, cells, anchor)),
-        figures=[
+        **_pictures(drawn),
+        provenance=section.provenance(study),
+        settings=section.settings(plans),
+    )
+
+
+def _pictures(drawn: Sequence[Drawn]) -> dict[str, Any]:
+    return {
+        "figures": [
             Picture(one.title, one.caption, base64.b64encode(as_svg(one.figure)).decode())
             for one in drawn
             if one.figure is not None
         ],
-        undrawn=[(one.title, one.reason) for one in drawn if one.figure is None],
-        provenance=section.provenance(study),
-        settings=section.settings(plans),
-    )
+        "undrawn": [(one.title, one.reason) for one in drawn if one.figure is None],
+    }
 
 
 def _version() -> str:

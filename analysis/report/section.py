@@ -8,8 +8,10 @@ import pandas as pd
 
 from analysis.names import in_order
 from analysis.records.plan import flat, level_note
-from analysis.records.studies import Study
+from analysis.records.studies import Study, settings_text
+from analysis.stats.collapse import is_collapsed, older_note
 from analysis.stats.inference import losses_without_gain
+from analysis.stats.interaction import grid_of_effects
 
 Facts = list[tuple[str, str]]
 """Names and values, as text."""
@@ -44,7 +46,40 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool
             f"Even without noisy pairs, pretraining with {', '.join(losses)} is not shown to beat the random encoder "
             '(see "Did pretraining learn?"). Then the effect of noisy pairs on these losses means little.'
         )
+    collapsed = study.records[is_collapsed(study.records)]
+    if len(collapsed):
+        counts = collapsed["objective"].value_counts()
+        named = ", ".join(f"{name} {counts[name]}" for name in in_order(counts.index))
+        lines.append(
+            f"{len(collapsed)} of {len(study.records)} cells have collapsed ({named}): pretraining ended at the "
+            'plateau of the loss, or with features that are all alike (see "Did pretraining learn?").'
+        )
+        lines += [f"{older}."] if (older := older_note(study.records)) else []
     return lines
+
+
+def missing_levels(study: Study, plans: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Values of varied settings in `sweep.yaml` of which no cell is recorded."""
+    lines = []
+    for name, *planned in (axis for plan in plans for axis in plan.get("vary") or []):
+        known = {settings_text(((name, value),)) for value in study.records.get(name, pd.Series()).dropna().unique()}
+        absent = [text for value in planned if (text := settings_text(((name, _number(value)),))) not in known]
+        lines += [f"No cell is recorded at {', '.join(absent)}. Run the same command again."] if absent else []
+    return lines
+
+
+def varied_facts(study: Study) -> Facts:
+    """The settings that vary, with their values."""
+    known = [(name, sorted(study.records[name].dropna().unique())) for name in study.varied]
+    texts = [(name, ", ".join(v if isinstance(v, str) else f"{v:g}" for v in values)) for name, values in known]
+    return [*texts, ("effects are means over", grid_of_effects(study)), ("score", study.score)]
+
+
+def _number(text: object) -> float | str:
+    try:
+        return float(str(text))
+    except ValueError:
+        return str(text)
 
 
 def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]]) -> Facts:

@@ -1,35 +1,42 @@
 """The tables of a report: one function for each."""
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Any
 
 import pandas as pd
 
 from analysis.claims import claims_table
 from analysis.findings.verdicts import Judgement
 from analysis.names import in_paper_order
-from analysis.records.studies import Study
+from analysis.records.studies import Study, settings_text
 from analysis.report import captions
-from analysis.report.table import Column, Table, interval, make, number, p_value, percent, points, text
-from analysis.stats.differences import against_rho_zero, comparable, noisy_minus_exposure
+from analysis.report.table import ABSENT, Column, Table, interval, make, number, p_value, percent, points, text
+from analysis.stats.collapse import is_collapsed, older_note, without_collapsed
+from analysis.stats.differences import against_rho_zero, comparable, grid_text, noisy_minus_exposure, of_noisy_pairs
 from analysis.stats.inference import by_cell, by_objective, gain_over_random, noninferiority, trend_in_rho
-from analysis.stats.intervals import further_seeds_text, mean_over_grid
+from analysis.stats.interaction import QUANTITIES, change_columns, grid_of_effects, interaction
+from analysis.stats.intervals import Estimate, further_seeds_text, mean_over_grid
 from analysis.stats.variance import pairing_gain
-from analysis.tables import plateaus
+from analysis.tables import pretraining
 from analysis.text import failure_reason
 
 _CELL = [text("loss", "objective"), number("rho", "rho"), number("nu", "nu")]
 
 
 def effect_table(study: Study, anchor: str, margin: float) -> Table:
-    """The effect of noisy pairs on each loss: its mean over the grid, and whether it is within the margin."""
-    gains = against_rho_zero(study.records, study.metric)
-    gains = gains[gains["pairing"] == ("noisy" if "noisy" in set(gains["pairing"]) else "false_positive")]
+    """The effect of noisy pairs on each loss, against none and against mere exposure, and whether it is in the margin.
+
+    Both are means over the same grid. Cells with nu 1 are false positives and have rows of their own.
+    """
+    gains = of_noisy_pairs(against_rho_zero(study.records, study.metric))
+    others = of_noisy_pairs(against_rho_zero(without_collapsed(study.records), study.metric))
+    exposure = _noisy_minus_exposure(study).set_index("objective")
     full = (gains["nu"] == 1) & (gains["pairing"] != "false_positive")
     kinds = gains["pairing"].map(_spaced).where(~full, "noisy, nu = 1")
     rows = []
     for (objective, kind), part in gains.groupby([gains["objective"], kinds]):
-        cell = part.groupby(["rho", "nu"]).ngroup()
-        estimate = mean_over_grid(part[["seed"]].assign(cell=cell, value=part["difference"]), level=study.level)
+        estimate = _grid_mean(part, study)
         verdict = noninferiority(estimate, margin=margin)
         texts = {
             "better": "better than without",
@@ -37,8 +44,12 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
             "worse": f"worse by more than {_margin_text(margin)}",
             "undecided": f"undecided: {further_seeds_text(estimate, threshold=-margin)}",
         }
+        pairs = exposure.loc[exposure.index.isin([objective]) & exposure["nu"].isin(part["nu"])]
+        against = _grid_mean(pairs if kind != "false positive" else pairs.iloc[:0], study)
         rows.append({**vars(estimate), "objective": objective, "kind": kind, "meaning": texts[verdict], "dataset": ""})
-    frame = in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, "meaning"]))
+        rows[-1] |= {"exposure": against.estimate, "exposure_low": against.low, "exposure_high": against.high}
+        rows[-1] |= {"grid": grid_text(part), "collapsed": _resting(part, others.loc[part.index])}
+    frame = in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, *_EFFECT]))
     return make(
         f"{anchor}-short",
         "Do noisy pairs hurt?",
@@ -46,24 +57,79 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
         [
             text("loss", "objective"),
             text("pairs", "kind"),
-            points("difference", "estimate"),
+            text("grid", "grid"),
+            points("minus rho 0", "estimate"),
             interval("95 % interval"),
             text("meaning", "meaning"),
+            points("minus exposure", "exposure"),
+            interval("95 % interval", "exposure_low", "exposure_high"),
             number("cells", "cells"),
             number("seeds", "seeds"),
+            text("on collapsed cells", "collapsed"),
         ],
         frame,
         "No loss has cells both with and without noisy pairs, so there is no answer.",
     )
 
 
+def interaction_tables(study: Study, anchor: str) -> Iterator[Table]:
+    """The effects of noisy pairs against the settings that vary, a table per effect."""
+    table = interaction(study)
+    for number_, quantity in enumerate(QUANTITIES, start=1):
+        frame = table[table["quantity"] == quantity]
+        frame = frame.assign(collapsed=[_of(*pair) for pair in zip(frame["collapsed"], frame["values"], strict=True)])
+        changes = [
+            column
+            for setting in study.varied
+            for estimate, low, high in [change_columns(setting)]
+            for column in (points(f"change by {setting}", estimate), interval("95 % interval", low, high))
+        ]
+        yield make(
+            f"{anchor}-interaction-{number_}",
+            f"{_capitalized(quantity)} by {' and '.join(study.varied)}",
+            captions.INTERACTION.format(
+                score=_capitalized(study.score), grid=grid_of_effects(study), level=f"{100 * study.level:.4g} %"
+            ),
+            [
+                text("loss", "objective"),
+                *(Column(heading=name, value=itemgetter(name), write=_setting_value) for name in study.varied),
+                points("points", "estimate"),
+                interval("95 % interval"),
+                *changes,
+                number("cells", "cells"),
+                number("seeds", "seeds"),
+                text("on collapsed cells", "collapsed"),
+            ],
+            frame,
+            "No loss has both kinds of cells.",
+        )
+
+
+def level_table(levels: Sequence[tuple[Study, pd.DataFrame]], anchor: str) -> Table:
+    """The cells at each level of varied settings: each is a study with its cells, as from `coverage`."""
+    rows = [
+        {
+            "level": settings_text(study.settings),
+            "cells": len(cells),
+            **{state: int((cells["status"] == state).sum()) for state in ("done", "failed", "missing")},
+            "collapsed": int(is_collapsed(study.records).sum()),
+        }
+        for study, cells in levels
+    ]
+    counts = ("cells", "done", "failed", "missing", "collapsed")
+    columns = [text("level", "level"), *(number(name, name) for name in counts)]
+    return make(f"{anchor}-levels", "Levels", captions.LEVELS, columns, pd.DataFrame(rows, columns=["level", *counts]))
+
+
+_EFFECT = ["exposure", "exposure_low", "exposure_high", "grid", "meaning", "collapsed"]
 _ESTIMATE = ["estimate", "low", "high", "cells", "seeds"]
 
 
 def verdict_table(judgements: Sequence[Judgement], anchor: str, margin: float) -> Table:
     """The verdicts on the claims that apply to the study."""
     frame = claims_table([j for j in judgements if j.verdict != "not applicable"])
-    frame = frame.assign(low=frame["low"] / 100, high=frame["high"] / 100)
+    resting = [_of(*pair) for pair in zip(frame["collapsed"], frame["values"], strict=True)]
+    frame = frame.assign(low=frame["low"] / 100, high=frame["high"] / 100, collapsed=resting)
     left = sum(j.verdict == "not applicable" for j in judgements)
     return make(
         f"{anchor}-verdicts",
@@ -78,6 +144,7 @@ def verdict_table(judgements: Sequence[Judgement], anchor: str, margin: float) -
             text("claimed", "region"),
             p_value("p (Holm)", "p_holm"),
             text("what would decide it", "decide"),
+            text("on collapsed cells", "collapsed"),
         ],
         frame,
         "None of the paper's sentences is about the cells of these records.",
@@ -110,11 +177,12 @@ def score_table(study: Study, anchor: str) -> Table:
 
 def exposure_table(study: Study, anchor: str) -> Table:
     """The table of the paper, noisy minus exposure over the grid, with statistics over seeds."""
-    frame = in_paper_order(by_objective(_noisy_minus_exposure(study), level=study.level))
+    pairs = _noisy_minus_exposure(study)
+    frame = in_paper_order(by_objective(pairs, level=study.level))
     return make(
         f"{anchor}-exposure",
         "Noisy minus mere exposure",
-        captions.EXPOSURE,
+        captions.EXPOSURE.format(grid=grid_text(pairs) or "the grid"),
         [
             text("loss", "objective"),
             points("mean", "mean"),
@@ -165,22 +233,25 @@ def zero_table(study: Study, anchor: str) -> Table:
 def pretraining_table(study: Study, anchor: str) -> Table:
     """Whether pretraining learnt anything: the gain over the random encoder, and how far the loss fell."""
     gains = gain_over_random(study.records, study.metric, level=study.level)
-    frame = gains.merge(plateaus(study.records), on="objective", how="outer").assign(dataset=study.dataset)
+    frame = gains.merge(pretraining(study.records), on="objective", how="outer").assign(dataset=study.dataset)
+    older = older_note(study.records)
     return make(
         f"{anchor}-learnt",
         "Did pretraining learn?",
-        captions.PRETRAINING,
+        captions.PRETRAINING.format(older=f" {older}." if older else ""),
         [
             text("loss", "objective"),
             points("minus random", "estimate"),
             interval("95 % interval"),
             number("seeds", "seeds"),
             number("plateau", "plateau", ".3f"),
+            number("floor", "floor", ".3f"),
             number("best loss", "loss", ".3f"),
-            number("below, %", "below", ".1f", 100),
+            percent("of the range, %", "attained"),
+            *([percent("below plateau, %", "below")] if older else []),
             number("cells", "cells"),
-            number("at the plateau", "stuck"),
-            number("of these at rho 0", "stuck_clean"),
+            number("collapsed", "collapsed"),
+            number("of these at rho 0", "collapsed_clean"),
         ],
         in_paper_order(frame),
     )
@@ -285,6 +356,24 @@ def _noisy_minus_exposure(study: Study) -> pd.DataFrame:
     """Noisy minus exposure; empty if one of the two was never run."""
     pairs = noisy_minus_exposure(study.records, study.metric)
     return pairs if {"noisy", "exposure"} <= set(study.records["pairing"]) else pairs.iloc[:0]
+
+
+def _grid_mean(differences: pd.DataFrame, study: Study) -> Estimate:
+    cell = differences.groupby(["rho", "nu"]).ngroup()
+    return mean_over_grid(differences[["seed"]].assign(cell=cell, value=differences["difference"]), level=study.level)
+
+
+def _resting(differences: pd.DataFrame, others: pd.DataFrame) -> str:
+    """How many values rest on a collapsed cell, if `others` has no value there."""
+    return _of(differences["difference"].count() - others["difference"].count(), differences["difference"].count())
+
+
+def _of(collapsed: int, values: int) -> str:
+    return f"{collapsed} of {values} values" if collapsed else ABSENT
+
+
+def _setting_value(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _spaced(name: str) -> str:

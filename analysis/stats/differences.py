@@ -74,6 +74,28 @@ def against_random(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.D
     return _minus(cells[(cells["rho"] == 0) & ~random], cells[random], ["dataset", "seed"], metric, "random")
 
 
+def one_grid(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with nu below 1, or all if there are none: the grid of tables that show several differences.
+
+    With nu 1, noisy pairs are false positives. A mean with them and a mean without them must not be compared.
+    """
+    partial = rows["nu"] < 1
+    return rows[partial] if partial.any() else rows
+
+
+def of_noisy_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose pairing is `noisy`; those of false positives if there are none (CIFAR-10)."""
+    noisy = rows["pairing"] == "noisy"
+    return rows[noisy if noisy.any() else rows["pairing"] == "false_positive"]
+
+
+def grid_text(rows: pd.DataFrame) -> str:
+    """The grid of records or differences, such as "rho 0.5, 1; nu 0.5"; real pairs have no nu."""
+    levels = {name: sorted(set(rows.loc[rows["rho"] > 0, name])) for name in ("rho", "nu")}
+    named = [f"{name} {', '.join(f'{v:g}' for v in found)}" for name, found in levels.items() if any(found)]
+    return "; ".join(named)
+
+
 def comparable(records: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The records with `metric` null for failed cells, if the cells are distinct and can be compared.
 

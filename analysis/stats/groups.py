@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis.errors import RecordsError
 from analysis.names import LEVEL, in_paper_order, table_name
-from analysis.records.schema import COLUMNS
-from analysis.records.studies import STUDY, headline
+from analysis.records.schema import COLUMNS, varied_settings
+from analysis.records.studies import STUDY, base_recipe, headline
 from analysis.stats.intervals import mean_over_grid
 from analysis.text import aligned, printable
 
@@ -33,7 +33,8 @@ def group_statistics(
 ) -> pd.DataFrame:
     """Statistics of a score for each study and each combination of the columns `by`.
 
-    Columns of the result: dataset, source, recipe, data, those of `by`, and
+    If a sweep varies settings, they are added to `by`, because their values must not be mixed, and the recipe is that
+    of the sweep. Columns of the result: dataset, source, recipe, data, those of `by`, and
 
     - `metric`, its name; the numbers `n` of done cells that have it, of `failed` cells, and of `missing` ones (without
       it, or not recorded although the study has their grid point and seed); of `points` and `seeds` of the n cells;
@@ -50,12 +51,15 @@ def group_statistics(
     Raises:
         RecordsError: a column or the metric is unknown, or a study has a cell twice.
     """
-    by = [name for name in dict.fromkeys(by) if name not in STUDY]
+    settings = [name for name in varied_settings(records.columns) if records[name].notna().any()]
+    by = [name for name in dict.fromkeys([*settings, *by]) if name not in STUDY]
     _check_columns(records, by, metric)
+    records = records.assign(recipe=base_recipe(records))
+    point = [*POINT, *settings]
     study = records[STUDY].fillna("").groupby(STUDY).ngroup()
     names = {number: metric or headline(part) for number, part in records[["task"]].groupby(study)}
-    rows = records[list(dict.fromkeys([*STUDY, *POINT, "seed", "status", *by]))].assign(
-        study=study, point=records[POINT].groupby(POINT).ngroup(), metric=study.map(names), value=np.nan
+    rows = records[list(dict.fromkeys([*STUDY, *point, "seed", "status", *by]))].assign(
+        study=study, point=records[point].groupby(point, dropna=False).ngroup(), metric=study.map(names), value=np.nan
     )
     for name in set(names.values()):
         here = (rows["metric"] == name) & (rows["status"] == "done")
@@ -63,7 +67,7 @@ def group_statistics(
     twice = rows.duplicated(["study", "point", "seed"])
     if twice.any():
         raise RecordsError(f"the cell {records.loc[twice, 'key'].iloc[0]} occurs twice, under two keys: keep one")
-    absent = _absent(rows, ragged=level > LEVEL)
+    absent = _absent(rows, point, ragged=level > LEVEL)
     rows = rows if absent.empty else pd.concat([rows, absent], ignore_index=True)
     groups = rows.groupby(["study", *by], dropna=False)
     rows["group"] = groups.ngroup()
@@ -72,9 +76,9 @@ def group_statistics(
     return in_paper_order(table[[*STUDY, *by, *STATISTICS]], [*STUDY, *by])
 
 
-def render_groups(table: pd.DataFrame, by: Sequence[str]) -> str:
+def render_groups(table: pd.DataFrame) -> str:
     """The table of `group_statistics` as text, with a section for each study; a score in 0-1 is shown in %."""
-    by = [name for name in dict.fromkeys(by) if name not in STUDY]
+    by = [name for name in table.columns if name not in (*STUDY, *STATISTICS)]
     units = {column.name: column.unit for column in COLUMNS}
     sections = []
     for _, part in table.groupby([*STUDY, "metric"], dropna=False, sort=False):
@@ -100,12 +104,12 @@ def _check_columns(records: pd.DataFrame, by: Sequence[str], metric: str | None)
         raise RecordsError(f"no column {metric!r} of numbers: use one of {', '.join(numbers)}")
 
 
-def _absent(rows: pd.DataFrame, *, ragged: bool) -> pd.DataFrame:
+def _absent(rows: pd.DataFrame, point: Sequence[str], *, ragged: bool) -> pd.DataFrame:
     """One row of coordinates for each combination of a recorded grid point and seed that has no record.
 
     With `ragged`, the seeds are those of the loss of the point, because losses have different seeds by design.
     """
-    points = rows.drop_duplicates(["study", "point"])[["study", "point", *STUDY, *POINT, "metric"]]
+    points = rows.drop_duplicates(["study", "point"])[["study", "point", *STUDY, *point, "metric"]]
     recorded = rows[["study", "point", "seed"]]
     shared = ["study", "objective"] if ragged else ["study"]
     spanned = points[["point", *shared]].merge(rows[[*shared, "seed"]].drop_duplicates(), on=shared)

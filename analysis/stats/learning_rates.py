@@ -1,8 +1,8 @@
 """Learning-rate search: which rates continue with further seeds, and which one is chosen. It never uses test scores.
 
 A table of tried rates has one row per cell: `dataset`, `objective`, `rate` (null for the random encoder), `seed`,
-`key`, `status`, `score` (macro F1 of the probe on validation images, 0-1; null if the cell failed) and `below`: how far
-below its plateau the noise-free validation loss ended (as a share of the plateau; null if a loss has none).
+`key`, `status`, `score` (macro F1 of the probe on validation images, 0-1; null if the cell failed) and `attained`: the
+share of its range, from plateau to floor, that the noise-free validation loss has covered (null if one is not known).
 """
 
 import math
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from analysis.names import in_order
 from analysis.records import parquet
+from analysis.stats.collapse import attained
 from analysis.text import aligned
 
 #: The score for choosing rates.
@@ -60,7 +61,7 @@ def table(records: pd.DataFrame, rates: Mapping[tuple[str, str], float]) -> pd.D
             ],
             **{name: own[name] for name in ("seed", "key", "status")},
             "score": own[SCORE].where(done),
-            "below": (1 - own["pretrain_val_loss"] / own["pretrain_plateau"]).where(done),
+            "attained": attained(own).where(done),
         }
     )
     return tried.sort_values(["dataset", "objective", "rate", "seed"], ignore_index=True)
@@ -116,7 +117,7 @@ def choose(tried: pd.DataFrame) -> Choice | None:
 def render(tried: pd.DataFrame, choices: Sequence[Choice]) -> str:
     """The table and the remarks on the choices, as text."""
     chosen = {choice.objective: choice for choice in choices}
-    rows = [["loss", "rate", "validation F1, %", "std", "seeds", "failed", "below plateau, %", ""]]
+    rows = [["loss", "rate", "validation F1, %", "std", "seeds", "failed", "of the range, %", ""]]
     for name in in_order(tried["objective"]):
         rows.append([])
         part = tried[tried["objective"] == name]
@@ -132,7 +133,7 @@ def render(tried: pd.DataFrame, choices: Sequence[Choice]) -> str:
                     f"{scores.std():.1f}" if len(scores) > 1 else "-",
                     str(len(scores)),
                     str(int((own["status"] == "failed").sum())),
-                    f"{100 * own['below'].mean():.1f}" if own["below"].notna().any() else "-",
+                    f"{100 * own['attained'].mean():.1f}" if own["attained"].notna().any() else "-",
                     mark,
                 ]
             )

@@ -98,7 +98,11 @@ def texts(summary: Path) -> dict[str, str]:
     joined = read_sweeps([summary])
     judged = claims.render(judge(joined.records, level=joined.level))
     grid = "\n\n".join(means.render(study) for study in studies(joined.records, level=joined.level))
-    return {"tables.txt": tables.render(joined.records) + "\n", "means.txt": grid + "\n", "claims.txt": judged + "\n"}
+    return {
+        "tables.txt": tables.render(joined.records, level=joined.level) + "\n",
+        "means.txt": grid + "\n",
+        "claims.txt": judged + "\n",
+    }
 
 
 def shipped(results: Path) -> list[Path]:

@@ -8,7 +8,9 @@ import argparse
 import math
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 
 import pandas as pd
@@ -18,6 +20,7 @@ from analysis.errors import RecordsError
 from analysis.names import BASELINES, in_order
 from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.studies import Study, studies
+from analysis.stats.collapse import older_note, without_collapsed
 from analysis.stats.differences import against_random, against_rho_zero, noisy_minus
 from analysis.stats.intervals import Estimate, mean_over_grid
 from analysis.text import aligned
@@ -35,9 +38,12 @@ def contrasts(study: Study) -> dict[str, pd.DataFrame]:
         for nu in sorted(part["nu"].unique()):
             named = f" (nu {nu:g})" * (pairing != "false_positive")
             found[f"{pairing}{named} minus rho 0"] = part[part["nu"] == nu]
-    for other in pairings[1:]:
-        if pairings[0] == "noisy":
-            found[f"noisy minus {other}"] = noisy_minus(study.records, other, study.metric)
+    # By nu, so that noisy minus rho 0 and noisy minus exposure are means over the same cells.
+    for other in pairings[1:] if pairings[:1] == ["noisy"] else []:
+        differences = noisy_minus(study.records, other, study.metric)
+        for nu in sorted(differences["nu"].unique()):
+            named = f" (nu {nu:g})" * (other != "false_positive")
+            found[f"noisy{named} minus {other}"] = differences[differences["nu"] == nu]
     known = {name: table.dropna(subset="difference") for name, table in found.items()}
     return {name: table for name, table in known.items() if len(table)}
 
@@ -50,6 +56,9 @@ def render(study: Study) -> str:
     means = [[name, *(_mean(table, loss, study) for loss in columns)] for name, table in tables.items()]
     lines = [f"{study.title}: {study.score}, points, means over the grid [{100 * study.level:.4g} % over seeds]"]
     lines += aligned([["", *columns], [], *means])
+    if resting := [*_resting(tables, columns, study)]:
+        lines += ["", "Values that rest on a collapsed cell", *aligned([["", *columns], [], *resting])]
+        lines += textwrap.wrap(older_note(study.records), 120)
     widths = [*_widths(tables, study)]
     lines += ["", "Median half-width of a cell's interval, points", *aligned(widths)] if widths else []
     lines += ["", "Cells, points", *aligned([["", "rho", "nu", *losses], [], *_cells(tables, losses, study)])]
@@ -69,6 +78,17 @@ def _mean(table: pd.DataFrame, loss: str, study: Study) -> str:
     if math.isnan(found.low):
         return f"{100 * found.estimate:+.1f}"
     return f"{100 * found.estimate:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def _resting(tables: dict[str, pd.DataFrame], columns: Sequence[str], study: Study) -> Iterator[list[str]]:
+    """How many values of each mean rest on a collapsed cell."""
+    others = contrasts(replace(study, records=without_collapsed(study.records)))
+    for name, table in tables.items():
+        values = table["objective"].value_counts()
+        left = others[name]["objective"].value_counts() if name in others else pd.Series(dtype=int)
+        counts = {one: (values.get(one, 0) - left.get(one, 0), values.get(one, 0)) for one in columns}
+        if any(resting for resting, _ in counts.values()):
+            yield [name, *(f"{resting} of {count}" if count else "-" for resting, count in counts.values())]
 
 
 def _cells(tables: dict[str, pd.DataFrame], losses: Sequence[str], study: Study) -> Iterator[list[str]]:

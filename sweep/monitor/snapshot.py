@@ -40,6 +40,8 @@ class RecordRow:
     seconds: float | None
     started: str
     error: str | None
+    collapsed: bool | None = None
+    """Null in older records."""
 
     @property
     def ended(self) -> datetime | None:
@@ -78,6 +80,8 @@ class Snapshot:
     left: TimeLeft | None
     failures: Mapping[str, str]
     """Failed cell -> the reason."""
+    collapsed: tuple[str, ...]
+    """The done cells whose pretraining has collapsed."""
     unreadable: tuple[Path, ...]
     """Unreadable records. Their cells count as missing and run again."""
     beyond: int
@@ -131,6 +135,7 @@ def take_snapshot(root: Path, now: datetime) -> Snapshot:
             at_once=progress.most if progress else 1,
         ),
         failures={str(cells[key]): failure_reason(row.error or "") for key, row in failed.items()},
+        collapsed=tuple(str(cells[key]) for key, row in done.items() if row.collapsed),
         unreadable=tuple(unreadable),
         beyond=len(rows) - len(planned),
         moved=root if isinstance(sweep.out, Path) and sweep.out.resolve() != root.resolve() else None,

@@ -193,8 +193,9 @@ class Recorder(CellListener):
             self._console.cell_failed(cell, self.failures[cell.key])
         else:
             self.failures.pop(cell.key, None)
-            log.info("%s: %s in %.1f s", cell, self._score(row), row["seconds"])
-            self._console.cell_done(cell, self._score(row), row["seconds"])
+            score = self._score(row) + ", collapsed" * bool(row["collapsed"])
+            log.info("%s: %s in %.1f s", cell, score, row["seconds"])
+            self._console.cell_done(cell, score, row["seconds"])
 
     def _write(self, cell: Cell, row: Mapping[str, Any], curves: list, examples: list) -> None:
         """Write the files of a cell, here and at the sweep's address. The record comes last; with it the cell counts.

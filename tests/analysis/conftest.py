@@ -37,6 +37,7 @@ def made_up(
     row |= {f"test_f1_{name}": f1 for name in classes}
     if objective != "random":
         row |= {c.name: 2 for c in COLUMNS if c.name.startswith(("pretrain", "noisy_", "noise_"))}
+        row |= {"pretrain_plateau": 4, "pretrain_floor": 1, "collapsed": False}
     if changes.get("status") == "failed":
         row |= {name: None for name in row if name.startswith("test_")} | {"error": "ValueError: no"}
     return row | changes

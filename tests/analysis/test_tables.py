@@ -1,6 +1,7 @@
 import pytest
 
-from analysis.tables import WIDTH, f1_table, plateaus, render
+from analysis.tables import WIDTH, f1_table, pretraining, render
+from tests.helpers.varied import sweep
 
 
 def line_of(text, *words):
@@ -85,17 +86,51 @@ def test_data_sets_and_recipes_have_sections_of_their_own(row, frame):
     assert [title.split(":")[0] for title in titles] == ["vts, recipe aa", "vts, recipe bb", "xbd, recipe aa"]
 
 
-def test_a_loss_at_its_plateau_is_told(row, frame):
-    clean = row("cross_image", 0.0, 0.0, "none", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.99)
-    noisy = row("cross_image", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.99)
-    far = row("within_image", f1=0.5, pretrain_plateau=4.0, pretrain_val_loss=3.0)
-    table = plateaus(frame([clean, noisy, far, row("random", 0.0, 0.0, "none")])).set_index("objective")
-    assert table.stuck.to_dict() == {"within_image": 0, "cross_image": 2}
-    assert table.stuck_clean.to_dict() == {"within_image": 0, "cross_image": 1}
-    assert table.below.to_dict() == pytest.approx({"within_image": 0.25, "cross_image": 0.0025})
-    assert "has likely pretrained nothing" in render(frame([clean, far]))
-    assert "has likely pretrained nothing" not in render(frame([noisy, far]))
+def test_collapsed_cells_are_counted_and_the_range_is_told(row, frame):
+    losses = {"pretrain_plateau": 4.0, "pretrain_floor": 3.0}
+    clean = row("cross_image", 0.0, 0.0, "none", f1=0.5, **losses, pretrain_val_loss=3.996, collapsed=True)
+    noisy = row("cross_image", f1=0.5, **losses, pretrain_val_loss=3.996, collapsed=True)
+    far = row("within_image", f1=0.5, **losses, pretrain_val_loss=3.75)
+    table = pretraining(frame([clean, noisy, far, row("random", 0.0, 0.0, "none")])).set_index("objective")
+    assert table.collapsed.to_dict() == {"within_image": 0, "cross_image": 2}
+    assert table.collapsed_clean.to_dict() == {"within_image": 0, "cross_image": 1}
+    assert table.attained.to_dict() == pytest.approx({"within_image": 0.25, "cross_image": 0.004})
+    text = render(frame([clean, far]))
+    assert line_of(text, "within_image", "25.0").split() == ["within_image", "4.000", "3.000", "3.750", "25.0", *"100"]
+    assert "has likely learnt nothing" in text
+    assert "older" not in text
+    assert "has likely learnt nothing" not in render(frame([noisy, far]))
     assert "plateau" not in render(frame([row("random", 0.0, 0.0, "none")]))
+
+
+def test_older_records_say_what_they_can_and_are_labelled(row, frame):
+    old = {"pretrain_plateau": 4.0, "pretrain_floor": None, "collapsed": None}
+    stuck = row("cross_image", 0.0, 0.0, "none", f1=0.5, **old, pretrain_val_loss=3.99)
+    far = row("within_image", f1=0.5, **old, pretrain_val_loss=3.0)
+    text = render(frame([stuck, far]))
+    assert line_of(text, "within_image", "25.0").split()[1:] == ["4.000", "-", "3.000", "-", "25.0", "1", "0", "0"]
+    assert line_of(text, "cross_image", "0.2").split()[-3:] == ["1", "1", "1"]
+    assert "2 of 2 records are older and hold neither floor nor spread of features" in text
+
+
+def test_effects_at_each_level_come_last_and_fit_the_terminal(frame):
+    text = render(frame(sweep((2.0, 4.0, 8.0), (0.07, 0.2, 0.5))))
+    assert max(map(len, text.split("\n"))) <= WIDTH
+    blocks = text.split("\n\n")
+    assert [" minus rho 0, points" in block for block in blocks[-2:]] == [True, False]
+    lines = [line.split() for line in blocks[-2].split("\n")]
+    assert ["8", "-", "+2.5", *INTERVAL, "+2.0", *EXACT, "-"] in lines
+    assert ["8", "0.5", "+2.5", *INTERVAL, "+2.0", *EXACT, "+0.0", "[+0.0,", "+0.0]"] in lines
+    assert "mean over rho 1; nu 0.5" in " ".join(blocks[-2].split())
+    assert sum("macro F1 on test" in block for block in blocks) == 9
+
+
+# Seeds at 2 and 3 points: 2.5 with t of one degree of freedom.
+INTERVAL, EXACT = ["[-3.9,", "+8.9]"], ["[+2.0,", "+2.0]"]
+
+
+def test_the_grid_of_a_mean_is_told(frame, rows):
+    assert "points (mean and std over rho 0.25, 1; nu 0.25, 1)" in render(frame(rows))
 
 
 def test_the_title_says_what_the_data_were_made_from(row, frame):

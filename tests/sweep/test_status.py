@@ -89,6 +89,14 @@ def test_cells_are_counted_by_loss_and_each_once(folder):
     assert "File x" not in text
 
 
+def test_cells_that_have_collapsed_are_named(folder):
+    record(folder, CELLS[0], collapsed=True)
+    record(folder, CELLS[1], collapsed=False)
+    record(folder, CELLS[2])
+    assert take_snapshot(folder, NOW).collapsed == (str(CELLS[0]),)
+    assert f"collapsed {CELLS[0]}\n" in said(folder) + "\n"
+
+
 @pytest.mark.parametrize(
     ("stage", "heard", "state", "words"),
     [

@@ -14,6 +14,8 @@ from analysis.report import page as pages
 from analysis.report.__main__ import main
 from analysis.stats.inference import MARGIN
 from tests.analysis.conftest import CLASSES, grid, write_summary
+from tests.helpers.varied import STEPS, TEMPERATURE, write
+from tests.helpers.varied import sweep as sweep_of_levels
 
 #: A source in another script, with characters that LaTeX and matplotlib interpret.
 SOURCE = "folder a$b_{$c \u8349\u539f"
@@ -142,6 +144,63 @@ def test_no_gap_breaks_it(tmp_path, rows, some, monkeypatch):
         assert not re.search(r"\bnan\b|<NA>|[>|&] ?None ?[<|&]|\binf\b", words)
 
 
+def is_clean(row):
+    return row["pairing"] == "none" and row["objective"] != "random"
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory):
+    """A sweep of three steps x two temperatures; do not change it."""
+    folder = tmp_path_factory.mktemp("varied")
+    rows = [row | {"collapsed": row["seed"] == 1} if is_clean(row) else row for row in sweep_of_levels()]
+    rows = [row for row in rows if (row[STEPS], row["nu"], row["pairing"]) != (32, 0.5, "exposure")]
+    write(folder, rows, STEPS, TEMPERATURE)
+    (folder / "sweep.yaml").write_text(
+        "objectives: [random, moco, within_image]\nrho: [0.0, 1.0]\nnu: [0.5, 1.0]\npairings: [noisy, exposure]\n"
+        f"seeds: [0, 1]\nvary: [[{STEPS}, '2', '8', '32', '64'], [{TEMPERATURE}, '0.07', '0.2']]\n"
+    )
+    return folder
+
+
+def test_levels_follow_the_section_on_all_of_them(varied):
+    assert main([str(varied)]) == 0
+    text = (varied / "report.html").read_text(encoding="utf-8")
+    found = Page(text)
+    assert found.open == []
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    assert len(set(found.ids)) == len(found.ids)
+    assert re.findall(r'<h2 id="[^"]*">vts(.*?)</h2>', text) == [
+        " by pretrain.steps and dense.temperature",
+        *(f", pretrain.steps {steps}, dense.temperature {heat}" for steps in (2, 8, 32) for heat in (0.07, 0.2)),
+    ]
+    assert text.count("The effect of noisy pairs by pretrain.steps and dense.temperature.</b>") == 1
+    rows = [" | ".join(row) for row in found.rows]
+    assert any(row.startswith("moco | 32 | - | +2.50 | [-3.85, +8.85] | +2.00 | [+2.00, +2.00] | - |") for row in rows)
+    # Planned are the cells of the axes at each level: 1 + 2 x (1 + 2 nu x 2 pairings), twice.
+    assert "pretrain.steps 2, dense.temperature 0.07 | 22 | 22 | 0 | 0 | 2" in rows
+    assert "pretrain.steps 32, dense.temperature 0.07 | 22 | 18 | 0 | 4 | 2" in rows
+    assert "No cell is recorded at pretrain.steps 64." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_collapse_stands_in_warnings_tables_and_verdicts(varied):
+    text = (varied / "report.html").read_text(encoding="utf-8") if main([str(varied)]) == 0 else ""
+    assert "2 of 22 cells have collapsed (moco 1, within_image 1)" in text
+    rows = [" | ".join(row) for row in Page(text).rows]
+    assert any(row.startswith("moco | noisy | rho 1; nu 0.5 |") and row.endswith("| 1 of 2 values") for row in rows)
+    assert any("benefit" in row and row.endswith("values") for row in rows)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_first_table_compares_over_one_grid(tmp_path, rows):
+    rows = [row | {"test_f1_macro": 0.9} if (row["nu"], row["pairing"]) == (1, "exposure") else row for row in rows]
+    found = [" | ".join(row) for row in page(write_summary(tmp_path, rows)).rows]
+    partly = next(row for row in found if row.startswith("moco | noisy | rho 0.25, 1; nu 0.25 |"))
+    assert "| +1.00 | [+1.00, +1.00] |" in partly
+    full = next(row for row in found if row.startswith("moco | noisy, nu = 1 | rho 0.25, 1; nu 1 |"))
+    assert "| +1.00 |" not in full
+
+
 SCORES = [f"test_{name}" for name in ("f1_macro", "miou", "accuracy", "f1_stratified", "f1_veined", "f1_noise")]
 
 
@@ -201,7 +260,7 @@ def test_texts_from_records_cannot_become_markup(tmp_path, row, classes):
 
 def test_figures_that_cannot_be_drawn_are_listed_with_the_reason(whole):
     missing = int(re.search(r"(\d+) figures? not drawn", whole).group(1))
-    assert len(Page(whole).fetched) + missing == len(FIGURES)
+    assert len(Page(whole).fetched) + missing == sum(not kind.levels for kind in FIGURES.values())
     assert "<li>Predictions: its folders contain no predictions" in whole
 
 

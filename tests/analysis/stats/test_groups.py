@@ -1,12 +1,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.errors import RecordsError
 from analysis.records.coverage import coverage
 from analysis.stats.groups import STATISTICS, group_statistics, render_groups
 from analysis.stats.intervals import mean_over_grid
+from tests.helpers.varied import STEPS, sweep
 
 STUDY = ["dataset", "source", "recipe", "data"]
 
@@ -96,7 +98,7 @@ def test_studies_are_never_mixed(row, frame):
     assert table["n"].tolist() == [1] * 5
     assert sorted(table["estimate"]) == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
     assert table.set_index("dataset").loc["cifar10", "metric"] == "test_accuracy"
-    text = render_groups(table, ["objective"])
+    text = render_groups(table)
     assert len(text.split("\n\n")) == 5
     assert "vts on photos, recipe 00ff: test_f1_macro, %" in text
 
@@ -107,7 +109,7 @@ def test_groups_without_a_value_are_there(row, frame):
     assert table["missing"].tolist() == [1, 0]
     assert table["failed"].tolist() == [0, 1]
     assert table[["mean", "std", "estimate", "low", "high"]].isna().all(axis=None)
-    assert render_groups(table, ["pairing"]).count("-") > 8
+    assert render_groups(table).count("-") > 8
 
 
 def test_losses_are_in_the_papers_order(rows, frame):
@@ -119,7 +121,7 @@ def test_any_column_and_any_number(rows, frame):
     records = frame(rows).assign(seconds=2.0, device="cpu")
     table = group_statistics(records, ["device", "nu"], metric="seconds")
     assert (table["mean"] == 2).all()
-    assert "seconds, s" in render_groups(table, ["device", "nu"])
+    assert "seconds, s" in render_groups(table)
     assert group_statistics(records, ["recipe"])["n"].tolist() == [len(records)]
 
 
@@ -130,3 +132,15 @@ def test_what_does_not_exist_is_named(row, frame):
         group_statistics(frame([row()]), ["rho"], metric="device")
     with pytest.raises(RecordsError, match="two keys"):
         group_statistics(frame([row(), row(key="f" * 16)]), ["rho"])
+
+
+def test_values_of_varied_settings_are_not_mixed():
+    rows = [row for row in sweep() if row["objective"] != "moco" or row["seed"] or row[STEPS] != 8]
+    table = group_statistics(pd.DataFrame(rows), ["objective"])
+    assert table["recipe"].unique().tolist() == ["ba5e"]
+    assert table.groupby("objective").size().to_dict() == {"moco": 3, "random": 1, "within_image": 6}
+    moco = table[table["objective"] == "moco"].set_index(STEPS)
+    assert moco["missing"].to_dict() == {2: 0, 8: 5, 32: 0}
+    # The points of a loss at one value: rho 0, and two pairings at two nu.
+    assert moco["points"].tolist() == [5, 5, 5]
+    assert [line.split()[0] for line in render_groups(table).splitlines()[3:6]] == ["2", "2", "2"]

@@ -42,6 +42,15 @@ def test_classified_images_are_shown_by_accuracy(make_recorder, sweep, capsys):
     assert set(recorded_keys(sweep.out).status.values()) == {"done"}
 
 
+def test_a_collapsed_cell_is_marked_where_it_ends(recorder, capsys):
+    fine, collapsed = preset("vts-smoke").cells()[:2]
+    report(recorder, fine, collapsed=False)
+    report(recorder, collapsed, collapsed=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [", collapsed" in line for line in lines] == [False, True]
+    assert "test F1  50.0 %, collapsed" in lines[1]
+
+
 def test_predictions_are_there_before_the_record_that_says_done(recorder, tmp_path, monkeypatch):
     flat = np.zeros((2, 2), np.uint8)
     example = {"number": 7, "image": np.ones((2, 2, 3), np.uint8), "truth": flat, "predicted": flat}
