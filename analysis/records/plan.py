@@ -1,6 +1,7 @@
 """The plan of a sweep, from its `sweep.yaml`: axes, adaptive seeds, confidence level."""
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,15 @@ def added_seeds(plan: Mapping[str, Any]) -> dict[str, list[int]]:
         for name, seeds in added.items()
         if isinstance(seeds, list) and seeds and all(isinstance(seed, int) for seed in seeds)
     }
+
+
+def planned_levels(plan: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The combinations of the values, as text, of the settings that a sweep varies; [] if it varies none."""
+    axes = plan.get("vary")
+    if not isinstance(axes, list) or not all(isinstance(axis, list) and len(axis) > 1 for axis in axes) or not axes:
+        return []
+    names = [str(axis[0]) for axis in axes]
+    return [dict(zip(names, map(str, values), strict=True)) for values in product(*(axis[1:] for axis in axes))]
 
 
 def _is_valid(plan: Mapping[str, Any]) -> bool:

@@ -101,11 +101,12 @@ def _sections(merged: MergedRecords, margin: float, drawn: Sequence[Drawn]) -> I
 def _levels_section(
     study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]
 ) -> Section:
-    cells = [(level, coverage(level.records, list(plans.values()))) for level in studies(study.records)]
+    levels = studies(study.records)
+    cells = [(level, coverage(level.records, list(plans.values()))) for level in levels]
     return Section(
         anchor=anchor,
         title=study.title,
-        warnings=section.missing_levels(study, list(plans.values())),
+        warnings=section.missing_levels(levels, list(plans.values())),
         facts=section.varied_facts(study),
         first=[*tables.interaction_tables(study, anchor), tables.level_table(cells, anchor)],
         tables=[],

@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import in_order
-from analysis.records.plan import flat, level_note
+from analysis.records.plan import flat, level_note, planned_levels
 from analysis.records.studies import Study, settings_text
 from analysis.stats.collapse import is_collapsed, older_note
 from analysis.stats.inference import losses_without_gain
 from analysis.stats.interaction import grid_of_effects
+from analysis.text import first_few
 
 Facts = list[tuple[str, str]]
 """Names and values, as text."""
@@ -58,14 +59,16 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool
     return lines
 
 
-def missing_levels(study: Study, plans: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Values of varied settings in `sweep.yaml` of which no cell is recorded."""
-    lines = []
-    for name, *planned in (axis for plan in plans for axis in plan.get("vary") or []):
-        known = {settings_text(((name, value),)) for value in study.records.get(name, pd.Series()).dropna().unique()}
-        absent = [text for value in planned if (text := settings_text(((name, _number(value)),))) not in known]
-        lines += [f"No cell is recorded at {', '.join(absent)}. Run the same command again."] if absent else []
-    return lines
+def missing_levels(levels: Sequence[Study], plans: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A warning on the levels in `sweep.yaml` that have no cell."""
+    known = [{settings_text((one,)) for one in level.settings} for level in levels]
+    planned = [
+        [settings_text(((name, _number(value)),)) for name, value in one.items()]
+        for plan in plans
+        for one in planned_levels(plan)
+    ]
+    absent = [", ".join(texts) for texts in planned if not any(set(texts) <= own for own in known)]
+    return [f"No cell is recorded at {first_few(absent, 4, '; ')}. Run the same command again."] if absent else []
 
 
 def varied_facts(study: Study) -> Facts:
@@ -75,11 +78,11 @@ def varied_facts(study: Study) -> Facts:
     return [*texts, ("effects are means over", grid_of_effects(study)), ("score", study.score)]
 
 
-def _number(text: object) -> float | str:
+def _number(text: str) -> float | str:
     try:
-        return float(str(text))
+        return float(text)
     except ValueError:
-        return str(text)
+        return text
 
 
 def facts(study: Study, cells: pd.DataFrame, plans: Sequence[Mapping[str, Any]]) -> Facts:

@@ -179,7 +179,8 @@ def test_levels_follow_the_section_on_all_of_them(varied):
     # Planned are the cells of the axes at each level: 1 + 2 x (1 + 2 nu x 2 pairings), twice.
     assert "pretrain.steps 2, dense.temperature 0.07 | 22 | 22 | 0 | 0 | 2" in rows
     assert "pretrain.steps 32, dense.temperature 0.07 | 22 | 18 | 0 | 4 | 2" in rows
-    assert "No cell is recorded at pretrain.steps 64." in text
+    absent = "pretrain.steps 64, dense.temperature 0.07; pretrain.steps 64, dense.temperature 0.2"
+    assert f"No cell is recorded at {absent}. Run the same command again." in text
 
 
 @pytest.mark.usefixtures("undrawn")
