@@ -77,6 +77,9 @@ def with_interactions(records: pd.DataFrame, *, level: float = LEVEL) -> list[St
     varies = records["base"].notna() if "base" in records else False
     # The cells of a sweep that varies nothing are not a level of one that does, even if the recipe is the same.
     by = records[STUDY].assign(recipe=base_recipe(records)).fillna("").assign(varies=varies)
+    # Where the data vary, each level has data of its own.
+    own = [name for name in varied_settings(records.columns) if name.startswith("data.")]
+    by.loc[records[own].notna().any(axis=1), ["source", "data"]] = ""
     number = by.groupby([*STUDY, "varies"]).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []

@@ -147,3 +147,27 @@ def test_records_that_cannot_be_compared_are_refused_as_ever():
     twice = pd.concat([by_steps(SCORES), by_steps(SCORES).assign(key="f" * 16)])
     with pytest.raises(RecordsError, match="occurs twice"):
         rows_of(twice, "noisy minus rho 0")
+
+
+def test_levels_of_varied_data_are_one_sweep_and_have_data_of_their_own():
+    rows = [
+        at(
+            loss,
+            {"data.categories": roles},
+            rho,
+            0.5 * rho,
+            "noisy" if rho else "none",
+            seed,
+            score + 0.01 * seed,
+            data=data,
+        )
+        for roles, data, score in (("a,b,c", "d1", 0.5), ("b,c,a", "d2", 0.6))
+        for loss, rho in (("random", 0.0), ("within_image", 0.0), ("within_image", 1.0))
+        for seed in (0, 1)
+    ]
+    every, *levels = with_interactions(pd.DataFrame(rows))
+    assert every.varied == ("data.categories",)
+    assert [set(level.records["data"]) for level in levels] == [{"d1"}, {"d2"}]
+    assert [len(level.records) for level in levels] == [6, 6]
+    table = interaction(every)
+    assert table[table["quantity"] == "noisy minus rho 0"]["data.categories"].tolist() == ["a,b,c", "b,c,a"]
