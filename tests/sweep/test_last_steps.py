@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ def sweep(tmp_path):
     made = replace(preset("vts-smoke"), out=tmp_path / "out", report=True)
     claim(RunDir(made.out), made, "data")
     for cell, status in zip(CELLS[:3], ("done", "done", "failed"), strict=True):
-        row = empty_row(("a",)) | asdict(cell)
+        row = empty_row(("a",)) | cell.coordinates
         row |= {"key": cell.key, "status": status, "version": "0", "started": "now", "task": "segmentation"}
         row |= {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "test_f1_a": 0.5, "error": "diverged"}
         write_record(made.out, row, ("a",))

@@ -106,7 +106,7 @@ def test_each_setting_has_a_flag(name: str) -> None:
         ("--vary moco.queue 64 many", "moco.queue many: should be a valid integer"),
         ("--vary moco.queue 64 0", "moco.queue 0: should be greater than 0"),
         ("--vary moco.queue 64 2", "--moco.queue 2: must hold a batch"),
-        ("--vary encoder.output_stride 8 9", "encoder.output_stride 9: should be 8, 16 or 32"),
+        ("--vary encoder.output_stride 8 9", "encoder.output_stride 9: should be 4, 8, 16 or 32"),
         ("--vary moco.queue 64 128 --losses within_image random", "has no effect on within_image, random"),
         ("--vary pretrain.steps 2 4 --losses random", "has no effect on random"),
         ("--vary data.regions 20 30", "nu = 0.25 is not a multiple of 1/30"),
