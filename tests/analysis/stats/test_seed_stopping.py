@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -97,6 +98,19 @@ def test_what_is_watched_is_what_the_report_shows(rows, frame):
 
 PLAN = {"objectives": ["moco", "cross_image", "random"], "rho": [0.0, 0.5], "nu": [0.25], "seeds": [0, 1]}
 PLAN |= {"pairings": ["noisy", "exposure"], "preset": "vts-smoke"}
+
+
+def test_of_varied_settings_the_level_with_the_widest_interval_decides():
+    grid = sweep_records("vts")
+    moco = grid[grid["objective"] == "moco"].reset_index(drop=True)
+    generator = np.random.default_rng(0)
+    levels = [
+        moco.assign(recipe=name, test_f1_macro=0.5 + spread * generator.normal(size=len(moco)))
+        for name, spread in (("narrow", 0.001), ("wide", 0.1))
+    ]
+    alone = [monitored_interval(level, "moco", "difference", level=0.95) for level in levels]
+    assert alone[0].high - alone[0].low < alone[1].high - alone[1].low
+    assert monitored_interval(pd.concat(levels), "moco", "difference", level=0.95) == alone[1]
 
 
 @pytest.fixture
