@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -185,14 +186,18 @@ def schema(classes: Sequence[str], settings: Mapping[str, type] | None = None) -
     `settings`: the name of each, such as `pretrain.steps`, with `float` or `str`. Raises `RecordsError` for a class
     named `macro`, an empty name or a duplicate name.
     """
-    names = list(classes)
+    return _schema(tuple(classes), tuple((settings or {}).items()))
+
+
+@lru_cache(maxsize=64)  # a folder has thousands of files with the same columns
+def _schema(names: tuple[str, ...], settings: tuple[tuple[str, type], ...]) -> pa.Schema:
     if len(set(names)) < len(names) or "macro" in names or "" in names:
-        raise RecordsError(f"classes {names}: names must be distinct, not empty and not 'macro'")
+        raise RecordsError(f"classes {list(names)}: names must be distinct, not empty and not 'macro'")
     columns = []
     for column in COLUMNS:
         columns.append(pa.field(column.name, column.type, nullable=column.required != "always"))
         if column.name == "seed":
-            columns += [pa.field(name, _TYPES[kind]) for name, kind in (settings or {}).items()]
+            columns += [pa.field(name, _TYPES[kind]) for name, kind in settings]
         if column.name == "test_f1_macro":
             columns += [pa.field(f"{CLASS_PREFIX}{name}", pa.float64()) for name in names]
     return pa.schema(columns)

@@ -1,17 +1,13 @@
 """The picture of a scene: what it shows, and how a mistake ends."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from datasets.errors import InputError
-from datasets.vts.__main__ import panels
+from datasets.vts.__main__ import main, panels
 from datasets.vts.config import VtsSettings
 from datasets.vts.textures import make_procedural
-from tests.helpers.command import ROOT
 
 SETTINGS = VtsSettings(size=32)
 
@@ -45,13 +41,13 @@ def test_a_scene_that_is_not_there_is_refused():
         panels(SETTINGS, make_procedural(32, count=8), seed=0, scene=6000, augmentation="moco")
 
 
-def test_the_command_draws_a_file_and_ends_a_mistake_with_one_line_and_code_2(tmp_path):
+def test_the_command_draws_a_file_and_ends_a_mistake_with_one_line_and_code_2(tmp_path, capsys):
     def preview(*words):
-        command = [sys.executable, "-m", "datasets.vts", "--preview", tmp_path / "scene.png", *words]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return main(["--preview", str(tmp_path / "scene.png"), *words])
 
-    refused = preview("--size", "4")
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "--data.size 4" in refused.stderr
-    assert preview("--size", "32").returncode == 0
+    assert preview("--size", "4") == 2
+    refused = capsys.readouterr().err
+    assert refused.count("\n") == 1
+    assert "--data.size 4" in refused
+    assert preview("--size", "32") == 0
     assert np.asarray(Image.open(tmp_path / "scene.png")).std() > 10
