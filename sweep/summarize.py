@@ -91,7 +91,9 @@ def summarize(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: Backgro
     if any(outcome.counts.values()):
         print("problems: " + ", ".join(f"{count} x {kind}" for kind, count in sorted(outcome.counts.items())))
     if left:
-        _print_missing(sweep, left, outcome, run_dir)
+        # An address that has just failed would be asked again for a minute.
+        asks = not (run_dir.uri and (outcome.unwritable or failed))
+        _print_missing(sweep, left, outcome, run_dir, asks=asks)
     with last_step("the seeds of --until cannot be summarised"):
         if text := final_lines(sweep):
             print(f"\n{text}")
@@ -155,13 +157,13 @@ def print_mlflow(tracking: BackgroundTracking) -> None:
     print(f"          then http://127.0.0.1:5000/{tracking.runs}")
 
 
-def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir: RunDir) -> None:
-    """Print each cell that is not done with its reason, and how to continue."""
+def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir: RunDir, *, asks: bool) -> None:
+    """Print each missing cell with its reason, and how to continue; `asks`: whether to look for checkpoints."""
     failed: dict[str, str] = {}
     begun: set[str] = set()
     with last_step("the reasons of failed cells cannot be read"):
         failed = recorded_errors(run_dir.root)
-    if not (run_dir.uri and outcome.unwritable):
+    if asks:
         with last_step("checkpoints cannot be listed"):
             begun = run_dir.cells_with_checkpoints()
     print(f"\n{len(left)} of {len(sweep.cells())} cells are missing:")
