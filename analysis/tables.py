@@ -199,7 +199,7 @@ def interaction_blocks(study: Study) -> list[str]:
 def _assignments_block(means: pd.DataFrame, study: Study, quantity: str) -> str:
     """The means of an effect over assignments (see `over_assignments`)."""
     others = [name for name in study.varied if name in means]
-    rows = [["loss", *others, "points", "assignments", "seeds", "std: assignments", "seeds", "rest"], []]
+    rows = [["loss", *others, "points", "assignments", "seeds", "std: assignments", "std: seeds", "std: rest"], []]
     for row in means.to_dict("records"):
         mark = f" *{row['collapsed']}" if row["collapsed"] else ""
         rows.append(

@@ -100,10 +100,9 @@ def _rows(study: Study, name: str, loss: str, others: list[str]) -> Iterator[dic
     records = study.records[study.records["objective"] == loss]
     used = [setting for setting in others if records[setting].notna().any()]
     for values, part in records.groupby(used) if used else [((), records)]:
-        levels = [
-            QUANTITIES[name](level).assign(assignment=_assignment(str(text))) for text, level in part.groupby(ROLES)
-        ]
-        effect = pd.concat(levels).dropna(subset="difference") if levels else pd.DataFrame()
+        levels = {str(roles): level for roles, level in part.groupby(ROLES)}
+        effects = [QUANTITIES[name](level).assign(assignment=_assignment(roles)) for roles, level in levels.items()]
+        effect = pd.concat(effects).dropna(subset="difference") if effects else pd.DataFrame()
         if effect.empty:
             continue
         points = effect.groupby(["assignment", "seed", "rho", "nu"])["difference"].mean()
@@ -121,7 +120,7 @@ def _rows(study: Study, name: str, loss: str, others: list[str]) -> Iterator[dic
             "of_seeds": parts.between_seeds,
             "rest": parts.residual,
             "left_out": len(means) - mean.values,
-            "collapsed": sum(collapsed_values(name, level) for _, level in part.groupby(ROLES)),
+            "collapsed": sum(collapsed_values(name, level) for level in levels.values()),
             "differences": len(effect),
         }
 

@@ -51,7 +51,8 @@ def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "si
 def cached_textures(size: int, count: int) -> UInt8[np.ndarray, "families count side side 3"]:
     """`count` textures of each family from `generate`, which takes seconds, or from the user's cache.
 
-    The key of the cache has the text of this file, the families, the versions of NumPy and SciPy, the machine, size and count.
+    The key of the cache has the text of this file, the families, the versions of NumPy and SciPy, the machine, size and
+    count.
     """
     side = round(1.5 * size)
     versions = f"{np.__version__} {scipy.__version__} {platform.machine()}"

@@ -297,6 +297,15 @@ def test_dtd_loads_its_four_categories_from_torchvisions_layout(tmp_path: Path) 
     assert bank.notes == ()  # that woven is not read goes without saying
 
 
+def test_other_categories_of_dtd_may_be_named_and_unknown_ones_are_refused(tmp_path: Path) -> None:
+    dtd(tmp_path)
+    bank = textures.load_dtd(tmp_path, ("woven", "dotted", "matted"), min_side=9)
+    assert bank.title == "dtd textures (woven, dotted, matted)"
+    with pytest.raises(InputError, match="lacks the category vained; it has dotted, matted, ") as error:
+        textures.load_dtd(tmp_path, ("vained", "dotted", "matted"), min_side=9)
+    message(error)
+
+
 def dtd(root: Path) -> Path:
     """DTD with pictures of our own, as the archive unpacks: the categories that are read, and another."""
     content = io.BytesIO()
