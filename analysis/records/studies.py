@@ -83,7 +83,7 @@ def with_interactions(records: pd.DataFrame, *, level: float = LEVEL) -> list[St
     """The studies and, before those of a sweep that varies settings, a study of all its levels (see `Study.varied`).
 
     Cells of several levels may not be compared one by one, so a study of all levels is only for
-    `analysis.stats.interaction`.
+    `analysis.stats.interaction` and `analysis.stats.assignments`.
     """
     varies = records["base"].notna() if "base" in records else False
     # The cells of a sweep that varies nothing are not a level of one that does, even if the recipe is the same.
