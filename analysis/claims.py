@@ -102,6 +102,7 @@ def _section(judgements: Sequence[Judgement], width: int, everything: bool) -> s
     first = judgements[0]
     lines = textwrap.wrap(f"{first.study}: {_count(first.seeds, 'seed')}, {first.score}", width)
     lines.append(f"{len(judgements)} findings: {count_verdicts(judgements)}")
+    lines += textwrap.wrap(first.about, width)
     if first.own_data:
         lines.append("The paper does not use this data set: these are its claims about real data")
     for j in judgements:

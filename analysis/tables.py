@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.names import BASELINES, LEVEL, in_paper_order, table_name
 from analysis.records.studies import Study, headline, with_interactions
+from analysis.stats.assignments import SCOPE, over_assignments, too_few
 from analysis.stats.collapse import attained, is_collapsed, older_note
 from analysis.stats.differences import (
     against_random,
@@ -169,7 +170,7 @@ def _pretraining_block(records: pd.DataFrame) -> str:
 
 def interaction_blocks(study: Study) -> list[str]:
     """The effects of noisy pairs against the settings that vary, a table per effect (see `interaction`)."""
-    table = interaction(study)
+    table, means = interaction(study), over_assignments(study)
     # Beyond two settings the line would be too long.
     changing = study.varied if len(study.varied) <= 2 else ()
     blocks = []
@@ -190,7 +191,30 @@ def interaction_blocks(study: Study) -> list[str]:
         if part["collapsed"].any():
             lines.append("*N: N of its values rest on a collapsed cell")
         blocks.append("\n".join(lines))
+        if len(mean := means[means["quantity"] == quantity]):
+            blocks.append(_assignments_block(mean, study, str(quantity)))
     return blocks
+
+
+def _assignments_block(means: pd.DataFrame, study: Study, quantity: str) -> str:
+    """The means of an effect over assignments (see `over_assignments`)."""
+    others = [name for name in study.varied if name in means]
+    rows = [["loss", *others, "points", "assignments", "seeds", "std: assignments", "std: seeds", "std: rest"], []]
+    for row in means.to_dict("records"):
+        mark = f" *{row['collapsed']}" if row["collapsed"] else ""
+        rows.append(
+            [table_name(row["objective"]), *(_value(row[name]) for name in others), _interval(row, *_ENDS) + mark]
+        )
+        rows[-1] += [str(row["assignments"]), str(row["seeds"])]
+        rows[-1] += [_points(row[name]) for name in ("of_assignments", "of_seeds", "rest")]
+    head = f"{study.title}: {quantity}, mean over assignments, points [{100 * study.level:.4g} %, see METHOD.md]"
+    lines = [*textwrap.wrap(head, WIDTH), *aligned(rows)]
+    if means["collapsed"].any():
+        lines.append("*N: N of its values rest on a collapsed cell")
+    if left := int(means["left_out"].sum()):
+        lines.append(f"{left} means of an assignment and a seed lack a cell and are left out")
+    lines += [line for note in filter(None, (SCOPE, too_few(means))) for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join(lines)
 
 
 _ENDS = ("estimate", "low", "high")

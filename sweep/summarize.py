@@ -15,7 +15,7 @@ from analysis.records.io import compact, read_records, recorded_keys
 from analysis.records.studies import studies
 from analysis.stats.differences import noisy_minus_exposure
 from analysis.stats.inference import by_objective
-from analysis.text import describe_error, failure_reason, without_secrets
+from analysis.text import describe_error, failure_reason, first_few, without_secrets
 from datasets.errors import InputError
 from datasets.source import Source
 from sweep.adaptive_seeds import final_lines
@@ -33,7 +33,8 @@ AGAIN = "free space or mend the cause, then run the same command again"
 
 def announce(sweep: Sweep, sources: Collection[Source]) -> None:
     """Print the sweep's name, folder and data."""
-    print(f"{sweep.preset} in {sweep.out}, on {' and '.join(dict.fromkeys(source.title for source in sources))}")
+    titles = dict.fromkeys(source.title for source in sources)
+    print(f"{sweep.preset} in {sweep.out}, on {first_few(titles, 2, ' and ')}")
     for name, *values in sweep.vary:
         print(f"varied: {name} {' '.join(values)}")
     for note in dict.fromkeys(note for source in sources for note in source.notes):

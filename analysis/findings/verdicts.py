@@ -70,6 +70,8 @@ class Judgement:
     finding: Finding
     study: str
     """The study's title."""
+    about: str
+    """What the verdict is about: see `Study.about`."""
     score: str
     seeds: int
     own_data: bool
@@ -132,6 +134,7 @@ def judge_finding(
     frame = Judgement(
         finding=finding,
         study=study.title,
+        about=study.about,
         score=study.score,
         seeds=study.seeds,
         own_data=grid.own_data,

@@ -15,6 +15,7 @@ from analysis.plots import against_rho, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.style import DOUBLE, SINGLE, Frame
 from analysis.records.studies import Study, settings_text
+from analysis.stats.assignments import ENOUGH, ROLES, over_assignments
 from analysis.stats.interaction import grid_of_effects, interaction
 
 #: Numbers whose largest is at least this many times the smallest have a logarithmic axis.
@@ -31,10 +32,12 @@ def effect_by_setting(study: Study, inputs: Inputs) -> Figure | str:
     """The effects against the first varied setting: one row of panels per effect.
 
     There is one column of panels for each combination of the values of the other settings. A loss that does not use a
-    setting has the same values for all of it. `study` is one of all levels (`Study.varied`).
+    setting has the same values for all of it. If the first setting assigns texture categories to roles, its values are
+    followed by the mean over assignments. `study` is one of all levels (`Study.varied`).
     """
     table = interaction(study)
     first, *others = study.varied
+    means = over_assignments(study) if first == ROLES else pd.DataFrame()
     if table.empty:
         return "no loss has cells both with and without noisy pairs, or of both pairings"
     values = {name: sorted(study.records[name].dropna().unique()) for name in study.varied}
@@ -52,16 +55,18 @@ def effect_by_setting(study: Study, inputs: Inputs) -> Figure | str:
             part = _at(table[table["quantity"] == quantity], here)
             lines = {name: _along(own, first, values[first]) for name, own in part.groupby("objective")}
             _panel(axes[row, column], values[first], {name: lines[name] for name in losses if name in lines}, losses)
+            if len(means):
+                part = _at(means[means["quantity"] == quantity], here).set_index("objective")
+                _means(axes[row, column], len(values[first]), part.loc[part.index.isin(lines)], losses)
         axes[row, 0].set_ylabel(f"{quantity.replace(' minus ', f' {style.MINUS} ')},\npoints")
     for panel, here in zip(axes[0], columns, strict=True):
         panel.set_title(settings_text(tuple(here.items())))
     for panel in axes[-1]:
-        _set_axis(panel, values[first], first)
+        _set_axis(panel, values[first], first, mean=len(means) > 0)
     legend = [style.legend_handle(display_name(loss), style.line_style(loss, losses)) for loss in losses]
-    frame = Frame(height=1.5, left=0.75, head=0.22 if others else 0.06)
-    return style.finish(
-        figure, heading=study.title, legend=legend, notes=_notes(table, grid_of_effects(study)), frame=frame
-    )
+    frame = Frame(height=1.5, left=0.75, head=0.22 if others else 0.06, foot=0.86 if first == ROLES else 0.42)
+    notes = [*_notes(table, grid_of_effects(study)), *_mean_notes(means)]
+    return style.finish(figure, heading=study.title, legend=legend, notes=notes, frame=frame)
 
 
 def _at(table: pd.DataFrame, here: Mapping[str, Any]) -> pd.DataFrame:
@@ -107,11 +112,40 @@ def _panel(axes: Axes, values: Sequence[Any], lines: Mapping[str, pd.DataFrame],
     against_rho.set_ticks(axes.yaxis)
 
 
-def _set_axis(axes: Axes, values: Sequence[Any], setting: str) -> None:
+def _means(axes: Axes, place: int, means: pd.DataFrame, losses: Sequence[str]) -> None:
+    """The mean over assignments of each loss, right of the assignments, at `place`."""
+    for number, (loss, row) in enumerate(means.iterrows()):
+        own = style.line_style(str(loss), losses)
+        middle, low, high = (100 * float(row[name]) for name in ("estimate", "low", "high"))
+        drawn = axes.errorbar(
+            place + _APART * place * (number - (len(means) - 1) / 2),
+            middle,
+            yerr=[[middle - low], [high - middle]],
+            color=own.colour,
+            marker=own.marker,
+            elinewidth=1.6,
+            capsize=1.8,
+        )
+        drawn.lines[0].set_gid(f"{loss} mean")
+    axes.axvline(place - 0.5, color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
+
+
+def _mean_notes(means: pd.DataFrame) -> list[str]:
+    if means.empty:
+        return []
+    number = int(means["assignments"].min())
+    few = ", which are few" * (number < ENOUGH)
+    return [f"mean: over {number} assignments{few}; its interval holds assignments and seeds"]
+
+
+def _set_axis(axes: Axes, values: Sequence[Any], setting: str, *, mean: bool) -> None:
     if _is_logarithmic(values):
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(_positions(values), [value if isinstance(value, str) else f"{value:g}" for value in values])
+    texts = [value if isinstance(value, str) else f"{value:g}" for value in values]
+    if setting == ROLES:
+        texts = [text.replace(",", "\n") for text in texts]  # side by side, long names would overlap
+    axes.set_xticks([*_positions(values), *([len(values)] if mean else [])], [*texts, *(["mean"] if mean else [])])
     axes.set_xlabel(setting)
     axes.margins(x=0.1)
 

@@ -4,6 +4,7 @@ The folder of a sweep holds one study. Records of several folders may hold sever
 study has its own verdicts, figures and tables.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,16 @@ class Study:
         """Number of seeds with a done cell."""
         return int(self.records.loc[self.records["status"] == "done", "seed"].nunique())
 
+    @property
+    def about(self) -> str:
+        """What verdicts on this study are about: data, seeds and budget; and what its intervals do not cover."""
+        seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
+        steps = sorted(self.records["pretrain_steps"].dropna().unique()) if "pretrain_steps" in self.records else []
+        budget = [f"{' and '.join(f'{number:,.0f}' for number in steps)} steps of pretraining"] if steps else []
+        others = "textures" if self.dataset == "vts" else "images"
+        facts = ", ".join([_data_text(self), seeds, *budget])
+        return f"These verdicts are about {facts}. An interval over seeds says nothing about other {others}."
+
 
 def studies(records: pd.DataFrame, *, level: float = LEVEL) -> list[Study]:
     """The studies among `records` (as from `read_records`), sorted by `STUDY`; `level` is that of intervals.
@@ -72,7 +83,7 @@ def with_interactions(records: pd.DataFrame, *, level: float = LEVEL) -> list[St
     """The studies and, before those of a sweep that varies settings, a study of all its levels (see `Study.varied`).
 
     Cells of several levels may not be compared one by one, so a study of all levels is only for
-    `analysis.stats.interaction`.
+    `analysis.stats.interaction` and `analysis.stats.assignments`.
     """
     varies = records["base"].notna() if "base" in records else False
     # The cells of a sweep that varies nothing are not a level of one that does, even if the recipe is the same.
@@ -85,6 +96,16 @@ def with_interactions(records: pd.DataFrame, *, level: float = LEVEL) -> list[St
     groups = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
     parts = [part for rows in groups for part in _parts(records.take(rows).reset_index(drop=True))]
     return [_study(part, title, level) for part, title in zip(parts, _titles(parts), strict=True)]
+
+
+def _data_text(study: Study) -> str:
+    """The data in words; for VTS which textures are the classes and which the noise."""
+    given = re.fullmatch(r"(.+) \((.+)\)", study.source)
+    names = given[2].split(", ") if given else []
+    if study.dataset != "vts" or given is None or len(names) not in (3, 4):
+        return study.source or "data that are not named"
+    irrelevant = f"; irrelevant noise {names[3]}" if (study.records["pairing"] == "irrelevant").any() else ""
+    return f"scenes of {given[1]} (classes {names[0]} and {names[1]}; noise {names[2]}{irrelevant})"
 
 
 def settings_text(settings: Settings) -> str:
@@ -142,7 +163,8 @@ def _titles(parts: Sequence[_Part]) -> list[str]:
     plain = [not part.settings and not part.varied for part in parts]
     names = []
     for head, part in zip(heads, parts, strict=True):
-        name = f"{head.dataset} on {head.source}" if head.source else str(head.dataset)
+        one = head.source and part.records["source"].nunique() == 1  # where the data vary, levels have several
+        name = f"{head.dataset} on {head.source}" if one else str(head.dataset)
         by = f" by {' and '.join(part.varied)}" if part.varied else ""
         names.append(", ".join(filter(None, (name + by, settings_text(part.settings)))))
     several = len({head.recipe for head, alone in zip(heads, plain, strict=True) if alone}) > 1

@@ -12,6 +12,12 @@ INTERACTION = (
     "not corrected for their number."
 )
 
+ASSIGNMENTS = (
+    "In points. An assignment says which texture categories are the classes and which one is the noise. A value is the "
+    "mean over the grid for an assignment and a seed; those that lack a cell are left out. The interval is that of t "
+    "with as many degrees of freedom as there are assignments or seeds, whichever are fewer, minus one (METHOD.md)."
+)
+
 LEVELS = "The cells at each combination of the varied settings, which has a section of its own below."
 
 VERDICTS = (

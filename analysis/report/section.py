@@ -23,7 +23,7 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool
 
     `own_data`: the paper does not use this data set.
     """
-    lines = []
+    lines = [study.about]
     if own_data:
         lines.append("The paper does not use these data: they are judged by its sentences about real data.")
     if study.dataset == "vts" and not study.source.lower().startswith("dtd"):

@@ -12,6 +12,7 @@ from analysis.names import in_paper_order
 from analysis.records.studies import Study, settings_text
 from analysis.report import captions
 from analysis.report.table import ABSENT, Column, Table, interval, make, number, p_value, percent, points, text
+from analysis.stats.assignments import SCOPE, over_assignments, too_few
 from analysis.stats.collapse import is_collapsed, older_note, without_collapsed
 from analysis.stats.differences import against_rho_zero, comparable, grid_text, noisy_minus_exposure, of_noisy_pairs
 from analysis.stats.inference import by_cell, by_objective, gain_over_random, noninferiority, trend_in_rho
@@ -74,7 +75,7 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
 
 def interaction_tables(study: Study, anchor: str) -> Iterator[Table]:
     """The effects of noisy pairs against the settings that vary, a table per effect."""
-    table = interaction(study)
+    table, means = interaction(study), over_assignments(study)
     for number_, quantity in enumerate(QUANTITIES, start=1):
         frame = table[table["quantity"] == quantity]
         frame = frame.assign(collapsed=[_of(*pair) for pair in zip(frame["collapsed"], frame["values"], strict=True)])
@@ -103,6 +104,36 @@ def interaction_tables(study: Study, anchor: str) -> Iterator[Table]:
             frame,
             "No loss has both kinds of cells.",
         )
+        if len(mean := means[means["quantity"] == quantity]):
+            yield _assignments_table(mean, study, f"{anchor}-assignments-{number_}")
+
+
+def _assignments_table(means: pd.DataFrame, study: Study, anchor: str) -> Table:
+    """The means of an effect over assignments of categories to roles."""
+    resting = [_of(*pair) for pair in zip(means["collapsed"], means["differences"], strict=True)]
+    return make(
+        anchor,
+        f"{_capitalized(means['quantity'].iloc[0])}: mean over assignments",
+        " ".join(filter(None, (captions.ASSIGNMENTS, SCOPE, too_few(means)))),
+        [
+            text("loss", "objective"),
+            *(
+                Column(heading=name, value=itemgetter(name), write=_setting_value)
+                for name in study.varied
+                if name in means
+            ),
+            points("points", "estimate"),
+            interval(f"{100 * study.level:.4g} % interval"),
+            number("assignments", "assignments"),
+            number("seeds", "seeds"),
+            number("std between assignments", "of_assignments", ".2f", 100),
+            number("between seeds", "of_seeds", ".2f", 100),
+            number("rest", "rest", ".2f", 100),
+            number("left out", "left_out"),
+            text("on collapsed cells", "collapsed"),
+        ],
+        means.assign(collapsed=resting),
+    )
 
 
 def level_table(levels: Sequence[tuple[Study, pd.DataFrame]], anchor: str) -> Table:

@@ -59,6 +59,12 @@ def grid_of_effects(study: Study) -> str:
     return grid_text(one_grid(of_noisy_pairs(study.records)))
 
 
+def collapsed_values(name: str, records: pd.DataFrame) -> int:
+    """How many values of the effect `name` of a loss at a level rest on a collapsed cell."""
+    counts = [QUANTITIES[name](some)["difference"].count() for some in (records, without_collapsed(records))]
+    return int(counts[0] - counts[1])
+
+
 def change_columns(setting: str) -> tuple[str, str, str]:
     """The names of the columns with the change along a setting: estimate, low, high."""
     return f"{setting} change", f"{setting} low", f"{setting} high"
@@ -75,8 +81,7 @@ def _rows(study: Study, name: str, loss: str) -> list[dict[str, Any]]:
     for values, effect in effects.items():
         row = {"quantity": name, "objective": loss, **dict(zip(used, values, strict=True))}
         row |= {key: getattr(_mean(effect, study.level), key) for key in _ESTIMATE}
-        others = QUANTITIES[name](without_collapsed(parts[values]))
-        row["collapsed"] = int(effect["difference"].count() - others["difference"].count())
+        row["collapsed"] = collapsed_values(name, parts[values])
         for place, setting in enumerate(used):
             first = (*values[:place], min(other[place] for other in effects), *values[place + 1 :])
             if first != values and first in effects:

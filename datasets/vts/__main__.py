@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--categories",
         nargs="+",
         default=(),
-        help="subfolders of a folder: first class, second class, noise, and optionally irrelevant noise",
+        help="first class, second class, noise, and optionally irrelevant noise",
     )
     parser.add_argument(
         "--texture-scale",

@@ -13,6 +13,10 @@ CLASSES = ("texture_a", "texture_b", "noise")
 """Downstream classes in label order, named by their role because their textures are a setting."""
 
 
+FAMILIES = ("stratified", "veined", "matted", "dotted")
+"""The families of procedural textures, named after the categories of DTD that the paper uses, in the paper's roles."""
+
+
 def noisy_regions(nu: float, regions: int) -> int:
     """The number of regions that nu replaces.
 
@@ -56,8 +60,8 @@ class VtsSettings:
     textures: Annotated[Literal["procedural", "folder", "dtd"], tyro.conf.arg(aliases=("--textures",))] = "procedural"
     """Source of the texture images: generated, a folder with <category>/*.jpg|png, or DTD."""
     categories: tuple[str, ...] = ()
-    """For --textures folder: the categories of the first class, the second class, the noise and, for the pairing
-    `irrelevant`, of noise that is no downstream class."""
+    """The categories of the first class, the second class, the noise and, for the pairing `irrelevant`, of noise that
+    is no downstream class; default: stratified veined matted dotted, or the three folders in alphabetical order."""
     texture_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Scale factor for texture images from files, applied before windows are cut out of them."""
     downstream_noise: int = 7
@@ -75,8 +79,14 @@ class VtsSettings:
                 "--data.categories: give three (first class, second class, noise), or four with noise that is no "
                 f"downstream class; not {len(self.categories)}"
             )
-        if self.categories and self.textures != "folder":
-            raise InputError("--data.categories: only folders have categories to choose; add --data.textures folder")
+        if again := [name for name in self.categories if self.categories.count(name) > 1]:
+            raise InputError(f"--data.categories: {again[0]} is given twice; each role needs a category of its own")
+        unknown = [name for name in self.categories if name not in FAMILIES]
+        if unknown and self.textures == "procedural":
+            raise InputError(
+                f"--data.categories {' '.join(unknown)}: procedural textures are {', '.join(FAMILIES)}; choose among "
+                "these, or name a folder with --data.textures folder --data-root FOLDER"
+            )
 
     def check_nu(self, nu: float) -> None:
         """Refuse a per-image noise that is not a whole number of regions.

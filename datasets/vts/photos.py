@@ -47,7 +47,7 @@ def read_categories(
         raise InputError(f"min_side of the textures must be at least 1 pixel, not {min_side}")
     if not 0 < scale <= 1:
         raise InputError(f"scale of the textures must be above 0 and at most 1, not {scale}")
-    files = {name: _image_files(root / name) for name in _category_names(root, categories)}
+    files = {name: _image_files(root / name) for name in category_names(root, categories)}
     unread = unread_notes(root, folders_below(root), {path for paths in files.values() for path in paths})
     images: list[list[Pixels]] = []
     broken: list[tuple[Path, Exception]] = []
@@ -69,7 +69,12 @@ def read_categories(
     return tuple(files), images, enlarged, unread
 
 
-def _category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
+def category_names(root: Path, categories: Sequence[str]) -> tuple[str, ...]:
+    """The named subfolders of a folder, or all three that it has.
+
+    Raises:
+        InputError: it is no folder, a subfolder is missing or named twice, or their number is not that of the roles.
+    """
     if not root.is_dir():
         raise InputError(f"texture folder {root} {'is a file' if root.exists() else 'does not exist'}; name a folder")
     subfolders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

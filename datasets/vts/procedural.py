@@ -22,9 +22,9 @@ from scipy.ndimage import gaussian_filter
 
 from datasets.errors import InputError
 from datasets.files import cache_read, cache_write
+from datasets.vts.config import FAMILIES
 
 SEED = 20221113  # another seed gives another data set
-CATEGORIES = ("stratified", "veined", "matted", "dotted")
 SMALLEST_SIZE = 32  # below it, the shortest wavelength is less than two pixels
 
 Grey = Float32[np.ndarray, "side side"]
@@ -38,28 +38,30 @@ def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "si
     Raises:
         InputError: the category is unknown, `size` is below 32, or `count` below 1.
     """
-    if category not in CATEGORIES:
-        raise InputError(f"procedural texture {category!r} is unknown; choose one of {', '.join(CATEGORIES)}")
+    if category not in FAMILIES:
+        raise InputError(f"procedural texture {category!r} is unknown; choose one of {', '.join(FAMILIES)}")
     if size < SMALLEST_SIZE:
         raise InputError(f"procedural textures need scenes of {SMALLEST_SIZE} pixels or more, not {size}; raise it")
     if count < 1:
         raise InputError(f"procedural textures need a count of 1 or more, not {count}; raise it")
-    seeds = np.random.SeedSequence([SEED, CATEGORIES.index(category)]).spawn(count)
+    seeds = np.random.SeedSequence([SEED, FAMILIES.index(category)]).spawn(count)
     return [_texture(*_PATTERNS[category], size, seed) for seed in seeds]
 
 
 def cached_textures(size: int, count: int) -> UInt8[np.ndarray, "families count side side 3"]:
     """`count` textures of each family from `generate`, which takes seconds, or from the user's cache.
 
-    The key of the cache has the text of this file, the versions of NumPy and SciPy, the machine, size and count.
+    The key of the cache has the text of this file, the families, the versions of NumPy and SciPy, the machine, size and
+    count.
     """
     side = round(1.5 * size)
-    recipe = f"{Path(__file__).read_text()} {np.__version__} {scipy.__version__} {platform.machine()} {size} {count}"
+    versions = f"{np.__version__} {scipy.__version__} {platform.machine()}"
+    recipe = f"{Path(__file__).read_text()} {FAMILIES} {versions} {size} {count}"
     name = f"procedural-{blake2b(recipe.encode(), digest_size=8).hexdigest()}"
-    shape = (len(CATEGORIES), count, side, side, 3)
+    shape = (len(FAMILIES), count, side, side, 3)
     if (content := cache_read(name)) is not None and len(content) == np.prod(shape):
         return np.frombuffer(content, np.uint8).reshape(shape)
-    textures = np.stack([np.stack(generate(category, size, count)) for category in CATEGORIES])
+    textures = np.stack([np.stack(generate(category, size, count)) for category in FAMILIES])
     cache_write(name, textures.tobytes())
     return textures
 

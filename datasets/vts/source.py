@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from datasets.errors import InputError
 from datasets.source import Demands, Place
-from datasets.vts.config import VtsSettings
-from datasets.vts.procedural import CATEGORIES
+from datasets.vts.config import FAMILIES, VtsSettings
 from datasets.vts.textures import TextureBank, load_textures
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def survey(settings: VtsSettings, place: Place, demands: Demands) -> None:
     """
     _refuse_flags(settings, place)
     if settings.textures == "procedural":
-        _check(settings, CATEGORIES, demands)
+        _check(settings, settings.categories or FAMILIES, demands)
     elif not place.download:
         check(settings, load(settings, place), demands)
 

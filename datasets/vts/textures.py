@@ -11,10 +11,9 @@ from jaxtyping import Int64, UInt8
 
 from datasets.errors import InputError
 from datasets.vts import photos, procedural
-from datasets.vts.config import CLASSES, VtsSettings
+from datasets.vts.config import CLASSES, FAMILIES, VtsSettings
 from datasets.vts.photos import Pixels, check_image_count
 
-DTD_CATEGORIES = ("stratified", "veined", "matted", "dotted")  # first class, second class, noise, irrelevant noise
 DTD_IMAGES = 120
 """In each category of DTD."""
 DTD_ARCHIVE = "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz"
@@ -128,24 +127,27 @@ def load_textures(settings: VtsSettings, root: Path | None, *, download: bool = 
         InputError: a root is needed and not given, or its files cannot be used.
     """
     if settings.textures == "procedural":
-        return make_procedural(settings.size)
+        return make_procedural(settings.size, categories=settings.categories or FAMILIES)
     if root is None:
         raise InputError(f"--data.textures {settings.textures}: name the folder of the images with --data-root FOLDER")
     if settings.textures == "dtd":
-        return load_dtd(root, min_side=settings.size, scale=settings.texture_scale, download=download)
+        names = settings.categories or FAMILIES
+        return load_dtd(root, names, min_side=settings.size, scale=settings.texture_scale, download=download)
     return load_folder(root, settings.categories, min_side=settings.size, scale=settings.texture_scale)
 
 
-def make_procedural(size: int, count: int = 120) -> TextureBank:
+def make_procedural(size: int, count: int = 120, categories: tuple[str, ...] = FAMILIES) -> TextureBank:
     """Generate `count` procedural textures per category, of side round(1.5 * size) for scenes of `size` pixels.
+
+    `categories` are three or four of `FAMILIES`, by role. A family has the same images in each role.
 
     Raises:
         InputError: `count` is below four, or `size` below 32.
     """
-    for name in procedural.CATEGORIES:
+    for name in categories:
         check_image_count(name, count)
-    pixels = procedural.cached_textures(size, count)
-    return pack("procedural", procedural.CATEGORIES, [list(images) for images in pixels])
+    families = dict(zip(FAMILIES, procedural.cached_textures(size, count), strict=True))
+    return pack("procedural", categories, [list(families[name]) for name in categories])
 
 
 def load_folder(root: str | Path, categories: tuple[str, ...], *, min_side: int, scale: float = 1.0) -> TextureBank:
@@ -169,8 +171,15 @@ def load_folder(root: str | Path, categories: tuple[str, ...], *, min_side: int,
     return pack("folder", *photos.read_categories(Path(root), categories, min_side=min_side, scale=scale))
 
 
-def load_dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: bool = False) -> TextureBank:
-    """Load `stratified`, `veined`, `matted` and `dotted` of DTD (Cimpoi et al., 2014).
+def load_dtd(
+    root: str | Path,
+    categories: tuple[str, ...] = FAMILIES,
+    *,
+    min_side: int,
+    scale: float = 1.0,
+    download: bool = False,
+) -> TextureBank:
+    """Load three or four categories of DTD (Cimpoi et al., 2014); by default those of the paper, and `dotted`.
 
     They are in `<root>/dtd/dtd/images/<category>/*.jpg`, the layout of torchvision, or in `<root>/dtd/images` or
     `<root>/images`, where the archive is unpacked by hand. If the images are absent and `download` is true, they are
@@ -196,22 +205,22 @@ def load_dtd(root: str | Path, *, min_side: int, scale: float = 1.0, download: b
             f"the images of DTD are not at {images}; download them with --download, or download {DTD_ARCHIVE} yourself "
             f"and unpack it in {images.parents[1]}"
         )
-    _check_complete(images)
-    names, pixels, enlarged, _ = photos.read_categories(images, DTD_CATEGORIES, min_side=min_side, scale=scale)
+    _check_complete(images, photos.category_names(images, categories))
+    names, pixels, enlarged, _ = photos.read_categories(images, categories, min_side=min_side, scale=scale)
     return pack("dtd", names, pixels, enlarged)  # that other categories are not read needs no note
 
 
-def _check_complete(images: Path) -> None:
+def _check_complete(images: Path, categories: tuple[str, ...]) -> None:
     """Refuse a part of DTD: results on it are not results on DTD."""
-    found = {name: photos.list_images(images / name) if (images / name).is_dir() else [] for name in DTD_CATEGORIES}
+    found = {name: photos.list_images(images / name) if (images / name).is_dir() else [] for name in categories}
     there = {f"{path.parent.name}/{path.name}" for paths in found.values() for path in paths}
     lists = [images.with_name("labels") / f"{split}1.txt" for split in ("train", "val", "test")]
     listed = [line for path in lists if path.is_file() for line in path.read_text("utf-8", "replace").split()]
-    missing = [name for name in listed if name.partition("/")[0] in DTD_CATEGORIES and name not in there]
+    missing = [name for name in listed if name.partition("/")[0] in categories and name not in there]
     if missing or any(len(paths) != DTD_IMAGES for paths in found.values()):
         counts = ", ".join(f"{name} {len(paths)}" for name, paths in found.items())
         names = f" (missing: {', '.join(missing[:3])}{', ...' * (len(missing) > 3)})" if missing else ""
-        flags = ["--data.textures", "folder", "--data-root", str(images), "--data.categories", *DTD_CATEGORIES[:3]]
+        flags = ["--data.textures", "folder", "--data-root", str(images), "--data.categories", *categories[:3]]
         raise InputError(
             f"{images} is not DTD, which has {DTD_IMAGES} images in each category: {counts}{names}; unpack DTD again "
             "(or let --download do it in another folder), or use these images under their own name: "

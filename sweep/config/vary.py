@@ -110,12 +110,16 @@ def _parsed(recipe: Recipe, name: str, text: str) -> Any:
     annotation = get_type_hints(type(getattr(recipe, part)), include_extras=True)[setting]
     adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
     mistakes = []
-    for read in (str, yaml.safe_load, lambda given: given.split(",")):  # as a name, a number or a list
+    for read in (str, yaml.safe_load, _names):  # as a name, a number or a list
         try:
             return adapter.validate_python(read(text))
         except (ValidationError, yaml.YAMLError) as error:
             mistakes += [error] if isinstance(error, ValidationError) else []
     raise InputError(f"--vary {name} {one_line(text, most=60)}: {first_mistake(mistakes[0]).rpartition(': ')[2]}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _text(value: Any) -> str:

@@ -91,6 +91,28 @@ def test_text_stays_within_its_width_and_begins_each_claim_with_its_verdict(judg
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"source": "folder textures (bark, moss, sand, clay)", "pretrain_steps": 960},
+            "about scenes of folder textures (classes bark and moss; noise sand; irrelevant noise clay), 3 seeds, 960 "
+            "steps of pretraining. An interval over seeds says nothing about other textures.",
+        ),
+        ({"source": "two textures (a, b)", "pretrain_steps": None}, "about two textures (a, b), 3 seeds. An interval"),
+        (
+            {"dataset": "xbd", "source": "xBD (15 pairs)", "pretrain_steps": 2000},
+            "about xBD (15 pairs), 3 seeds, 2,000",
+        ),
+        ({"dataset": "xbd", "source": None}, "about data that are not named, 3 seeds"),
+    ],
+)
+def test_text_says_what_the_verdicts_are_about(changes, said):
+    text = " ".join(render(judge(sweep(**changes))).split())
+    assert f"These verdicts are {said}" in text
+    assert text.count("These verdicts") == 1
+
+
 def test_text_counts_the_verdicts(judgements):
     counts = pd.Series([j.verdict for j in judgements if j.study.startswith("vts")]).value_counts()
     line = render(judgements).splitlines()[1]

@@ -1,7 +1,8 @@
 import pytest
 
+from analysis.stats.assignments import ROLES
 from analysis.tables import WIDTH, f1_table, pretraining, render
-from tests.helpers.varied import sweep
+from tests.helpers.varied import STEPS, sweep
 
 
 def line_of(text, *words):
@@ -173,3 +174,14 @@ def test_real_pairs_have_no_nu_and_images_are_scored_by_accuracy(row, frame):
     assert line_of(text, "0.5 ").split() == ["0.5", "1", "40.0"]
     assert line_of(text, "moco", "+20.00").split() == ["moco", "+20.00", "-", "1", "0"]
     assert "Noisy minus exposure" not in text
+
+
+def test_assignments_of_categories_are_followed_by_their_mean(frame):
+    roles = ("a,b,c", "a,c,b", "b,c,a")
+    rows = [{**row, ROLES: row[STEPS], STEPS: None, "data": row[STEPS]} for row in sweep(roles, ()) if row[STEPS]]
+    text = render(frame(rows))
+    assert max(map(len, text.split("\n"))) <= WIDTH
+    # Effects of 0, 1 and 2 points, each a point higher in the second seed: variances 1/3 and 1/4; t is 12.706.
+    line = line_of(text[text.index("minus rho 0, mean over assignments") :], "moco")
+    assert line.split() == ["moco", "+1.5", "[-8.2,", "+11.2]", "3", "2", "1.00", "0.71", "0.00"]
+    assert text.count("it says nothing about other textures") == text.count("3 assignments are few") == 2

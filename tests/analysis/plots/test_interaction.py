@@ -8,6 +8,7 @@ from analysis.figures import draw_all
 from analysis.plots.inputs import Inputs
 from analysis.plots.interaction import effect_by_setting
 from analysis.records.studies import with_interactions
+from analysis.stats.assignments import ROLES
 from tests.helpers.varied import STEPS, TEMPERATURE, sweep
 
 
@@ -53,6 +54,20 @@ def test_numbers_of_a_wide_span_have_a_logarithmic_axis_and_texts_are_side_by_si
     assert [tick.get_text() for tick in below.get_xticklabels()] == labels
     assert not [tick.get_text() for tick in below.get_xticklabels(minor=True)]
     assert below.get_xlabel() == STEPS
+
+
+def test_assignments_of_categories_are_followed_by_their_mean():
+    roles = ("a,b,c", "a,c,b", "b,c,a")
+    rows = [{**row, ROLES: row[STEPS], STEPS: None} for row in sweep(roles, (0.07,))]
+    figure = drawn([{**row, "data": row[ROLES]} for row in rows if row["objective"] != "random"])
+    figure.draw_without_rendering()
+    top = figure.axes[0]
+    found = lines_of(top)
+    assert np.allclose(found["moco"].get_ydata(), [0.5, 1.5, 2.5])
+    assert np.allclose(found["moco mean"].get_ydata(), [1.5])
+    assert found["moco mean"].get_xdata() > 2.5
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["a\nb\nc", "a\nc\nb", "b\nc\na", "mean"]
+    assert any("over 3 assignments, which are few" in text.get_text() for text in figure.texts)
 
 
 def test_a_loss_that_does_not_use_the_setting_is_level():

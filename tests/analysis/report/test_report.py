@@ -12,6 +12,7 @@ from analysis.records.merge import read_sweeps
 from analysis.report import __main__ as command
 from analysis.report import page as pages
 from analysis.report.__main__ import main
+from analysis.stats.assignments import ROLES
 from analysis.stats.inference import MARGIN
 from tests.analysis.conftest import CLASSES, grid, write_summary
 from tests.helpers.varied import STEPS, TEMPERATURE, write
@@ -181,6 +182,25 @@ def test_levels_follow_the_section_on_all_of_them(varied):
     assert "pretrain.steps 32, dense.temperature 0.07 | 22 | 18 | 0 | 4 | 2" in rows
     absent = "pretrain.steps 64, dense.temperature 0.07; pretrain.steps 64, dense.temperature 0.2"
     assert f"No cell is recorded at {absent}. Run the same command again." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_assignments_of_categories_have_their_mean_and_each_says_what_it_is_about(tmp_path):
+    roles = dict(zip((2.0, 8.0, 32.0), ("a,b,c", "a,c,b", "b,c,a"), strict=True))
+    rows = [{**row, ROLES: roles[row[STEPS]], STEPS: None} for row in sweep_of_levels(temperatures=()) if row[STEPS]]
+    rows = [{**row, "source": f"folder textures ({row[ROLES].replace(',', ', ')})", "data": row[ROLES]} for row in rows]
+    write(tmp_path, rows, ROLES)
+    assert main([str(tmp_path)]) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<h2 id="study-1">vts by data.categories</h2>' in text  # of no single source
+    assert "Noisy minus rho 0: mean over assignments" in text
+    assert "it says nothing about other textures. 3 assignments are few" in text
+    # Effects of 0, 1 and 2 points, each a point higher in the second seed: variances 1/3 and 1/4; t is 12.706.
+    assert any(row[:4] == ["moco", "+1.50", "[-8.20, +11.20]", "3"] for row in Page(text).rows)
+    for first, second, noise in (value.split(",") for value in roles.values()):
+        assert (
+            f"These verdicts are about scenes of folder textures (classes {first} and {second}; noise {noise})" in text
+        )
 
 
 @pytest.mark.usefixtures("undrawn")

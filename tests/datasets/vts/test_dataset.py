@@ -154,7 +154,8 @@ def test_more_scenes_leave_the_other_splits_as_they_are():
         ({"downstream_noise": 20}, "1 to 19"),
         ({"texture_scale": 0.0}, "--data.texture-scale"),
         ({"categories": ("a", "b")}, "give three"),
-        ({"categories": ("a", "b", "c")}, "--data.textures folder"),
+        ({"categories": ("veined", "bark", "matted")}, "categories bark: procedural textures are stratified, veined"),
+        ({"categories": ("a", "b", "a"), "textures": "folder"}, "a is given twice"),
         ({"size": 4}, "--data.size 4: should be greater than or equal to 8"),
     ],
 )

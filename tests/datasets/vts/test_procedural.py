@@ -5,6 +5,7 @@ import pytest
 
 from datasets.errors import InputError
 from datasets.vts import textures
+from datasets.vts.config import VtsSettings
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,24 @@ def test_fewer_procedural_textures_are_the_first_of_more(bank: textures.TextureB
     for c in range(4):
         for m in range(5):
             np.testing.assert_array_equal(few.image(5 * c + m), bank.image(120 * c + m))
+
+
+def test_a_family_has_the_same_images_in_each_role(bank: textures.TextureBank) -> None:
+    swapped = textures.make_procedural(32, categories=("matted", "dotted", "stratified"))
+    assert swapped.categories == ("matted", "dotted", "stratified")
+    for role, family in enumerate((2, 3, 0)):
+        for m in (0, 119):
+            np.testing.assert_array_equal(swapped.image(120 * role + m), bank.image(120 * family + m))
+
+
+def test_the_default_roles_are_those_that_are_not_given() -> None:
+    made = [
+        textures.load_textures(VtsSettings(size=32, categories=roles), None)
+        for roles in ((), textures.FAMILIES, textures.FAMILIES[:3], ("veined", "stratified", "matted", "dotted"))
+    ]
+    assert made[0].fingerprint == made[1].fingerprint
+    assert made[0].title == made[1].title == "procedural textures (stratified, veined, matted, dotted)"
+    assert len({bank.fingerprint for bank in made}) == 3
 
 
 def test_no_two_procedural_textures_are_equal(bank: textures.TextureBank) -> None:

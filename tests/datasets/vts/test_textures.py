@@ -297,13 +297,22 @@ def test_dtd_loads_its_four_categories_from_torchvisions_layout(tmp_path: Path) 
     assert bank.notes == ()  # that woven is not read goes without saying
 
 
+def test_other_categories_of_dtd_may_be_named_and_unknown_ones_are_refused(tmp_path: Path) -> None:
+    dtd(tmp_path)
+    bank = textures.load_dtd(tmp_path, ("woven", "dotted", "matted"), min_side=9)
+    assert bank.title == "dtd textures (woven, dotted, matted)"
+    with pytest.raises(InputError, match="lacks the category vained; it has dotted, matted, ") as error:
+        textures.load_dtd(tmp_path, ("vained", "dotted", "matted"), min_side=9)
+    message(error)
+
+
 def dtd(root: Path) -> Path:
     """DTD with pictures of our own, as the archive unpacks: the categories that are read, and another."""
     content = io.BytesIO()
     Image.fromarray(random_image(12, 9)).save(content, "JPEG")
     folder = root / "dtd" / "dtd"
     (folder / "labels").mkdir(parents=True)
-    for name in (*textures.DTD_CATEGORIES, "woven"):
+    for name in (*textures.FAMILIES, "woven"):
         (folder / "images" / name).mkdir(parents=True)
         files = [f"{name}/{name}_{m:04}.jpg" for m in range(120)]
         for file in files:
@@ -334,7 +343,7 @@ def test_a_part_of_dtd_is_not_taken_for_dtd(tmp_path: Path) -> None:
     shutil.rmtree(folder / "labels")  # then nobody knows the names
     with pytest.raises(InputError, match="veined 5, matted 120, dotted 120; unpack DTD again"):
         textures.load_dtd(tmp_path, min_side=9)
-    bank = textures.load_folder(folder / "images", textures.DTD_CATEGORIES, min_side=9)
+    bank = textures.load_folder(folder / "images", textures.FAMILIES, min_side=9)
     assert "not results on DTD" in bank.notes[0]
     assert "dtd" not in bank.title
 

@@ -13,8 +13,9 @@ from sweep.config.sweep import Sweep
 from sweep.config.vary import setting_names
 from sweep.config.yaml_io import from_yaml, to_yaml
 from sweep.lr_search.config import search_for, sweep_to_fill
-from sweep.prepare import claim, previous_sweep
+from sweep.prepare import claim, load_sources, previous_sweep
 from sweep.presets import preset
+from sweep.tune.job import WorkerJob
 from sweep.tune.retries import bare_record
 from tests.helpers.command import call
 from trainables.recipe import Recipe
@@ -78,11 +79,28 @@ def test_values_are_those_of_the_flags(axis: tuple[str, ...], values: set[object
     assert replace(sweep, vary=sweep.vary) == sweep  # the canonical form is its own
 
 
-def test_a_list_is_a_value_and_the_data_may_vary() -> None:
-    base = parse(["vts-smoke", "--textures", "folder", "--data.categories", "a", "b", "c"]).sweep
-    sweep = replace(base, vary=(("data.categories", "a,b,c", "b,c,a"),))
-    assert {recipe.data.categories for recipe in sweep.recipes.values()} == {("a", "b", "c"), ("b", "c", "a")}
-    assert {cell.settings[0][1] for cell in sweep.cells()} == {"a,b,c", "b,c,a"}
+ROLES = ("stratified,veined,matted", "veined,matted,dotted,stratified")
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [((), ROLES), (("--textures", "folder", "--data.categories", "a", "b", "c"), ("a,b,c", "b,c,a"))],
+)
+def test_a_list_is_a_value_and_the_data_may_vary(words: tuple[str, ...], values: tuple[str, str]) -> None:
+    base = parse(["vts-smoke", *words]).sweep
+    sweep = replace(base, vary=(("data.categories", values[0].replace(",", ", "), values[1]),))
+    expected = [tuple(value.split(",")) for value in values]
+    assert {recipe.data.categories for recipe in sweep.recipes.values()} == set(expected)
+    assert {cell.settings[0][1] for cell in sweep.cells()} == set(values)
+
+
+def test_data_that_vary_reach_the_cells_that_name_them() -> None:
+    sweep = varied(("data.categories", *ROLES))
+    sources = load_sources(sweep)
+    assert [source.categories for source in sources.values()] == [tuple(roles.split(",")) for roles in ROLES]
+    job = WorkerJob.of(sweep, sources)
+    for cell in sweep.cells():
+        assert ",".join(job.cell_jobs[cell.recipe].source.categories) == cell.settings[0][1]
 
 
 @pytest.mark.parametrize("name", setting_names(Recipe()))
@@ -110,6 +128,13 @@ def test_each_setting_has_a_flag(name: str) -> None:
         ("--vary moco.queue 64 128 --losses within_image random", "has no effect on within_image, random"),
         ("--vary pretrain.steps 2 4 --losses random", "has no effect on random"),
         ("--vary data.regions 20 30", "nu = 0.25 is not a multiple of 1/30"),
+        ("--vary data.categories veined,matted,dotted veined,dotted,oak", "--data.categories oak: procedural textures"),
+        ("--vary data.categories veined,matted veined,dotted", "give three (first class, second class, noise)"),
+        ("--vary data.categories veined,matted,dotted veined,dotted,veined", "veined is given twice"),
+        (
+            "--vary data.categories veined,matted,dotted,stratified veined,dotted,matted --pairings irrelevant",
+            "--pairings irrelevant: the noise needs a fourth texture category",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments: str, message: str) -> None:
