@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from analysis.findings.verdicts import judge
 from analysis.records.io import compact
 from analysis.records.merge import read_sweeps
 from analysis.records.studies import studies
+from analysis.text import aligned
 from benchmarks.reference import means
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,11 +32,12 @@ SHOWN = Path("docs/results")
 #: Without predictions, because they show images, which may be photographs of others.
 DRAWN = tuple(name for name in FIGURES if name != "predictions")
 
-_ALL = ("moco", "within_image", "cross_image", "random", "supervised")
-_PAIRINGS = ("--pairings", "noisy", "irrelevant", "false_positive")
+_ALL = ("--objectives", "moco", "within_image", "cross_image", "random", "supervised")
 _PHOTOGRAPHS = ("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool")
-# From a search on seeds 100 and 101 (docs/results/vts-quick-photographs). Colour carries information in photographs.
-_FOUND = ("--augment.grey", "0", "--moco.lr", "0.1", "--dense.within-lr", "0.1", "--dense.cross-lr", "0.3")
+_COLOUR = ("--augment.grey", "0")
+"""Colour carries information in photographs (METHOD.md)."""
+_CENTRE = ("--rho", "0", "1", "--nu", "0.5")
+"""The smallest grid with both effects of noisy pairs, for sweeps along another axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +52,19 @@ class Reference:
 
 
 REFERENCES = {
-    "vts-quick": Reference(words=("vts-quick", "--objectives", *_ALL), seeds=range(8)),
+    "vts-quick": Reference(words=("vts-quick", *_ALL), seeds=range(12)),
     "vts-quick-photographs": Reference(
-        words=("vts-quick", "--objectives", *_ALL, *_PHOTOGRAPHS, *_FOUND), seeds=range(8), needs="photographs"
+        words=("vts-quick", *_ALL, *_PHOTOGRAPHS, *_COLOUR), seeds=range(8), needs="photographs"
     ),
-    "vts-quick-pairings": Reference(words=("vts-quick", "--objectives", *_ALL, *_PAIRINGS), seeds=range(3)),
-    # Irrelevant noise would need a fourth kind of photograph. The seeds are those of one machine, which share their
-    # noisy pairs with vts-quick-photographs.
-    "vts-quick-photographs-pairings": Reference(
-        words=("vts-quick", "--objectives", *_ALL, "--pairings", "noisy", "false_positive", *_PHOTOGRAPHS, *_FOUND),
-        seeds=range(4, 8),
-        needs="photographs",
+    "vts-quick-pairings": Reference(
+        words=("vts-quick", *_ALL, "--pairings", "noisy", "irrelevant", "false_positive"), seeds=range(4)
+    ),
+    "vts-budget": Reference(
+        words=(
+            *("vts-quick", *_CENTRE, "--vary", "pretrain.steps", "240", "480", "960", "1920", "3840"),
+            *("--vary", "dense.denominator", "public", "printed"),
+        ),
+        seeds=range(4),
     ),
     # With the first 2,000 images of each file of CIFAR-10, hence not the published files.
     "cifar-quick": Reference(words=("cifar-quick", "--data.other-files"), seeds=range(5), needs="cifar"),
@@ -111,16 +115,31 @@ def shipped(results: Path) -> list[Path]:
 
 
 def verdicts(folders: Sequence[Path]) -> str:
-    """A table of verdicts, with a row for each applicable finding and a column for each folder."""
-    found: dict[str, dict[str, str]] = {}
+    """Tables of verdicts with a row for each applicable finding: one with a column for each folder, then one for each
+    folder of a sweep that varies settings, with a column for each level."""
+    alone: dict[str, dict[str, str]] = {}
+    tables: dict[str, dict[str, dict[str, str]]] = {"": alone}
     for folder in folders:
         joined = read_sweeps([folder / "summary.parquet"])
-        for one in judge(joined.records, level=joined.level):
-            if one.verdict != "not applicable":
-                found.setdefault(one.finding.key, {})[folder.name] = one.verdict
-    names, keys = [folder.name for folder in folders], [finding.key for finding in FINDINGS]
-    rows = [[key, *(found[key].get(name, "-") for name in names)] for key in keys if key in found]
-    return "\n".join(tables.aligned([["", *names], [], *rows])) + "\n"
+        judged = judge(joined.records, level=joined.level)
+        for study in studies(joined.records, level=joined.level):
+            own = {one.finding.key: one.verdict for one in judged if one.study == study.title}
+            if study.settings:
+                level = ", ".join(f"{value:g}" if isinstance(value, float) else value for _, value in study.settings)
+                tables.setdefault(f"{folder.name}: {', '.join(dict(study.settings))}", {})[level] = own
+            else:
+                alone[folder.name] = own
+    return "\n".join(_verdict_table(heading, columns) for heading, columns in tables.items() if columns)
+
+
+def _verdict_table(heading: str, columns: Mapping[str, Mapping[str, str]]) -> str:
+    applicable = {key for own in columns.values() for key, verdict in own.items() if verdict != "not applicable"}
+    rows = [
+        [finding.key, *(own.get(finding.key, "-").replace("not applicable", "-") for own in columns.values())]
+        for finding in FINDINGS
+        if finding.key in applicable
+    ]
+    return "\n".join([*filter(None, [heading]), *aligned([["", *columns], [], *rows])]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
