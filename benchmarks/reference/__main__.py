@@ -32,10 +32,11 @@ SHOWN = Path("docs/results")
 #: Without predictions, because they show images, which may be photographs of others.
 DRAWN = tuple(name for name in FIGURES if name != "predictions")
 
-_ALL = ("--objectives", "moco", "within_image", "cross_image", "random", "supervised")
-_PHOTOGRAPHS = ("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool")
-_COLOUR = ("--augment.grey", "0")
-"""Colour carries information in photographs (METHOD.md)."""
+_PHOTOGRAPHS = (
+    *("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool"),
+    *("--augment.grey", "0", "--encoder.stages", "3"),
+)
+"""Colour and deeper features carry information in photographs (METHOD.md)."""
 _CENTRE = ("--rho", "0", "1", "--nu", "0.5")
 """The smallest grid with both effects of noisy pairs, for sweeps along another axis."""
 
@@ -52,17 +53,25 @@ class Reference:
 
 
 REFERENCES = {
-    "vts-quick": Reference(words=("vts-quick", *_ALL), seeds=range(12)),
-    "vts-quick-photographs": Reference(
-        words=("vts-quick", *_ALL, *_PHOTOGRAPHS, *_COLOUR), seeds=range(8), needs="photographs"
+    "vts-quick": Reference(words=("vts-quick",), seeds=range(12)),
+    "vts-quick-photographs": Reference(words=("vts-quick", *_PHOTOGRAPHS), seeds=range(8), needs="photographs"),
+    "vts-quick-denominators": Reference(
+        words=("vts-quick", "--vary", "dense.denominator", "public", "printed"), seeds=range(4)
     ),
     "vts-quick-pairings": Reference(
-        words=("vts-quick", *_ALL, "--pairings", "noisy", "irrelevant", "false_positive"), seeds=range(4)
+        words=("vts-quick", "--pairings", "noisy", "irrelevant", "false_positive"), seeds=range(4)
     ),
     "vts-budget": Reference(
         words=(
-            *("vts-quick", *_CENTRE, "--vary", "pretrain.steps", "240", "480", "960", "1920", "3840"),
+            *("vts-quick", *_CENTRE, "--vary", "pretrain.steps", "240", "750", "1500", "3000"),
             *("--vary", "dense.denominator", "public", "printed"),
+        ),
+        seeds=range(8),
+    ),
+    "vts-textures": Reference(
+        words=(
+            *("vts-quick", *_CENTRE, "--vary", "data.categories", "stratified,veined,matted"),
+            *("stratified,matted,veined", "veined,matted,stratified", "stratified,veined,dotted"),
         ),
         seeds=range(4),
     ),

@@ -14,11 +14,11 @@ from analysis.records.io import read_records
 from benchmarks.speed.common import Table, cores, main
 
 STEPS = ("--pretrain.steps", "40", "--pretrain.warmup", "20", "--probe.steps", "60")
-"""A fifth of a `vts-quick` cell, to shorten the benchmark. The overhead is the same, so slots look more idle."""
+"""A small part of a `vts-quick` cell, to shorten the benchmark. The overhead is the same, so slots look more idle."""
 
 
 def run() -> list[Table]:
-    """Commands of `vts-quick` with shortened cells, from the losses of one seed at rho 0 to all 28 cells."""
+    """Commands of `vts-quick` with shortened cells, from the losses of one seed at rho 0 to all cells."""
     table = Table(
         "vts-quick with shortened cells: overhead",
         (

@@ -21,7 +21,7 @@ from tests.helpers.command import ROOT, call
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["vts-huge"], "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-gpu, vts-paper"),
+        (["vts-huge"], "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-standard, vts-gpu, vts-paper"),
         (["--losses", "byol"], "choose from moco, within_image, cross_image, random"),
         (["--dataset", "imagenet"], "unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name"),
         (["--dataset", "no_such:Images"], "no_such cannot be imported"),

@@ -33,7 +33,8 @@ def test_presets_have_as_many_cells_as_the_formula_says(name):
     ("name", "recipe", "first", "last"),
     [
         ("vts-smoke", "514f1155744fcff4", "03f2032a848b575b d3cac5eb5948002d 8c63cd0888a9a71a", "e62d21b5f36e4835"),
-        ("vts-quick", "008edab62545e7a3", "43dd889d9966ccb2 fbdb16b72f796b82 8cb672125d5b465d", "a079dd88e5d44f44"),
+        ("vts-quick", "39b317dfd8674bae", "e648c75976b18508 0ffa4f79dfffa464 5474c7c0f4788293", "07047f573257b652"),
+        ("vts-standard", "0e92296b14b06de0", "4cb41ed7a690e41f d805cc2bcd3bfc83 ffb39eb03cd7a8b5", "b072ab441c4638c0"),
         ("vts-gpu", "4adceecfd06ee5e1", "5f158daf9e1d51da 7143a3b36d1900eb 4e371f2e10c7e5eb", "74e8ddd3ce0b19df"),
         ("vts-paper", "77d2e6c1c71cb019", "4784ed0a985bbb00 71228ab20f32215e baaf5af121873d82", "ee1f72180475681b"),
         ("xbd-quick", "0afd3e97c58c2d7e", "97901aa0d7a8e220 c1bd0958b7baf992 f6186f0e608d3a4d", "e373dd429f5e4157"),
@@ -60,7 +61,8 @@ def test_the_papers_grid_has_99_cells_a_seed():
     assert len(cells) == 3 * 99
     assert [sum(cell.seed == seed for cell in cells) for seed in (0, 1, 2)] == [99, 99, 99]
     assert len(preset("vts-gpu").cells()) == 99
-    assert len(preset("vts-quick").cells()) >= 27
+    assert len(preset("vts-quick").cells()) == 17
+    assert len(preset("vts-standard").cells()) == 29
 
 
 @pytest.mark.parametrize(

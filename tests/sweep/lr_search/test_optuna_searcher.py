@@ -227,7 +227,7 @@ def test_the_sweep_to_fill_is_the_one_that_was_asked_for():
     base = preset("vts-quick")
     found = search_for(base)
     assert sweep_to_fill(found, base) == base
-    assert found.losses == ("moco", "within_image", "cross_image")
+    assert found.losses == ("moco", "within_image", "cross_image", "supervised")
     assert found.sweep.out.name == "vts-quick-lr"
 
 
