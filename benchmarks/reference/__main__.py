@@ -34,11 +34,13 @@ DRAWN = tuple(name for name in FIGURES if name != "predictions")
 
 _PHOTOGRAPHS = (
     *("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool"),
-    *("--augment.grey", "0", "--encoder.stages", "3"),
+    *("--augment.grey", "0"),
 )
-"""Colour and deeper features carry information in photographs (METHOD.md)."""
+"""Colour carries information in photographs (METHOD.md)."""
 _CENTRE = ("--rho", "0", "1", "--nu", "0.5")
 """The smallest grid with both effects of noisy pairs, for sweeps along another axis."""
+_TWICE = ("--vary", "pretrain.steps", "960", "1920")
+"""Does the answer of the preset change with twice the steps?"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +65,14 @@ REFERENCES = {
     ),
     "vts-budget": Reference(
         words=(
-            *("vts-quick", *_CENTRE, "--vary", "pretrain.steps", "240", "750", "1500", "3000"),
+            *("vts-quick", *_CENTRE, "--vary", "pretrain.steps", "240", "480", "960", "1920", "3840"),
             *("--vary", "dense.denominator", "public", "printed"),
         ),
-        seeds=range(8),
+        seeds=range(3),
+    ),
+    "vts-twice": Reference(words=("vts-quick", *_CENTRE, *_TWICE), seeds=range(8)),
+    "vts-twice-photographs": Reference(
+        words=("vts-quick", *_CENTRE, *_TWICE, *_PHOTOGRAPHS), seeds=range(8), needs="photographs"
     ),
     "vts-textures": Reference(
         words=(

@@ -33,8 +33,8 @@ def test_presets_have_as_many_cells_as_the_formula_says(name):
     ("name", "recipe", "first", "last"),
     [
         ("vts-smoke", "514f1155744fcff4", "03f2032a848b575b d3cac5eb5948002d 8c63cd0888a9a71a", "e62d21b5f36e4835"),
-        ("vts-quick", "39b317dfd8674bae", "e648c75976b18508 0ffa4f79dfffa464 5474c7c0f4788293", "07047f573257b652"),
-        ("vts-standard", "0e92296b14b06de0", "4cb41ed7a690e41f d805cc2bcd3bfc83 ffb39eb03cd7a8b5", "b072ab441c4638c0"),
+        ("vts-quick", "1427119a8e8890fb", "62a20e319aea5cce 748be12c1858090d 6cccefd71a9e3435", "91ee5a50d2572aa5"),
+        ("vts-standard", "8c1a2ba5b13939f9", "87c492e846c90a6e 3910ddf87a239b7e 5544bb1c025ddea9", "1c6e4ca6a005e06d"),
         ("vts-gpu", "4adceecfd06ee5e1", "5f158daf9e1d51da 7143a3b36d1900eb 4e371f2e10c7e5eb", "74e8ddd3ce0b19df"),
         ("vts-paper", "77d2e6c1c71cb019", "4784ed0a985bbb00 71228ab20f32215e baaf5af121873d82", "ee1f72180475681b"),
         ("xbd-quick", "0afd3e97c58c2d7e", "97901aa0d7a8e220 c1bd0958b7baf992 f6186f0e608d3a4d", "e373dd429f5e4157"),
