@@ -138,7 +138,7 @@ def verdicts(folders: Sequence[Path]) -> str:
         joined = read_sweeps([folder / "summary.parquet"])
         judged = judge(joined.records, level=joined.level)
         for study in studies(joined.records, level=joined.level):
-            own = {one.finding.key: one.verdict for one in judged if one.study == study.title}
+            own: dict[str, str] = {one.finding.key: one.verdict for one in judged if one.study == study.title}
             if study.settings:
                 level = ", ".join(f"{value:g}" if isinstance(value, float) else value for _, value in study.settings)
                 tables.setdefault(f"{folder.name}: {', '.join(dict(study.settings))}", {})[level] = own
