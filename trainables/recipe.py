@@ -167,6 +167,7 @@ class Probe:
 
 
 ADDED = (
+    ("data", "min_share"),
     ("encoder", "stages"),
     ("dense", "denominator"),
     ("dense", "norm"),
@@ -213,7 +214,7 @@ class Recipe:
         """Hash of all settings, 16 hex digits; part of every cell's key."""
         values = asdict(self)
         for part, name in ADDED:
-            if values[part][name] == getattr(type(getattr(self, part))(), name):
+            if name in values[part] and values[part][name] == getattr(type(getattr(self, part))(), name):
                 del values[part][name]
         return digest(values)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from datasets.xbd.config import XbdSettings
 from sweep.config.sweep import LOSSES, Sweep
 from trainables.engine import Engine
-from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe
+from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe, Supervised
 
 
 def xbd_quick() -> Sweep:
@@ -23,12 +23,13 @@ def xbd_quick() -> Sweep:
         rho=(0.0, 0.5, 1.0),
         nu=(),
         recipe=Recipe(
-            data=XbdSettings(size=128),
-            encoder=Encoder(slim=0.25, output_stride=16),
-            moco=Moco(lr=0.06, momentum=0.99, queue=512),
-            dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
-            pretrain=Pretrain(steps=200, batch=16, warmup=40, evaluations=4),
-            probe=Probe(steps=300, batch=16, lr=3e-3, class_weights=True, evaluations=2),
+            data=XbdSettings(size=64, min_share=0.01),
+            encoder=Encoder(slim=0.25, output_stride=8, stages=3),
+            moco=Moco(lr=0.01, momentum=0.99, queue=512),
+            dense=Dense(within_lr=0.3, cross_lr=0.3, denominator="public", features=64, norm=True, clip=0.5),
+            supervised=Supervised(lr=0.1),
+            pretrain=Pretrain(steps=960, batch=16, warmup=60, evaluations=4),
+            probe=Probe(steps=900, batch=16, lr=3e-3, evaluations=2),
         ),
     )
 
