@@ -23,8 +23,9 @@ NAMED = 5
 """Classes that a note names."""
 USUAL_SHARE = 0.01
 """The `min_share` of our presets."""
-ENOUGH = 400
-"""Training tiles with two classes below which a note warns; see METHOD.md."""
+ENOUGH = 800
+"""Training tiles with two classes, below which a note warns: on so many (12 pairs of xBD in tiles of 64 px) the losses
+of `xbd-quick` learnt; see METHOD.md."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,7 +125,7 @@ def contrast_notes(source: TileSource) -> list[str]:
     if source.min_share:
         note += ", and only these are used to pretrain"
     if number < ENOUGH:
-        note += f": too few to learn from them; in our trials on xBD about {ENOUGH} were needed (METHOD.md)"
+        note += f": perhaps too few; {ENOUGH} were enough in our trials on xBD, fewer were not tried (METHOD.md)"
     return [note]
 
 
