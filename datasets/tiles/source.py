@@ -23,9 +23,9 @@ NAMED = 5
 """Classes that a note names."""
 USUAL_SHARE = 0.01
 """The `min_share` of our presets."""
-ENOUGH = 800
-"""Training tiles with two classes, below which a note warns: on so many (12 pairs of xBD in tiles of 64 px) the losses
-of `xbd-quick` learnt; see METHOD.md."""
+ENOUGH = 240
+"""Training tiles with two classes, below which a note warns: on so many (4 pairs of xBD in tiles of 64 px) the
+within-image loss of `xbd-quick` learnt; see METHOD.md."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
