@@ -167,6 +167,7 @@ class Probe:
 
 
 ADDED = (
+    ("data", "min_share"),
     ("encoder", "stages"),
     ("dense", "denominator"),
     ("dense", "norm"),
@@ -213,7 +214,9 @@ class Recipe:
         """Hash of all settings, 16 hex digits; part of every cell's key."""
         values = asdict(self)
         for part, name in ADDED:
-            if values[part][name] == getattr(type(getattr(self, part))(), name):
+            # Not every data set has such a setting, and one outside this project may have its own of that name.
+            ours = name in values[part] and ":" not in values[part].get("dataset", "")
+            if ours and values[part][name] == getattr(type(getattr(self, part))(), name):
                 del values[part][name]
         return digest(values)
 

@@ -18,11 +18,13 @@ from datasets.manifest.config import ManifestSettings
 from datasets.manifest.source import CHECK, SHOWN, build_store, needs_scale, read_listing, tile_source
 from datasets.source import Place
 from datasets.tiles.pairs import left_out_notes
-from datasets.tiles.source import TileSource, class_pixels, labelled, split_counts
+from datasets.tiles.source import USUAL_SHARE, TileSource, class_pixels, labelled, split_counts
 from datasets.tiles.splits import undersample
 from datasets.tiles.store import Store
 from datasets.types import SPLITS
 
+PRESET = ManifestSettings(size=64, min_share=USUAL_SHARE)
+"""The settings of the preset `manifest`."""
 RATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """The noisy-pairs rates of a sweep on a manifest by default."""
 FEW = 64
@@ -152,15 +154,14 @@ def next_command(
 ) -> str:
     """The command of a sweep on these pairs, with the flags that they need."""
     words = ["python", "-m", "sweep.run", "manifest", "--data", str(args.file)]
-    default = ManifestSettings()
     for name in ("size", "bands"):
-        if (value := getattr(settings, name)) != getattr(default, name):
+        if (value := getattr(settings, name)) != getattr(PRESET, name):
             words += [f"--data.{name}", str(value)]
     if settings.classes:
         words += ["--data.classes", *settings.classes]
     if settings.noisy_classes:
         words += ["--data.noisy-classes", *map(str, settings.noisy_classes)]
-    if settings.dense_labels != default.dense_labels:
+    if settings.dense_labels != PRESET.dense_labels:
         words += ["--data.dense-labels", settings.dense_labels]
     words += scale_words
     if settings.bands != 3:
@@ -200,8 +201,8 @@ def draw_preview(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Both commands and their options; those of the settings have the names and defaults of a sweep."""
-    default = ManifestSettings()
+    """Both commands and their options; those of the settings have the names and defaults of the preset."""
+    default = PRESET
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("file", type=cli.local_path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
 

@@ -11,7 +11,7 @@ import tyro
 from pydantic import Field, NonNegativeInt
 
 from datasets.errors import InputError
-from datasets.settings import settings
+from datasets.settings import Share, settings
 from datasets.types import Pairing, Task
 
 MOST_BANDS = 13
@@ -39,6 +39,9 @@ class ManifestSettings:
     image's mask shows none."""
     dense_labels: Literal["classes", "binary"] = "classes"
     """What the dense losses distinguish: all classes, or class 0 from the rest, as in the paper for xBD."""
+    min_share: Share = 0.0
+    """Pretrain only on tiles where each mask has at least this share of its pixels outside its most frequent class; 0:
+    on all. Tiles without masks are kept, and the downstream task keeps all tiles."""
     mean: tuple[Annotated[float, Field(gt=-1e9, lt=1e9)], ...] = ()
     """Mean of each band, in the unit of the files. Needed unless images are 8-bit RGB (scaled from 0..255 to 0..1)."""
     std: tuple[Annotated[float, Field(gt=0, lt=1e9)], ...] = ()

@@ -20,9 +20,11 @@ from datasets.tiles.source import (
     absence_notes,
     check_tiles,
     class_pixels,
+    contrast_notes,
     scored_classes,
     source_fingerprint,
     split_counts,
+    used_tiles,
 )
 from datasets.tiles.store import Store, open_store
 from datasets.types import SPLITS
@@ -80,14 +82,6 @@ def check(settings: ManifestSettings, source: TileSource, demands: Demands) -> N
         InputError: says what is missing, and what to do.
     """
     check_tiles(source, demands)
-    if demands.labels and settings.dense_labels == "binary":
-        train = source.split == SPLITS.index("train")
-        pixels = (source.store.image_counts + source.store.partner_counts)[train].sum(axis=0)
-        if not pixels[0]:
-            raise InputError(
-                "--data.dense-labels binary: no training mask shows class 0, so to the dense losses all pixels are of "
-                "one class; number the background 0, or use --data.dense-labels classes"
-            )
 
 
 def open_data(settings: ManifestSettings, source: TileSource, seed: int, device: "torch.device") -> "TileDataset":
@@ -160,6 +154,7 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
         notes=(),
         fingerprint=source_fingerprint(store, split, classes),
         dense_labels=settings.dense_labels,
+        min_share=settings.min_share,
         noisy_classes=settings.noisy_classes,
         mean=settings.mean or None,
         std=settings.std or None,
@@ -172,7 +167,7 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
                 f"{listing.path}: the masks of split {split_name} show {what}, so there is nothing to distinguish; "
                 "a mask has the class number of each pixel (255 means none)"
             )
-    return replace(source, notes=tuple(_notes(listing, settings, source)))
+    return replace(source, title=source.title + used_tiles(source), notes=tuple(_notes(listing, settings, source)))
 
 
 def _check_splits(listing: Listing, store: Store) -> None:
@@ -234,6 +229,7 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
     if not split_counts(source).loc["train", "noisy"]:
         yield "no pair of split train is noisy: only --rho 0 is possible"
     yield from absence_notes(store, source.split, source.classes)
+    yield from contrast_notes(source)
     if (pairs := int((store.pairs["split"] == "train").sum())) < FEW:
         yield f"{pairs} training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)"
 

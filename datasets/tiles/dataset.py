@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datasets import pairing
 from datasets.dataset import Draws, PairBatch
-from datasets.tiles.source import TileSource, class_pixels, labelled
+from datasets.tiles.source import TileSource, class_pixels, contrasting, labelled
 from datasets.tiles.splits import undersample
 from datasets.types import IGNORED, SPLITS, Pairing
 
@@ -33,6 +33,8 @@ class TileDataset:
         self.noisy = tiles["noisy"].to_numpy(bool)
         self._partner_side = (tiles["labelled"] == "partner").to_numpy(bool)
         self._labelled = labelled(source)
+        contrast = contrasting(source)
+        self._noisy, self._clean = self.noisy & contrast, ~self.noisy & contrast
 
     def of_split(self, split: str, chosen: Bool[np.ndarray, " tiles"]) -> Numbers:
         """The chosen tiles of a split."""
@@ -40,7 +42,7 @@ class TileDataset:
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "TilePool":
         """The largest set of training tiles with the rate rho; the generator selects tiles of the larger kind."""
-        kinds = (self.of_split("train", ~self.noisy), self.of_split("train", self.noisy))
+        kinds = (self.of_split("train", self._clean), self.of_split("train", self._noisy))
         counts = undersample(len(kinds[0]), len(kinds[1]), rho)
         chosen = [
             kind[torch.randperm(len(kind), generator=generator).numpy()[:count]]
@@ -62,11 +64,11 @@ class TileDataset:
 
     def validation_pairs(self) -> int:
         """Number of clean validation tiles."""
-        return len(self.of_split("val", ~self.noisy))
+        return len(self.of_split("val", self._clean))
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
         """Indexed clean validation tiles, each image with its partner."""
-        tiles = self.of_split("val", ~self.noisy)[index.numpy()]
+        tiles = self.of_split("val", self._clean)[index.numpy()]
         none = torch.zeros(len(index), dtype=torch.bool)
         return self.pairs(tiles, none, ~none, labelled=labelled)
 
@@ -88,7 +90,7 @@ class TileDataset:
 
     def noise_pixels(self, nu: float) -> float:
         """The mean share of noisy classes in the partners of noisy training tiles; NaN without noisy classes."""
-        noisy, classes = self.of_split("train", self.noisy), list(self.source.noisy_classes)
+        noisy, classes = self.of_split("train", self._noisy), list(self.source.noisy_classes)
         if not len(noisy) or not classes:
             return float("nan")
         return float(self.source.store.partner_counts[noisy][:, classes].sum(axis=1).mean() / self.source.store.size**2)

@@ -21,6 +21,11 @@ SCORED = ("val", "test")
 """The splits that the probe is scored on."""
 NAMED = 5
 """Classes that a note names."""
+USUAL_SHARE = 0.01
+"""The `min_share` of our presets."""
+ENOUGH = 240
+"""Training tiles with two classes, below which a note warns: on so many (4 pairs of xBD in tiles of 64 px) the
+within-image loss of `xbd-quick` learnt; see METHOD.md."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +43,8 @@ class TileSource:
     """16 hex digits of the content, the same on every machine."""
     dense_labels: Literal["classes", "binary"]
     """What the dense losses compare: the classes, or class 0 against all others."""
+    min_share: float = 0.0
+    """Pretraining uses the tiles whose masks have this share of pixels outside their most frequent class; 0: all."""
     noisy_classes: tuple[int, ...] = ()
     """Classes that make a tile noisy if only its partner shows them; empty if the list of pairs decides alone."""
     mean: tuple[float, ...] | None = None
@@ -79,6 +86,13 @@ def scored_classes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Seq
     return f", test scores over {len(classes) - absent} of {len(classes)} classes" if absent else ""
 
 
+def used_tiles(source: TileSource) -> str:
+    """What is added to the title of a source that pretrains on a part of the training tiles; else empty."""
+    train = source.split == SPLITS.index("train")
+    used = int((contrasting(source) & train).sum())
+    return f", pretraining on {used:,} of {train.sum():,} training tiles" if source.min_share else ""
+
+
 def absence_notes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> list[str]:
     """A line for the classes that no mask of a split shows, for each set of splits."""
     absent = {name: _absent(store, split, classes, name) for name in SPLITS}
@@ -102,10 +116,44 @@ def _absent(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[s
     return [label for label, count in zip(classes, pixels.tolist(), strict=True) if not count]
 
 
-def split_counts(source: TileSource) -> pd.DataFrame:
-    """Tiles of each split: `tiles`, `clean`, `noisy`."""
-    noisy = source.store.tiles["noisy"].to_numpy(bool)
-    tiles, of_them = (np.bincount(source.split[which], minlength=len(SPLITS)) for which in (slice(None), noisy))
+def contrast_notes(source: TileSource) -> list[str]:
+    """A line: how many training tiles show two classes, and whether these are enough."""
+    share = source.min_share or USUAL_SHARE
+    train = source.split == SPLITS.index("train")
+    number = int((contrasting(source, share) & labelled(source) & train).sum())
+    note = f"{number:,} of {train.sum():,} training tiles show two classes (at least {100 * share:g} % in each mask)"
+    if source.min_share:
+        note += ", and only these are used to pretrain"
+    if number < ENOUGH:
+        note += f": perhaps too few; {ENOUGH} were enough in our trials on xBD, fewer were not tried (METHOD.md)"
+    return [note]
+
+
+def contrasting(source: TileSource, share: float | None = None) -> Bool[np.ndarray, " tiles"]:
+    """The tiles in whose masks at least a share of the pixels is not of their most frequent class.
+
+    Args:
+        source: the tiles. Classes are those of its dense losses: all, or class 0 and the rest.
+        share: of both masks; one that is absent, or shows no class, is not asked. None: the source's own.
+    """
+    share = source.min_share if share is None else share
+    absent = np.stack([counts.sum(axis=1) == 0 for counts in (source.store.image_counts, source.store.partner_counts)])
+    return np.asarray((absent | (_rarer(source) >= share * source.store.size**2)).all(axis=0))
+
+
+def _rarer(source: TileSource) -> Int64[np.ndarray, "2 tiles"]:
+    """Pixels of both masks that are not of the most frequent class of the dense losses."""
+    counts = np.stack([source.store.image_counts, source.store.partner_counts])
+    every, first = counts.sum(axis=2), counts[:, :, 0]
+    most = np.maximum(first, every - first) if source.dense_labels == "binary" else counts.max(axis=2)
+    return np.asarray(every - most)
+
+
+def split_counts(source: TileSource, chosen: Bool[np.ndarray, " tiles"] | None = None) -> pd.DataFrame:
+    """Tiles of each split, all or the chosen ones: `tiles`, `clean`, `noisy`."""
+    every = np.ones(len(source.split), bool) if chosen is None else chosen
+    noisy = source.store.tiles["noisy"].to_numpy(bool) & every
+    tiles, of_them = (np.bincount(source.split[which], minlength=len(SPLITS)) for which in (every, noisy))
     return pd.DataFrame({"tiles": tiles, "clean": tiles - of_them, "noisy": of_them}, index=pd.Index(SPLITS))
 
 
@@ -164,24 +212,31 @@ def _check_pairs(source: TileSource, demands: Demands) -> None:
             f"the dense losses need the labels of both images, but {lacking:,} training or validation pairs lack mask "
             "or partner_mask; fill them in, or run --losses moco"
         )
-    counts = split_counts(source)
+    counts = split_counts(source, contrasting(source))
     (clean, clean_validating, _), (noisy, _, _) = counts["clean"].tolist(), counts["noisy"].tolist()
+    remedy = f", or lower --data.min-share {source.min_share:g}" if source.min_share else ""
     for rho in demands.rho:
         kept = undersample(clean, noisy, rho)
         if 0 < rho < 1 and not all(kept):
             raise InputError(
                 f"--rho {rho:g}: {clean} clean and {noisy} noisy training tiles are too few for this rate (the nearest "
-                f"set has {kept[0]} and {kept[1]}); leave the rate out"
+                f"set has {kept[0]} and {kept[1]}); leave the rate out{remedy}"
             )
         if sum(kept) < demands.batch:
             raise InputError(
                 f"--pretrain.batch {demands.batch}: at rho {rho:g} there are {sum(kept)} training pairs ({clean} clean "
-                f"and {noisy} noisy tiles); lower the batch, or leave the rate out"
+                f"and {noisy} noisy tiles); lower the batch, or leave the rate out{remedy}"
             )
     if clean_validating < 2:
         raise InputError(
             f"split val has {clean_validating} clean tiles; pretraining needs at least 2 for validation: draw another "
-            "split (xBD: --data.split-seed), or add pairs"
+            f"split (xBD: --data.split-seed), or add pairs{remedy}"
+        )
+    if demands.labels and not _rarer(source)[:, source.split == SPLITS.index("train")].any():
+        kinds = "class 0 and another" if source.dense_labels == "binary" else "two classes"
+        raise InputError(
+            f"the dense losses compare classes within an image, but no mask of a training tile of {source.store.size} "
+            f"px shows {kinds}: use larger tiles (--data.size), or run --losses moco"
         )
 
 

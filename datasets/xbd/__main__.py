@@ -17,7 +17,7 @@ from datasets import cli
 from datasets.errors import InputError
 from datasets.source import Place
 from datasets.tiles.pairs import PairFiles, ProblemsError, left_out_notes
-from datasets.tiles.source import absence_notes, format_tables
+from datasets.tiles.source import USUAL_SHARE, format_tables
 from datasets.tiles.store import summary
 from datasets.types import SPLITS
 from datasets.xbd import tree
@@ -27,14 +27,14 @@ from datasets.xbd.source import (
     REMEDY,
     SHOWN,
     build_request,
-    caveats,
     check_splits,
     draw_splits,
     load,
+    notes,
     open_tiles,
 )
 
-PRESET = XbdSettings(size=128)
+PRESET = XbdSettings(size=64, min_share=USUAL_SHARE)
 """The settings of the preset `xbd-quick`."""
 COLUMNS = ("image", "partner", "split", "mask", "partner_mask", "group")
 MAX_TILES = 50
@@ -54,12 +54,7 @@ def prepare(args: argparse.Namespace) -> None:
     source = load(settings, place, jobs=args.jobs)
     print(source.title)
     print(f"\n{summary(source.store)}\n\n{format_tables(source)}\n")
-    for line in (
-        *caveats(settings, source.store),
-        *tree.remarks(args.root),
-        *absence_notes(source.store, source.split, source.classes),
-        *left_out_notes(source.store.left_out, PREPARE),
-    ):
+    for line in (*notes(settings, source, args.root), *left_out_notes(source.store.left_out, PREPARE)):
         print(line)
     print(f"store {source.store.path}\nfingerprint {source.fingerprint}")
     print(f"\na sweep on these tiles:\n{next_command(args, settings)}")

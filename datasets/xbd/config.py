@@ -11,7 +11,7 @@ import tyro
 from pydantic import Field, NonNegativeInt
 
 from datasets.errors import InputError
-from datasets.settings import settings
+from datasets.settings import Share, settings
 from datasets.types import Pairing, Task
 
 CLASSES = ("background", "no_damage", "minor_damage", "major_damage", "destroyed")
@@ -43,6 +43,9 @@ class XbdSettings:
     """Unit of the random validation split: tiles, as in the paper (an image may be on both sides), or whole images."""
     split_seed: NonNegativeInt = 0
     """Seed of the validation split (30 % of train and tier3), which is the same for all seeds of a sweep."""
+    min_share: Share = 0.0
+    """Pretrain only on tiles where both masks have at least this share of their pixels outside their most frequent
+    class, building or background; 0: on all. The downstream task keeps all tiles."""
 
     def __post_init__(self) -> None:
         """Refuse a choice that the masks cannot make."""

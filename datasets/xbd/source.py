@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,15 @@ from datasets.tiles import splits
 from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import PairFiles, Problem, left_out_notes
 from datasets.tiles.request import BuildRequest
-from datasets.tiles.source import TileSource, absence_notes, check_tiles, scored_classes, source_fingerprint
+from datasets.tiles.source import (
+    TileSource,
+    absence_notes,
+    check_tiles,
+    contrast_notes,
+    scored_classes,
+    source_fingerprint,
+    used_tiles,
+)
 from datasets.tiles.store import Store, open_store
 from datasets.types import SPLITS
 from datasets.xbd import tree
@@ -62,21 +71,30 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
     split = draw_splits(store.tiles, split_by=settings.split_by, seed=settings.split_seed)
     if not (split == SPLITS.index("train")).any():
         raise InputError(f"{root}: too few pairs in train and tier3 for a training and a validation set; add some")
-    return TileSource(
+    source = TileSource(
         store=store,
         split=split,
         classes=CLASSES,
         title=title(store) + scored_classes(store, split, CLASSES),
-        notes=(
-            *caveats(settings, store),
-            *tree.remarks(root),
-            *absence_notes(store, split, CLASSES),
-            *left_out_notes(store.left_out, PREPARE, most=SHOWN),
-        ),
+        notes=(),
         fingerprint=source_fingerprint(store, split, CLASSES),
         dense_labels="binary",
+        min_share=settings.min_share,
         noisy_classes=DAMAGED,
     )
+    left_out = left_out_notes(store.left_out, PREPARE, most=SHOWN)
+    return replace(source, title=source.title + used_tiles(source), notes=(*notes(settings, source, root), *left_out))
+
+
+def notes(settings: XbdSettings, source: TileSource, root: Path) -> list[str]:
+    """What a user must know of the tiles, besides the files that were left out."""
+    store = source.store
+    return [
+        *caveats(settings, store),
+        *tree.remarks(root),
+        *absence_notes(store, source.split, CLASSES),
+        *contrast_notes(source),
+    ]
 
 
 def survey(settings: XbdSettings, place: Place, demands: Demands) -> None:

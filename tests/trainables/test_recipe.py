@@ -1,14 +1,16 @@
 """The recipe: fingerprints outlive added settings, and parts that do not fit together are refused in one line."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
 from datasets.errors import InputError
+from datasets.xbd.config import XbdSettings
 from trainables.cell import digest
-from trainables.recipe import ADDED, Dense, Encoder, Pretrain, Recipe
+from trainables.recipe import ADDED, Dense, Encoder, Moco, Pretrain, Probe, Recipe
 
 CHANGED = {
+    ("data", "min_share"): 0.05,
     ("encoder", "stages"): 3,
     ("dense", "denominator"): "public",
     ("dense", "norm"): True,
@@ -21,19 +23,46 @@ CHANGED = {
 def test_a_recipe_without_added_settings_has_the_fingerprint_of_its_other_settings():
     before = asdict(Recipe())
     for part, name in ADDED:
-        del before[part][name]
+        before[part].pop(name, None)  # a setting of other data
     assert Recipe().fingerprint == digest(before)
 
 
 @pytest.mark.parametrize(("part", "name"), ADDED)
 def test_an_added_setting_with_another_value_changes_the_fingerprint(part, name):
-    base = Recipe(encoder=Encoder(output_stride=8))
+    base = Recipe(data=XbdSettings(), encoder=Encoder(output_stride=8))
     other = replace(base, **{part: replace(getattr(base, part), **{name: CHANGED[part, name]})})
     values = asdict(other)
     for one, its in ADDED:
         if (one, its) != (part, name):
             del values[one][its]
     assert other.fingerprint == digest(values) != base.fingerprint
+
+
+def test_records_on_real_tiles_from_before_min_share_keep_their_recipe():
+    recipe = Recipe(
+        data=XbdSettings(size=128),
+        encoder=Encoder(slim=0.25, output_stride=16),
+        moco=Moco(lr=0.06, momentum=0.99, queue=512),
+        dense=Dense(within_lr=1.0, cross_lr=1.0, clip=0.05),
+        pretrain=Pretrain(steps=200, batch=16, warmup=40, evaluations=4),
+        probe=Probe(steps=300, batch=16, lr=3e-3, class_weights=True, evaluations=2),
+    )
+    assert recipe.fingerprint == "0afd3e97c58c2d7e"  # of xbd-quick until 2026-11-30
+
+
+def test_a_setting_of_that_name_in_a_data_set_outside_the_project_stays_in_the_fingerprint():
+    @dataclass(frozen=True)
+    class Outside:
+        min_share: float
+        dataset: str = "my.module:Outside"
+
+    recipe = Recipe()
+    object.__setattr__(recipe, "data", Outside(0.0))
+    before = asdict(recipe)
+    for part, name in ADDED:
+        if part != "data":
+            del before[part][name]
+    assert recipe.fingerprint == digest(before)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,19 @@ def test_no_file_is_named(data: Path) -> None:
 DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=4, supervised_batch=0, probe_batch=4)
 
 
+def mixed(folder: Path) -> Rows:
+    """Sound pairs whose masks are shifted, so that each tile of 16 px shows two classes."""
+    rows = sound(folder)
+    for row in rows:
+        for column in ("mask", "partner_mask"):
+            shift(folder / row[column])
+    return rows
+
+
+def shift(path: Path, *, add: int = 0) -> None:
+    save(path, np.roll(np.asarray(Image.open(path)), 4, axis=1) + add)
+
+
 @pytest.mark.parametrize(
     ("demands", "message"),
     [
@@ -131,7 +144,7 @@ DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=4, sup
     ],
 )
 def test_a_grid_that_the_tiles_cannot_fill_is_refused(data: Path, demands: dict, message: str) -> None:
-    source = load(listed(data / "pairs.csv", sound(data)))
+    source = load(listed(data / "pairs.csv", mixed(data)))
     check(SMALL, source, DEMANDS)
     with pytest.raises(InputError) as error:
         check(SMALL, source, replace(DEMANDS, **demands))
@@ -150,21 +163,32 @@ def test_dense_losses_need_both_masks_of_every_pair_they_see(data: Path, row: in
 
 
 def test_dense_losses_of_two_kinds_need_a_background(data: Path) -> None:
-    rows = sound(data)
+    rows = mixed(data)
     for row in rows:
         for column in ("mask", "partner_mask"):
-            save(data / row[column], np.asarray(Image.open(data / row[column])) + 1)
+            shift(data / row[column], add=1)
     path = listed(data / "pairs.csv", rows)
     check(SMALL, load(path), DEMANDS)
     binary = replace(SMALL, dense_labels="binary")
     check(binary, load(path, binary), replace(DEMANDS, labels=False))
-    with pytest.raises(InputError, match=r"--data\.dense-labels binary: no training mask shows class 0") as error:
+    with pytest.raises(InputError, match=r"no mask of a training tile of 16 px shows class 0 and another") as error:
         check(binary, load(path, binary), DEMANDS)
     line(error)
 
 
+def test_dense_losses_need_a_tile_with_two_classes(data: Path) -> None:
+    path = listed(data / "pairs.csv", sound(data))  # tiles of 16 px are the halves of the masks
+    check(SMALL, load(path), replace(DEMANDS, labels=False))
+    with pytest.raises(
+        InputError, match=r"no mask of a training tile of 16 px shows two classes.*--data\.size"
+    ) as error:
+        check(SMALL, load(path), DEMANDS)
+    line(error)
+    check(SMALL, load(listed(data / "mixed.csv", mixed(data))), DEMANDS)
+
+
 def test_a_noisy_pair_that_validates_nothing_needs_no_masks_for_the_dense_losses(data: Path) -> None:
-    rows = sound(data)
+    rows = mixed(data)
     rows[4]["mask"] = ""
     check(SMALL, load(listed(data / "pairs.csv", rows)), DEMANDS)
 

@@ -51,7 +51,7 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
         assert main(words) == 0
     output = capsys.readouterr().out
     assert "pairs.csv (10 pairs" in output
-    assert re.search(r"^train +6 +4 +2 ", output, re.MULTILINE)  # tiles, clean, noisy
+    assert re.search(r"^train +24 +16 +8 ", output, re.MULTILINE)  # tiles, clean, noisy
     assert Path("preview.png").is_file()
     assert output.index("next:") > 0
     sweeps = commands("sweep.run")
@@ -59,7 +59,7 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
     for words in sweeps:
         sweep = parse(words).sweep
         source = load(sweep.recipe.data, sweep.place)
-        assert source.store.tiles["noisy"].sum() == 4
+        assert source.store.tiles["noisy"].sum() == 16
         with pytest.raises(InputError, match=r"--pretrain\.batch 16"):  # 16 tiles of each kind, the tutorial says
             check(sweep.recipe.data, source, sweep.demands(sweep.recipe.data))
     assert parse(sweeps[0]).sweep.recipe == parse(sweeps[1]).sweep.recipe  # more seeds of the same
@@ -81,5 +81,5 @@ def test_what_the_tutorial_says_of_the_preset_is_so() -> None:
     assert sweep.objectives == ("moco", "random", "supervised")
     assert len(sweep.rho) == 5
     assert sweep.pairings == ("noisy", "exposure")
-    assert sweep.recipe.data.size == 128
-    assert (sweep.recipe.pretrain.batch, sweep.recipe.pretrain.steps) == (16, 240)
+    assert sweep.recipe.data.size == 64
+    assert (sweep.recipe.pretrain.batch, sweep.recipe.pretrain.steps) == (16, 960)

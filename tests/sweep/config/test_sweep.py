@@ -180,10 +180,12 @@ def test_a_folder_is_deterministic_or_not(tmp_path):
 
 
 def test_what_the_tools_say_of_presets_is_so():
+    from datasets.manifest.__main__ import PRESET as MANIFEST
     from datasets.manifest.__main__ import RATES
     from datasets.xbd.__main__ import PRESET
 
     assert preset("xbd-quick").recipe.data == PRESET
+    assert preset("manifest").recipe.data == MANIFEST
     assert preset("manifest").rho == RATES
 
 
