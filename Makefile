@@ -29,7 +29,7 @@ chaos: $(VENV)/.installed-dev ## disturb a small sweep 200 times and check that 
 cluster-test: $(VENV)/.installed-dev ## a cluster of two nodes on this machine, one killed in mid-sweep; as root, on Linux
 	@$(BIN)/python -m benchmarks.cluster $(ARGS)
 
-reference: $(VENV)/.installed-bench ## the results of docs/results, or what is missing of them; hours on 2 cores. ARGS="--photographs DIR --cifar DIR"
+reference: $(VENV)/.installed-bench ## the results of docs/results, or what is missing of them; a day on 2 cores. ARGS="--photographs DIR --cifar DIR"
 	@$(BIN)/python -m benchmarks.reference $(ARGS)
 
 # Modules are compiled when first imported: compiling all that is installed takes more than a third of the set-up.

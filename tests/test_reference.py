@@ -17,6 +17,7 @@ from benchmarks.reference.__main__ import REFERENCES, command, main, show, texts
 from sweep.cli import parse
 from sweep.config.yaml_io import from_yaml
 from tests.analysis.conftest import CLASSES, grid
+from tests.helpers.varied import STEPS, TEMPERATURE, sweep, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -46,6 +47,7 @@ def test_results_are_those_of_todays_preset(folder):
     assert plan.recipe == recipe
     assert set(records["recipe"]) == {recipe.fingerprint}
     assert plan.data_root is None
+    assert str(plan.out) == f"results/reference/{folder.name}"
 
 
 @shipped
@@ -79,6 +81,17 @@ def test_a_finding_that_no_sweep_speaks_of_is_left_out(tmp_path):
     assert "false_positives_hurt" not in lines
 
 
+def test_levels_of_varied_settings_have_verdicts_side_by_side(tmp_path):
+    (tmp_path / "budget").mkdir()
+    write(tmp_path / "budget", sweep((2.0, 8.0), (0.07, 0.2), seeds=3), STEPS, TEMPERATURE)
+    heading, columns, _, *rows = __main__.verdicts([tmp_path / "budget"]).splitlines()
+    assert heading == f"budget: {STEPS}, {TEMPERATURE}"
+    assert re.split(r" {2,}", columns.strip()) == ["2, 0.07", "2, 0.2", "8, 0.07", "8, 0.2"]
+    verdicts = {row.split()[0]: row.split()[1:] for row in rows}
+    assert verdicts["full_noise_no_gain"] == ["supported"] * 4
+    assert all(len(found) == 4 for found in verdicts.values())
+
+
 @shipped
 def test_its_page_names_the_commit_and_shows_figures_that_are_there(folder):
     page = (folder / "README.md").read_text()
@@ -104,7 +117,7 @@ def test_what_is_shown_of_a_sweep_and_the_page_stays(tmp_path):
     for row in grid(2):
         write_record(tmp_path / "records-of", row, CLASSES)
     (tmp_path / "records-of" / "sweep.yaml").write_text(
-        "preset: vts-quick\ndata_root: /home/me\nstore: /mine\nseeds: [0]\n"
+        "preset: vts-quick\nout: /home/me/out\ndata_root: /home/me\nstore: /mine\nseeds: [0]\n"
     )
     out = tmp_path / "out"
     out.mkdir()
@@ -113,7 +126,9 @@ def test_what_is_shown_of_a_sweep_and_the_page_stays(tmp_path):
     (out / "figures" / "old.svg").touch()
     show(tmp_path / "records-of", out)
     assert (out / "README.md").read_text() == "by hand"
-    assert (out / "sweep.yaml").read_text() == "preset: vts-quick\ndata_root: null\nstore: null\nseeds: [0]\n"
+    assert (out / "sweep.yaml").read_text() == (
+        "preset: vts-quick\nout: results/reference/out\ndata_root: null\nstore: null\nseeds: [0]\n"
+    )
     assert {"sweep.yaml", "summary.parquet", "tables.txt", "claims.txt"} <= {path.name for path in out.iterdir()}
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert "vts-map.svg" in drawn
@@ -186,7 +201,7 @@ def test_an_unknown_name_is_a_line(capsys):
 def test_intervals_that_a_page_quotes_are_those_of_a_shipped_summary(page):
     """No number that was copied by hand from elsewhere, or left behind by an earlier run."""
     written = re.compile(r"[-+]\d+\.\d \[[-+]\d+\.\d, [-+]\d+\.\d\]")
-    files = [folder / name for folder in SHIPPED for name in ("means.txt", "claims.txt", "tables.txt")]
+    files = [folder / name for folder in SHIPPED for name in ("means.txt", "claims.txt")]
     shown = "".join(path.read_text() for path in files)
     quoted = written.findall(page.read_text())
     assert quoted

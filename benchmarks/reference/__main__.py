@@ -101,8 +101,10 @@ def show(folder: Path, out: Path) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     plan = (folder / "sweep.yaml").read_text(encoding="utf-8")
-    # The locations of images are private.
-    (out / "sweep.yaml").write_text(re.sub(r"(?m)^(data_root|store):.*$", r"\1: null", plan), encoding="utf-8")
+    # Folders of this machine are private.
+    plan = re.sub(r"(?m)^(data_root|store):.*$", r"\1: null", plan)
+    plan = re.sub(r"(?m)^out:.*$", f"out: {RECORDS / out.name}", plan)
+    (out / "sweep.yaml").write_text(plan, encoding="utf-8")
     shutil.copy(compact(folder), out / "summary.parquet")
     for name, text in texts(out / "summary.parquet").items():
         (out / name).write_text(text, encoding="utf-8")

@@ -1,10 +1,11 @@
 """The preset for a user's own pairs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.manifest.config import ManifestSettings
 from sweep.config.sweep import Sweep
-from trainables.recipe import Dense, Encoder, Moco, Pretrain, Probe, Recipe, Supervised
+from sweep.presets.xbd import xbd_quick
 
 
 def manifest() -> Sweep:
@@ -22,13 +23,5 @@ def manifest() -> Sweep:
         objectives=("moco", "random", "supervised"),
         rho=(0.0, 0.25, 0.5, 0.75, 1.0),
         nu=(),
-        recipe=Recipe(
-            data=ManifestSettings(size=64, min_share=0.01),
-            encoder=Encoder(slim=0.25, output_stride=8, stages=3),
-            moco=Moco(lr=0.01, momentum=0.99, queue=512),
-            dense=Dense(within_lr=0.3, cross_lr=0.3, denominator="public", features=64, norm=True, clip=0.5),
-            supervised=Supervised(lr=0.1),
-            pretrain=Pretrain(steps=960, batch=16, warmup=60, evaluations=4),
-            probe=Probe(steps=900, batch=16, lr=3e-3, evaluations=2),
-        ),
+        recipe=replace(xbd_quick().recipe, data=ManifestSettings(size=64, min_share=0.01)),
     )
