@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from trainables.engine import Engine
+from trainables.engine import NO_GPU, Engine
 
 
 class NoGpuError(RuntimeError):
@@ -40,7 +40,7 @@ def prepare_device(engine: Engine, *, needs_gpu: bool = False) -> torch.device:
         try:
             torch.cuda.init()
         except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
-            raise NoGpuError(" ".join(str(error).split())) from error
+            raise NoGpuError(f"{NO_GPU}: {' '.join(str(error).split())}") from error
     return torch.device("cuda" if needs_gpu or torch.cuda.is_available() else "cpu")
 
 

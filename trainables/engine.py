@@ -58,3 +58,6 @@ class Engine:
 
 PLAIN = Engine(precision="fp32", layout="channels_last", compile="no", threads=1)
 """The engine that works on every machine. Others are checked against it."""
+
+NO_GPU = "no GPU that torch can use"
+"""The message of `NoGpuError` begins with this."""

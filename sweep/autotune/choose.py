@@ -21,7 +21,7 @@ from sweep.autotune.microbenchmark import NO_ROOM, BenchmarkTask, Measure, Measu
 from sweep.cluster.machine import Machine, check_threads
 from sweep.config.sweep import Sweep
 from trainables.cell import Cell
-from trainables.engine import PLAIN, Engine, Layout, Precision
+from trainables.engine import NO_GPU, PLAIN, Engine, Layout, Precision
 from trainables.objective_names import objective_info
 from trainables.recipe import KNOWN
 from trainables.registry import BASELINES, LOSSES
@@ -82,7 +82,7 @@ def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tu
     images = sum(stage.steps * stage.batch for stage in stages)
     choice = cached_choice(_task(sweep, losses, machine), images)
     best = choice.best
-    _check_fits(choice, machine)
+    _check_measured(choice, machine)
     share, memory = DEFAULT_GPU_SHARE, round(best.memory / 1e9, 2)
     if machine.gpus:  # rounded down to Ray's precision, so that all fit
         share, memory = floor(1e4 / best.cells) / 1e4, 0.0
@@ -95,13 +95,15 @@ def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tu
     return sweep, str(choice)
 
 
-def _check_fits(choice: Choice, machine: Machine) -> None:
-    """Refuse what no engine can run on a GPU for lack of memory. Any other failure is reported by the cells.
+def _check_measured(choice: Choice, machine: Machine) -> None:
+    """Refuse what no engine can run on a GPU that is too small or cannot be used. The cells report any other failure.
 
     Raises:
-        InputError: no candidate fits.
+        InputError: no candidate fits, or torch cannot use the GPU.
     """
     faults = [one.fault for one in choice.tried]
+    if faults and all(fault.startswith(NO_GPU) for fault in faults):
+        raise InputError(f"{machine.name}: {faults[-1]}; python -m sweep.doctor checks its GPUs")
     if machine.gpus and faults and all(fault.startswith(NO_ROOM) for fault in faults):
         raise InputError(
             f"a step of these cells fits with no engine on {machine.name} ({machine.accelerator}), not even with "

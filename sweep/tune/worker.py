@@ -103,7 +103,7 @@ def _device(engine: Engine) -> torch.device:
         return prepare_device(engine, needs_gpu=bool(ray.get_gpu_ids()))
     except NoGpuError as error:
         time.sleep(PAUSE)
-        _leave(f"no GPU that torch can use: {error}")
+        _leave(str(error))
 
 
 def _leave(reason: str) -> NoReturn:

@@ -52,7 +52,7 @@ def test_a_cell_that_needs_a_gpu_does_not_run_on_a_cpu(monkeypatch):
         raise RuntimeError("Found no NVIDIA driver\non your system")
 
     monkeypatch.setattr(torch.cuda, "init", init)
-    with pytest.raises(NoGpuError, match=r"\AFound no NVIDIA driver on your system\Z"):
+    with pytest.raises(NoGpuError, match=r"\Ano GPU that torch can use: Found no NVIDIA driver on your system\Z"):
         prepare_device(PLAIN, needs_gpu=True)
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     assert prepare_device(PLAIN, needs_gpu=True) == GPU

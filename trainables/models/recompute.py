@@ -4,7 +4,8 @@ Every block sees the whole batch, so batch norms have the statistics of the whol
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -19,10 +20,14 @@ def features_again(network: nn.Module, images: Tensor) -> Tensor:
     """The features of a ResNet, as `features_of` returns them, kept only between blocks."""
     features = images
     for block in blocks(network):
-        features = checkpoint(
-            block, features, use_reentrant=False, context_fn=lambda block=block: (nullcontext(), _second_pass(block))
-        )
+        passes = partial(_passes, block)
+        features = checkpoint(block, features, use_reentrant=False, context_fn=passes)
     return features
+
+
+def _passes(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Context managers of the first and the second pass."""
+    return nullcontext(), _second_pass(block)
 
 
 def blocks(network: nn.Module) -> Sequence[nn.Module]:
@@ -41,13 +46,12 @@ def blocks(network: nn.Module) -> Sequence[nn.Module]:
 
 @contextmanager
 def _second_pass(block: nn.Module) -> Iterator[None]:
-    """Context manager in which the block's batch norms do not update their running statistics a second time."""
-    norms = [part for part in block.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    updated = [norm.track_running_stats for norm in norms]
+    """Context manager in which a block changes copies of its buffers: its batch norms have updated them already."""
+    kept = [(part, name, buffer) for part in block.modules() for name, buffer in part.named_buffers(recurse=False)]
+    for part, name, buffer in kept:
+        setattr(part, name, buffer.clone())
     try:
-        for norm in norms:
-            norm.track_running_stats = False
         yield
     finally:
-        for norm, before in zip(norms, updated, strict=True):
-            norm.track_running_stats = before
+        for part, name, buffer in kept:
+            setattr(part, name, buffer)

@@ -102,12 +102,16 @@ def test_an_arithmetic_that_only_gpus_have_is_refused_on_a_cpu(measured):
     assert choose_engine(sweep, sweep.cells(), GPU)[0].engine.precision == "tf32"
 
 
-def test_a_sweep_that_fits_on_no_gpu_is_refused_before_a_cell_runs(monkeypatch):
+def test_a_sweep_that_no_engine_fits_or_that_finds_no_gpu_is_refused_before_a_cell_runs(monkeypatch):
     full = Measurement(engine=FAST, cells=1, fault="not enough memory: CUDA out of memory. Tried to allocate 8 GiB")
     choice = Choice(best=full, plain=full, compiling=False, tried=(full, full))
     monkeypatch.setattr(module, "cached_choice", lambda task, images: choice)
     words = r"\A[^\n]* fits with no engine on here \(H200\), [^\n]*Tried to allocate 8 GiB; use [^\n]*\Z"
     with pytest.raises(InputError, match=words):
+        choose_engine(asked(), asked().cells(), GPU)
+    blind = replace(full, fault="no GPU that torch can use: no driver")
+    monkeypatch.setattr(module, "cached_choice", lambda task, images: replace(choice, tried=(blind, blind)))
+    with pytest.raises(InputError, match=r"\Ahere: no GPU that torch can use: no driver; [^\n]*sweep.doctor[^\n]*\Z"):
         choose_engine(asked(), asked().cells(), GPU)
     other = replace(choice, tried=(full, replace(full, fault="no such instruction")))
     monkeypatch.setattr(module, "cached_choice", lambda task, images: other)
