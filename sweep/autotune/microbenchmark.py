@@ -26,6 +26,8 @@ CUDA_CONTEXT = 600 * 2**20
 """Bytes of GPU memory that each process needs in addition to torch's tensors."""
 USABLE_GPU_MEMORY = 0.85
 """Share of a GPU's memory that steps may fill. Cells also hold scenes and features, which are not measured."""
+NO_ROOM = "not enough memory"
+"""The fault of a candidate that does not fit begins with this."""
 TIMEOUT = 600.0
 """Seconds within which a process must answer."""
 
@@ -128,23 +130,34 @@ class _Trainer:
         import torch  # here, because the driver does not import torch
 
         self._task, self._device = task, torch.device("cuda" if task.machine.gpus else "cpu")
-        torch.backends.cudnn.benchmark = True
         self._step: Any = None
         self._baseline = _peak_memory()
 
     def prepare(self, engine: Engine) -> float:
-        """Prepare a training step with this engine; returns the loss after three steps."""
+        """Prepare a training step with this engine; returns the loss after three steps.
+
+        Raises:
+            MemoryError: it does not fit.
+        """
         import torch
 
+        from trainables.device import out_of_memory, prepare_device
         from trainables.profiling.bare_step import bare_step
 
         self._step = None
-        torch.set_num_threads(engine.threads)
+        prepare_device(engine, needs_gpu=self._task.machine.gpus > 0)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        self._step = bare_step(self._task.objective, self._task.recipe, engine, self._device, batch=self._task.batch)
-        return [float(self._step()) for _ in range(3)][-1]
+        try:
+            step = bare_step(self._task.objective, self._task.recipe, engine, self._device, batch=self._task.batch)
+            losses = [float(step()) for _ in range(3)]
+        except Exception as error:
+            if out_of_memory(error):
+                raise MemoryError(f"{NO_ROOM}: {error}") from error
+            raise
+        self._step = step
+        return losses[-1]
 
     def train(self) -> tuple[list[float], int, int]:
         """Train for a second or more.

@@ -126,8 +126,8 @@ def vts_paper() -> Sweep:
 
     ResNet-18 at stride 32, 4,688 steps of 256 pairs (200 epochs), 297 cells in total: days on one GPU. Needs DTD in
     --data-root (or --download). MoCo's settings are those of the paper's reference [5] (see METHOD.md). The paper gives
-    no learning rates, clipping or warm-up for the dense losses: these are ours, and untested at this scale. Not run
-    yet.
+    no learning rates, clipping or warm-up for the dense losses: these are ours, and untested at this scale. A step of a
+    dense loss needs 9.3 GB of GPU memory (calculated). Not run yet.
     """
     return Sweep(
         preset="vts-paper",

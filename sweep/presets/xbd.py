@@ -44,7 +44,8 @@ def xbd_paper() -> Sweep:
     in each cell 16,000 steps of 256 pairs (200 epochs of the clean tiles): days on one GPU. Needs the official tree in
     --data-root (which is converted to 85 GB of arrays) and torchvision's weights (--download). MoCo's settings are
     those of the paper's reference [5] (see METHOD.md). The paper gives no learning rates, clipping or warm-up for the
-    dense losses, and no budget: these are ours. Not run yet.
+    dense losses, and no budget: these are ours. A step of a dense loss needs 37 GB of GPU memory, 23 GB with
+    --engine.recompute (calculated). Not run yet.
     """
     return Sweep(
         preset="xbd-paper",

@@ -2,14 +2,17 @@
 
 import gc
 import json
+import os
+import platform
 import shutil
 import time
 import traceback
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NoReturn
 
+import ray
 import torch
 from ray import tune
 
@@ -22,6 +25,8 @@ from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY, bare_record
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
+from trainables.device import NoGpuError, out_of_memory, prepare_device, still_works
+from trainables.engine import Engine
 from trainables.examples import Example
 from trainables.models.imagenet import file_digest
 from trainables.pretrain import NonFiniteLossError
@@ -29,6 +34,8 @@ from trainables.run_cell import run_cell
 
 INTERVAL = 0.5
 """Seconds between two looks for the request to stop."""
+PAUSE = 20.0
+"""Seconds that a worker without a usable GPU waits before it ends, so that other machines take the cells."""
 
 
 def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
@@ -42,11 +49,7 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         return
     cell = Cell(**coordinates)
     cell_job = job.cell_jobs[cell.recipe]
-    engine = cell_job.engine
-    torch.set_num_threads(engine.threads)
-    torch.use_deterministic_algorithms(engine.deterministic)
-    torch.backends.cudnn.benchmark = not engine.deterministic
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(cell_job.engine)
     curves: list[tuple[str, int, str, float]] = []
     examples: list[Example] = []
 
@@ -82,6 +85,8 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         tune.report({"error": str(error), "kind": LOST, "traceback": "", "record": record, "curves": curves})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if not still_works(device):
+            _leave(f"{reason}; the GPU no longer works in this process")
         kind = MEMORY if out_of_memory(error) else ERROR
         trace = traceback.format_exc()
         tune.report({"error": reason, "kind": kind, "traceback": trace, "record": record, "curves": curves})
@@ -90,6 +95,21 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _device(engine: Engine) -> torch.device:
+    """The device of cells in this worker. It does not return if Ray gave the worker a GPU that torch cannot use."""
+    try:
+        return prepare_device(engine, needs_gpu=bool(ray.get_gpu_ids()))
+    except NoGpuError as error:
+        time.sleep(PAUSE)
+        _leave(str(error))
+
+
+def _leave(reason: str) -> NoReturn:
+    """End this process. To Ray its worker is lost: the cell goes on from its checkpoint in another one."""
+    tune.report({"warning": f"the worker on {platform.node()} ends: {reason}"})  # returns when the driver has read it
+    os._exit(1)
 
 
 def _record(cell: Cell, job: CellJob, device: torch.device) -> Record:
@@ -167,10 +187,3 @@ class _Pulse:
             self._reported = now
             tune.report({"alive": True})
         return self._stop()
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether the error is a lack of GPU or host memory. Such a cell may fit when it runs alone."""
-    # Errors of the host's allocator, cuBLAS and cuDNN have no class of their own.
-    texts = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in texts)

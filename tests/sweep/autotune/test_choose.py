@@ -203,3 +203,17 @@ def test_a_cpu_measures_with_fewer_pixels_and_a_gpu_with_all():
     assert replace(task(), recipe=large).batch == 16
     assert replace(task(machine=GPU), recipe=large).batch == 256
     assert task().batch == 8
+
+
+def test_where_nothing_fits_on_a_gpu_features_are_computed_again_and_not_compiled(machine):
+    full = "not enough memory: CUDA out of memory"
+    asked = machine(lambda engine, cells: 1.0, fault=lambda engine, cells: "" if engine.recompute else full)
+    choice = compare_candidates(task(machine=GPU), LONG)
+    assert choice.best.engine.recompute
+    assert not choice.compiling
+    assert all(engine.compile == "no" for engine, _ in asked)
+    machine(lambda engine, cells: 1.0)
+    assert not compare_candidates(task(machine=GPU), 1).best.engine.recompute
+    asked = machine(lambda engine, cells: 1.0, fault=lambda engine, cells: full)
+    assert not compare_candidates(task(machine=GPU), 1).best.rate
+    assert {cells for _, cells in asked} == {1}
