@@ -14,6 +14,7 @@ from datasets.errors import InputError, describe_error
 from datasets.source import Settings, Source
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
+from sweep.tune.compute import compute
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.profiling.parts import Part, mean
@@ -110,7 +111,7 @@ class _Profiler:
         import torch  # here, because the driver does not import torch
 
         self._sweep, self._sources = sweep, sources
-        torch.set_num_threads(sweep.engine.threads)
+        compute(torch.set_num_threads, sweep.engine.threads)  # which holds for one thread
         torch.use_deterministic_algorithms(sweep.engine.deterministic)
         torch.backends.cudnn.benchmark = not sweep.engine.deterministic
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -124,7 +125,8 @@ class _Profiler:
 
         recipe = self._sweep.recipes[cell.recipe]
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-            return profile_cell(
+            return compute(
+                profile_cell,
                 cell,
                 CellJob(recipe=recipe, source=self._sources[recipe.data], engine=self._sweep.engine),
                 self._device,

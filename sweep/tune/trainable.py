@@ -1,11 +1,11 @@
 """The function that Ray Tune runs in a worker. Importing this module does not import torch."""
 
 import os
-from dataclasses import replace
 
 import ray
 from ray import tune
 
+from sweep.tune.compute import compute
 from sweep.tune.job import WorkerJob
 
 
@@ -16,7 +16,5 @@ def train_cell(config: dict, *, job: WorkerJob) -> None:
     from sweep.tune.worker import train  # here, because the driver does not import torch
 
     if config.get("rate") is not None:
-        (base,) = job.cell_jobs.values()
-        recipe, _ = base.recipe.with_learning_rate(config["cell"]["objective"], config["rate"])
-        job = replace(job, cell_jobs={recipe.fingerprint: replace(base, recipe=recipe)})
-    train(config["cell"], job)
+        job = job.with_rate(config["cell"]["objective"], config["rate"])
+    compute(train, config["cell"], job, tune.report)
