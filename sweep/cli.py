@@ -144,7 +144,8 @@ def _check_inline(command: Command) -> None:
         raise InputError("--plan times cells in Ray's workers: leave out --inline")
     if command.sweep.workers > 1:
         raise InputError(
-            f"--workers {command.sweep.workers}: --inline runs one cell at a time; give --workers 1, or leave --inline out"
+            f"--workers {command.sweep.workers}: --inline runs one cell at a time; "
+            "give --workers 1, or leave --inline out"
         )
 
 
