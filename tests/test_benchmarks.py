@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.speed.common import Table, Timing, in_turn, ratio
-from benchmarks.speed.pretrain import flops, settings
+from benchmarks.speed import common
+from benchmarks.speed.common import Table, Timing, in_turn, ratio, time_it
+from benchmarks.speed.pretrain import flops, matrix_size, settings
 from benchmarks.speed.sweep import gaps
 
 CPU = torch.device("cpu")
@@ -18,6 +19,19 @@ def test_things_timed_in_turn_are_each_called_once_a_round_after_one_that_does_n
     first, second = in_turn([lambda: calls.append("a"), lambda: calls.append("b")], CPU, rounds=3)
     assert calls == ["a", "b"] * 4
     assert len(first.seconds) == len(second.seconds) == 3
+
+
+def test_a_gpu_is_waited_for_after_blocks_of_calls(monkeypatch):
+    calls, waits = [], []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waits.append(len(calls)))
+    monkeypatch.setattr(common, "WARM_UP", 0.0)
+    gpu = torch.device("cuda")
+    assert len(time_it(lambda: calls.append(0), gpu, warm=3, least=4, budget=0.0).seconds) == 4
+    assert waits == [0, 1, 2, 3, 3, 23, 43, 63, 83]
+    monkeypatch.setattr(common, "WARM_UP", 0.05)
+    time_it(lambda: calls.append(time.sleep(0.01)), gpu, warm=1, least=1, budget=0.0)
+    assert 2 < len(calls) - 83 - common.BLOCK <= 5  # the warm-up lasts for its seconds
+    assert (matrix_size(gpu), matrix_size(CPU)) == (8192, 4096)
 
 
 def test_a_ratio_is_that_of_the_rounds():

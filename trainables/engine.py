@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import NonNegativeInt
 
+from datasets.errors import InputError
 from datasets.settings import settings
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
 Layout = Literal["auto", "channels_last", "contiguous"]
 
 
@@ -17,7 +18,8 @@ class Engine:
     """Arithmetic, memory layout, compilation and cores of a cell. `auto` and 0: the fastest, as measured."""
 
     precision: Annotated[Precision, tyro.conf.arg(aliases=("--precision",))] = "auto"
-    """Arithmetic of the encoder: fp32, or bf16 by autocast (weights and losses stay in fp32)."""
+    """Arithmetic of the encoder: fp32 (IEEE, on a GPU too), tf32 (only on a GPU; 10 bits of mantissa), or bf16 by
+    autocast (weights and losses stay in fp32)."""
     layout: Layout = "auto"
     """Memory layout of the encoder's images and features."""
     compile: Literal["auto", "no", "default", "reduce-overhead"] = "auto"
@@ -25,9 +27,17 @@ class Engine:
     enough to make up for the minutes that compiling takes."""
     threads: Annotated[NonNegativeInt, tyro.conf.arg(aliases=("--threads",))] = 0
     """Cores of a cell. On a CPU, the same number gives bitwise equal results with any number of workers."""
+    recompute: bool = False
+    """Compute the features of each block of a ResNet again in the backward pass instead of keeping them: the same
+    result with less memory, in about a third more time. A GPU on which nothing else fits uses it anyway."""
     deterministic: bool = False
     """Do not measure, and on a GPU use only deterministic algorithms (slower; a cell fails if an operation has none).
     On a CPU, results are bitwise reproducible anyway once the engine is fixed."""
+
+    def __post_init__(self) -> None:
+        """Refuse to compile what is computed again."""
+        if self.recompute and self.compile not in ("auto", "no"):
+            raise InputError(f"--engine.recompute: not with --engine.compile {self.compile}; use --engine.compile no")
 
     @property
     def settled(self) -> bool:
@@ -37,11 +47,12 @@ class Engine:
     def __str__(self) -> str:
         compiled = "" if self.compile == "no" else f", compiled ({self.compile})"
         cores = f"{self.threads} thread" + ("" if self.threads == 1 else "s")
-        return f"{self.precision}, {self.layout.replace('_', '-')}{compiled}, {cores} per cell"
+        again = ", features computed again" if self.recompute else ""
+        return f"{self.precision}, {self.layout.replace('_', '-')}{compiled}{again}, {cores} per cell"
 
     def filled(self, other: "Engine") -> "Engine":
-        """This engine, with the values of the other in place of `auto` and 0."""
-        auto = {"precision": "auto", "layout": "auto", "compile": "auto", "threads": 0}
+        """This engine, with the values of the other in place of `auto` and 0, and of a `recompute` that is off."""
+        auto = {"precision": "auto", "layout": "auto", "compile": "auto", "threads": 0, "recompute": False}
         return replace(self, **{name: getattr(other, name) for name, a in auto.items() if getattr(self, name) == a})
 
 

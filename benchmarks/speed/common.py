@@ -19,6 +19,7 @@ from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import Vts
 from datasets.vts.textures import TextureBank
 from sweep.provenance import processor
+from trainables.device import prepare_device
 from trainables.engine import Engine
 from trainables.profiling.bare_step import seconds_of
 from trainables.recipe import Recipe
@@ -76,21 +77,38 @@ def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+BLOCK = 20
+"""Calls between two waits for a GPU, which would otherwise idle between calls, unlike in a sweep."""
+WARM_UP = 1.5
+"""Seconds of warm-up on a GPU: its clock rises, cuDNN chooses its algorithms, and memory is allocated."""
+
+
 def time_it(
     work: Callable[[], object], device: torch.device, *, warm: int = 1, least: int = 5, budget: float = 1.0
 ) -> Timing:
-    """Time repeated calls, after `warm` calls that are not counted."""
-    for _ in range(warm):
-        work()
-    return Timing(tuple(seconds_of(work, device, least=least, budget=budget)))
+    """Time repeated calls, after `warm` calls that are not counted; on a GPU in blocks, after a longer warm-up."""
+    if warm:
+        warm_up(work, device, warm)
+    return Timing(tuple(seconds_of(work, device, least=least, budget=budget, block=block_on(device))))
 
 
 def in_turn(works: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 5) -> list[Timing]:
     """Time several calls in turn, in several rounds, so that a slower machine affects all of them."""
     for work in works:
-        work()
-    taken = [[seconds_of(work, device, least=1, budget=0.0)[0] for work in works] for _ in range(rounds)]
+        warm_up(work, device, 1)
+    block = block_on(device)
+    taken = [[seconds_of(work, device, least=1, budget=0.0, block=block)[0] for work in works] for _ in range(rounds)]
     return [Timing(tuple(column)) for column in zip(*taken, strict=True)]
+
+
+def warm_up(work: Callable[[], object], device: torch.device, least: int) -> None:
+    """Call `work` at least so often, and on a GPU for some seconds."""
+    seconds_of(work, device, least=least, budget=WARM_UP if device.type == "cuda" else 0.0)
+
+
+def block_on(device: torch.device) -> int:
+    """Calls of a block: one on a CPU, where nothing is queued."""
+    return BLOCK if device.type == "cuda" else 1
 
 
 def ratio(slow: Timing, fast: Timing) -> float:
@@ -148,8 +166,7 @@ def main(module: str, run: Callable[[], list[Table]]) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=run.__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the tables as JSON")
     given = parser.parse_args()
-    torch.set_num_threads(cores())
-    torch.backends.cudnn.benchmark = True  # as in the workers of a sweep
+    prepare_device(best_engine())  # as in the workers of a sweep
     facts = header()
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     tables = run()

@@ -26,6 +26,7 @@ from datasets.seeding import stream
 from datasets.vts.textures import TextureBank, load_textures
 from sweep.presets import preset
 from trainables.cell import Cell
+from trainables.device import prepare_device
 from trainables.engine import Engine
 from trainables.models.encoders import make_encoder
 from trainables.objectives.base import make_objective
@@ -93,7 +94,9 @@ def rates(size: int, batch: int, bank: TextureBank) -> Table:
             done = flops(loss, recipe) / bare.median
             rates = (bare.rate(count), whole.rate(count), ratio(bare, whole))
             table.add(f"{name}, {loss}", recipe.data.size, count, *rates, done / 1e12, done / peak)
-    table.notes.append(f"peak: a bf16 matrix product of 4,096 measured at {peak / 1e12:.2f} TFLOP/s")
+    table.notes.append(
+        f"peak: a bf16 matrix product of {matrix_size(device()):,} measured at {peak / 1e12:.2f} TFLOP/s"
+    )
     images = [np.ascontiguousarray(bank.image(m)[:size, :size]) for m in range(120)]
     for name, make in (("(c) by hand", rivals.by_hand), ("(d) lightly", rivals.with_lightly)):
         table.notes += versus(name, make, images, ours[0], size, batch)
@@ -125,9 +128,10 @@ def versus(
 def engines(size: int, batch: int) -> Table:
     """The effect of precision and layout on this machine."""
     table = Table("Bare MoCo step by engine, images/s", ("engine", "images/s"))
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "tf32", "bf16") if device().type == "cuda" else ("fp32", "bf16"):
         for layout in ("channels_last", "contiguous"):
             engine = replace(best_engine(precision), layout=layout)
+            prepare_device(engine)
             timing = time_it(bare_step("moco", settings(size, batch), engine, device()), device(), least=3)
             table.add(f"{precision}, {layout}", timing.rate(batch))
     table.show()
@@ -254,8 +258,14 @@ def flops(loss: str, recipe: Recipe) -> float:
 
 def matrix_rate() -> float:
     """Operations per second of a large bf16 matrix product, as an upper bound."""
-    a, b = (torch.randn(4096, 4096, dtype=torch.bfloat16, device=device()) for _ in range(2))
-    return 2 * 4096**3 / time_it(lambda: a @ b, device(), budget=0.5).median
+    size = matrix_size(device())
+    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device()) for _ in range(2))
+    return 2 * size**3 / time_it(lambda: a @ b, device(), budget=0.5).median
+
+
+def matrix_size(device: torch.device) -> int:
+    """Rows of the matrices: a smaller product does not fill a large GPU, a larger one takes minutes on a CPU."""
+    return 8192 if device.type == "cuda" else 4096
 
 
 if __name__ == "__main__":

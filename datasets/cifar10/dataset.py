@@ -6,7 +6,7 @@ from torch import Tensor
 
 from datasets import pairing
 from datasets.cifar10.files import Cifar10Images
-from datasets.dataset import Draws, PairBatch
+from datasets.dataset import Draws, PairBatch, from_bytes
 from datasets.errors import InputError
 from datasets.seeding import stream
 from datasets.types import Pairing
@@ -38,7 +38,7 @@ class LabelledImages:
 
     def images(self, split: str, index: Int[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
         """The indexed images, in [0, 1]."""
-        return self._images[split][index.to(self.device, non_blocking=True)].float().div_(255)
+        return from_bytes(self._images[split][index.to(self.device, non_blocking=True)])
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "FalsePairs":
         """The training images; each time, an image is paired with one of another class with probability rho."""

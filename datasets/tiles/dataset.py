@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
 from torch import Tensor
 
 from datasets import pairing
-from datasets.dataset import Draws, PairBatch
+from datasets.dataset import Draws, PairBatch, from_bytes
 from datasets.tiles.source import TileSource, class_pixels, contrasting, labelled
 from datasets.tiles.splits import undersample
 from datasets.types import IGNORED, SPLITS, Pairing
@@ -97,14 +97,14 @@ class TileDataset:
 
     def _show(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> Float[Tensor, "n c h w"]:
         """Images in [0, 1]: the partner where `partner` is true, else the first image."""
-        pixels = self._to_device(_either(self._image, self._partner, self._number[tiles], partner))
-        images = pixels.permute(0, 3, 1, 2).float()
+        tensor = self._to_device(_either(self._image, self._partner, self._number[tiles], partner))
+        pixels = tensor.permute(0, 3, 1, 2)
         if self.source.mean is None or self.source.std is None:
-            return images.div_(255)
+            return from_bytes(pixels)
         mean, std = (
             torch.tensor(values, device=self.device)[:, None, None] for values in (self.source.mean, self.source.std)
         )
-        return images.sub_(mean).div_(2 * SPREAD * std).add_(0.5).clamp_(0, 1)
+        return pixels.float().sub_(mean).div_(2 * SPREAD * std).add_(0.5).clamp_(0, 1)
 
     def _masks(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w"]:
         store = self.source.store

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor
 
 from datasets import pairing
-from datasets.dataset import Draws, PairBatch
+from datasets.dataset import Draws, PairBatch, from_bytes
 from datasets.types import SPLITS, Pairing
 from datasets.vts.config import CLASSES, VtsSettings, noisy_regions
 from datasets.vts.scenes import (
@@ -165,7 +165,7 @@ class Vts:
     def _draw(
         self, chosen: Scenes, regions: Integer[Tensor, "n h w"], category: Int[Tensor, "n r"]
     ) -> Float[Tensor, "n 3 h w"]:
-        return render(chosen, category, regions, self.canvas).float().div_(255)
+        return from_bytes(render(chosen, category, regions, self.canvas))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,14 +14,16 @@ from math import floor
 
 from pydantic import TypeAdapter, ValidationError
 
+from datasets.errors import InputError
 from datasets.files import cache_read, cache_write
 from datasets.source import Settings, Source
-from sweep.autotune.measurement import BenchmarkTask, Measure, Measurement, NotMeasuredError, Processes
+from sweep.autotune.measurement import NO_ROOM, BenchmarkTask, Measure, Measurement, NotMeasuredError, Processes
 from sweep.cluster.machine import Machine, check_threads
 from sweep.config.sweep import Sweep
 from trainables.cell import Cell
 from trainables.engine import PLAIN, Engine, Layout, Precision
 from trainables.objective_names import objective_info
+from trainables.recipe import KNOWN
 from trainables.registry import BASELINES, LOSSES
 
 log = logging.getLogger(__name__)
@@ -74,9 +76,11 @@ def choose_engine(
         The sweep with its engine, share of a GPU and memory of a cell filled in; the choice as text.
 
     Raises:
-        InputError: a cell would have more threads than the machine has cores.
+        InputError: a cell would have more threads than the machine has cores, or needs a GPU that it does not have.
     """
     check_threads(sweep.engine.threads, machine.cores, machine.name)
+    if sweep.engine.precision == "tf32" and not machine.gpus:
+        raise InputError(f"--precision tf32: {machine.name} has no GPU, and only GPUs have this arithmetic; use fp32")
     if (sweep.engine.settled and (sweep.gpu_share or not machine.gpus)) or sweep.engine.deterministic:
         sweep = replace(sweep, engine=sweep.engine.filled(PLAIN), gpu_share=sweep.gpu_share or DEFAULT_GPU_SHARE)
         return sweep, str(sweep.engine)
@@ -86,6 +90,7 @@ def choose_engine(
     images = sum(stage.steps * stage.batch for stage in stages)
     choice = cached_choice(_task(sweep, trained, machine, sources), images, processes)
     best = choice.best
+    _check_fits(choice, machine)
     share, memory = DEFAULT_GPU_SHARE, round(best.memory / 1e9, 2)
     if machine.gpus:  # rounded down to Ray's precision, so that all fit
         share, memory = floor(1e4 / best.cells) / 1e4, 0.0
@@ -96,6 +101,21 @@ def choose_engine(
         cell_memory=sweep.cell_memory or memory,
     )
     return sweep, str(choice)
+
+
+def _check_fits(choice: Choice, machine: Machine) -> None:
+    """Refuse what no engine can run on a GPU for lack of memory. Any other failure is reported by the cells.
+
+    Raises:
+        InputError: no candidate fits.
+    """
+    faults = [one.fault for one in choice.tried]
+    if machine.gpus and faults and all(fault.startswith(NO_ROOM) for fault in faults):
+        raise InputError(
+            f"a step of these cells fits with no engine on {machine.name} ({machine.accelerator}), not even with "
+            f"--engine.recompute: {faults[-1]}; use fewer pairs (--pretrain.batch), smaller images (--size) or a "
+            "larger GPU"
+        )
 
 
 def _task(sweep: Sweep, trained: Sequence[Cell], machine: Machine, sources: Mapping[Settings, Source]) -> BenchmarkTask:
@@ -151,12 +171,17 @@ def compare_candidates(task: BenchmarkTask, images: int, processes: Processes) -
     try:
         with processes(task, max(cells for cells, _ in splits)) as measure:
             comparison = _Comparison(measure, fallback)
-            while not comparison.best.rate and splits:  # on a small host only few cells may fit
+            while splits and not comparison.best.rate:  # on a small host only few cells may fit
                 cells, threads = splits.pop(0)
                 comparison.add(replace(PLAIN, threads=threads), cells, eligible=False)
                 for engine in _eager(task, threads):
                     comparison.add(engine, cells)
-            compiling = task.engine.compile == "auto" and _compiling_pays(images, comparison.best)
+                if task.machine.gpus and not comparison.best.rate:  # less memory for the same result
+                    for engine in _recomputing(task, threads):
+                        comparison.add(engine, cells)
+                    splits = splits if comparison.best.rate else []  # more cells at a time need more memory
+            recomputes = comparison.best.engine.recompute
+            compiling = task.engine.compile == "auto" and not recomputes and _compiling_pays(images, comparison.best)
             if compiling:
                 eager, cells = comparison.best.engine, comparison.best.cells
                 for mode in ("default", "reduce-overhead") if task.machine.gpus else ("default",):
@@ -238,7 +263,16 @@ def _eager(task: BenchmarkTask, threads: int) -> Iterator[Engine]:
     layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if requested.layout == "auto" else (requested.layout,)
     for precision, layout in product(precisions, layouts):
         compiled = "no" if requested.compile == "auto" else requested.compile
-        yield Engine(precision=precision, layout=layout, compile=compiled, threads=threads)
+        yield Engine(
+            precision=precision, layout=layout, compile=compiled, threads=threads, recompute=requested.recompute
+        )
+
+
+def _recomputing(task: BenchmarkTask, threads: int) -> Iterator[Engine]:
+    """The engines to try where no other fits."""
+    if task.recipe.encoder.name in KNOWN and task.engine.compile in ("auto", "no"):
+        for engine in _eager(task, threads):
+            yield replace(engine, recompute=True)
 
 
 def _compiling_pays(images: int, best: Measurement) -> bool:

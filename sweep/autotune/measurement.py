@@ -25,6 +25,8 @@ CUDA_CONTEXT = 600 * 2**20
 """Bytes of GPU memory that each process needs in addition to torch's tensors."""
 USABLE_GPU_MEMORY = 0.85
 """Share of a GPU's memory that steps may fill. The probe of a cell also holds features, which are not measured."""
+NO_ROOM = "not enough memory"
+"""The fault of a candidate that does not fit begins with this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,11 @@ class Trainer:
         compute(self._open)
 
     def prepare(self, engine: Engine) -> float:
-        """Prepare a training step with this engine; returns the loss after three steps."""
+        """Prepare a training step with this engine; returns the loss after three steps.
+
+        Raises:
+            MemoryError: it does not fit.
+        """
         return compute(self._prepare, engine)
 
     def train(self) -> tuple[list[float], int, int]:
@@ -163,20 +169,25 @@ class Trainer:
         from datasets.registry import open_data
 
         self._device = torch.device("cuda" if self._task.machine.gpus else "cpu")
-        torch.backends.cudnn.benchmark = True
         self._data = open_data(self._recipe.data, self._task.source, self._task.cell.seed, self._device)
         self._baseline = _peak_memory()
 
     def _prepare(self, engine: Engine) -> float:
-        import torch
-
+        from trainables.device import out_of_memory, prepare_device
         from trainables.profiling.whole_step import whole_step
 
         self._release()
-        torch.set_num_threads(engine.threads)
+        prepare_device(engine, needs_gpu=self._task.machine.gpus > 0)
         job = CellJob(recipe=self._recipe, source=self._task.source, engine=engine)
-        self._step = whole_step(self._task.cell, job, self._data)
-        return [float(self._step()) for _ in range(3)][-1]
+        try:
+            step = whole_step(self._task.cell, job, self._data)
+            losses = [float(step()) for _ in range(3)]
+        except Exception as error:
+            if out_of_memory(error):
+                raise MemoryError(f"{NO_ROOM}: {error}") from error
+            raise
+        self._step = step
+        return losses[-1]
 
     def _release(self) -> None:
         """Free the last step: its compiled functions hold tensors, and CUDA graphs have memory pools of their own."""

@@ -108,13 +108,11 @@ class _Profiler:
     """Ray actor that times the work of a sweep's worker."""
 
     def __init__(self, sweep: Sweep, sources: Mapping[Settings, Source]) -> None:
-        import torch  # here, because the driver does not import torch
+        from trainables.device import prepare_device  # here, because the driver does not import torch
 
         self._sweep, self._sources = sweep, sources
-        compute(torch.set_num_threads, sweep.engine.threads)  # which holds for one thread
-        torch.use_deterministic_algorithms(sweep.engine.deterministic)
-        torch.backends.cudnn.benchmark = not sweep.engine.deterministic
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # In the thread of the cells, because the number of threads holds for one thread.
+        self._device = compute(prepare_device, sweep.engine, needs_gpu=bool(ray.get_gpu_ids()))
 
     def ready(self) -> None:
         """Returns as soon as the actor has started."""

@@ -45,7 +45,7 @@ class InlineRunner(CellRunner):
             reports.put(result)
 
         tracker.started(cell.key, cell)
-        running = submit(train, asdict(cell), self._job, report)
+        running = submit(train, asdict(cell), self._job, report, needs_gpu=bool(self._machine.gpus))
         running.add_done_callback(lambda _: reports.put(None))
         try:
             while not recorder.unwritable:

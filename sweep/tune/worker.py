@@ -21,6 +21,7 @@ from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY, bare_record
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
+from trainables.device import LostGpuError, out_of_memory, prepare_device, still_works
 from trainables.examples import Example
 from trainables.models.imagenet import file_digest
 from trainables.pretrain import NonFiniteLossError
@@ -34,10 +35,19 @@ SendReport = Callable[[dict[str, Any]], None]
 """Sends a report to the driver."""
 
 
-def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport) -> None:
+def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport, *, needs_gpu: bool = False) -> None:
     """Run the cell of these coordinates; report points of its curves, then its record.
 
     An error of the cell is reported instead of raised, because Ray's own retries are for lost workers.
+
+    Args:
+        coordinates: of the cell.
+        job: what all cells have in common.
+        report: sends a report to the driver.
+        needs_gpu: whether the cell must run on a GPU.
+
+    Raises:
+        NoGpuError, LostGpuError: this process can run no cell. The cell goes on elsewhere.
     """
     stop = StopFlag(job.run_dir)
     if stop.now():
@@ -45,11 +55,7 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport) ->
         return
     cell = Cell(**coordinates)
     cell_job = job.cell_jobs[cell.recipe]
-    engine = cell_job.engine
-    torch.set_num_threads(engine.threads)
-    torch.use_deterministic_algorithms(engine.deterministic)
-    torch.backends.cudnn.benchmark = not engine.deterministic
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = prepare_device(cell_job.engine, needs_gpu=needs_gpu)
     curves: list[tuple[str, int, str, float]] = []
     examples: list[Example] = []
 
@@ -85,13 +91,15 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport) ->
         report({"error": str(error), "kind": LOST, "traceback": "", "record": record, "curves": curves})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if not still_works(device):
+            raise LostGpuError(f"{reason}; the GPU no longer works in this process") from error
         kind = MEMORY if out_of_memory(error) else ERROR
         trace = traceback.format_exc()
         report({"error": reason, "kind": kind, "traceback": trace, "record": record, "curves": curves})
     finally:
         # The worker runs further cells: the memory of this one must not add to theirs.
         gc.collect()
-        if device.type == "cuda":
+        if device.type == "cuda" and still_works(device):
             torch.cuda.empty_cache()
 
 
@@ -170,10 +178,3 @@ class _Pulse:
             self._reported = now
             self.report({"alive": True})
         return self._stop()
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether the error is a lack of GPU or host memory. Such a cell may fit when it runs alone."""
-    # Errors of the host's allocator, cuBLAS and cuDNN have no class of their own.
-    texts = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in texts)

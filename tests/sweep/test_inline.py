@@ -94,7 +94,7 @@ def fake_cells(monkeypatch):
     def replace(report_of):
         tries = {}
 
-        def train(coordinates, job, report):
+        def train(coordinates, job, report, *, needs_gpu):
             cell = worker.Cell(**coordinates)
             tries.setdefault(cell.key, []).append(time.monotonic())
             result = report_of(list(tries).index(cell.key), len(tries[cell.key]))

@@ -34,6 +34,8 @@ def test_what_is_left_open_is_told_and_filled_by_the_plain_engine():
     assert Engine().filled(PLAIN) == PLAIN
     assert Engine(precision="bf16", threads=3).filled(PLAIN) == replace(PLAIN, precision="bf16", threads=3)
     assert Engine(deterministic=True).filled(PLAIN) == replace(PLAIN, deterministic=True)
+    again = replace(PLAIN, recompute=True)
+    assert Engine().filled(again) == again == again.filled(PLAIN)  # a folder goes on as it began
     assert str(PLAIN) == "fp32, channels-last, 1 thread per cell"
     assert (
         str(replace(PLAIN, compile="default", threads=2))
@@ -168,6 +170,7 @@ def test_timing_takes_the_calls_and_seconds_it_is_told_to():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")  # said once, when it is switched on
 @pytest.mark.parametrize("objective", LOSSES)
 def test_a_step_makes_no_gpu_wait(bank, recipe, objective):
     from functools import partial

@@ -11,7 +11,11 @@ from torch import Tensor, nn
 from datasets.errors import InputError, one_line
 from datasets.seeding import seeded
 from trainables.engine import PLAIN, Engine
+from trainables.models.recompute import blocks, features_again
 from trainables.recipe import STAGES, Encoder
+
+MOST_ELEMENTS = 2**31 - 1
+"""GPU kernels that count in 32 bits fail on larger tensors. A stem of stride 1 makes 64 channels of an image."""
 
 
 def features_of(network: nn.Module, images: Tensor) -> Tensor:
@@ -47,6 +51,9 @@ class Backbone(nn.Module):
         # A function of the network, not a method, so that a copy of this module runs its own network.
         compiled = engine.compile != "no"
         self.in_training = torch.compile(features_of, mode=engine.compile, dynamic=False) if compiled else features_of
+        if engine.recompute:
+            blocks(network)  # refuses other networks
+            self.in_training = features_again
 
     @property
     def channels(self) -> int:
@@ -62,6 +69,8 @@ class Backbone(nn.Module):
         Args:
             images: with b bands, in [0, 1]. They are normalised by `mean` and `std`.
         """
+        if not self.training and len(images) > 1 and 64 * images[:, 0].numel() > MOST_ELEMENTS:
+            return torch.cat([self(part) for part in images.chunk(2)])
         # Outside training, batches differ in size, and each size would need another compilation.
         run = self.in_training if self.training else features_of
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):

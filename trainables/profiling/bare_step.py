@@ -41,15 +41,26 @@ def bare_step(
     return lambda: training.step(views, draws)
 
 
-def seconds_of(work: Callable[[], object], device: torch.device, *, least: int, budget: float) -> list[float]:
-    """Seconds of each call of `work`, which is called at least `least` times and for at least `budget` seconds."""
+def seconds_of(
+    work: Callable[[], object], device: torch.device, *, least: int, budget: float, block: int = 1
+) -> list[float]:
+    """Seconds of a call of `work`, each the mean over a block of calls.
+
+    Args:
+        work: the call.
+        device: where it runs.
+        least: the least number of blocks.
+        budget: the least number of seconds in all blocks.
+        block: calls before the GPU is waited for. After a wait it idles until the next call has queued its work.
+    """
     taken: list[float] = []
     synchronise(device)
-    while len(taken) < least or sum(taken) < budget:
+    while len(taken) < least or block * sum(taken) < budget:
         begun = time.perf_counter()
-        work()
+        for _ in range(block):
+            work()
         synchronise(device)
-        taken.append(time.perf_counter() - begun)
+        taken.append((time.perf_counter() - begun) / block)
     return taken
 
 

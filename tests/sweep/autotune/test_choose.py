@@ -221,3 +221,17 @@ def test_a_cpu_measures_with_fewer_pixels_and_a_gpu_with_all():
     assert replace(task(), recipe=large).batch == 16
     assert replace(task(machine=GPU), recipe=large).batch == 256
     assert task().batch == 8
+
+
+def test_where_nothing_fits_on_a_gpu_features_are_computed_again_and_not_compiled():
+    full = "not enough memory: CUDA out of memory"
+    asked = Asked(lambda engine, cells: 1.0, fault=lambda engine, cells: "" if engine.recompute else full)
+    choice = compare_candidates(task(machine=GPU), LONG, asked.processes)
+    assert choice.best.engine.recompute
+    assert not choice.compiling
+    assert all(engine.compile == "no" for engine, _ in asked)
+    asked = Asked(lambda engine, cells: 1.0)
+    assert not compare_candidates(task(machine=GPU), 1, asked.processes).best.engine.recompute
+    asked = Asked(lambda engine, cells: 1.0, fault=lambda engine, cells: full)
+    assert not compare_candidates(task(machine=GPU), 1, asked.processes).best.rate
+    assert {cells for _, cells in asked} == {1}

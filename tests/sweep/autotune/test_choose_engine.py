@@ -98,3 +98,22 @@ def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):
 def test_more_threads_than_cores_are_refused_with_what_there_is():
     with pytest.raises(InputError, match=r"--threads 9: a cell cannot use more than the 4 cores of "):
         choose_engine(asked(engine=replace(PLAIN, threads=9)), asked().cells(), LAPTOP)
+
+
+def test_an_arithmetic_that_only_gpus_have_is_refused_on_a_cpu(measured):
+    sweep = asked(engine=replace(PLAIN, precision="tf32"), gpu_share=1.0)
+    with pytest.raises(InputError, match=r"\A--precision tf32: here has no GPU, [^\n]*; use fp32\Z"):
+        choose_engine(sweep, sweep.cells(), LAPTOP)
+    assert choose_engine(sweep, sweep.cells(), GPU)[0].engine.precision == "tf32"
+
+
+def test_a_sweep_that_fits_on_no_gpu_is_refused_before_a_cell_runs(monkeypatch):
+    full = Measurement(engine=FAST, cells=1, fault="not enough memory: CUDA out of memory. Tried to allocate 8 GiB")
+    choice = Choice(best=full, plain=full, compiling=False, tried=(full, full))
+    monkeypatch.setattr(module, "cached_choice", lambda task, images, processes: choice)
+    words = r"\A[^\n]* fits with no engine on here \(H200\), [^\n]*Tried to allocate 8 GiB; use [^\n]*\Z"
+    with pytest.raises(InputError, match=words):
+        choose_engine(asked(), asked().cells(), GPU)
+    other = replace(choice, tried=(full, replace(full, fault="no such instruction")))
+    monkeypatch.setattr(module, "cached_choice", lambda task, images, processes: other)
+    assert choose_engine(asked(), asked().cells(), GPU)[0].engine == FAST  # the cells report why they fail

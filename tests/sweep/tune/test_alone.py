@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from analysis.records.io import read_records
 from datasets.vts.config import CLASSES
@@ -16,18 +15,8 @@ from sweep.tune.job import WorkerJob
 from sweep.tune.progress_writer import ProgressWriter
 from sweep.tune.resources import machines
 from sweep.tune.runner import TuneRunner
-from sweep.tune.worker import out_of_memory
 from tests.sweep.tune.conftest import Silent
 from trainables.engine import PLAIN
-
-
-def test_lack_of_memory_is_known_by_its_errors():
-    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert out_of_memory(MemoryError())
-    assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
-    assert out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
-    assert out_of_memory(RuntimeError("CUDA error: out of memory"))
-    assert not out_of_memory(RuntimeError("shapes do not match"))
 
 
 def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, stop, tmp_path, monkeypatch, capsys):

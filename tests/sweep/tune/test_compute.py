@@ -30,9 +30,10 @@ def run(monkeypatch):
     monkeypatch.setattr(trainable.tune, "report", lambda result: None)
     here = SimpleNamespace(get_node_id=lambda: "node")
     monkeypatch.setattr(trainable.ray, "get_runtime_context", lambda: here)
+    monkeypatch.setattr(trainable.ray, "get_gpu_ids", list)
 
     def run(cell):
-        monkeypatch.setattr(worker, "train", lambda coordinates, job, report: cell())
+        monkeypatch.setattr(worker, "train", lambda coordinates, job, report, needs_gpu: cell())
         return in_new_thread(lambda: trainable.train_cell({"cell": {}}, job=None))
 
     return run
