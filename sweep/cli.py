@@ -58,6 +58,9 @@ class Command:
     address: str | None = None
     """Run the cells on a running Ray cluster: `auto` on one of its machines, or HOST:PORT of its head. Default: start
     Ray on this machine, for this command only."""
+    inline: bool = False
+    """Run the cells one after the other in this process, without Ray: on one GPU, or with as many threads as the engine
+    has. Records and checkpoints are the same, so any other command continues in the folder."""
     sweep: Annotated[Sweep, tyro.conf.arg(name="")]
 
 
@@ -84,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
             return plan(sweep, command.price, address=address)
         from sweep.driver import run_sweep
 
-        return run_sweep(sweep, address=address)
+        return run_sweep(sweep, address=address, inline=command.inline)
 
     return run_command("sweep.run", run)
 
@@ -128,7 +131,22 @@ def parse(argv: Sequence[str]) -> Command:
         raise InputError(f"--price {command.price:g}: must be above 0 US dollars per hour")
     if command.plan and command.dry_run:
         raise InputError("--plan and --dry-run were both given: choose one")
+    if command.inline:
+        _check_inline(command)
     return replace(command, sweep=_named(command.sweep))
+
+
+def _check_inline(command: Command) -> None:
+    """Refuse what needs Ray."""
+    if command.address is not None:
+        raise InputError(f"--inline and --address {command.address} were both given: choose one")
+    if command.plan:
+        raise InputError("--plan times cells in Ray's workers: leave out --inline")
+    if command.sweep.workers > 1:
+        raise InputError(
+            f"--workers {command.sweep.workers}: --inline runs one cell at a time; "
+            "give --workers 1, or leave --inline out"
+        )
 
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from analysis.records.remote import fetch
 from datasets.errors import InputError
 from sweep import logs
 from sweep.adaptive_seeds import add_seeds, describe_decision, max_added_cells, run_adaptively
+from sweep.backend import Backend, InlineBackend, RayBackend
 from sweep.config.sweep import Sweep
 from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.prepare import (
@@ -18,7 +19,6 @@ from sweep.prepare import (
     cluster_address,
     exclusive_run_dir,
     load_inputs,
-    machine_for,
     missing_cells,
     previous_sweep,
     take_over,
@@ -27,7 +27,9 @@ from sweep.signals import StopRequest
 from sweep.storage.run_dir import RunDir
 from sweep.summarize import AGAIN, announce, last_step, print_stopped, summarize
 from sweep.tracking.background import BackgroundTracking
+from sweep.tune.job import WorkerJob
 from sweep.tune.outcome import Outcome
+from sweep.tune.progress_writer import ProgressWriter
 from trainables.cell import Cell
 
 
@@ -51,12 +53,13 @@ def describe(sweep: Sweep, *, address: str | None = None) -> int:
     return 0
 
 
-def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
+def run_sweep(sweep: Sweep, *, address: str | None = None, inline: bool = False) -> int:
     """Run the cells that are not recorded, then show the results.
 
     Args:
         sweep: the sweep of the command line.
         address: of a Ray cluster that runs the cells; None: Ray is started on this machine.
+        inline: run the cells one after the other in this process, without Ray.
 
     Returns:
         0 if every planned cell is done; 1 otherwise, with a printed reason for each missing cell; 130 after Ctrl-C, 143
@@ -73,12 +76,12 @@ def run_sweep(sweep: Sweep, *, address: str | None = None) -> int:
         missing = missing_cells(sweep, recorded)
         if missing:
             check_settings(sweep, address)
-        address = cluster_address(address) if missing else None
+        backend = InlineBackend() if inline else RayBackend(cluster_address(address) if missing else None)
         inputs = load_inputs(sweep, missing)
         claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)
         if missing:
-            outcome, left = _run_missing(sweep, missing, inputs, run_dir, recorded, began, address)
+            outcome, left = _run_missing(sweep, missing, inputs, run_dir, recorded, began, backend)
         else:
             outcome, left = Outcome(), _show_recorded(sweep, inputs, run_dir, recorded)
     if outcome.unwritable:
@@ -116,31 +119,24 @@ def _run_missing(
     run_dir: RunDir,
     recorded: Mapping[str, str],
     began: float,
-    address: str | None,
+    backend: Backend,
 ) -> tuple[Outcome, list[Cell]]:
-    """Start Ray, choose the engine, run the missing cells, show the results.
+    """Start what runs the cells, choose the engine, run the missing cells, show the results.
 
     Returns:
         How the cells ended, and those that are not done.
     """
-    from sweep.autotune.choose import choose_engine  # here: Ray takes a second to import
-    from sweep.cluster.session import ray_session
-    from sweep.tune.job import WorkerJob
-    from sweep.tune.progress_writer import ProgressWriter, machines
-    from sweep.tune.resources import resources_for
-    from sweep.tune.runner import TuneRunner
-
     comparison, stop = PlanComparison(run_dir.root, began), StopRequest(run_dir)
     planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}
     with (
-        ray_session(sweep.engine, address, packages=sweep.outside_packages),
-        ProgressWriter(run_dir, planned, machines) as progress,
+        backend.session(sweep),
+        ProgressWriter(run_dir, planned, backend.machines) as progress,
         BackgroundTracking(sweep, run_dir) as tracking,
     ):
         if progress.warning:
             print(progress.warning)
-        machine = machine_for(sweep, address, inputs.files)
-        sweep, engine = choose_engine(sweep, missing, machine)
+        machine = backend.first_machine(sweep, inputs.files)
+        sweep, engine = backend.choose_engine(sweep, missing, machine, inputs.sources)
         claim(run_dir, sweep, *inputs.fingerprints)
         announce(sweep, inputs.sources.values())
         if recorded:
@@ -148,20 +144,20 @@ def _run_missing(
         resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})
         print(f"engine: {engine}\n{_intention(sweep, missing, resumed)}", flush=True)
         job = WorkerJob.of(sweep, inputs.sources, inputs.weights.path if inputs.weights else None)
-        runner = TuneRunner(sweep, job, machine, run_dir, tracking, stop, progress=progress)
+        runner = backend.runner()(sweep, job, machine, run_dir, tracking, stop, progress=progress)
 
         def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
             tracking.expect(sweep.cells())
             progress.expect(sweep.cells())
             with stop.handling():
-                outcome = runner.run(missing, planned=len(sweep.cells()), grows=address is not None)
+                outcome = runner.run(missing, planned=len(sweep.cells()), grows=backend.grows)
             if stop.at_once:
                 return outcome
             conditions = RunConditions(
                 resumed=resumed,
                 failed_attempts=sum(outcome.counts.values()),
                 stopped=bool(outcome.stop or outcome.unwritable),
-                at_once=max(resources_for(sweep, machine).at_once, progress.most),
+                at_once=max(backend.at_once(sweep, machine), progress.most),
             )
             forecast: Mapping[str, float] = {}
             with last_step("the time cannot be compared with the plan"):

@@ -35,7 +35,15 @@ def project_version() -> str:
 
 def library_versions() -> str:
     """Versions of the libraries that affect results, as JSON."""
-    return json.dumps({name: version(name) for name in LIBRARIES})
+    return json.dumps({name: library_version(name) for name in LIBRARIES})
+
+
+def library_version(name: str) -> str:
+    """The version of an installed library; `absent` if it is not installed, as Ray may be with --inline."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def processor() -> str:

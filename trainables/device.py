@@ -11,6 +11,10 @@ class NoGpuError(RuntimeError):
     """A cell must run on a GPU, and torch cannot use one in this process. The message says why."""
 
 
+class LostGpuError(RuntimeError):
+    """The GPU no longer works in this process. The message says since which error."""
+
+
 def prepare_device(engine: Engine, *, needs_gpu: bool = False) -> torch.device:
     """Prepare torch in this process for cells with `engine`.
 

@@ -1,23 +1,23 @@
 """Chooses the fastest engine and number of cells at a time for a machine: measured once, then cached.
 
-Candidates train on random views in processes of their own. As many processes train at the same time as cells would run,
-because they share cores, caches and GPU. A candidate is dropped if it fails, or if its loss differs from that of the
-first one, which is the plain engine if that runs.
+Candidates train as a cell does, with its data and augmentation. As many processes train at the same time as cells would
+run, because they share cores, caches and GPU. A candidate is dropped if it fails, or if its loss differs from that of
+the first one, which is the plain engine if that runs.
 """
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from math import floor
 
 from pydantic import TypeAdapter, ValidationError
-from ray.exceptions import RayError
 
 from datasets.errors import InputError
 from datasets.files import cache_read, cache_write
-from sweep.autotune.microbenchmark import NO_ROOM, BenchmarkTask, Measure, Measurement, benchmark_processes
+from datasets.source import Settings, Source
+from sweep.autotune.measurement import NO_ROOM, BenchmarkTask, Measure, Measurement, NotMeasuredError, Processes
 from sweep.cluster.machine import Machine, check_threads
 from sweep.config.sweep import Sweep
 from trainables.cell import Cell
@@ -54,14 +54,23 @@ class Choice:
         if not self.best.rate:
             return f"{self.best.engine} (the measurements failed; the log says why)"
         gain = self.best.rate / self.plain.rate
-        rate = f"{self.best.rate:.0f} images/s in bare steps"
+        rate = f"{self.best.rate:.0f} images/s"
         return f"{self.best.engine}, {self.best.cells} at a time: {rate}, {gain:.2f} times the plain engine"
 
 
-def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tuple[Sweep, str]:
+def choose_engine(
+    sweep: Sweep, missing: Sequence[Cell], machine: Machine, sources: Mapping[Settings, Source], processes: Processes
+) -> tuple[Sweep, str]:
     """Choose the engine settings that the sweep leaves open, with measurements on the machine.
 
     Settings from the command line or from the folder stay.
+
+    Args:
+        sweep: the sweep.
+        missing: the cells to run.
+        machine: the machine that cells go to first.
+        sources: settings of the data -> the data.
+        processes: where candidates are measured.
 
     Returns:
         The sweep with its engine, share of a GPU and memory of a cell filled in; the choice as text.
@@ -76,11 +85,10 @@ def choose_engine(sweep: Sweep, missing: Sequence[Cell], machine: Machine) -> tu
         sweep = replace(sweep, engine=sweep.engine.filled(PLAIN), gpu_share=sweep.gpu_share or DEFAULT_GPU_SHARE)
         return sweep, str(sweep.engine)
     trained = [cell for cell in missing if cell.objective not in BASELINES]
-    losses = [cell.objective for cell in trained]
     recipes = sweep.recipes
     stages = [recipes.get(cell.recipe, sweep.recipe).pretrain for cell in trained]
     images = sum(stage.steps * stage.batch for stage in stages)
-    choice = cached_choice(_task(sweep, losses, machine), images)
+    choice = cached_choice(_task(sweep, trained, machine, sources), images, processes)
     best = choice.best
     _check_measured(choice, machine)
     share, memory = DEFAULT_GPU_SHARE, round(best.memory / 1e9, 2)
@@ -112,29 +120,37 @@ def _check_measured(choice: Choice, machine: Machine) -> None:
         )
 
 
-def _task(sweep: Sweep, losses: Sequence[str], machine: Machine) -> BenchmarkTask:
-    """The measurement: the slowest loss, with at most the requested number of cells at a time."""
+def _task(sweep: Sweep, trained: Sequence[Cell], machine: Machine, sources: Mapping[Settings, Source]) -> BenchmarkTask:
+    """The measurement: a cell of the slowest loss, with at most the requested number of cells at a time."""
     # A loss is measured even if only baselines are missing, because losses may follow in the same folder.
-    loss = max(losses or LOSSES, key=lambda name: objective_info(name).cost)
+    cell = max(
+        trained or [Cell(dataset=sweep.dataset, objective=name) for name in LOSSES],
+        key=lambda cell: objective_info(cell.objective).cost,
+    )
+    recipes = sweep.recipes
+    recipe = recipes.get(cell.recipe, sweep.recipe if sweep.recipe.data in sources else next(iter(recipes.values())))
     cells = -(-sweep.workers // max(1, machine.gpus))
     if machine.gpus and sweep.gpu_share:
         cells = min(cells or int(1 / sweep.gpu_share), int(1 / sweep.gpu_share))
-    return BenchmarkTask(objective=loss, recipe=sweep.recipe, engine=sweep.engine, cells=cells, machine=machine)
+    return BenchmarkTask(
+        cell=cell, recipe=recipe, source=sources[recipe.data], engine=sweep.engine, cells=cells, machine=machine
+    )
 
 
-def cached_choice(task: BenchmarkTask, images: int) -> Choice:
+def cached_choice(task: BenchmarkTask, images: int, processes: Processes) -> Choice:
     """The choice for this task, from the user's cache or by a new measurement.
 
     Args:
         task: the settings to choose, and the machine.
         images: source images that the whole sweep trains on. They decide whether compiling saves time.
+        processes: where candidates are measured.
     """
     name = f"engine-{task.key}.json"
     known = _read_choice(name)
     if known and (known.compiling or task.engine.compile != "auto" or not _compiling_pays(images, known.best)):
         return known
     print("measuring which engine is fastest on this machine; the choice is kept for later sweeps ...", flush=True)
-    choice = compare_candidates(task, images)
+    choice = compare_candidates(task, images, processes)
     for one in choice.tried:
         log.info("engine %s, %d at a time: %.1f images/s %s", one.engine, one.cells, one.rate, one.fault)
     if choice.best.rate:  # 0 if every candidate has failed
@@ -150,12 +166,12 @@ def _read_choice(name: str) -> Choice | None:
         return None
 
 
-def compare_candidates(task: BenchmarkTask, images: int) -> Choice:
+def compare_candidates(task: BenchmarkTask, images: int, processes: Processes) -> Choice:
     """Measure the candidates: first engines, then compiled ones, then numbers of cells at a time."""
     splits = _splits(task)
     fallback = Measurement(engine=replace(task.engine.filled(PLAIN), threads=splits[-1][1]), cells=1)
     try:
-        with benchmark_processes(task, max(cells for cells, _ in splits)) as measure:
+        with processes(task, max(cells for cells, _ in splits)) as measure:
             comparison = _Comparison(measure, fallback)
             while splits and not comparison.best.rate:  # on a small host only few cells may fit
                 cells, threads = splits.pop(0)
@@ -175,7 +191,7 @@ def compare_candidates(task: BenchmarkTask, images: int) -> Choice:
             for cells, threads in splits:
                 if cells * comparison.best.memory <= comparison.best.room:
                     comparison.add(replace(comparison.best.engine, threads=threads), cells)
-    except RayError as error:
+    except NotMeasuredError as error:
         log.warning("nothing could be measured: %s", error)
         return Choice(best=fallback, plain=fallback, compiling=False, tried=())
     return Choice(
@@ -233,7 +249,8 @@ def _splits(task: BenchmarkTask) -> list[tuple[int, int]]:
     cores = task.machine.cores // max(1, gpus)
     most = task.cells or (8 if gpus else MOST_CELLS)
     if gpus:
-        counts = [task.cells] if task.cells else [1, 2, 4, 8]
+        fitting = max(1, cores // (threads or 1))  # more never run: each cell has its threads' cores to itself
+        counts = sorted({min(count, fitting) for count in ([task.cells] if task.cells else [1, 2, 4, 8])})
         return [(count, threads or max(1, cores // count)) for count in counts]
     options = [threads] if threads else sorted({2**k for k in range(cores.bit_length())} | {cores})
     # For the same number of cells, the most threads: fewer would leave cores idle.

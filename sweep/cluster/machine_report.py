@@ -11,13 +11,12 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from joblib import cpu_count
 
 from datasets.files import cache_folder
-from sweep.provenance import LIBRARIES, commit, processor, project_version
+from sweep.provenance import LIBRARIES, commit, library_version, processor, project_version
 
 _LIST_GPUS = """
 import json, torch
@@ -76,7 +75,7 @@ def report_machine(request: ReportRequest) -> MachineReport:
         python=platform.python_version(),
         project=project_version(),
         commit=commit(),
-        libraries={name: _version(name) for name in LIBRARIES},
+        libraries={name: library_version(name) for name in LIBRARIES},
         datasets=str(Path(datasets.__file__ or "").resolve().parent),
         ours=str(Path(__file__).resolve().parents[2] / "datasets"),
         processor=processor(),
@@ -134,13 +133,6 @@ def try_object_store(uri: str, name: str) -> str:
     except (ValueError, OSError) as error:  # RecordsError is a ValueError
         return " ".join(str(error).split())[:200] or type(error).__name__
     return "" if same else "an object reads back different from what was written"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
 
 
 def _nearest(folder: str) -> Path:

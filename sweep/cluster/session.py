@@ -14,6 +14,7 @@ from joblib import cpu_count
 from ray._common.utils import get_default_ray_temp_dir  # pinned; no public function returns Ray's temporary folder
 
 from datasets.errors import InputError, describe_error
+from sweep.cluster.environment import portable_variables
 from sweep.cluster.join import join_cluster
 from sweep.cluster.machine import Machine, NoAnswer
 from sweep.cluster.nodes import call_on_each, list_machines
@@ -65,7 +66,7 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
             os.environ.update(worker_environment(engine, packages))  # inherited by Ray's processes
             _start_ray()
         else:
-            join_cluster(address, _portable_variables(engine), packages)
+            join_cluster(address, portable_variables(engine), packages)
         signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
         yield
     except SystemExit as error:  # raised by Ray's handler while it was installed
@@ -128,17 +129,7 @@ def _end_failed_start(others: set[int]) -> None:
 
 def worker_environment(engine: Engine, packages: Sequence[Path] = ()) -> dict[str, str]:
     """The environment variables that a worker on this machine needs from its start."""
-    return {"PYTHONPATH": os.pathsep.join(_import_roots(packages)), **_portable_variables(engine)}
-
-
-def _portable_variables(engine: Engine) -> dict[str, str]:
-    """The environment variables that are valid on any machine."""
-    # Tune runs each cell in a thread of its own, and glibc keeps the memory that a thread has freed for that thread.
-    # With one arena the memory of a worker does not grow with every cell.
-    variables = {"MALLOC_ARENA_MAX": "1"}
-    if engine.deterministic:
-        variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    return variables
+    return {"PYTHONPATH": os.pathsep.join(_import_roots(packages)), **portable_variables(engine)}
 
 
 def _import_roots(packages: Sequence[Path]) -> list[str]:

@@ -71,6 +71,7 @@ def search_learning_rates(search: SearchConfig, base: Sweep) -> int:
 def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, source: Source) -> int:
     """Start Ray, choose the engine, run the search, and return the exit code."""
     from sweep.autotune.choose import choose_engine  # here: Ray takes a second to import
+    from sweep.autotune.microbenchmark import benchmark_processes
     from sweep.cluster.session import first_machine, ray_session
     from sweep.tune.job import WorkerJob
     from sweep.tune.runner import TuneRunner
@@ -78,7 +79,8 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
     with ray_session(search.sweep.engine, packages=search.sweep.outside_packages):
         machine = first_machine(search.sweep.engine.threads)
         first_rung = [search.cell(name, search.rates[0], 0) for name in search.losses]
-        sweep, engine = choose_engine(search.sweep, first_rung, machine)
+        sources = {search.sweep.recipe.data: source}
+        sweep, engine = choose_engine(search.sweep, first_rung, machine, sources, benchmark_processes)
         search = replace(search, sweep=sweep)
         claim(run_dir, sweep, [source.fingerprint])
         print(f"learning rates for {base.preset} in {sweep.out}, on {source.title}\nengine: {engine}", flush=True)
@@ -86,9 +88,7 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
         with BackgroundTracking(sweep, run_dir, kind="lr_search", cells=table.cells, rates=table.rates) as tracking:
             if table.scores:
                 tracking.fill(run_dir.root, table.cells)
-            runner = TuneRunner(
-                sweep, WorkerJob.of(sweep, {sweep.recipe.data: source}), machine, run_dir, tracking, stop
-            )
+            runner = TuneRunner(sweep, WorkerJob.of(sweep, sources), machine, run_dir, tracking, stop)
             lr_search = LrSearch(
                 search=search, base=base, run_dir=run_dir, runner=runner, tracking=tracking, stop=stop, table=table
             )

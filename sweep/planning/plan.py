@@ -83,6 +83,7 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     sources = load_sources(sweep)
     check_fingerprints(sweep.run_dir, [source.fingerprint for source in sources.values()])
     from sweep.autotune.choose import choose_engine
+    from sweep.autotune.microbenchmark import benchmark_processes
     from sweep.cluster.session import ray_session
     from sweep.planning.profiler import profilers
     from sweep.tune.resources import resources_for
@@ -90,7 +91,7 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     with ray_session(sweep.engine, address, packages=sweep.outside_packages):
         machine = machine_for(sweep, address, [path.resolve() for source in sources.values() for path in source.files])
         before = time.monotonic()
-        sweep, engine = choose_engine(sweep, missing, machine)
+        sweep, engine = choose_engine(sweep, missing, machine, sources, benchmark_processes)
         choosing = time.monotonic() - before  # the sweep itself will find the choice in the cache
         print(f"engine: {engine}", flush=True)
         resources = resources_for(sweep, machine)

@@ -14,6 +14,7 @@ from datasets.errors import InputError, describe_error
 from datasets.source import Settings, Source
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
+from sweep.tune.compute import compute
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.profiling.parts import Part, mean
@@ -110,7 +111,8 @@ class _Profiler:
         from trainables.device import prepare_device  # here, because the driver does not import torch
 
         self._sweep, self._sources = sweep, sources
-        self._device = prepare_device(sweep.engine, needs_gpu=bool(ray.get_gpu_ids()))
+        # In the thread of the cells, because the number of threads holds for one thread.
+        self._device = compute(prepare_device, sweep.engine, needs_gpu=bool(ray.get_gpu_ids()))
 
     def ready(self) -> None:
         """Returns as soon as the actor has started."""
@@ -121,7 +123,8 @@ class _Profiler:
 
         recipe = self._sweep.recipes[cell.recipe]
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-            return profile_cell(
+            return compute(
+                profile_cell,
                 cell,
                 CellJob(recipe=recipe, source=self._sources[recipe.data], engine=self._sweep.engine),
                 self._device,

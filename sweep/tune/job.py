@@ -1,7 +1,7 @@
 """What a worker needs in addition to the coordinates of a cell."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -47,3 +47,9 @@ class WorkerJob:
     def run_dir(self) -> RunDir:
         """The sweep's folder on this machine."""
         return RunDir.at(self.location)
+
+    def with_rate(self, objective: str, rate: float) -> Self:
+        """The job of a search, which has one recipe, with another learning rate of an objective."""
+        (base,) = self.cell_jobs.values()
+        recipe, _ = base.recipe.with_learning_rate(objective, rate)
+        return replace(self, cell_jobs={recipe.fingerprint: replace(base, recipe=recipe)})

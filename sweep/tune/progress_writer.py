@@ -11,15 +11,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-import ray
-
 from datasets.errors import InputError
-from sweep.cluster.nodes import list_machines
 from sweep.monitor import progress
 from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Stage, Used
 from sweep.storage.run_dir import RunDir
 from sweep.tune.recorder import Recorder
-from sweep.tune.tracker import CellListener, RunningCell, TrialTracker
+from sweep.tune.running import CellListener, RunningCell, RunningCells
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)
@@ -90,7 +87,7 @@ class ProgressWriter(CellListener):
         for cell in cells:
             self._states.setdefault(cell.key, None)
 
-    def follow(self, tracker: TrialTracker, recorder: Recorder) -> Self:
+    def follow(self, tracker: RunningCells, recorder: Recorder) -> Self:
         """Cells start to run: the tracker knows the running ones, the recorder the recorded ones."""
         self._running, self._recorder, self._stage = tracker.running, recorder, "running"
         self._look()
@@ -167,10 +164,3 @@ class ProgressWriter(CellListener):
         self._count()  # the time until now was spent on the machines of the last look
         lost = {name: node.model_copy(update={"alive": False}) for name, node in self._nodes.items()}
         self._nodes = lost | dict(self._machines())
-
-
-def machines() -> dict[str, MachineEntry]:
-    """Ray's name of each machine -> the machine; none if Ray does not run."""
-    if not ray.is_initialized():
-        return {}
-    return {machine.id: MachineEntry.of(machine) for machine in list_machines()}

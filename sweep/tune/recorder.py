@@ -22,7 +22,7 @@ from sweep.tracking.background import BackgroundTracking
 from sweep.tune.console import Console
 from sweep.tune.outcome import Outcome
 from sweep.tune.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_record
-from sweep.tune.tracker import CellListener
+from sweep.tune.running import CellListener
 from trainables.cell import Cell
 
 log = logging.getLogger(__name__)

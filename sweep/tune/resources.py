@@ -1,11 +1,14 @@
-"""The resources that a cell requests from Ray, and how many cells fit on the machines at the same time."""
+"""The machines of Ray: what a cell requests of them, and how many cells fit on them at the same time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import ray
+
 from sweep.cluster.machine import Machine
 from sweep.cluster.nodes import list_machines
 from sweep.config.sweep import Sweep
+from sweep.monitor.progress import MachineEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +53,10 @@ def _fitting(machine: Machine, share: Mapping[str, float]) -> int:
     total = {"cpu": machine.cores, "gpu": machine.gpus, "memory": machine.memory}
     # The small number makes a tenth of a GPU fit ten times in spite of rounding.
     return min(int(total[name] / needed + 1e-6) for name, needed in share.items() if needed)
+
+
+def machines() -> dict[str, MachineEntry]:
+    """Ray's name of each machine -> the machine; none if Ray does not run."""
+    if not ray.is_initialized():
+        return {}
+    return {machine.id: MachineEntry.of(machine) for machine in list_machines()}

@@ -10,7 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweep.tune.console import Console
-from sweep.tune.tracker import CellListener, TrialTracker, Worker
+from sweep.tune.running import CellListener, RunningCells, Worker
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Watchdog(CellListener):
     """Compares the silence of each running cell with the allowed time."""
 
     def __init__(
-        self, tracker: TrialTracker, patience: float, console: Console, *, kill: Callable[[Worker], None] | None = None
+        self, tracker: RunningCells, patience: float, console: Console, *, kill: Callable[[Worker], None] | None = None
     ) -> None:
         """Watch the cells of `tracker`. `patience` is in seconds, `kill` is for tests."""
         self._tracker, self._patience, self._console = tracker, patience, console

@@ -1,20 +1,16 @@
-"""The work of a Ray worker: it runs one cell after another, writes checkpoints and reports."""
+"""The work of a worker, with Ray or without: it runs one cell after another, writes checkpoints and reports."""
 
 import gc
 import json
-import os
-import platform
 import shutil
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
-from typing import Any, NoReturn
+from typing import Any
 
-import ray
 import torch
-from ray import tune
 
 from analysis.records.schema import Record
 from sweep.provenance import library_versions, project_version
@@ -25,8 +21,7 @@ from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY, bare_record
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
-from trainables.device import NoGpuError, out_of_memory, prepare_device, still_works
-from trainables.engine import Engine
+from trainables.device import LostGpuError, out_of_memory, prepare_device, still_works
 from trainables.examples import Example
 from trainables.models.imagenet import file_digest
 from trainables.pretrain import NonFiniteLossError
@@ -34,39 +29,50 @@ from trainables.run_cell import run_cell
 
 INTERVAL = 0.5
 """Seconds between two looks for the request to stop."""
-PAUSE = 20.0
-"""Seconds that a worker without a usable GPU waits before it ends, so that other machines take the cells."""
 
 
-def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
+SendReport = Callable[[dict[str, Any]], None]
+"""Sends a report to the driver."""
+
+
+def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport, *, needs_gpu: bool = False) -> None:
     """Run the cell of these coordinates; report points of its curves, then its record.
 
     An error of the cell is reported instead of raised, because Ray's own retries are for lost workers.
+
+    Args:
+        coordinates: of the cell.
+        job: what all cells have in common.
+        report: sends a report to the driver.
+        needs_gpu: whether the cell must run on a GPU.
+
+    Raises:
+        NoGpuError, LostGpuError: this process can run no cell. The cell goes on elsewhere.
     """
     stop = StopFlag(job.run_dir)
     if stop.now():
-        tune.report({"stopped": True})
+        report({"stopped": True})
         return
     cell = Cell(**coordinates)
     cell_job = job.cell_jobs[cell.recipe]
-    device = _device(cell_job.engine)
+    device = prepare_device(cell_job.engine, needs_gpu=needs_gpu)
     curves: list[tuple[str, int, str, float]] = []
     examples: list[Example] = []
 
-    def report(stage: str, step: int, values: dict[str, float]) -> None:
+    def report_points(stage: str, step: int, values: dict[str, float]) -> None:
         points = [(stage, step, name, value) for name, value in values.items()]
         curves.extend(points)
-        tune.report({"points": points})
+        report({"points": points})
 
     record = _record(cell, cell_job, device)
     try:
         # Closed before the last report, after which the driver removes the checkpoints.
-        with closing(stop), closing(_checkpoints(record, job, device, stop)) as checkpoints:
+        with closing(stop), closing(_checkpoints(record, job, device, _Pulse(job, stop, report))) as checkpoints:
             metrics = run_cell(
                 cell,
                 cell_job,
                 device,
-                report=report,
+                report=report_points,
                 checkpoints=checkpoints,
                 take_examples=examples.extend,
                 export_to=job.run_dir.encoder(cell.key) if "encoders" in job.keep else None,
@@ -74,42 +80,27 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob) -> None:
         _upload(cell.key, job)
         # Plain arrays, because the class of the examples would make the driver import torch.
         plain = [vars(example) for example in examples]
-        tune.report({"record": record.with_values({**metrics, "status": "done"}), "curves": curves, "examples": plain})
+        report({"record": record.with_values({**metrics, "status": "done"}), "curves": curves, "examples": plain})
     except StoppedError:
-        tune.report({"stopped": True})
+        report({"stopped": True})
     except NonFiniteLossError as error:
         # The same seed would diverge again. Recorded as failed, the cell does not run again by the same command.
-        tune.report({"error": str(error), "kind": DIVERGED, "traceback": "", "record": record, "curves": curves})
+        report({"error": str(error), "kind": DIVERGED, "traceback": "", "record": record, "curves": curves})
     except StoreError as error:
         # Not the cell's fault, so it is not recorded.
-        tune.report({"error": str(error), "kind": LOST, "traceback": "", "record": record, "curves": curves})
+        report({"error": str(error), "kind": LOST, "traceback": "", "record": record, "curves": curves})
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if not still_works(device):
-            _leave(f"{reason}; the GPU no longer works in this process")
+            raise LostGpuError(f"{reason}; the GPU no longer works in this process") from error
         kind = MEMORY if out_of_memory(error) else ERROR
         trace = traceback.format_exc()
-        tune.report({"error": reason, "kind": kind, "traceback": trace, "record": record, "curves": curves})
+        report({"error": reason, "kind": kind, "traceback": trace, "record": record, "curves": curves})
     finally:
         # The worker runs further cells: the memory of this one must not add to theirs.
         gc.collect()
-        if device.type == "cuda":
+        if device.type == "cuda" and still_works(device):
             torch.cuda.empty_cache()
-
-
-def _device(engine: Engine) -> torch.device:
-    """The device of cells in this worker. It does not return if Ray gave the worker a GPU that torch cannot use."""
-    try:
-        return prepare_device(engine, needs_gpu=bool(ray.get_gpu_ids()))
-    except NoGpuError as error:
-        time.sleep(PAUSE)
-        _leave(str(error))
-
-
-def _leave(reason: str) -> NoReturn:
-    """End this process. To Ray its worker is lost: the cell goes on from its checkpoint in another one."""
-    tune.report({"warning": f"the worker on {platform.node()} ends: {reason}"})  # returns when the driver has read it
-    os._exit(1)
 
 
 def _record(cell: Cell, job: CellJob, device: torch.device) -> Record:
@@ -133,7 +124,7 @@ def _weights(cell: Cell, job: CellJob) -> str | None:
     return f"{path.name} {file_digest(path)}" if path and cell.objective == "imagenet" else None
 
 
-def _checkpoints(record: Record, job: WorkerJob, device: torch.device, stop: StopFlag) -> Checkpoints:
+def _checkpoints(record: Record, job: WorkerJob, device: torch.device, pulse: "_Pulse") -> Checkpoints:
     """The cell's checkpoints. Those of other data or of another engine are ignored."""
     cell_job = job.cell_jobs[record.recipe]
     identity = {
@@ -150,8 +141,8 @@ def _checkpoints(record: Record, job: WorkerJob, device: torch.device, stop: Sto
         folder,
         json.dumps(identity),
         every=job.checkpoint_every,
-        heartbeat=_Pulse(job, stop),
-        notify=lambda line: tune.report({"warning": line}),
+        heartbeat=pulse,
+        notify=lambda line: pulse.report({"warning": line}),
         mirror=StoreMirror(store, folder) if store.uri else None,
     )
 
@@ -174,8 +165,8 @@ def _upload(key: str, job: WorkerJob) -> None:
 class _Pulse:
     """Called in every step: reports at intervals that the worker is alive, and returns whether the cell must stop."""
 
-    def __init__(self, job: WorkerJob, stop: StopFlag) -> None:
-        self._interval, self._stop = job.sign_of_life, stop
+    def __init__(self, job: WorkerJob, stop: StopFlag, report: SendReport) -> None:
+        self._interval, self._stop, self.report = job.sign_of_life, stop, report
         self._looked = self._reported = time.monotonic()
 
     def __call__(self) -> bool:
@@ -185,5 +176,5 @@ class _Pulse:
         self._looked = now
         if now - self._reported >= self._interval:
             self._reported = now
-            tune.report({"alive": True})
+            self.report({"alive": True})
         return self._stop()

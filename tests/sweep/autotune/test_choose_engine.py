@@ -6,8 +6,8 @@ import pytest
 
 from datasets.errors import InputError
 from sweep.autotune import choose as module
-from sweep.autotune.choose import DEFAULT_GPU_SHARE, Choice, choose_engine
-from sweep.autotune.microbenchmark import Measurement
+from sweep.autotune.choose import DEFAULT_GPU_SHARE, Choice
+from sweep.autotune.measurement import Measurement
 from sweep.cluster.machine import Machine
 from sweep.presets import preset
 from trainables.engine import PLAIN, Engine
@@ -15,6 +15,11 @@ from trainables.engine import PLAIN, Engine
 LAPTOP = Machine(id="n", name="here", processor="some", cores=4, memory=10**10)
 GPU = replace(LAPTOP, accelerator="H200", gpus=1)
 FAST = Engine(precision="bf16", layout="contiguous", compile="no", threads=2)
+
+
+def choose_engine(sweep, missing, machine):
+    """With data and processes that no fake looks at."""
+    return module.choose_engine(sweep, missing, machine, {sweep.recipe.data: None}, None)
 
 
 def asked(**changes):
@@ -26,7 +31,7 @@ def measured(monkeypatch):
     """A fake `cached_choice`, and the tasks that it received."""
     tasks = []
 
-    def choose(task, images):
+    def choose(task, images, processes):
         tasks.append((task, images))
         best = Measurement(engine=FAST, cells=2, rate=3.0, memory=2 * 10**9, room=10 * 10**9)
         return Choice(best=best, plain=replace(best, engine=PLAIN, rate=1.5), compiling=False, tried=())
@@ -41,7 +46,7 @@ def test_what_is_open_is_measured_for_the_images_that_are_missing(measured):
     assert sweep.cell_memory == 2.0
     assert "2.00 times the plain engine" in words
     ((task, images),) = measured
-    assert task.objective == "within_image"  # the first of those that take most
+    assert task.cell.objective == "within_image"  # the first of those that take most
     assert images == 6 * 4 * 8  # six cells with a loss, four steps of eight pairs
 
 
@@ -58,7 +63,7 @@ def test_a_gpu_is_shared_by_as_many_cells_as_measured_and_fit(measured):
 def test_where_nothing_could_be_measured_a_cell_has_the_gpu_alone(monkeypatch):
     nothing = Measurement(engine=FAST, cells=1)
     choice = Choice(best=nothing, plain=nothing, compiling=False, tried=())
-    monkeypatch.setattr(module, "cached_choice", lambda task, images: choice)
+    monkeypatch.setattr(module, "cached_choice", lambda task, images, processes: choice)
     assert choose_engine(asked(), asked().cells(), GPU)[0].gpu_share == 1.0
 
 
@@ -77,7 +82,7 @@ def test_baselines_alone_are_measured_too_for_losses_may_follow(measured):
     sweep = asked(objectives=("random",))
     assert choose_engine(sweep, sweep.cells(), LAPTOP)[0].engine == FAST
     ((task, images),) = measured
-    assert (task.objective, images) == ("within_image", 0)
+    assert (task.cell.objective, images) == ("within_image", 0)
 
 
 def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):
@@ -105,7 +110,7 @@ def test_an_arithmetic_that_only_gpus_have_is_refused_on_a_cpu(measured):
 def test_a_sweep_that_no_engine_fits_or_that_finds_no_gpu_is_refused_before_a_cell_runs(monkeypatch):
     full = Measurement(engine=FAST, cells=1, fault="not enough memory: CUDA out of memory. Tried to allocate 8 GiB")
     choice = Choice(best=full, plain=full, compiling=False, tried=(full, full))
-    monkeypatch.setattr(module, "cached_choice", lambda task, images: choice)
+    monkeypatch.setattr(module, "cached_choice", lambda task, images, processes: choice)
     words = r"\A[^\n]* fits with no engine on here \(H200\), [^\n]*Tried to allocate 8 GiB; use [^\n]*\Z"
     with pytest.raises(InputError, match=words):
         choose_engine(asked(), asked().cells(), GPU)
@@ -114,5 +119,5 @@ def test_a_sweep_that_no_engine_fits_or_that_finds_no_gpu_is_refused_before_a_ce
     with pytest.raises(InputError, match=r"\Ahere: no GPU that torch can use: no driver; [^\n]*sweep.doctor[^\n]*\Z"):
         choose_engine(asked(), asked().cells(), GPU)
     other = replace(choice, tried=(full, replace(full, fault="no such instruction")))
-    monkeypatch.setattr(module, "cached_choice", lambda task, images: other)
+    monkeypatch.setattr(module, "cached_choice", lambda task, images, processes: other)
     assert choose_engine(asked(), asked().cells(), GPU)[0].engine == FAST  # the cells report why they fail

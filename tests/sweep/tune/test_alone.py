@@ -12,7 +12,8 @@ from sweep.cluster import session
 from sweep.monitor.progress import read_progress
 from sweep.tune import runner
 from sweep.tune.job import WorkerJob
-from sweep.tune.progress_writer import ProgressWriter, machines
+from sweep.tune.progress_writer import ProgressWriter
+from sweep.tune.resources import machines
 from sweep.tune.runner import TuneRunner
 from tests.sweep.tune.conftest import Silent
 from trainables.engine import PLAIN

@@ -8,7 +8,7 @@ import ray
 import torch
 
 from datasets.vts.config import CLASSES
-from sweep.tune import worker
+from sweep.tune import trainable, worker
 from sweep.tune.job import WorkerJob
 
 
@@ -24,9 +24,11 @@ def said(sweep, monkeypatch):
     def leave(code):
         raise Left
 
-    monkeypatch.setattr(worker.tune, "report", reports.append)
-    monkeypatch.setattr(worker.os, "_exit", leave)
-    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
+    here = SimpleNamespace(get_node_id=lambda: "node")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
+    monkeypatch.setattr(trainable.tune, "report", reports.append)
+    monkeypatch.setattr(trainable.os, "_exit", leave)
+    monkeypatch.setattr(trainable.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(ray, "get_gpu_ids", list)
     return reports
 
@@ -37,7 +39,7 @@ def begin(sweep):
     source = SimpleNamespace(files=(), classes=CLASSES, fingerprint="d", title="s", notes=())
     job = WorkerJob.of(sweep, {sweep.recipe.data: source})
     cell = sweep.cells()[0]
-    return lambda: worker.train(asdict(cell), job)
+    return lambda: trainable.train_cell({"cell": asdict(cell)}, job=job)
 
 
 def fails_with(error):
@@ -56,7 +58,7 @@ def test_a_worker_with_a_gpu_of_ray_that_torch_cannot_use_runs_nothing_and_ends(
     monkeypatch.setattr(worker, "run_cell", fails_with(AssertionError("it must not run")))
     with pytest.raises(Left):
         begin()
-    (report,) = said
+    _, report = said  # the first says which worker it is
     assert report.keys() == {"warning"}
     assert "no GPU that torch can use: no driver" in report["warning"]
 
@@ -66,7 +68,7 @@ def test_a_worker_whose_gpu_no_longer_works_ends_and_the_cell_gets_no_record(sai
     monkeypatch.setattr(worker, "run_cell", fails_with(RuntimeError("CUDA error: an illegal memory access")))
     with pytest.raises(Left):
         begin()
-    (report,) = said
+    _, report = said  # the first says which worker it is
     assert report.keys() == {"warning"}
     assert "an illegal memory access; the GPU no longer works in this process" in report["warning"]
 

@@ -1,0 +1,33 @@
+"""The step of pretraining as in a cell: pairs, rendering, augmentation, and everything in `bare_step`."""
+
+from collections.abc import Callable
+from itertools import count
+
+from torch import Tensor
+
+from datasets.dataset import Dataset
+from datasets.seeding import stream
+from trainables.cell import Cell
+from trainables.cell_job import CellJob
+from trainables.pretrain import Training, batches, cell_objective
+from trainables.run_cell import first_encoder
+
+
+def whole_step(cell: Cell, job: CellJob, data: Dataset) -> Callable[[], Tensor]:
+    """A function that does the next step of a cell's pretraining, and returns its loss, on the device of the data.
+
+    Args:
+        cell: the coordinates, of a loss.
+        job: recipe and engine. The caller sets the number of threads.
+        data: opened, for the cell's seed.
+    """
+    objective = cell_objective(first_encoder(cell, job).to(data.device), data, cell, job.recipe)
+    training, load = Training(objective, job.recipe.pretrain, data.device), batches(objective, data, cell, job.recipe)
+    steps = count(1)
+
+    def step() -> Tensor:
+        number = next(steps)
+        views, _ = load(number - 1)
+        return training.step(views, stream(cell.seed, "other image", number))
+
+    return step
