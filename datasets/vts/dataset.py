@@ -30,7 +30,7 @@ from datasets.vts.scenes import (
 from datasets.vts.textures import TextureBank, split_images
 
 KEPT = {"cpu": 2**26, "cuda": 2**31}
-"""Bytes of region maps that are cached for a split, one per pixel; larger splits compute them in each batch."""
+"""Bytes of region maps that a device keeps for a split, one per pixel; larger splits compute them in each batch."""
 
 
 class Vts:
