@@ -7,6 +7,7 @@ any step without a saved generator state.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 
 import torch
@@ -46,5 +47,9 @@ def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
 def batch_indices(seed: int, purpose: str, step: int, *, count: int, batch: int) -> Int[Tensor, " batch"]:
     """The images of a training step: a new permutation for each epoch, without the incomplete last batch."""
     epoch, position = divmod(step, count // batch)
-    order = torch.randperm(count, generator=stream(seed, purpose, epoch))
-    return order[position * batch : (position + 1) * batch]
+    return _order(seed, purpose, epoch, count)[position * batch : (position + 1) * batch]
+
+
+@lru_cache(maxsize=2)  # of pretraining and probe: the same order serves all steps of an epoch
+def _order(seed: int, purpose: str, epoch: int, count: int) -> Int[Tensor, " count"]:
+    return torch.randperm(count, generator=stream(seed, purpose, epoch))

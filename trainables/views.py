@@ -10,6 +10,7 @@ from torch import Tensor
 from datasets.augment import transforms
 from datasets.dataset import Dataset, Draws, PairBatch, PairPool
 from datasets.seeding import batch_indices, stream
+from datasets.transfer import send
 from datasets.types import TURNS
 from trainables.cell import Cell
 from trainables.recipe import Recipe
@@ -58,7 +59,7 @@ def downstream_views(data: Dataset, cell: Cell, recipe: Recipe, step: int) -> Vi
     index = batch_indices(cell.seed, "pretraining order", step, count=data.count("train"), batch=recipe.pretrain.batch)
     images, labels = data.downstream("train", index)
     which = torch.randint(TURNS[recipe.data.task], (len(index),), generator=stream(cell.seed, "augmentation", step))
-    which = which.to(data.device, non_blocking=True)
+    (which,) = send(data.device, which)
     return _labelled(dihedral(images, which), dihedral(labels, which))
 
 
@@ -80,12 +81,9 @@ def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:
 def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator) -> Views:
     """Augment both images of each pair independently."""
     count, size = len(loaded.first), loaded.first.shape[-1]
-    first, first_labels = transforms.apply(
-        loaded.first, loaded.first_labels, transforms.draw(recipe.augment, count, size, generator)
-    )
-    second, second_labels = transforms.apply(
-        loaded.second, loaded.second_labels, transforms.draw(recipe.augment, count, size, generator)
-    )
+    drawn = [transforms.draw(recipe.augment, count, size, generator) for _ in range(2)]
+    both = [(loaded.first, loaded.first_labels), (loaded.second, loaded.second_labels)]
+    (first, first_labels), (second, second_labels) = transforms.apply_all(both, drawn)
     return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels)
 
 

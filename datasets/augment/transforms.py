@@ -3,11 +3,12 @@
 `draw` draws the parameters on the CPU from a generator; `apply` uses them on the device of the images.
 """
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import overload
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from datasets.augment import color
 from datasets.augment.config import Augment
+from datasets.transfer import send
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,14 +149,50 @@ def apply(
 
     The order is geometry, colour jitter, grey, blur. An image without any change is returned bit for bit.
     """
-    images, labels = warp(images, labels, parameters.affine)
+    return apply_all([(images, labels)], [parameters])[0]
+
+
+def apply_all(
+    batches: Sequence[tuple[Tensor, Tensor | None]], parameters: Sequence[Parameters]
+) -> list[tuple[Tensor, Tensor | None]]:
+    """`apply` to several batches of one dtype and device, to which all parameters are sent in one copy."""
+    plans = [_plan(drawn, images.dtype) for (images, _), drawn in zip(batches, parameters, strict=True)]
+    sent = iter(send(batches[0][0].device, *itertools.chain(*plans)))
+    return [
+        _augment(images, labels, drawn.radius, [next(sent) for _ in plan])
+        for (images, labels), drawn, plan in zip(batches, parameters, plans, strict=True)
+    ]
+
+
+Plan = list[Any]
+"""The maps; then for each change the numbers of its images, and for each of these its factors. None: no effect."""
+
+
+def _plan(parameters: Parameters, dtype: torch.dtype) -> Plan:
+    """Choose the images of each change on the CPU, where this does not wait for a GPU."""
+    jittered, greyed, blurred = (
+        which.nonzero()[:, 0] for which in (parameters.jitter, parameters.grey, parameters.blur)
+    )
+    factors = [None if factor is None else factor[jittered].to(dtype) for factor in used_factors(parameters)]
+    affine, sigma = parameters.affine.to(dtype), parameters.sigma[blurred].to(dtype)
+    return [affine, _still(parameters.affine), jittered, *factors, greyed, blurred, sigma]
+
+
+def used_factors(parameters: Parameters) -> list[Float[Tensor, " n"] | None]:
+    """The four factors of the jitter; None if one changes no image."""
     factors = (parameters.brightness, parameters.contrast, parameters.saturation, parameters.hue)
-    used = [
+    return [
         factor if (factor != neutral).any() else None for factor, neutral in zip(factors, color.NEUTRAL, strict=True)
     ]
-    _change(images, parameters.jitter, color.jitter, *used)
-    _change(images, parameters.grey, color.grey)
-    _change(images, parameters.blur, partial(color.blur, radius=parameters.radius), parameters.sigma)
+
+
+def _augment(images: Tensor, labels: Tensor | None, radius: int, plan: Plan) -> tuple[Tensor, Tensor | None]:
+    """Augment with a plan that is on the device of the images."""
+    affine, still, jittered, *factors, greyed, blurred, sigma = plan
+    images, labels = _warp(images, labels, affine, still)
+    _change(images, jittered, color.jitter, *factors)
+    _change(images, greyed, color.grey)
+    _change(images, blurred, partial(color.blur, radius=radius), sigma)
     return images, labels
 
 
@@ -163,16 +201,11 @@ _BLOCK = 2**17  # numbers that a CPU changes at once: temporaries that fit the c
 
 def _change(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *factors: Tensor | None) -> None:
     """Replace the chosen images by change(images, *factors), in place."""
-    index = chosen.nonzero()[:, 0]
-    if len(index) == 0:
-        return
-    for part in index.split(len(index) if images.is_cuda else max(1, _BLOCK // images[0].numel())):
-        on_device = part.to(images.device, non_blocking=True)
-        used = [
-            None if factor is None else factor[part].to(images.device, images.dtype, non_blocking=True)
-            for factor in factors
-        ]
-        images.index_copy_(0, on_device, change(images[on_device], *used))
+    size = max(1, len(chosen) if images.is_cuda else _BLOCK // images[0].numel())
+    for start in range(0, len(chosen), size):
+        part = slice(start, start + size)
+        index = chosen[part]
+        images.index_copy_(0, index, change(images[index], *(None if one is None else one[part] for one in factors)))
 
 
 def warp(
@@ -186,11 +219,38 @@ def warp(
         affine: (n, 2, 3) from view to image, in [-1, 1] as in `grid_sample` with align_corners=False; best on the CPU,
             where reading it does not wait for a GPU. The identity returns an image bit for bit.
     """
-    still = (affine == torch.eye(2, 3, device=affine.device)).all(dim=2).all(dim=1).nonzero()[:, 0]
-    still = still.to(images.device, non_blocking=True)
-    places = _places(affine.to(images.device, images.dtype, non_blocking=True), *images.shape[2:])
-    warped = F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
+    device = images.device
+    return _warp(images, labels, affine.to(device, images.dtype), _still(affine).to(device))
+
+
+def is_still(affine: Float[Tensor, "n 2 3"]) -> Bool[Tensor, " n"]:
+    """Which maps leave their image as it is."""
+    return (affine == torch.eye(2, 3, device=affine.device)).all(dim=2).all(dim=1)
+
+
+def _still(affine: Float[Tensor, "n 2 3"]) -> Int[Tensor, " m"]:
+    """The images that stay as they are."""
+    return is_still(affine).nonzero()[:, 0]
+
+
+def _warp(
+    images: Float[Tensor, "n c h w"],
+    labels: Integer[Tensor, "n h w"] | None,
+    affine: Float[Tensor, "n 2 3"],
+    still: Int[Tensor, " m"],
+) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
+    """`warp` with everything on the device of the images."""
+    warped, picked = sample(images, labels, affine)
     warped.index_copy_(0, still, images[still])
+    return warped, picked
+
+
+def sample(
+    images: Float[Tensor, "n c h w"], labels: Integer[Tensor, "n h w"] | None, affine: Float[Tensor, "n 2 3"]
+) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
+    """`warp`, but the identity returns an image only up to rounding."""
+    places = _places(affine, *images.shape[2:])
+    warped = F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
     if labels is None:
         return warped, None
     values = labels[:, None].to(images.dtype)

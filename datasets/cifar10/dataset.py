@@ -9,6 +9,7 @@ from datasets.cifar10.files import Cifar10Images
 from datasets.dataset import Draws, PairBatch, from_bytes
 from datasets.errors import InputError
 from datasets.seeding import stream
+from datasets.transfer import send
 from datasets.types import Pairing
 
 
@@ -37,8 +38,8 @@ class LabelledImages:
         return len(self._labels[split])
 
     def images(self, split: str, index: Int[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
-        """The indexed images, in [0, 1]."""
-        return from_bytes(self._images[split][index.to(self.device, non_blocking=True)])
+        """The indexed images, in [0, 1]; the index is on the device."""
+        return from_bytes(self._images[split][index])
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "FalsePairs":
         """The training images; each time, an image is paired with one of another class with probability rho."""
@@ -50,12 +51,13 @@ class LabelledImages:
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
         """Images held out, each paired with itself."""
-        images = self.images("val", index)
+        images = self.images("val", *send(self.device, index))
         return PairBatch(first=images, second=images, first_labels=None, second_labels=None)
 
     def downstream(self, split: str, index: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, " n"]]:
         """Images and their classes."""
-        return self.images(split, index), self._labels[split][index.to(self.device, non_blocking=True)]
+        (index,) = send(self.device, index)
+        return self.images(split, index), self._labels[split][index]
 
     def class_counts(self) -> Int[Tensor, " classes"]:
         """Number of training images of each class."""
@@ -90,7 +92,8 @@ class FalsePairs:
         false = pairing.choose_noisy(draws.noisy, self._rho)
         partner = self.partner(index, draws.partner)
         first, second = pairing.swap_sides(*pairing.noisy_sides(false, "false_positive"), draws.swap)
-        images = [self._data.images("train", index.where(~is_partner, partner)) for is_partner in (first, second)]
+        chosen = send(self._data.device, *(index.where(~is_partner, partner) for is_partner in (first, second)))
+        images = [self._data.images("train", one) for one in chosen]
         return PairBatch(first=images[0], second=images[1], first_labels=None, second_labels=None), false
 
     def partner(self, index: Int[Tensor, " n"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:

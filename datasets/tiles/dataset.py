@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Int64, UInt8
 from torch import Tensor
 
 from datasets import pairing
 from datasets.dataset import Draws, PairBatch, from_bytes
+from datasets.tiles.sides import Sides
 from datasets.tiles.source import TileSource, class_pixels, contrasting, labelled
 from datasets.tiles.splits import undersample
 from datasets.types import IGNORED, SPLITS, Pairing
@@ -27,7 +28,12 @@ class TileDataset:
         self.source, self.device = source, device
         self.classes = source.classes
         store = source.store
-        self._image, self._partner = store.image(), store.partner()
+        self._images = Sides(store.image, store.partner, device)
+        self._masks = Sides(store.mask, store.partner_mask, device)
+        self._scale = None
+        if source.mean is not None and source.std is not None:
+            mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (source.mean, source.std))
+            self._scale = mean, 2 * SPREAD * std
         tiles = store.tiles
         self._number = tiles["number"].to_numpy(np.int64)
         self.noisy = tiles["noisy"].to_numpy(bool)
@@ -82,7 +88,7 @@ class TileDataset:
         """The labelled image of each tile (the partner if it has a mask) and its classes."""
         tiles = self.of_split(split, self._labelled)[index.numpy()]
         side = self._partner_side[tiles]
-        return self._show(tiles, side), self._to_device(self._masks(tiles, side))
+        return self._show(tiles, side), self._masks.take(self._number[tiles], side)
 
     def class_counts(self) -> Int[Tensor, " classes"]:
         """Pixels of each class in the labelled training tiles."""
@@ -97,43 +103,17 @@ class TileDataset:
 
     def _show(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> Float[Tensor, "n c h w"]:
         """Images in [0, 1]: the partner where `partner` is true, else the first image."""
-        tensor = self._to_device(_either(self._image, self._partner, self._number[tiles], partner))
-        pixels = tensor.permute(0, 3, 1, 2)
-        if self.source.mean is None or self.source.std is None:
-            return from_bytes(pixels)
-        mean, std = (
-            torch.tensor(values, device=self.device)[:, None, None] for values in (self.source.mean, self.source.std)
-        )
-        return pixels.float().sub_(mean).div_(2 * SPREAD * std).add_(0.5).clamp_(0, 1)
-
-    def _masks(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w"]:
-        store = self.source.store
-        if partner.all():
-            return np.take(store.partner_mask(), self._number[tiles], axis=0)
-        if not partner.any():
-            return np.take(store.mask(), self._number[tiles], axis=0)
-        return _either(store.mask(), store.partner_mask(), self._number[tiles], partner)
+        images = self._images.take(self._number[tiles], partner).permute(0, 3, 1, 2)
+        if self._scale is None:
+            return from_bytes(images)
+        mean, width = self._scale
+        return images.float().sub_(mean).div_(width).add_(0.5).clamp_(0, 1)
 
     def _dense_labels(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> UInt8[Tensor, "n h w"]:
-        labels = self._to_device(self._masks(tiles, partner))
+        labels = self._masks.take(self._number[tiles], partner)
         if self.source.dense_labels == "classes":
             return labels
         return (labels > 0).byte().masked_fill(labels == IGNORED, IGNORED)
-
-    def _to_device(self, array: Shaped[np.ndarray, "n ..."]) -> Shaped[Tensor, "n ..."]:
-        # torch supports few operations on uint16.
-        tensor = torch.from_numpy(array.astype(np.int32) if array.dtype == np.uint16 else array)
-        return tensor.to(self.device)
-
-
-def _either(
-    first: np.ndarray, second: np.ndarray, rows: Numbers, choose_second: Bool[np.ndarray, " n"]
-) -> Shaped[np.ndarray, "n ..."]:
-    """Rows of the second array where `choose_second` is true, else of the first."""
-    result = np.empty((len(rows), *first.shape[1:]), first.dtype)
-    for array, chosen in ((first, ~choose_second), (second, choose_second)):
-        result[chosen] = array[rows[chosen]]
-    return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from datasets import pairing
 from datasets.dataset import Draws, PairBatch, from_bytes
+from datasets.transfer import send
 from datasets.types import SPLITS, Pairing
 from datasets.vts.config import CLASSES, VtsSettings, noisy_regions
 from datasets.vts.scenes import (
@@ -28,8 +29,8 @@ from datasets.vts.scenes import (
 )
 from datasets.vts.textures import TextureBank, split_images
 
-KEPT = 2**26
-"""Bytes of region maps that are cached for a split, one per pixel; larger splits compute them in each batch."""
+KEPT = {"cpu": 2**26, "cuda": 2**31}
+"""Bytes of region maps that a device keeps for a split, one per pixel; larger splits compute them in each batch."""
 
 
 class Vts:
@@ -87,16 +88,10 @@ class Vts:
         regions show. "For the dense supervised losses, we use the noise-free label for both the noise-free and the
         noisy images" (paper, IV-B1), and for mere-exposure pairs.
         """
-        chosen, regions = self._scenes(split, index)
         count = noisy_regions(nu, self.settings.regions)
-        first, second = (
-            self._draw(
-                chosen,
-                regions,
-                shown_categories(chosen, (noisy * count).to(self.device, non_blocking=True), noise),
-            )
-            for noisy in (first_noisy, second_noisy)
-        )
+        index, *counts = send(self.device, index, first_noisy * count, second_noisy * count)
+        chosen, regions = self._scenes(split, index)
+        first, second = (self._draw(chosen, regions, shown_categories(chosen, noisy, noise)) for noisy in counts)
         labels = label_map(chosen.classes, regions) if labelled else None
         return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
 
@@ -123,6 +118,7 @@ class Vts:
 
     def noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
         """The class of each pixel without noise."""
+        (index,) = send(self.device, index)
         chosen, regions = self._scenes(split, index)
         return label_map(chosen.classes, regions)
 
@@ -130,10 +126,9 @@ class Vts:
         self, split: str, index: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, "n h w"]]:
         """Images and true three-class labels of the downstream task; the same for every cell of a seed."""
+        (index,) = send(self.device, index)
         chosen, regions = self._scenes(split, index)
-        category = shown_categories(
-            chosen, torch.full((len(index),), self.settings.downstream_noise, device=self.device)
-        )
+        category = shown_categories(chosen, torch.full_like(index, self.settings.downstream_noise))
         return self._draw(chosen, regions, category), label_map(category, regions)
 
     def noise_pixels(self, nu: float) -> float:
@@ -144,19 +139,19 @@ class Vts:
         count = noisy_regions(nu, self.settings.regions)
         covered = 0.0
         for part in torch.arange(self.count("train")).split(256):
-            chosen, regions = self._scenes("train", part)
-            noisy = label_map(shown_categories(chosen, torch.full_like(part, count, device=self.device)), regions)
+            (index,) = send(self.device, part)
+            chosen, regions = self._scenes("train", index)
+            noisy = label_map(shown_categories(chosen, torch.full_like(index, count)), regions)
             covered += float((noisy == NOISE).double().mean(dim=(1, 2)).sum())
         return covered / self.count("train")
 
     def _scenes(self, split: str, index: Int[Tensor, " n"]) -> tuple[Scenes, Integer[Tensor, "n h w"]]:
-        """The indexed scenes and their region maps."""
-        index = index.to(self.device, non_blocking=True)
+        """The indexed scenes and their region maps; the index is on the device."""
         chosen = self.scenes[split]
         if split in self._regions:
             return chosen[index], self._regions[split][index]
         size = self.settings.size
-        if len(chosen) * size**2 > KEPT or self.settings.regions > 256:
+        if len(chosen) * size**2 > KEPT[self.device.type] or self.settings.regions > 256:
             return chosen[index], region_map(chosen.sites[index], size)
         maps = [region_map(sites, size).to(torch.uint8) for sites in chosen.sites.split(64)]
         self._regions[split] = torch.cat(maps)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
+from datasets.transfer import send
 from datasets.types import IGNORED
 from trainables.models.encoders import Backbone
 from trainables.models.heads import dense_head, map_labels, unit_positions
@@ -107,7 +108,7 @@ class CrossImage(DenseObjective):
 
     def compare(self, image: Positions, partner: Positions, generator: torch.Generator) -> Float[Tensor, ""]:
         """`losses.cross_image`; `generator` chooses J for each image."""
-        j = derangement(len(image.features), generator).to(image.features.device, non_blocking=True)
+        (j,) = send(image.features.device, derangement(len(image.features), generator))
         other = Positions(image.features[j], image.classes[j])
         return cross_image(image, partner, other, temperature=self.temperature, denominator=self.denominator)
 

@@ -14,7 +14,7 @@ from datasets.seeding import stream
 from datasets.source import Demands, Place
 from datasets.vts import textures
 from datasets.vts.config import VtsSettings
-from datasets.vts.dataset import Vts
+from datasets.vts.dataset import KEPT, Vts
 from datasets.vts.scenes import region_map
 from datasets.vts.source import check, load
 from datasets.vts.textures import load_textures
@@ -183,7 +183,7 @@ def test_region_maps_that_are_kept_are_those_that_are_found_each_time(vts, monke
     index, noisy = torch.tensor([3, 1, 39, 3]), torch.tensor([True, False, True, False])
     kept = vts.pairs("train", index, ~noisy, noisy, 0.5)
     assert "train" in vts._regions
-    monkeypatch.setattr("datasets.vts.dataset.KEPT", 0)
+    monkeypatch.setitem(KEPT, "cpu", 0)
     fresh = Vts(SETTINGS, plain_bank(), partial(stream, 3), CPU)
     found = fresh.pairs("train", index, ~noisy, noisy, 0.5)
     assert not fresh._regions
