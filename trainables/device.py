@@ -1,5 +1,7 @@
 """The device of cells in this process: torch is prepared for an engine, and a GPU that no longer works is found out."""
 
+import gc
+import sys
 from typing import Any
 
 import torch
@@ -59,6 +61,16 @@ def still_works(device: torch.device) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def free_memory(device: torch.device) -> None:
+    """Free what no name refers to any more, so that the next engine has all memory, and begin its peak anew."""
+    if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled, and the import takes seconds
+        torch.compiler.reset()  # compiled functions hold tensors, and CUDA graphs have memory pools of their own
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 NO_MEMORY = (

@@ -92,11 +92,16 @@ def time_it(
     return Timing(tuple(seconds_of(work, device, least=least, budget=budget, block=block_on(device))))
 
 
-def in_turn(works: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 5) -> list[Timing]:
-    """Time several calls in turn, in several rounds, so that a slower machine affects all of them."""
+def in_turn(
+    works: Sequence[Callable[[], object]], device: torch.device, *, rounds: int = 5, block: int = 0
+) -> list[Timing]:
+    """Time several calls in turn, in several rounds, so that a slower machine affects all of them.
+
+    `block` is the number of calls between two waits for a GPU; 0: as usual.
+    """
     for work in works:
         warm_up(work, device, 1)
-    block = block_on(device)
+    block = block or block_on(device)
     taken = [[seconds_of(work, device, least=1, budget=0.0, block=block)[0] for work in works] for _ in range(rounds)]
     return [Timing(tuple(column)) for column in zip(*taken, strict=True)]
 
@@ -124,6 +129,11 @@ def cores() -> int:
 def device() -> torch.device:
     """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def peak_memory() -> float:
+    """GB of GPU memory that torch has reserved in this process at most; 0 without a GPU."""
+    return torch.cuda.max_memory_reserved() / 1e9 if torch.cuda.is_available() else 0.0
 
 
 def best_engine(precision: str = "bf16") -> Engine:

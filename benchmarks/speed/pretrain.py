@@ -256,10 +256,10 @@ def flops(loss: str, recipe: Recipe) -> float:
     return counter.get_total_flops() / 2 * recipe.pretrain.batch
 
 
-def matrix_rate() -> float:
-    """Operations per second of a large bf16 matrix product, as an upper bound."""
-    size = matrix_size(device())
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device()) for _ in range(2))
+def matrix_rate(dtype: torch.dtype = torch.bfloat16, size: int = 0) -> float:
+    """Operations per second of a large matrix product, as an upper bound; `size`: rows of the matrices, 0: enough."""
+    size = size or matrix_size(device())
+    a, b = (torch.randn(size, size, dtype=dtype, device=device()) for _ in range(2))
     return 2 * size**3 / time_it(lambda: a @ b, device(), budget=0.5).median
 
 

@@ -1,6 +1,5 @@
 """Times steps of pretraining with one engine, in a process as cells run in. This module does not import Ray."""
 
-import gc
 import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -190,16 +189,11 @@ class Trainer:
         return losses[-1]
 
     def _release(self) -> None:
-        """Free the last step: its compiled functions hold tensors, and CUDA graphs have memory pools of their own."""
-        import torch
+        """Free the last step."""
+        from trainables.device import free_memory
 
         self._step = None
-        if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled, and the import takes seconds
-            torch.compiler.reset()
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        free_memory(self._device)
 
     def _train(self) -> tuple[list[float], int, int]:
         import torch
