@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 
+import pandas as pd
 import pytest
 import torch
 
-from benchmarks.gpu import __main__, ceilings, cells, commands, large, recipes, same_bits, steps, waits
+from benchmarks.gpu import __main__, ceilings, cells, commands, large, recipes, same_bits, sharing, steps, waits
 from benchmarks.gpu.apart import Part
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.recipes import ENGINE, MOCO_VIEWS, PAPER, SMALL, XBD, XBD_HOST
@@ -284,10 +285,10 @@ def test_bits_that_differ_are_named():
     ]
 
 
-def test_a_cell_that_cannot_be_stopped_is_an_error(setting, tmp_path, torch_as_before):
+def test_a_cell_that_was_not_stopped_is_an_error(setting, tmp_path, torch_as_before, monkeypatch):
+    monkeypatch.setattr(same_bits, "STOP", 10**6)
     job = recipes.job_of(SMALL, setting)
-    job = replace(job, recipe=replace(job.recipe, pretrain=replace(job.recipe.pretrain, steps=1, evaluations=1)))
-    with pytest.raises(RuntimeError, match="was not stopped after step 3"):
+    with pytest.raises(RuntimeError, match="was not stopped after step 1000000"):
         same_bits.resumed(recipes.cell_of(job.recipe, "moco"), job, tmp_path)
 
 
@@ -345,6 +346,23 @@ def test_an_error_in_a_new_thread_is_a_note(rows, torch_as_before, monkeypatch):
     found = {row["case"]: row for row in rows(cells.run)}
     assert found["eager, in a new thread, first"]["note"] == "CUDA graphs belong to another thread"
     assert not any(map(fault_of, found.values()))
+
+
+def test_rates_of_several_cells_are_relative_to_that_of_one(rows, monkeypatch):
+    monkeypatch.setattr(sharing, "together", lambda setting, count: [(100.0 / count**0.5, 2.0)] * count)
+    found = rows(sharing.run)
+    assert [row["case"] for row in found] == ["1 at a time", "2 at a time"]
+    assert [row["times"] for row in found] == pytest.approx([1, 2**0.5])
+    assert [row["gbytes"] for row in found] == [2, 4]
+
+
+def test_records_that_differ_from_those_of_ray_are_a_failure(rows, setting, monkeypatch):
+    (Path(setting.folder) / "ray" / "records").mkdir(parents=True)
+    tables = {"inline": pd.DataFrame({"key": ["a"], "loss": [1.0]}), "ray": pd.DataFrame({"key": ["a"], "loss": [2.0]})}
+    monkeypatch.setattr(commands, "sweep", lambda *words, **named: None)
+    monkeypatch.setattr(commands, "results", lambda folder: tables[folder.name])
+    (row,) = rows(commands.inline)
+    assert fault_of(row) == "the records of Ray: check failed (differing ['loss'])"
 
 
 def test_results_of_tests_are_those_of_pytest(tmp_path):

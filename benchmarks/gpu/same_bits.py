@@ -46,9 +46,9 @@ def run(setting: Setting, report: Report) -> None:
 
 
 def shortened(job: CellJob) -> CellJob:
-    """The job with cells that take seconds."""
+    """The job with cells that take seconds, and that have no evaluation before the step at which one is stopped."""
     recipe = job.recipe
-    pretrain = replace(recipe.pretrain, steps=min(12, recipe.pretrain.steps), warmup=0, evaluations=2)
+    pretrain = replace(recipe.pretrain, steps=min(12, recipe.pretrain.steps), warmup=0, evaluations=1)
     probe = replace(recipe.probe, steps=min(12, recipe.probe.steps), evaluations=2)
     return replace(job, recipe=replace(recipe, pretrain=pretrain, probe=probe))
 
