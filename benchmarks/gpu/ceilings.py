@@ -1,7 +1,7 @@
 """What the machine can do at most: matrix products, memory, copies to the GPU, and the cost of a launch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,8 +11,14 @@ from benchmarks.gpu.report import Report, Setting
 from benchmarks.speed.common import device, header, time_it
 from benchmarks.speed.pretrain import matrix_rate, matrix_size
 from trainables.device import prepare_device
+from trainables.engine import Precision
 from trainables.profiling.bare_step import synchronise
 
+PRECISIONS: Sequence[tuple[Precision, torch.dtype]] = (
+    ("bf16", torch.bfloat16),
+    ("tf32", torch.float32),
+    ("fp32", torch.float32),
+)
 COPIED = 2**30
 """Bytes of the arrays that are copied, many times more than caches hold."""
 LAUNCHES = 2000
@@ -39,7 +45,7 @@ def run(setting: Setting, report: Report) -> None:
     prepare_device(ENGINE)
     where = device()
     size = 256 if setting.tiny else matrix_size(where)
-    for precision, dtype in (("bf16", torch.bfloat16), ("tf32", torch.float32), ("fp32", torch.float32)):
+    for precision, dtype in PRECISIONS:
         with report.case(f"matrix product, {precision}"):
             if precision == "tf32" and where.type != "cuda":
                 report.skip(f"matrix product, {precision}", "no GPU")

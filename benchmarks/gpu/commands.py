@@ -58,7 +58,7 @@ def inline(setting: Setting, report: Report) -> None:
             report.skip("the records of Ray", "there are none")
             return
         ours, theirs = results(out), results(other)
-        differing = [name for name in ours if not ours[name].equals(theirs.get(name))]
+        differing = [name for name in ours if name not in theirs or not ours[name].equals(theirs[name])]
         report.check("the records of Ray", not differing, differing=differing)
 
 
