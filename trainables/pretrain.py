@@ -28,6 +28,7 @@ from trainables.objectives.supervised import Supervised
 from trainables.recipe import Pretrain, Recipe
 from trainables.views import (
     Views,
+    augmenter,
     downstream_validation,
     downstream_views,
     training_pool,
@@ -233,7 +234,8 @@ def batches(
         none = torch.zeros(recipe.pretrain.batch, dtype=torch.bool)
         return lambda step: (downstream_views(data, cell, recipe, step), none)
     pool, labelled = training_pool(data, cell), objective.sees == "labelled pairs"
-    return lambda step: training_views(pool, cell, recipe, step, labelled=labelled)
+    how = augmenter(objective.encoder.engine, data.device)
+    return lambda step: training_views(pool, cell, recipe, step, labelled=labelled, how=how)
 
 
 def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Validation:

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
-from datasets.augment import transforms
+from datasets.augment import static, transforms
+from datasets.augment.config import Augment
 from datasets.dataset import Dataset, Draws, PairBatch, PairPool
 from datasets.seeding import batch_indices, stream
 from datasets.transfer import send
 from datasets.types import TURNS
 from trainables.cell import Cell
+from trainables.engine import Engine
 from trainables.recipe import Recipe
 
 
@@ -31,8 +34,32 @@ def training_pool(data: Dataset, cell: Cell) -> PairPool:
     return data.pool(cell.rho, cell.nu, cell.pairing, stream(cell.seed, "undersampling"))
 
 
+class Augmenter(NamedTuple):
+    """How drawn changes are made on the device of the images."""
+
+    plan: Callable[[Augment, transforms.Parameters], list[Tensor | None]]
+    """From what was drawn to the numbers that `change` needs on the device."""
+    change: Callable[..., tuple[Tensor, Tensor | None]]
+    """(images, labels, radius of the blur, *numbers) -> images, labels."""
+
+
+CHOSEN = Augmenter(lambda recipe, drawn: transforms.plan(drawn), transforms.augmented)
+"""Changes only the images that were drawn: the least work for separate operations."""
+
+
+STATIC = Augmenter(static.plan, static.augmented)
+"""Changes all images, and keeps what was drawn: every step asks the same of the device."""
+
+
+def augmenter(engine: Engine, device: torch.device) -> Augmenter:
+    """How an engine augments. On a GPU, a compiler makes all changes of all images in a few passes over the pixels."""
+    if device.type != "cuda" or engine.compile == "no":
+        return CHOSEN
+    return STATIC._replace(change=torch.compile(STATIC.change, dynamic=False))
+
+
 def training_views(
-    pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True
+    pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True, how: Augmenter = CHOSEN
 ) -> tuple[Views, Bool[Tensor, " n"]]:
     """The views of one training step, with labels if requested, and which of its pairs are noisy.
 
@@ -44,7 +71,7 @@ def training_views(
     noisy, swap = torch.rand(2, batch, generator=stream(cell.seed, "pairing", step))
     partner = torch.rand(batch, generator=stream(cell.seed, "partner", step))
     loaded, chosen = pool.batch(index, Draws(noisy=noisy, swap=swap, partner=partner), labelled=labelled)
-    return _augmented(loaded, recipe, stream(cell.seed, "augmentation", step)), chosen
+    return _augmented(loaded, recipe, stream(cell.seed, "augmentation", step), how), chosen
 
 
 def validation_views(data: Dataset, cell: Cell, recipe: Recipe, *, labelled: bool = True) -> Iterator[Views]:
@@ -78,13 +105,20 @@ def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:
     return torch.arange(count).tensor_split(max(1, count // batch))
 
 
-def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator) -> Views:
+def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator, how: Augmenter = CHOSEN) -> Views:
     """Augment both images of each pair independently."""
     count, size = len(loaded.first), loaded.first.shape[-1]
     drawn = [transforms.draw(recipe.augment, count, size, generator) for _ in range(2)]
-    both = [(loaded.first, loaded.first_labels), (loaded.second, loaded.second_labels)]
-    (first, first_labels), (second, second_labels) = transforms.apply_all(both, drawn)
-    return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels)
+    plans = [how.plan(recipe.augment, one) for one in drawn]
+    sent = iter(send(loaded.first.device, *plans[0], *plans[1]))
+    first, second = (
+        how.change(images, labels, one.radius, *(next(sent) for _ in plan))
+        for images, labels, one, plan in (
+            (loaded.first, loaded.first_labels, drawn[0], plans[0]),
+            (loaded.second, loaded.second_labels, drawn[1], plans[1]),
+        )
+    )
+    return Views(first=first[0], second=second[0], first_labels=first[1], second_labels=second[1])
 
 
 _TURNS: tuple[Callable[[Tensor], Tensor], ...] = (

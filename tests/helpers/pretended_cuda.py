@@ -97,6 +97,8 @@ class Card(TorchDispatchMode):
         self.unpinned: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self.mixtures: Counter[str] = Counter()
+        self.trace: list[tuple[Any, ...]] = []
+        """Each operation with a kernel, with the shapes of its tensors and its other arguments."""
 
     def note(self, counter: str, what: str) -> None:
         """Count what happens at the innermost line of ours."""
@@ -139,6 +141,7 @@ class Card(TorchDispatchMode):
                 self.note("unpinned", f"{source.numel() * source.element_size()} bytes")
             return
         self.note("launches", name)
+        self.trace.append((name, *_shapes(args), *sorted(_shapes(kwargs).items())))
         # A tensor without dimensions on the CPU is an argument of the kernel.
         if here and any(tensor.dim() for tensor in elsewhere):
             self.note("waits" if name in INDEXING else "mixtures", f"{name} with a tensor on the CPU")
@@ -151,6 +154,11 @@ class Card(TorchDispatchMode):
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
         self.pinned.add(tensor.untyped_storage().data_ptr())
         return tensor
+
+
+def _shapes(values: Any) -> Any:
+    """The values, with its shape in place of each tensor."""
+    return tree_map_only(torch.Tensor, lambda tensor: tuple(tensor.shape), values)
 
 
 def _value(tensor: OnDevice) -> torch.Tensor:

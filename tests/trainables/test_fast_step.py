@@ -3,7 +3,8 @@
 On a pretended device, so that it is known without one.
 """
 
-from dataclasses import replace
+import itertools
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -20,10 +21,12 @@ from datasets.transfer import send
 from datasets.xbd.config import XbdSettings
 from tests.helpers import fake_pairs, fake_xbd
 from tests.helpers.pretended_cuda import DEVICE, pretended_cuda
+from trainables import pretrain
 from trainables.cell import Cell
 from trainables.engine import PLAIN
 from trainables.models.encoders import make_encoder
 from trainables.pretrain import Training, batches, cell_objective
+from trainables.views import CHOSEN, STATIC
 
 DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=2, supervised_batch=2, probe_batch=2)
 
@@ -68,22 +71,31 @@ CASES = [
 ]
 
 
-def asked_of_a_gpu(recipe, source, dataset, objective):
-    """What the third step asks of a GPU: the card with its counts, and the launches that made the views."""
+def steps(recipe, source, dataset, objective, card=None):
+    """Make the views of steps of a cell and do the steps; yields the views, and what the card has launched by then."""
     augment = replace(recipe.augment, jitter=0.8, blur=0.5, grey=0.3)
-    recipe = replace(recipe, data=source[0], augment=augment, pretrain=replace(recipe.pretrain, batch=2))
+    constant = replace(recipe.pretrain, batch=2, schedule="constant", warmup=0)  # the rate is a number of the host
+    recipe = replace(recipe, data=source[0], augment=augment, pretrain=constant)
     pairing = "false_positive" if dataset == "cifar10" else "noisy"
     cell = Cell(dataset=dataset, objective=objective, rho=0.5, nu=0.5, pairing=pairing)
-    with pretended_cuda() as card:
-        data = open_data(*source, 0, DEVICE)
-        encoder = make_encoder(recipe.encoder, replace(PLAIN, precision="bf16"), bands=recipe.data.bands)
-        training = Training(cell_objective(encoder, data, cell, recipe), recipe.pretrain, DEVICE)
-        views_of = batches(training.objective, data, cell, recipe)
-        for step in range(3):
+    device = DEVICE if card else torch.device("cpu")
+    data = open_data(*source, 0, device)
+    encoder = make_encoder(recipe.encoder, replace(PLAIN, precision="bf16"), bands=recipe.data.bands)
+    training = Training(cell_objective(encoder, data, cell, recipe), recipe.pretrain, device)
+    views_of = batches(training.objective, data, cell, recipe)
+    for step in range(6):
+        if card:
             card.reset()
-            views, _ = views_of(step)
-            made = card.launches.total()
-            training.step(views, stream(0, "other image", step))
+        views, _ = views_of(step)
+        made = card.launches.total() if card else 0
+        training.step(views, stream(0, "other image", step))
+        yield views, made
+
+
+def asked_of_a_gpu(recipe, source, dataset, objective):
+    """What the third step asks of a GPU: the card with its counts, and the launches that made the views."""
+    with pretended_cuda() as card:
+        *_, (_, made) = itertools.islice(steps(recipe, source, dataset, objective, card), 3)
     return card, made
 
 
@@ -97,6 +109,26 @@ def test_a_step_asks_little_of_a_gpu(recipe, sources, dataset, objective):
     most = LAUNCHES[objective]
     assert made <= most[0], card.launches
     assert card.launches.total() - made <= most[1], card.launches
+
+
+@pytest.mark.parametrize(("dataset", "objective"), CASES)
+def test_every_step_asks_the_same_of_a_gpu_whatever_is_drawn(recipe, sources, dataset, objective, monkeypatch):
+    monkeypatch.setattr(pretrain, "augmenter", lambda engine, device: STATIC)
+    with pretended_cuda() as card:
+        traces = [card.trace for _ in steps(recipe, sources[dataset], dataset, objective, card)]
+    assert traces[2] == traces[3] == traces[4] == traces[5]  # the first two set up
+
+
+@pytest.mark.parametrize(("dataset", "objective"), [("vts", "cross_image"), ("xbd", "within_image"), ("cifar10", "moco")])
+@pytest.mark.parametrize("how", [CHOSEN, STATIC])
+def test_a_gpu_sees_the_views_of_the_cpu(recipe, sources, dataset, objective, how, monkeypatch):
+    expected = next(steps(recipe, sources[dataset], dataset, objective))[0]
+    monkeypatch.setattr(pretrain, "augmenter", lambda engine, device: how)
+    with pretended_cuda() as card:
+        found = next(steps(recipe, sources[dataset], dataset, objective, card))[0]
+        for name in (field.name for field in fields(expected)):
+            one, other = getattr(found, name), getattr(expected, name)
+            assert (one is None and other is None) or torch.equal(one.cpu(), other)
 
 
 @pytest.mark.parametrize("objective", ["moco", "cross_image"])
