@@ -6,35 +6,28 @@ schedule and best weights, and random streams derive from the step.
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from datasets.dataset import Dataset
 from datasets.seeding import seeded, stream
+from trainables.batches import Batches
 from trainables.cell import Cell
 from trainables.cell_state import CellState
 from trainables.models.encoders import Backbone
 from trainables.objectives.base import Objective, Validation, make_objective
 from trainables.objectives.supervised import Supervised
 from trainables.recipe import Pretrain, Recipe
-from trainables.views import (
-    Views,
-    augmenter,
-    downstream_validation,
-    downstream_views,
-    training_pool,
-    training_views,
-    validation_views,
-)
+from trainables.views import Views, downstream_validation, validation_views
 
 
 class NonFiniteLossError(RuntimeError):
@@ -174,7 +167,6 @@ def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state
 def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
     """Run all steps, or the remaining ones. The encoder of the objective ends with its best weights."""
     training, course = Training(objective, recipe.pretrain, data.device), Course()
-    load = batches(objective, data, cell, recipe)
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
     if kept := state.pop_stage("pretrain"):
         training.load_state_dict(kept["training"])
@@ -186,25 +178,26 @@ def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state
         seconds = course.seconds + time.perf_counter() - clock
         return {"training": training.state_dict(), "course": {**vars(course), "seconds": seconds}}
 
-    for step in range(course.step + 1, recipe.pretrain.steps + 1):
-        views, noisy = load(step - 1)
-        course.losses.append(training.step(views, stream(cell.seed, "other image", step)))
-        course.shown += float(noisy.float().mean())
-        course.step = step
-        if step in evaluations:
-            course.train_loss = mean_finite(course.losses, step, cell)
-            course.losses.clear()
-            course.seconds += time.perf_counter() - clock
-            with training.averaged() as averaged:
-                val_loss, course.plateau, course.floor = validate(averaged, data, cell, recipe, state)
-                best_weights = averaged.encoder.state_dict()
-            points = {"train_loss": course.train_loss, "val_loss": val_loss, "plateau": course.plateau}
-            state.report("pretrain", step, {name: value for name, value in points.items() if value == value})
-            if val_loss < course.best_loss:
-                course.best_loss, course.best_step = val_loss, step
-                course.best_weights = deepcopy(best_weights)
-            clock = time.perf_counter()
-        state.after_step("pretrain", step, stage_state)
+    with closing(Batches(objective, data, cell, recipe)) as load:
+        for step in range(course.step + 1, recipe.pretrain.steps + 1):
+            batch = load(step - 1)
+            course.losses.append(training.step(batch.views(), stream(cell.seed, "other image", step)))
+            course.shown += float(batch.noisy.float().mean())
+            course.step = step
+            if step in evaluations:
+                course.train_loss = mean_finite(course.losses, step, cell)
+                course.losses.clear()
+                course.seconds += time.perf_counter() - clock
+                with training.averaged() as averaged:
+                    val_loss, course.plateau, course.floor = validate(averaged, data, cell, recipe, state)
+                    best_weights = averaged.encoder.state_dict()
+                points = {"train_loss": course.train_loss, "val_loss": val_loss, "plateau": course.plateau}
+                state.report("pretrain", step, {name: value for name, value in points.items() if value == value})
+                if val_loss < course.best_loss:
+                    course.best_loss, course.best_step = val_loss, step
+                    course.best_weights = deepcopy(best_weights)
+                clock = time.perf_counter()
+            state.after_step("pretrain", step, stage_state)
     assert course.best_weights is not None, "the last step has an evaluation, which refuses a loss that is not finite"
     objective.encoder.load_state_dict(course.best_weights)
     return Pretrained(
@@ -224,18 +217,6 @@ def cell_objective(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe)
         if cell.objective == "supervised":
             return Supervised(encoder, data, recipe)
         return make_objective(cell.objective, encoder, recipe, stream(cell.seed, "queue"))
-
-
-def batches(
-    objective: Objective, data: Dataset, cell: Cell, recipe: Recipe
-) -> Callable[[int], tuple[Views, Bool[Tensor, " n"]]]:
-    """A function from a step to its views, and which of its pairs are noisy."""
-    if objective.sees == "downstream":
-        none = torch.zeros(recipe.pretrain.batch, dtype=torch.bool)
-        return lambda step: (downstream_views(data, cell, recipe, step), none)
-    pool, labelled = training_pool(data, cell), objective.sees == "labelled pairs"
-    how = augmenter(objective.encoder.engine, data.device)
-    return lambda step: training_views(pool, cell, recipe, step, labelled=labelled, how=how)
 
 
 def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Validation:

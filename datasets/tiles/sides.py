@@ -1,6 +1,7 @@
 """The two sides of all tiles of a store, images or masks, of which batches come to a device."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
-from datasets.transfer import send
+from datasets.errors import InputError
+from datasets.transfer import Filled, Parcel
 
 KEPT = 0.2
 """Share of a GPU's free memory that the arrays of both sides may take to be kept there."""
@@ -21,49 +23,41 @@ class Sides:
         """Functions that open the arrays, which both have one shape and dtype; a side is opened when it is needed."""
         self._open, self.device = (first, second), device
 
-    def take(self, rows: Int64[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Shaped[Tensor, "n ..."]:
-        """Rows of the second side where `second` is true, else of the first; on the device. uint16 becomes int32."""
-        if self.device.type != "cuda":
-            found = self._gathered(rows, second)
-            # torch supports few operations on uint16.
-            return torch.from_numpy(found.astype(np.int32) if found.dtype == np.uint16 else found)
-        if self._on_gpu is None:
-            return _unsigned(self._pinned(rows, second).to(self.device, non_blocking=True))
-        (index,) = send(self.device, torch.from_numpy(rows + len(self._on_gpu) // 2 * second))
-        return _unsigned(self._on_gpu[index])
-
-    def _gathered(
-        self, rows: Int64[np.ndarray, " n"], second: Bool[np.ndarray, " n"]
-    ) -> Shaped[np.ndarray, "n ..."]:
-        if second.all() or not second.any():
-            return np.take(self._open[int(second.all())](), rows, axis=0)
-        first, other = (make() for make in self._open)
-        result = np.empty((len(rows), *first.shape[1:]), first.dtype)
-        for array, chosen in ((first, ~second), (other, second)):
-            result[chosen] = array[rows[chosen]]
-        return result
-
-    def _pinned(self, rows: Int64[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Shaped[Tensor, "n ..."]:
-        """Rows in pinned memory, each copied once: a GPU reads from there without a wait."""
+    def parcel(self, rows: Int64[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Parcel[Shaped[Tensor, "n ..."]]:
+        """Rows of the second side where `second` is true, else of the first. uint16 becomes int32."""
         arrays = {int(side): self._open[int(side)]() for side in np.unique(second)}
-        one = _signed(np.empty_like(next(iter(arrays.values()))[:1]))
-        block = torch.from_numpy(one).new_empty((len(rows), *one.shape[1:]), pin_memory=True)
-        for place, row, side in zip(block.numpy(), rows, second, strict=True):
-            place[...] = _signed(arrays[int(side)][row])
-        return block
+        if self.device.type == "cuda" and self._on_gpu:
+            tiles, starts = self._on_gpu
+            index = torch.from_numpy(rows + np.where(second, starts[1], starts[0]))
+            return Parcel(self.device, [index], lambda index: _unsigned(tiles[index]))
+        one = next(iter(arrays.values()))
+
+        def fill(place: Tensor) -> None:
+            target = place.numpy() if place.dtype != torch.int16 else place.numpy().view(np.uint16)
+            for part, row, side in zip(target, rows, second, strict=True):
+                part[...] = arrays[int(side)][row]
+
+        wide = one.dtype == np.uint16 and self.device.type != "cuda"
+        dtype = torch.int32 if wide else torch.from_numpy(_signed(np.empty(0, one.dtype))).dtype
+        return Parcel(self.device, [Filled(shape=(len(rows), *one.shape[1:]), dtype=dtype, fill=fill)], _unsigned)
 
     @cached_property
-    def _on_gpu(self) -> Tensor | None:
-        """All tiles of the first side, then those of the second; None if they are too large."""
-        arrays = [make() for make in self._open]
+    def _on_gpu(self) -> tuple[Tensor, list[int]] | None:
+        """The tiles of both sides in one tensor, and where each side starts; None if they are too large."""
+        arrays: list[np.ndarray] = []
+        starts = []
+        for make in self._open:
+            starts.append(len(arrays[0]) if arrays else 0)
+            with suppress(InputError):  # a side without masks is never asked for
+                arrays.append(_signed(make()))
         if sum(array.nbytes for array in arrays) > KEPT * torch.cuda.mem_get_info(self.device)[0]:
             return None
-        parts = [part for array in arrays for part in np.array_split(_signed(array), len(array) // 256 + 1)]
-        shape, dtype = (2 * len(arrays[0]), *arrays[0].shape[1:]), torch.from_numpy(parts[0][:0].copy()).dtype
-        both = torch.empty(shape, dtype=dtype, device=self.device)
-        for place, part in zip(both.split([len(part) for part in parts]), parts, strict=True):
+        shape, dtype = (sum(map(len, arrays)), *arrays[0].shape[1:]), torch.from_numpy(arrays[0][:0].copy()).dtype
+        tiles = torch.empty(shape, dtype=dtype, device=self.device)
+        parts = [part for array in arrays for part in np.array_split(array, len(array) // 256 + 1)]
+        for place, part in zip(tiles.split([len(part) for part in parts]), parts, strict=True):
             place.copy_(torch.from_numpy(part.copy()))
-        return both
+        return tiles, starts
 
 
 def _signed(array: np.ndarray) -> np.ndarray:
@@ -72,5 +66,5 @@ def _signed(array: np.ndarray) -> np.ndarray:
 
 
 def _unsigned(values: Tensor) -> Tensor:
-    """Undo `_signed`."""
+    """Undo `_signed`, because torch supports few operations on uint16."""
     return values.int().bitwise_and_(0xFFFF) if values.dtype == torch.int16 else values

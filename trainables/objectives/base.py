@@ -97,6 +97,13 @@ class Objective(nn.Module):
         super().__init__()
         self.encoder, self.lr, self.clip = encoder, lr, clip
 
+    def draw(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Random numbers that `loss` finds in `views.drawn`, on the device: they travel with the batch.
+
+        This default draws nothing. A loss may as well draw from its own generator; on a GPU that is another copy.
+        """
+        return None
+
     @abstractmethod
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """The training loss of a batch; may update queues and momentum networks."""

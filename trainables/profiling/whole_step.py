@@ -7,9 +7,10 @@ from torch import Tensor
 
 from datasets.dataset import Dataset
 from datasets.seeding import stream
+from trainables.batches import Batches
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
-from trainables.pretrain import Training, batches, cell_objective
+from trainables.pretrain import Training, cell_objective
 from trainables.run_cell import first_encoder
 
 
@@ -22,12 +23,11 @@ def whole_step(cell: Cell, job: CellJob, data: Dataset) -> Callable[[], Tensor]:
         data: opened, for the cell's seed.
     """
     objective = cell_objective(first_encoder(cell, job).to(data.device), data, cell, job.recipe)
-    training, load = Training(objective, job.recipe.pretrain, data.device), batches(objective, data, cell, job.recipe)
+    training, load = Training(objective, job.recipe.pretrain, data.device), Batches(objective, data, cell, job.recipe)
     steps = count(1)
 
     def step() -> Tensor:
         number = next(steps)
-        views, _ = load(number - 1)
-        return training.step(views, stream(cell.seed, "other image", number))
+        return training.step(load(number - 1).views(), stream(cell.seed, "other image", number))
 
     return step
