@@ -115,7 +115,7 @@ def test_a_sweep_that_no_engine_fits_or_that_finds_no_gpu_is_refused_before_a_ce
     with pytest.raises(InputError, match=words):
         choose_engine(asked(), asked().cells(), GPU)
     blind = replace(full, fault="no GPU that torch can use: no driver")
-    monkeypatch.setattr(module, "cached_choice", lambda task, images: replace(choice, tried=(blind, blind)))
+    monkeypatch.setattr(module, "cached_choice", lambda task, images, processes: replace(choice, tried=(blind, blind)))
     with pytest.raises(InputError, match=r"\Ahere: no GPU that torch can use: no driver; [^\n]*sweep.doctor[^\n]*\Z"):
         choose_engine(asked(), asked().cells(), GPU)
     other = replace(choice, tried=(full, replace(full, fault="no such instruction")))
