@@ -44,7 +44,7 @@ class Packed(Generic[T]):
         self._device, self._contents, self._make = device, contents, make
         self._lengths = [0 if one is None else -(-one.nbytes // _ALIGNED) * _ALIGNED for one in contents]
         self.block: Tensor | None = None
-        if device.type == "cuda" and contents:
+        if device.type == "cuda" and any(self._lengths):
             self.block = torch.empty(sum(self._lengths), dtype=torch.uint8, pin_memory=True)
             for place, one in zip(self.parts(self.block), contents, strict=True):
                 if isinstance(one, Filled):

@@ -1,5 +1,6 @@
 """Tiles of a store in a worker: pairs undersampled to a noisy-pairs rate, and downstream images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,7 @@ class TileDataset:
 
         def make(made: list[Tensor]) -> PairBatch:
             (one, other), *labels = (both.chunk(2) for both in made)
-            own = labels[0] if labels else (None, None)
+            own: Sequence[Tensor | None] = labels[0] if labels else (None, None)
             return PairBatch(first=one, second=other, first_labels=own[0], second_labels=own[1])
 
         return together(images, *([masks] if masks else [])).then(make)

@@ -155,7 +155,7 @@ def _numbers(regions: Integer[Tensor, "n s s"], each: int) -> Integer[Tensor, "n
     """
     if not regions.is_cuda:
         return regions.flatten(1).long()
-    first = each * torch.arange(len(regions), device=regions.device, dtype=torch.int32)
+    first = torch.arange(0, each * len(regions), each, device=regions.device, dtype=torch.int32)
     return ((regions if regions.dtype == torch.uint8 else regions.int()) + first[:, None, None]).flatten(1)
 
 

@@ -24,10 +24,10 @@ from trainables.pretrain import Training, cell_objective
 from trainables.views import CHOSEN, STATIC
 
 LAUNCHES = {
-    "moco": (252, 400),
-    "within_image": (261, 296),
-    "cross_image": (261, 320),
-    "supervised": (70, 240),
+    "moco": (248, 403),
+    "within_image": (258, 296),
+    "cross_image": (258, 320),
+    "supervised": (72, 239),
 }
 """Launches at most, to make the views of a step with all changes of colour, and for the step itself."""
 COPIES = {"moco": 1, "within_image": 1, "cross_image": 1, "supervised": 2}
@@ -96,7 +96,10 @@ def test_a_gpu_sees_the_views_of_the_cpu(recipe, sources, dataset, objective, ho
         found = next(steps(recipe, sources[dataset], dataset, objective, card))[0]
         for name in (field.name for field in fields(expected)):
             one, other = getattr(found, name), getattr(expected, name)
-            assert (one is None and other is None) or torch.equal(one.cpu(), other)
+            if other is None or how is CHOSEN or not other.is_floating_point():
+                assert (one is None and other is None) or torch.equal(one.cpu(), other)
+            else:  # means over images of another memory layout have another rounding
+                torch.testing.assert_close(one.cpu(), other, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("objective", ["moco", "cross_image"])
@@ -105,6 +108,7 @@ def test_tiles_that_a_gpu_cannot_keep_come_without_a_wait(recipe, sources, objec
     card, _ = asked_of_a_gpu(recipe, sources["xbd"], "xbd", objective)
     assert not card.waits
     assert not card.unpinned
+    assert card.copies.total() == 1
 
 
 @pytest.mark.parametrize("kept", [0, 1])
