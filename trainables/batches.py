@@ -1,14 +1,14 @@
 """The batches of a cell's pretraining: all that a step sends to its device, and which pairs are noisy."""
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from datasets.dataset import Dataset
+from datasets.dataset import Dataset, PairPool, ParcelPool
 from datasets.seeding import stream
 from datasets.transfer import Packed, Parcel, together
 from trainables.cell import Cell
@@ -38,10 +38,16 @@ class Batches:
 
     def __init__(self, objective: Objective, data: Dataset, cell: Cell, recipe: Recipe) -> None:
         """Read nothing yet."""
-        self._objective, self._cell, self._recipe = objective, cell, recipe
-        self._parcel = _parcels(objective, data, cell, recipe)
+        self._objective, self._data, self._cell, self._recipe = objective, data, cell, recipe
+        self._pool = None if objective.sees == "downstream" else training_pool(data, cell)
+        self._how = augmenter(objective.encoder.engine, data.device)
         self._thread: ThreadPoolExecutor | None = None
         self._next: tuple[int, Future[Batch]] | None = None
+
+    @property
+    def recordable(self) -> bool:
+        """Whether every step asks the same of the device, but for the contents of its batch."""
+        return isinstance(self._pool, ParcelPool) and self._objective.recordable
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step.
@@ -63,32 +69,19 @@ class Batches:
             self._thread = self._next = None
 
     def _pack(self, step: int) -> Batch:
-        parcel, noisy = self._parcel(step)
+        parcel, noisy = self._downstream(step) if self._pool is None else self._pairs(self._pool, step)
         return Batch(packed=parcel.packed(), noisy=noisy)
 
+    def _downstream(self, step: int) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
+        views = partial(downstream_views, self._data, self._cell, self._recipe, step)
+        return Parcel(self._data.device, [], views), torch.zeros(self._recipe.pretrain.batch, dtype=torch.bool)
 
-def _parcels(
-    objective: Objective, data: Dataset, cell: Cell, recipe: Recipe
-) -> Callable[[int], tuple[Parcel[Views], Bool[Tensor, " n"]]]:
-    """A function from a step to the parcel of its views, and which of its pairs are noisy."""
-    batch = recipe.pretrain.batch
-    if objective.sees == "downstream":
-        none = torch.zeros(batch, dtype=torch.bool)
-
-        def downstream(step: int) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
-            return Parcel(data.device, [], lambda: downstream_views(data, cell, recipe, step)), none
-
-        return downstream
-
-    pool, labelled = training_pool(data, cell), objective.sees == "labelled pairs"
-    how = augmenter(objective.encoder.engine, data.device)
-
-    def pairs(step: int) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
-        views, noisy = training_parcel(pool, cell, recipe, step, labelled=labelled, how=how)
-        drawn = objective.draw(batch, stream(cell.seed, "other image", step + 1))
+    def _pairs(self, pool: PairPool, step: int) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
+        """Augmented pairs, and what the loss has drawn."""
+        cell, labelled = self._cell, self._objective.sees == "labelled pairs"
+        parcel, noisy = training_parcel(pool, cell, self._recipe, step, labelled=labelled, how=self._how)
+        drawn = self._objective.draw(len(noisy), stream(cell.seed, "other image", step + 1))
         if drawn is None:
-            return views, noisy
-        parcel = together(views, Parcel(data.device, [drawn], lambda sent: sent))
-        return parcel.then(lambda made: replace(made[0], drawn=made[1])), noisy
-
-    return pairs
+            return parcel, noisy
+        both = together(parcel, Parcel(parcel.device, [drawn], lambda sent: sent))
+        return both.then(lambda made: replace(made[0], drawn=made[1])), noisy

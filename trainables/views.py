@@ -57,6 +57,8 @@ def augmenter(engine: Engine, device: torch.device) -> Augmenter:
     """How an engine augments. On a GPU, a compiler makes all changes of all images in a few passes over the pixels."""
     if device.type != "cuda" or engine.compile == "no":
         return CHOSEN
+    if not engine.compiles:
+        return STATIC
     return STATIC._replace(change=torch.compile(STATIC.change, dynamic=False))
 
 

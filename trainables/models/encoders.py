@@ -49,8 +49,9 @@ class Backbone(nn.Module):
         self.engine = engine
         self.network = network.to(memory_format=self.layout)
         # A function of the network, not a method, so that a copy of this module runs its own network.
-        compiled = engine.compile != "no"
-        self.in_training = torch.compile(features_of, mode=engine.compile, dynamic=False) if compiled else features_of
+        self.in_training = features_of
+        if engine.compiles:
+            self.in_training = torch.compile(features_of, mode=engine.compile, dynamic=False)
         if engine.recompute:
             blocks(network)  # refuses other networks
             self.in_training = features_again

@@ -81,6 +81,9 @@ class Objective(nn.Module):
     sees: ClassVar[Sees]
     """The data of its views: `pairs`; `labelled pairs` for losses that use classes; or `downstream`, labelled images as
     both images of a pair, only for the baseline `supervised`."""
+    recordable: ClassVar[bool] = False
+    """Whether `loss` asks the same of the device in every step, and takes all numbers that differ from the views and
+    from its own tensors: a GPU may then record it. It must neither use `generator` nor read from the device."""
     cost: ClassVar[float] = 2.0
     """Rough duration of a cell, relative to one without pretraining."""
     Settings: ClassVar[Any]

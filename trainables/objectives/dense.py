@@ -28,6 +28,7 @@ class DenseObjective(Objective):
     """An encoder with a dense projection head. Subclasses define which positions are compared."""
 
     sees = "labelled pairs"
+    recordable = True
 
     def __init__(self, encoder: Backbone, settings: Dense, lr: float) -> None:
         """Wrap the encoder."""
@@ -58,10 +59,11 @@ class DenseObjective(Objective):
         return Validation(*(one / count for one in sums))
 
     def _drawn(self, views: Views, generator: torch.Generator) -> Tensor | None:
+        """The numbers of `draw` on the device: those that came with the views, or new ones."""
         if views.drawn is not None:
             return views.drawn
-        (drawn,) = send(views.first.device, self.draw(len(views.first), generator))
-        return drawn
+        drawn = self.draw(len(views.first), generator)
+        return drawn if drawn is None else send(views.first.device, drawn)[0]
 
     def _embed(self, views: Views) -> tuple[Positions, Positions]:
         """The positions of both images, which are encoded in one batch of 2 n."""

@@ -29,6 +29,7 @@ class MocoV2(Objective):
     """
 
     sees = "pairs"
+    recordable = True
     queue: Tensor
     oldest: Tensor
     """The queue's next slot; on the device, so that all steps ask the same of it."""
