@@ -81,6 +81,8 @@ def choose_engine(
     check_threads(sweep.engine.threads, machine.cores, machine.name)
     if sweep.engine.precision == "tf32" and not machine.gpus:
         raise InputError(f"--precision tf32: {machine.name} has no GPU, and only GPUs have this arithmetic; use fp32")
+    if sweep.engine.compile == "graph" and not machine.gpus:
+        raise InputError(f"--engine.compile graph: {machine.name} has no GPU, and only GPUs record steps; use no")
     if (sweep.engine.settled and (sweep.gpu_share or not machine.gpus)) or sweep.engine.deterministic:
         sweep = replace(sweep, engine=sweep.engine.filled(PLAIN), gpu_share=sweep.gpu_share or DEFAULT_GPU_SHARE)
         return sweep, str(sweep.engine)
@@ -167,7 +169,7 @@ def _read_choice(name: str) -> Choice | None:
 
 
 def compare_candidates(task: BenchmarkTask, images: int, processes: Processes) -> Choice:
-    """Measure the candidates: first engines, then compiled ones, then numbers of cells at a time."""
+    """Measure the candidates: engines, recorded steps on a GPU, compiled engines, then numbers of cells at a time."""
     splits = _splits(task)
     fallback = Measurement(engine=replace(task.engine.filled(PLAIN), threads=splits[-1][1]), cells=1)
     try:
@@ -182,8 +184,10 @@ def compare_candidates(task: BenchmarkTask, images: int, processes: Processes) -
                     for engine in _recomputing(task, threads):
                         comparison.add(engine, cells)
                     splits = splits if comparison.best.rate else []  # more cells at a time need more memory
-            recomputes = comparison.best.engine.recompute
-            compiling = task.engine.compile == "auto" and not recomputes and _compiling_pays(images, comparison.best)
+            open_ = task.engine.compile == "auto" and not comparison.best.engine.recompute
+            if open_ and task.machine.gpus and comparison.best.rate:
+                comparison.add(replace(comparison.best.engine, compile="graph"), comparison.best.cells)
+            compiling = open_ and _compiling_pays(images, comparison.best)
             if compiling:
                 eager, cells = comparison.best.engine, comparison.best.cells
                 for mode in ("default", "reduce-overhead") if task.machine.gpus else ("default",):

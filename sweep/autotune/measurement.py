@@ -144,7 +144,7 @@ class Trainer:
         compute(self._open)
 
     def prepare(self, engine: Engine) -> float:
-        """Prepare a training step with this engine; returns the loss after three steps.
+        """Prepare a training step with this engine; returns the loss after some steps.
 
         Raises:
             MemoryError: it does not fit.
@@ -181,7 +181,8 @@ class Trainer:
         job = CellJob(recipe=self._recipe, source=self._task.source, engine=engine)
         try:
             step = whole_step(self._task.cell, job, self._data)
-            losses = [float(step()) for _ in range(3)]
+            # On a GPU, the last two repeat a recorded step, if it was recorded, with other batches.
+            losses = [float(step()) for _ in range(5 if self._device.type == "cuda" else 3)]
         except Exception as error:
             if out_of_memory(error):
                 raise MemoryError(f"{NO_ROOM}: {error}") from error

@@ -10,8 +10,8 @@ from datasets.seeding import seeded, stream
 from trainables.engine import Engine
 from trainables.models.encoders import make_encoder
 from trainables.objectives.base import make_objective
-from trainables.pretrain import Training
 from trainables.recipe import Recipe
+from trainables.training import Training
 from trainables.views import Views
 
 

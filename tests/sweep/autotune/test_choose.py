@@ -159,7 +159,20 @@ def test_compiling_is_tried_only_where_it_can_be_earned_back():
     assert {engine.compile for engine, _ in asked} == {"no"}
     assert compare_candidates(task(), LONG, asked.processes).best.engine.compile == "default"
     compare_candidates(task(machine=GPU), LONG, asked.processes)
-    assert {engine.compile for engine, _ in asked} == {"no", "default", "reduce-overhead"}
+    assert {engine.compile for engine, _ in asked} == {"no", "graph", "default", "reduce-overhead"}
+
+
+def test_recorded_steps_are_tried_on_gpus_alone_however_short_the_sweep():
+    fast = {"rate": lambda engine, cells: 2.0 if engine.compile == "graph" else 1.0}
+    asked = Asked(**fast)
+    assert compare_candidates(task(), 1, asked.processes).best.engine.compile == "no"
+    assert {engine.compile for engine, _ in asked} == {"no"}
+    assert compare_candidates(task(machine=GPU), 1, asked.processes).best.engine.compile == "graph"
+    asked = Asked(**fast, loss=lambda engine, cells: 5.0 if engine.compile == "graph" else 4.0)
+    assert compare_candidates(task(machine=GPU), 1, asked.processes).best.engine.compile == "no"
+    asked = Asked(**fast)
+    compare_candidates(task(Engine(compile="no"), machine=GPU), 1, asked.processes)
+    assert {engine.compile for engine, _ in asked} == {"no"}
 
 
 def test_a_gpu_is_shared_as_far_as_its_memory_goes_and_that_helps():

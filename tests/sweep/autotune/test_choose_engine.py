@@ -107,6 +107,13 @@ def test_an_arithmetic_that_only_gpus_have_is_refused_on_a_cpu(measured):
     assert choose_engine(sweep, sweep.cells(), GPU)[0].engine.precision == "tf32"
 
 
+def test_steps_are_recorded_on_gpus_alone(measured):
+    sweep = asked(engine=replace(PLAIN, compile="graph"), gpu_share=1.0)
+    with pytest.raises(InputError, match=r"\A--engine.compile graph: here has no GPU, [^\n]*; use no\Z"):
+        choose_engine(sweep, sweep.cells(), LAPTOP)
+    assert choose_engine(sweep, sweep.cells(), GPU)[0].engine.compile == "graph"
+
+
 def test_a_sweep_that_no_engine_fits_or_that_finds_no_gpu_is_refused_before_a_cell_runs(monkeypatch):
     full = Measurement(engine=FAST, cells=1, fault="not enough memory: CUDA out of memory. Tried to allocate 8 GiB")
     choice = Choice(best=full, plain=full, compiling=False, tried=(full, full))
