@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from joblib import cpu_count
-
+from datasets.allocation import allocation
 from datasets.source import Settings, Source
 from sweep.cluster.environment import portable_variables
 from sweep.cluster.machine import Machine
@@ -69,7 +68,7 @@ class RayBackend(Backend):
         """See `Backend`."""
         from sweep.cluster.session import ray_session
 
-        return ray_session(sweep.engine, self._address, packages=sweep.outside_packages)
+        return ray_session(sweep.engine, self._address, packages=sweep.outside_packages, cores=sweep.cores)
 
     def machines(self) -> Mapping[str, MachineEntry]:
         """See `Backend`."""
@@ -106,6 +105,10 @@ class RayBackend(Backend):
 class InlineBackend(Backend):
     """This process, which runs one cell after the other. It needs no Ray."""
 
+    def __init__(self, cores: int) -> None:
+        """`cores`: the most cores to use; 0: all that this process may use."""
+        self._cores = cores
+
     @contextmanager
     def session(self, sweep: Sweep) -> Iterator[None]:
         """See `Backend`."""
@@ -114,12 +117,12 @@ class InlineBackend(Backend):
 
     def machines(self) -> Mapping[str, MachineEntry]:
         """See `Backend`."""
-        machine = this_machine()
+        machine = this_machine(self._cores)
         return {machine.id: MachineEntry.of(machine)}
 
     def first_machine(self, sweep: Sweep, files: Sequence[Path]) -> Machine:
         """See `Backend`."""
-        return this_machine()
+        return this_machine(self._cores)
 
     def choose_engine(
         self, sweep: Sweep, missing: Sequence[Cell], machine: Machine, sources: Mapping[Settings, Source]
@@ -143,17 +146,17 @@ class InlineBackend(Backend):
         return 1
 
 
-def this_machine() -> Machine:
-    """This machine, with the GPU that this process uses."""
+def this_machine(cores: int) -> Machine:
+    """This machine with at most `cores` cores, unless 0, and the GPU that this process uses."""
     import torch  # here, because a driver with Ray does not import it
 
-    gpu = torch.cuda.is_available()
+    gpu, usable = torch.cuda.is_available(), allocation(cores)
     return Machine(
         id="inline",
         name=socket.gethostname(),
-        cores=cpu_count(),
+        cores=usable.cores.amount,
         gpus=int(gpu),
-        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory=usable.memory.amount,
         accelerator=torch.cuda.get_device_name() if gpu else "",
         processor=processor(),
     )

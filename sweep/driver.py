@@ -76,7 +76,7 @@ def run_sweep(sweep: Sweep, *, address: str | None = None, inline: bool = False)
         missing = missing_cells(sweep, recorded)
         if missing:
             check_settings(sweep, address)
-        backend = InlineBackend() if inline else RayBackend(cluster_address(address) if missing else None)
+        backend = InlineBackend(sweep.cores) if inline else RayBackend(cluster_address(address) if missing else None)
         inputs = load_inputs(sweep, missing)
         claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from joblib import cpu_count
-
 from analysis.records.io import has_summary_alone, read_records, recorded_keys
 from analysis.records.remote import fetch
+from datasets.allocation import allocation
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
 from datasets.registry import load, survey
@@ -268,13 +267,25 @@ def load_sources(sweep: Sweep) -> dict[Settings, Source]:
 
 
 def check_settings(sweep: Sweep, address: str | None) -> None:
-    """Check what is known before data are loaded and Ray starts: threads and encoders.
+    """Check what is known before data are loaded and Ray starts: cores, threads and encoders.
+
+    Prints what limits the use of this machine, if anything does.
 
     Raises:
         InputError: a cell cannot run with them.
     """
     if address is None:
-        check_threads(sweep.engine.threads, cpu_count(), "this machine")
+        usable = allocation(sweep.cores)
+        if usable.limits:
+            print(f"using {usable.limits}", flush=True)
+        why = usable.cores.reason
+        name = f"this machine that may be used ({why})" if why else "this machine"
+        check_threads(sweep.engine.threads, usable.cores.amount, name)
+    elif sweep.cores:
+        raise InputError(
+            f"--cores {sweep.cores} is for this machine: with --address each machine has the cores that its Ray was "
+            "started with (`ray start --num-cpus N`); leave out --cores"
+        )
     for encoder, bands in dict.fromkeys((recipe.encoder, recipe.data.bands) for recipe in sweep.recipes.values()):
         if encoder.name not in KNOWN:
             from trainables.models import encoders  # here: torch and timm take seconds to import

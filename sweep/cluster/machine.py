@@ -56,4 +56,5 @@ def check_threads(threads: int, cores: int, name: str) -> None:
         InputError: it needs more than the machine's cores.
     """
     if threads > cores:
-        raise InputError(f"--threads {threads}: a cell cannot use more than the {cores} cores of {name}")
+        count = f"{cores} core" + "s" * (cores != 1)
+        raise InputError(f"--threads {threads}: a cell cannot use more than the {count} of {name}")

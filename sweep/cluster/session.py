@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import ray
-from joblib import cpu_count
 from ray._common.utils import get_default_ray_temp_dir  # pinned; no public function returns Ray's temporary folder
+from ray._private.utils import estimate_available_memory, resolve_object_store_memory  # Ray's own defaults
 
+from datasets.allocation import allocation
 from datasets.errors import InputError, describe_error
 from sweep.cluster.environment import portable_variables
 from sweep.cluster.join import join_cluster
@@ -45,7 +46,9 @@ and workers would start with its code, its Python or its number of cores."""
 
 
 @contextmanager
-def ray_session(engine: Engine, address: str | None = None, *, packages: Sequence[Path] = ()) -> Iterator[None]:
+def ray_session(
+    engine: Engine, address: str | None = None, *, packages: Sequence[Path] = (), cores: int = 0
+) -> Iterator[None]:
     """Context manager in which Ray runs, with processes that can run cells with `engine`.
 
     Args:
@@ -53,6 +56,7 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
         address: HOST:PORT of a cluster to join; it keeps running afterwards. None: Ray is started on this machine, for
             this process only.
         packages: packages and modules from outside this project that workers import, as folders and files.
+        cores: the most cores of this machine that Ray may use; 0: all that this process may use.
 
     Raises:
         InputError: Ray does not start, or the cluster cannot be joined.
@@ -64,7 +68,7 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
             for name in OF_ANOTHER_RAY:
                 os.environ.pop(name, None)
             os.environ.update(worker_environment(engine, packages))  # inherited by Ray's processes
-            _start_ray()
+            _start_ray(cores)
         else:
             join_cluster(address, portable_variables(engine), packages)
         signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
@@ -75,21 +79,27 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
         ray.shutdown()
 
 
-def _start_ray() -> None:
+def _start_ray(cores: int) -> None:
     """Start Ray on this machine, with a printed message and a new try after each failure of a busy machine.
 
     Raises:
         InputError: the last try has failed too, or another one would fail in the same way.
     """
-    began = time.monotonic()
+    began, usable = time.monotonic(), allocation(cores)
+    # Ray itself would count all cores of the machine and all of its free memory.
+    memory = min(usable.memory.amount, estimate_available_memory())
+    shared = resolve_object_store_memory(memory)
     for attempt in range(1, START_TRIES + 1):
         others = set(descendants(os.getpid()))
         try:
             # Without an address Ray would join whatever cluster happens to run here.
             ray.init(
                 address="local",
-                # Ray would count all cores of the machine, also those that taskset or Slurm keep from this process.
-                num_cpus=cpu_count(),
+                num_cpus=usable.cores.amount,
+                # Otherwise Ray counts the visible ones. It takes `-1`, which hides all, for the name of one.
+                num_gpus=0 if usable.gpus.reason and not usable.gpus.amount else None,
+                object_store_memory=shared,
+                _memory=memory - shared,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -104,7 +114,7 @@ def _start_ray() -> None:
                 raise InputError(
                     f"Ray cannot start: {reason} (its files go to {folder}; RAY_TMPDIR names another, short path)"
                 ) from error
-            load = f"the load is {os.getloadavg()[0]:.1f} on {cpu_count()} cores"
+            load = f"the load is {os.getloadavg()[0]:.1f} on {usable.cores.total} cores"
             problem = f"Ray did not start within {time.monotonic() - began:.0f} s ({load})"
             if attempt == START_TRIES:
                 raise InputError(

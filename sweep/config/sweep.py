@@ -88,6 +88,9 @@ class Sweep:
     """Let torchvision download missing data: DTD or CIFAR-10 to --data-root, weights for the baseline imagenet."""
     imagenet_weights: LocalPath | None = None
     """File with weights for the baseline imagenet, instead of torchvision's."""
+    cores: NonNegativeInt = 0
+    """Cores of this machine to use; 0: all that this process may use, by affinity, control groups, Slurm and
+    OMP_NUM_THREADS."""
     workers: NonNegativeInt = 0
     """Largest number of cells that run at the same time; 0: as many as fit on the cores and GPUs."""
     gpu_share: Share = 0.0
@@ -168,7 +171,9 @@ class Sweep:
     @property
     def place(self) -> Place:
         """Where the data are."""
-        return Place(root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad)
+        return Place(
+            root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad, cores=self.cores
+        )
 
     @property
     def recipes(self) -> Mapping[str, Recipe]:

@@ -76,7 +76,7 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
     from sweep.tune.job import WorkerJob
     from sweep.tune.runner import TuneRunner
 
-    with ray_session(search.sweep.engine, packages=search.sweep.outside_packages):
+    with ray_session(search.sweep.engine, packages=search.sweep.outside_packages, cores=search.sweep.cores):
         machine = first_machine(search.sweep.engine.threads)
         first_rung = [search.cell(name, search.rates[0], 0) for name in search.losses]
         sources = {search.sweep.recipe.data: source}

@@ -88,7 +88,7 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     from sweep.planning.profiler import profilers
     from sweep.tune.resources import resources_for
 
-    with ray_session(sweep.engine, address, packages=sweep.outside_packages):
+    with ray_session(sweep.engine, address, packages=sweep.outside_packages, cores=sweep.cores):
         machine = machine_for(sweep, address, [path.resolve() for source in sources.values() for path in source.files])
         before = time.monotonic()
         sweep, engine = choose_engine(sweep, missing, machine, sources, benchmark_processes)

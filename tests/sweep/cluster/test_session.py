@@ -111,9 +111,10 @@ def test_a_start_that_cannot_succeed_is_not_tried_again(variables, words, monkey
     assert capsys.readouterr().out == ""
 
 
-def test_ray_counts_the_cores_that_this_process_may_use(monkeypatch):
+def test_ray_gets_the_cores_and_the_memory_that_this_process_may_use(monkeypatch):
     seen = {}
     monkeypatch.setattr(ray, "init", lambda **options: seen.update(options))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})  # as under `taskset -c 0`
@@ -121,6 +122,22 @@ def test_ray_counts_the_cores_that_this_process_may_use(monkeypatch):
             assert seen["num_cpus"] == 1
     finally:
         os.sched_setaffinity(0, before)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1024")
+    with session.ray_session(PLAIN, cores=1):
+        assert seen["num_cpus"] == 1
+    assert seen["_memory"] + seen["object_store_memory"] == 2**30
+    assert 0 < seen["object_store_memory"] < seen["_memory"]
+
+
+@pytest.mark.parametrize(("visible", "counted"), [("-1", 0), ("", 0), (None, None)])
+def test_ray_finds_the_gpus_itself_unless_all_are_hidden(visible, counted, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(ray, "init", lambda **options: seen.update(options))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with session.ray_session(PLAIN):
+        assert seen["num_gpus"] == counted
 
 
 def test_ray_starts_nothing_that_the_callers_environment_asks_for(monkeypatch):
