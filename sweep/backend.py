@@ -68,7 +68,13 @@ class RayBackend(Backend):
         """See `Backend`."""
         from sweep.cluster.session import ray_session
 
-        return ray_session(sweep.engine, self._address, packages=sweep.outside_packages, cores=sweep.cores)
+        return ray_session(
+            sweep.engine,
+            self._address,
+            packages=sweep.outside_packages,
+            cores=sweep.cores,
+            temp_dir=sweep.temp_dir,
+        )
 
     def machines(self) -> Mapping[str, MachineEntry]:
         """See `Backend`."""

@@ -14,6 +14,7 @@ from datasets.files import write_text_atomically
 from datasets.registry import load, survey
 from datasets.source import Settings, Source
 from sweep.cluster.machine import Machine, check_threads
+from sweep.cluster.ray_folder import ray_folder
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
 from sweep.storage.cleanup import remove_leftovers
@@ -281,10 +282,14 @@ def check_settings(sweep: Sweep, address: str | None) -> None:
         why = usable.cores.reason
         name = f"this machine that may be used ({why})" if why else "this machine"
         check_threads(sweep.engine.threads, usable.cores.amount, name)
-    elif sweep.cores:
+        if sweep.temp_dir:
+            ray_folder(sweep.temp_dir)
+    elif sweep.cores or sweep.temp_dir:
+        given = f"--cores {sweep.cores}" if sweep.cores else f"--temp-dir {sweep.temp_dir}"
+        flag = "num-cpus" if sweep.cores else "temp-dir"
         raise InputError(
-            f"--cores {sweep.cores} is for this machine: with --address each machine has the cores that its Ray was "
-            "started with (`ray start --num-cpus N`); leave out --cores"
+            f"{given} is for a Ray that this command starts: with --address each machine has what its Ray was started "
+            f"with (`ray start --{flag}`); leave it out"
         )
     for encoder, bands in dict.fromkeys((recipe.encoder, recipe.data.bands) for recipe in sweep.recipes.values()):
         if encoder.name not in KNOWN:

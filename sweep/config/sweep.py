@@ -91,6 +91,8 @@ class Sweep:
     cores: NonNegativeInt = 0
     """Cores of this machine to use; 0: all that this process may use, by affinity, control groups, Slurm and
     OMP_NUM_THREADS."""
+    temp_dir: LocalPath | None = None
+    """Folder on this machine for Ray's sockets and logs, with a short name; default: one of your own in $TMPDIR."""
     workers: NonNegativeInt = 0
     """Largest number of cells that run at the same time; 0: as many as fit on the cores and GPUs."""
     gpu_share: Share = 0.0

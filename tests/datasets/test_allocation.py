@@ -186,4 +186,4 @@ class TestOnThisMachine:
     def test_cores_of_a_cluster_are_not_ours_to_choose(self, tmp_path):
         done = call("vts-smoke", "--dry-run", "--cores", 1, "--address", "auto", "--out", tmp_path / "out")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert "--cores 1 is for this machine: with --address each machine has the cores" in done.stderr
+        assert "--cores 1 is for a Ray that this command starts: with --address each machine has what" in done.stderr

@@ -94,19 +94,18 @@ def test_nothing_of_a_failed_start_is_left_running(monkeypatch, capsys):
     ("variables", "words"),
     [
         ({"RAY_TMPDIR": "/dev/null"}, "RAY_TMPDIR decides on this place (now /dev/null)"),
-        ({"RAY_TMPDIR": "", "TMPDIR": "/dev/null"}, "RAY_TMPDIR decides on this place (now /dev/null/ray)"),
-        ({"RAY_TMPDIR": "/tmp/" + 100 * "x"}, "AF_UNIX path length cannot exceed 107 bytes"),
+        ({"RAY_TMPDIR": "", "TMPDIR": "/dev/null"}, "TMPDIR decides on this place (now /dev/null)"),
         ({"RAY_ROTATION_MAX_BYTES": "many"}, "invalid literal for int() with base 10: 'many'"),
     ],
 )
 def test_a_start_that_cannot_succeed_is_not_tried_again(variables, words, monkeypatch, capsys):
-    """Ray itself fails here, before it starts a process."""
+    """Without its folder Ray is not called; otherwise Ray itself fails, before it starts a process."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="Ray cannot start: ") as refusal, session.ray_session(PLAIN):
         pass
     assert words in str(refusal.value)
-    assert "RAY_TMPDIR names another, short path" in str(refusal.value)
+    assert "its files go to /" in str(refusal.value)
     assert "less busy" not in str(refusal.value)
     assert capsys.readouterr().out == ""
 
