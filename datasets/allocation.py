@@ -95,6 +95,11 @@ def usable_cores() -> int:
     return allocation().cores.amount
 
 
+def crowding() -> float:
+    """Programs that want a core of this machine, for each core, over the last minute; at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def _core_limits(root: Path, environment: Mapping[str, str]) -> Iterator[Limit]:
     """Limits that the process cannot exceed, or that a queue has set."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
