@@ -16,7 +16,7 @@ from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
 from sweep.monitor.progress import MachineEntry
 from sweep.prepare import machine_for
-from sweep.provenance import processor
+from sweep.provenance import has_bf16, processor
 from trainables.cell import Cell
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class InlineBackend(Backend):
 
         alone = replace(sweep, workers=1, gpu_share=1.0)
         chosen, text = choose_engine(alone, missing, machine, sources, in_this_process)
-        return replace(sweep, engine=chosen.engine), text
+        return replace(sweep, engine=chosen.engine, measure_again=False), text
 
     def runner(self) -> "type[CellRunner]":
         """See `Backend`."""
@@ -165,4 +165,5 @@ def this_machine(cores: int) -> Machine:
         memory=usable.memory.amount,
         accelerator=torch.cuda.get_device_name() if gpu else "",
         processor=processor(),
+        bf16=has_bf16(),
     )

@@ -9,7 +9,7 @@ import pytest
 # OMP_NUM_THREADS: that is the number of cores that a sweep may use.
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Ray's workers have niceness 15 by default: beside the other tests, a sweep's would hardly get a core.
+# Workers are nice to other programs, here to the other tests: a sweep's would get less of a core.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 

@@ -24,6 +24,8 @@ class Machine:
     """Name of the GPUs; empty without GPUs."""
     processor: str = ""
     """Name of the processor; empty while unknown. Ray does not know it."""
+    bf16: bool = False
+    """Whether the processor has instructions for bf16."""
 
     @property
     def runs_cells(self) -> bool:

@@ -76,6 +76,6 @@ def shared_memory(wanted: int, folder: Path) -> tuple[int, str]:
     if free >= min(wanted, ENOUGH):
         return min(wanted, int(0.95 * free)), ""
     return wanted, (
-        f"{SHARED} has {free / 1e9:.2g} GB free: Ray keeps shared data in {folder} instead, which is slower (a container "
-        "gets more with --shm-size=2g)"
+        f"{SHARED} has {free / 1e9:.2g} GB free: Ray keeps shared data in {folder} instead, which is slower (a "
+        "container gets more with --shm-size=2g)"
     )

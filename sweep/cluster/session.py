@@ -20,7 +20,7 @@ from sweep.cluster.machine import Machine, NoAnswer
 from sweep.cluster.nodes import call_on_each, list_machines
 from sweep.cluster.ray_folder import create_ray_folder, ray_folder, shared_memory
 from sweep.logs import redirect
-from sweep.provenance import processor
+from sweep.provenance import has_bf16, processor
 from sweep.signals import Terminated, descendants
 from sweep.system_errors import explain
 from trainables.engine import Engine
@@ -180,7 +180,8 @@ def first_machine(threads: int, address: str | None = None) -> Machine:
         machine = _wait_for_machine(max(1, threads))
     if machine.accelerator:
         return machine
-    return replace(machine, processor=processor() if address is None else _ask_processor(machine))
+    name, bf16 = _describe_processor() if address is None else _ask_processor(machine)
+    return replace(machine, processor=name, bf16=bf16)
 
 
 def _largest_machine() -> Machine | None:
@@ -208,6 +209,10 @@ def _do_nothing() -> None:
     """The task that waits for a machine."""
 
 
-def _ask_processor(machine: Machine) -> str:
-    (name,) = call_on_each(processor, among=[machine]).values()
-    return machine.name if isinstance(name, NoAnswer) else str(name)
+def _describe_processor() -> tuple[str, bool]:
+    return processor(), has_bf16()
+
+
+def _ask_processor(machine: Machine) -> tuple[str, bool]:
+    (answer,) = call_on_each(_describe_processor, among=[machine]).values()
+    return (machine.name, False) if isinstance(answer, NoAnswer) else answer

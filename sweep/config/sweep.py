@@ -101,6 +101,8 @@ class Sweep:
     """Host memory in GB to reserve for each cell, which limits how many run at the same time; 0: as measured."""
     engine: Engine = field(default_factory=Engine)
     """How cells are executed. It may affect rounding, but not what is computed."""
+    measure_again: bool = False
+    """Measure which engine is fastest again, instead of using what is remembered. A folder keeps its precision."""
     report: bool = True
     """Draw figures and write report.html at the end."""
     retry_failed: bool = False
@@ -108,7 +110,8 @@ class Sweep:
     checkpoint_every: Interval = 60.0
     """Seconds between the checkpoints of a cell. They are deleted once it is recorded."""
     patience: Interval = 1800.0
-    """Seconds after which a worker that does not report is killed. Its cell resumes in another worker."""
+    """Seconds after which a worker that does not report is killed. Its cell resumes in another worker. On a busy
+    machine time counts less: with five programs for each core, a fifth."""
     keep: tuple[Kept, ...] = ()
     """What to keep of each cell. `encoders`: the pretrained encoder, in encoders/ as safetensors (see METHOD.md)."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
@@ -209,6 +212,9 @@ class Sweep:
         """
         if before is None:
             return self
+        if self.measure_again:
+            known = replace(Engine(), precision=before.engine.precision, deterministic=before.engine.deterministic)
+            return replace(self, engine=self.engine.filled(known), grown=self.grown.joined(before.grown))
         return replace(
             self,
             engine=self.engine.filled(before.engine),

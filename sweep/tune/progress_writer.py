@@ -142,7 +142,7 @@ class ProgressWriter(CellListener):
                 began=self._began,
                 updated=updated,
                 stage=self._stage,
-                crowding=crowding(),
+                crowding=round(crowding(), 2),
             ),
             planned=len(states),
             done=states.count("done"),

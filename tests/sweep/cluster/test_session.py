@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import ray
 
 from datasets.errors import InputError
+from sweep.backend import RayBackend
 from sweep.cluster import session
+from sweep.presets import preset
 from sweep.signals import descendants
 from tests.helpers.command import ROOT, call
 from trainables.engine import PLAIN
@@ -126,6 +131,14 @@ def test_ray_gets_the_cores_and_the_memory_that_this_process_may_use(monkeypatch
         assert seen["num_cpus"] == 1
     assert seen["_memory"] + seen["object_store_memory"] == 2**30
     assert 0 < seen["object_store_memory"] < seen["_memory"]
+
+
+def test_a_sweep_hands_its_cores_and_its_folder_to_ray(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(session, "ray_session", lambda *arguments, **more: nullcontext(seen.update(more)))
+    sweep = replace(preset("vts-smoke"), cores=3, temp_dir=Path("/tmp/x"))
+    with RayBackend(None).session(sweep):
+        assert (seen["cores"], seen["temp_dir"]) == (3, Path("/tmp/x"))
 
 
 @pytest.mark.parametrize(("visible", "counted"), [("-1", 0), ("", 0), (None, None)])
