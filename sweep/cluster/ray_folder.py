@@ -1,13 +1,17 @@
-"""Where a Ray that is started on this machine keeps its files and its shared data. This module does not import Ray."""
+"""Where a Ray that is started on this machine keeps its files, its shared data and its token.
+
+This module does not import Ray.
+"""
 
 import errno
 import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
 
 from datasets.errors import InputError
-from datasets.files import own_folder, temporary_folder
+from datasets.files import own_folder, temporary_folder, write_text_atomically
 from sweep.system_errors import explain
 
 MOST_BYTES = 107 if sys.platform == "linux" else 103
@@ -79,3 +83,24 @@ def shared_memory(wanted: int, folder: Path) -> tuple[int, str]:
         f"{SHARED} has {free / 1e9:.2g} GB free: Ray keeps shared data in {folder} instead, which is slower (a "
         "container gets more with --shm-size=2g)"
     )
+
+
+def token_variables() -> dict[str, str]:
+    """The variable with the token by which Ray's processes know each other; empty if Ray finds it by itself.
+
+    Ray keeps the token in the user's home. Where that is read-only, full or absent, the token is in the environment.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        return {}
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return {}
+    token = secrets.token_hex(32)
+    try:
+        file = Path.home() / ".ray" / "auth_token"
+        if not (file.is_file() and file.stat().st_size):  # Ray leaves an empty file on a full disk
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(file, token)
+            file.chmod(0o600)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return {"RAY_AUTH_TOKEN": token}
+    return {}

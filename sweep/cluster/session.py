@@ -18,7 +18,7 @@ from sweep.cluster.environment import portable_variables
 from sweep.cluster.join import join_cluster
 from sweep.cluster.machine import Machine, NoAnswer
 from sweep.cluster.nodes import call_on_each, list_machines
-from sweep.cluster.ray_folder import create_ray_folder, ray_folder, shared_memory
+from sweep.cluster.ray_folder import create_ray_folder, ray_folder, shared_memory, token_variables
 from sweep.logs import redirect
 from sweep.provenance import has_bf16, processor
 from sweep.signals import Terminated, descendants
@@ -73,7 +73,8 @@ def ray_session(
         if address is None:
             for name in OF_ANOTHER_RAY:
                 os.environ.pop(name, None)
-            os.environ.update(worker_environment(engine, packages))  # inherited by Ray's processes
+            # Inherited by Ray's processes.
+            os.environ.update({**worker_environment(engine, packages), **token_variables()})
             _start_ray(allocation(cores), ray_folder(temp_dir))
         else:
             join_cluster(address, portable_variables(engine), packages)

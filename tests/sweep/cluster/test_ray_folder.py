@@ -1,5 +1,6 @@
 """Ray's folder is short, belongs to this user, and is refused before Ray starts if it cannot be used."""
 
+import errno
 import os
 from collections import namedtuple
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from datasets.errors import InputError
 from sweep.cluster import ray_folder as module
-from sweep.cluster.ray_folder import MOST_BYTES, SOCKET, create_ray_folder, ray_folder, shared_memory
+from sweep.cluster.ray_folder import MOST_BYTES, SOCKET, create_ray_folder, ray_folder, shared_memory, token_variables
 from tests.helpers.command import call
 
 MOST = MOST_BYTES - len(SOCKET)
@@ -96,3 +97,47 @@ def test_shared_data_stay_in_memory_where_there_is_enough_and_otherwise_a_line_s
 def test_without_dev_shm_ray_chooses(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHARED", tmp_path / "absent")
     assert shared_memory(7, tmp_path) == (7, "")
+
+
+@pytest.fixture
+def no_token(monkeypatch):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def full(descriptor):
+    raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+@pytest.mark.parametrize("fault", ["absent", "full", "unknown"])
+def test_where_the_home_cannot_hold_the_token_it_is_in_the_environment(fault, no_token, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null/home" if fault == "absent" else str(tmp_path))
+    if fault == "full":
+        monkeypatch.setattr("os.fsync", full)
+    if fault == "unknown":
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    first, second = token_variables(), token_variables()
+    assert first.keys() == second.keys() == {"RAY_AUTH_TOKEN"}
+    assert first != second
+    assert len(first["RAY_AUTH_TOKEN"]) == 64
+
+
+def test_otherwise_it_stays_where_ray_looks_for_it_and_only_its_user_reads_it(no_token, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert token_variables() == {}
+    file = tmp_path / ".ray/auth_token"
+    token = file.read_text()
+    assert len(token) == 64
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert token_variables() == {}
+    assert file.read_text() == token
+
+
+@pytest.mark.parametrize(
+    "variables", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "a"}, {"RAY_AUTH_TOKEN_PATH": "/a"}]
+)
+def test_what_the_user_has_chosen_stays(variables, no_token, monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert token_variables() == {}
