@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from datasets.errors import InputError
 
-WHOLE_CORES = "OMP_NUM_THREADS"
+OPENMP = "OMP_NUM_THREADS"
 """An upper bound on the cores, as for the command `nproc`; `--cores` replaces it."""
 RAY_WORKER = "RAY_RAYLET_PID"
 """A variable of Ray's workers. There Ray has set OMP_NUM_THREADS itself, which says nothing about the machine."""
@@ -114,8 +114,8 @@ def _core_limits(root: Path, environment: Mapping[str, str]) -> Iterator[Limit]:
 
 
 def _omp_bound(environment: Mapping[str, str]) -> Iterator[Limit]:
-    if RAY_WORKER not in environment and (count := _number(environment, WHOLE_CORES)):
-        yield Limit(count, WHOLE_CORES)
+    if RAY_WORKER not in environment and (count := _number(environment, OPENMP)):
+        yield Limit(count, OPENMP)
 
 
 def _memory_limits(root: Path, environment: Mapping[str, str], cores: int) -> Iterator[Limit]:
