@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import threading
 from contextlib import suppress
 from hashlib import blake2b
@@ -58,7 +59,9 @@ def sync(path: Path) -> None:
 
 def temporary_folder() -> Path:
     """A folder for temporary files of this user on this machine. It need not exist: see `own_folder`."""
-    return Path(os.environ.get("TMPDIR") or "/tmp", f"noisy-pairs-{os.getuid()}")
+    # The folder that TMPDIR names on macOS is too long for the sockets of Ray.
+    place = os.environ.get("TMPDIR") if sys.platform == "linux" else None
+    return Path(place or "/tmp", f"noisy-pairs-{os.getuid()}")
 
 
 def own_folder(folder: Path) -> Path:

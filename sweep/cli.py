@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         if command.dry_run:
             from sweep.driver import describe
 
-            return describe(sweep, address=address)
+            return describe(sweep, address=address, inline=command.inline)
         # Before the imports below, which take seconds on a busy machine.
         print(f"{sweep.preset} in {sweep.out}: checking settings, folder and data ...")
         if command.plan:

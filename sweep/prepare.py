@@ -267,10 +267,15 @@ def load_sources(sweep: Sweep) -> dict[Settings, Source]:
     return {data: load(data, sweep.place, sweep.demands(data)) for data in every}
 
 
-def check_settings(sweep: Sweep, address: str | None) -> None:
-    """Check what is known before data are loaded and Ray starts: cores, threads and encoders.
+def check_settings(sweep: Sweep, address: str | None, *, inline: bool = False) -> None:
+    """Check what is known before data are loaded and Ray starts: cores, threads, Ray's folder and encoders.
 
     Prints what limits the use of this machine, if anything does.
+
+    Args:
+        sweep: the sweep.
+        address: of a cluster; None: cells run on this machine.
+        inline: whether they run without Ray.
 
     Raises:
         InputError: a cell cannot run with them.
@@ -282,7 +287,7 @@ def check_settings(sweep: Sweep, address: str | None) -> None:
         why = usable.cores.reason
         name = f"this machine that may be used ({why})" if why else "this machine"
         check_threads(sweep.engine.threads, usable.cores.amount, name)
-        if sweep.temp_dir:
+        if not inline:
             ray_folder(sweep.temp_dir)
     elif sweep.cores or sweep.temp_dir:
         given = f"--cores {sweep.cores}" if sweep.cores else f"--temp-dir {sweep.temp_dir}"
@@ -298,8 +303,10 @@ def check_settings(sweep: Sweep, address: str | None) -> None:
             encoders.check_encoder(encoder, bands=bands)
 
 
-def check_without_writing(sweep: Sweep, address: str | None) -> None:
+def check_without_writing(sweep: Sweep, address: str | None, *, inline: bool = False) -> None:
     """Check all that a sweep would refuse, as far as it is known without writing files or starting Ray.
+
+    Its arguments are those of `check_settings`.
 
     Raises:
         InputError: the folder, a setting, the data, the weights or the cluster cannot be used.
@@ -308,7 +315,7 @@ def check_without_writing(sweep: Sweep, address: str | None) -> None:
     place = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise cannot_write(root, PermissionError(0, f"{place} is not a folder that you can write to"))
-    check_settings(sweep, address)
+    check_settings(sweep, address, inline=inline)
     for data in dict.fromkeys(recipe.data for recipe in sweep.recipes.values()):
         survey(data, sweep.place, sweep.demands(data))
     if sweep.imagenet_weights or not sweep.download:

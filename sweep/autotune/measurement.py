@@ -252,7 +252,8 @@ class Trainer:
         clock = time.perf_counter if on_gpu or self._threads > 1 else time.process_time
         began, waited = time.perf_counter(), waited_for_cores()
         seconds = seconds_of(self._step, self._device, least=3, budget=1.0, block=block, clock=clock)
-        delayed = (waited_for_cores() - waited) / ((time.perf_counter() - began) * self._threads)
+        # At most 1, although a process has a few threads besides those that compute.
+        delayed = min(1.0, (waited_for_cores() - waited) / ((time.perf_counter() - began) * self._threads))
         if on_gpu:
             total = torch.cuda.get_device_properties(self._device).total_memory
             memory, room = torch.cuda.max_memory_reserved() + CUDA_CONTEXT, int(USABLE_GPU_MEMORY * total)

@@ -62,7 +62,13 @@ def test_a_folder_that_is_too_long_or_useless_is_refused_before_anything_is_writ
         done = call(*words, *more)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert message in done.stderr
+    monkeypatch.setenv("TMPDIR", "/tmp/" + 100 * "x")
+    done = call(*words[:-1])
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"TMPDIR: /tmp/{100 * 'x'}/noisy-pairs-" in done.stderr
     assert not (tmp_path / "out").exists()
+    if how == ["--dry-run"]:
+        assert call(*words[:-1], "--inline").returncode == 0
 
 
 def test_a_folder_for_ray_is_refused_where_ray_is_not_started(tmp_path):
