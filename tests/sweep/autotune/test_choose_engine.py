@@ -95,6 +95,15 @@ def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):
     assert not measured
 
 
+def test_measure_again_leaves_a_folder_its_precision_and_opens_everything_else(measured):
+    before = asked(engine=FAST, cell_memory=1.5, gpu_share=0.5)
+    again = asked(measure_again=True).continuing(before)
+    assert again == asked(measure_again=True, engine=Engine(precision="bf16"))
+    chosen, _ = choose_engine(again, again.cells(), LAPTOP)
+    assert measured[0][0].again
+    assert not chosen.measure_again  # what `sweep.yaml` says of the folder
+
+
 def test_more_threads_than_cores_are_refused_with_what_there_is():
     with pytest.raises(InputError, match=r"--threads 9: a cell cannot use more than the 4 cores of "):
         choose_engine(asked(engine=replace(PLAIN, threads=9)), asked().cells(), LAPTOP)
