@@ -1,5 +1,6 @@
 """The interface of a data set in a worker: batches of positive pairs and of labelled downstream images."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from datasets.transfer import Parcel
 from datasets.types import Pairing
 
 
@@ -41,6 +43,21 @@ class PairPool(Protocol):
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
         """The indexed pairs, with labels if requested, and which of them are noisy (a mask on the CPU)."""
+
+
+class ParcelPool(ABC):
+    """A `PairPool` whose batches come from one parcel, so that a step can send them with all that it sends."""
+
+    @abstractmethod
+    def parcel(
+        self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
+    ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
+        """`batch` before anything is sent. In all steps the contents have equal shapes, and are used alike."""
+
+    def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
+        """See `PairPool`."""
+        parcel, noisy = self.parcel(index, draws, labelled=labelled)
+        return parcel.delivered(), noisy
 
 
 @runtime_checkable

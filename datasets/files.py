@@ -1,6 +1,8 @@
 """Writes files atomically, and caches what is slow to compute."""
 
+import errno
 import os
+import sys
 import threading
 from contextlib import suppress
 from hashlib import blake2b
@@ -55,17 +57,55 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def temporary_folder() -> Path:
+    """A folder for temporary files of this user on this machine. It need not exist: see `own_folder`."""
+    # The folder that TMPDIR names on macOS is too long for the sockets of Ray.
+    place = os.environ.get("TMPDIR") if sys.platform == "linux" else None
+    return Path(place or "/tmp", f"noisy-pairs-{os.getuid()}")
+
+
+def own_folder(folder: Path) -> Path:
+    """Create a folder that only this user can read, among those of other users.
+
+    Raises:
+        OSError: it cannot be created, or another user has created it.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if folder.lstat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, "the folder belongs to another user", str(folder))
+    return folder
+
+
 def cache_folder() -> Path:
-    """The user's cache for this project by the XDG specification. It need not exist, and may be deleted."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noisy-pairs"
+    """The user's cache for this project by the XDG specification. It need not exist, and may be deleted.
+
+    A user without a home, as in some containers, has it among the temporary files.
+
+    Raises:
+        OSError: there is no home, and the temporary folder belongs to another user.
+    """
+    if not (place := os.environ.get("XDG_CACHE_HOME")):
+        try:
+            place = str(Path.home() / ".cache")
+        except RuntimeError:  # HOME is not set, and the user has no entry in the system
+            place = str(own_folder(temporary_folder()) / "cache")
+    return Path(place) / "noisy-pairs"
 
 
-def cache_write(name: str, content: bytes) -> None:
-    """Write `content` to the cache; without effect if the cache cannot be written."""
-    folder = cache_folder()
-    with suppress(OSError):
+def cache_write(name: str, content: bytes) -> str:
+    """Write `content` to the cache.
+
+    Returns:
+        Why it could not be written, such as a read-only or full home; empty text if it was.
+    """
+    try:
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / name, blake2b(content).digest() + content)
+    except OSError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def cache_read(name: str) -> bytes | None:

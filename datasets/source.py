@@ -61,6 +61,8 @@ class Place:
     """Whether to download missing data into `root`."""
     skip_bad: bool = False
     """Whether to leave out and name files that cannot be used, instead of raising an error."""
+    cores: int = 0
+    """Cores that reading them may use; 0: all that this process may use."""
 
     def refuse_flags(self, what: str, flags: Sequence[str]) -> None:
         """Refuse flags that would have no effect.

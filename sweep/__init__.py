@@ -18,6 +18,8 @@ _DEFAULTS = {
     "RAY_gcs_server_port_wait_time_s": "180",
     "RAY_agent_register_timeout_ms": "180000",
     "RAY_worker_register_timeout_seconds": "180",
+    # Ray's own 15 would leave workers a thirtieth of a core beside another program: they would hardly start.
+    "RAY_worker_niceness": "5",
     # In a container /dev/shm often has 64 MB. Ray then keeps objects in its temporary folder; ours are few and small.
     "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
 }

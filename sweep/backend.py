@@ -9,15 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from joblib import cpu_count
-
+from datasets.allocation import allocation
 from datasets.source import Settings, Source
 from sweep.cluster.environment import portable_variables
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
 from sweep.monitor.progress import MachineEntry
 from sweep.prepare import machine_for
-from sweep.provenance import processor
+from sweep.provenance import has_bf16, processor
 from trainables.cell import Cell
 
 if TYPE_CHECKING:
@@ -69,7 +68,13 @@ class RayBackend(Backend):
         """See `Backend`."""
         from sweep.cluster.session import ray_session
 
-        return ray_session(sweep.engine, self._address, packages=sweep.outside_packages)
+        return ray_session(
+            sweep.engine,
+            self._address,
+            packages=sweep.outside_packages,
+            cores=sweep.cores,
+            temp_dir=sweep.temp_dir,
+        )
 
     def machines(self) -> Mapping[str, MachineEntry]:
         """See `Backend`."""
@@ -106,6 +111,10 @@ class RayBackend(Backend):
 class InlineBackend(Backend):
     """This process, which runs one cell after the other. It needs no Ray."""
 
+    def __init__(self, cores: int) -> None:
+        """`cores`: the most cores to use; 0: all that this process may use."""
+        self._cores = cores
+
     @contextmanager
     def session(self, sweep: Sweep) -> Iterator[None]:
         """See `Backend`."""
@@ -114,12 +123,12 @@ class InlineBackend(Backend):
 
     def machines(self) -> Mapping[str, MachineEntry]:
         """See `Backend`."""
-        machine = this_machine()
+        machine = this_machine(self._cores)
         return {machine.id: MachineEntry.of(machine)}
 
     def first_machine(self, sweep: Sweep, files: Sequence[Path]) -> Machine:
         """See `Backend`."""
-        return this_machine()
+        return this_machine(self._cores)
 
     def choose_engine(
         self, sweep: Sweep, missing: Sequence[Cell], machine: Machine, sources: Mapping[Settings, Source]
@@ -130,7 +139,7 @@ class InlineBackend(Backend):
 
         alone = replace(sweep, workers=1, gpu_share=1.0)
         chosen, text = choose_engine(alone, missing, machine, sources, in_this_process)
-        return replace(sweep, engine=chosen.engine), text
+        return replace(sweep, engine=chosen.engine, measure_again=False), text
 
     def runner(self) -> "type[CellRunner]":
         """See `Backend`."""
@@ -143,17 +152,18 @@ class InlineBackend(Backend):
         return 1
 
 
-def this_machine() -> Machine:
-    """This machine, with the GPU that this process uses."""
+def this_machine(cores: int) -> Machine:
+    """This machine with at most `cores` cores, unless 0, and the GPU that this process uses."""
     import torch  # here, because a driver with Ray does not import it
 
-    gpu = torch.cuda.is_available()
+    gpu, usable = torch.cuda.is_available(), allocation(cores)
     return Machine(
         id="inline",
         name=socket.gethostname(),
-        cores=cpu_count(),
+        cores=usable.cores.amount,
         gpus=int(gpu),
-        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory=usable.memory.amount,
         accelerator=torch.cuda.get_device_name() if gpu else "",
         processor=processor(),
+        bf16=has_bf16(),
     )

@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         if command.dry_run:
             from sweep.driver import describe
 
-            return describe(sweep, address=address)
+            return describe(sweep, address=address, inline=command.inline)
         # Before the imports below, which take seconds on a busy machine.
         print(f"{sweep.preset} in {sweep.out}: checking settings, folder and data ...")
         if command.plan:
@@ -140,6 +140,8 @@ def _check_inline(command: Command) -> None:
     """Refuse what needs Ray."""
     if command.address is not None:
         raise InputError(f"--inline and --address {command.address} were both given: choose one")
+    if command.sweep.temp_dir is not None:
+        raise InputError(f"--temp-dir {command.sweep.temp_dir} is for Ray, which --inline does not start: leave it out")
     if command.plan:
         raise InputError("--plan times cells in Ray's workers: leave out --inline")
     if command.sweep.workers > 1:

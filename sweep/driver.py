@@ -33,7 +33,7 @@ from sweep.tune.progress_writer import ProgressWriter
 from trainables.cell import Cell
 
 
-def describe(sweep: Sweep, *, address: str | None = None) -> int:
+def describe(sweep: Sweep, *, address: str | None = None, inline: bool = False) -> int:
     """Print the distinct cells, and how many equal combinations were dropped. Runs and writes nothing.
 
     Raises:
@@ -49,7 +49,7 @@ def describe(sweep: Sweep, *, address: str | None = None) -> int:
     print(f"{len(cells)} distinct cells; {dropped} of {sweep.points} combinations equal one of them and are dropped")
     if sweep.until:
         print(f"--until {sweep.until!r} may add up to {max_added_cells(sweep)} cells")
-    check_without_writing(sweep, address)
+    check_without_writing(sweep, address, inline=inline)
     return 0
 
 
@@ -75,8 +75,8 @@ def run_sweep(sweep: Sweep, *, address: str | None = None, inline: bool = False)
         sweep = _with_folder_settings(sweep, run_dir, recorded)
         missing = missing_cells(sweep, recorded)
         if missing:
-            check_settings(sweep, address)
-        backend = InlineBackend() if inline else RayBackend(cluster_address(address) if missing else None)
+            check_settings(sweep, address, inline=inline)
+        backend = InlineBackend(sweep.cores) if inline else RayBackend(cluster_address(address) if missing else None)
         inputs = load_inputs(sweep, missing)
         claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)

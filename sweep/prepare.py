@@ -6,15 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from joblib import cpu_count
-
 from analysis.records.io import has_summary_alone, read_records, recorded_keys
 from analysis.records.remote import fetch
+from datasets.allocation import allocation
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
 from datasets.registry import load, survey
 from datasets.source import Settings, Source
 from sweep.cluster.machine import Machine, check_threads
+from sweep.cluster.ray_folder import ray_folder
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
 from sweep.storage.cleanup import remove_leftovers
@@ -267,14 +267,35 @@ def load_sources(sweep: Sweep) -> dict[Settings, Source]:
     return {data: load(data, sweep.place, sweep.demands(data)) for data in every}
 
 
-def check_settings(sweep: Sweep, address: str | None) -> None:
-    """Check what is known before data are loaded and Ray starts: threads and encoders.
+def check_settings(sweep: Sweep, address: str | None, *, inline: bool = False) -> None:
+    """Check what is known before data are loaded and Ray starts: cores, threads, Ray's folder and encoders.
+
+    Prints what limits the use of this machine, if anything does.
+
+    Args:
+        sweep: the sweep.
+        address: of a cluster; None: cells run on this machine.
+        inline: whether they run without Ray.
 
     Raises:
         InputError: a cell cannot run with them.
     """
     if address is None:
-        check_threads(sweep.engine.threads, cpu_count(), "this machine")
+        usable = allocation(sweep.cores)
+        if usable.limits:
+            print(f"using {usable.limits}", flush=True)
+        why = usable.cores.reason
+        name = f"this machine that may be used ({why})" if why else "this machine"
+        check_threads(sweep.engine.threads, usable.cores.amount, name)
+        if not inline:
+            ray_folder(sweep.temp_dir)
+    elif sweep.cores or sweep.temp_dir:
+        given = f"--cores {sweep.cores}" if sweep.cores else f"--temp-dir {sweep.temp_dir}"
+        flag = "num-cpus" if sweep.cores else "temp-dir"
+        raise InputError(
+            f"{given} is for a Ray that this command starts: with --address each machine has what its Ray was started "
+            f"with (`ray start --{flag}`); leave it out"
+        )
     for encoder, bands in dict.fromkeys((recipe.encoder, recipe.data.bands) for recipe in sweep.recipes.values()):
         if encoder.name not in KNOWN:
             from trainables.models import encoders  # here: torch and timm take seconds to import
@@ -282,8 +303,10 @@ def check_settings(sweep: Sweep, address: str | None) -> None:
             encoders.check_encoder(encoder, bands=bands)
 
 
-def check_without_writing(sweep: Sweep, address: str | None) -> None:
+def check_without_writing(sweep: Sweep, address: str | None, *, inline: bool = False) -> None:
     """Check all that a sweep would refuse, as far as it is known without writing files or starting Ray.
+
+    Its arguments are those of `check_settings`.
 
     Raises:
         InputError: the folder, a setting, the data, the weights or the cluster cannot be used.
@@ -292,7 +315,7 @@ def check_without_writing(sweep: Sweep, address: str | None) -> None:
     place = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise cannot_write(root, PermissionError(0, f"{place} is not a folder that you can write to"))
-    check_settings(sweep, address)
+    check_settings(sweep, address, inline=inline)
     for data in dict.fromkeys(recipe.data for recipe in sweep.recipes.values()):
         survey(data, sweep.place, sweep.demands(data))
     if sweep.imagenet_weights or not sweep.download:

@@ -5,10 +5,11 @@ import os
 import pytest
 
 # Each test process, and what it starts, computes in one thread unless it sets another number: threads of several
-# processes that wait for each other would take the cores from all. Set before torch and NumPy are imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# processes that wait for each other would take the cores from all. Set before torch and NumPy are imported. Not
+# OMP_NUM_THREADS: that is the number of cores that a sweep may use.
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Ray's workers have niceness 15 by default: beside the other tests, a sweep's would hardly get a core.
+# Workers are nice to other programs, here to the other tests: a sweep's would get less of a core.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 

@@ -38,7 +38,7 @@ def prepare_device(engine: Engine, *, needs_gpu: bool = False) -> torch.device:
     backends: Any = torch.backends  # whose types lack these settings
     for kind in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
         kind.fp32_precision = arithmetic
-    if engine.compile != "no":
+    if engine.compiles:
         from torch._inductor import config  # here, because few engines need it
 
         config.compile_threads = engine.threads  # by default it starts as many processes as the machine has cores

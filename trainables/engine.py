@@ -22,9 +22,10 @@ class Engine:
     autocast (weights and losses stay in fp32)."""
     layout: Layout = "auto"
     """Memory layout of the encoder's images and features."""
-    compile: Literal["auto", "no", "default", "reduce-overhead"] = "auto"
-    """Mode of torch.compile for the encoder (reduce-overhead: CUDA graphs). `auto` tries it only if the sweep is long
-    enough to make up for the minutes that compiling takes."""
+    compile: Literal["auto", "no", "graph", "default", "reduce-overhead"] = "auto"
+    """graph: nothing is compiled, but a GPU records a whole step of pretraining and repeats it (steps that cannot be
+    recorded run as with `no`). Otherwise the mode of torch.compile for the encoder (reduce-overhead: CUDA graphs).
+    `auto` compiles only if the sweep is long enough to make up for the minutes that this takes."""
     threads: Annotated[NonNegativeInt, tyro.conf.arg(aliases=("--threads",))] = 0
     """Cores of a cell. On a CPU, the same number gives bitwise equal results with any number of workers."""
     recompute: bool = False
@@ -40,12 +41,17 @@ class Engine:
             raise InputError(f"--engine.recompute: not with --engine.compile {self.compile}; use --engine.compile no")
 
     @property
+    def compiles(self) -> bool:
+        """Whether torch compiles the encoder."""
+        return self.compile in ("default", "reduce-overhead")
+
+    @property
     def settled(self) -> bool:
         """Whether nothing is left to measure."""
         return "auto" not in (self.precision, self.layout, self.compile) and self.threads > 0
 
     def __str__(self) -> str:
-        compiled = "" if self.compile == "no" else f", compiled ({self.compile})"
+        compiled = {"no": "", "graph": ", steps recorded"}.get(self.compile, f", compiled ({self.compile})")
         cores = f"{self.threads} thread" + ("" if self.threads == 1 else "s")
         again = ", features computed again" if self.recompute else ""
         return f"{self.precision}, {self.layout.replace('_', '-')}{compiled}{again}, {cores} per cell"

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
-from datasets.augment import transforms
-from datasets.dataset import Dataset, Draws, PairBatch, PairPool
+from datasets.augment import static, transforms
+from datasets.augment.config import Augment
+from datasets.dataset import Dataset, Draws, PairBatch, PairPool, ParcelPool
 from datasets.seeding import batch_indices, stream
-from datasets.transfer import send
+from datasets.transfer import Parcel, send, together
 from datasets.types import TURNS
 from trainables.cell import Cell
+from trainables.engine import Engine
 from trainables.recipe import Recipe
 
 
@@ -24,6 +27,8 @@ class Views:
     second: Float[Tensor, "n c h w"]
     first_labels: Integer[Tensor, "n ..."] | None
     second_labels: Integer[Tensor, "n ..."] | None
+    drawn: Tensor | None = None
+    """What `Objective.draw` has drawn for the loss; None: nothing, or the loss draws itself."""
 
 
 def training_pool(data: Dataset, cell: Cell) -> PairPool:
@@ -31,9 +36,43 @@ def training_pool(data: Dataset, cell: Cell) -> PairPool:
     return data.pool(cell.rho, cell.nu, cell.pairing, stream(cell.seed, "undersampling"))
 
 
+class Augmenter(NamedTuple):
+    """How drawn changes are made on the device of the images."""
+
+    plan: Callable[[Augment, transforms.Parameters], list[Tensor | None]]
+    """From what was drawn to the numbers that `change` needs on the device."""
+    change: Callable[..., tuple[Tensor, Tensor | None]]
+    """(images, labels, radius of the blur, *numbers) -> images, labels."""
+
+
+CHOSEN = Augmenter(lambda recipe, drawn: transforms.plan(drawn), transforms.augmented)
+"""Changes only the images that were drawn: the least work for separate operations."""
+
+
+STATIC = Augmenter(static.plan, static.augmented)
+"""Changes all images, and keeps what was drawn: every step asks the same of the device."""
+
+
+def augmenter(engine: Engine, device: torch.device) -> Augmenter:
+    """How an engine augments. On a GPU, a compiler makes all changes of all images in a few passes over the pixels."""
+    if device.type != "cuda" or engine.compile == "no":
+        return CHOSEN
+    if not engine.compiles:
+        return STATIC
+    return STATIC._replace(change=torch.compile(STATIC.change, dynamic=False))
+
+
 def training_views(
     pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True
 ) -> tuple[Views, Bool[Tensor, " n"]]:
+    """See `training_parcel`, which is sent."""
+    parcel, noisy = training_parcel(pool, cell, recipe, step, labelled=labelled)
+    return parcel.delivered(), noisy
+
+
+def training_parcel(
+    pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True, how: Augmenter = CHOSEN
+) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
     """The views of one training step, with labels if requested, and which of its pairs are noisy.
 
     All random numbers derive from (seed, purpose, step), so cells of one seed differ only in how rho, nu and pairing
@@ -43,15 +82,21 @@ def training_views(
     index = batch_indices(cell.seed, "pretraining order", step, count=len(pool), batch=batch)
     noisy, swap = torch.rand(2, batch, generator=stream(cell.seed, "pairing", step))
     partner = torch.rand(batch, generator=stream(cell.seed, "partner", step))
-    loaded, chosen = pool.batch(index, Draws(noisy=noisy, swap=swap, partner=partner), labelled=labelled)
-    return _augmented(loaded, recipe, stream(cell.seed, "augmentation", step)), chosen
+    draws = Draws(noisy=noisy, swap=swap, partner=partner)
+    if isinstance(pool, ParcelPool):
+        pairs, chosen = pool.parcel(index, draws, labelled=labelled)
+    else:
+        loaded, chosen = pool.batch(index, draws, labelled=labelled)
+        pairs = Parcel(loaded.first.device, [], lambda: loaded)
+    return _augmented(pairs, batch, recipe, stream(cell.seed, "augmentation", step), how), chosen
 
 
 def validation_views(data: Dataset, cell: Cell, recipe: Recipe, *, labelled: bool = True) -> Iterator[Views]:
     """All validation pairs in batches, without noise, and with the same augmentation in each evaluation and cell."""
     generator = stream(cell.seed, "validation augmentation")
     for index in parts(data.validation_pairs(), recipe.pretrain.batch):
-        yield _augmented(data.validation(index, labelled=labelled), recipe, generator)
+        pairs = data.validation(index, labelled=labelled)
+        yield _augmented(Parcel(data.device, [], lambda: pairs), len(index), recipe, generator).delivered()  # noqa: B023
 
 
 def downstream_views(data: Dataset, cell: Cell, recipe: Recipe, step: int) -> Views:
@@ -78,13 +123,21 @@ def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:
     return torch.arange(count).tensor_split(max(1, count // batch))
 
 
-def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator) -> Views:
+def _augmented(
+    pairs: Parcel[PairBatch], count: int, recipe: Recipe, generator: torch.Generator, how: Augmenter = CHOSEN
+) -> Parcel[Views]:
     """Augment both images of each pair independently."""
-    count, size = len(loaded.first), loaded.first.shape[-1]
-    drawn = [transforms.draw(recipe.augment, count, size, generator) for _ in range(2)]
-    both = [(loaded.first, loaded.first_labels), (loaded.second, loaded.second_labels)]
-    (first, first_labels), (second, second_labels) = transforms.apply_all(both, drawn)
-    return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels)
+    drawn = [transforms.draw(recipe.augment, count, recipe.data.size, generator) for _ in range(2)]
+    radius = drawn[0].radius
+    numbers = [Parcel(pairs.device, how.plan(recipe.augment, one), lambda *sent: sent) for one in drawn]
+
+    def make(made: list[Any]) -> Views:
+        loaded, plan, other_plan = made
+        first, first_labels = how.change(loaded.first, loaded.first_labels, radius, *plan)
+        second, second_labels = how.change(loaded.second, loaded.second_labels, radius, *other_plan)
+        return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels)
+
+    return together(pairs, *numbers).then(make)
 
 
 _TURNS: tuple[Callable[[Tensor], Tensor], ...] = (

@@ -97,7 +97,10 @@ def working_copy(uri: str, use: Literal["sweeps", "read"] = "sweeps") -> Path:
 
     The driver of a running sweep has its own copy (`sweeps`); readers share another one (`read`).
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
+    except RuntimeError as error:  # HOME is not set, and the user has no entry in the system
+        raise RecordsError(f"{uri}: its copy on this machine has no place: set HOME or XDG_CACHE_HOME") from error
     digest = hashlib.sha256(uri.encode()).hexdigest()[:DIGEST_DIGITS]
     return cache / "noisy-pairs" / use / f"{uri.rsplit('/', 1)[1]}-{digest}"
 

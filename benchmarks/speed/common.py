@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from joblib import cpu_count
 
+from datasets.allocation import usable_cores
 from datasets.seeding import stream
 from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import Vts
@@ -123,7 +123,7 @@ def ratio(slow: Timing, fast: Timing) -> float:
 
 def cores() -> int:
     """The number of cores that this process may use."""
-    return cpu_count()
+    return usable_cores()
 
 
 def device() -> torch.device:

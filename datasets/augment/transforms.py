@@ -3,9 +3,8 @@
 `draw` draws the parameters on the CPU from a generator; `apply` uses them on the device of the images.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, overload
@@ -149,27 +148,14 @@ def apply(
 
     The order is geometry, colour jitter, grey, blur. An image without any change is returned bit for bit.
     """
-    return apply_all([(images, labels)], [parameters])[0]
+    return augmented(images, labels, parameters.radius, *send(images.device, *plan(parameters, images.dtype)))
 
 
-def apply_all(
-    batches: Sequence[tuple[Tensor, Tensor | None]], parameters: Sequence[Parameters]
-) -> list[tuple[Tensor, Tensor | None]]:
-    """`apply` to several batches of one dtype and device, to which all parameters are sent in one copy."""
-    plans = [_plan(drawn, images.dtype) for (images, _), drawn in zip(batches, parameters, strict=True)]
-    sent = iter(send(batches[0][0].device, *itertools.chain(*plans)))
-    return [
-        _augment(images, labels, drawn.radius, [next(sent) for _ in plan])
-        for (images, labels), drawn, plan in zip(batches, parameters, plans, strict=True)
-    ]
+def plan(parameters: Parameters, dtype: torch.dtype = torch.float32) -> list[Tensor | None]:
+    """What `augmented` needs: the maps; then for each change the images that it changes, and their factors.
 
-
-Plan = list[Any]
-"""The maps; then for each change the numbers of its images, and for each of these its factors. None: no effect."""
-
-
-def _plan(parameters: Parameters, dtype: torch.dtype) -> Plan:
-    """Choose the images of each change on the CPU, where this does not wait for a GPU."""
+    The images are chosen on the CPU, where this does not wait for a GPU. A factor without effect is None.
+    """
     jittered, greyed, blurred = (
         which.nonzero()[:, 0] for which in (parameters.jitter, parameters.grey, parameters.blur)
     )
@@ -186,9 +172,9 @@ def used_factors(parameters: Parameters) -> list[Float[Tensor, " n"] | None]:
     ]
 
 
-def _augment(images: Tensor, labels: Tensor | None, radius: int, plan: Plan) -> tuple[Tensor, Tensor | None]:
-    """Augment with a plan that is on the device of the images."""
-    affine, still, jittered, *factors, greyed, blurred, sigma = plan
+def augmented(images: Tensor, labels: Tensor | None, radius: int, *numbers: Any) -> tuple[Tensor, Tensor | None]:
+    """Change the images that were drawn, by a `plan` on their device."""
+    affine, still, jittered, *factors, greyed, blurred, sigma = numbers
     images, labels = _warp(images, labels, affine, still)
     _change(images, jittered, color.jitter, *factors)
     _change(images, greyed, color.grey)

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from datasets import pairing
 from datasets.cifar10.files import Cifar10Images
-from datasets.dataset import Draws, PairBatch, from_bytes
+from datasets.dataset import Draws, PairBatch, ParcelPool, from_bytes
 from datasets.errors import InputError
 from datasets.seeding import stream
-from datasets.transfer import send
+from datasets.transfer import Parcel, send
 from datasets.types import Pairing
 
 
@@ -41,6 +41,11 @@ class LabelledImages:
         """The indexed images, in [0, 1]; the index is on the device."""
         return from_bytes(self._images[split][index])
 
+    def train_pairs(self, first: Int[Tensor, " n"], second: Int[Tensor, " n"]) -> PairBatch:
+        """The indexed training images as pairs; the indices are on the device."""
+        images = [self.images("train", index) for index in (first, second)]
+        return PairBatch(first=images[0], second=images[1], first_labels=None, second_labels=None)
+
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "FalsePairs":
         """The training images; each time, an image is paired with one of another class with probability rho."""
         return FalsePairs(self, self._labels["train"].cpu().long(), rho)
@@ -68,7 +73,7 @@ class LabelledImages:
         return nu
 
 
-class FalsePairs:
+class FalsePairs(ParcelPool):
     """Pairs of an image with itself or, with probability rho, with any image of another class."""
 
     def __init__(self, data: LabelledImages, labels: Int[Tensor, " n"], rho: float) -> None:
@@ -87,14 +92,15 @@ class FalsePairs:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
+    def parcel(
+        self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
+    ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
         """The pairs of the indexed images, and which are false positives."""
         false = pairing.choose_noisy(draws.noisy, self._rho)
         partner = self.partner(index, draws.partner)
         first, second = pairing.swap_sides(*pairing.noisy_sides(false, "false_positive"), draws.swap)
-        chosen = send(self._data.device, *(index.where(~is_partner, partner) for is_partner in (first, second)))
-        images = [self._data.images("train", one) for one in chosen]
-        return PairBatch(first=images[0], second=images[1], first_labels=None, second_labels=None), false
+        chosen = [index.where(~is_partner, partner) for is_partner in (first, second)]
+        return Parcel(self._data.device, chosen, self._data.train_pairs), false
 
     def partner(self, index: Int[Tensor, " n"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
         """An image of another class for each indexed image."""

@@ -126,7 +126,7 @@ def build_store(
         root=listing.path.absolute(),  # so that other names of the same file find the same store
         problems=listing.problems,
         skip_bad=place.skip_bad,
-        jobs=jobs,
+        jobs=jobs or place.cores,
         quiet=quiet,
     )
     try:

@@ -1,17 +1,19 @@
 """Tiles of a store in a worker: pairs undersampled to a noisy-pairs rate, and downstream images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64, UInt8
+from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
 from torch import Tensor
 
 from datasets import pairing
-from datasets.dataset import Draws, PairBatch, from_bytes
+from datasets.dataset import Draws, PairBatch, ParcelPool, from_bytes
 from datasets.tiles.sides import Sides
 from datasets.tiles.source import TileSource, class_pixels, contrasting, labelled
 from datasets.tiles.splits import undersample
+from datasets.transfer import Parcel, together
 from datasets.types import IGNORED, SPLITS, Pairing
 
 Numbers = Int64[np.ndarray, " n"]
@@ -58,15 +60,21 @@ class TileDataset:
 
     def pairs(
         self, tiles: Numbers, first: Bool[Tensor, " n"], second: Bool[Tensor, " n"], *, labelled: bool
-    ) -> PairBatch:
+    ) -> Parcel[PairBatch]:
         """Two images of each tile, with their labels if requested.
 
         `first` and `second` say for which tiles an image is the partner. Each image has the labels of its own mask.
         """
-        sides = [side.numpy() for side in (first, second)]
-        images = [self._show(tiles, side) for side in sides]
-        labels = [self._dense_labels(tiles, side) if labelled else None for side in sides]
-        return PairBatch(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1])
+        rows, partner = np.tile(self._number[tiles], 2), torch.cat([first, second]).numpy()
+        images = self._images.parcel(rows, partner).then(self._show)
+        masks = self._masks.parcel(rows, partner).then(self._dense_labels) if labelled else None
+
+        def make(made: list[Tensor]) -> PairBatch:
+            (one, other), *labels = (both.chunk(2) for both in made)
+            own: Sequence[Tensor | None] = labels[0] if labels else (None, None)
+            return PairBatch(first=one, second=other, first_labels=own[0], second_labels=own[1])
+
+        return together(images, *([masks] if masks else [])).then(make)
 
     def validation_pairs(self) -> int:
         """Number of clean validation tiles."""
@@ -76,7 +84,7 @@ class TileDataset:
         """Indexed clean validation tiles, each image with its partner."""
         tiles = self.of_split("val", self._clean)[index.numpy()]
         none = torch.zeros(len(index), dtype=torch.bool)
-        return self.pairs(tiles, none, ~none, labelled=labelled)
+        return self.pairs(tiles, none, ~none, labelled=labelled).delivered()
 
     def count(self, split: str) -> int:
         """Number of tiles of a split whose mask shows a class."""
@@ -87,8 +95,9 @@ class TileDataset:
     ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"]]:
         """The labelled image of each tile (the partner if it has a mask) and its classes."""
         tiles = self.of_split(split, self._labelled)[index.numpy()]
-        side = self._partner_side[tiles]
-        return self._show(tiles, side), self._masks.take(self._number[tiles], side)
+        rows, side = self._number[tiles], self._partner_side[tiles]
+        images, classes = together(self._images.parcel(rows, side), self._masks.parcel(rows, side)).delivered()
+        return self._show(images), classes
 
     def class_counts(self) -> Int[Tensor, " classes"]:
         """Pixels of each class in the labelled training tiles."""
@@ -101,23 +110,22 @@ class TileDataset:
             return float("nan")
         return float(self.source.store.partner_counts[noisy][:, classes].sum(axis=1).mean() / self.source.store.size**2)
 
-    def _show(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> Float[Tensor, "n c h w"]:
-        """Images in [0, 1]: the partner where `partner` is true, else the first image."""
-        images = self._images.take(self._number[tiles], partner).permute(0, 3, 1, 2)
+    def _show(self, images: Shaped[Tensor, "n h w c"]) -> Float[Tensor, "n c h w"]:
+        """Stored images in [0, 1]."""
+        images = images.permute(0, 3, 1, 2)
         if self._scale is None:
             return from_bytes(images)
         mean, width = self._scale
         return images.float().sub_(mean).div_(width).add_(0.5).clamp_(0, 1)
 
-    def _dense_labels(self, tiles: Numbers, partner: Bool[np.ndarray, " n"]) -> UInt8[Tensor, "n h w"]:
-        labels = self._masks.take(self._number[tiles], partner)
+    def _dense_labels(self, masks: UInt8[Tensor, "n h w"]) -> UInt8[Tensor, "n h w"]:
         if self.source.dense_labels == "classes":
-            return labels
-        return (labels > 0).byte().masked_fill(labels == IGNORED, IGNORED)
+            return masks
+        return (masks > 0).byte().masked_fill(masks == IGNORED, IGNORED)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TilePool:
+class TilePool(ParcelPool):
     """The training tiles of one cell; the rate of noisy ones in it is exact."""
 
     data: TileDataset
@@ -127,7 +135,9 @@ class TilePool:
     def __len__(self) -> int:
         return len(self.tiles)
 
-    def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
+    def parcel(
+        self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
+    ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
         """The pairs of the indexed tiles, and which are noisy.
 
         A pair is an image and its partner. With mere exposure a noisy pair is the partner twice (paper, V-C).

@@ -10,8 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from joblib import cpu_count
-
+from datasets.allocation import usable_cores
 from datasets.errors import InputError
 from datasets.tiles.cutting import Cut, relative
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
@@ -101,7 +100,7 @@ class BuildRequest:
     @property
     def threads(self) -> int:
         """Number of threads that read images."""
-        return self.jobs or cpu_count()
+        return self.jobs or usable_cores()
 
     @property
     def progress_bar(self) -> bool:

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor
 
 from datasets import pairing
-from datasets.dataset import Draws, PairBatch, from_bytes
-from datasets.transfer import send
+from datasets.dataset import Draws, PairBatch, ParcelPool, from_bytes
+from datasets.transfer import Parcel, send
 from datasets.types import SPLITS, Pairing
 from datasets.vts.config import CLASSES, VtsSettings, noisy_regions
 from datasets.vts.scenes import (
@@ -89,10 +90,23 @@ class Vts:
         noisy images" (paper, IV-B1), and for mere-exposure pairs.
         """
         count = noisy_regions(nu, self.settings.regions)
-        index, *counts = send(self.device, index, first_noisy * count, second_noisy * count)
+        sent = send(self.device, index, first_noisy * count, second_noisy * count)
+        return self.shown_pairs(split, *sent, labelled=labelled, noise=noise)
+
+    def shown_pairs(
+        self, split: str, index: Int[Tensor, " n"], *counts: Int[Tensor, " n"], labelled: bool, noise: int
+    ) -> PairBatch:
+        """See `pairs`. `counts` are the numbers of noisy regions in both images; everything is on the device."""
         chosen, regions = self._scenes(split, index)
         first, second = (self._draw(chosen, regions, shown_categories(chosen, noisy, noise)) for noisy in counts)
         labels = label_map(chosen.classes, regions) if labelled else None
+        return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
+
+    def false_pairs(self, split: str, index: Int[Tensor, " n"], *shown: Int[Tensor, " n"], labelled: bool) -> PairBatch:
+        """Images of two other scenes each, with the labels of the indexed scene; everything is on the device."""
+        scenes = [self._scenes(split, one) for one in shown]
+        first, second = (self._draw(chosen, regions, chosen.classes) for chosen, regions in scenes)
+        labels = self._noise_free_labels(split, index) if labelled else None
         return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "VtsPool":
@@ -118,9 +132,7 @@ class Vts:
 
     def noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
         """The class of each pixel without noise."""
-        (index,) = send(self.device, index)
-        chosen, regions = self._scenes(split, index)
-        return label_map(chosen.classes, regions)
+        return self._noise_free_labels(split, *send(self.device, index))
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
@@ -145,6 +157,10 @@ class Vts:
             covered += float((noisy == NOISE).double().mean(dim=(1, 2)).sum())
         return covered / self.count("train")
 
+    def _noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
+        chosen, regions = self._scenes(split, index)
+        return label_map(chosen.classes, regions)
+
     def _scenes(self, split: str, index: Int[Tensor, " n"]) -> tuple[Scenes, Integer[Tensor, "n h w"]]:
         """The indexed scenes and their region maps; the index is on the device."""
         chosen = self.scenes[split]
@@ -164,7 +180,7 @@ class Vts:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class VtsPool:
+class VtsPool(ParcelPool):
     """The training pairs of one cell."""
 
     data: Vts
@@ -175,7 +191,9 @@ class VtsPool:
     def __len__(self) -> int:
         return self.data.count("train")
 
-    def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
+    def parcel(
+        self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
+    ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
         """The pairs of the indexed scenes, and which are noisy.
 
         The partner of a false positive is another clean scene. It gets the labels of the first scene, because the
@@ -183,13 +201,13 @@ class VtsPool:
         """
         noisy = pairing.choose_noisy(draws.noisy, self.rho)
         sides = pairing.swap_sides(*pairing.noisy_sides(noisy, self.pairing), draws.swap)
-        if self.pairing != "false_positive":
+        show = partial(self.data.false_pairs, "train", labelled=labelled)
+        if self.pairing == "false_positive":
+            other = pairing.draw_partner(index, draws.partner, len(self))
+            numbers = [index.where(~is_other, other) for is_other in sides]
+        else:
             noise = IRRELEVANT if self.pairing == "irrelevant" else NOISE
-            return self.data.pairs("train", index, *sides, self.nu, labelled=labelled, noise=noise), noisy
-        other, clean = pairing.draw_partner(index, draws.partner, len(self)), torch.zeros_like(noisy)
-        first, second = (
-            self.data.pairs("train", index.where(~is_other, other), clean, clean, 0.0, labelled=False).first
-            for is_other in sides
-        )
-        labels = self.data.noise_free_labels("train", index) if labelled else None
-        return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels), noisy
+            show = partial(self.data.shown_pairs, "train", labelled=labelled, noise=noise)
+            count = noisy_regions(self.nu, self.data.settings.regions)
+            numbers = [side * count for side in sides]
+        return Parcel(self.data.device, [index, *numbers], show), noisy

@@ -92,6 +92,11 @@ class Canvas:
     height: Int[Tensor, " images"]
     width: Int[Tensor, " images"]
 
+    @property
+    def narrow(self) -> bool:
+        """Whether pixels are counted in 32 bits: on a GPU, if they are not too many."""
+        return self.pixels.is_cuda and len(self.pixels) < 2**31
+
     @staticmethod
     def of(bank: TextureBank, device: torch.device) -> "Canvas":
         """Copy the bank to the device; on the CPU its memory is shared."""
@@ -110,7 +115,7 @@ def shown_categories(scenes: Scenes, noisy_regions: Int[Tensor, " n"], noise: in
 
 def label_map(category: Int[Tensor, "n r"], regions: Integer[Tensor, "n s s"]) -> UInt8[Tensor, "n s s"]:
     """The category of each pixel, from that of each region: the labels of the image that `render` draws."""
-    return category.to(torch.uint8).gather(1, regions.flatten(1).long()).view_as(regions)
+    return _spread(category.to(torch.uint8), _numbers(regions, category.shape[1])).view_as(regions)
 
 
 def render(
@@ -130,8 +135,32 @@ def render(
     left = (scenes.window[..., 1] * (width - size + 1)).long()
     start = (canvas.offset[scenes.image] + top * width + left).gather(1, category)
     stride = width.gather(1, category)
+    if canvas.narrow:
+        start, stride = start.int(), stride.int()
     # One gather for the whole batch: each pixel reads from the window of the category of its region.
-    flat = regions.flatten(1).long()
-    line = torch.arange(size, device=flat.device)
-    first = start.gather(1, flat).view_as(regions) + stride.gather(1, flat).view_as(regions) * line[:, None]
-    return canvas.pixels[first + line].permute(0, 3, 1, 2)
+    numbers = _numbers(regions, category.shape[1])
+    line = torch.arange(size, device=numbers.device, dtype=start.dtype)
+    first = _spread(start, numbers).view_as(regions) + _spread(stride, numbers).view_as(regions) * line[:, None]
+    place = first + line
+    if not canvas.narrow:
+        return canvas.pixels[place].permute(0, 3, 1, 2)
+    return canvas.pixels.index_select(0, place.flatten()).view(*place.shape, 3).permute(0, 3, 1, 2)
+
+
+def _numbers(regions: Integer[Tensor, "n s s"], each: int) -> Integer[Tensor, "n pixels"]:
+    """The region of each pixel, as `_spread` needs it: on a GPU numbered over all scenes, which have `each` regions.
+
+    A GPU writes and reads a number for each pixel several times, and those of 32 bits in half the time; but `gather`
+    accepts only those of 64 bits.
+    """
+    if not regions.is_cuda:
+        return regions.flatten(1).long()
+    first = torch.arange(0, each * len(regions), each, device=regions.device, dtype=torch.int32)
+    return ((regions if regions.dtype == torch.uint8 else regions.int()) + first[:, None, None]).flatten(1)
+
+
+def _spread(values: Integer[Tensor, "n r"], numbers: Integer[Tensor, "n pixels"]) -> Integer[Tensor, "n pixels"]:
+    """The value of the region of each pixel, from that of each region."""
+    if not numbers.is_cuda:
+        return values.gather(1, numbers)
+    return values.flatten().index_select(0, numbers.flatten()).view_as(numbers)

@@ -143,7 +143,7 @@ def build_request(settings: XbdSettings, place: Place, *, jobs: int = 0, quiet: 
         root=root,
         problems=problems,
         skip_bad=place.skip_bad,
-        jobs=jobs,
+        jobs=jobs or place.cores,
         quiet=quiet,
         remedy=REMEDY,
     )

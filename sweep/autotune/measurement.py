@@ -2,10 +2,12 @@
 
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -24,6 +26,8 @@ CUDA_CONTEXT = 600 * 2**20
 """Bytes of GPU memory that each process needs in addition to torch's tensors."""
 USABLE_GPU_MEMORY = 0.85
 """Share of a GPU's memory that steps may fill. The probe of a cell also holds features, which are not measured."""
+MOST_DELAYED, MOST_SPREAD = 0.1, 0.2
+"""A measurement with more is disturbed: see `Measurement`."""
 NO_ROOM = "not enough memory"
 """The fault of a candidate that does not fit begins with this."""
 
@@ -44,6 +48,19 @@ class Measurement:
     """Training loss after some steps."""
     fault: str = ""
     """Why it cannot be chosen; empty if it can."""
+    delayed: float = 0.0
+    """Share of the time in which threads waited for a core that another program had."""
+    spread: float = 0.0
+    """How much longer the median step took than the fastest, as a share of the fastest."""
+
+    @property
+    def disturbance(self) -> str:
+        """Why its rate may be wrong; empty without a reason."""
+        if self.delayed > MOST_DELAYED:
+            return f"other programs had its cores for {100 * self.delayed:.0f} % of the time"
+        if self.spread > MOST_SPREAD:
+            return f"most of its steps took {100 * self.spread:.0f} % longer than the fastest"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +77,8 @@ class BenchmarkTask:
     cells: int
     """Cells at the same time; 0: open."""
     machine: Machine
+    again: bool = False
+    """Whether to measure although a choice is remembered."""
 
     @property
     def key(self) -> str:
@@ -67,7 +86,7 @@ class BenchmarkTask:
         pretrain = replace(self.recipe.pretrain, steps=1000, warmup=0, evaluations=1)
         return digest(
             {
-                "timed": "whole steps",
+                "timed": "whole steps, in CPU time",
                 "objective": self.cell.objective,
                 "recipe": asdict(replace(self.recipe, pretrain=pretrain)),
                 "engine": asdict(self.engine),
@@ -102,6 +121,8 @@ class NotMeasuredError(Exception):
 def in_this_process(task: BenchmarkTask, count: int) -> Iterator[Measure]:
     """Measure in this process, which can run one cell at a time."""
     trainer: Trainer | None = None
+    with suppress(Exception):  # its start is not measured; an error comes again with the first candidate
+        trainer = Trainer(task)
 
     def measure(engine: Engine, cells: int) -> Measurement:
         nonlocal trainer
@@ -119,17 +140,38 @@ def in_this_process(task: BenchmarkTask, count: int) -> Iterator[Measure]:
             trainer.release()
 
 
-def joined(
-    task: BenchmarkTask, engine: Engine, losses: Sequence[float], figures: Sequence[tuple[list[float], int, int]]
-) -> Measurement:
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What one process has measured while it trained."""
+
+    seconds: list[float]
+    """Of each step."""
+    memory: int
+    """Bytes that the process uses."""
+    room: int
+    """Bytes that all processes may use."""
+    delayed: float
+    """See `Measurement`."""
+
+
+def joined(task: BenchmarkTask, engine: Engine, losses: Sequence[float], figures: Sequence[Figures]) -> Measurement:
     """The measurement of processes that trained at the same time, from what `prepare` and `train` of each returned."""
     cells = len(figures)
-    rate = sum(task.batch / median(seconds) for seconds, _, _ in figures)
-    memory, room = max(memory for _, memory, _ in figures), figures[0][2]
+    memory, room = max(one.memory for one in figures), figures[0].room
     fault = ""
     if cells > 1 and cells * memory > room:
         fault = f"{cells} x {memory / 1e9:.1f} GB are more than the usable {room / 1e9:.1f} GB"
-    return Measurement(engine=engine, cells=cells, rate=rate, memory=memory, room=room, loss=losses[0], fault=fault)
+    return Measurement(
+        engine=engine,
+        cells=cells,
+        rate=sum(task.batch / median(one.seconds) for one in figures),
+        memory=memory,
+        room=room,
+        loss=losses[0],
+        fault=fault,
+        delayed=max(one.delayed for one in figures),
+        spread=max(median(one.seconds) / min(one.seconds) - 1 for one in figures),
+    )
 
 
 class Trainer:
@@ -140,22 +182,19 @@ class Trainer:
         self._task = task
         self._recipe = replace(task.recipe, pretrain=replace(task.recipe.pretrain, batch=task.batch))
         self._step: Any = None
+        self._threads = 1
         compute(self._open)
 
     def prepare(self, engine: Engine) -> float:
-        """Prepare a training step with this engine; returns the loss after three steps.
+        """Prepare a training step with this engine; returns the loss after some steps.
 
         Raises:
             MemoryError: it does not fit.
         """
         return compute(self._prepare, engine)
 
-    def train(self) -> tuple[list[float], int, int]:
-        """Train for a second or more.
-
-        Returns:
-            Seconds of each step; bytes of memory that the process uses; bytes that all processes may use.
-        """
+    def train(self) -> Figures:
+        """Train for a second or more."""
         return compute(self._train)
 
     def release(self) -> None:
@@ -180,12 +219,13 @@ class Trainer:
         job = CellJob(recipe=self._recipe, source=self._task.source, engine=engine)
         try:
             step = whole_step(self._task.cell, job, self._data)
-            losses = [float(step()) for _ in range(3)]
+            # On a GPU, the last two repeat a recorded step, if it was recorded, with other batches.
+            losses = [float(step()) for _ in range(5 if self._device.type == "cuda" else 3)]
         except Exception as error:
             if out_of_memory(error):
                 raise MemoryError(f"{NO_ROOM}: {error}") from error
             raise
-        self._step = step
+        self._step, self._threads = step, engine.threads
         return losses[-1]
 
     def _release(self) -> None:
@@ -195,21 +235,37 @@ class Trainer:
         self._step = None
         free_memory(self._device)
 
-    def _train(self) -> tuple[list[float], int, int]:
+    def _train(self) -> Figures:
         import torch
 
         from trainables.profiling.bare_step import seconds_of
 
+        on_gpu = self._device.type == "cuda"
         # A cell does not wait for its GPU after each step, so neither does this: the next step is queued meanwhile.
-        block = 10 if self._device.type == "cuda" else 1
-        seconds = seconds_of(self._step, self._device, least=3, budget=1.0, block=block)
-        if self._device.type == "cuda":
+        block = 10 if on_gpu else 1
+        # One thread that computes all the time takes as much CPU time whatever else runs. Several wait for each other.
+        clock = time.perf_counter if on_gpu or self._threads > 1 else time.process_time
+        began, waited = time.perf_counter(), waited_for_cores()
+        seconds = seconds_of(self._step, self._device, least=3, budget=1.0, block=block, clock=clock)
+        # At most 1, although a process has a few threads besides those that compute.
+        delayed = min(1.0, (waited_for_cores() - waited) / ((time.perf_counter() - began) * self._threads))
+        if on_gpu:
             total = torch.cuda.get_device_properties(self._device).total_memory
-            return seconds, torch.cuda.max_memory_reserved() + CUDA_CONTEXT, int(USABLE_GPU_MEMORY * total)
-        # The memory of torch and of the data does not grow with the batch; the rest does.
-        grown = _peak_memory() - self._baseline
-        taken = self._baseline + grown * self._task.recipe.pretrain.batch // self._task.batch
-        return seconds, taken, self._task.machine.memory
+            memory, room = torch.cuda.max_memory_reserved() + CUDA_CONTEXT, int(USABLE_GPU_MEMORY * total)
+        else:  # the memory of torch and of the data does not grow with the batch; the rest does
+            grown = _peak_memory() - self._baseline
+            memory = self._baseline + grown * self._task.recipe.pretrain.batch // self._task.batch
+            room = self._task.machine.memory
+        return Figures(seconds=seconds, memory=memory, room=room, delayed=delayed)
+
+
+def waited_for_cores(process: Path = Path("/proc/self")) -> float:
+    """Seconds that the threads of this process have waited for a core, added up; 0 where the system does not tell."""
+    nanoseconds = 0
+    for thread in process.glob("task/*/schedstat"):
+        with suppress(OSError, IndexError, ValueError):  # the thread has ended
+            nanoseconds += int(thread.read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def _peak_memory() -> int:

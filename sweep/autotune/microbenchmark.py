@@ -54,6 +54,8 @@ def benchmark_processes(task: BenchmarkTask, count: int) -> Iterator[Measure]:
 
     try:
         running += [placed.remote(shared) for _ in range(count)]
+        # Their start is not measured. What is wrong with one is found out when it is used.
+        ray.wait([one.__ray_ready__.remote() for one in running], num_returns=count, timeout=TIMEOUT)
         yield measure
     except RayError as error:
         raise NotMeasuredError(" ".join(str(error).split())) from error

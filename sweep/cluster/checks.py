@@ -98,6 +98,7 @@ def check_memory(reports: Reports) -> Iterable[Finding]:
     """A machine has enough memory for a cell."""
     for name, report in reports.items():
         text = f"{report.cores} x {report.processor}, {report.memory / GB:.0f} GB of memory on {name}"
+        text += f" ({report.limits})" if report.limits else ""
         if report.memory < 2 * GB:
             yield Finding("WARN", "machine", f"{text}: a cell may need more than 2 GB")
         else:

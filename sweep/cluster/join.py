@@ -125,9 +125,16 @@ def _current_address() -> str:
 
     Ray's own `auto` also searches processes, and would join a Ray that another command has started for itself.
     """
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
     file = Path(get_default_ray_temp_dir(), "ray_current_cluster")
     with suppress(OSError):
-        if address := os.environ.get("RAY_ADDRESS") or file.read_text().strip():
+        if (owner := file.stat().st_uid) != os.getuid():  # all users of a machine share the folder
+            raise InputError(
+                f"--address auto: the Ray on this machine belongs to another user (number {owner}): start one of your "
+                "own, leave --address out to run on this machine only, or give HOST:PORT if you may use that one"
+            )
+        if address := file.read_text().strip():
             return address
     raise InputError(
         "--address auto: this machine belongs to no cluster: run the command on a machine of one (`ray exec "

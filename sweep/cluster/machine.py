@@ -24,6 +24,8 @@ class Machine:
     """Name of the GPUs; empty without GPUs."""
     processor: str = ""
     """Name of the processor; empty while unknown. Ray does not know it."""
+    bf16: bool = False
+    """Whether the processor has instructions for bf16."""
 
     @property
     def runs_cells(self) -> bool:
@@ -56,4 +58,5 @@ def check_threads(threads: int, cores: int, name: str) -> None:
         InputError: it needs more than the machine's cores.
     """
     if threads > cores:
-        raise InputError(f"--threads {threads}: a cell cannot use more than the {cores} cores of {name}")
+        count = f"{cores} core" + "s" * (cores != 1)
+        raise InputError(f"--threads {threads}: a cell cannot use more than the {count} of {name}")

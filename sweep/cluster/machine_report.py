@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from joblib import cpu_count
-
+from datasets.allocation import RAY_WORKER, allocation
 from datasets.files import cache_folder
 from sweep.provenance import LIBRARIES, commit, library_version, processor, project_version
 
@@ -53,8 +52,9 @@ class MachineReport:
     """Folder of our package `datasets`."""
     processor: str
     cores: int
+    """Cores that processes may use."""
     memory: int
-    """Bytes in total."""
+    """Bytes that processes may use."""
     gpus: tuple[tuple[str, int], ...]
     """Name and bytes of each GPU that torch can use; empty if not requested."""
     gpu_fault: str
@@ -63,12 +63,15 @@ class MachineReport:
     """Purpose -> folder, free bytes on its disk."""
     unreadable: tuple[str, ...]
     """The requested paths that the machine cannot read."""
+    limits: str = ""
+    """What limits the use of the machine, as text; empty if nothing does."""
 
 
 def report_machine(request: ReportRequest) -> MachineReport:
     """Report the facts of this machine."""
     import datasets
 
+    usable = allocation()
     gpus, gpu_fault = _list_gpus() if request.gpus else ((), "")
     folders = {**request.folders, "temporary files": tempfile.gettempdir(), "the cache": str(cache_folder())}
     return MachineReport(
@@ -79,12 +82,13 @@ def report_machine(request: ReportRequest) -> MachineReport:
         datasets=str(Path(datasets.__file__ or "").resolve().parent),
         ours=str(Path(__file__).resolve().parents[2] / "datasets"),
         processor=processor(),
-        cores=cpu_count(),
-        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        cores=usable.cores.amount,
+        memory=usable.memory.amount,
         gpus=gpus,
         gpu_fault=gpu_fault,
         disks={name: (folder, shutil.disk_usage(_nearest(folder)).free) for name, folder in folders.items()},
         unreadable=tuple(path for path in request.paths if not os.access(path, os.R_OK)),
+        limits=usable.limits,
     )
 
 
@@ -144,12 +148,13 @@ def _nearest(folder: str) -> Path:
 def _list_gpus() -> tuple[tuple[tuple[str, int], ...], str]:
     """Let torch list the GPUs in a process of its own, which frees the GPU's memory when it ends.
 
-    Ray hides GPUs from tasks that do not ask for them, so the variable that hides them is removed.
+    Ray hides GPUs from tasks that do not ask for them, so in its workers the variable that hides them is removed.
 
     Returns:
         Name and bytes of each GPU, and why torch cannot list them; empty text if it can.
     """
-    hidden = ("CUDA_VISIBLE_DEVICES",) if not os.environ.get("CUDA_VISIBLE_DEVICES") else ()
+    by_ray = RAY_WORKER in os.environ and not os.environ.get("CUDA_VISIBLE_DEVICES")
+    hidden = ("CUDA_VISIBLE_DEVICES",) if by_ray else ()
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     command = [sys.executable, "-c", _LIST_GPUS]
     try:

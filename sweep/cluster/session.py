@@ -10,23 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import ray
-from joblib import cpu_count
-from ray._common.utils import get_default_ray_temp_dir  # pinned; no public function returns Ray's temporary folder
+from ray._private.utils import estimate_available_memory, resolve_object_store_memory  # Ray's own defaults
 
+from datasets.allocation import Allocation, allocation
 from datasets.errors import InputError, describe_error
 from sweep.cluster.environment import portable_variables
 from sweep.cluster.join import join_cluster
 from sweep.cluster.machine import Machine, NoAnswer
 from sweep.cluster.nodes import call_on_each, list_machines
+from sweep.cluster.ray_folder import create_ray_folder, ray_folder, shared_memory, token_variables
 from sweep.logs import redirect
-from sweep.provenance import processor
+from sweep.provenance import has_bf16, processor
 from sweep.signals import Terminated, descendants
 from sweep.system_errors import explain
 from trainables.engine import Engine
 
-START_TRIES = 3
+START_TRIES = 10
 """How often Ray's start is tried. On a busy machine its processes miss time limits of 15 and 30 s, some of which cannot
-be changed."""
+be changed: this makes five minutes or more."""
 
 OF_ANOTHER_RAY = (
     "RAY_ADDRESS",
@@ -45,7 +46,14 @@ and workers would start with its code, its Python or its number of cores."""
 
 
 @contextmanager
-def ray_session(engine: Engine, address: str | None = None, *, packages: Sequence[Path] = ()) -> Iterator[None]:
+def ray_session(
+    engine: Engine,
+    address: str | None = None,
+    *,
+    packages: Sequence[Path] = (),
+    cores: int = 0,
+    temp_dir: Path | None = None,
+) -> Iterator[None]:
     """Context manager in which Ray runs, with processes that can run cells with `engine`.
 
     Args:
@@ -53,6 +61,8 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
         address: HOST:PORT of a cluster to join; it keeps running afterwards. None: Ray is started on this machine, for
             this process only.
         packages: packages and modules from outside this project that workers import, as folders and files.
+        cores: the most cores of this machine that Ray may use; 0: all that this process may use.
+        temp_dir: folder for Ray's files on this machine; None: one that belongs to this user alone.
 
     Raises:
         InputError: Ray does not start, or the cluster cannot be joined.
@@ -63,8 +73,9 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
         if address is None:
             for name in OF_ANOTHER_RAY:
                 os.environ.pop(name, None)
-            os.environ.update(worker_environment(engine, packages))  # inherited by Ray's processes
-            _start_ray()
+            # Inherited by Ray's processes.
+            os.environ.update({**worker_environment(engine, packages), **token_variables()})
+            _start_ray(allocation(cores), ray_folder(temp_dir))
         else:
             join_cluster(address, portable_variables(engine), packages)
         signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
@@ -75,12 +86,22 @@ def ray_session(engine: Engine, address: str | None = None, *, packages: Sequenc
         ray.shutdown()
 
 
-def _start_ray() -> None:
+def _start_ray(usable: Allocation, folder: Path) -> None:
     """Start Ray on this machine, with a printed message and a new try after each failure of a busy machine.
+
+    Args:
+        usable: what it may use.
+        folder: for its files.
 
     Raises:
         InputError: the last try has failed too, or another one would fail in the same way.
     """
+    create_ray_folder(folder)
+    # Ray itself would count all cores of the machine and all of its free memory.
+    memory = min(usable.memory.amount, estimate_available_memory())
+    shared, warning = shared_memory(resolve_object_store_memory(memory), folder)
+    if warning:
+        print(warning, flush=True)
     began = time.monotonic()
     for attempt in range(1, START_TRIES + 1):
         others = set(descendants(os.getpid()))
@@ -88,8 +109,12 @@ def _start_ray() -> None:
             # Without an address Ray would join whatever cluster happens to run here.
             ray.init(
                 address="local",
-                # Ray would count all cores of the machine, also those that taskset or Slurm keep from this process.
-                num_cpus=cpu_count(),
+                num_cpus=usable.cores.amount,
+                # Otherwise Ray counts the visible ones. It takes `-1`, which hides all, for the name of one.
+                num_gpus=0 if usable.gpus.reason and not usable.gpus.amount else None,
+                object_store_memory=shared,
+                _memory=memory - shared,
+                _temp_dir=str(folder),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -98,13 +123,10 @@ def _start_ray() -> None:
             return
         except Exception as error:  # Ray raises a bare Exception when its processes are too slow
             _end_failed_start(others)
-            folder = get_default_ray_temp_dir()
             if _is_permanent(error):
                 reason = explain(error) if isinstance(error, OSError) else describe_error(error)
-                raise InputError(
-                    f"Ray cannot start: {reason} (its files go to {folder}; RAY_TMPDIR names another, short path)"
-                ) from error
-            load = f"the load is {os.getloadavg()[0]:.1f} on {cpu_count()} cores"
+                raise InputError(f"Ray cannot start: {reason} (its files go to {folder})") from error
+            load = f"the load is {os.getloadavg()[0]:.1f} on {usable.cores.total} cores"
             problem = f"Ray did not start within {time.monotonic() - began:.0f} s ({load})"
             if attempt == START_TRIES:
                 raise InputError(
@@ -159,7 +181,8 @@ def first_machine(threads: int, address: str | None = None) -> Machine:
         machine = _wait_for_machine(max(1, threads))
     if machine.accelerator:
         return machine
-    return replace(machine, processor=processor() if address is None else _ask_processor(machine))
+    name, bf16 = _describe_processor() if address is None else _ask_processor(machine)
+    return replace(machine, processor=name, bf16=bf16)
 
 
 def _largest_machine() -> Machine | None:
@@ -187,6 +210,10 @@ def _do_nothing() -> None:
     """The task that waits for a machine."""
 
 
-def _ask_processor(machine: Machine) -> str:
-    (name,) = call_on_each(processor, among=[machine]).values()
-    return machine.name if isinstance(name, NoAnswer) else str(name)
+def _describe_processor() -> tuple[str, bool]:
+    return processor(), has_bf16()
+
+
+def _ask_processor(machine: Machine) -> tuple[str, bool]:
+    (answer,) = call_on_each(_describe_processor, among=[machine]).values()
+    return (machine.name, False) if isinstance(answer, NoAnswer) else answer

@@ -88,6 +88,11 @@ class Sweep:
     """Let torchvision download missing data: DTD or CIFAR-10 to --data-root, weights for the baseline imagenet."""
     imagenet_weights: LocalPath | None = None
     """File with weights for the baseline imagenet, instead of torchvision's."""
+    cores: NonNegativeInt = 0
+    """Cores of this machine to use; 0: all that this process may use, by affinity, control groups, Slurm and
+    OMP_NUM_THREADS."""
+    temp_dir: LocalPath | None = None
+    """Folder on this machine for Ray's sockets and logs, with a short name; default: one of your own in $TMPDIR."""
     workers: NonNegativeInt = 0
     """Largest number of cells that run at the same time; 0: as many as fit on the cores and GPUs."""
     gpu_share: Share = 0.0
@@ -96,6 +101,8 @@ class Sweep:
     """Host memory in GB to reserve for each cell, which limits how many run at the same time; 0: as measured."""
     engine: Engine = field(default_factory=Engine)
     """How cells are executed. It may affect rounding, but not what is computed."""
+    measure_again: bool = False
+    """Measure which engine is fastest again, instead of using what is remembered. A folder keeps its precision."""
     report: bool = True
     """Draw figures and write report.html at the end."""
     retry_failed: bool = False
@@ -103,7 +110,8 @@ class Sweep:
     checkpoint_every: Interval = 60.0
     """Seconds between the checkpoints of a cell. They are deleted once it is recorded."""
     patience: Interval = 1800.0
-    """Seconds after which a worker that does not report is killed. Its cell resumes in another worker."""
+    """Seconds after which a worker that does not report is killed. Its cell resumes in another worker. On a busy
+    machine time counts less: with five programs for each core, a fifth."""
     keep: tuple[Kept, ...] = ()
     """What to keep of each cell. `encoders`: the pretrained encoder, in encoders/ as safetensors (see METHOD.md)."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
@@ -168,7 +176,9 @@ class Sweep:
     @property
     def place(self) -> Place:
         """Where the data are."""
-        return Place(root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad)
+        return Place(
+            root=self.data_root, store=self.store, download=self.download, skip_bad=self.skip_bad, cores=self.cores
+        )
 
     @property
     def recipes(self) -> Mapping[str, Recipe]:
@@ -202,6 +212,9 @@ class Sweep:
         """
         if before is None:
             return self
+        if self.measure_again:
+            known = replace(Engine(), precision=before.engine.precision, deterministic=before.engine.deterministic)
+            return replace(self, engine=self.engine.filled(known), grown=self.grown.joined(before.grown))
         return replace(
             self,
             engine=self.engine.filled(before.engine),

@@ -15,6 +15,7 @@ from datasets.errors import InputError
 from datasets.files import write_text_atomically
 from datasets.source import Source
 from sweep import logs
+from sweep.backend import RayBackend
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import to_yaml
 from sweep.lr_search import report
@@ -72,11 +73,11 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
     """Start Ray, choose the engine, run the search, and return the exit code."""
     from sweep.autotune.choose import choose_engine  # here: Ray takes a second to import
     from sweep.autotune.microbenchmark import benchmark_processes
-    from sweep.cluster.session import first_machine, ray_session
+    from sweep.cluster.session import first_machine
     from sweep.tune.job import WorkerJob
     from sweep.tune.runner import TuneRunner
 
-    with ray_session(search.sweep.engine, packages=search.sweep.outside_packages):
+    with RayBackend(None).session(search.sweep):
         machine = first_machine(search.sweep.engine.threads)
         first_rung = [search.cell(name, search.rates[0], 0) for name in search.losses]
         sources = {search.sweep.recipe.data: source}

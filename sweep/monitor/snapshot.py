@@ -24,7 +24,8 @@ from trainables.cell import Cell
 
 MOST_SILENCE = {"starting": 1800.0, "running": 120.0, "ended": math.inf}
 """Seconds without an update after which a driver counts as cut off. It writes every 10 s while cells run, but only once
-while it starts: reading the data and measuring the machine take minutes."""
+while it starts: reading the data and measuring the machine take minutes. On a busy machine all takes longer: with five
+programs for each core, five times."""
 PROCESS_GONE = 20.0
 """The same if the driver ran on this machine and its process no longer exists."""
 
@@ -165,7 +166,7 @@ def _state(progress: Progress | None, now: datetime) -> State:
         return "unknown"
     driver = progress.driver
     silence = (now - driver.updated).total_seconds()
-    if silence > MOST_SILENCE[driver.stage]:
+    if silence > MOST_SILENCE[driver.stage] * driver.crowding:
         return "cut off"
     on_this_machine = driver.host == socket.gethostname()
     if driver.stage != "ended" and on_this_machine and silence > PROCESS_GONE and not _process_exists(driver.process):

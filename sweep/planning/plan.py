@@ -8,6 +8,7 @@ from analysis.names import in_order
 from analysis.text import aligned, duration
 from sweep import logs
 from sweep.adaptive_seeds import add_seeds, max_added_cells
+from sweep.backend import RayBackend
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
 from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, REPORT, TABLES, Forecast, write_plan
@@ -84,11 +85,10 @@ def make_forecast(sweep: Sweep, missing: Sequence[Cell], began: float, address: 
     check_fingerprints(sweep.run_dir, [source.fingerprint for source in sources.values()])
     from sweep.autotune.choose import choose_engine
     from sweep.autotune.microbenchmark import benchmark_processes
-    from sweep.cluster.session import ray_session
     from sweep.planning.profiler import profilers
     from sweep.tune.resources import resources_for
 
-    with ray_session(sweep.engine, address, packages=sweep.outside_packages):
+    with RayBackend(address).session(sweep):
         machine = machine_for(sweep, address, [path.resolve() for source in sources.values() for path in source.files])
         before = time.monotonic()
         sweep, engine = choose_engine(sweep, missing, machine, sources, benchmark_processes)

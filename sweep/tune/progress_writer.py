@@ -11,6 +11,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from datasets.allocation import crowding
 from datasets.errors import InputError
 from sweep.monitor import progress
 from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Stage, Used
@@ -141,6 +142,7 @@ class ProgressWriter(CellListener):
                 began=self._began,
                 updated=updated,
                 stage=self._stage,
+                crowding=round(crowding(), 2),
             ),
             planned=len(states),
             done=states.count("done"),

@@ -9,6 +9,7 @@ from contextlib import suppress
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from datasets.allocation import crowding
 from sweep.tune.console import Console
 from sweep.tune.running import CellListener, RunningCells, Worker
 
@@ -19,14 +20,23 @@ LONGEST_STEP = 10.0
 
 
 class Watchdog(CellListener):
-    """Compares the silence of each running cell with the allowed time."""
+    """Compares the silence of each running cell with the allowed time.
+
+    On a busy machine time passes more slowly: with five programs for each core, a fifth of it counts.
+    """
 
     def __init__(
-        self, tracker: RunningCells, patience: float, console: Console, *, kill: Callable[[Worker], None] | None = None
+        self,
+        tracker: RunningCells,
+        patience: float,
+        console: Console,
+        *,
+        kill: Callable[[Worker], None] | None = None,
+        crowding: Callable[[], float] = crowding,
     ) -> None:
-        """Watch the cells of `tracker`. `patience` is in seconds, `kill` is for tests."""
+        """Watch the cells of `tracker`. `patience` is in seconds, `kill` and `crowding` are for tests."""
         self._tracker, self._patience, self._console = tracker, patience, console
-        self._kill = kill or kill_worker
+        self._kill, self._crowding = kill or kill_worker, crowding
         self._step = tracker.clock()
         self.killed = 0
         """The number of killed workers."""
@@ -34,11 +44,12 @@ class Watchdog(CellListener):
     def step_ended(self) -> None:
         """Kill the workers that have been silent for longer than allowed."""
         now = self._tracker.clock()
-        suspended = now - self._step
+        passed = now - self._step
         self._step = now
+        # After a long step the driver was suspended, for example by Ctrl-Z: the reports of that time are still unread.
+        counted = 0.0 if passed > LONGEST_STEP else passed / self._crowding()
         for running in self._tracker.running.values():
-            if suspended > LONGEST_STEP:  # for example by Ctrl-Z: the reports of that time are still unread
-                running.last_report += suspended
+            running.last_report += passed - counted
             if now - running.last_report > self._patience and running.worker:
                 running.last_report = now  # kills again only if this has no effect
                 self.killed += 1

@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any
@@ -17,6 +17,7 @@ from sweep.provenance import library_versions, project_version
 from sweep.storage.checkpoint_sync import StopFlag, StoreMirror
 from sweep.storage.object_store import StoreError
 from sweep.tune.job import WorkerJob
+from sweep.tune.reporter import Reporter, SendReport
 from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY, bare_record
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
@@ -29,10 +30,6 @@ from trainables.run_cell import run_cell
 
 INTERVAL = 0.5
 """Seconds between two looks for the request to stop."""
-
-
-SendReport = Callable[[dict[str, Any]], None]
-"""Sends a report to the driver."""
 
 
 def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport, *, needs_gpu: bool = False) -> None:
@@ -49,6 +46,12 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport, *,
     Raises:
         NoGpuError, LostGpuError: this process can run no cell. The cell goes on elsewhere.
     """
+    with Reporter(report) as reporter:
+        _train(coordinates, job, reporter, needs_gpu=needs_gpu)
+
+
+def _train(coordinates: Mapping[str, Any], job: WorkerJob, report: Reporter, *, needs_gpu: bool) -> None:
+    """See `train`."""
     stop = StopFlag(job.run_dir)
     if stop.now():
         report({"stopped": True})
@@ -163,9 +166,12 @@ def _upload(key: str, job: WorkerJob) -> None:
 
 
 class _Pulse:
-    """Called in every step: reports at intervals that the worker is alive, and returns whether the cell must stop."""
+    """Called in every step: reports at intervals that the cell goes on, and returns whether it must stop.
 
-    def __init__(self, job: WorkerJob, stop: StopFlag, report: SendReport) -> None:
+    Only a step gives a sign of life, so that the driver notices a cell that hangs.
+    """
+
+    def __init__(self, job: WorkerJob, stop: StopFlag, report: Reporter) -> None:
         self._interval, self._stop, self.report = job.sign_of_life, stop, report
         self._looked = self._reported = time.monotonic()
 
@@ -174,7 +180,8 @@ class _Pulse:
         if now - self._looked < min(INTERVAL, self._interval):  # a shared disk may answer slowly
             return False
         self._looked = now
-        if now - self._reported >= self._interval:
+        self.report.check()
+        if now - self._reported >= self._interval and self.report.idle:  # else the driver has not read the last one
             self._reported = now
             self.report({"alive": True})
         return self._stop()

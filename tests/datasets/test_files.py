@@ -1,5 +1,7 @@
 """The cache gives back what was put there, or nothing."""
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -30,9 +32,39 @@ def test_what_was_cut_off_or_changed_is_nothing(folder, damage):
     assert files.cache_read("a") is None
 
 
-def test_a_cache_that_cannot_be_written_keeps_nothing(folder):
+def test_a_cache_that_cannot_be_written_keeps_nothing_and_says_why(folder):
+    assert files.cache_write("a", b"content") == ""
+    (folder / "a").unlink()
+    folder.rmdir()
     folder.write_text("not a folder")
-    files.cache_write("a", b"content")
+    assert "File exists" in files.cache_write("a", b"content")
+    assert files.cache_read("a") is None
+
+
+def test_a_home_that_is_full_keeps_nothing_and_says_why(folder, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert files.cache_write("a", b"content") == f"[Errno {errno.EDQUOT}] Disk quota exceeded"
+    assert files.cache_read("a") is None
+    assert list(folder.iterdir()) == []
+
+
+def test_without_a_home_the_cache_is_in_a_temporary_folder_of_this_user_alone(tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(files.Path, "home", homeless)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert files.cache_write("a", b"content") == ""
+    assert files.cache_read("a") == b"content"
+    (own,) = tmp_path.iterdir()
+    assert own.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr("os.getuid", lambda: 4711)
+    own.rename(files.temporary_folder())  # made by another user, who could read and replace what is in it
+    assert "belongs to another user" in files.cache_write("a", b"content")
     assert files.cache_read("a") is None
 
 

@@ -97,6 +97,8 @@ class Card(TorchDispatchMode):
         self.unpinned: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self.mixtures: Counter[str] = Counter()
+        self.trace: list[tuple[Any, ...]] = []
+        """Each operation with a kernel, with the shapes of its tensors and its other arguments."""
 
     def note(self, counter: str, what: str) -> None:
         """Count what happens at the innermost line of ours."""
@@ -108,9 +110,7 @@ class Card(TorchDispatchMode):
         if name == "is_pinned":
             return args[0].untyped_storage().data_ptr() in self.pinned
         if name == "_pin_memory":
-            return self._pin(args[0].clone())
-        if kwargs.pop("pin_memory", False):
-            return self._pin(func(*args, **kwargs))
+            return self.pin(args[0].clone())
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         here = [tensor for tensor in tensors if isinstance(tensor, OnDevice)]
         elsewhere = [tensor for tensor in tensors if not isinstance(tensor, OnDevice)]
@@ -139,6 +139,7 @@ class Card(TorchDispatchMode):
                 self.note("unpinned", f"{source.numel() * source.element_size()} bytes")
             return
         self.note("launches", name)
+        self.trace.append((name, *_shapes(args), *sorted(_shapes(kwargs).items())))
         # A tensor without dimensions on the CPU is an argument of the kernel.
         if here and any(tensor.dim() for tensor in elsewhere):
             self.note("waits" if name in INDEXING else "mixtures", f"{name} with a tensor on the CPU")
@@ -148,9 +149,15 @@ class Card(TorchDispatchMode):
         if name in INDEXING and any(index is not None and index.dtype in masks for index in args[1]):
             self.note("waits", f"{name} by a mask")
 
-    def _pin(self, tensor: torch.Tensor) -> torch.Tensor:
+    def pin(self, tensor: torch.Tensor) -> torch.Tensor:
+        """From now on, the tensor's memory counts as pinned."""
         self.pinned.add(tensor.untyped_storage().data_ptr())
         return tensor
+
+
+def _shapes(values: Any) -> Any:
+    """The values, with its shape in place of each tensor."""
+    return tree_map_only(torch.Tensor, lambda tensor: tuple(tensor.shape), values)
 
 
 def _value(tensor: OnDevice) -> torch.Tensor:
@@ -182,10 +189,16 @@ def pretended_cuda() -> Iterator[Card]:
             super().__init__("cpu", **kwargs)
 
     always: Callable[..., bool] = lambda *args: True  # noqa: E731
+    empty = torch.empty
     with pytest.MonkeyPatch.context() as patch, Card() as card:
         patch.setattr(torch.cuda, "_lazy_init", lambda: None)
         patch.setattr(torch, "autocast", Autocast)
         patch.setattr(torch.cuda, "mem_get_info", lambda device: (2**33, 2**33))
+        # Not by dispatch, which sees only this thread.
+        pinned: Callable[..., torch.Tensor] = lambda *args, pin_memory=False, **kwargs: (  # noqa: E731
+            card.pin(empty(*args, **kwargs)) if pin_memory else empty(*args, **kwargs)
+        )
+        patch.setattr(torch, "empty", pinned)
         # To swap a weight's contents, as usual, would leave it a plain tensor.
         patch.setattr("torch.__future__.get_overwrite_module_params_on_conversion", always)
         # It asks for the type of the tensors, of which it knows only torch's own.

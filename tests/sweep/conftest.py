@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 
 from tests.helpers.command import run
 from tests.helpers.shared import made_once
@@ -20,3 +21,12 @@ def smoke(tmp_path_factory):
 def smoke_copy(smoke, tmp_path):
     """A copy of that folder, which a test may change."""
     return shutil.copytree(smoke[0], tmp_path / "copy of smoke")
+
+
+@pytest.fixture
+def torch_settings_stay():
+    """For `--inline` in the tests' process: cells set the number of threads of the process that runs them."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = benchmark

@@ -9,7 +9,6 @@ import time
 
 import pandas as pd
 import pytest
-import torch
 
 from analysis.records.io import read_curves, read_records
 from analysis.records.predictions import read_predictions
@@ -22,17 +21,10 @@ from sweep.tune import inline, worker
 from tests.helpers.command import ROOT, call
 from tests.sweep.test_run import results, runs
 
+pytestmark = pytest.mark.usefixtures("torch_settings_stay")
+
 WITHOUT_RAY = "import sys; sys.modules['ray'] = None; from sweep.cli import main; sys.exit(main(sys.argv[1:]))"
 LONG = ("vts-smoke", "--inline", "--losses", "moco", "--rho", 0, "--pretrain.steps", 150, "--checkpoint-every", 0.2)
-
-
-@pytest.fixture(autouse=True)
-def torch_settings_stay():
-    """Cells set the number of threads of the process that runs them."""
-    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    yield
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = benchmark
 
 
 def test_where_ray_cannot_be_imported_a_sweep_has_the_same_bits_runs_and_files(smoke, tmp_path):
@@ -68,11 +60,14 @@ def signalled_at_a_checkpoint(folder, number, *words):
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=send)
+    # Where the tests run in the background of a script, the shell has SIGINT ignored.
+    before = signal.signal(number, signal.default_int_handler)
     thread.start()
     try:
         return call(*words, "--out", folder)
     finally:
         thread.join()
+        signal.signal(number, before)
 
 
 def test_a_signal_leaves_a_checkpoint_from_which_the_same_command_ends_with_the_same_bits(tmp_path):

@@ -39,7 +39,18 @@ def record(folder, cell, seconds=60.0, ended=NOW, **changes):
     write_record(folder, row | changes, ("a",))
 
 
-def tell(folder, *, stage="running", heard=4.0, began=NOW - 90 * MINUTE, running=(), process=1, host="far", **more):
+def tell(
+    folder,
+    *,
+    stage="running",
+    heard=4.0,
+    began=NOW - 90 * MINUTE,
+    running=(),
+    process=1,
+    host="far",
+    crowding=1.0,
+    **more,
+):
     driver = Driver(
         host=host,
         process=process,
@@ -47,6 +58,7 @@ def tell(folder, *, stage="running", heard=4.0, began=NOW - 90 * MINUTE, running
         began=began,
         updated=NOW - timedelta(seconds=heard),
         stage=stage,
+        crowding=crowding,
     )
     usual = {"planned": 7, "done": 0, "failed": 0, "most": 2, "used": Used()}
     usual |= {
@@ -115,6 +127,21 @@ def test_the_driver_is_believed_for_as_long_as_it_may_be_silent(folder, stage, h
     text = said(folder)
     assert words in text
     assert ("resume    python -m sweep.run vts-smoke --out o (on far)" in text) == (state in ("cut off", "ended"))
+
+
+def test_the_driver_of_a_busy_machine_is_believed_for_longer(folder):
+    for heard, state in ((590, "running"), (610, "cut off")):
+        tell(folder, heard=heard, crowding=5.0)
+        assert take_snapshot(folder, NOW).state == state
+
+
+def test_a_file_that_does_not_tell_how_busy_the_machine_was_is_read(folder):
+    tell(folder)
+    file = RunDir(folder).progress
+    written = json.loads(file.read_text())
+    assert written["driver"].pop("crowding") == 1.0
+    file.write_text(json.dumps(written))
+    assert take_snapshot(folder, NOW).state == "running"
 
 
 def test_the_command_that_resumes_a_moved_folder_names_its_new_place(folder, tmp_path):

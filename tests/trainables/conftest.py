@@ -1,15 +1,26 @@
 """Small data and a small recipe, with which a whole cell takes a second."""
 
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
+from datasets.cifar10.config import Cifar10Settings
+from datasets.cifar10.files import Cifar10Images
+from datasets.manifest.config import ManifestSettings
+from datasets.registry import load
 from datasets.seeding import stream
+from datasets.source import Demands, Place
 from datasets.vts import textures
 from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import Vts
+from datasets.xbd.config import XbdSettings
+from tests.helpers import fake_pairs, fake_xbd
 from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
+
+DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=2, supervised_batch=2, probe_batch=2)
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +42,32 @@ def recipe():
 @pytest.fixture
 def data(bank, recipe):
     return Vts(recipe.data, bank, partial(stream, 0), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def sources(bank, recipe, tmp_path_factory):
+    """The settings and source of each data set."""
+    draw = np.random.default_rng(0)
+    images = Cifar10Images(
+        train=draw.integers(0, 256, (40, 32, 32, 3), np.uint8),
+        train_labels=(np.arange(40) % 10).astype(np.uint8),
+        test=draw.integers(0, 256, (20, 32, 32, 3), np.uint8),
+        test_labels=(np.arange(20) % 10).astype(np.uint8),
+        fingerprint="made up",
+        published=False,
+    )
+    folder = tmp_path_factory.mktemp("pairs")
+    fake_xbd.tree(folder / "xbd", train=16, tier3=8, test=4)
+    xbd = XbdSettings(size=32)
+    manifest = ManifestSettings(size=16)
+    rows = fake_pairs.listed(folder / "made.csv", fake_pairs.sound(folder))
+    places = Place(root=folder / "xbd", store=folder / "store"), Place(root=rows, store=folder / "store")
+    return {
+        "vts": (recipe.data, bank),
+        "cifar10": (Cifar10Settings(), images),
+        "xbd": (xbd, load(xbd, places[0], DEMANDS)),
+        "manifest": (manifest, load(manifest, places[1], replace(DEMANDS, labels=False))),
+    }
 
 
 @pytest.fixture(autouse=True)

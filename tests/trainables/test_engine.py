@@ -41,6 +41,7 @@ def test_what_is_left_open_is_told_and_filled_by_the_plain_engine():
         str(replace(PLAIN, compile="default", threads=2))
         == "fp32, channels-last, compiled (default), 2 threads per cell"
     )
+    assert str(replace(PLAIN, compile="graph")) == "fp32, channels-last, steps recorded, 1 thread per cell"
     with pytest.raises(InputError, match=r"--engine.threads -1"):
         Engine(threads=-1)
 

@@ -16,17 +16,10 @@ from trainables.cell_state import without_checkpoints
 from trainables.models.encoders import make_encoder
 from trainables.objectives.base import Validation, make_objective
 from trainables.objectives.moco import MocoV2
-from trainables.pretrain import (
-    NonFiniteLossError,
-    Training,
-    evaluation_steps,
-    mean_finite,
-    optimiser,
-    pretrain,
-    rate,
-)
+from trainables.pretrain import NonFiniteLossError, evaluation_steps, mean_finite, pretrain
 from trainables.recipe import Moco, Pretrain
 from trainables.registry import LOSSES
+from trainables.training import Training, optimiser, rate
 from trainables.views import training_pool, training_views
 
 

@@ -46,11 +46,12 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("gain", 1 / torch.tensor(std)[:, None, None], persistent=False)
         self.layout = torch.channels_last if engine.layout == "channels_last" else torch.contiguous_format
-        self.precision = engine.precision
+        self.engine = engine
         self.network = network.to(memory_format=self.layout)
         # A function of the network, not a method, so that a copy of this module runs its own network.
-        compiled = engine.compile != "no"
-        self.in_training = torch.compile(features_of, mode=engine.compile, dynamic=False) if compiled else features_of
+        self.in_training = features_of
+        if engine.compiles:
+            self.in_training = torch.compile(features_of, mode=engine.compile, dynamic=False)
         if engine.recompute:
             blocks(network)  # refuses other networks
             self.in_training = features_again
@@ -73,7 +74,7 @@ class Backbone(nn.Module):
             return torch.cat([self(part) for part in images.chunk(2)])
         # Outside training, batches differ in size, and each size would need another compilation.
         run = self.in_training if self.training else features_of
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.engine.precision == "bf16"):
             images = ((images - self.mean) * self.gain).contiguous(memory_format=self.layout)
             return run(self.network, images).float()
 

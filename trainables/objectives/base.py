@@ -81,6 +81,9 @@ class Objective(nn.Module):
     sees: ClassVar[Sees]
     """The data of its views: `pairs`; `labelled pairs` for losses that use classes; or `downstream`, labelled images as
     both images of a pair, only for the baseline `supervised`."""
+    recordable: ClassVar[bool] = False
+    """Whether `loss` asks the same of the device in every step, and takes all numbers that differ from the views and
+    from its own tensors: a GPU may then record it. It must neither use `generator` nor read from the device."""
     cost: ClassVar[float] = 2.0
     """Rough duration of a cell, relative to one without pretraining."""
     Settings: ClassVar[Any]
@@ -96,6 +99,13 @@ class Objective(nn.Module):
         """
         super().__init__()
         self.encoder, self.lr, self.clip = encoder, lr, clip
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Random numbers that `loss` finds in `views.drawn`, on the device: they travel with the batch.
+
+        This default draws nothing. A loss may as well draw from its own generator; on a GPU that is another copy.
+        """
+        return None
 
     @abstractmethod
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:

@@ -28,6 +28,7 @@ class DenseObjective(Objective):
     """An encoder with a dense projection head. Subclasses define which positions are compared."""
 
     sees = "labelled pairs"
+    recordable = True
 
     def __init__(self, encoder: Backbone, settings: Dense, lr: float) -> None:
         """Wrap the encoder."""
@@ -36,12 +37,12 @@ class DenseObjective(Objective):
         self.head = dense_head(encoder.channels, settings.features, norm=settings.norm)
 
     @abstractmethod
-    def compare(self, image: Positions, partner: Positions, generator: torch.Generator) -> Float[Tensor, ""]:
-        """The loss of the positions of both images."""
+    def compare(self, image: Positions, partner: Positions, drawn: Tensor | None) -> Float[Tensor, ""]:
+        """The loss of the positions of both images, with the numbers of `draw` on the device."""
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
-        """The loss of a batch, with random numbers from `generator`."""
-        return self.compare(*self._embed(views), generator)
+        """The loss of a batch. What did not come with the views is drawn from `generator`."""
+        return self.compare(*self._embed(views), self._drawn(views, generator))
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Views], generator: torch.Generator) -> Validation:
@@ -49,14 +50,20 @@ class DenseObjective(Objective):
         sums, count = [0.0, 0.0, 0.0], 0
         for views in batches:
             both = self._embed(views)
-            state = generator.get_state()
+            drawn = self._drawn(views, generator)
             # The same random draws give the loss of an encoder that has learnt nothing, and of a perfect one.
             for number, make in enumerate((_as_they_are, _equal, _perfect)):
-                generator.set_state(state)
                 image, partner = (make(one, self.temperature) for one in both)
-                sums[number] += len(views.first) * float(self.compare(image, partner, generator))
+                sums[number] += len(views.first) * float(self.compare(image, partner, drawn))
             count += len(views.first)
         return Validation(*(one / count for one in sums))
+
+    def _drawn(self, views: Views, generator: torch.Generator) -> Tensor | None:
+        """The numbers of `draw` on the device: those that came with the views, or new ones."""
+        if views.drawn is not None:
+            return views.drawn
+        drawn = self.draw(len(views.first), generator)
+        return drawn if drawn is None else send(views.first.device, drawn)[0]
 
     def _embed(self, views: Views) -> tuple[Positions, Positions]:
         """The positions of both images, which are encoded in one batch of 2 n."""
@@ -94,7 +101,7 @@ class WithinImage(DenseObjective):
         """Wrap the encoder."""
         super().__init__(encoder, settings, settings.within_lr)
 
-    def compare(self, image: Positions, partner: Positions, generator: torch.Generator) -> Float[Tensor, ""]:
+    def compare(self, image: Positions, partner: Positions, drawn: Tensor | None) -> Float[Tensor, ""]:
         """`losses.within_image`, without random numbers."""
         return within_image(image, partner, temperature=self.temperature, denominator=self.denominator)
 
@@ -106,10 +113,13 @@ class CrossImage(DenseObjective):
         """Wrap the encoder."""
         super().__init__(encoder, settings, settings.cross_lr)
 
-    def compare(self, image: Positions, partner: Positions, generator: torch.Generator) -> Float[Tensor, ""]:
-        """`losses.cross_image`; `generator` chooses J for each image."""
-        (j,) = send(image.features.device, derangement(len(image.features), generator))
-        other = Positions(image.features[j], image.classes[j])
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """The image J of each image."""
+        return derangement(count, generator)
+
+    def compare(self, image: Positions, partner: Positions, drawn: Tensor | None) -> Float[Tensor, ""]:
+        """`losses.cross_image` with the images J of `draw`."""
+        other = Positions(image.features[drawn], image.classes[drawn])
         return cross_image(image, partner, other, temperature=self.temperature, denominator=self.denominator)
 
 

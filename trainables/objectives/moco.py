@@ -29,7 +29,10 @@ class MocoV2(Objective):
     """
 
     sees = "pairs"
+    recordable = True
     queue: Tensor
+    oldest: Tensor
+    """The queue's next slot; on the device, so that all steps ask the same of it."""
 
     def __init__(self, encoder: Backbone, recipe: Recipe, settings: Moco, generator: torch.Generator) -> None:
         """Wrap the encoder; the queue starts with random unit vectors drawn from `generator`."""
@@ -40,15 +43,15 @@ class MocoV2(Objective):
         self.key_head = deepcopy(self.head).requires_grad_(False)
         start = torch.randn(settings.queue, settings.features, generator=generator)
         self.register_buffer("queue", functional.normalize(start, dim=1))
-        self.oldest = 0
+        self.register_buffer("oldest", torch.tensor(0), persistent=False)
 
     def get_extra_state(self) -> Tensor:
         """The queue's next slot, for the state dictionary."""
-        return torch.tensor(self.oldest)  # a plain number, because reading one from a GPU would delay every step
+        return self.oldest
 
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the queue's next slot."""
-        self.oldest = int(state)
+        self.oldest.copy_(state)
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """Query, momentum update, key without gradient, loss, enqueue, in the order of algorithm 1 of MoCo."""
@@ -91,9 +94,9 @@ class MocoV2(Objective):
     @torch.no_grad()
     def _enqueue(self, key: Float[Tensor, "n d"]) -> None:
         """Replace the oldest features."""
-        slots = torch.arange(self.oldest, self.oldest + len(key), device=key.device) % len(self.queue)
+        slots = (self.oldest + torch.arange(len(key), device=key.device)) % len(self.queue)
         self.queue[slots] = key
-        self.oldest = (self.oldest + len(key)) % len(self.queue)
+        self.oldest.add_(len(key)).remainder_(len(self.queue))
 
 
 def _all_pairs(query: Float[Tensor, "n d"], key: Float[Tensor, "n d"], temperature: float) -> float:

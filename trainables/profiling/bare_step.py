@@ -10,8 +10,8 @@ from datasets.seeding import seeded, stream
 from trainables.engine import Engine
 from trainables.models.encoders import make_encoder
 from trainables.objectives.base import make_objective
-from trainables.pretrain import Training
 from trainables.recipe import Recipe
+from trainables.training import Training
 from trainables.views import Views
 
 
@@ -42,7 +42,13 @@ def bare_step(
 
 
 def seconds_of(
-    work: Callable[[], object], device: torch.device, *, least: int, budget: float, block: int = 1
+    work: Callable[[], object],
+    device: torch.device,
+    *,
+    least: int,
+    budget: float,
+    block: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """Seconds of a call of `work`, each the mean over a block of calls.
 
@@ -52,15 +58,16 @@ def seconds_of(
         least: the least number of blocks.
         budget: the least number of seconds in all blocks.
         block: calls before the GPU is waited for. After a wait it idles until the next call has queued its work.
+        clock: the clock; it may count CPU time.
     """
     taken: list[float] = []
     synchronise(device)
     while len(taken) < least or block * sum(taken) < budget:
-        begun = time.perf_counter()
+        begun = clock()
         for _ in range(block):
             work()
         synchronise(device)
-        taken.append((time.perf_counter() - begun) / block)
+        taken.append((clock() - begun) / block)
     return taken
 
 

@@ -7,10 +7,13 @@ from torch import Tensor
 
 from datasets.dataset import Dataset
 from datasets.seeding import stream
+from trainables.batches import Batches
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
-from trainables.pretrain import Training, batches, cell_objective
+from trainables.pretrain import cell_objective
+from trainables.recorded import stepper
 from trainables.run_cell import first_encoder
+from trainables.training import Training
 
 
 def whole_step(cell: Cell, job: CellJob, data: Dataset) -> Callable[[], Tensor]:
@@ -22,12 +25,11 @@ def whole_step(cell: Cell, job: CellJob, data: Dataset) -> Callable[[], Tensor]:
         data: opened, for the cell's seed.
     """
     objective = cell_objective(first_encoder(cell, job).to(data.device), data, cell, job.recipe)
-    training, load = Training(objective, job.recipe.pretrain, data.device), batches(objective, data, cell, job.recipe)
-    steps = count(1)
+    training, load = Training(objective, job.recipe.pretrain, data.device), Batches(objective, data, cell, job.recipe)
+    advance, steps = stepper(training, load), count(1)
 
     def step() -> Tensor:
         number = next(steps)
-        views, _ = load(number - 1)
-        return training.step(views, stream(cell.seed, "other image", number))
+        return advance(load(number - 1), stream(cell.seed, "other image", number))
 
     return step

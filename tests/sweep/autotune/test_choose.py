@@ -1,11 +1,14 @@
-"""The choice from made-up measurements on made-up machines. test_run measures real ones."""
+"""The choice from made-up measurements on made-up machines, in a made-up time. test_run measures real ones."""
 
-from contextlib import contextmanager
-from dataclasses import replace
+import json
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 
 import pytest
 
-from sweep.autotune.choose import cached_choice, compare_candidates
+from datasets.files import cache_write
+from sweep.autotune.choose import cached_choice
+from sweep.autotune.comparison import MOST_SECONDS, compare_candidates
 from sweep.autotune.measurement import BenchmarkTask, Measurement
 from sweep.cluster.machine import Machine
 from sweep.presets import preset
@@ -37,10 +40,13 @@ def task(engine=None, machine=LAPTOP, cells=0):
 class Asked(list):
     """A fake benchmark, and the list of the candidates that it has measured."""
 
-    def __init__(self, rate, *, fault=lambda engine, cells: "", loss=lambda engine, cells: 4.0, memory=1, room=100):
+    def __init__(
+        self, rate, *, fault=lambda engine, cells: "", loss=lambda engine, cells: 4.0, memory=1, room=100, **disturbed
+    ):
         """The rate, fault and loss of each candidate, and the memory of one process and of all together."""
         super().__init__()
         self.rate, self.fault, self.loss, self.memory, self.room = rate, fault, loss, memory, room
+        self.disturbed = disturbed
 
     def measure(self, engine, cells):
         self.append((engine, cells))
@@ -52,6 +58,7 @@ class Asked(list):
             "loss": self.loss(engine, cells),
             "memory": self.memory,
             "room": self.room,
+            **self.disturbed,
         }
         return Measurement(engine=engine, cells=cells, fault=problem, **figures)
 
@@ -80,19 +87,140 @@ def test_what_is_hardly_faster_does_not_replace_what_is_simpler():
 
 
 def test_a_machine_that_was_busy_for_a_while_gets_no_other_engine():
-    """Another program halved the rates of all engines except the compiled ones."""
-
-    def rate(engine, cells):
-        if engine.compile != "no":
-            return 1.4
-        return 1.0 if len(asked) <= 5 else 2.0
-
-    asked = Asked(rate)
-    choice = compare_candidates(task(cells=4), LONG, asked.processes)
-    assert [engine.compile for engine, _ in asked][3:6] == ["no", "default", "no"]
+    """Another program halved the rates of the plain engine until the next one was measured."""
+    asked = Asked(lambda engine, cells: 1.4 if engine.precision == "bf16" else 1.0 if len(asked) <= 1 else 2.0)
+    choice = compare_candidates(task(Engine(layout="channels_last"), cells=4), LONG, asked.processes)
+    assert [engine.precision for engine, _ in asked][:3] == ["fp32", "bf16", "fp32"]
     assert choice.best.engine == choice.plain.engine == replace(PLAIN, threads=1)
     assert choice.best.rate == choice.plain.rate == 2.0
     assert [one.rate for one in choice.tried if one.engine == PLAIN] == [2.0]
+
+
+BUSY = {"delayed": 0.5}
+
+
+@pytest.mark.parametrize("how", [BUSY, {"spread": 0.5}])
+def test_what_other_programs_have_disturbed_is_measured_again_in_turn_with_the_best(how):
+    """The best engine seemed slow at first, and nothing was faster than the plain one."""
+    measured = []
+
+    def measure(engine, cells):
+        measured.append(engine.precision)
+        first = measured.count("bf16") == 1 and engine.precision == "bf16"
+        rate = 0.5 if first else 2.0 if engine.precision == "bf16" else 1.0
+        return Measurement(engine=engine, cells=cells, rate=rate, room=9, loss=4.0, **(how if first else {}))
+
+    asked = Engine(layout="channels_last", threads=4)
+    choice = compare_candidates(task(asked), LONG, lambda what, count: nullcontext(measure))
+    assert measured == ["fp32", "bf16", "fp32", "bf16"]
+    assert choice.best.engine.precision == "bf16"
+    assert choice.doubt == ""
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (BUSY, "other programs had its cores for 50 % of the time"),
+        ({"spread": 0.5}, "most of its steps took 50 % longer than the fastest"),
+    ],
+)
+def test_what_was_measured_at_a_load_is_used_once_and_not_kept(how, words, capsys):
+    asked = Asked(lambda engine, cells: 2.0 if engine.precision == "bf16" else 1.0, **how)
+    assert cached_choice(task(), LONG, asked.processes).best.engine.precision == "bf16"
+    said = capsys.readouterr().out.splitlines()
+    assert said[1:] == [
+        f"this choice is not kept for later sweeps: {words}; the next new folder measures again, and so does "
+        "--measure-again"
+    ]
+    calm = Asked(lambda engine, cells: 1.0)
+    cached_choice(task(), LONG, calm.processes)
+    assert calm
+    assert "is kept for later sweeps" in capsys.readouterr().out
+    calm.clear()
+    cached_choice(task(), LONG, calm.processes)
+    assert not calm
+
+
+def test_a_choice_that_cannot_be_kept_says_why(tmp_path, capsys):
+    (tmp_path / "noisy-pairs").write_text("no folder")
+    cached_choice(task(), LONG, Asked(lambda engine, cells: 1.0).processes)
+    assert "this choice is not kept for later sweeps: [Errno 17] File exists" in capsys.readouterr().out
+
+
+def test_after_the_plain_engine_comes_what_the_processor_does_well():
+    for bf16, precision in ((True, "bf16"), (False, "fp32")):
+        asked = Asked(lambda engine, cells: 1.0)
+        choice = compare_candidates(task(machine=replace(LAPTOP, bf16=bf16)), LONG, asked.processes)
+        assert asked[:2] == [(PLAIN, 4), (replace(PLAIN, precision="bf16"), 4)]
+        assert choice.best.engine == replace(PLAIN, precision=precision)  # at equal speed
+
+
+class Slow(Asked):
+    """Each measurement takes some seconds."""
+
+    def __init__(self, seconds, rate=lambda engine, cells: 1.0):
+        super().__init__(rate)
+        self.seconds, self.now = seconds, 0.0
+
+    def measure(self, engine, cells):
+        self.now += self.seconds
+        return super().measure(engine, cells)
+
+    def clock(self):
+        return self.now
+
+
+KNOWN = replace(LAPTOP, bf16=True)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 3.0, 7.0, 19.0, 29.0])
+def test_measuring_takes_a_minute_at_most(seconds):
+    asked = Slow(seconds, lambda engine, cells: 2.0 if engine.layout == "contiguous" else 1.0)
+    compare_candidates(task(machine=KNOWN), LONG, asked.processes, asked.clock)
+    assert len(asked) >= 2
+    assert asked.now <= MOST_SECONDS
+
+
+def test_for_a_short_sweep_only_what_the_processor_does_well_is_compared_with_the_plain_engine():
+    asked = Slow(1.0)
+    choice = compare_candidates(task(machine=KNOWN), 10, asked.processes, asked.clock)  # trains for ten seconds
+    assert [engine.precision for engine, _ in asked] == ["fp32", "bf16"]
+    assert choice.seconds == 1.0
+    asked = Slow(1.0)
+    compare_candidates(task(machine=KNOWN), 45, asked.processes, asked.clock)
+    assert len(asked) == 4
+
+
+def test_where_one_measurement_takes_all_the_time_the_processor_decides(capsys):
+    asked = Slow(40.0)
+    choice = compare_candidates(task(machine=KNOWN), LONG, asked.processes, asked.clock)
+    assert asked == [(PLAIN, 4)]
+    assert choice.best.engine == replace(PLAIN, precision="bf16")
+    assert (choice.best.cells, choice.best.memory) == (4, choice.plain.memory)
+    assert choice.doubt == "the first measurement took 40 s, so there was no second one"
+
+
+def test_what_a_short_sweep_has_chosen_does_not_decide_for_a_long_one():
+    asked = Asked(lambda engine, cells: 1.0)
+    slow = Slow(1.0)
+    short = compare_candidates(task(machine=KNOWN), 10, slow.processes, slow.clock)
+    cache_write(f"engine-{task(machine=KNOWN).key}.json", json.dumps(asdict(short)).encode())
+    assert cached_choice(task(machine=KNOWN), 9, asked.processes) == short
+    assert not asked
+    cached_choice(task(machine=KNOWN), 1000, asked.processes)
+    assert asked
+    asked.clear()
+    cached_choice(task(machine=KNOWN), LONG, asked.processes)
+    assert not asked
+
+
+def test_measure_again_measures_again():
+    asked = Asked(lambda engine, cells: 1.0)
+    cached_choice(task(), 1, asked.processes)
+    asked.clear()
+    cached_choice(replace(task(), again=True), 1, asked.processes)
+    assert asked
+    assert replace(task(), again=True).key == task().key
 
 
 def test_what_was_asked_for_stays():
@@ -154,12 +282,26 @@ def test_compilation_that_is_given_is_remembered_too():
 
 
 def test_compiling_is_tried_only_where_it_can_be_earned_back():
-    asked = Asked(lambda engine, cells: 1.0 if engine.compile == "no" else 2.0)
+    asked = Asked(lambda engine, cells: 1.0 if engine.compile in ("no", "graph") else 2.0)
+    assert compare_candidates(task(machine=LAPTOP), LONG, asked.processes).best.engine.compile == "no"  # on a CPU never
+    assert {engine.compile for engine, _ in asked} == {"no"}
+    compare_candidates(task(machine=GPU), 1, asked.processes)
+    assert {engine.compile for engine, _ in asked} == {"no", "graph"}
+    assert compare_candidates(task(machine=GPU), LONG, asked.processes).best.engine.compile == "default"
+    assert {engine.compile for engine, _ in asked} == {"no", "graph", "default", "reduce-overhead"}
+
+
+def test_recorded_steps_are_tried_on_gpus_alone_however_short_the_sweep():
+    fast = {"rate": lambda engine, cells: 2.0 if engine.compile == "graph" else 1.0}
+    asked = Asked(**fast)
     assert compare_candidates(task(), 1, asked.processes).best.engine.compile == "no"
     assert {engine.compile for engine, _ in asked} == {"no"}
-    assert compare_candidates(task(), LONG, asked.processes).best.engine.compile == "default"
-    compare_candidates(task(machine=GPU), LONG, asked.processes)
-    assert {engine.compile for engine, _ in asked} == {"no", "default", "reduce-overhead"}
+    assert compare_candidates(task(machine=GPU), 1, asked.processes).best.engine.compile == "graph"
+    asked = Asked(**fast, loss=lambda engine, cells: 5.0 if engine.compile == "graph" else 4.0)
+    assert compare_candidates(task(machine=GPU), 1, asked.processes).best.engine.compile == "no"
+    asked = Asked(**fast)
+    compare_candidates(task(Engine(compile="no"), machine=GPU), 1, asked.processes)
+    assert {engine.compile for engine, _ in asked} == {"no"}
 
 
 def test_a_gpu_is_shared_as_far_as_its_memory_goes_and_that_helps():
@@ -190,19 +332,19 @@ def test_no_more_cells_are_tried_than_the_cores_can_hold():
 
 def test_a_choice_is_remembered_until_compiling_pays_or_what_was_asked_changes():
     asked = Asked(lambda engine, cells: 1.0)
-    first = cached_choice(task(), 1, asked.processes)
+    first = cached_choice(task(machine=GPU), 1, asked.processes)
     asked.clear()
-    assert cached_choice(task(), 1, asked.processes) == first
+    assert cached_choice(task(machine=GPU), 1, asked.processes) == first
     more = replace(task().recipe, pretrain=replace(task().recipe.pretrain, steps=9))
-    assert cached_choice(replace(task(), recipe=more), 1, asked.processes) == first
-    assert cached_choice(task(machine=replace(LAPTOP, memory=99)), 1, asked.processes) == first
+    assert cached_choice(replace(task(machine=GPU), recipe=more), 1, asked.processes) == first
+    assert cached_choice(task(machine=replace(GPU, memory=99)), 1, asked.processes) == first
     assert not asked
-    assert cached_choice(task(), LONG, asked.processes).compiling
+    assert cached_choice(task(machine=GPU), LONG, asked.processes).compiling
     assert asked
     asked.clear()
-    cached_choice(task(), 1, asked.processes)
+    cached_choice(task(machine=GPU), 1, asked.processes)
     assert not asked
-    cached_choice(task(Engine(precision="bf16")), 1, asked.processes)
+    cached_choice(task(Engine(precision="bf16"), GPU), 1, asked.processes)
     assert asked
 
 

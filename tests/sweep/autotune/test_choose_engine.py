@@ -95,6 +95,15 @@ def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):
     assert not measured
 
 
+def test_measure_again_leaves_a_folder_its_precision_and_opens_everything_else(measured):
+    before = asked(engine=FAST, cell_memory=1.5, gpu_share=0.5)
+    again = asked(measure_again=True).continuing(before)
+    assert again == asked(measure_again=True, engine=Engine(precision="bf16"))
+    chosen, _ = choose_engine(again, again.cells(), LAPTOP)
+    assert measured[0][0].again
+    assert not chosen.measure_again  # what `sweep.yaml` says of the folder
+
+
 def test_more_threads_than_cores_are_refused_with_what_there_is():
     with pytest.raises(InputError, match=r"--threads 9: a cell cannot use more than the 4 cores of "):
         choose_engine(asked(engine=replace(PLAIN, threads=9)), asked().cells(), LAPTOP)
@@ -107,6 +116,13 @@ def test_an_arithmetic_that_only_gpus_have_is_refused_on_a_cpu(measured):
     assert choose_engine(sweep, sweep.cells(), GPU)[0].engine.precision == "tf32"
 
 
+def test_steps_are_recorded_on_gpus_alone(measured):
+    sweep = asked(engine=replace(PLAIN, compile="graph"), gpu_share=1.0)
+    with pytest.raises(InputError, match=r"\A--engine.compile graph: here has no GPU, [^\n]*; use no\Z"):
+        choose_engine(sweep, sweep.cells(), LAPTOP)
+    assert choose_engine(sweep, sweep.cells(), GPU)[0].engine.compile == "graph"
+
+
 def test_a_sweep_that_no_engine_fits_or_that_finds_no_gpu_is_refused_before_a_cell_runs(monkeypatch):
     full = Measurement(engine=FAST, cells=1, fault="not enough memory: CUDA out of memory. Tried to allocate 8 GiB")
     choice = Choice(best=full, plain=full, compiling=False, tried=(full, full))
@@ -115,7 +131,7 @@ def test_a_sweep_that_no_engine_fits_or_that_finds_no_gpu_is_refused_before_a_ce
     with pytest.raises(InputError, match=words):
         choose_engine(asked(), asked().cells(), GPU)
     blind = replace(full, fault="no GPU that torch can use: no driver")
-    monkeypatch.setattr(module, "cached_choice", lambda task, images: replace(choice, tried=(blind, blind)))
+    monkeypatch.setattr(module, "cached_choice", lambda task, images, processes: replace(choice, tried=(blind, blind)))
     with pytest.raises(InputError, match=r"\Ahere: no GPU that torch can use: no driver; [^\n]*sweep.doctor[^\n]*\Z"):
         choose_engine(asked(), asked().cells(), GPU)
     other = replace(choice, tried=(full, replace(full, fault="no such instruction")))

@@ -66,6 +66,24 @@ def test_a_cluster_that_is_gone_is_refused_at_once_and_so_is_what_is_none(alone,
         assert resolve_address(address) == resolve_address("auto") == address
 
 
+def test_the_ray_of_another_user_is_joined_only_if_it_is_named(alone, monkeypatch):
+    monkeypatch.setattr(join, "_check_is_ray", lambda address: None)
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        port.listen()
+        address = f"127.0.0.1:{port.getsockname()[1]}"
+        (alone / "ray").mkdir()
+        (alone / "ray/ray_current_cluster").write_text(address)
+        assert resolve_address("auto") == address
+        monkeypatch.setattr(os, "getuid", lambda: 4711)
+        with pytest.raises(
+            InputError, match=r"\A--address auto: the Ray on this machine belongs to another user[^\n]*\Z"
+        ):
+            resolve_address("auto")
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert resolve_address("auto") == resolve_address(address) == address
+
+
 def test_the_command_says_it_in_one_line(alone):
     done = run("vts-smoke", "--out", alone / "out", "--address", "127.0.0.1:1", env={"RAY_TMPDIR": str(alone)})
     assert done.returncode == 2

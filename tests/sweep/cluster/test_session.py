@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import ray
 
 from datasets.errors import InputError
+from sweep.backend import RayBackend
 from sweep.cluster import session
+from sweep.presets import preset
 from sweep.signals import descendants
 from tests.helpers.command import ROOT, call
 from trainables.engine import PLAIN
@@ -94,26 +99,26 @@ def test_nothing_of_a_failed_start_is_left_running(monkeypatch, capsys):
     ("variables", "words"),
     [
         ({"RAY_TMPDIR": "/dev/null"}, "RAY_TMPDIR decides on this place (now /dev/null)"),
-        ({"RAY_TMPDIR": "", "TMPDIR": "/dev/null"}, "RAY_TMPDIR decides on this place (now /dev/null/ray)"),
-        ({"RAY_TMPDIR": "/tmp/" + 100 * "x"}, "AF_UNIX path length cannot exceed 107 bytes"),
+        ({"RAY_TMPDIR": "", "TMPDIR": "/dev/null"}, "TMPDIR decides on this place (now /dev/null)"),
         ({"RAY_ROTATION_MAX_BYTES": "many"}, "invalid literal for int() with base 10: 'many'"),
     ],
 )
 def test_a_start_that_cannot_succeed_is_not_tried_again(variables, words, monkeypatch, capsys):
-    """Ray itself fails here, before it starts a process."""
+    """Without its folder Ray is not called; otherwise Ray itself fails, before it starts a process."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="Ray cannot start: ") as refusal, session.ray_session(PLAIN):
         pass
     assert words in str(refusal.value)
-    assert "RAY_TMPDIR names another, short path" in str(refusal.value)
+    assert "its files go to /" in str(refusal.value)
     assert "less busy" not in str(refusal.value)
     assert capsys.readouterr().out == ""
 
 
-def test_ray_counts_the_cores_that_this_process_may_use(monkeypatch):
+def test_ray_gets_the_cores_and_the_memory_that_this_process_may_use(monkeypatch):
     seen = {}
     monkeypatch.setattr(ray, "init", lambda **options: seen.update(options))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})  # as under `taskset -c 0`
@@ -121,6 +126,30 @@ def test_ray_counts_the_cores_that_this_process_may_use(monkeypatch):
             assert seen["num_cpus"] == 1
     finally:
         os.sched_setaffinity(0, before)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1024")
+    with session.ray_session(PLAIN, cores=1):
+        assert seen["num_cpus"] == 1
+    assert seen["_memory"] + seen["object_store_memory"] == 2**30
+    assert 0 < seen["object_store_memory"] < seen["_memory"]
+
+
+def test_a_sweep_hands_its_cores_and_its_folder_to_ray(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(session, "ray_session", lambda *arguments, **more: nullcontext(seen.update(more)))
+    sweep = replace(preset("vts-smoke"), cores=3, temp_dir=Path("/tmp/x"))
+    with RayBackend(None).session(sweep):
+        assert (seen["cores"], seen["temp_dir"]) == (3, Path("/tmp/x"))
+
+
+@pytest.mark.parametrize(("visible", "counted"), [("-1", 0), ("", 0), (None, None)])
+def test_ray_finds_the_gpus_itself_unless_all_are_hidden(visible, counted, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(ray, "init", lambda **options: seen.update(options))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with session.ray_session(PLAIN):
+        assert seen["num_gpus"] == counted
 
 
 def test_ray_starts_nothing_that_the_callers_environment_asks_for(monkeypatch):

@@ -97,6 +97,11 @@ def test_gpus_are_those_that_ray_counts():
     assert levels(checks.check_gpus({"a": replace(GOOD, gpus=(), gpu_fault="no driver")}, {})) == ["FAIL"]
 
 
+def test_what_limits_a_machine_is_told():
+    (found,) = checks.check_memory({"a": replace(GOOD, cores=4, limits="4 cores of 128: affinity")})
+    assert found.text == "4 x EPYC, 32 GB of memory on a (4 cores of 128: affinity)"
+
+
 def test_data_that_one_machine_lacks_is_named():
     assert levels(checks.check_data({"a": GOOD}, ("/d",))) == ["ok"]
     (found,) = checks.check_data({"a": GOOD, "b": replace(GOOD, unreadable=("/d",))}, ("/d",))

@@ -84,6 +84,17 @@ def test_what_goes_on_is_told_every_ten_seconds_and_when_a_cell_ends(path):
     assert command.said.driver.stage == "ended"
 
 
+def test_how_busy_the_machine_is_is_told(path, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (10.0, 1.0, 1.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    command = Command(path)
+    with command.writer:
+        assert command.said.driver.crowding == 5.0
+        monkeypatch.setattr("os.getloadavg", lambda: (0.1, 1.0, 1.0))
+        command.follow()
+        assert command.said.driver.crowding == 1.0
+
+
 def test_machine_time_counts_while_cells_run_and_is_summed_over_commands(path):
     for _ in range(2):
         command = Command(path)

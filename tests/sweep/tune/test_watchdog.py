@@ -16,9 +16,11 @@ class Sweep:
     """A watchdog with its own clock, and the list of killed workers."""
 
     def __init__(self, patience):
-        self.now, self.killed = 1000.0, []
+        self.now, self.killed, self.crowding = 1000.0, [], 1.0
         self.tracker = TrialTracker(clock=lambda: self.now)
-        self.watchdog = Watchdog(self.tracker, patience, Console(2, 0), kill=self.killed.append)
+        self.watchdog = Watchdog(
+            self.tracker, patience, Console(2, 0), kill=self.killed.append, crowding=lambda: self.crowding
+        )
         self.tracker.listeners = [self.watchdog]
         self.trials = {
             cell.key: SimpleNamespace(
@@ -91,3 +93,23 @@ def test_a_worker_that_never_said_where_it_is_cannot_be_killed(sweep):
     sweep.tracker.on_trial_start(0, [], sweep.trials[ONE.key])
     sweep.wait(100)
     assert not sweep.killed
+
+
+def test_on_a_busy_machine_a_worker_has_as_much_more_time(sweep):
+    """At a load of ten on two cores, also if it ends before the worker reports."""
+    sweep.crowding = 5.0
+    sweep.start(ONE, 11)
+    sweep.wait(140)
+    sweep.crowding = 1.0
+    assert not sweep.killed
+    sweep.wait(1)
+    sweep.hear(ONE, alive=True)
+    sweep.wait(29)
+    assert not sweep.killed
+    sweep.wait(2)
+    assert sweep.killed == [(11, "node")]
+    sweep.crowding = 5.0
+    sweep.wait(149)
+    assert len(sweep.killed) == 1
+    sweep.wait(2)
+    assert len(sweep.killed) == 2

@@ -11,6 +11,7 @@ import torch
 
 from datasets.errors import InputError
 from datasets.seeding import seeded
+from trainables.batches import Batches
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.cell_state import without_checkpoints
@@ -18,7 +19,7 @@ from trainables.models import imagenet
 from trainables.models.encoders import make_encoder
 from trainables.models.heads import downstream_head, scores
 from trainables.models.imagenet import file_digest, imagenet_encoder, weights_file
-from trainables.pretrain import batches, cell_objective, pretrain
+from trainables.pretrain import cell_objective, pretrain
 from trainables.recipe import Encoder
 from trainables.run_cell import run_cell
 from trainables.views import dihedral
@@ -159,8 +160,9 @@ def test_supervised_sees_the_downstream_images_with_their_labels(recipe, data):
     with seeded(0, "test"):
         encoder = make_encoder(recipe.encoder)
     objective = cell_objective(encoder, data, SUPERVISED, recipe)
-    views, noisy = batches(objective, data, SUPERVISED, recipe)(0)
-    assert not noisy.any()
+    batch = Batches(objective, data, SUPERVISED, recipe)(0)
+    views = batch.views()
+    assert not batch.noisy.any()
     images, labels = data.downstream("train", torch.arange(data.count("train")))
     turned = [dihedral(images, torch.full((len(images),), turn)) for turn in range(8)]
     turned_labels = [dihedral(labels, torch.full((len(images),), turn)) for turn in range(8)]

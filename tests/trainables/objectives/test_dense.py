@@ -35,7 +35,7 @@ def test_both_images_get_gradients_and_features_are_unit_vectors(make, recipe, d
         assert torch.allclose(one.features.norm(dim=2), torch.ones(8, 16), atol=1e-5)
         assert set(one.classes.unique().tolist()) <= {0, 1}
         one.features.retain_grad()
-    model.compare(*both, stream(0)).backward()
+    model.compare(*both, model.draw(8, stream(0))).backward()
     assert all((one.features.grad != 0).any() for one in both)
 
 
@@ -92,8 +92,8 @@ def test_no_features_come_below_the_floor(make, denominator, recipe):
         labels[torch.rand(2, 4, 9, generator=generator) < 0.2] = 255
         image, partner = (Positions(torch.randn(4, 9, 3, generator=generator), one) for one in labels)
         perfect = (_perfect(one, model.temperature) for one in (image, partner))
-        floor = model.compare(*perfect, stream(1)).item()
-        assert model.compare(image, partner, stream(1)).item() >= floor - 1e-4
+        floor = model.compare(*perfect, model.draw(4, stream(1))).item()
+        assert model.compare(image, partner, model.draw(4, stream(1))).item() >= floor - 1e-4
 
 
 def test_the_head_has_batch_norm_where_it_is_asked_for(recipe):
@@ -145,9 +145,10 @@ def test_pixels_without_a_class_leave_the_loss(make, denominator, recipe):
     holed[:, :16] = 255
     image, partner = model._embed(replace(views, second_labels=holed))
     assert ((partner.classes == 255).sum(dim=1) == 8).all()
-    found = model.compare(image, partner, stream(0)).item()
+    drawn = model.draw(4, stream(0))
+    found = model.compare(image, partner, drawn).item()
     lower = Positions(partner.features[:, 8:], partner.classes[:, 8:])
-    assert found == pytest.approx(model.compare(image, lower, stream(0)).item())
+    assert found == pytest.approx(model.compare(image, lower, drawn).item())
     unknown = torch.full_like(holed, 255)
     assert model.loss(replace(views, first_labels=unknown), stream(0)).item() == 0
     assert model.loss(replace(views, second_labels=unknown), stream(0)).item() == 0
