@@ -237,12 +237,13 @@ def test_ceilings_are_measured(rows, torch_as_before):
 
 
 def test_steps_of_waits_run(rows, torch_as_before, monkeypatch):
-    monkeypatch.setattr(waits, "CASES", ((SMALL, "supervised"), (XBD, "cross_image")))
+    cases = ((SMALL, "supervised", ENGINE), (XBD, "cross_image", waits.RECORDED))
+    monkeypatch.setattr(waits, "CASES", cases)
     assert [row["skipped"] for row in rows(waits.run)] == ["no GPU"] * 2
 
 
 def test_a_wait_is_a_failure(rows, torch_as_before, monkeypatch):
-    monkeypatch.setattr(waits, "CASES", ((SMALL, "moco"),))
+    monkeypatch.setattr(waits, "CASES", ((SMALL, "moco", ENGINE),))
     monkeypatch.setattr(waits, "device", lambda: torch.device("cuda"))
     monkeypatch.setattr(waits, "open_data", lambda *_: None)
     monkeypatch.setattr(waits, "whole_step", lambda *_: lambda: None)
@@ -271,7 +272,8 @@ def test_tiles_are_kept_on_a_gpu_unless_the_case_forbids_it():
 def test_bits_are_the_same_again_and_after_an_interruption(rows, torch_as_before, monkeypatch):
     monkeypatch.setattr(same_bits, "LOSSES", ("cross_image",))
     found = rows(same_bits.run)
-    assert [row["case"].partition(", ")[2] for row in found] == ["again", "stopped and resumed"] * 2
+    expected = ["again", "stopped and resumed", "recorded, again", "recorded, stopped and resumed", "recorded as eager"]
+    assert [row["case"].partition(", ")[2] for row in found] == expected * 2
     assert not any(map(fault_of, found))
     assert torch.are_deterministic_algorithms_enabled()
 
@@ -393,7 +395,7 @@ def test_every_part_runs_on_a_cpu(tmp_path):
     written = json.loads((tmp_path / "found.json").read_text())
     states = {part["part"]: (part["state"], part["why"]) for part in written["parts"]}
     done_here, absent = ("done", ""), ("skipped", "no GPU")
-    without = {"tests", "waits", "compiled", "graphs"}
+    without = {"tests", "waits", "recorded", "compiled", "graphs"}
     assert states == {name: absent if name in without else done_here for name in PARTS}
     rows = {(part["part"], row["case"]): row for part in written["parts"] for row in part["rows"]}
     assert rows["inline", "the records of Ray"]["passed"] is True

@@ -38,7 +38,12 @@ def run(setting: Setting, report: Report) -> None:
         probe = replace(job.recipe.probe, steps=40, evaluations=2)
         job = replace(job, recipe=replace(job.recipe, pretrain=pretrain, probe=probe))
     # CUDA graphs last: what they leave in a thread may disturb others.
-    for title, engine in (("eager", ENGINE), ("CUDA graphs", replace(ENGINE, compile="reduce-overhead"))):
+    engines = (
+        ("eager", ENGINE),
+        ("recorded", replace(ENGINE, compile="graph")),
+        ("CUDA graphs", replace(ENGINE, compile="reduce-overhead")),
+    )
+    for title, engine in engines:
         if engine.compile != "no" and device().type != "cuda":
             report.skip(title, "no GPU")
             continue

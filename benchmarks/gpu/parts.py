@@ -11,6 +11,7 @@ PARTS: Mapping[str, Part] = {
     "waits": Part(function="benchmarks.gpu.waits:run", seconds=60),
     "ceilings": Part(function="benchmarks.gpu.ceilings:run", seconds=40),
     "eager": Part(function="benchmarks.gpu.steps:eager", seconds=120),
+    "recorded": Part(function="benchmarks.gpu.steps:recorded", seconds=60, needs_gpu=True),
     "bits": Part(function="benchmarks.gpu.same_bits:run", seconds=80),
     "cells": Part(function="benchmarks.gpu.cells:run", seconds=100),
     "large": Part(function="benchmarks.gpu.large:run", seconds=60),
@@ -20,4 +21,4 @@ PARTS: Mapping[str, Part] = {
     "ray": Part(function="benchmarks.gpu.commands:ray", seconds=100),
     "inline": Part(function="benchmarks.gpu.commands:inline", seconds=60),
 }
-"""Name -> part. Compiled steps take minutes on a CPU, so they need a GPU too."""
+"""Name -> part. Compiled steps take minutes on a CPU, and nothing is recorded there, so these need a GPU."""

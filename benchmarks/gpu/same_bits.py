@@ -1,4 +1,4 @@
-"""The same bits again, and after an interruption: whole cells with the deterministic engine."""
+"""The same bits again, and after an interruption: whole cells with the deterministic engine, also if recorded."""
 
 import os
 from dataclasses import replace
@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from benchmarks.gpu.recipes import ENGINE, SMALL, cell_of, job_of
 from benchmarks.gpu.report import Report, Setting
 from benchmarks.speed.common import device
+from datasets.vts.config import VtsSettings
 from sweep.cluster.environment import portable_variables
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
@@ -24,36 +25,52 @@ TIMES = ("seconds", "pretrain_seconds", "probe_seconds", "images_per_second")
 STOP = 3
 """The cell is stopped after this step."""
 
+TOLERANCE = 0.001
+"""Relative difference of the training losses of recorded and eager steps."""
+
 Result = dict[str, float | str]
 """Metrics without times, and a digest of the encoder's weights."""
 
 
 def run(setting: Setting, report: Report) -> None:
-    """Run a cell of each loss twice, and once with an interruption. All three must be equal."""
+    """Run a cell of each loss twice, and once with an interruption: all must be equal. Then the same with its steps
+    recorded, which may round in another way."""
     engine = replace(ENGINE, deterministic=True)
     os.environ.update(portable_variables(engine))  # torch reads them when it first uses the GPU
     prepare_device(engine)
     job = shortened(job_of(SMALL, setting, engine))
+    recorded = replace(job, engine=replace(engine, compile="graph"))
     folder = Path(setting.folder) / "same bits"
-    folder.mkdir()
     for loss in (*LOSSES, "supervised"):
         with report.case(loss):
             cell = cell_of(job.recipe, loss)
-            first = result(cell, job, folder)
-            for name, second in (
-                ("again", result(cell, job, folder)),
-                ("stopped and resumed", resumed(cell, job, folder)),
-            ):
-                differing = differences(first, second)
-                report.check(f"{loss}, {name}", not differing, differing=differing)
+            first = compare(loss, cell, job, folder / "eager", report)
+            again = compare(f"{loss}, recorded", cell, recorded, folder / "recorded", report)
+            difference = abs(float(again["pretrain_loss"]) / float(first["pretrain_loss"]) - 1)
+            report.check(f"{loss}, recorded as eager", difference < TOLERANCE, relative_difference=difference)
+
+
+def compare(title: str, cell: Cell, job: CellJob, folder: Path, report: Report) -> Result:
+    """Run a cell three times, report whether the results are equal, and return the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = result(cell, job, folder)
+    for name, second in (
+        ("again", result(cell, job, folder)),
+        ("stopped and resumed", resumed(cell, job, folder)),
+    ):
+        differing = differences(first, second)
+        report.check(f"{title}, {name}", not differing, differing=differing)
+    return first
 
 
 def shortened(job: CellJob) -> CellJob:
-    """The job with cells that take seconds, and that have no evaluation before the step at which one is stopped."""
-    recipe = job.recipe
+    """The job with cells that take a second, and that have no evaluation before the step at which one is stopped."""
+    recipe, data = job.recipe, job.recipe.data
+    assert isinstance(data, VtsSettings)
+    few = replace(data, train=min(256, data.train), val=min(64, data.val), test=min(64, data.test))
     pretrain = replace(recipe.pretrain, steps=min(12, recipe.pretrain.steps), warmup=0, evaluations=1)
     probe = replace(recipe.probe, steps=min(12, recipe.probe.steps), evaluations=2)
-    return replace(job, recipe=replace(recipe, pretrain=pretrain, probe=probe))
+    return replace(job, recipe=replace(recipe, data=few, pretrain=pretrain, probe=probe))
 
 
 def result(cell: Cell, job: CellJob, folder: Path, checkpoints: Checkpoints | None = None) -> Result:

@@ -4,6 +4,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from unittest.mock import patch
 
 import torch
@@ -16,24 +17,26 @@ from trainables.device import prepare_device
 from trainables.profiling.whole_step import whole_step
 from trainables.registry import LOSSES
 
+RECORDED = replace(ENGINE, compile="graph")
 CASES = (
-    *((SMALL, loss) for loss in (*LOSSES, "supervised")),
-    *((XBD, loss) for loss in ("moco", "cross_image")),
-    (XBD_HOST, "moco"),
+    *((SMALL, loss, ENGINE) for loss in (*LOSSES, "supervised")),
+    *((XBD, loss, ENGINE) for loss in ("moco", "cross_image")),
+    (XBD_HOST, "moco", ENGINE),
+    *((name, "moco", RECORDED) for name in (SMALL, XBD)),
 )
 SAID = "synchronizing"
 """A part of torch's warning. Another one says that its mode is a prototype."""
 
 
 def run(setting: Setting, report: Report) -> None:
-    """Look at the fourth step of each case, when what happens once is over."""
-    prepare_device(ENGINE)
-    for name, loss in CASES:
-        case = f"{name}, {loss}"
+    """Look at the fifth step of each case, when what happens once is over."""
+    for name, loss, engine in CASES:
+        prepare_device(engine)
+        case = f"{name}, {loss}{', recorded' * (engine is RECORDED)}"
         with report.case(case), tiles_of(name):
-            job = job_of(name, setting)
+            job = job_of(name, setting, engine)
             step = whole_step(cell_of(job.recipe, loss), job, open_data(job.recipe.data, job.source, 0, device()))
-            for _ in range(3):
+            for _ in range(4):
                 step()
             if device().type != "cuda":
                 report.skip(case, "no GPU")
