@@ -168,7 +168,7 @@ def exit_with(code: int) -> NoReturn:
 
 
 def descendants(process: int) -> list[int]:
-    """The child processes of a process, and their children; on systems other than Linux none."""
+    """The child processes of a process, each before its own children; on systems other than Linux none."""
     found = []
     for path in Path(f"/proc/{process}/task").glob("*/children"):
         with suppress(OSError):

@@ -144,9 +144,10 @@ def _is_permanent(error: Exception) -> bool:
 def _end_failed_start(others: set[int]) -> None:
     """Kill the processes of a failed start, which `ray.shutdown` does not know; `others` are not Ray's."""
     ray.shutdown()
-    for process in set(descendants(os.getpid())) - others:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+    for process in descendants(os.getpid()):  # parents first: they could start others in place of their children
+        if process not in others:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
 
 def worker_environment(engine: Engine, packages: Sequence[Path] = ()) -> dict[str, str]:
