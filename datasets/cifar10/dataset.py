@@ -51,8 +51,9 @@ class LabelledImages:
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
         """Images held out, each paired with itself."""
-        images = self.images("val", *send(self.device, index))
-        return PairBatch(first=images, second=images, first_labels=None, second_labels=None)
+        (index,) = send(self.device, index)
+        images, labels = self.images("val", index), self._labels["val"][index] if labelled else None
+        return PairBatch(first=images, second=images, first_labels=labels, second_labels=labels)
 
     def downstream(self, split: str, index: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, " n"]]:
         """Images and their classes."""
@@ -88,13 +89,18 @@ class FalsePairs:
         return len(self._labels)
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
-        """The pairs of the indexed images, and which are false positives."""
+        """The pairs of the indexed images, and which are false positives.
+
+        Both images of a pair have the class of the indexed image, although it is not that of a false partner.
+        """
         false = pairing.choose_noisy(draws.noisy, self._rho)
         partner = self.partner(index, draws.partner)
         first, second = pairing.swap_sides(*pairing.noisy_sides(false, "false_positive"), draws.swap)
-        chosen = send(self._data.device, *(index.where(~is_partner, partner) for is_partner in (first, second)))
-        images = [self._data.images("train", one) for one in chosen]
-        return PairBatch(first=images[0], second=images[1], first_labels=None, second_labels=None), false
+        labels = self._labels[index].to(torch.uint8) if labelled else None
+        chosen = (index.where(~is_partner, partner) for is_partner in (first, second))
+        *sides, labels = send(self._data.device, *chosen, labels)
+        images = [self._data.images("train", one) for one in sides]
+        return PairBatch(first=images[0], second=images[1], first_labels=labels, second_labels=labels), false
 
     def partner(self, index: Int[Tensor, " n"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
         """An image of another class for each indexed image."""

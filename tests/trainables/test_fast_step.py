@@ -24,6 +24,7 @@ from trainables.cell import Cell
 from trainables.engine import PLAIN
 from trainables.models.encoders import make_encoder
 from trainables.pretrain import Training, batches, cell_objective
+from trainables.registry import losses_for
 
 DEMANDS = Demands(rho=(0.0, 0.5), pairings=("noisy",), labels=True, batch=2, supervised_batch=2, probe_batch=2)
 
@@ -59,12 +60,23 @@ LAUNCHES = {
     "within_image": (261, 296),
     "cross_image": (261, 320),
     "supervised": (70, 240),
+    "rince": (252, 420),
+    "rince_within": (261, 320),
+    "simclr": (252, 300),
+    "supcon": (252, 310),
+    "byol": (252, 700),
+    "simsiam": (252, 500),
+    "vicreg": (252, 500),
+    "densecl": (252, 460),
 }
 """Launches at most, to make the views of a step with all changes of colour, and for the step itself."""
-COPIES = {"moco": 4, "within_image": 6, "cross_image": 7, "supervised": 4}
+COPIES = {"moco": 4, "within_image": 6, "cross_image": 7, "supervised": 4, "rince_within": 6}
+"""Copies at most; other losses as `moco`."""
+PAPER = ("moco", "within_image", "cross_image", "supervised")
 CASES = [
-    *((dataset, loss) for dataset in ("vts", "xbd", "manifest") for loss in LAUNCHES),
-    *(("cifar10", loss) for loss in ("moco", "supervised")),
+    *((dataset, loss) for dataset in ("vts", "xbd", "manifest") for loss in PAPER),
+    *(("vts", loss) for loss in losses_for("segmentation") if loss not in PAPER),
+    *(("cifar10", loss) for loss in ("moco", "supervised", "supcon")),
 ]
 
 
@@ -93,7 +105,7 @@ def test_a_step_asks_little_of_a_gpu(recipe, sources, dataset, objective):
     assert not card.waits
     assert not card.mixtures
     assert not card.unpinned
-    assert card.copies.total() <= COPIES[objective], card.copies
+    assert card.copies.total() <= COPIES.get(objective, COPIES["moco"]), card.copies
     most = LAUNCHES[objective]
     assert made <= most[0], card.launches
     assert card.launches.total() - made <= most[1], card.launches
