@@ -36,6 +36,7 @@ _LABELS = {
     "simsiam": "SimSiam",
     "vicreg": "VICReg",
     "densecl": "DenseCL",
+    "pixpro": "PixPro",
     "random": "random encoder",
     "imagenet": "ImageNet weights",
     "irrelevant": "irrelevant noise",

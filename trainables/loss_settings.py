@@ -105,3 +105,21 @@ class DenseCl:
     """Learning rate at this batch size."""
     lam: Share = 0.5
     """Lambda: share of the dense loss; the rest is MoCo's."""
+
+
+@settings("pixpro")
+class PixPro:
+    """PixPro (Xie et al. 2021, https://arxiv.org/abs/2011.10043), its loss of positions alone."""
+
+    lr: PositiveFloat = 1.0
+    """Learning rate at this batch size."""
+    momentum: Momentum = 0.99
+    """Momentum of the target network: the share of its weights that a step keeps."""
+    hidden: PositiveInt = 1024
+    """Channels of the hidden layer of the projector."""
+    features: PositiveInt = 256
+    """Channels of the projected features."""
+    distance: PositiveFloat = 0.7
+    """Positions are positives if their distance in the image is less than this, in diagonals of a position."""
+    sharpness: PositiveFloat = 2.0
+    """Exponent of the similarity by which positions of an image are averaged; gamma in the paper."""

@@ -232,8 +232,8 @@ def batches(
     if objective.sees == "downstream":
         none = torch.zeros(recipe.pretrain.batch, dtype=torch.bool)
         return lambda step: (downstream_views(data, cell, recipe, step), none)
-    pool = training_pool(data, cell)
-    return lambda step: training_views(pool, cell, recipe, step, labelled=objective.labelled)
+    pool, needs = training_pool(data, cell), {"labelled": objective.labelled, "mapped": objective.mapped}
+    return lambda step: training_views(pool, cell, recipe, step, **needs)
 
 
 def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Validation:
@@ -247,7 +247,7 @@ def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, st
     if objective.sees == "downstream":
         views = downstream_validation(data, recipe)
     else:
-        views = validation_views(data, cell, recipe, labelled=objective.labelled)
+        views = validation_views(data, cell, recipe, labelled=objective.labelled, mapped=objective.mapped)
     found = Validation(*objective.validate(state.with_heartbeat(views), stream(cell.seed, "validation")))
     objective.train()
     if not math.isfinite(found.loss):

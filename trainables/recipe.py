@@ -178,7 +178,7 @@ ADDED = (
 )
 """Settings that recipes did not have at first. At its default, such a setting is left out of the fingerprint, so that
 the keys of older records stay valid. Never change these defaults."""
-ADDED_PARTS = ("rince", "simclr", "supcon", "byol", "simsiam", "vicreg", "densecl")
+ADDED_PARTS = ("rince", "simclr", "supcon", "byol", "simsiam", "vicreg", "densecl", "pixpro")
 """Parts that recipes did not have at first. All their settings are as those of `ADDED`."""
 
 
@@ -199,6 +199,7 @@ class Recipe:
     simsiam: loss_settings.SimSiam = field(default_factory=loss_settings.SimSiam)
     vicreg: loss_settings.VicReg = field(default_factory=loss_settings.VicReg)
     densecl: loss_settings.DenseCl = field(default_factory=loss_settings.DenseCl)
+    pixpro: loss_settings.PixPro = field(default_factory=loss_settings.PixPro)
     pretrain: Pretrain = field(default_factory=Pretrain)
     probe: Probe = field(default_factory=Probe)
 

@@ -85,6 +85,7 @@ LOSSES: dict[str, ObjectiveInfo] = {
     "densecl": ObjectiveInfo(
         path="trainables.objectives.densecl:DenseCl", cost=3.0, settings="densecl", also=("moco",)
     ),
+    "pixpro": ObjectiveInfo(path="trainables.objectives.pixpro:PixPro", cost=3.0, settings="pixpro"),
 }
 """Losses, starting with those of the paper. For a new one, add a file and a line with `ObjectiveInfo(path=...)`."""
 

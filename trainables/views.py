@@ -24,6 +24,9 @@ class Views:
     second: Float[Tensor, "n c h w"]
     first_labels: Integer[Tensor, "n ..."] | None
     second_labels: Integer[Tensor, "n ..."] | None
+    maps: Float[Tensor, "2 n 2 3"] | None = None
+    """From positions in the first and in the second view to those in their images, if requested: see
+    `transforms.Parameters`."""
 
 
 def training_pool(data: Dataset, cell: Cell) -> PairPool:
@@ -32,9 +35,9 @@ def training_pool(data: Dataset, cell: Cell) -> PairPool:
 
 
 def training_views(
-    pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True
+    pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True, mapped: bool = False
 ) -> tuple[Views, Bool[Tensor, " n"]]:
-    """The views of one training step, with labels if requested, and which of its pairs are noisy.
+    """The views of one training step, with labels and maps if requested, and which of its pairs are noisy.
 
     All random numbers derive from (seed, purpose, step), so cells of one seed differ only in how rho, nu and pairing
     use the same numbers.
@@ -44,14 +47,16 @@ def training_views(
     noisy, swap = torch.rand(2, batch, generator=stream(cell.seed, "pairing", step))
     partner = torch.rand(batch, generator=stream(cell.seed, "partner", step))
     loaded, chosen = pool.batch(index, Draws(noisy=noisy, swap=swap, partner=partner), labelled=labelled)
-    return _augmented(loaded, recipe, stream(cell.seed, "augmentation", step)), chosen
+    return _augmented(loaded, recipe, stream(cell.seed, "augmentation", step), mapped=mapped), chosen
 
 
-def validation_views(data: Dataset, cell: Cell, recipe: Recipe, *, labelled: bool = True) -> Iterator[Views]:
+def validation_views(
+    data: Dataset, cell: Cell, recipe: Recipe, *, labelled: bool = True, mapped: bool = False
+) -> Iterator[Views]:
     """All validation pairs in batches, without noise, and with the same augmentation in each evaluation and cell."""
     generator = stream(cell.seed, "validation augmentation")
     for index in parts(data.validation_pairs(), recipe.pretrain.batch):
-        yield _augmented(data.validation(index, labelled=labelled), recipe, generator)
+        yield _augmented(data.validation(index, labelled=labelled), recipe, generator, mapped=mapped)
 
 
 def downstream_views(data: Dataset, cell: Cell, recipe: Recipe, step: int) -> Views:
@@ -78,13 +83,14 @@ def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:
     return torch.arange(count).tensor_split(max(1, count // batch))
 
 
-def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator) -> Views:
+def _augmented(loaded: PairBatch, recipe: Recipe, generator: torch.Generator, *, mapped: bool) -> Views:
     """Augment both images of each pair independently."""
     count, size = len(loaded.first), loaded.first.shape[-1]
     drawn = [transforms.draw(recipe.augment, count, size, generator) for _ in range(2)]
     both = [(loaded.first, loaded.first_labels), (loaded.second, loaded.second_labels)]
     (first, first_labels), (second, second_labels) = transforms.apply_all(both, drawn)
-    return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels)
+    maps = send(first.device, torch.stack([one.affine for one in drawn]))[0] if mapped else None
+    return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels, maps=maps)
 
 
 _TURNS: tuple[Callable[[Tensor], Tensor], ...] = (

@@ -60,7 +60,8 @@ def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> 
 
     def step() -> None:
         nonlocal number
-        views, _ = training_views(pool, cell, recipe, number, labelled=objective.labelled)
+        needs = {"labelled": objective.labelled, "mapped": objective.mapped}
+        views, _ = training_views(pool, cell, recipe, number, **needs)
         training.step(views, stream(0, "other image", number))
         number += 1
 

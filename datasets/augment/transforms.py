@@ -252,17 +252,17 @@ def sample(
     images: Float[Tensor, "n c h w"], labels: Labels | None, affine: Float[Tensor, "n 2 3"]
 ) -> tuple[Float[Tensor, "n c h w"], Labels | None]:
     """`warp`, but the identity returns an image only up to rounding."""
-    places = _places(affine, *images.shape[2:])
-    warped = F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
+    where = places(affine, *images.shape[2:])
+    warped = F.grid_sample(images, where, padding_mode="reflection", align_corners=False)
     if labels is None or labels.ndim == 1:
         return warped, labels
     values = labels[:, None].to(images.dtype)
-    picked = F.grid_sample(values, places, mode="nearest", padding_mode="reflection", align_corners=False)
+    picked = F.grid_sample(values, where, mode="nearest", padding_mode="reflection", align_corners=False)
     return warped, picked[:, 0].to(labels.dtype)
 
 
-def _places(affine: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
-    """The position in the image of each pixel of the view: `affine_grid` in one pass with less rounding."""
+def places(affine: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
+    """The position in the image of each pixel of a view, (x, y) in [-1, 1]: `affine_grid` with less rounding."""
     x = (2 * torch.arange(width, device=affine.device, dtype=affine.dtype) + 1) / width - 1
     y = (2 * torch.arange(height, device=affine.device, dtype=affine.dtype) + 1) / height - 1
     across, down, offset = affine[:, None, None].unbind(dim=-1)

@@ -50,7 +50,7 @@ class Sweep:
         tuple[str, ...], tyro.conf.arg(aliases=("--losses",), metavar="[NAME|package.module:Class ...]")
     ] = ("moco", "within_image", "cross_image", "random")
     """Losses: those of the paper, `moco`, `within_image` and `cross_image`; others, `rince`, `rince_within`, `simclr`,
-    `supcon` (needs a class of each image), `byol`, `simsiam`, `vicreg` and `densecl`; or your own as
+    `supcon` (needs a class of each image), `byol`, `simsiam`, `vicreg`, `densecl` and `pixpro`; or your own as
     package.module:Class or "package.module:Class(lr=0.1)". Baselines: `random`, the untrained encoder; `imagenet`,
     torchvision's weights; `supervised`, the encoder trained on the downstream task (an upper bound)."""
     rho: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -184,7 +184,8 @@ def test_a_step_makes_no_gpu_wait(bank, recipe, objective):
         if step == 2:  # one-time setup is over
             torch.cuda.set_sync_debug_mode("error")
         try:
-            views, _ = training_views(training_pool(data, cell), cell, recipe, step, labelled=loss.labelled)
+            needs = {"labelled": loss.labelled, "mapped": loss.mapped}
+            views, _ = training_views(training_pool(data, cell), cell, recipe, step, **needs)
             training.step(views, stream(0, "other image", step))
         finally:
             torch.cuda.set_sync_debug_mode("default")

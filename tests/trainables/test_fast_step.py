@@ -64,13 +64,14 @@ LAUNCHES = {
     "rince_within": (261, 320),
     "simclr": (252, 300),
     "supcon": (252, 310),
-    "byol": (252, 700),
-    "simsiam": (252, 500),
-    "vicreg": (252, 500),
-    "densecl": (252, 460),
+    "byol": (252, 880),
+    "simsiam": (252, 645),
+    "vicreg": (252, 655),
+    "densecl": (252, 480),
+    "pixpro": (255, 900),
 }
 """Launches at most, to make the views of a step with all changes of colour, and for the step itself."""
-COPIES = {"moco": 4, "within_image": 6, "cross_image": 7, "supervised": 4, "rince_within": 6}
+COPIES = {"moco": 4, "within_image": 6, "cross_image": 7, "supervised": 4, "rince_within": 6, "pixpro": 5}
 """Copies at most; other losses as `moco`."""
 PAPER = ("moco", "within_image", "cross_image", "supervised")
 CASES = [

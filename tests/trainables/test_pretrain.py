@@ -94,7 +94,7 @@ def trained(recipe, data, objective="moco", **settings):
         model = make_objective(objective, encoder_of(recipe), recipe, stream(0))
     training, cell, seen = Training(model, settings, data.device), Cell(objective=objective), []
     for step in range(settings.steps):
-        views, _ = training_views(training_pool(data, cell), cell, recipe, step)
+        views, _ = training_views(training_pool(data, cell), cell, recipe, step, mapped=model.mapped)
         training.step(views, stream(0, "other image", step))
         seen.append(copy.deepcopy(model.encoder.state_dict()))
     return training, seen

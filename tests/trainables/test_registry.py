@@ -209,7 +209,10 @@ def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypat
     ("name", "message"),
     [
         ("barlow", "barlow: choose from moco, within_image, cross_image, rince, rince_within, simclr, supcon, byol,"),
-        ("barlow", "vicreg, densecl, random, imagenet, supervised, or name your own class as package.module:Class"),
+        (
+            "barlow",
+            "vicreg, densecl, pixpro, random, imagenet, supervised, or name your own class as package.module:Class",
+        ),
         ("byoll", "did you mean byol? choose from"),
         ("rince(q=0.5)", "its settings are the flags --rince.*"),
         ("mocco", "did you mean moco? choose from"),

@@ -82,6 +82,8 @@ class Objective(nn.Module):
     """The data of its views: `pairs`; `labelled pairs` for losses that use classes of positions; `labelled images` for
     losses that use one class of each image; or `downstream`, labelled images as both images of a pair, only for the
     baseline `supervised`."""
+    mapped: ClassVar[bool] = False
+    """Whether its views need `Views.maps`, which tell where in the image each position of a view is."""
     cost: ClassVar[float] = 2.0
     """Rough duration of a cell, relative to one without pretraining."""
     Settings: ClassVar[Any]

@@ -28,7 +28,8 @@ def trained(recipe, engine, objective, steps=3):
         training = Training(make_objective(objective, encoder, recipe, draws), recipe.pretrain, CPU)
     images = torch.rand(2, 8, 3, 32, 32, generator=draws)
     labels = torch.randint(2, (2, 8, 32, 32), dtype=torch.uint8, generator=draws)
-    views = Views(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1])
+    maps = torch.eye(2, 3).expand(2, 8, 2, 3)
+    views = Views(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1], maps=maps)
     losses = [training.step(views, draws) for _ in range(steps)]
     return torch.stack(losses), training.objective.state_dict()
 

@@ -99,6 +99,45 @@ def test_vicreg_is_the_formula(weights):
     assert vicreg(first, second, weights).item() == pytest.approx(slow, rel=1e-12)
 
 
+# --- public values and code
+
+
+@pytest.mark.parametrize(
+    ("pairs", "values"),
+    [
+        (
+            [[[0, 0, 1], [0, 0, 1]], [[0, 1, 0], [0, 1, 0]], [[1, 0, 0], [1, 0, 0]]],
+            [1.57149910, 1.57149910, 0.90483244],
+        ),
+        (
+            [
+                [[0.01, 0.02, 0.14], [0.38, 0.61, 0.50]],
+                [[0.86, 0.97, 0.33], [0.26, 0.68, 0.45]],
+                [[0.32, 0.64, 0.28], [0.45, 0.74, 0.73]],
+            ],
+            [1.6755852, 1.7973773, 1.58471],
+        ),
+    ],
+)
+def test_supcon_gives_the_published_values(pairs, values):
+    """Those of losses_test.py in google-research/supcon, by pair; the first two pairs have one class."""
+    features = torch.tensor(pairs, dtype=torch.float64).transpose(0, 1).flatten(0, 1)
+    found = supcon(features, torch.tensor([0, 0, 1, 0, 0, 1]), temperature=1.0)
+    assert found.item() == pytest.approx(sum(values) / 3, abs=1e-5)
+
+
+def test_losses_agree_with_those_of_lightly():
+    theirs = pytest.importorskip("lightly.loss", reason="extra `bench`")
+    first, second = (raw(6, 5, seed=k) for k in range(2))
+    both = torch.nn.functional.normalize(torch.cat([first, second]), dim=1)
+    for ours, other in (
+        (nt_xent(both, temperature=T), theirs.NTXentLoss(temperature=T)),
+        (vicreg(first, second, (25.0, 25.0, 1.0)), theirs.VICRegLoss()),
+        (simsiam((first, first), (second, second)), theirs.NegativeCosineSimilarity()),
+    ):
+        assert ours.item() == pytest.approx(other(first, second).item(), rel=1e-6)
+
+
 # --- closed forms
 
 
