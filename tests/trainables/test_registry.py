@@ -127,6 +127,18 @@ def test_each_loss_has_its_learning_rate_where_it_belongs():
         recipe.with_learning_rate("moco", 0.0)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_search_changes_the_rate_of_its_loss_alone(name):
+    recipe = Recipe()
+    changed, same = recipe.with_learning_rate(name, 0.7)
+    assert same == name
+    assert {one: changed.learning_rate(one) for one in LOSSES if one != name} == {
+        one: recipe.learning_rate(one) for one in LOSSES if one != name
+    }
+    assert changed.learning_rate(name) == 0.7
+    assert changed == recipe.with_settings({f"{LOSSES[name].settings}.{LOSSES[name].lr}": 0.7})
+
+
 def test_a_loss_is_built_in_by_one_line(monkeypatch, recipe, bank):
     outside = run(SIMCLR, recipe, bank)
     monkeypatch.setitem(registry.LOSSES, "nt_xent", ObjectiveInfo(path=SIMCLR))
@@ -192,6 +204,15 @@ def test_it_is_profiled_and_timed(recipe, bank, tmp_path):
     step = bare_step(cell.objective, recipe, PLAIN, CPU)
     losses = [float(step()) for _ in range(20)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["rince_within", "byol", "densecl", "pixpro"])
+def test_losses_of_this_project_are_profiled_and_timed(name, recipe, bank, tmp_path):
+    job = CellJob(recipe=recipe, source=bank)
+    parts = profile_cell(Cell(objective=name), job, CPU, size=SMALLEST, folder=tmp_path)
+    assert {(part.stage, part.name): part.times for part in parts}["pretrain", "step"] == recipe.pretrain.steps
+    step = bare_step(name, recipe, PLAIN, CPU)
+    assert all(step().isfinite() for _ in range(3))
 
 
 def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ class PixPro(Objective):
             propagated(unit_positions(one), unit_positions(self.transform(one)), self.settings.sharpness)
             for one in projected
         )
-        near = neighbours(*views.maps, projected[0].shape[2:], self.settings.distance)
+        near = neighbours(views.maps[0], views.maps[1], projected[0].shape[2:], self.settings.distance)
         return consistency(first, target[1], near) + consistency(second, target[0], near.transpose(1, 2))
 
 

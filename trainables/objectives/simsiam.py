@@ -57,4 +57,5 @@ def simsiam(predicted: Pair, projected: Pair) -> Float[Tensor, ""]:
         projected: z1, z2, each (n, d), without gradient.
     """
     (p1, p2), (z1, z2) = predicted, projected
-    return -sum(functional.cosine_similarity(p, z, dim=1).mean() for p, z in ((p1, z2), (p2, z1))) / 2
+    cosines = functional.cosine_similarity(p1, z2, dim=1) + functional.cosine_similarity(p2, z1, dim=1)
+    return -cosines.mean() / 2

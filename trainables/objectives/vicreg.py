@@ -37,7 +37,8 @@ class VicReg(Objective):
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """`vicreg` of a batch. Each batch of images has its own batch-norm statistics, as in VICReg."""
-        return vicreg(*(self.head(self.encoder(x).mean(dim=(2, 3))) for x in (views.first, views.second)), self.weights)
+        first, second = (self.head(self.encoder(x).mean(dim=(2, 3))) for x in (views.first, views.second))
+        return vicreg(first, second, self.weights)
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Views], generator: torch.Generator) -> Validation:
@@ -63,18 +64,18 @@ def vicreg(
         weights: lambda, mu and nu.
     """
     invariance, variance, covariance = weights
+    (too_little, correlated), (too_little_there, correlated_there) = _terms(first), _terms(second)
     return (
         invariance * functional.mse_loss(first, second)
-        + variance * (_spread_too_little(first) + _spread_too_little(second)) / 2
-        + covariance * (_correlation(first) + _correlation(second))
+        + variance * (too_little + too_little_there) / 2
+        + covariance * (correlated + correlated_there)
     )
 
 
-def _spread_too_little(features: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    return (1 - (features.var(dim=0) + EPSILON).sqrt()).relu().mean()
-
-
-def _correlation(features: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+def _terms(features: Float[Tensor, "n d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """How much the standard deviations lack to 1, and the squared covariances of different dimensions."""
     centred = features - features.mean(dim=0)
-    squares = (centred.T @ centred / (len(features) - 1)).square()
-    return (squares.sum() - squares.diagonal().sum()) / features.shape[1]
+    covariance = centred.T @ centred / max(1, len(features) - 1)  # a single image varies in nothing
+    variances = covariance.diagonal()
+    correlated = (covariance.square().sum() - variances.square().sum()) / features.shape[1]
+    return (1 - (variances + EPSILON).sqrt()).relu().mean(), correlated

@@ -148,6 +148,8 @@ def test_equal_and_perfect_features():
     assert byol(same, -same).item() == pytest.approx(4)
     assert simsiam((same, same), (same, same)).item() == pytest.approx(-1)
     assert vicreg(same, same, (25.0, 25.0, 1.0)).item() == pytest.approx(25 * 0.99)
+    one = raw(1, 5, seed=0)  # a validation set of one pair
+    assert vicreg(one, one, (25.0, 25.0, 1.0)).item() == pytest.approx(25 * 0.99)
     # Two dimensions of variance above 1 without covariance.
     square = 2 * torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     assert vicreg(square, square, (25.0, 25.0, 1.0)).item() == 0
