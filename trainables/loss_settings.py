@@ -85,7 +85,7 @@ class SimSiam:
 class VicReg:
     """VICReg (Bardes et al. 2022, https://arxiv.org/abs/2105.04906)."""
 
-    lr: PositiveFloat = 0.2
+    lr: PositiveFloat = 0.01
     """Learning rate at this batch size."""
     invariance: NonNegativeFloat = 25.0
     """Weight of the distance of a pair; lambda in the paper."""

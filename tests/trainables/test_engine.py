@@ -54,7 +54,7 @@ def test_the_layout_changes_rounding_alone(recipe, objective):
 @pytest.mark.parametrize("objective", losses_for("segmentation"))
 def test_bf16_changes_rounding_alone_and_does_change_it(recipe, objective):
     plain, fast = (losses(objective, recipe, replace(PLAIN, precision=p)) for p in ("fp32", "bf16"))
-    assert torch.allclose(fast, plain, rtol=0.02)
+    assert torch.allclose(fast, plain, rtol=0.02, atol=2e-3)
     assert not torch.equal(fast, plain)
 
 

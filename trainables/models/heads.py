@@ -25,7 +25,7 @@ def normed_head(*widths: int, last: bool = False) -> nn.Module:
     layers: list[nn.Module] = []
     for before, after in pairwise(widths[:-1]):
         layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
-    layers.append(nn.Linear(*widths[-2:], bias=not last))
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=not last))
     return nn.Sequential(*layers, *([nn.BatchNorm1d(widths[-1], affine=False)] if last else []))
 
 

@@ -45,7 +45,8 @@ class SimClr(Objective):
         def measure(views: Views) -> tuple[Tensor, float]:
             return self.loss(views, generator), math.log(2 * len(views.first) - 1)
 
-        return Validation(*mean_over(batches, measure), 0.0)
+        found, plateau = mean_over(batches, measure)
+        return Validation(found, plateau, 0.0)
 
 
 def nt_xent(features: Float[Tensor, "both d"], *, temperature: float) -> Float[Tensor, ""]:
