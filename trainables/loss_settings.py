@@ -1,6 +1,7 @@
 """Settings of the losses that are not in the paper: parts of the recipe. No torch here.
 
-Learning rates are those of the papers for 256 pairs. `sweep.lr_search` finds others; METHOD.md says what was tried.
+Learning rates are those of the papers for 256 pairs, or guesses where these are not for SGD (METHOD.md).
+`sweep.lr_search` finds others.
 """
 
 from typing import Annotated
@@ -111,13 +112,13 @@ class DenseCl:
 class PixPro:
     """PixPro (Xie et al. 2021, https://arxiv.org/abs/2011.10043), its loss of positions alone."""
 
-    lr: PositiveFloat = 1.0
+    lr: PositiveFloat = 0.2
     """Learning rate at this batch size."""
     momentum: Momentum = 0.99
     """Momentum of the target network: the share of its weights that a step keeps."""
-    hidden: PositiveInt = 1024
+    hidden: PositiveInt = 512
     """Channels of the hidden layer of the projector."""
-    features: PositiveInt = 256
+    features: PositiveInt = 128
     """Channels of the projected features."""
     distance: PositiveFloat = 0.7
     """Positions are positives if their distance in the image is less than this, in diagonals of a position."""

@@ -68,7 +68,7 @@ LAUNCHES = {
     "simsiam": (252, 645),
     "vicreg": (252, 655),
     "densecl": (252, 480),
-    "pixpro": (255, 900),
+    "pixpro": (255, 995),
 }
 """Launches at most, to make the views of a step with all changes of colour, and for the step itself."""
 COPIES = {"moco": 4, "within_image": 6, "cross_image": 7, "supervised": 4, "rince_within": 6, "pixpro": 5}

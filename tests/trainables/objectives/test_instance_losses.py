@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -127,7 +128,9 @@ def test_supcon_gives_the_published_values(pairs, values):
 
 
 def test_losses_agree_with_those_of_lightly():
-    theirs = pytest.importorskip("lightly.loss", reason="extra `bench`")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its imports
+        theirs = pytest.importorskip("lightly.loss", reason="extra `bench`")
     first, second = (raw(6, 5, seed=k) for k in range(2))
     both = torch.nn.functional.normalize(torch.cat([first, second]), dim=1)
     for ours, other in (
