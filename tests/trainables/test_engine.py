@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from datasets.cifar10.config import Cifar10Settings
 from datasets.errors import InputError
 from datasets.seeding import stream
 from datasets.vts.dataset import Vts
@@ -166,6 +167,11 @@ def test_timing_takes_the_calls_and_seconds_it_is_told_to():
     calls = []
     assert len(seconds_of(lambda: calls.append(0), CPU, least=4, budget=0.0)) == 4 == len(calls)
     assert sum(seconds_of(lambda: None, CPU, least=1, budget=0.01)) >= 0.01
+
+
+def test_a_loss_that_uses_classes_of_images_is_timed_on_such_images(recipe):
+    step = bare_step("supcon", replace(recipe, data=Cifar10Settings()), PLAIN, CPU)
+    assert all(step().isfinite() for _ in range(2))
 
 
 @pytest.mark.gpu
