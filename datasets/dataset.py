@@ -14,12 +14,15 @@ from datasets.types import Pairing
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairBatch:
-    """n positive pairs before augmentation: images in [0, 1], and labels for the dense losses if requested."""
+    """n positive pairs before augmentation: images in [0, 1], and labels if requested.
+
+    Labels are classes of pixels, or one class of each pair for data sets of whole images.
+    """
 
     first: Float[Tensor, "n c h w"]
     second: Float[Tensor, "n c h w"]
-    first_labels: UInt8[Tensor, "n h w"] | None
-    second_labels: UInt8[Tensor, "n h w"] | None
+    first_labels: UInt8[Tensor, "n ..."] | None
+    second_labels: UInt8[Tensor, "n ..."] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -78,7 +78,7 @@ class Batches:
 
     def _pairs(self, pool: PairPool, step: int) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
         """Augmented pairs, and what the loss has drawn."""
-        cell, labelled = self._cell, self._objective.sees == "labelled pairs"
+        cell, labelled = self._cell, self._objective.labelled
         parcel, noisy = training_parcel(pool, cell, self._recipe, step, labelled=labelled, how=self._how)
         drawn = self._objective.draw(len(noisy), stream(cell.seed, "other image", step + 1))
         if drawn is None:

@@ -6,8 +6,8 @@ A name is
 - a class outside this project: `package.module:Class`;
 - one of these with changed settings: `package.module:Class(lr=0.3, temperature=0.1)`.
 
-The settings are part of the name, and hence of a cell's key and record. Only the paper's three losses and `supervised`
-have settings in the recipe instead. This module does not import torch; looking up a class does.
+The settings are part of the name, and hence of a cell's key and record. Those of the losses of this project and of
+`supervised` are in the recipe instead. This module does not import torch; looking up a class does.
 """
 
 import ast
@@ -255,7 +255,10 @@ def _checked_class(path: str) -> Any:
     )
     for missing, need in (
         (not usable, "needs `Settings`, a frozen keyword-only dataclass with a field `lr` that has a default"),
-        (getattr(found, "sees", None) not in ("pairs", "labelled pairs"), 'needs `sees`, "pairs" or "labelled pairs"'),
+        (
+            getattr(found, "sees", None) not in ("pairs", "labelled pairs", "labelled images"),
+            'needs `sees`, "pairs", "labelled pairs" or "labelled images"',
+        ),
         (found.loss is base.Objective.loss, "needs a method `loss`"),
     ):
         if missing:

@@ -162,7 +162,7 @@ def validate(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, st
     if objective.sees == "downstream":
         views = downstream_validation(data, recipe)
     else:
-        views = validation_views(data, cell, recipe, labelled=objective.sees == "labelled pairs")
+        views = validation_views(data, cell, recipe, labelled=objective.labelled)
     found = Validation(*objective.validate(state.with_heartbeat(views), stream(cell.seed, "validation")))
     objective.train()
     if not math.isfinite(found.loss):

@@ -1,7 +1,7 @@
 """The recipe: everything that is held fixed over a grid. No torch here, so that the command line starts fast."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, field, fields, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
@@ -12,6 +12,7 @@ from datasets.registry import AnySettings
 from datasets.settings import settings
 from datasets.types import TURNS
 from datasets.vts.config import VtsSettings
+from trainables import loss_settings
 from trainables.cell import digest
 from trainables.objective_names import objective_info, objective_settings, with_settings
 
@@ -177,6 +178,8 @@ ADDED = (
 )
 """Settings that recipes did not have at first. At its default, such a setting is left out of the fingerprint, so that
 the keys of older records stay valid. Never change these defaults."""
+ADDED_PARTS = ("rince", "simclr", "supcon", "byol", "simsiam", "vicreg", "densecl", "pixpro")
+"""Parts that recipes did not have at first. All their settings are as those of `ADDED`."""
 
 
 @settings()
@@ -189,6 +192,14 @@ class Recipe:
     moco: Moco = field(default_factory=Moco)
     dense: Dense = field(default_factory=Dense)
     supervised: Supervised = field(default_factory=Supervised)
+    rince: loss_settings.Rince = field(default_factory=loss_settings.Rince)
+    simclr: loss_settings.SimClr = field(default_factory=loss_settings.SimClr)
+    supcon: loss_settings.SupCon = field(default_factory=loss_settings.SupCon)
+    byol: loss_settings.Byol = field(default_factory=loss_settings.Byol)
+    simsiam: loss_settings.SimSiam = field(default_factory=loss_settings.SimSiam)
+    vicreg: loss_settings.VicReg = field(default_factory=loss_settings.VicReg)
+    densecl: loss_settings.DenseCl = field(default_factory=loss_settings.DenseCl)
+    pixpro: loss_settings.PixPro = field(default_factory=loss_settings.PixPro)
     pretrain: Pretrain = field(default_factory=Pretrain)
     probe: Probe = field(default_factory=Probe)
 
@@ -213,12 +224,13 @@ class Recipe:
     def fingerprint(self) -> str:
         """Hash of all settings, 16 hex digits; part of every cell's key."""
         values = asdict(self)
-        for part, name in ADDED:
+        parts = ((part, one.name) for part in ADDED_PARTS for one in fields(getattr(self, part)))
+        for part, name in (*ADDED, *parts):
             # Not every data set has such a setting, and one outside this project may have its own of that name.
             ours = name in values[part] and ":" not in values[part].get("dataset", "")
             if ours and values[part][name] == getattr(type(getattr(self, part))(), name):
                 del values[part][name]
-        return digest(values)
+        return digest({part: found for part, found in values.items() if found or part not in ADDED_PARTS})
 
     def with_settings(self, changes: Mapping[str, Any]) -> "Recipe":
         """The recipe with other values of some settings, which are named as in `pretrain.steps`.

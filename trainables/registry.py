@@ -6,8 +6,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Sees = Literal["pairs", "labelled pairs", "downstream"]
-"""The training data of an objective: positive pairs, positive pairs with labels, or labelled downstream images."""
+from datasets.types import Task
+
+Sees = Literal["pairs", "labelled pairs", "labelled images", "downstream"]
+"""The training data of an objective: positive pairs, positive pairs with labels of positions, positive pairs with one
+class each, or labelled downstream images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,8 @@ class ObjectiveInfo:
     """Rough duration of a cell, relative to one without pretraining. It orders cells before any has been timed."""
     settings: str | None = None
     """The part of the recipe that holds its settings; None if they are part of its name."""
+    also: tuple[str, ...] = ()
+    """Further parts of the recipe that it uses, but not their learning rates."""
     lr: str = "lr"
     """The setting that is its learning rate."""
 
@@ -40,7 +45,9 @@ class ObjectiveInfo:
             return self.sees != "downstream"
         if part == "pretrain" or self.settings is None:  # a loss outside this project gets the whole recipe
             return True
-        return part == self.settings and (name == self.lr or not name.endswith("lr"))
+        if name.endswith("lr"):
+            return part == self.settings and name == self.lr
+        return part in (self.settings, *self.also)
 
 
 LOSSES: dict[str, ObjectiveInfo] = {
@@ -59,9 +66,28 @@ LOSSES: dict[str, ObjectiveInfo] = {
         settings="dense",
         lr="cross_lr",
     ),
+    "rince": ObjectiveInfo(path="trainables.objectives.rince:Rince", settings="rince", also=("moco",)),
+    "rince_within": ObjectiveInfo(
+        path="trainables.objectives.rince:RinceWithin",
+        sees="labelled pairs",
+        cost=3.0,
+        settings="rince",
+        also=("dense",),
+        lr="within_lr",
+    ),
+    "simclr": ObjectiveInfo(path="trainables.objectives.simclr:SimClr", cost=3.0, settings="simclr"),
+    "supcon": ObjectiveInfo(
+        path="trainables.objectives.supcon:SupCon", sees="labelled images", cost=3.0, settings="supcon"
+    ),
+    "byol": ObjectiveInfo(path="trainables.objectives.byol:Byol", cost=3.0, settings="byol"),
+    "simsiam": ObjectiveInfo(path="trainables.objectives.simsiam:SimSiam", cost=3.0, settings="simsiam"),
+    "vicreg": ObjectiveInfo(path="trainables.objectives.vicreg:VicReg", cost=3.0, settings="vicreg"),
+    "densecl": ObjectiveInfo(
+        path="trainables.objectives.densecl:DenseCl", cost=3.0, settings="densecl", also=("moco",)
+    ),
+    "pixpro": ObjectiveInfo(path="trainables.objectives.pixpro:PixPro", cost=3.0, settings="pixpro"),
 }
-"""Contrastive losses, starting with those of the paper. For a new one, add a file and a line with
-`ObjectiveInfo(path=...)`."""
+"""Losses, starting with those of the paper. For a new one, add a file and a line with `ObjectiveInfo(path=...)`."""
 
 BASELINES: dict[str, ObjectiveInfo] = {
     "random": ObjectiveInfo(path=None, cost=1.0),
@@ -72,3 +98,9 @@ BASELINES: dict[str, ObjectiveInfo] = {
 }
 """Encoders without contrastive pretraining: random weights, torchvision's weights, or trained on the downstream task.
 rho, nu and pairing have no effect on them."""
+
+
+def losses_for(task: Task) -> tuple[str, ...]:
+    """The losses whose labels, if they use any, images of a task have: classes of pixels, or of whole images."""
+    absent = "labelled pairs" if task == "classification" else "labelled images"
+    return tuple(name for name, info in LOSSES.items() if info.sees != absent)

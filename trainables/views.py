@@ -29,6 +29,9 @@ class Views:
     second_labels: Integer[Tensor, "n ..."] | None
     drawn: Tensor | None = None
     """What `Objective.draw` has drawn for the loss; None: nothing, or the loss draws itself."""
+    maps: Float[Tensor, "2 n 2 3"] | None = None
+    """From positions in the first and in the second view to those in their images: see `transforms.Parameters`; None:
+    the views are the images."""
 
 
 def training_pool(data: Dataset, cell: Cell) -> PairPool:
@@ -135,7 +138,8 @@ def _augmented(
         loaded, plan, other_plan = made
         first, first_labels = how.change(loaded.first, loaded.first_labels, radius, *plan)
         second, second_labels = how.change(loaded.second, loaded.second_labels, radius, *other_plan)
-        return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels)
+        maps = torch.stack([plan[0], other_plan[0]])
+        return Views(first=first, second=second, first_labels=first_labels, second_labels=second_labels, maps=maps)
 
     return together(pairs, *numbers).then(make)
 

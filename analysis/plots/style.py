@@ -110,6 +110,8 @@ _OTHER_STYLES = (
     LineStyle(colour=BLACK, marker="P", dashes="--"),
     LineStyle(colour="#8B6508", marker="X", dashes="-."),
     LineStyle(colour="#7F7FBF", marker="p", dashes="-"),
+    LineStyle(colour="#B03060", marker="h", dashes=(0, (1, 1.5, 5, 1.5))),
+    LineStyle(colour="#5F9EA0", marker="<", dashes=(0, (3, 2))),
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))

@@ -33,7 +33,7 @@ from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
 from trainables.profiling.bare_step import bare_step
 from trainables.recipe import Encoder, Moco, Recipe
-from trainables.registry import LOSSES
+from trainables.registry import losses_for
 from trainables.views import training_pool, training_views
 
 
@@ -60,7 +60,7 @@ def whole_step(loss: str, recipe: Recipe, engine: Engine, bank: TextureBank) -> 
 
     def step() -> None:
         nonlocal number
-        views, _ = training_views(pool, cell, recipe, number, labelled=objective.sees == "labelled pairs")
+        views, _ = training_views(pool, cell, recipe, number, labelled=objective.labelled)
         training.step(views, stream(0, "other image", number))
         number += 1
 
@@ -87,7 +87,7 @@ def rates(size: int, batch: int, bank: TextureBank) -> Table:
         (settings(size, batch), "ResNet-18", bank),
         (quick, "vts-quick", load_textures(vts(quick), None)),
     ):
-        for loss in LOSSES:
+        for loss in losses_for("segmentation"):
             count = recipe.pretrain.batch
             ours.append(whole_step(loss, recipe, best_engine(), textures))
             bare, whole = in_turn([bare_step(loss, recipe, best_engine(), device()), ours[-1]], device())

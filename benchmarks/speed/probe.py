@@ -7,10 +7,10 @@ import torch
 
 from benchmarks.speed.common import Table, best_engine, device, main, time_it, vts
 from datasets.vts.textures import load_textures
+from sweep.config.sweep import LOSSES
 from sweep.presets import preset
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
-from trainables.registry import LOSSES
 from trainables.run_cell import run_cell
 
 

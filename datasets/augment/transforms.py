@@ -18,6 +18,9 @@ from datasets.augment import color
 from datasets.augment.config import Augment
 from datasets.transfer import send
 
+Labels = Integer[Tensor, "n h w"] | Integer[Tensor, " n"]
+"""Classes of pixels, or of whole images."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Parameters:
@@ -142,8 +145,8 @@ def apply(images: Tensor, labels: Tensor, parameters: Parameters) -> tuple[Tenso
 @overload
 def apply(images: Tensor, labels: None, parameters: Parameters) -> tuple[Tensor, None]: ...
 def apply(
-    images: Float[Tensor, "n c h w"], labels: Integer[Tensor, "n h w"] | None, parameters: Parameters
-) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
+    images: Float[Tensor, "n c h w"], labels: Labels | None, parameters: Parameters
+) -> tuple[Float[Tensor, "n c h w"], Labels | None]:
     """Augment images in [0, 1] and their labels; returns new tensors of the same dtype on the same device.
 
     The order is geometry, colour jitter, grey, blur. An image without any change is returned bit for bit.
@@ -195,13 +198,13 @@ def _change(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *fact
 
 
 def warp(
-    images: Float[Tensor, "n c h w"], labels: Integer[Tensor, "n h w"] | None, affine: Float[Tensor, "n 2 3"]
-) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
+    images: Float[Tensor, "n c h w"], labels: Labels | None, affine: Float[Tensor, "n 2 3"]
+) -> tuple[Float[Tensor, "n c h w"], Labels | None]:
     """Sample images (bilinear) and labels (nearest) with the same maps; borders are reflected.
 
     Args:
         images: (n, 3, h, w).
-        labels: (n, h, w), at most 2^24 in magnitude (they pass through float32), or None.
+        labels: (n, h, w), at most 2^24 in magnitude (they pass through float32); (n,), which stay; or None.
         affine: (n, 2, 3) from view to image, in [-1, 1] as in `grid_sample` with align_corners=False; best on the CPU,
             where reading it does not wait for a GPU. The identity returns an image bit for bit.
     """
@@ -221,10 +224,10 @@ def _still(affine: Float[Tensor, "n 2 3"]) -> Int[Tensor, " m"]:
 
 def _warp(
     images: Float[Tensor, "n c h w"],
-    labels: Integer[Tensor, "n h w"] | None,
+    labels: Labels | None,
     affine: Float[Tensor, "n 2 3"],
     still: Int[Tensor, " m"],
-) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
+) -> tuple[Float[Tensor, "n c h w"], Labels | None]:
     """`warp` with everything on the device of the images."""
     warped, picked = sample(images, labels, affine)
     warped.index_copy_(0, still, images[still])
@@ -232,20 +235,20 @@ def _warp(
 
 
 def sample(
-    images: Float[Tensor, "n c h w"], labels: Integer[Tensor, "n h w"] | None, affine: Float[Tensor, "n 2 3"]
-) -> tuple[Float[Tensor, "n c h w"], Integer[Tensor, "n h w"] | None]:
+    images: Float[Tensor, "n c h w"], labels: Labels | None, affine: Float[Tensor, "n 2 3"]
+) -> tuple[Float[Tensor, "n c h w"], Labels | None]:
     """`warp`, but the identity returns an image only up to rounding."""
-    places = _places(affine, *images.shape[2:])
-    warped = F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
-    if labels is None:
-        return warped, None
+    where = places(affine, *images.shape[2:])
+    warped = F.grid_sample(images, where, padding_mode="reflection", align_corners=False)
+    if labels is None or labels.ndim == 1:
+        return warped, labels
     values = labels[:, None].to(images.dtype)
-    picked = F.grid_sample(values, places, mode="nearest", padding_mode="reflection", align_corners=False)
+    picked = F.grid_sample(values, where, mode="nearest", padding_mode="reflection", align_corners=False)
     return warped, picked[:, 0].to(labels.dtype)
 
 
-def _places(affine: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
-    """The position in the image of each pixel of the view: `affine_grid` in one pass with less rounding."""
+def places(affine: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
+    """The position in the image of each pixel of a view, (x, y) in [-1, 1]: `affine_grid` with less rounding."""
     x = (2 * torch.arange(width, device=affine.device, dtype=affine.dtype) + 1) / width - 1
     y = (2 * torch.arange(height, device=affine.device, dtype=affine.dtype) + 1) / height - 1
     across, down, offset = affine[:, None, None].unbind(dim=-1)

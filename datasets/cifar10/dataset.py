@@ -41,10 +41,12 @@ class LabelledImages:
         """The indexed images, in [0, 1]; the index is on the device."""
         return from_bytes(self._images[split][index])
 
-    def train_pairs(self, first: Int[Tensor, " n"], second: Int[Tensor, " n"]) -> PairBatch:
-        """The indexed training images as pairs; the indices are on the device."""
+    def train_pairs(
+        self, first: Int[Tensor, " n"], second: Int[Tensor, " n"], labels: UInt8[Tensor, " n"] | None
+    ) -> PairBatch:
+        """The indexed training images as pairs with these classes; everything is on the device."""
         images = [self.images("train", index) for index in (first, second)]
-        return PairBatch(first=images[0], second=images[1], first_labels=None, second_labels=None)
+        return PairBatch(first=images[0], second=images[1], first_labels=labels, second_labels=labels)
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "FalsePairs":
         """The training images; each time, an image is paired with one of another class with probability rho."""
@@ -56,8 +58,9 @@ class LabelledImages:
 
     def validation(self, index: Int[Tensor, " n"], *, labelled: bool) -> PairBatch:
         """Images held out, each paired with itself."""
-        images = self.images("val", *send(self.device, index))
-        return PairBatch(first=images, second=images, first_labels=None, second_labels=None)
+        (index,) = send(self.device, index)
+        images, labels = self.images("val", index), self._labels["val"][index] if labelled else None
+        return PairBatch(first=images, second=images, first_labels=labels, second_labels=labels)
 
     def downstream(self, split: str, index: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, " n"]]:
         """Images and their classes."""
@@ -95,12 +98,16 @@ class FalsePairs(ParcelPool):
     def parcel(
         self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
     ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
-        """The pairs of the indexed images, and which are false positives."""
+        """The pairs of the indexed images, and which are false positives.
+
+        Both images of a pair have the class of the indexed image, although it is not that of a false partner.
+        """
         false = pairing.choose_noisy(draws.noisy, self._rho)
         partner = self.partner(index, draws.partner)
         first, second = pairing.swap_sides(*pairing.noisy_sides(false, "false_positive"), draws.swap)
+        labels = self._labels[index].to(torch.uint8) if labelled else None
         chosen = [index.where(~is_partner, partner) for is_partner in (first, second)]
-        return Parcel(self._data.device, chosen, self._data.train_pairs), false
+        return Parcel(self._data.device, [*chosen, labels], self._data.train_pairs), false
 
     def partner(self, index: Int[Tensor, " n"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
         """An image of another class for each indexed image."""

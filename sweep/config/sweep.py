@@ -49,9 +49,10 @@ class Sweep:
     objectives: Annotated[
         tuple[str, ...], tyro.conf.arg(aliases=("--losses",), metavar="[NAME|package.module:Class ...]")
     ] = ("moco", "within_image", "cross_image", "random")
-    """Contrastive losses: `moco`, `within_image`, `cross_image`, or your own as package.module:Class or
-    "package.module:Class(lr=0.1)". Baselines: `random`, the untrained encoder; `imagenet`, torchvision's weights;
-    `supervised`, the encoder trained on the downstream task (an upper bound)."""
+    """Losses: those of the paper, `moco`, `within_image` and `cross_image`; others, `rince`, `rince_within`, `simclr`,
+    `supcon` (needs a class of each image), `byol`, `simsiam`, `vicreg`, `densecl` and `pixpro`; or your own as
+    package.module:Class or "package.module:Class(lr=0.1)". Baselines: `random`, the untrained encoder; `imagenet`,
+    torchvision's weights; `supervised`, the encoder trained on the downstream task (an upper bound)."""
     rho: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Noisy-pairs rates, each in [0, 1]."""
     nu: tuple[Share, ...] = (0.25, 0.5, 0.75, 1.0)
@@ -133,6 +134,12 @@ class Sweep:
             if pairing not in data.pairings:
                 raise InputError(
                     f"--pairings {pairing}: {data.dataset} has no such pairs, choose from {', '.join(data.pairings)}"
+                )
+        for name in self.losses:
+            if objective_info(name).sees == "labelled images" and data.task != "classification":
+                raise InputError(
+                    f"--losses {name}: needs one class of each image, but {data.dataset} has classes of pixels: leave "
+                    "it out, or use --dataset cifar10"
                 )
         self._check_recordable()
         check_rule(self.until, self.max_seeds, self.seeds, self.rho, self.pairings, self.losses)

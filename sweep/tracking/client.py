@@ -9,6 +9,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
+from mlflow.utils.validation import MAX_PARAMS_TAGS_PER_BATCH
 
 from sweep.config.sweep import Sweep
 from sweep.storage.run_dir import database_path
@@ -151,12 +152,15 @@ class Tracking:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         now = int(time.time() * 1000)
+        given = list((params or {}).items())
         self._client.log_batch(
             run,
             metrics=[Metric(_metric_name(k), float(v), now, 0) for k, v in (metrics or {}).items()],
-            params=[Param(k, str(v)) for k, v in (params or {}).items()],
+            params=[Param(k, str(v)) for k, v in given[:MAX_PARAMS_TAGS_PER_BATCH]],
             tags=[RunTag(k, v) for k, v in (tags or {}).items()],
         )
+        if rest := given[MAX_PARAMS_TAGS_PER_BATCH:]:
+            self._log(run, params=dict(rest))
 
 
 def artifacts_beside(database: Path) -> str:

@@ -153,7 +153,7 @@ def test_losses_have_colours_of_their_own_on_pairs_without_nu(frame):
     (drawn,) = draw_all(frame(rows), [], only=["fig1"])
     legend = drawn.figure.legends[0]
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels[:5] == ["MoCo", "within-image", "cross-image", "MyLoss", "simclr"]
+    assert labels[:5] == ["MoCo", "within-image", "cross-image", "MyLoss", "SimCLR"]
     handles = legend.legend_handles[:5]
     assert len({to_hex(handle.get_color()) for handle in handles}) == 5
 
@@ -162,6 +162,7 @@ def test_losses_have_colours_of_their_own_on_pairs_without_nu(frame):
     ("name", "shown"),
     [
         ("moco", "MoCo"),
+        ("simclr", "SimCLR"),
         ("sim_clr", "sim clr"),
         (MODULE, "MyLoss"),
         (OPTIONS, "MyLoss(lr=0.3, kind='a/b')"),
@@ -175,6 +176,6 @@ def test_names_are_shortened_to_what_tells_them_apart(name, shown):
 
 
 def test_styles_of_other_losses_differ_in_colour_and_in_grey():
-    losses = [f"loss{i}" for i in range(6)]
+    losses = [f"loss{i}" for i in range(8)]
     styles = [style.line_style(name, losses) for name in losses] + [style.line_style(name) for name in names.LOSSES]
-    assert len({one.colour for one in styles}) == len({one.marker for one in styles}) == 9
+    assert len({one.colour for one in styles}) == len({one.marker for one in styles}) == 11

@@ -22,7 +22,12 @@ from tests.helpers.command import ROOT, call
     ("words", "message"),
     [
         (["vts-huge"], "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-standard, vts-gpu, vts-paper"),
-        (["--losses", "byol"], "choose from moco, within_image, cross_image, random"),
+        (["--losses", "barlow"], "choose from moco, within_image, cross_image, rince"),
+        (["--losses", "moco", "supcon"], "supcon: needs one class of each image, but vts has classes of pixels: leave"),
+        (["--losses", "byol", "--vary", "rince.q", "0.1", "0.5"], "--vary rince.q: has no effect on byol"),
+        (["--losses", "rince", "--rince.q", "0"], "--rince.q 0: should be greater than 0"),
+        (["--losses", "rince", "--rince.lam", "2"], "--rince.lam 2: should be less than or equal to 1"),
+        (["--losses", "byol", "--byol.momentum", "1"], "--byol.momentum 1: should be less than 1"),
         (["--dataset", "imagenet"], "unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name"),
         (["--dataset", "no_such:Images"], "no_such cannot be imported"),
         (["--sedes", "1"], "unknown flag --sedes: did you mean --seeds"),

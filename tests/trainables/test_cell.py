@@ -77,7 +77,7 @@ def test_a_key_is_the_same_in_another_process():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"objective": "byol"}, "moco, within_image, cross_image"),
+        ({"objective": "barlow"}, "moco, within_image, cross_image"),
         ({"dataset": "imagenet"}, "choose from vts, xbd, cifar10, manifest"),
         ({"rho": 1.5}, r"rho = 1.5 is outside \[0, 1\]"),
         ({"nu": -0.1}, "nu = -0.1"),

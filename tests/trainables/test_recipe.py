@@ -1,13 +1,13 @@
 """The recipe: fingerprints outlive added settings, and parts that do not fit together are refused in one line."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import pytest
 
 from datasets.errors import InputError
 from datasets.xbd.config import XbdSettings
 from trainables.cell import digest
-from trainables.recipe import ADDED, Dense, Encoder, Moco, Pretrain, Probe, Recipe
+from trainables.recipe import ADDED, ADDED_PARTS, Dense, Encoder, Moco, Pretrain, Probe, Recipe
 
 CHANGED = {
     ("data", "min_share"): 0.05,
@@ -20,8 +20,13 @@ CHANGED = {
 }
 
 
+def without_parts(recipe):
+    """The settings of the parts that recipes have always had."""
+    return {part: values for part, values in asdict(recipe).items() if part not in ADDED_PARTS}
+
+
 def test_a_recipe_without_added_settings_has_the_fingerprint_of_its_other_settings():
-    before = asdict(Recipe())
+    before = without_parts(Recipe())
     for part, name in ADDED:
         before[part].pop(name, None)  # a setting of other data
     assert Recipe().fingerprint == digest(before)
@@ -31,11 +36,23 @@ def test_a_recipe_without_added_settings_has_the_fingerprint_of_its_other_settin
 def test_an_added_setting_with_another_value_changes_the_fingerprint(part, name):
     base = Recipe(data=XbdSettings(), encoder=Encoder(output_stride=8))
     other = replace(base, **{part: replace(getattr(base, part), **{name: CHANGED[part, name]})})
-    values = asdict(other)
+    values = without_parts(other)
     for one, its in ADDED:
         if (one, its) != (part, name):
             del values[one][its]
     assert other.fingerprint == digest(values) != base.fingerprint
+
+
+@pytest.mark.parametrize("part", ADDED_PARTS)
+def test_a_changed_setting_of_an_added_part_is_all_that_the_fingerprint_has_of_it(part):
+    base = Recipe()
+    (name, *_), default = (one.name for one in fields(getattr(base, part))), getattr(base, part)
+    other = base.with_settings({f"{part}.{name}": 0.7})
+    values = without_parts(other)
+    for one, its in ADDED:
+        values[one].pop(its, None)
+    assert getattr(default, name) != 0.7
+    assert other.fingerprint == digest({**values, part: {name: 0.7}}) != base.fingerprint
 
 
 def test_records_on_real_tiles_from_before_min_share_keep_their_recipe():
@@ -58,7 +75,7 @@ def test_a_setting_of_that_name_in_a_data_set_outside_the_project_stays_in_the_f
 
     recipe = Recipe()
     object.__setattr__(recipe, "data", Outside(0.0))
-    before = asdict(recipe)
+    before = without_parts(recipe)
     for part, name in ADDED:
         if part != "data":
             del before[part][name]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from datasets.errors import InputError
+from sweep.config.vary import setting_names
 from trainables import objective_names as names
 from trainables import registry
 from trainables.cell import Cell
@@ -25,7 +26,7 @@ from trainables.profiling.bare_step import bare_step
 from trainables.profiling.cell_profile import SMALLEST, profile_cell
 from trainables.profiling.parts import seconds
 from trainables.recipe import Recipe
-from trainables.registry import BASELINES, LOSSES, ObjectiveInfo
+from trainables.registry import BASELINES, LOSSES, ObjectiveInfo, losses_for
 from trainables.run_cell import run_cell
 
 CPU = torch.device("cpu")
@@ -80,6 +81,25 @@ def test_what_the_registry_says_of_a_class_is_so(recipe):
     assert {name: one.lr for name, one in made.items()} == {name: recipe.learning_rate(name) for name in LOSSES}
 
 
+def test_a_loss_is_for_the_tasks_whose_labels_it_uses():
+    assert set(losses_for("segmentation")) == LOSSES.keys() - {"supcon"}
+    assert set(losses_for("classification")) == LOSSES.keys() - {"within_image", "cross_image", "rince_within"}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_loss_hides_a_setting_and_each_of_its_settings_is_its_own(name):
+    """What a loss uses are the flags of its part, of the parts that it shares, and of all cells."""
+    info, recipe = LOSSES[name], Recipe()
+    used = {one for one in setting_names(recipe) if info.uses(one)}
+    parts = (info.settings, *info.also)
+    assert {f"{info.settings}.{info.lr}", "pretrain.batch", "pretrain.steps"} <= used
+    rates = {one for one in used if one.startswith(parts) and one.endswith("lr")}
+    assert rates == {f"{info.settings}.{info.lr}"}
+    assert {one for one in used if one.startswith("rince.") and "lr" not in one} == (
+        {"rince.q", "rince.lam"} if "rince" in parts else set()
+    )
+
+
 def test_names_are_read_without_torch():
     code = (
         "from trainables.recipe import Recipe; from trainables.cell import Cell;"
@@ -107,16 +127,28 @@ def test_each_loss_has_its_learning_rate_where_it_belongs():
         recipe.with_learning_rate("moco", 0.0)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_search_changes_the_rate_of_its_loss_alone(name):
+    recipe = Recipe()
+    changed, same = recipe.with_learning_rate(name, 0.7)
+    assert same == name
+    assert {one: changed.learning_rate(one) for one in LOSSES if one != name} == {
+        one: recipe.learning_rate(one) for one in LOSSES if one != name
+    }
+    assert changed.learning_rate(name) == 0.7
+    assert changed == recipe.with_settings({f"{LOSSES[name].settings}.{LOSSES[name].lr}": 0.7})
+
+
 def test_a_loss_is_built_in_by_one_line(monkeypatch, recipe, bank):
     outside = run(SIMCLR, recipe, bank)
-    monkeypatch.setitem(registry.LOSSES, "simclr", ObjectiveInfo(path=SIMCLR))
+    monkeypatch.setitem(registry.LOSSES, "nt_xent", ObjectiveInfo(path=SIMCLR))
     canonical_objective.cache_clear()
-    assert canonical_objective("simclr(lr=0.06)") == canonical_objective(SIMCLR) == "simclr"
-    assert canonical_objective(f"{SIMCLR}(lr=1)") == "simclr(lr=1.0)"
-    assert objective_info("simclr").sees == "pairs"
-    assert Recipe().with_learning_rate("simclr", 0.3)[1] == "simclr(lr=0.3)"
-    assert outside_root("simclr") is None
-    assert run("simclr", recipe, bank) == outside
+    assert canonical_objective("nt_xent(lr=0.06)") == canonical_objective(SIMCLR) == "nt_xent"
+    assert canonical_objective(f"{SIMCLR}(lr=1)") == "nt_xent(lr=1.0)"
+    assert objective_info("nt_xent").sees == "pairs"
+    assert Recipe().with_learning_rate("nt_xent", 0.3)[1] == "nt_xent(lr=0.3)"
+    assert outside_root("nt_xent") is None
+    assert run("nt_xent", recipe, bank) == outside
     canonical_objective.cache_clear()
 
 
@@ -174,6 +206,15 @@ def test_it_is_profiled_and_timed(recipe, bank, tmp_path):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("name", ["rince_within", "byol", "densecl", "pixpro"])
+def test_losses_of_this_project_are_profiled_and_timed(name, recipe, bank, tmp_path):
+    job = CellJob(recipe=recipe, source=bank)
+    parts = profile_cell(Cell(objective=name), job, CPU, size=SMALLEST, folder=tmp_path)
+    assert {(part.stage, part.name): part.times for part in parts}["pretrain", "step"] == recipe.pretrain.steps
+    step = bare_step(name, recipe, PLAIN, CPU)
+    assert all(step().isfinite() for _ in range(3))
+
+
 def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypatch):
     code = re.search(r"\n\n(    \"\"\"Alignment.*?)\n\nTo give", base.__doc__, re.DOTALL)[1]
     (tmp_path / "spread.py").write_text("\n".join(line.removeprefix("    ") for line in code.splitlines()))
@@ -188,7 +229,13 @@ def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("byol", "byol: choose from moco, within_image, cross_image, random, imagenet, supervised, or name your"),
+        ("barlow", "barlow: choose from moco, within_image, cross_image, rince, rince_within, simclr, supcon, byol,"),
+        (
+            "barlow",
+            "vicreg, densecl, pixpro, random, imagenet, supervised, or name your own class as package.module:Class",
+        ),
+        ("byoll", "did you mean byol? choose from"),
+        ("rince(q=0.5)", "its settings are the flags --rince.*"),
         ("mocco", "did you mean moco? choose from"),
         ("", "write NAME, package.module:Class"),
         ("moco(lr=0.1)", "its settings are the flags --moco.*"),
@@ -253,6 +300,7 @@ class Loss(Objective):
         ("lr: float = 0.1", "lr: object() = 0.1", "Unable to generate"),
         ('sees = "pairs"', "pass", "needs `sees`"),
         ('"pairs"', '"downstream"', "needs `sees`"),
+        ('"pairs"', '"labels"', '"pairs", "labelled pairs" or "labelled images"'),
         ("def loss", "def other", "needs a method `loss`"),
         ("class Loss", "class Loss(", "cannot be imported (SyntaxError"),
         ("class Loss", "raise SystemExit(1)\nclass Loss", "cannot be imported (SystemExit: 1)"),
@@ -272,7 +320,7 @@ def test_a_class_that_lacks_something_is_told_what(tmp_path, monkeypatch, old, n
 # --- which settings an objective uses
 
 
-@pytest.mark.parametrize("objective", ["moco", "within_image", "cross_image", "supervised", "random"])
+@pytest.mark.parametrize("objective", ["moco", "within_image", "cross_image", "rince", "supervised", "random"])
 def test_settings_that_an_objective_does_not_use_change_nothing(objective, recipe, bank):
     changes = {
         "moco.temperature": 0.5,
@@ -280,6 +328,9 @@ def test_settings_that_an_objective_does_not_use_change_nothing(objective, recip
         "dense.temperature": 0.5,
         "dense.within_lr": 0.5,
         "dense.cross_lr": 0.5,
+        "rince.q": 0.5,
+        "rince.within_lr": 0.5,
+        "vicreg.variance": 1.0,
         "supervised.lr": 0.5,
         "augment.crop": 0.5,
         "pretrain.warmup": 4,
@@ -290,6 +341,6 @@ def test_settings_that_an_objective_does_not_use_change_nothing(objective, recip
     info, before = objective_info(objective), run(objective, recipe, bank)
     unused = {name: value for name, value in changes.items() if not info.uses(name)}
     assert run(objective, recipe.with_settings(unused), bank) == before
-    if objective == "cross_image":
+    if objective in ("cross_image", "rince"):
         used = changes.keys() - unused.keys()
         assert all(run(objective, recipe.with_settings({name: changes[name]}), bank) != before for name in used)

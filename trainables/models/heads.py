@@ -1,5 +1,6 @@
 """Projection heads of the losses, which are discarded after pretraining, and heads of the downstream tasks."""
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -14,6 +15,18 @@ from datasets.types import IGNORED, Task
 def image_head(channels: int, features: int) -> nn.Module:
     """MoCo v2's head: linear, ReLU, linear, without batch norm; (n, channels) -> (n, features)."""
     return nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, features))
+
+
+def normed_head(*widths: int, last: bool = False) -> nn.Module:
+    """Linear layers between these widths, with batch norm and ReLU after all but the last; (n, w) -> (n, w').
+
+    With `last`, batch norm without weights follows the last one, too.
+    """
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths[:-1]):
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=not last))
+    return nn.Sequential(*layers, *([nn.BatchNorm1d(widths[-1], affine=False)] if last else []))
 
 
 def dense_head(channels: int, features: int, *, norm: bool = False) -> nn.Module:

@@ -41,7 +41,7 @@ To give it a short name, put the file into `trainables/objectives/` and add a li
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -79,8 +79,9 @@ class Objective(nn.Module):
     """
 
     sees: ClassVar[Sees]
-    """The data of its views: `pairs`; `labelled pairs` for losses that use classes; or `downstream`, labelled images as
-    both images of a pair, only for the baseline `supervised`."""
+    """The data of its views: `pairs`; `labelled pairs` for losses that use classes of positions; `labelled images` for
+    losses that use one class of each image; or `downstream`, labelled images as both images of a pair, only for the
+    baseline `supervised`."""
     recordable: ClassVar[bool] = False
     """Whether `loss` asks the same of the device in every step, and takes all numbers that differ from the views and
     from its own tensors: a GPU may then record it. It must neither use `generator` nor read from the device."""
@@ -100,6 +101,11 @@ class Objective(nn.Module):
         super().__init__()
         self.encoder, self.lr, self.clip = encoder, lr, clip
 
+    @property
+    def labelled(self) -> bool:
+        """Whether its pairs have labels."""
+        return self.sees in ("labelled pairs", "labelled images")
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Random numbers that `loss` finds in `views.drawn`, on the device: they travel with the batch.
 
@@ -118,11 +124,24 @@ class Objective(nn.Module):
         This default returns the mean of `loss` over all images. Override it if `loss` has side effects (a queue), or if
         the plateau is known.
         """
-        total, count = 0.0, 0
-        for views in batches:
-            total += len(views.first) * float(self.loss(views, generator))
-            count += len(views.first)
-        return Validation(total / count)
+        return Validation(*mean_over(batches, lambda views: [self.loss(views, generator)]))
+
+
+def mean_over(batches: Iterable[Views], measure: Callable[[Views], Iterable[Tensor | float]]) -> list[float]:
+    """The means over all images of what is measured on each batch."""
+    sums: list[float] = []
+    count = 0
+    for views in batches:
+        found = [len(views.first) * float(value) for value in measure(views)]
+        sums = [one + other for one, other in zip(sums, found, strict=True)] if sums else found
+        count += len(views.first)
+    return [one / count for one in sums]
+
+
+@torch.no_grad()
+def follow(targets: Iterable[Tensor], weights: Iterable[Tensor], momentum: float) -> None:
+    """Move the weights of target networks towards others: an exponential moving average, in place."""
+    torch._foreach_lerp_([*targets], [*weights], 1 - momentum)
 
 
 def make_objective(name: str, encoder: Backbone, recipe: Recipe, generator: torch.Generator) -> Objective:

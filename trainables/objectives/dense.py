@@ -6,7 +6,7 @@ https://github.com/google-research/google-research/tree/master/supervised_pixel_
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -18,7 +18,7 @@ from datasets.transfer import send
 from datasets.types import IGNORED
 from trainables.models.encoders import Backbone
 from trainables.models.heads import dense_head, map_labels, unit_positions
-from trainables.objectives.base import Objective, Validation
+from trainables.objectives.base import Objective, Validation, mean_over
 from trainables.objectives.losses import Positions, cross_image, within_image
 from trainables.recipe import Dense, Recipe
 from trainables.views import Views
@@ -47,16 +47,23 @@ class DenseObjective(Objective):
     @torch.no_grad()
     def validate(self, batches: Iterable[Views], generator: torch.Generator) -> Validation:
         """The loss over all validation pairs, its plateau and its floor, each a mean over images."""
-        sums, count = [0.0, 0.0, 0.0], 0
-        for views in batches:
+
+        def measure(views: Views) -> Iterator[Tensor]:
             both = self._embed(views)
             drawn = self._drawn(views, generator)
             # The same random draws give the loss of an encoder that has learnt nothing, and of a perfect one.
-            for number, make in enumerate((_as_they_are, _equal, _perfect)):
-                image, partner = (make(one, self.temperature) for one in both)
-                sums[number] += len(views.first) * float(self.compare(image, partner, drawn))
-            count += len(views.first)
-        return Validation(*(one / count for one in sums))
+            for image, partner in (both, self.equal(*both), self.perfect(*both)):
+                yield self.compare(image, partner, drawn)
+
+        return Validation(*mean_over(batches, measure))
+
+    def equal(self, image: Positions, partner: Positions) -> tuple[Positions, Positions]:
+        """The same positions with equal features, for the plateau."""
+        return _equal(image), _equal(partner)
+
+    def perfect(self, image: Positions, partner: Positions) -> tuple[Positions, Positions]:
+        """The same positions with features whose loss is least."""
+        return _perfect(image, self.temperature), _perfect(partner, self.temperature)
 
     def _drawn(self, views: Views, generator: torch.Generator) -> Tensor | None:
         """The numbers of `draw` on the device: those that came with the views, or new ones."""
@@ -78,12 +85,8 @@ class DenseObjective(Objective):
         )
 
 
-def _as_they_are(positions: Positions, temperature: float) -> Positions:
-    return positions
-
-
-def _equal(positions: Positions, temperature: float) -> Positions:
-    """Equal features, for the plateau."""
+def _equal(positions: Positions) -> Positions:
+    """Equal features. Their length has no effect, because all logits are the same."""
     return replace(positions, features=torch.zeros_like(positions.features))
 
 

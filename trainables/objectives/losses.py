@@ -111,26 +111,33 @@ def _contrast(
     # -inf and not a large negative number, so that a class missing in J leaves exactly the within-image denominator.
     if denominator == "printed":
         chosen = [used, *same[1:]]
-        parts = [_only(one, which) for one, which in zip(logits, chosen, strict=True)]
-        total = sum(_total(one, which) for one, which in zip(logits, same, strict=True))
+        parts = [only(one, which) for one, which in zip(logits, chosen, strict=True)]
+        total = sum(total_of(one, which) for one, which in zip(logits, same, strict=True))
         loss = torch.cat(parts, dim=2).logsumexp(dim=2) - total / count.clamp(min=1)
         anchors = image.used
     else:
         # -log(e / (e + negatives)) = -log sigmoid(logit - log negatives)
-        negatives = _only(logits[0], used & ~same[0]).logsumexp(dim=2, keepdim=True)
+        negatives = only(logits[0], used & ~same[0]).logsumexp(dim=2, keepdim=True)
         pairs = [-functional.logsigmoid(one - negatives) for one in logits]
-        loss = sum(_total(one, which) for one, which in zip(pairs, same, strict=True)) / count.clamp(min=1)
+        loss = sum(total_of(one, which) for one, which in zip(pairs, same, strict=True)) / count.clamp(min=1)
         anchors = count > 0
-    # The mean over the anchors of each image, written as a mean over all positions; then the mean over images.
+    return anchor_mean(loss, count, anchors)
+
+
+def anchor_mean(
+    loss: Float[Tensor, "n p"], count: Integer[Tensor, "n p"], anchors: Bool[Tensor, "n p"]
+) -> Float[Tensor, ""]:
+    """The mean over the anchors of each image, where those without positives add 0; then the mean over images."""
+    # Written as a mean over all positions.
     weight = anchors.shape[1] / anchors.sum(dim=1, keepdim=True).clamp(min=1).to(loss)
     return torch.where(count > 0, loss * weight, 0).mean()
 
 
-def _only(logits: Float[Tensor, "n p q"], chosen: Bool[Tensor, "n ones_or_p q"]) -> Float[Tensor, "n p q"]:
+def only(logits: Float[Tensor, "n p q"], chosen: Bool[Tensor, "n ones_or_p q"]) -> Float[Tensor, "n p q"]:
     """The chosen logits; the others add nothing to a sum of exponentials."""
     return logits.masked_fill(~chosen, -torch.inf)
 
 
-def _total(values: Float[Tensor, "n p q"], chosen: Bool[Tensor, "n p q"]) -> Float[Tensor, "n p"]:
+def total_of(values: Float[Tensor, "n p q"], chosen: Bool[Tensor, "n p q"]) -> Float[Tensor, "n p"]:
     """The sum of the chosen values of each anchor."""
     return torch.where(chosen, values, 0).sum(dim=2)

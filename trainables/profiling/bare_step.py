@@ -36,8 +36,10 @@ def bare_step(
         encoder = make_encoder(recipe.encoder, engine, bands=recipe.data.bands)
         training = Training(make_objective(objective, encoder, recipe, draws), recipe.pretrain, device)
     images = torch.rand(2, count, recipe.data.bands, size, size, generator=draws).to(device)
-    labels = torch.randint(2, (2, count, size, size), dtype=torch.uint8, generator=draws).to(device)
-    views = Views(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1])
+    shape = (2, count) if recipe.data.task == "classification" else (2, count, size, size)
+    labels = torch.randint(2, shape, dtype=torch.uint8, generator=draws).to(device)
+    maps = torch.eye(2, 3).expand(2, count, 2, 3).to(device)
+    views = Views(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1], maps=maps)
     return lambda: training.step(views, draws)
 
 

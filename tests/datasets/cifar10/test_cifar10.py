@@ -272,6 +272,21 @@ def test_pairs_that_are_not_false_show_one_image_twice(data):
     assert torch.equal(pair.first[~swapped], own[~swapped])
 
 
+def test_both_images_of_a_pair_have_the_class_of_the_indexed_image(data):
+    draws = Draws(noisy=torch.rand(40), swap=torch.rand(40), partner=torch.rand(40))
+    pool, every = data.pool(0.5, 1.0, "false_positive", torch.Generator()), torch.arange(40)
+    pair, _ = pool.batch(every, draws, labelled=True)
+    own = data.downstream("train", every)[1]
+    assert torch.equal(pair.first_labels, own)
+    assert torch.equal(pair.second_labels, own)
+    plain, _ = pool.batch(every, draws, labelled=False)
+    assert torch.equal(pair.first, plain.first)
+    assert plain.first_labels is plain.second_labels is None
+    held = data.validation(torch.arange(10), labelled=True)
+    assert torch.equal(held.first_labels, data.downstream("val", torch.arange(10))[1])
+    assert held.second_labels is held.first_labels
+
+
 @pytest.mark.realdata
 def test_real_images_are_read():
     source = load_images(SETTINGS, Place(root=real("cifar10-subset")))

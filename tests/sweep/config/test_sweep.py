@@ -31,8 +31,8 @@ def test_yaml_holds_everything_and_gives_the_same_cells(name, tmp_path):
         ({"rho": [2]}, "sweep.yaml: rho 2: should be less than or equal to 1"),
         ({"rho": "many"}, "rho"),
         (
-            {"objectives": ["byol"]},
-            "--losses byol: choose from moco, within_image, cross_image, random, imagenet, supervised",
+            {"objectives": ["barlow"]},
+            "--losses barlow: choose from moco, within_image, cross_image, rince",
         ),
         ({"recipe": {"moco": {"lr": -1}}}, "recipe.moco.lr -1: should be greater than 0"),
         ({"seeds": []}, "--seeds is empty"),

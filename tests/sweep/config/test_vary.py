@@ -79,6 +79,18 @@ def test_values_are_those_of_the_flags(axis: tuple[str, ...], values: set[object
     assert replace(sweep, vary=sweep.vary) == sweep  # the canonical form is its own
 
 
+def test_settings_of_a_loss_that_is_not_in_the_paper_vary_and_leave_all_other_cells_as_they_are() -> None:
+    base = replace(preset("vts-smoke"), objectives=("moco", "rince", "rince_within", "random"))
+    cells = replace(base, vary=(("rince.q", "0.1", "0.5"), ("rince.lam", "0.01", "0.1"))).cells()
+    count = {name: sum(cell.objective == name for cell in cells) for name in base.objectives}
+    assert count == {"moco": 2, "rince": 2 * 4, "rince_within": 2 * 4, "random": 1}
+    before = {cell.key for cell in preset("vts-smoke").cells()}
+    assert {cell.key for cell in cells if cell.objective in ("moco", "random")} <= before
+    assert {cell.settings for cell in cells if cell.objective == "rince"} == {
+        (("rince.q", q), ("rince.lam", lam)) for q in (0.1, 0.5) for lam in (0.01, 0.1)
+    }
+
+
 ROLES = ("stratified,veined,matted", "veined,matted,dotted,stratified")
 
 

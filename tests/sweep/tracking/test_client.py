@@ -57,6 +57,15 @@ def test_a_run_that_was_abandoned_is_not_finished_until_its_cell_is_recorded(tra
     assert run.data.metrics["test_f1_macro"] == 0.25
 
 
+def test_more_parameters_than_mlflow_takes_at_once_are_all_logged(tracking):
+    tracking.start(THREE)
+    (run,) = runs(tracking, THREE)
+    given = {f"part.setting{number}": number for number in range(250)}
+    tracking._log(run.info.run_id, params=given)
+    (run,) = runs(tracking, THREE)
+    assert given.items() <= {name: int(value) for name, value in run.data.params.items() if name in given}.items()
+
+
 def test_a_database_that_could_not_be_made_whole_is_none(tmp_path, monkeypatch):
     path = tmp_path / "mlflow.db"
     with monkeypatch.context() as patch:
