@@ -23,6 +23,8 @@ from tests.helpers.command import ROOT, call
     [
         (["vts-huge"], "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-standard, vts-gpu, vts-paper"),
         (["--losses", "byol"], "choose from moco, within_image, cross_image, random"),
+        (["--losses", "pretrained"], "--losses pretrained: the baseline probes the weights of --encoder.weights; name"),
+        (["--encoder.weights", "nowhere.pth"], "--encoder.weights nowhere.pth: no such file"),
         (["--dataset", "imagenet"], "unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name"),
         (["--dataset", "no_such:Images"], "no_such cannot be imported"),
         (["--sedes", "1"], "unknown flag --sedes: did you mean --seeds"),
@@ -93,7 +95,8 @@ def test_a_read_only_or_full_disk_is_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-VIT = ("--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", 1, "--encoder.output-stride", 32)
+VIT = ("--encoder.name", "test_vit", "--encoder.slim", 1, "--encoder.output-stride", 16)
+MIXER = ("--encoder.name", "mixer_s32_224", "--encoder.slim", 1, "--encoder.output-stride", 32)
 
 
 @pytest.mark.parametrize("how", [[], ["--dry-run"], ["--plan"]])
@@ -101,7 +104,8 @@ VIT = ("--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", 1, "--encoder
     ("words", "message"),
     [
         (("--threads", 640), "--threads 640: a cell cannot use more than the "),
-        (VIT, "use a CNN"),
+        (MIXER, "cannot encode 32-px images"),
+        ((*VIT, "--encoder.weights", __file__), "is not a file of weights"),
         (("--losses", "imagenet", "--imagenet-weights", "nowhere.pth"), "nowhere.pth: no such file"),
         (("--textures", "folder"), "name the folder of the images with --data-root FOLDER"),
         (("--data.train", 100, "--probe.batch", 200), "--probe.batch 200 exceeds the 100 training scenes"),

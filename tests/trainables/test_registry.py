@@ -188,7 +188,10 @@ def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("byol", "byol: choose from moco, within_image, cross_image, random, imagenet, supervised, or name your"),
+        (
+            "byol",
+            "byol: choose from moco, within_image, cross_image, random, pretrained, imagenet, supervised, or name your",
+        ),
         ("mocco", "did you mean moco? choose from"),
         ("", "write NAME, package.module:Class"),
         ("moco(lr=0.1)", "its settings are the flags --moco.*"),

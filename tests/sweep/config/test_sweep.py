@@ -32,7 +32,7 @@ def test_yaml_holds_everything_and_gives_the_same_cells(name, tmp_path):
         ({"rho": "many"}, "rho"),
         (
             {"objectives": ["byol"]},
-            "--losses byol: choose from moco, within_image, cross_image, random, imagenet, supervised",
+            "--losses byol: choose from moco, within_image, cross_image, random, pretrained, imagenet, supervised",
         ),
         ({"recipe": {"moco": {"lr": -1}}}, "recipe.moco.lr -1: should be greater than 0"),
         ({"seeds": []}, "--seeds is empty"),
