@@ -90,6 +90,8 @@ def timm_options(recipe: Encoder, bands: int) -> dict[str, Any]:
         raise InputError(f"--encoder.slim {recipe.slim:g}: {recipe.name} is no ResNet; use --encoder.slim 1")
     if not model.has_maps:
         return options | _options_of_transformer(recipe, model)
+    if model.any_size:
+        options["dynamic_img_size"] = True
     if recipe.timm_stride != recipe.usual_stride:
         options["output_stride"] = recipe.timm_stride
     if recipe.stages < STAGES:

@@ -7,7 +7,7 @@ import timm
 import torch
 from jaxtyping import Float
 from timm.layers import DropPath
-from timm.models import FeatureGetterNet
+from timm.models._features import FeatureGetterNet  # exported by no public module
 from torch import Tensor, nn
 
 from datasets.errors import InputError, one_line

@@ -103,7 +103,7 @@ def test_only_transformers_need_timms_intermediate_features():
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        (Encoder(name="resnet99"), "--encoder.name resnet99: timm has no such model; similar names: resnet"),
+        (Encoder(name="resnet99"), "--encoder.name resnet99: timm has no such model; similar names: .*resnet"),
         (Encoder(name=VIT, slim=0.5), "--encoder.slim 0.5: test_vit is no ResNet; use --encoder.slim 1"),
         (Encoder(name=VIT, stages=3, output_stride=16), "--encoder.name test_vit cannot be cut .*--encoder.stages 4"),
         (Encoder(name=SWIN, output_stride=16), "--encoder.output-stride 16: .* use --encoder.output-stride 32, or"),
