@@ -46,18 +46,13 @@ from tests.helpers.command import ROOT, call
         (["--config=", "--rho", "0"], "--config: the value is empty"),
         (["vts-smoke", "--data", "~no-such-user/x"], "no home folder ~no-such-user is known"),
         (["vts-smoke", "--encoder.slim", "0.001"], "--encoder.slim 0.001"),
-        (["vts-smoke", "--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", "1"], "models that are no ResNet"),
         (
-            [
-                "vts-smoke",
-                "--encoder.name",
-                "vit_tiny_patch16_224",
-                "--encoder.slim",
-                "1",
-                "--encoder.output-stride",
-                "32",
-            ],
-            "use a CNN",
+            ["vts-smoke", "--encoder.name", "vit_tiny_patch16_224"],
+            "vit_tiny_patch16_224 is no ResNet; use --encoder.slim",
+        ),
+        (
+            ["vts-smoke", "--encoder.name", "swin_tiny_patch4_window7_224", "--encoder.slim", "1"],
+            "has stride 32 after 4 stages; use --encoder.output-stride 32",
         ),
     ],
 )

@@ -23,7 +23,7 @@ def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int =
 
     - `timm`: the name;
     - `options` (JSON): further arguments of `create_model`; empty for the plain model at output stride 32;
-    - `map`: the call that returns the feature map of `images`;
+    - `map` (JSON): the call that returns the feature map of `images`;
     - `mean` and `std` (JSON): images in [0, 1] are normalised to (image - mean) / std;
     - `encoder` (JSON): our own settings.
 
@@ -37,7 +37,7 @@ def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int =
     metadata = {
         "timm": recipe.name,
         "options": json.dumps(timm_options(recipe, bands)),
-        "map": _call(encoder),
+        "map": json.dumps(_call(encoder)),
         "encoder": json.dumps(asdict(recipe)),
         "mean": json.dumps(encoder.mean.flatten().tolist()),
         "std": json.dumps((1 / encoder.gain).flatten().tolist()),

@@ -11,7 +11,7 @@ from datasets.errors import InputError
 from sweep.cli import parse
 from sweep.config.sweep import Sweep
 from sweep.config.vary import setting_names
-from sweep.config.yaml_io import from_yaml, to_yaml
+from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
 from sweep.lr_search.config import search_for, sweep_to_fill
 from sweep.prepare import claim, load_sources, previous_sweep
 from sweep.presets import preset
@@ -77,6 +77,28 @@ def test_values_are_those_of_the_flags(axis: tuple[str, ...], values: set[object
     sweep = varied(axis)
     assert {cell.settings[0][1] for cell in sweep.cells() if cell.settings} == values
     assert replace(sweep, vary=sweep.vary) == sweep  # the canonical form is its own
+
+
+def test_weights_may_vary_and_the_random_encoder_runs_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    axis = ("encoder.weights", "none", str(tmp_path / "a"), str(tmp_path / "b"))
+    sweep = varied(axis, objectives=("moco", "random", "supervised"), rho=(0.0,))
+    assert replace(sweep, vary=sweep.vary) == sweep
+    assert [cell.objective for cell in sweep.cells()] == ["moco"] * 3 + ["random"] + ["supervised"] * 3
+    with pytest.raises(InputError, match="--losses pretrained: the baseline probes the weights"):
+        replace(sweep, objectives=("pretrained",))
+    with pytest.raises(InputError, match=rf"\A--vary encoder.weights {tmp_path}/c: no such file\Z"):
+        varied(("encoder.weights", "none", str(tmp_path / "c")))
+
+
+def test_another_place_of_the_same_weights_is_the_same_recipe(tmp_path: Path) -> None:
+    there, here = ((tmp_path / name) for name in ("a", "b"))
+    for path in (there, here):
+        path.write_text("weights")
+    first, second = (parse(["vts-smoke", f"--encoder.weights={path}"]).sweep for path in (there, here))
+    assert [cell.key for cell in first.cells()] == [cell.key for cell in second.cells()]
+    assert recipe_differences(first, second) == []
 
 
 ROLES = ("stratified,veined,matted", "veined,matted,dotted,stratified")

@@ -57,7 +57,7 @@ def test_an_exported_encoder_starts_the_next_one_and_timm_builds_it(tmp_path, re
     model = timm.create_model(facts["timm"], num_classes=0, **json.loads(facts["options"])).eval()
     model.load_state_dict(safetensors.torch.load_file(path))
     mean, std = (torch.tensor(json.loads(facts[name]))[:, None, None] for name in ("mean", "std"))
-    found = eval(facts["map"], {"model": model, "images": (images - mean) / std})
+    found = eval(json.loads(facts["map"]), {"model": model, "images": (images - mean) / std})
     torch.testing.assert_close(found, encoder(images))
 
 
