@@ -6,6 +6,7 @@ Every block sees the whole batch, so batch norms have the statistics of the whol
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # of 1, 2 and 3 dimensions
@@ -53,7 +54,7 @@ def recompute_blocks(network: nn.Module) -> None:
     Raises:
         InputError: it cannot, or would update the running statistics of batch norms twice.
     """
-    model = getattr(network, "model", network)  # of a `FeatureGetterNet`
+    model: Any = getattr(network, "model", network)  # of a `FeatureGetterNet`
     if not hasattr(model, "set_grad_checkpointing") or any(isinstance(part, BatchNorm) for part in model.modules()):
         raise InputError("--engine.recompute: works only for ResNets and for models without batch norm, such as ViT")
     model.set_grad_checkpointing()

@@ -14,6 +14,8 @@ from sweep.tune.job import WorkerJob
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 
+SOURCE = SimpleNamespace(files=(), classes=CLASSES, fingerprint="d", title="s", notes=())
+
 
 class Left(BaseException):
     """Stands for the end of the process."""
@@ -39,8 +41,7 @@ def said(sweep, monkeypatch):
 @pytest.fixture
 def begin(sweep):
     """Runs the first cell of the sweep."""
-    source = SimpleNamespace(files=(), classes=CLASSES, fingerprint="d", title="s", notes=())
-    job = WorkerJob.of(sweep, {sweep.recipe.data: source})
+    job = WorkerJob.of(sweep, {sweep.recipe.data: SOURCE})
     cell = sweep.cells()[0]
     return lambda: trainable.train_cell({"cell": asdict(cell)}, job=job)
 
@@ -88,7 +89,7 @@ def test_a_record_names_the_weights_that_its_cell_starts_from(sweep, tmp_path):
     (tmp_path / "a.pth").write_bytes(b"1")
     recipe = replace(sweep.recipe, encoder=replace(sweep.recipe.encoder, weights=str(tmp_path / "a.pth")))
     (tmp_path / "in.pth").write_bytes(b"2")
-    job = CellJob(recipe=recipe, source=None, imagenet=tmp_path / "in.pth")
+    job = CellJob(recipe=recipe, source=SOURCE, imagenet=tmp_path / "in.pth")
     digests = {path.name: hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() for path in tmp_path.iterdir()}
     for objective, name in (("moco", "a.pth"), ("pretrained", "a.pth"), ("imagenet", "in.pth"), ("random", None)):
         record = worker._record(Cell(objective=objective), job, torch.device("cpu"))
