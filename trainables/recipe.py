@@ -215,10 +215,16 @@ class Recipe:
             )
 
     @property
+    def values(self) -> dict[str, Any]:
+        """All settings by part and name. The digest of a file of weights stands for it, wherever it is."""
+        values = asdict(self)
+        values["encoder"]["weights"] = digest_of(self.encoder.weights)
+        return values
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all settings, 16 hex digits; part of every cell's key."""
-        values = asdict(self)
-        values["encoder"]["weights"] = digest_of(self.encoder.weights)  # wherever the file is
+        values = self.values
         for part, name in ADDED:
             # Not every data set has such a setting, and one outside this project may have its own of that name.
             ours = name in values[part] and ":" not in values[part].get("dataset", "")

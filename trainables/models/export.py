@@ -1,7 +1,7 @@
 """Export a cell's encoder for other programs: safetensors, with timm's parameter names."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -10,6 +10,7 @@ from datasets.files import write_atomically
 from trainables.models.anatomy import timm_options
 from trainables.models.encoders import Backbone, timm_network
 from trainables.recipe import Encoder
+from trainables.weights_file import NO_WEIGHTS
 
 
 def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int = 3) -> None:
@@ -38,7 +39,7 @@ def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int =
         "timm": recipe.name,
         "options": json.dumps(timm_options(recipe, bands)),
         "map": json.dumps(_call(encoder)),
-        "encoder": json.dumps(asdict(recipe)),
+        "encoder": json.dumps(asdict(replace(recipe, weights=NO_WEIGHTS))),
         "mean": json.dumps(encoder.mean.flatten().tolist()),
         "std": json.dumps((1 / encoder.gain).flatten().tolist()),
     }

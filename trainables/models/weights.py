@@ -74,7 +74,7 @@ def _normalisation(network: nn.Module, path: Path) -> tuple[tuple[float, ...], t
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
-        if "mean" in facts and "std" in facts:
+        if {"encoder", "mean", "std"} <= facts.keys():
             return tuple(json.loads(facts["mean"])), tuple(json.loads(facts["std"]))
     described: Mapping[str, Any] = cast(Any, timm_network(network)).pretrained_cfg
     return (tuple(described["mean"]), tuple(described["std"])) if "mean" in described else None
@@ -135,8 +135,9 @@ def _load_or_refuse(network: nn.Module, recipe: Encoder, weights: Path) -> None:
 
 def _without_classifier(model: nn.Module, state: State) -> State:
     classifier = cast(Any, model).pretrained_cfg.get("classifier") or ()
-    parts = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    return {name: value for name, value in state.items() if not name.startswith(tuple(f"{part}." for part in parts))}
+    parts = tuple(f"{part}." for part in ((classifier,) if isinstance(classifier, str) else classifier))
+    own = model.state_dict()
+    return {name: value for name, value in state.items() if name in own or not name.startswith(parts)}
 
 
 def _renamed(model: nn.Module, state: State) -> Iterable[tuple[str, Tensor]]:

@@ -88,7 +88,7 @@ def test_weights_may_vary_and_the_random_encoder_runs_once(tmp_path: Path) -> No
     assert sorted(cell.objective for cell in sweep.cells()) == ["moco"] * 3 + ["random"] + ["supervised"] * 3
     with pytest.raises(InputError, match="--losses pretrained: the baseline probes the weights"):
         replace(sweep, objectives=("pretrained",))
-    with pytest.raises(InputError, match=rf"\A--vary encoder.weights {tmp_path}/c: no such file\Z"):
+    with pytest.raises(InputError, match=r"\A--vary encoder.weights /[^\n]*: no such file\Z"):
         varied(("encoder.weights", "none", str(tmp_path / "c")))
 
 
@@ -99,6 +99,7 @@ def test_another_place_of_the_same_weights_is_the_same_recipe(tmp_path: Path) ->
     first, second = (parse(["vts-smoke", f"--encoder.weights={path}"]).sweep for path in (there, here))
     assert [cell.key for cell in first.cells()] == [cell.key for cell in second.cells()]
     assert recipe_differences(first, second) == []
+    assert first.recipe.values == second.recipe.values  # what MLflow gets, which refuses another value
 
 
 ROLES = ("stratified,veined,matted", "veined,matted,dotted,stratified")
