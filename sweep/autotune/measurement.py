@@ -65,7 +65,7 @@ class BenchmarkTask:
 
     @property
     def key(self) -> str:
-        """16 hex digits of everything that the choice depends on, without length of training, weights and free memory."""
+        """16 hex digits of all that the choice depends on: not the length of training, the weights or free memory."""
         pretrain = replace(self.recipe.pretrain, steps=1000, warmup=0, evaluations=1)
         encoder = replace(self.recipe.encoder, weights=NO_WEIGHTS)
         return digest(
