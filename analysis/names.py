@@ -12,7 +12,7 @@ import pandas as pd
 LEVEL = 0.95
 
 #: Objectives without one of our losses, for comparison.
-BASELINES = ("random", "imagenet", "supervised")
+BASELINES = ("random", "pretrained", "imagenet", "supervised")
 
 #: The losses of the paper, and the dense ones among them.
 LOSSES = ("moco", "within_image", "cross_image")
@@ -38,6 +38,7 @@ _LABELS = {
     "densecl": "DenseCL",
     "pixpro": "PixPro",
     "random": "random encoder",
+    "pretrained": "pretrained weights",
     "imagenet": "ImageNet weights",
     "irrelevant": "irrelevant noise",
     "false_positive": "false positives",

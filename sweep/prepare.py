@@ -25,6 +25,7 @@ from sweep.storage.run_dir import RunDir, cannot_write
 from trainables.cell import Cell
 from trainables.engine import Engine
 from trainables.recipe import KNOWN
+from trainables.weights_file import checked_path, file_digest, weights_path
 
 
 @contextmanager
@@ -231,12 +232,15 @@ class Inputs:
     """Settings of the data -> the data; several if --vary changes the data."""
     weights: Weights | None
     """Weights of the baseline imagenet, if it is run."""
+    first_weights: tuple[Path, ...] = ()
+    """The files of `--encoder.weights`."""
 
     @property
     def files(self) -> list[Path]:
         """The files that workers open."""
         files = [path for source in self.sources.values() for path in source.files]
-        return [path.resolve() for path in (*files, *([self.weights.path] if self.weights else ()))]
+        resolved = [path.resolve() for path in (*files, *([self.weights.path] if self.weights else ()))]
+        return [*resolved, *self.first_weights]
 
     @property
     def fingerprints(self) -> tuple[list[str], list[str]]:
@@ -254,7 +258,8 @@ def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
         InputError: the weights or the data cannot be used.
     """
     weights = find_weights(sweep, sweep.cells() if missing and sweep.until else missing)
-    return Inputs(sources=load_sources(sweep), weights=weights)
+    first = dict.fromkeys(weights_path(recipe.encoder.weights) for recipe in sweep.recipes.values())
+    return Inputs(sources=load_sources(sweep), weights=weights, first_weights=tuple(path for path in first if path))
 
 
 def load_sources(sweep: Sweep) -> dict[Settings, Source]:
@@ -268,7 +273,7 @@ def load_sources(sweep: Sweep) -> dict[Settings, Source]:
 
 
 def check_settings(sweep: Sweep, address: str | None, *, inline: bool = False) -> None:
-    """Check what is known before data are loaded and Ray starts: cores, threads, Ray's folder and encoders.
+    """Check what is known before data are loaded and Ray starts: cores, threads, Ray's folder, encoders, weights.
 
     Prints what limits the use of this machine, if anything does.
 
@@ -296,11 +301,13 @@ def check_settings(sweep: Sweep, address: str | None, *, inline: bool = False) -
             f"{given} is for a Ray that this command starts: with --address each machine has what its Ray was started "
             f"with (`ray start --{flag}`); leave it out"
         )
-    for encoder, bands in dict.fromkeys((recipe.encoder, recipe.data.bands) for recipe in sweep.recipes.values()):
-        if encoder.name not in KNOWN:
-            from trainables.models import encoders  # here: torch and timm take seconds to import
+    every = ((recipe.encoder, recipe.data.bands, recipe.data.size) for recipe in sweep.recipes.values())
+    for encoder, bands, size in dict.fromkeys(every):
+        weights = checked_path(encoder.weights)
+        if encoder.name not in KNOWN or weights:
+            from trainables.models.weights import check_encoder  # here: torch and timm take seconds to import
 
-            encoders.check_encoder(encoder, bands=bands)
+            check_encoder(encoder, weights, sweep.engine, bands=bands, size=size)
 
 
 def check_without_writing(sweep: Sweep, address: str | None, *, inline: bool = False) -> None:
@@ -331,7 +338,7 @@ def find_weights(sweep: Sweep, cells: Sequence[Cell]) -> Weights | None:
     """
     if not any(cell.objective == "imagenet" for cell in cells):
         return None
-    from trainables.models.imagenet import file_digest, imagenet_encoder, weights_file  # here: torch
+    from trainables.models.imagenet import imagenet_encoder, weights_file  # here: torch
 
     path = weights_file(sweep.recipe.encoder, sweep.imagenet_weights, download=sweep.download).resolve()
     for recipe in sweep.recipes.values():

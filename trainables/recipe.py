@@ -15,9 +15,10 @@ from datasets.vts.config import VtsSettings
 from trainables import loss_settings
 from trainables.cell import digest
 from trainables.objective_names import objective_info, objective_settings, with_settings
+from trainables.weights_file import NO_WEIGHTS, WeightsFile, digest_of
 
 KNOWN = ("resnet18", "resnet34")
-"""Models that tests build with every valid `Encoder`. Others are built once before a sweep uses them."""
+"""Models that tests build with every valid `Encoder`. Others are tried before a sweep uses them."""
 
 
 STAGES = 4
@@ -29,12 +30,15 @@ class Encoder:
     """The network that is pretrained and then frozen."""
 
     name: str = "resnet18"
-    """A timm model with feature maps of shape (channels, height, width)."""
+    """A timm model with feature maps: a ResNet, ConvNeXt, ViT, Swin, a ViT of DINOv3, and others."""
+    weights: WeightsFile = NO_WEIGHTS
+    """File with weights of this model, as safetensors or a state dictionary, from which cells start, and which the
+    baseline `pretrained` probes. none: random weights."""
     slim: Annotated[float, Field(ge=1 / 32)] = 1.0
     """Width of a ResNet relative to the standard one (0.25: 16, 32, 64, 128 channels); 1 for other models."""
     output_stride: Literal[4, 8, 16, 32] = 32
-    """Image pixels per position of the last feature map. Below its usual stride, the last stages use dilation instead.
-    4 needs a single stage, or a stem that halves the stride."""
+    """Image pixels per position of the last feature map. Below its usual stride, the last stages of a CNN use dilation
+    instead. 4 needs a single stage, or a stem that halves the stride. A ViT gets patches of this size."""
     stem_pool: bool = True
     """Keep the max-pool after a ResNet's stem. Without it, small images keep twice the resolution."""
     small_stem: bool = False
@@ -170,6 +174,7 @@ class Probe:
 ADDED = (
     ("data", "min_share"),
     ("encoder", "stages"),
+    ("encoder", "weights"),
     ("dense", "denominator"),
     ("dense", "norm"),
     ("pretrain", "optimizer"),
@@ -221,9 +226,16 @@ class Recipe:
             )
 
     @property
+    def values(self) -> dict[str, Any]:
+        """All settings by part and name. The digest of a file of weights stands for it, wherever it is."""
+        values = asdict(self)
+        values["encoder"]["weights"] = digest_of(self.encoder.weights)
+        return values
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all settings, 16 hex digits; part of every cell's key."""
-        values = asdict(self)
+        values = self.values
         parts = ((part, one.name) for part in ADDED_PARTS for one in fields(getattr(self, part)))
         for part, name in (*ADDED, *parts):
             # Not every data set has such a setting, and one outside this project may have its own of that name.

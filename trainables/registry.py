@@ -28,6 +28,8 @@ class ObjectiveInfo:
     """Further parts of the recipe that it uses, but not their learning rates."""
     lr: str = "lr"
     """The setting that is its learning rate."""
+    takes_weights: bool = True
+    """Whether its encoder starts from the weights of `--encoder.weights`."""
 
     @property
     def trained(self) -> bool:
@@ -37,6 +39,8 @@ class ObjectiveInfo:
     def uses(self, setting: str) -> bool:
         """Whether a setting of the recipe, such as `pretrain.steps`, can change the score of a cell."""
         part, _, name = setting.partition(".")
+        if setting == "encoder.weights":
+            return self.takes_weights
         if part in ("data", "encoder", "probe"):
             return True
         if not self.trained:
@@ -90,13 +94,15 @@ LOSSES: dict[str, ObjectiveInfo] = {
 """Losses, starting with those of the paper. For a new one, add a file and a line with `ObjectiveInfo(path=...)`."""
 
 BASELINES: dict[str, ObjectiveInfo] = {
-    "random": ObjectiveInfo(path=None, cost=1.0),
-    "imagenet": ObjectiveInfo(path=None, cost=1.0),
+    "random": ObjectiveInfo(path=None, cost=1.0, takes_weights=False),
+    "pretrained": ObjectiveInfo(path=None, cost=1.0),
+    "imagenet": ObjectiveInfo(path=None, cost=1.0, takes_weights=False),
     "supervised": ObjectiveInfo(
         path="trainables.objectives.supervised:Supervised", sees="downstream", settings="supervised"
     ),
 }
-"""Encoders without contrastive pretraining: random weights, torchvision's weights, or trained on the downstream task.
+"""Encoders without contrastive pretraining: random weights, those of --encoder.weights, torchvision's, or trained on
+the downstream task.
 rho, nu and pairing have no effect on them."""
 
 

@@ -16,9 +16,11 @@ from trainables.examples import TakeExamples, examples
 from trainables.models.encoders import Backbone, make_encoder
 from trainables.models.export import save_encoder
 from trainables.models.imagenet import imagenet_encoder
+from trainables.models.weights import pretrained_encoder
 from trainables.objective_names import objective_info
 from trainables.pretrain import pretrain
 from trainables.probe import probe
+from trainables.weights_file import checked_path
 
 
 def run_cell(
@@ -91,10 +93,13 @@ def run_cell(
 
 
 def first_encoder(cell: Cell, job: CellJob) -> Backbone:
-    """The initial encoder of a cell: random weights drawn from its seed, or those of the baseline `imagenet`."""
+    """The initial encoder of a cell: random weights drawn from its seed, those of the recipe's file, or ImageNet's."""
     recipe, bands = job.recipe.encoder, job.recipe.data.bands
+    weights = checked_path(recipe.weights) if objective_info(cell.objective).takes_weights else None
     with seeded(cell.seed, "encoder"):
-        if cell.objective != "imagenet":
-            return make_encoder(recipe, job.engine, bands=bands)
-        assert job.imagenet is not None, "the baseline imagenet needs a file of weights"
-        return imagenet_encoder(recipe, job.imagenet, job.engine, bands=bands)
+        if cell.objective == "imagenet":
+            assert job.imagenet is not None, "the baseline imagenet needs a file of weights"
+            return imagenet_encoder(recipe, job.imagenet, job.engine, bands=bands)
+        if weights is not None:
+            return pretrained_encoder(recipe, weights, job.engine, bands=bands)
+        return make_encoder(recipe, job.engine, bands=bands)

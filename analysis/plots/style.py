@@ -96,6 +96,7 @@ _STYLES = {
     "within_image": LineStyle(colour=VERMILLION, marker="s", dashes="--"),
     "cross_image": LineStyle(colour=GREEN, marker="^", dashes="-."),
     "random": LineStyle(colour=GREY, marker="", dashes="--"),
+    "pretrained": LineStyle(colour=GREY, marker="", dashes=(0, (3, 1, 1, 1))),
     "imagenet": LineStyle(colour=GREY, marker="", dashes=(0, (7, 2))),
     "supervised": LineStyle(colour=GREY, marker="", dashes=(0, (1, 1.5, 5, 1.5))),
     "noisy": LineStyle(colour=BLUE, marker="o"),

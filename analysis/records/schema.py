@@ -45,7 +45,9 @@ class Record:
         "done, failed", "whether the cell reached its test score", required="always"
     )
     dataset: str = _column("name", "data set, such as vts, xbd, cifar10", required="always")
-    objective: str = _column("name", "loss (moco, ...) or baseline (random, imagenet, supervised)", required="always")
+    objective: str = _column(
+        "name", "loss (moco, ...) or baseline (random, pretrained, imagenet, supervised)", required="always"
+    )
     rho: float = _column("0-1", "noisy-pairs rate: share of positive pairs that are noisy", required="always")
     nu: float = _column(
         "0-1", "noisy share of a noisy image; 0 for rho 0 and real pairs, 1 for false positives", required="always"
@@ -91,7 +93,7 @@ class Record:
     data: str | None = _column("fingerprint", "the data as they were read")
     source: str | None = _column("", "what the data were made from, such as folder textures (wool, ...)")
     task: str | None = _column("segmentation, classification", "what the probe learns; scores count pixels, or images")
-    weights: str | None = _column("file, fingerprint", "the weights of the baseline imagenet")
+    weights: str | None = _column("file, fingerprint", "the file of weights that the encoder starts from")
     commit: str | None = _column("git hash", "source code that ran")
     version: str = _column("", "version of noisy-pairs", required="always")
     versions: str | None = _column("JSON", "versions of the libraries: name -> version")

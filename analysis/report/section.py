@@ -114,7 +114,7 @@ def provenance(study: Study) -> Facts:
     pairs = [
         ("recipe", study.recipe),
         ("data fingerprint", _distinct(records["data"])),
-        ("weights of imagenet", _distinct(records["weights"])),
+        ("weights", _distinct(records["weights"])),
         ("commit", _distinct(records["commit"])),
         ("noisy-pairs", _distinct(records["version"])),
         ("libraries", "; ".join(_libraries(text) for text in records["versions"].dropna().unique())),

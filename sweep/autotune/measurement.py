@@ -19,6 +19,7 @@ from trainables.cell import Cell, digest
 from trainables.cell_job import CellJob
 from trainables.engine import Engine
 from trainables.recipe import Recipe
+from trainables.weights_file import NO_WEIGHTS
 
 PIXELS = 2**20
 """The most pixels of a batch on a CPU. Larger batches are cut, which does not change the ranking of engines."""
@@ -82,13 +83,14 @@ class BenchmarkTask:
 
     @property
     def key(self) -> str:
-        """16 hex digits of everything that the choice depends on. Length of training and free memory do not matter."""
+        """16 hex digits of all that the choice depends on: not the length of training, the weights or free memory."""
         pretrain = replace(self.recipe.pretrain, steps=1000, warmup=0, evaluations=1)
+        encoder = replace(self.recipe.encoder, weights=NO_WEIGHTS)
         return digest(
             {
                 "timed": "whole steps, in CPU time",
                 "objective": self.cell.objective,
-                "recipe": asdict(replace(self.recipe, pretrain=pretrain)),
+                "recipe": asdict(replace(self.recipe, pretrain=pretrain, encoder=encoder)),
                 "engine": asdict(self.engine),
                 "cells": self.cells,
                 "machine": {

@@ -13,7 +13,7 @@ from datasets.settings import settings
 
 EXAMPLE = "halfwidth(difference) < 0.01"
 
-PROBED = ("random", "imagenet")
+PROBED = ("random", "pretrained", "imagenet")
 """Baselines that cost only a probe. They run on every seed that any loss gets, for comparison."""
 
 _FORM = re.compile(r"\s*halfwidth\s*\(\s*(\w+)\s*\)\s*<\s*([^\s<]+)\s*")

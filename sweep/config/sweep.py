@@ -26,6 +26,7 @@ from trainables.objective_names import canonical_objective, objective_info
 from trainables.objective_names import outside_root as objective_root
 from trainables.recipe import Recipe
 from trainables.registry import BASELINES
+from trainables.weights_file import NO_WEIGHTS
 
 LOSSES = ("moco", "within_image", "cross_image")
 """The paper's contrastive losses, in its order."""
@@ -51,8 +52,9 @@ class Sweep:
     ] = ("moco", "within_image", "cross_image", "random")
     """Losses: those of the paper, `moco`, `within_image` and `cross_image`; others, `rince`, `rince_within`, `simclr`,
     `supcon` (needs a class of each image), `byol`, `simsiam`, `vicreg`, `densecl` and `pixpro`; or your own as
-    package.module:Class or "package.module:Class(lr=0.1)". Baselines: `random`, the untrained encoder; `imagenet`,
-    torchvision's weights; `supervised`, the encoder trained on the downstream task (an upper bound)."""
+    package.module:Class or "package.module:Class(lr=0.1)". Baselines: `random`, the untrained encoder; `pretrained`,
+    the weights of --encoder.weights; `imagenet`, torchvision's weights; `supervised`, the encoder trained on the
+    downstream task (an upper bound)."""
     rho: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Noisy-pairs rates, each in [0, 1]."""
     nu: tuple[Share, ...] = (0.25, 0.5, 0.75, 1.0)
@@ -142,6 +144,7 @@ class Sweep:
                     "it out, or use --dataset cifar10"
                 )
         self._check_recordable()
+        self._check_weights()
         check_rule(self.until, self.max_seeds, self.seeds, self.rho, self.pairings, self.losses)
 
     def _check_recordable(self) -> None:
@@ -156,6 +159,16 @@ class Sweep:
                         raise InputError(
                             f"--{flag} {shown}: a record cannot hold this name: use ASCII characters, about 200 at most"
                         )
+
+    def _check_weights(self) -> None:
+        """Refuse the baseline of pretrained weights without weights."""
+        if "pretrained" in self.objectives:
+            recipes = (variant(self.recipe, level, "pretrained").recipe for level in levels(self.vary))
+            if any(recipe.encoder.weights == NO_WEIGHTS for recipe in recipes):
+                raise InputError(
+                    "--losses pretrained: the baseline probes the weights of --encoder.weights; name a file there, or "
+                    "leave it out"
+                )
 
     @property
     def losses(self) -> tuple[str, ...]:

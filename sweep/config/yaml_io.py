@@ -107,6 +107,8 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str =
 
 
 def recipe_differences(there: Sweep, here: Sweep) -> list[str]:
-    """Where the recipes of two sweeps differ."""
+    """Where the recipes of two sweeps differ. The place of a file of weights is no difference."""
+    if there.recipe.fingerprint == here.recipe.fingerprint:
+        return []
     left, right = (_ADAPTER.dump_python(sweep, mode="json")["recipe"] for sweep in (there, here))
     return differences(left, right)

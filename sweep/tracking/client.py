@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ class Tracking:
                 self._client.restore_experiment(self.experiment)
         identity = digest([sweep.recipe.fingerprint, "" if own else location])
         self.parent = self._find_or_make(SWEEP, identity, Path(location).name, {"kind": kind})
-        self._log(self.parent, params=_flat(asdict(sweep.recipe)), tags={"folder": location})
+        self._log(self.parent, params=_flat(sweep.recipe.values), tags={"folder": location})
         self._runs: dict[str, str] = {}
         self._logged: dict[tuple[str, str], set[int]] = {}
 

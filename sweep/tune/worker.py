@@ -24,9 +24,10 @@ from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.device import LostGpuError, out_of_memory, prepare_device, still_works
 from trainables.examples import Example
-from trainables.models.imagenet import file_digest
+from trainables.objective_names import objective_info
 from trainables.pretrain import NonFiniteLossError
 from trainables.run_cell import run_cell
+from trainables.weights_file import digest_of, file_digest, weights_path
 
 INTERVAL = 0.5
 """Seconds between two looks for the request to stop."""
@@ -123,8 +124,11 @@ def _record(cell: Cell, job: CellJob, device: torch.device) -> Record:
 
 def _weights(cell: Cell, job: CellJob) -> str | None:
     """Name and digest of the weights file that the cell starts from; None without one."""
-    path = job.imagenet
-    return f"{path.name} {file_digest(path)}" if path and cell.objective == "imagenet" else None
+    if cell.objective == "imagenet":
+        return f"{job.imagenet.name} {file_digest(job.imagenet)}" if job.imagenet else None
+    weights = job.recipe.encoder.weights
+    path = weights_path(weights) if objective_info(cell.objective).takes_weights else None
+    return f"{path.name} {digest_of(weights)}" if path else None
 
 
 def _checkpoints(record: Record, job: WorkerJob, device: torch.device, pulse: "_Pulse") -> Checkpoints:

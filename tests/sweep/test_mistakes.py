@@ -28,6 +28,8 @@ from tests.helpers.command import ROOT, call
         (["--losses", "rince", "--rince.q", "0"], "--rince.q 0: should be greater than 0"),
         (["--losses", "rince", "--rince.lam", "2"], "--rince.lam 2: should be less than or equal to 1"),
         (["--losses", "byol", "--byol.momentum", "1"], "--byol.momentum 1: should be less than 1"),
+        (["--losses", "pretrained"], "--losses pretrained: the baseline probes the weights of --encoder.weights; name"),
+        (["--encoder.weights", "nowhere.pth"], "--encoder.weights nowhere.pth: no such file"),
         (["--dataset", "imagenet"], "unknown data set 'imagenet': choose from vts, xbd, cifar10, manifest, or name"),
         (["--dataset", "no_such:Images"], "no_such cannot be imported"),
         (["--sedes", "1"], "unknown flag --sedes: did you mean --seeds"),
@@ -49,18 +51,13 @@ from tests.helpers.command import ROOT, call
         (["--config=", "--rho", "0"], "--config: the value is empty"),
         (["vts-smoke", "--data", "~no-such-user/x"], "no home folder ~no-such-user is known"),
         (["vts-smoke", "--encoder.slim", "0.001"], "--encoder.slim 0.001"),
-        (["vts-smoke", "--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", "1"], "models that are no ResNet"),
         (
-            [
-                "vts-smoke",
-                "--encoder.name",
-                "vit_tiny_patch16_224",
-                "--encoder.slim",
-                "1",
-                "--encoder.output-stride",
-                "32",
-            ],
-            "use a CNN",
+            ["vts-smoke", "--encoder.name", "vit_tiny_patch16_224"],
+            "vit_tiny_patch16_224 is no ResNet; use --encoder.slim",
+        ),
+        (
+            ["vts-smoke", "--encoder.name", "swin_tiny_patch4_window7_224", "--encoder.slim", "1"],
+            "has stride 32 after 4 stages; use --encoder.output-stride 32",
         ),
     ],
 )
@@ -98,7 +95,8 @@ def test_a_read_only_or_full_disk_is_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-VIT = ("--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", 1, "--encoder.output-stride", 32)
+VIT = ("--encoder.name", "test_vit", "--encoder.slim", 1, "--encoder.output-stride", 16)
+MIXER = ("--encoder.name", "mixer_s32_224", "--encoder.slim", 1, "--encoder.output-stride", 32)
 
 
 @pytest.mark.parametrize("how", [[], ["--dry-run"], ["--plan"]])
@@ -106,7 +104,8 @@ VIT = ("--encoder.name", "vit_tiny_patch16_224", "--encoder.slim", 1, "--encoder
     ("words", "message"),
     [
         (("--threads", 640), "--threads 640: a cell cannot use more than the "),
-        (VIT, "use a CNN"),
+        (MIXER, "cannot encode 32-px images"),
+        ((*VIT, "--encoder.weights", __file__), "is not a file of weights"),
         (("--losses", "imagenet", "--imagenet-weights", "nowhere.pth"), "nowhere.pth: no such file"),
         (("--textures", "folder"), "name the folder of the images with --data-root FOLDER"),
         (("--data.train", 100, "--probe.batch", 200), "--probe.batch 200 exceeds the 100 training scenes"),

@@ -12,7 +12,8 @@ from datasets.seeding import stream
 from datasets.vts.dataset import Vts
 from trainables.cell import Cell
 from trainables.engine import PLAIN, Engine
-from trainables.models.encoders import check_encoder, make_encoder
+from trainables.models.encoders import make_encoder
+from trainables.models.weights import check_encoder
 from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
 from trainables.profiling.bare_step import bare_step, seconds_of

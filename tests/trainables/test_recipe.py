@@ -12,6 +12,7 @@ from trainables.recipe import ADDED, ADDED_PARTS, Dense, Encoder, Moco, Pretrain
 CHANGED = {
     ("data", "min_share"): 0.05,
     ("encoder", "stages"): 3,
+    ("encoder", "weights"): "/some/where 0123456789abcdef",
     ("dense", "denominator"): "public",
     ("dense", "norm"): True,
     ("pretrain", "optimizer"): "lars",
@@ -40,6 +41,8 @@ def test_an_added_setting_with_another_value_changes_the_fingerprint(part, name)
     for one, its in ADDED:
         if (one, its) != (part, name):
             del values[one][its]
+    if name == "weights":  # only the content of the file counts
+        values[part][name] = "0123456789abcdef"
     assert other.fingerprint == digest(values) != base.fingerprint
 
 

@@ -232,7 +232,7 @@ def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypat
         ("barlow", "barlow: choose from moco, within_image, cross_image, rince, rince_within, simclr, supcon, byol,"),
         (
             "barlow",
-            "vicreg, densecl, pixpro, random, imagenet, supervised, or name your own class as package.module:Class",
+            "vicreg, densecl, pixpro, random, pretrained, imagenet, supervised, or name your own class as package.mod",
         ),
         ("byoll", "did you mean byol? choose from"),
         ("rince(q=0.5)", "its settings are the flags --rince.*"),

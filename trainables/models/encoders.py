@@ -1,4 +1,4 @@
-"""Encoders from timm: ResNet-18, slim variants with a low stride for CPUs, or any model with a feature map."""
+"""Encoders from timm: ResNet-18, slim variants with a low stride for CPUs, or any model with feature maps."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -6,12 +6,14 @@ from typing import Any, cast
 import timm
 import torch
 from jaxtyping import Float
+from timm.layers import DropPath
+from timm.models._features import FeatureGetterNet  # exported by no public module
 from torch import Tensor, nn
 
 from datasets.errors import InputError, one_line
-from datasets.seeding import seeded
 from trainables.engine import PLAIN, Engine
-from trainables.models.recompute import blocks, features_again
+from trainables.models.anatomy import ERRORS, EXAMPLES, anatomy, timm_options
+from trainables.models.recompute import features_again, is_resnet, recompute_blocks
 from trainables.recipe import STAGES, Encoder
 
 MOST_ELEMENTS = 2**31 - 1
@@ -19,7 +21,7 @@ MOST_ELEMENTS = 2**31 - 1
 
 
 def features_of(network: nn.Module, images: Tensor) -> Tensor:
-    """A timm model's features before pooling, or the last ones of its first stages."""
+    """A timm model's map before pooling, or the last map of a network that returns a list of maps."""
     if hasattr(network, "forward_features"):
         return cast(Callable[[Tensor], Tensor], network.forward_features)(images)
     return cast(Tensor, network(images)[-1])
@@ -52,9 +54,10 @@ class Backbone(nn.Module):
         self.in_training = features_of
         if engine.compiles:
             self.in_training = torch.compile(features_of, mode=engine.compile, dynamic=False)
-        if engine.recompute:
-            blocks(network)  # refuses other networks
+        if engine.recompute and is_resnet(network):
             self.in_training = features_again
+        elif engine.recompute:
+            recompute_blocks(network)
 
     @property
     def channels(self) -> int:
@@ -89,9 +92,6 @@ def make_encoder(recipe: Encoder, engine: Engine = PLAIN, *, bands: int = 3) -> 
     Raises:
         InputError: timm has no such model, or cannot build it with this width or stride.
     """
-    if not timm.is_model(recipe.name):
-        near = ", ".join(timm.list_models(f"*{recipe.name[:6]}*")[:8]) or ", ".join(timm.list_models("resnet*")[:8])
-        raise InputError(f"--encoder.name {recipe.name}: timm has no such model; similar names: {near}")
     network = _network(recipe, bands)
     if recipe.small_stem:
         _make_stem_small(network, recipe, bands)
@@ -99,22 +99,13 @@ def make_encoder(recipe: Encoder, engine: Engine = PLAIN, *, bands: int = 3) -> 
         if not hasattr(network, "maxpool"):
             raise InputError(f"--encoder.no-stem-pool: {recipe.name} has no max-pool to remove")
         network.maxpool = nn.Identity()
+    for part in network.modules():
+        # They would draw from torch's global random state, so that a resumed cell would give other results.
+        if isinstance(part, DropPath):
+            part.drop_prob = 0.0
+        elif isinstance(part, nn.Dropout):
+            part.p = 0.0
     return Backbone(network, engine)
-
-
-def timm_options(recipe: Encoder, bands: int) -> dict[str, Any]:
-    """Arguments of `timm.create_model` besides the name and `num_classes=0`."""
-    options: dict[str, Any] = {"in_chans": bands} if bands != 3 else {}
-    if recipe.timm_stride != recipe.usual_stride:
-        options["output_stride"] = recipe.timm_stride
-    if recipe.stages < STAGES:
-        # Counted from the end, because some models also list the stem's feature map.
-        options |= {"features_only": True, "out_indices": (recipe.stages - STAGES - 1,)}
-    if recipe.slim != 1:
-        # timm's plain stem always has 64 channels; a deep stem of three 3x3 convolutions can be slim.
-        options["channels"] = tuple(round(width * recipe.slim) for width in (64, 128, 256, 512))
-        options |= {"stem_type": "deep", "stem_width": round(32 * recipe.slim)}
-    return options
 
 
 def _network(recipe: Encoder, bands: int) -> nn.Module:
@@ -122,13 +113,22 @@ def _network(recipe: Encoder, bands: int) -> nn.Module:
     options = timm_options(recipe, bands)
     try:
         network: nn.Module = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
-    except (TypeError, AssertionError, ValueError, RuntimeError, IndexError) as error:
+        if not anatomy(recipe.name).has_maps and recipe.stages == STAGES:
+            # Nothing is pruned, so that timm's plain model takes the weights.
+            network = FeatureGetterNet(network, out_indices=(-1,), norm=True, prune=False)
+    except ERRORS as error:
         raise InputError(
             f"--encoder.name {recipe.name} cannot be built with slim {recipe.slim:g}, output stride "
             f"{recipe.output_stride} and {recipe.stages} stages: use 1, 32 and {STAGES} for models that are no ResNet "
             f"({one_line(error)})"
         ) from error
     return network
+
+
+def timm_network(network: nn.Module) -> nn.Module:
+    """The network as `timm.create_model` returns it with the options of the recipe, whose parameters it names."""
+    whole = isinstance(network, FeatureGetterNet) and network.norm
+    return cast(nn.Module, network.model) if whole else network
 
 
 def _make_stem_small(network: nn.Module, recipe: Encoder, bands: int) -> None:
@@ -146,22 +146,32 @@ def _make_stem_small(network: nn.Module, recipe: Encoder, bands: int) -> None:
         network.conv1 = small
 
 
-def check_encoder(recipe: Encoder, *, bands: int = 3) -> None:
-    """Check that the encoder can be built and returns a feature map at its output stride.
+def check_map(recipe: Encoder, encoder: Backbone, *, bands: int, size: int) -> None:
+    """Check that an encoder without values returns a feature map at its output stride.
+
+    Args:
+        recipe: the encoder's settings.
+        encoder: made on torch's meta device, in eval mode.
+        bands: of the images.
+        size: side of the images in px.
 
     Raises:
-        InputError: as `make_encoder`, or its features have another shape.
+        InputError: its features have another shape, or it cannot encode images of this size.
     """
-    with seeded(0, "check"), torch.no_grad():
-        encoder = make_encoder(recipe, bands=bands).eval()
-    try:
-        shape = tuple(encoder(torch.zeros(1, bands, 64, 64)).shape)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(f"--encoder.name {recipe.name} cannot encode 64-px images ({error}); use a CNN") from error
+    found = {side: _map_shape(recipe, encoder, bands, side) for side in (size, 64)}
     side = 64 // recipe.output_stride
     expected = (1, encoder.channels, side, side)
-    if shape != expected:
+    if found[64] != expected:
         raise InputError(
-            f"--encoder.name {recipe.name}: its features have shape {shape}, but output stride "
-            f"{recipe.output_stride} needs {expected}; use a CNN, or another --encoder.output-stride"
+            f"--encoder.name {recipe.name}: its features have shape {found[64]}, but output stride "
+            f"{recipe.output_stride} needs {expected}; use {EXAMPLES}, or another --encoder.output-stride"
         )
+
+
+def _map_shape(recipe: Encoder, encoder: Backbone, bands: int, size: int) -> tuple[int, ...]:
+    try:
+        return tuple(features_of(encoder.network, torch.empty(1, bands, size, size, device="meta")).shape)
+    except ERRORS as error:
+        raise InputError(
+            f"--encoder.name {recipe.name} cannot encode {size}-px images ({one_line(error, most=120)}); use {EXAMPLES}"
+        ) from error

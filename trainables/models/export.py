@@ -1,14 +1,16 @@
 """Export a cell's encoder for other programs: safetensors, with timm's parameter names."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import safetensors.torch
 
 from datasets.files import write_atomically
-from trainables.models.encoders import Backbone, timm_options
+from trainables.models.anatomy import timm_options
+from trainables.models.encoders import Backbone, timm_network
 from trainables.recipe import Encoder
+from trainables.weights_file import NO_WEIGHTS
 
 
 def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int = 3) -> None:
@@ -18,22 +20,35 @@ def save_encoder(encoder: Backbone, path: Path, recipe: Encoder, *, bands: int =
 
         timm.create_model("resnet18", num_classes=0).load_state_dict(safetensors.torch.load_file(path))
 
-    The metadata of the file describe other models: `timm` (the name), `options` (JSON: further arguments of
-    `create_model`; empty for the plain model at output stride 32; with fewer `stages`, the model returns a list with
-    their last feature map), `mean` and `std` (JSON: images in [0, 1] are
-    normalised to (image - mean) / std), and `encoder` (JSON: our own settings). timm cannot build a changed stem
-    (`small_stem` or no `stem_pool` in `encoder`): use `trainables.models.encoders.make_encoder`.
+    The metadata of the file describe other models:
+
+    - `timm`: the name;
+    - `options` (JSON): further arguments of `create_model`; empty for the plain model at output stride 32;
+    - `map` (JSON): the call that returns the feature map of `images`;
+    - `mean` and `std` (JSON): images in [0, 1] are normalised to (image - mean) / std;
+    - `encoder` (JSON): our own settings.
+
+    timm cannot build a changed stem (`small_stem` or no `stem_pool` in `encoder`): use
+    `trainables.models.encoders.make_encoder`.
 
     Raises:
         OSError: it cannot be written.
     """
-    tensors = {name: value.cpu().contiguous() for name, value in encoder.network.state_dict().items()}
+    tensors = {name: value.cpu().contiguous() for name, value in timm_network(encoder.network).state_dict().items()}
     metadata = {
         "timm": recipe.name,
         "options": json.dumps(timm_options(recipe, bands)),
-        "encoder": json.dumps(asdict(recipe)),
+        "map": json.dumps(_call(encoder)),
+        "encoder": json.dumps(asdict(replace(recipe, weights=NO_WEIGHTS))),
         "mean": json.dumps(encoder.mean.flatten().tolist()),
         "std": json.dumps((1 / encoder.gain).flatten().tolist()),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+
+def _call(encoder: Backbone) -> str:
+    """The call that makes timm's model return the encoder's feature map."""
+    if timm_network(encoder.network) is not encoder.network:
+        return "model.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)[0]"
+    return "model.forward_features(images)" if hasattr(encoder.network, "forward_features") else "model(images)[-1]"

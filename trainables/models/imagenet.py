@@ -1,9 +1,6 @@
 """The baseline `imagenet`: torchvision's weights in our encoder."""
 
-import hashlib
 import os
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -12,7 +9,8 @@ import torch
 from datasets.errors import InputError
 from trainables.engine import PLAIN, Engine
 from trainables.models.encoders import Backbone, make_encoder
-from trainables.recipe import STAGES, Encoder
+from trainables.models.weights import load_weights, read_weights
+from trainables.recipe import Encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Statistics of the images that torchvision's ImageNet weights were trained on, RGB in [0, 1]."""
@@ -31,34 +29,12 @@ def imagenet_encoder(recipe: Encoder, weights: Path, engine: Engine = PLAIN, *, 
         InputError: the file cannot be read, or its weights do not fit the encoder.
     """
     encoder = make_encoder(recipe, engine, bands=bands)
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"{weights}: cannot be read ({error.strerror or error})") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    if problem := load_weights(encoder.network, read_weights(weights)):
         raise InputError(
-            f"{weights}: is not a file of weights written by torch.save, or cannot be read safely"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-        raise InputError(f"{weights}: contains {type(state).__name__}, not a state dictionary of named weights")
-    found = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    if recipe.stages < STAGES:
-        found = {name: value for name, value in found.items() if name in encoder.network.state_dict()}
-    try:
-        encoder.network.load_state_dict(found)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"baseline imagenet: the weights in {weights} do not fit {recipe.name} with these settings ({reason}): "
+            f"baseline imagenet: the weights in {weights} do not fit {recipe.name} with these settings ({problem}): "
             "use --encoder.slim 1, the standard stem and images of 3 bands, or leave imagenet out of --losses"
-        ) from error
+        )
     return Backbone(encoder.network, engine, IMAGENET_MEAN, IMAGENET_STD)
-
-
-def file_digest(path: Path) -> str:
-    """Hash of a file's contents, 16 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def weights_file(recipe: Encoder, given: Path | None, *, download: bool) -> Path:

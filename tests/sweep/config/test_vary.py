@@ -11,7 +11,7 @@ from datasets.errors import InputError
 from sweep.cli import parse
 from sweep.config.sweep import Sweep
 from sweep.config.vary import setting_names
-from sweep.config.yaml_io import from_yaml, to_yaml
+from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
 from sweep.lr_search.config import search_for, sweep_to_fill
 from sweep.prepare import claim, load_sources, previous_sweep
 from sweep.presets import preset
@@ -89,6 +89,29 @@ def test_settings_of_a_loss_that_is_not_in_the_paper_vary_and_leave_all_other_ce
     assert {cell.settings for cell in cells if cell.objective == "rince"} == {
         (("rince.q", q), ("rince.lam", lam)) for q in (0.1, 0.5) for lam in (0.01, 0.1)
     }
+
+
+def test_weights_may_vary_and_the_random_encoder_runs_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    axis = ("encoder.weights", "none", str(tmp_path / "a"), str(tmp_path / "b"))
+    sweep = varied(axis, objectives=("moco", "random", "supervised"), rho=(0.0,))
+    assert replace(sweep, vary=sweep.vary) == sweep
+    assert sorted(cell.objective for cell in sweep.cells()) == ["moco"] * 3 + ["random"] + ["supervised"] * 3
+    with pytest.raises(InputError, match="--losses pretrained: the baseline probes the weights"):
+        replace(sweep, objectives=("pretrained",))
+    with pytest.raises(InputError, match=r"\A--vary encoder.weights /[^\n]*: no such file\Z"):
+        varied(("encoder.weights", "none", str(tmp_path / "c")))
+
+
+def test_another_place_of_the_same_weights_is_the_same_recipe(tmp_path: Path) -> None:
+    there, here = ((tmp_path / name) for name in ("a", "b"))
+    for path in (there, here):
+        path.write_text("weights")
+    first, second = (parse(["vts-smoke", f"--encoder.weights={path}"]).sweep for path in (there, here))
+    assert [cell.key for cell in first.cells()] == [cell.key for cell in second.cells()]
+    assert recipe_differences(first, second) == []
+    assert first.recipe.values == second.recipe.values  # what MLflow gets, which refuses another value
 
 
 ROLES = ("stratified,veined,matted", "veined,matted,dotted,stratified")

@@ -1,6 +1,7 @@
 """A worker whose GPU cannot be used, or no longer works, ends: Ray takes its machine for lost, and the cell goes on."""
 
-from dataclasses import asdict
+import hashlib
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,10 @@ import torch
 from datasets.vts.config import CLASSES
 from sweep.tune import trainable, worker
 from sweep.tune.job import WorkerJob
+from trainables.cell import Cell
+from trainables.cell_job import CellJob
+
+SOURCE = SimpleNamespace(files=(), classes=CLASSES, fingerprint="d", title="s", notes=())
 
 
 class Left(BaseException):
@@ -36,8 +41,7 @@ def said(sweep, monkeypatch):
 @pytest.fixture
 def begin(sweep):
     """Runs the first cell of the sweep."""
-    source = SimpleNamespace(files=(), classes=CLASSES, fingerprint="d", title="s", notes=())
-    job = WorkerJob.of(sweep, {sweep.recipe.data: source})
+    job = WorkerJob.of(sweep, {sweep.recipe.data: SOURCE})
     cell = sweep.cells()[0]
     return lambda: trainable.train_cell({"cell": asdict(cell)}, job=job)
 
@@ -79,3 +83,14 @@ def test_a_worker_whose_device_works_reports_the_error_of_its_cell(said, begin, 
     begin()
     assert said[-1]["kind"] == kind
     assert said[-1]["error"] == f"RuntimeError: {text}"
+
+
+def test_a_record_names_the_weights_that_its_cell_starts_from(sweep, tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"1")
+    recipe = replace(sweep.recipe, encoder=replace(sweep.recipe.encoder, weights=str(tmp_path / "a.pth")))
+    (tmp_path / "in.pth").write_bytes(b"2")
+    job = CellJob(recipe=recipe, source=SOURCE, imagenet=tmp_path / "in.pth")
+    digests = {path.name: hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() for path in tmp_path.iterdir()}
+    for objective, name in (("moco", "a.pth"), ("pretrained", "a.pth"), ("imagenet", "in.pth"), ("random", None)):
+        record = worker._record(Cell(objective=objective), job, torch.device("cpu"))
+        assert record.weights == (f"{name} {digests[name]}" if name else None)

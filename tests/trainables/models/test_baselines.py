@@ -18,11 +18,12 @@ from trainables.cell_state import without_checkpoints
 from trainables.models import imagenet
 from trainables.models.encoders import make_encoder
 from trainables.models.heads import downstream_head, scores
-from trainables.models.imagenet import file_digest, imagenet_encoder, weights_file
+from trainables.models.imagenet import imagenet_encoder, weights_file
 from trainables.pretrain import cell_objective, pretrain
 from trainables.recipe import Encoder
 from trainables.run_cell import run_cell
 from trainables.views import dihedral
+from trainables.weights_file import file_digest
 
 CPU = torch.device("cpu")
 SUPERVISED = Cell(objective="supervised")
