@@ -6,7 +6,8 @@ import pytest
 
 # Each test process, and what it starts, computes in one thread unless it sets another number: threads of several
 # processes that wait for each other would take the cores from all. Set before torch and NumPy are imported. Not
-# OMP_NUM_THREADS: that is the number of cores that a sweep may use.
+# OMP_NUM_THREADS: that is the number of cores that a sweep may use, so the caller's is taken away, too.
+os.environ.pop("OMP_NUM_THREADS", None)
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Workers are nice to other programs, here to the other tests: a sweep's would get less of a core.

@@ -48,7 +48,7 @@ CASES = [
     *(("vts", loss) for loss in losses_for("segmentation") if loss not in PAPER),
     *(("cifar10", loss) for loss in ("moco", "supervised", "supcon")),
 ]
-FEW = [case for case in CASES if case[0] == "vts" or case[1] in ("within_image", "supcon")]
+FEW = [("vts", loss) for loss in (*PAPER, "pixpro")] + [("xbd", "within_image"), ("cifar10", "supcon")]
 
 
 def steps(recipe, source, dataset, objective, card=None):

@@ -8,9 +8,9 @@ import torch
 
 from datasets.cifar10.config import Cifar10Settings
 from datasets.cifar10.files import Cifar10Images
+from tests.helpers.losses import EACH_LOSS
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
-from trainables.registry import losses_for
 from trainables.run_cell import run_cell
 
 TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
@@ -28,7 +28,7 @@ def results(metrics):
     return {name: value for name, value in metrics.items() if name not in TIMES}
 
 
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_the_same_cell_gives_the_same_bits_whatever_ran_before_it(recipe, bank, objective):
     cell = Cell(objective=objective, rho=0.5, nu=0.5, pairing="noisy", seed=1)
     first = results(run(cell, recipe, bank))
