@@ -7,8 +7,8 @@ from pathlib import Path
 import safetensors.torch
 
 from datasets.files import write_atomically
-from trainables.models.anatomy import timm_options
 from trainables.models.encoders import Backbone, timm_network
+from trainables.models.feature_maps import timm_options
 from trainables.recipe import Encoder
 from trainables.weights_file import NO_WEIGHTS
 
