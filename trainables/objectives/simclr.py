@@ -6,6 +6,7 @@ https://github.com/google-research/simclr/blob/master/objective.py.
 
 import math
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,13 +18,14 @@ from trainables.models.encoders import Backbone
 from trainables.models.heads import image_head, unit_vectors
 from trainables.objectives.base import Objective, Validation, mean_over
 from trainables.recipe import Recipe
+from trainables.registry import Sees
 from trainables.views import Views
 
 
 class SimClr(Objective):
     """Both images of the pairs pass through the encoder in one batch of 2 n."""
 
-    sees = "pairs"
+    sees: ClassVar[Sees] = "pairs"
     recordable = True
 
     def __init__(
