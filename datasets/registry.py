@@ -124,6 +124,7 @@ def load(settings: Settings, place: Place, demands: Demands) -> Source:
         InputError: they cannot be used, or do not fit this grid.
     """
     module: Any = _module(settings)
+    _check_ood(settings, demands)
     with _readable(place):
         source: Source = module.load(settings, place)
     module.check(settings, source, demands)
@@ -137,11 +138,17 @@ def survey(settings: Settings, place: Place, demands: Demands) -> None:
         InputError: `load` would refuse them too.
     """
     module: Any = _module(settings)
+    _check_ood(settings, demands)
     if hasattr(module, "survey"):
         with _readable(place):
             module.survey(settings, place, demands)
     elif settings.dataset in DATASETS and not place.download:  # another project's function may write something
         load(settings, place, demands)
+
+
+def _check_ood(settings: Settings, demands: Demands) -> None:
+    if demands.ood and not getattr(settings, "has_ood", False):
+        raise InputError(f"probe.split ood: {settings.dataset} has no such split; use test")
 
 
 @contextmanager

@@ -121,3 +121,5 @@ class Demands:
     """Batch size of the baseline `supervised`, in labelled images; 0 without it."""
     probe_batch: int
     """Batch size of the probe, in downstream images."""
+    ood: bool = False
+    """Whether a probe is tested on the split `ood`, which only settings with `has_ood = True` have."""

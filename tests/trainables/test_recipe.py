@@ -18,6 +18,14 @@ CHANGED = {
     ("pretrain", "optimizer"): "lars",
     ("pretrain", "schedule"): "constant",
     ("pretrain", "average"): 0.99,
+    ("probe", "head"): "linear",
+    ("probe", "neighbours"): 5,
+    ("probe", "positions"): 100,
+    ("probe", "labels"): 0.1,
+    ("probe", "split"): "ood",
+    ("probe", "finetune"): True,
+    ("probe", "encoder_lr"): 1e-3,
+    ("probe", "every"): 10,
 }
 
 

@@ -102,3 +102,17 @@ def test_downstream_task_is_the_same_in_every_cell(recipe, bank, monkeypatch):
         run(Cell(objective="moco", rho=rho, nu=0.5, pairing=pairing), recipe, bank)
     first, *others = shown.values()
     assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_looks_at_the_encoder_along_pretraining_change_nothing_else(recipe, bank, average):
+    cell = Cell(objective="moco", rho=0.5, nu=0.5)
+    plain = replace(recipe, pretrain=replace(recipe.pretrain, average=average))
+    watched = replace(plain, probe=replace(plain.probe, every=1))
+    points, looks = [], []
+    expected, found = run(cell, plain, bank, points), run(cell, watched, bank, looks)
+    assert results(found) == results(expected)
+    scores = [(step, values["knn_val_f1_macro"]) for stage, step, values in looks if "knn_val_f1_macro" in values]
+    assert [step for step, _ in scores] == [1, 2, 3, 4]
+    assert all(0 < score < 1 for _, score in scores)
+    assert [point for point in looks if "knn_val_f1_macro" not in point[2]] == points
