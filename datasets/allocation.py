@@ -95,7 +95,7 @@ def usable_cores() -> int:
     return allocation().cores.amount
 
 
-def crowding() -> float:
+def load_per_core() -> float:
     """Programs that want a core of this machine, for each core, over the last minute; at least 1."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 

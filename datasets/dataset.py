@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from datasets.transfer import Parcel
+from datasets.transfer import Transfer
 from datasets.types import Pairing
 
 
@@ -48,19 +48,19 @@ class PairPool(Protocol):
         """The indexed pairs, with labels if requested, and which of them are noisy (a mask on the CPU)."""
 
 
-class ParcelPool(ABC):
-    """A `PairPool` whose batches come from one parcel, so that a step can send them with all that it sends."""
+class TransferPool(ABC):
+    """A `PairPool` whose batches come from one transfer, so that a step can send them with all that it sends."""
 
     @abstractmethod
-    def parcel(
+    def transfer(
         self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
-    ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
+    ) -> tuple[Transfer[PairBatch], Bool[Tensor, " n"]]:
         """`batch` before anything is sent. In all steps the contents have equal shapes, and are used alike."""
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
         """See `PairPool`."""
-        parcel, noisy = self.parcel(index, draws, labelled=labelled)
-        return parcel.delivered(), noisy
+        transfer, noisy = self.transfer(index, draws, labelled=labelled)
+        return transfer.sent(), noisy
 
 
 @runtime_checkable

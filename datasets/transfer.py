@@ -34,7 +34,7 @@ Content = Tensor | Filled | None
 
 
 class Packed(Generic[T]):
-    """A parcel that is ready to be sent: on the way to a GPU, everything is in one block of pinned memory.
+    """A transfer that is ready to be sent: on the way to a GPU, everything is in one block of pinned memory.
 
     Each copy costs a GPU some microseconds, and one from memory that is not pinned may wait for the work before it.
     """
@@ -57,7 +57,7 @@ class Packed(Generic[T]):
         """Whether it takes so long to write that the next one should be written meanwhile."""
         return self.block is not None and any(isinstance(one, Filled) for one in self._contents)
 
-    def delivered(self) -> T:
+    def sent(self) -> T:
         """Send everything, and let the device make what it is for."""
         if self.block is not None:
             return self.made(self.block.to(self._device, non_blocking=True))
@@ -83,7 +83,7 @@ class Packed(Generic[T]):
 
 
 @dataclass(frozen=True, eq=False)
-class Parcel(Generic[T]):
+class Transfer(Generic[T]):
     """What the device makes from contents that the host sends, such as a batch of images from their numbers."""
 
     device: torch.device
@@ -91,29 +91,29 @@ class Parcel(Generic[T]):
     make: Callable[..., T]
     """Called with the contents on the device."""
 
-    def then(self, function: Callable[[T], U]) -> "Parcel[U]":
-        """A parcel of which the device makes more."""
-        return Parcel(self.device, self.contents, lambda *sent: function(self.make(*sent)))
+    def then(self, function: Callable[[T], U]) -> "Transfer[U]":
+        """A transfer of which the device makes more."""
+        return Transfer(self.device, self.contents, lambda *sent: function(self.make(*sent)))
 
     def packed(self) -> Packed[T]:
         """Ready to be sent."""
         return Packed(self.device, self.contents, self.make)
 
-    def delivered(self) -> T:
+    def sent(self) -> T:
         """Send it now."""
-        return self.packed().delivered()
+        return self.packed().sent()
 
 
-def together(*parcels: Parcel[Any]) -> Parcel[list[Any]]:
-    """One parcel of several, of which the device makes all that they are for."""
+def together(*transfers: Transfer[Any]) -> Transfer[list[Any]]:
+    """One transfer of several, of which the device makes all that they are for."""
 
     def make(*sent: Any) -> list[Any]:
         rest = iter(sent)
-        return [parcel.make(*islice(rest, len(parcel.contents))) for parcel in parcels]
+        return [transfer.make(*islice(rest, len(transfer.contents))) for transfer in transfers]
 
-    return Parcel(parcels[0].device, [one for parcel in parcels for one in parcel.contents], make)
+    return Transfer(transfers[0].device, [one for transfer in transfers for one in transfer.contents], make)
 
 
 def send(device: torch.device, *contents: Content) -> list[Any]:
     """The contents on the device, None for None. On a GPU they are parts of one block, which are not to be changed."""
-    return Parcel(device, contents, lambda *sent: list(sent)).delivered()
+    return Transfer(device, contents, lambda *sent: list(sent)).sent()

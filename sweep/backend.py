@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from datasets.allocation import allocation
 from datasets.source import Settings, Source
-from sweep.cluster.environment import portable_variables
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
 from sweep.monitor.progress import MachineEntry
@@ -118,7 +117,7 @@ class InlineBackend(Backend):
     @contextmanager
     def session(self, sweep: Sweep) -> Iterator[None]:
         """See `Backend`."""
-        os.environ.update(portable_variables(sweep.engine))  # torch reads them when a GPU is first used
+        os.environ.update(sweep.engine.variables)  # torch reads them when a GPU is first used
         yield
 
     def machines(self) -> Mapping[str, MachineEntry]:

@@ -6,7 +6,8 @@ import pytest
 
 # Each test process, and what it starts, computes in one thread unless it sets another number: threads of several
 # processes that wait for each other would take the cores from all. Set before torch and NumPy are imported. Not
-# OMP_NUM_THREADS: that is the number of cores that a sweep may use.
+# OMP_NUM_THREADS: that is the number of cores that a sweep may use, so the caller's is taken away, too.
+os.environ.pop("OMP_NUM_THREADS", None)
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Workers are nice to other programs, here to the other tests: a sweep's would get less of a core.
@@ -26,9 +27,25 @@ def own_cache(tmp_path_factory):
 
 
 WHOLE_SWEEPS = ("tests/sweep/test_", "tests/sweep/lr_search", "tests/sweep/storage/test_object", "tests/sweep/tune")
-"""Where tests run whole sweeps. They come first: with `--dist worksteal` the short ones then fill what time is left."""
+"""Where tests run whole sweeps, which wait for Ray half of the time."""
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests that take longest first; the order is the same in every process of pytest-xdist."""
-    items.sort(key=lambda item: not item.nodeid.startswith(WHOLE_SWEEPS))
+    """Put whole sweeps at the beginning of the part of each process of pytest-xdist, so that they run side by side.
+
+    `--dist worksteal` gives each process an equal part, in this order, and later the end of another's part. Tests of
+    one file stay together, because they share fixtures. The order is the same in every process.
+    """
+    files = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    sweeps = [name for name in files if name.startswith(WHOLE_SWEEPS)]
+    short = [item for name, tests in files.items() if name not in sweeps for item in tests]
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ordered = []
+    for part in range(count):
+        ordered += [item for name in sweeps[part::count] for item in files[name]]
+        room = len(short) if part + 1 == count else max(0, len(items) * (part + 1) // count - len(ordered))
+        ordered += short[:room]
+        del short[:room]
+    items[:] = ordered

@@ -252,6 +252,7 @@ def test_a_wait_is_a_failure(rows, torch_as_before, monkeypatch):
     assert fault_of(row) == "vts-gpu, moco: check failed (waits {'trainables/pretrain.py:1': 2})"
 
 
+@pytest.mark.slow
 def test_our_step_is_compared_with_the_bare_one(rows, torch_as_before, monkeypatch):
     monkeypatch.setattr(steps, "EAGER", ((MOCO_VIEWS, "moco"), (XBD_HOST, "cross_image")))
     for row in rows(steps.eager):
@@ -269,6 +270,7 @@ def test_tiles_are_kept_on_a_gpu_unless_the_case_forbids_it():
     assert usual == sides.KEPT
 
 
+@pytest.mark.slow
 def test_bits_are_the_same_again_and_after_an_interruption(rows, torch_as_before, monkeypatch):
     monkeypatch.setattr(same_bits, "LOSSES", ("cross_image",))
     found = rows(same_bits.run)
@@ -294,6 +296,7 @@ def test_a_cell_that_was_not_stopped_is_an_error(setting, tmp_path, torch_as_bef
         same_bits.resumed(recipes.cell_of(job.recipe, "moco"), job, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_large_batch_is_compared_with_its_halves(rows, torch_as_before):
     found = rows(large.run)
     assert [row["case"] for row in found if fault_of(row)] == []
@@ -322,6 +325,7 @@ def test_one_wrong_image_of_a_large_batch_is_found(torch_as_before, monkeypatch)
     assert figures["gradient"] > large.TOLERANCE
 
 
+@pytest.mark.slow
 def test_cells_run_in_one_thread_and_in_new_ones(rows, torch_as_before, monkeypatch):
     names = []
 

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from datasets.dataset import Dataset, PairPool, ParcelPool
+from datasets.dataset import Dataset, PairPool, TransferPool
 from datasets.seeding import stream
-from datasets.transfer import Packed, Parcel, together
+from datasets.transfer import Packed, Transfer, together
 from trainables.cell import Cell
 from trainables.objectives.base import Objective
 from trainables.recipe import Recipe
-from trainables.views import Views, augmenter, downstream_views, training_parcel, training_pool
+from trainables.views import Views, augmenter, downstream_views, training_pool, training_transfer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +27,7 @@ class Batch:
 
     def views(self) -> Views:
         """Send the batch, and let the device make its views."""
-        return self.packed.delivered()
+        return self.packed.sent()
 
 
 class Batches:
@@ -47,7 +47,7 @@ class Batches:
     @property
     def recordable(self) -> bool:
         """Whether every step asks the same of the device, but for the contents of its batch."""
-        return isinstance(self._pool, ParcelPool) and self._objective.recordable
+        return isinstance(self._pool, TransferPool) and self._objective.recordable
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step.
@@ -69,19 +69,19 @@ class Batches:
             self._thread = self._next = None
 
     def _pack(self, step: int) -> Batch:
-        parcel, noisy = self._downstream(step) if self._pool is None else self._pairs(self._pool, step)
-        return Batch(packed=parcel.packed(), noisy=noisy)
+        transfer, noisy = self._downstream(step) if self._pool is None else self._pairs(self._pool, step)
+        return Batch(packed=transfer.packed(), noisy=noisy)
 
-    def _downstream(self, step: int) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
+    def _downstream(self, step: int) -> tuple[Transfer[Views], Bool[Tensor, " n"]]:
         views = partial(downstream_views, self._data, self._cell, self._recipe, step)
-        return Parcel(self._data.device, [], views), torch.zeros(self._recipe.pretrain.batch, dtype=torch.bool)
+        return Transfer(self._data.device, [], views), torch.zeros(self._recipe.pretrain.batch, dtype=torch.bool)
 
-    def _pairs(self, pool: PairPool, step: int) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
+    def _pairs(self, pool: PairPool, step: int) -> tuple[Transfer[Views], Bool[Tensor, " n"]]:
         """Augmented pairs, and what the loss has drawn."""
         cell, labelled = self._cell, self._objective.labelled
-        parcel, noisy = training_parcel(pool, cell, self._recipe, step, labelled=labelled, how=self._how)
+        transfer, noisy = training_transfer(pool, cell, self._recipe, step, labelled=labelled, how=self._how)
         drawn = self._objective.draw(len(noisy), stream(cell.seed, "other image", step + 1))
         if drawn is None:
-            return parcel, noisy
-        both = together(parcel, Parcel(parcel.device, [drawn], lambda sent: sent))
+            return transfer, noisy
+        both = together(transfer, Transfer(transfer.device, [drawn], lambda sent: sent))
         return both.then(lambda made: replace(made[0], drawn=made[1])), noisy

@@ -50,6 +50,16 @@ class Engine:
         """Whether nothing is left to measure."""
         return "auto" not in (self.precision, self.layout, self.compile) and self.threads > 0
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that processes need from their start, on any machine."""
+        # Each checkpoint is written by a thread of its own, and glibc keeps the memory that a thread has freed for that
+        # thread. With one arena the memory of a worker does not grow with every cell.
+        variables = {"MALLOC_ARENA_MAX": "1"}
+        if self.deterministic:
+            variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        return variables
+
     def __str__(self) -> str:
         compiled = {"no": "", "graph": ", steps recorded"}.get(self.compile, f", compiled ({self.compile})")
         cores = f"{self.threads} thread" + ("" if self.threads == 1 else "s")

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from datasets.augment import static, transforms
 from datasets.augment.config import Augment
-from datasets.dataset import Dataset, Draws, PairBatch, PairPool, ParcelPool
+from datasets.dataset import Dataset, Draws, PairBatch, PairPool, TransferPool
 from datasets.errors import InputError
 from datasets.seeding import batch_indices, stream
-from datasets.transfer import Parcel, send, together
+from datasets.transfer import Transfer, send, together
 from datasets.types import IGNORED, TURNS
 from trainables.cell import Cell
 from trainables.engine import Engine
@@ -69,14 +69,14 @@ def augmenter(engine: Engine, device: torch.device) -> Augmenter:
 def training_views(
     pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True
 ) -> tuple[Views, Bool[Tensor, " n"]]:
-    """See `training_parcel`, which is sent."""
-    parcel, noisy = training_parcel(pool, cell, recipe, step, labelled=labelled)
-    return parcel.delivered(), noisy
+    """See `training_transfer`, which is sent."""
+    transfer, noisy = training_transfer(pool, cell, recipe, step, labelled=labelled)
+    return transfer.sent(), noisy
 
 
-def training_parcel(
+def training_transfer(
     pool: PairPool, cell: Cell, recipe: Recipe, step: int, *, labelled: bool = True, how: Augmenter = CHOSEN
-) -> tuple[Parcel[Views], Bool[Tensor, " n"]]:
+) -> tuple[Transfer[Views], Bool[Tensor, " n"]]:
     """The views of one training step, with labels if requested, and which of its pairs are noisy.
 
     All random numbers derive from (seed, purpose, step), so cells of one seed differ only in how rho, nu and pairing
@@ -87,11 +87,11 @@ def training_parcel(
     noisy, swap = torch.rand(2, batch, generator=stream(cell.seed, "pairing", step))
     partner = torch.rand(batch, generator=stream(cell.seed, "partner", step))
     draws = Draws(noisy=noisy, swap=swap, partner=partner)
-    if isinstance(pool, ParcelPool):
-        pairs, chosen = pool.parcel(index, draws, labelled=labelled)
+    if isinstance(pool, TransferPool):
+        pairs, chosen = pool.transfer(index, draws, labelled=labelled)
     else:
         loaded, chosen = pool.batch(index, draws, labelled=labelled)
-        pairs = Parcel(loaded.first.device, [], lambda: loaded)
+        pairs = Transfer(loaded.first.device, [], lambda: loaded)
     return _augmented(pairs, batch, recipe, stream(cell.seed, "augmentation", step), how), chosen
 
 
@@ -100,7 +100,7 @@ def validation_views(data: Dataset, cell: Cell, recipe: Recipe, *, labelled: boo
     generator = stream(cell.seed, "validation augmentation")
     for index in parts(data.validation_pairs(), recipe.pretrain.batch):
         pairs = data.validation(index, labelled=labelled)
-        yield _augmented(Parcel(data.device, [], lambda: pairs), len(index), recipe, generator).delivered()  # noqa: B023
+        yield _augmented(Transfer(data.device, [], lambda: pairs), len(index), recipe, generator).sent()  # noqa: B023
 
 
 def downstream_views(data: Dataset, cell: Cell, recipe: Recipe, step: int) -> Views:
@@ -128,12 +128,12 @@ def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:
 
 
 def _augmented(
-    pairs: Parcel[PairBatch], count: int, recipe: Recipe, generator: torch.Generator, how: Augmenter = CHOSEN
-) -> Parcel[Views]:
+    pairs: Transfer[PairBatch], count: int, recipe: Recipe, generator: torch.Generator, how: Augmenter = CHOSEN
+) -> Transfer[Views]:
     """Augment both images of each pair independently."""
     drawn = [transforms.draw(recipe.augment, count, recipe.data.size, generator) for _ in range(2)]
     radius = drawn[0].radius
-    numbers = [Parcel(pairs.device, how.plan(recipe.augment, one), lambda *sent: sent) for one in drawn]
+    numbers = [Transfer(pairs.device, how.plan(recipe.augment, one), lambda *sent: sent) for one in drawn]
 
     def make(made: list[Any]) -> Views:
         loaded, plan, other_plan = made

@@ -12,12 +12,11 @@ from benchmarks.gpu.recipes import ENGINE, SMALL, cell_of, job_of
 from benchmarks.gpu.report import Report, Setting
 from benchmarks.speed.common import device
 from datasets.vts.config import VtsSettings
-from sweep.cluster.environment import portable_variables
+from sweep.config.sweep import LOSSES
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
 from trainables.checkpoints import Checkpoints, StoppedError, newest_first
 from trainables.device import prepare_device
-from trainables.registry import LOSSES
 from trainables.run_cell import run_cell
 
 TIMES = ("seconds", "pretrain_seconds", "probe_seconds", "images_per_second")
@@ -33,10 +32,12 @@ Result = dict[str, float | str]
 
 
 def run(setting: Setting, report: Report) -> None:
-    """Run a cell of each loss twice, and once with an interruption: all must be equal. Then the same with its steps
-    recorded, which may round in another way."""
+    """Run a cell of each of the paper's losses twice, and once with an interruption: all must be equal.
+
+    Then the same with its steps recorded, which may round in another way.
+    """
     engine = replace(ENGINE, deterministic=True)
-    os.environ.update(portable_variables(engine))  # torch reads them when it first uses the GPU
+    os.environ.update(engine.variables)  # torch reads them when it first uses the GPU
     prepare_device(engine)
     job = shortened(job_of(SMALL, setting, engine))
     recorded = replace(job, engine=replace(engine, compile="graph"))

@@ -13,9 +13,9 @@ from benchmarks.gpu.recipes import ENGINE, SMALL, XBD, XBD_HOST, cell_of, job_of
 from benchmarks.gpu.report import Report, Setting, line_of_ours
 from benchmarks.speed.common import device
 from datasets.registry import open_data
+from sweep.config.sweep import LOSSES
 from trainables.device import prepare_device
 from trainables.profiling.whole_step import whole_step
-from trainables.registry import LOSSES
 
 RECORDED = replace(ENGINE, compile="graph")
 CASES = (

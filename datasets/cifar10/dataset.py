@@ -6,10 +6,10 @@ from torch import Tensor
 
 from datasets import pairing
 from datasets.cifar10.files import Cifar10Images
-from datasets.dataset import Draws, PairBatch, ParcelPool, from_bytes
+from datasets.dataset import Draws, PairBatch, TransferPool, from_bytes
 from datasets.errors import InputError
 from datasets.seeding import stream
-from datasets.transfer import Parcel, send
+from datasets.transfer import Transfer, send
 from datasets.types import Pairing
 
 
@@ -76,7 +76,7 @@ class LabelledImages:
         return nu
 
 
-class FalsePairs(ParcelPool):
+class FalsePairs(TransferPool):
     """Pairs of an image with itself or, with probability rho, with any image of another class."""
 
     def __init__(self, data: LabelledImages, labels: Int[Tensor, " n"], rho: float) -> None:
@@ -95,9 +95,9 @@ class FalsePairs(ParcelPool):
     def __len__(self) -> int:
         return len(self._labels)
 
-    def parcel(
+    def transfer(
         self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
-    ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
+    ) -> tuple[Transfer[PairBatch], Bool[Tensor, " n"]]:
         """The pairs of the indexed images, and which are false positives.
 
         Both images of a pair have the class of the indexed image, although it is not that of a false partner.
@@ -107,7 +107,7 @@ class FalsePairs(ParcelPool):
         first, second = pairing.swap_sides(*pairing.noisy_sides(false, "false_positive"), draws.swap)
         labels = self._labels[index].to(torch.uint8) if labelled else None
         chosen = [index.where(~is_partner, partner) for is_partner in (first, second)]
-        return Parcel(self._data.device, [*chosen, labels], self._data.train_pairs), false
+        return Transfer(self._data.device, [*chosen, labels], self._data.train_pairs), false
 
     def partner(self, index: Int[Tensor, " n"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
         """An image of another class for each indexed image."""

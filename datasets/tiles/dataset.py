@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
 from torch import Tensor
 
 from datasets import pairing
-from datasets.dataset import Draws, PairBatch, ParcelPool, from_bytes
+from datasets.dataset import Draws, PairBatch, TransferPool, from_bytes
 from datasets.tiles.sides import Sides
 from datasets.tiles.source import TileSource, class_pixels, contrasting, labelled
 from datasets.tiles.splits import undersample
-from datasets.transfer import Parcel, together
+from datasets.transfer import Transfer, together
 from datasets.types import IGNORED, SPLITS, Pairing
 
 Numbers = Int64[np.ndarray, " n"]
@@ -60,14 +60,14 @@ class TileDataset:
 
     def pairs(
         self, tiles: Numbers, first: Bool[Tensor, " n"], second: Bool[Tensor, " n"], *, labelled: bool
-    ) -> Parcel[PairBatch]:
+    ) -> Transfer[PairBatch]:
         """Two images of each tile, with their labels if requested.
 
         `first` and `second` say for which tiles an image is the partner. Each image has the labels of its own mask.
         """
         rows, partner = np.tile(self._number[tiles], 2), torch.cat([first, second]).numpy()
-        images = self._images.parcel(rows, partner).then(self._show)
-        masks = self._masks.parcel(rows, partner).then(self._dense_labels) if labelled else None
+        images = self._images.transfer(rows, partner).then(self._show)
+        masks = self._masks.transfer(rows, partner).then(self._dense_labels) if labelled else None
 
         def make(made: list[Tensor]) -> PairBatch:
             (one, other), *labels = (both.chunk(2) for both in made)
@@ -84,7 +84,7 @@ class TileDataset:
         """Indexed clean validation tiles, each image with its partner."""
         tiles = self.of_split("val", self._clean)[index.numpy()]
         none = torch.zeros(len(index), dtype=torch.bool)
-        return self.pairs(tiles, none, ~none, labelled=labelled).delivered()
+        return self.pairs(tiles, none, ~none, labelled=labelled).sent()
 
     def count(self, split: str) -> int:
         """Number of tiles of a split whose mask shows a class."""
@@ -96,7 +96,7 @@ class TileDataset:
         """The labelled image of each tile (the partner if it has a mask) and its classes."""
         tiles = self.of_split(split, self._labelled)[index.numpy()]
         rows, side = self._number[tiles], self._partner_side[tiles]
-        images, classes = together(self._images.parcel(rows, side), self._masks.parcel(rows, side)).delivered()
+        images, classes = together(self._images.transfer(rows, side), self._masks.transfer(rows, side)).sent()
         return self._show(images), classes
 
     def class_counts(self) -> Int[Tensor, " classes"]:
@@ -125,7 +125,7 @@ class TileDataset:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TilePool(ParcelPool):
+class TilePool(TransferPool):
     """The training tiles of one cell; the rate of noisy ones in it is exact."""
 
     data: TileDataset
@@ -135,9 +135,9 @@ class TilePool(ParcelPool):
     def __len__(self) -> int:
         return len(self.tiles)
 
-    def parcel(
+    def transfer(
         self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
-    ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
+    ) -> tuple[Transfer[PairBatch], Bool[Tensor, " n"]]:
         """The pairs of the indexed tiles, and which are noisy.
 
         A pair is an image and its partner. With mere exposure a noisy pair is the partner twice (paper, V-C).

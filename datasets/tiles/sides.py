@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from datasets.errors import InputError
-from datasets.transfer import Filled, Parcel
+from datasets.transfer import Filled, Transfer
 
 KEPT = 0.2
 """Share of a GPU's free memory that the arrays of both sides may take to be kept there."""
@@ -23,14 +23,16 @@ class Sides:
         """Functions that open the arrays, which both have one shape and dtype; a side is opened when it is needed."""
         self._open, self.device = (first, second), device
 
-    def parcel(self, rows: Int64[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Parcel[Shaped[Tensor, "n ..."]]:
+    def transfer(
+        self, rows: Int64[np.ndarray, " n"], second: Bool[np.ndarray, " n"]
+    ) -> Transfer[Shaped[Tensor, "n ..."]]:
         """Rows of the second side where `second` is true, else of the first. uint16 becomes int32."""
         # Plain arrays, of which a row is found faster than of memory-mapped ones.
         arrays = {int(side): np.asarray(self._open[int(side)]()) for side in np.unique(second)}
         if self.device.type == "cuda" and self._on_gpu:
             tiles, starts = self._on_gpu
             index = torch.from_numpy(rows + np.where(second, starts[1], starts[0]))
-            return Parcel(self.device, [index], lambda index: _unsigned(tiles[index]))
+            return Transfer(self.device, [index], lambda index: _unsigned(tiles[index]))
         one = next(iter(arrays.values()))
 
         def fill(place: Tensor) -> None:
@@ -40,7 +42,7 @@ class Sides:
 
         wide = one.dtype == np.uint16 and self.device.type != "cuda"
         dtype = torch.int32 if wide else torch.from_numpy(_signed(np.empty(0, one.dtype))).dtype
-        return Parcel(self.device, [Filled(shape=(len(rows), *one.shape[1:]), dtype=dtype, fill=fill)], _unsigned)
+        return Transfer(self.device, [Filled(shape=(len(rows), *one.shape[1:]), dtype=dtype, fill=fill)], _unsigned)
 
     @cached_property
     def _on_gpu(self) -> tuple[Tensor, list[int]] | None:

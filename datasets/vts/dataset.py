@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor
 
 from datasets import pairing
-from datasets.dataset import Draws, PairBatch, ParcelPool, from_bytes
-from datasets.transfer import Parcel, send
+from datasets.dataset import Draws, PairBatch, TransferPool, from_bytes
+from datasets.transfer import Transfer, send
 from datasets.types import SPLITS, Pairing
 from datasets.vts.config import CLASSES, VtsSettings, noisy_regions
 from datasets.vts.scenes import (
@@ -184,7 +184,7 @@ class Vts:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class VtsPool(ParcelPool):
+class VtsPool(TransferPool):
     """The training pairs of one cell."""
 
     data: Vts
@@ -195,9 +195,9 @@ class VtsPool(ParcelPool):
     def __len__(self) -> int:
         return self.data.count("train")
 
-    def parcel(
+    def transfer(
         self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
-    ) -> tuple[Parcel[PairBatch], Bool[Tensor, " n"]]:
+    ) -> tuple[Transfer[PairBatch], Bool[Tensor, " n"]]:
         """The pairs of the indexed scenes, and which are noisy.
 
         The partner of a false positive is another clean scene. It gets the labels of the first scene, because the
@@ -214,4 +214,4 @@ class VtsPool(ParcelPool):
             show = partial(self.data.shown_pairs, "train", labelled=labelled, noise=noise)
             count = noisy_regions(self.nu, self.data.settings.regions)
             numbers = [side * count for side in sides]
-        return Parcel(self.data.device, [index, *numbers], show), noisy
+        return Transfer(self.data.device, [index, *numbers], show), noisy

@@ -18,11 +18,11 @@ from datasets.source import Settings, Source
 from sweep.autotune.comparison import Choice, compare_candidates, compiling_pays, time_limit
 from sweep.autotune.measurement import NO_ROOM, BenchmarkTask, Processes
 from sweep.cluster.machine import Machine, check_threads
-from sweep.config.sweep import Sweep
+from sweep.config.sweep import LOSSES, Sweep
 from trainables.cell import Cell
 from trainables.engine import NO_GPU, PLAIN
 from trainables.objective_names import objective_info
-from trainables.registry import BASELINES, LOSSES
+from trainables.registry import BASELINES, losses_for
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,9 @@ def _check_measured(choice: Choice, machine: Machine) -> None:
 def _task(sweep: Sweep, trained: Sequence[Cell], machine: Machine, sources: Mapping[Settings, Source]) -> BenchmarkTask:
     """The measurement: a cell of the slowest loss, with at most the requested number of cells at a time."""
     # A loss is measured even if only baselines are missing, because losses may follow in the same folder.
+    usable = losses_for(sweep.recipe.data.task)
     cell = max(
-        trained or [Cell(dataset=sweep.dataset, objective=name) for name in LOSSES],
+        trained or [Cell(dataset=sweep.dataset, objective=name) for name in LOSSES if name in usable],
         key=lambda cell: objective_info(cell.objective).cost,
     )
     recipes = sweep.recipes

@@ -14,7 +14,6 @@ from ray._private.utils import estimate_available_memory, resolve_object_store_m
 
 from datasets.allocation import Allocation, allocation
 from datasets.errors import InputError, describe_error
-from sweep.cluster.environment import portable_variables
 from sweep.cluster.join import join_cluster
 from sweep.cluster.machine import Machine, NoAnswer
 from sweep.cluster.nodes import call_on_each, list_machines
@@ -77,7 +76,7 @@ def ray_session(
             os.environ.update({**worker_environment(engine, packages), **token_variables()})
             _start_ray(allocation(cores), ray_folder(temp_dir))
         else:
-            join_cluster(address, portable_variables(engine), packages)
+            join_cluster(address, engine.variables, packages)
         signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
         yield
     except SystemExit as error:  # raised by Ray's handler while it was installed
@@ -152,7 +151,7 @@ def _end_failed_start(others: set[int]) -> None:
 
 def worker_environment(engine: Engine, packages: Sequence[Path] = ()) -> dict[str, str]:
     """The environment variables that a worker on this machine needs from its start."""
-    return {"PYTHONPATH": os.pathsep.join(_import_roots(packages)), **portable_variables(engine)}
+    return {"PYTHONPATH": os.pathsep.join(_import_roots(packages)), **engine.variables}
 
 
 def _import_roots(packages: Sequence[Path]) -> list[str]:

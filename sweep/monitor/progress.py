@@ -34,7 +34,7 @@ class Driver(_Model):
     """When the driver last wrote the file."""
     stage: Stage
     """`starting` while the driver reads the data and measures the machine; `ended` once no cell runs any more."""
-    crowding: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    load_per_core: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Programs for each core of the driver's machine when it wrote the file; absent in older files."""
 
 

@@ -166,7 +166,7 @@ def _state(progress: Progress | None, now: datetime) -> State:
         return "unknown"
     driver = progress.driver
     silence = (now - driver.updated).total_seconds()
-    if silence > MOST_SILENCE[driver.stage] * driver.crowding:
+    if silence > MOST_SILENCE[driver.stage] * driver.load_per_core:
         return "cut off"
     on_this_machine = driver.host == socket.gethostname()
     if driver.stage != "ended" and on_this_machine and silence > PROCESS_GONE and not _process_exists(driver.process):

@@ -11,7 +11,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from datasets.allocation import crowding
+from datasets.allocation import load_per_core
 from datasets.errors import InputError
 from sweep.monitor import progress
 from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Stage, Used
@@ -142,7 +142,7 @@ class ProgressWriter(CellListener):
                 began=self._began,
                 updated=updated,
                 stage=self._stage,
-                crowding=round(crowding(), 2),
+                load_per_core=round(load_per_core(), 2),
             ),
             planned=len(states),
             done=states.count("done"),

@@ -9,7 +9,7 @@ from contextlib import suppress
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from datasets.allocation import crowding
+from datasets.allocation import load_per_core
 from sweep.tune.console import Console
 from sweep.tune.running import CellListener, RunningCells, Worker
 
@@ -32,11 +32,11 @@ class Watchdog(CellListener):
         console: Console,
         *,
         kill: Callable[[Worker], None] | None = None,
-        crowding: Callable[[], float] = crowding,
+        load_per_core: Callable[[], float] = load_per_core,
     ) -> None:
-        """Watch the cells of `tracker`. `patience` is in seconds, `kill` and `crowding` are for tests."""
+        """Watch the cells of `tracker`. `patience` is in seconds, `kill` and `load_per_core` are for tests."""
         self._tracker, self._patience, self._console = tracker, patience, console
-        self._kill, self._crowding = kill or kill_worker, crowding
+        self._kill, self._load_per_core = kill or kill_worker, load_per_core
         self._step = tracker.clock()
         self.killed = 0
         """The number of killed workers."""
@@ -47,7 +47,7 @@ class Watchdog(CellListener):
         passed = now - self._step
         self._step = now
         # After a long step the driver was suspended, for example by Ctrl-Z: the reports of that time are still unread.
-        counted = 0.0 if passed > LONGEST_STEP else passed / self._crowding()
+        counted = 0.0 if passed > LONGEST_STEP else passed / self._load_per_core()
         for running in self._tracker.running.values():
             running.last_report += passed - counted
             if now - running.last_report > self._patience and running.worker:

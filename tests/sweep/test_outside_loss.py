@@ -90,9 +90,9 @@ def test_the_same_command_runs_nothing_more(swept):
     [
         ("sweep.status", ()),
         ("sweep.sync", ("--to", "DIR/elsewhere.db")),
-        ("analysis.summary", ()),
-        ("analysis.claims", ("--all",)),
-        ("analysis.figures", ("--out", "DIR/drawn")),
+        pytest.param("analysis.summary", (), marks=pytest.mark.slow),
+        pytest.param("analysis.claims", ("--all",), marks=pytest.mark.slow),
+        pytest.param("analysis.figures", ("--out", "DIR/drawn"), marks=pytest.mark.slow),
         ("analysis.report.__main__", ("--format", "md", "--out", "DIR/report.md")),
         ("analysis.compare", ("DIR",)),
     ],

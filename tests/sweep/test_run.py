@@ -133,6 +133,7 @@ def test_a_sweep_gives_the_same_bits_as_a_cell_without_ray(smoke):
     assert row.pretrain_loss == alone["pretrain_loss"]
 
 
+@pytest.mark.usefixtures("torch_settings_stay")
 def test_the_same_command_runs_only_what_is_missing_to_the_same_bits_and_duplicates_nothing(smoke_copy):
     folder = smoke_copy
     before = results(folder)
@@ -142,7 +143,7 @@ def test_the_same_command_runs_only_what_is_missing_to_the_same_bits_and_duplica
     files = sorted((folder / "records").rglob("*.parquet"))
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:100])
-    third = run("--config", folder / "sweep.yaml", "--workers", 1)  # two ran at a time before
+    third = call("--config", folder / "sweep.yaml", "--inline")  # Ray ran two at a time before
     assert third.returncode == 0, third.stderr
     assert f"{files[1]} cannot be read" in third.stdout
     assert "5 of 7 cells are recorded; running 2" in third.stdout

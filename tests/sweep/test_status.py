@@ -48,7 +48,7 @@ def tell(
     running=(),
     process=1,
     host="far",
-    crowding=1.0,
+    load_per_core=1.0,
     **more,
 ):
     driver = Driver(
@@ -58,7 +58,7 @@ def tell(
         began=began,
         updated=NOW - timedelta(seconds=heard),
         stage=stage,
-        crowding=crowding,
+        load_per_core=load_per_core,
     )
     usual = {"planned": 7, "done": 0, "failed": 0, "most": 2, "used": Used()}
     usual |= {
@@ -131,7 +131,7 @@ def test_the_driver_is_believed_for_as_long_as_it_may_be_silent(folder, stage, h
 
 def test_the_driver_of_a_busy_machine_is_believed_for_longer(folder):
     for heard, state in ((590, "running"), (610, "cut off")):
-        tell(folder, heard=heard, crowding=5.0)
+        tell(folder, heard=heard, load_per_core=5.0)
         assert take_snapshot(folder, NOW).state == state
 
 
@@ -139,7 +139,7 @@ def test_a_file_that_does_not_tell_how_busy_the_machine_was_is_read(folder):
     tell(folder)
     file = RunDir(folder).progress
     written = json.loads(file.read_text())
-    assert written["driver"].pop("crowding") == 1.0
+    assert written["driver"].pop("load_per_core") == 1.0
     file.write_text(json.dumps(written))
     assert take_snapshot(folder, NOW).state == "running"
 

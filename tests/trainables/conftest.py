@@ -45,10 +45,10 @@ def data(bank, recipe):
 
 
 @pytest.fixture(scope="session")
-def sources(bank, recipe, tmp_path_factory):
-    """The settings and source of each data set."""
+def whole_images():
+    """Images with a class each, in the place of CIFAR-10."""
     draw = np.random.default_rng(0)
-    images = Cifar10Images(
+    return Cifar10Images(
         train=draw.integers(0, 256, (40, 32, 32, 3), np.uint8),
         train_labels=(np.arange(40) % 10).astype(np.uint8),
         test=draw.integers(0, 256, (20, 32, 32, 3), np.uint8),
@@ -56,6 +56,11 @@ def sources(bank, recipe, tmp_path_factory):
         fingerprint="made up",
         published=False,
     )
+
+
+@pytest.fixture(scope="session")
+def sources(bank, recipe, whole_images, tmp_path_factory):
+    """The settings and source of each data set."""
     folder = tmp_path_factory.mktemp("pairs")
     fake_xbd.tree(folder / "xbd", train=16, tier3=8, test=4)
     xbd = XbdSettings(size=32)
@@ -64,7 +69,7 @@ def sources(bank, recipe, tmp_path_factory):
     places = Place(root=folder / "xbd", store=folder / "store"), Place(root=rows, store=folder / "store")
     return {
         "vts": (recipe.data, bank),
-        "cifar10": (Cifar10Settings(), images),
+        "cifar10": (Cifar10Settings(), whole_images),
         "xbd": (xbd, load(xbd, places[0], DEMANDS)),
         "manifest": (manifest, load(manifest, places[1], replace(DEMANDS, labels=False))),
     }

@@ -62,14 +62,14 @@ def test_a_gpu_sees_the_bits_of_the_cpu_in_whatever_order_steps_are_asked_for(ma
 
 
 def test_the_next_batch_is_read_while_a_step_runs(make, monkeypatch):
-    read, parcel = threading.Event(), TilePool.parcel
+    read, transfer = threading.Event(), TilePool.transfer
 
     def seen(self, *args, **kwargs):
         if threading.current_thread() is not threading.main_thread():
             read.set()
-        return parcel(self, *args, **kwargs)
+        return transfer(self, *args, **kwargs)
 
-    monkeypatch.setattr(TilePool, "parcel", seen)
+    monkeypatch.setattr(TilePool, "transfer", seen)
     with pretended_cuda():
         ahead = make(DEVICE)
         ahead(0)
@@ -79,14 +79,14 @@ def test_the_next_batch_is_read_while_a_step_runs(make, monkeypatch):
 
 def test_what_cannot_be_read_is_raised_in_its_step_and_leaves_no_thread(of_xbd, sources, monkeypatch):
     monkeypatch.setattr(sides, "KEPT", 0)
-    parcel = TilePool.parcel
+    transfer = TilePool.transfer
 
     def broken(self, *args, **kwargs):
         if threading.current_thread() is threading.main_thread():
-            return parcel(self, *args, **kwargs)
+            return transfer(self, *args, **kwargs)
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(TilePool, "parcel", broken)
+    monkeypatch.setattr(TilePool, "transfer", broken)
     with pretended_cuda():
         data = open_data(*sources["xbd"], 0, DEVICE)
         objective = cell_objective(make_encoder(of_xbd.encoder, bands=of_xbd.data.bands), data, CELL, of_xbd)

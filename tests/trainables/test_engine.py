@@ -10,6 +10,7 @@ from datasets.cifar10.config import Cifar10Settings
 from datasets.errors import InputError
 from datasets.seeding import stream
 from datasets.vts.dataset import Vts
+from tests.helpers.losses import EACH_LOSS
 from trainables.cell import Cell
 from trainables.engine import PLAIN, Engine
 from trainables.models.encoders import make_encoder
@@ -18,7 +19,6 @@ from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
 from trainables.profiling.bare_step import bare_step, seconds_of
 from trainables.recipe import KNOWN, Encoder
-from trainables.registry import losses_for
 from trainables.views import training_pool, training_views
 
 CPU = torch.device("cpu")
@@ -48,13 +48,13 @@ def test_what_is_left_open_is_told_and_filled_by_the_plain_engine():
         Engine(threads=-1)
 
 
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_the_layout_changes_rounding_alone(recipe, objective):
     other = losses(objective, recipe, replace(PLAIN, layout="contiguous"))
     assert torch.allclose(other, losses(objective, recipe, PLAIN), rtol=1e-4)
 
 
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_bf16_changes_rounding_alone_and_does_change_it(recipe, objective):
     plain, fast = (losses(objective, recipe, replace(PLAIN, precision=p)) for p in ("fp32", "bf16"))
     assert torch.allclose(fast, plain, rtol=0.02, atol=2e-3)
@@ -63,7 +63,7 @@ def test_bf16_changes_rounding_alone_and_does_change_it(recipe, objective):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of torch's own compiler
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_compiling_changes_rounding_alone(recipe, objective):
     compiled = losses(objective, recipe, replace(PLAIN, compile="default"))
     assert torch.allclose(compiled, losses(objective, recipe, PLAIN), rtol=1e-3)
@@ -149,7 +149,7 @@ def test_a_model_without_stages_is_refused_in_one_line():
         check_encoder(Encoder(name="vit_tiny_patch16_224", stages=3, output_stride=16))
 
 
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_views_without_labels_are_the_same_views(data, recipe, objective):
     cell = Cell(objective=objective, rho=0.5, nu=0.5)
     pool = training_pool(data, cell)
@@ -179,7 +179,7 @@ def test_a_loss_that_uses_classes_of_images_is_timed_on_such_images(recipe):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")  # said once, when it is switched on
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_a_step_makes_no_gpu_wait(bank, recipe, objective):
     from functools import partial
 

@@ -10,6 +10,7 @@ import torch
 from timm.optim import Lars
 
 from datasets.seeding import seeded, stream
+from tests.helpers.losses import EACH_LOSS
 from trainables import pretrain as module
 from trainables.cell import Cell
 from trainables.cell_state import without_checkpoints
@@ -18,7 +19,6 @@ from trainables.objectives.base import Validation, make_objective
 from trainables.objectives.moco import MocoV2
 from trainables.pretrain import NonFiniteLossError, evaluation_steps, mean_finite, pretrain
 from trainables.recipe import Moco, Pretrain
-from trainables.registry import losses_for
 from trainables.training import Training, optimiser, rate
 from trainables.views import training_pool, training_views
 
@@ -61,7 +61,7 @@ def test_evaluations_are_spread_and_end_with_the_last_step(steps, evaluations):
     assert all(1 <= step <= steps for step in chosen)
 
 
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_the_encoder_ends_with_the_weights_of_its_best_validation_loss(recipe, data, objective, monkeypatch):
     encoder, kept = encoder_of(recipe), {}
     losses = iter([3.0, 1.0, 2.0, 4.0])
@@ -123,7 +123,7 @@ def test_lars_steps_are_scaled_to_the_norm_of_each_weight():
     torch.testing.assert_close(model.weight.detach(), before - 0.3 * local * (gradient + 0.01 * before))
 
 
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_the_average_follows_encoder_and_heads(recipe, data, objective):
     training, seen = trained(recipe, data, objective, average=0.75)
     plain, same = trained(recipe, data, objective)

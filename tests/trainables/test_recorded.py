@@ -79,6 +79,7 @@ def test_a_recorded_step_gives_the_numbers_of_the_plain_one(prepare, recordings,
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "objective"), [*OTHERS, ("cifar10", "supcon")])
 def test_so_do_those_of_other_losses_up_to_rounding(prepare, recordings, dataset, objective):
     """The rate of a recorded step is a tensor, which rounds; bf16 would make the difference larger."""

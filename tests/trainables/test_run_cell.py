@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from datasets.cifar10.config import Cifar10Settings
-from datasets.cifar10.files import Cifar10Images
+from tests.helpers.losses import EACH_LOSS
 from trainables.cell import Cell
 from trainables.cell_job import CellJob
-from trainables.registry import losses_for
 from trainables.run_cell import run_cell
 
 TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
@@ -28,7 +27,7 @@ def results(metrics):
     return {name: value for name, value in metrics.items() if name not in TIMES}
 
 
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_the_same_cell_gives_the_same_bits_whatever_ran_before_it(recipe, bank, objective):
     cell = Cell(objective=objective, rho=0.5, nu=0.5, pairing="noisy", seed=1)
     first = results(run(cell, recipe, bank))
@@ -56,22 +55,13 @@ def test_metrics_and_curves_of_a_cell(recipe, bank):
 
 
 @pytest.mark.parametrize("objective", ["supcon", "rince"])
-def test_a_cell_on_whole_images_uses_their_classes_if_its_loss_does(recipe, objective):
+def test_a_cell_on_whole_images_uses_their_classes_if_its_loss_does(recipe, whole_images, objective):
     """Made-up images, with classes in one order or another: only SupCon trains differently."""
-    draw = np.random.default_rng(0)
-    images = Cifar10Images(
-        train=draw.integers(0, 256, (40, 32, 32, 3), np.uint8),
-        train_labels=(np.arange(40) % 10).astype(np.uint8),
-        test=draw.integers(0, 256, (20, 32, 32, 3), np.uint8),
-        test_labels=(np.arange(20) % 10).astype(np.uint8),
-        fingerprint="made up",
-        published=False,
-    )
     recipe = replace(recipe, data=Cifar10Settings(val=0.25))
     cell = Cell(dataset="cifar10", objective=objective, rho=0.0)
     found = [
-        run(cell, recipe, replace(images, train_labels=labels))
-        for labels in (images.train_labels, np.sort(images.train_labels), images.train_labels)
+        run(cell, recipe, replace(whole_images, train_labels=labels))
+        for labels in (whole_images.train_labels, np.sort(whole_images.train_labels), whole_images.train_labels)
     ]
     assert results(found[0]) == results(found[2])
     same = found[0]["pretrain_val_loss"] == found[1]["pretrain_val_loss"]

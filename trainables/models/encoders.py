@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from datasets.errors import InputError, one_line
 from trainables.engine import PLAIN, Engine
-from trainables.models.anatomy import ERRORS, EXAMPLES, anatomy, timm_options
+from trainables.models.feature_maps import ERRORS, EXAMPLES, feature_maps, timm_options
 from trainables.models.recompute import features_again, is_resnet, recompute_blocks
 from trainables.recipe import STAGES, Encoder
 
@@ -113,7 +113,7 @@ def _network(recipe: Encoder, bands: int) -> nn.Module:
     options = timm_options(recipe, bands)
     try:
         network: nn.Module = timm.create_model(recipe.name, pretrained=False, num_classes=0, **options)
-        if not anatomy(recipe.name).has_maps and recipe.stages == STAGES:
+        if not feature_maps(recipe.name).has_maps and recipe.stages == STAGES:
             # Nothing is pruned, so that timm's plain model takes the weights.
             network = FeatureGetterNet(network, out_indices=(-1,), norm=True, prune=False)
     except ERRORS as error:

@@ -10,8 +10,8 @@ import torch
 from datasets.errors import InputError, one_line
 from datasets.files import write_atomically
 from trainables.engine import PLAIN, Engine
-from trainables.models.anatomy import timm_options
 from trainables.models.encoders import Backbone, make_encoder, timm_network
+from trainables.models.feature_maps import timm_options
 from trainables.recipe import Encoder
 from trainables.weights_file import NO_WEIGHTS
 

@@ -6,6 +6,7 @@ https://github.com/google-research/simclr/blob/master/objective.py.
 
 import math
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,17 +18,22 @@ from trainables.models.encoders import Backbone
 from trainables.models.heads import image_head, unit_vectors
 from trainables.objectives.base import Objective, Validation, mean_over
 from trainables.recipe import Recipe
+from trainables.registry import Sees
 from trainables.views import Views
 
 
 class SimClr(Objective):
     """Both images of the pairs pass through the encoder in one batch of 2 n."""
 
-    sees = "pairs"
+    sees: ClassVar[Sees] = "pairs"
     recordable = True
 
     def __init__(
-        self, encoder: Backbone, recipe: Recipe, settings: loss_settings.SimClr, generator: torch.Generator
+        self,
+        encoder: Backbone,
+        recipe: Recipe,
+        settings: loss_settings.SimClr | loss_settings.SupCon,
+        generator: torch.Generator,
     ) -> None:
         """Wrap the encoder."""
         super().__init__(encoder, lr=settings.lr)
@@ -36,8 +42,7 @@ class SimClr(Objective):
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """`nt_xent` of a batch, without random numbers."""
-        both = torch.cat([views.first, views.second])
-        return nt_xent(unit_vectors(self.head(self.encoder(both).mean(dim=(2, 3)))), temperature=self.temperature)
+        return nt_xent(self.embed(views), temperature=self.temperature)
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Views], generator: torch.Generator) -> Validation:
@@ -48,6 +53,11 @@ class SimClr(Objective):
 
         found, plateau = mean_over(batches, measure)
         return Validation(found, plateau, 0.0)
+
+    def embed(self, views: Views) -> Float[Tensor, "both d"]:
+        """Unit features of the first images, then of the second ones."""
+        both = torch.cat([views.first, views.second])
+        return unit_vectors(self.head(self.encoder(both).mean(dim=(2, 3))))
 
 
 def nt_xent(features: Float[Tensor, "both d"], *, temperature: float) -> Float[Tensor, ""]:

@@ -10,48 +10,32 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from trainables import loss_settings
-from trainables.models.encoders import Backbone
-from trainables.models.heads import image_head, unit_vectors
-from trainables.objectives.base import Objective, Validation, mean_over
-from trainables.recipe import Recipe
+from trainables.objectives.base import Validation, mean_over
+from trainables.objectives.simclr import SimClr
 from trainables.views import Views
 
 
-class SupCon(Objective):
-    """Both images of the pairs pass through the encoder in one batch of 2 n. A pair has one class."""
+class SupCon(SimClr):
+    """A pair has one class."""
 
     sees = "labelled images"
-    recordable = True
-
-    def __init__(
-        self, encoder: Backbone, recipe: Recipe, settings: loss_settings.SupCon, generator: torch.Generator
-    ) -> None:
-        """Wrap the encoder."""
-        super().__init__(encoder, lr=settings.lr)
-        self.temperature = settings.temperature
-        self.head = image_head(encoder.channels, settings.features)
 
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """`supcon` of a batch, without random numbers."""
-        return supcon(self._embed(views), _classes(views), temperature=self.temperature)
+        return supcon(self.embed(views), _classes(views), temperature=self.temperature)
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Views], generator: torch.Generator) -> Validation:
         """The loss of batches as in training, its plateau and its floor (equal features within a class)."""
 
         def measure(views: Views) -> Iterator[Tensor]:
-            classes, features = _classes(views), self._embed(views)
+            classes, features = _classes(views), self.embed(views)
             same = classes[:, None] == classes
             yield supcon(features, classes, temperature=self.temperature)
             yield supcon(torch.zeros_like(features), classes, temperature=1)
             yield (same.sum(dim=1) - 1).log().mean()  # positives compete with each other
 
         return Validation(*mean_over(batches, measure))
-
-    def _embed(self, views: Views) -> Float[Tensor, "both d"]:
-        both = torch.cat([views.first, views.second])
-        return unit_vectors(self.head(self.encoder(both).mean(dim=(2, 3))))
 
 
 def _classes(views: Views) -> Integer[Tensor, " both"]:

@@ -78,11 +78,12 @@ def test_nothing_is_measured_where_nothing_is_open(measured):
     assert not measured
 
 
-def test_baselines_alone_are_measured_too_for_losses_may_follow(measured):
-    sweep = asked(objectives=("random",))
+@pytest.mark.parametrize(("name", "loss"), [("vts-smoke", "within_image"), ("cifar-quick", "moco")])
+def test_baselines_alone_are_measured_too_for_losses_of_these_data_may_follow(measured, name, loss):
+    sweep = replace(preset(name), engine=Engine(), objectives=("random",))
     assert choose_engine(sweep, sweep.cells(), LAPTOP)[0].engine == FAST
     ((task, images),) = measured
-    assert (task.cell.objective, images) == ("within_image", 0)
+    assert (task.cell.objective, images) == (loss, 0)
 
 
 def test_a_folder_goes_on_as_it_began_unless_told_otherwise(measured):

@@ -89,10 +89,10 @@ def test_how_busy_the_machine_is_is_told(path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     command = Command(path)
     with command.writer:
-        assert command.said.driver.crowding == 5.0
+        assert command.said.driver.load_per_core == 5.0
         monkeypatch.setattr("os.getloadavg", lambda: (0.1, 1.0, 1.0))
         command.follow()
-        assert command.said.driver.crowding == 1.0
+        assert command.said.driver.load_per_core == 1.0
 
 
 def test_machine_time_counts_while_cells_run_and_is_summed_over_commands(path):

@@ -19,6 +19,7 @@ from tests.sweep.tune.conftest import Silent
 from trainables.engine import PLAIN
 
 
+@pytest.mark.slow  # a whole sweep; tests/sweep/test_inline.py has the order without Ray
 def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, stop, tmp_path, monkeypatch, capsys):
     cells = sweep.cells()
     crowded, hopeless = cells[1], cells[2]

@@ -16,10 +16,10 @@ class Sweep:
     """A watchdog with its own clock, and the list of killed workers."""
 
     def __init__(self, patience):
-        self.now, self.killed, self.crowding = 1000.0, [], 1.0
+        self.now, self.killed, self.load_per_core = 1000.0, [], 1.0
         self.tracker = TrialTracker(clock=lambda: self.now)
         self.watchdog = Watchdog(
-            self.tracker, patience, Console(2, 0), kill=self.killed.append, crowding=lambda: self.crowding
+            self.tracker, patience, Console(2, 0), kill=self.killed.append, load_per_core=lambda: self.load_per_core
         )
         self.tracker.listeners = [self.watchdog]
         self.trials = {
@@ -97,10 +97,10 @@ def test_a_worker_that_never_said_where_it_is_cannot_be_killed(sweep):
 
 def test_on_a_busy_machine_a_worker_has_as_much_more_time(sweep):
     """At a load of ten on two cores, also if it ends before the worker reports."""
-    sweep.crowding = 5.0
+    sweep.load_per_core = 5.0
     sweep.start(ONE, 11)
     sweep.wait(140)
-    sweep.crowding = 1.0
+    sweep.load_per_core = 1.0
     assert not sweep.killed
     sweep.wait(1)
     sweep.hear(ONE, alive=True)
@@ -108,7 +108,7 @@ def test_on_a_busy_machine_a_worker_has_as_much_more_time(sweep):
     assert not sweep.killed
     sweep.wait(2)
     assert sweep.killed == [(11, "node")]
-    sweep.crowding = 5.0
+    sweep.load_per_core = 5.0
     sweep.wait(149)
     assert len(sweep.killed) == 1
     sweep.wait(2)

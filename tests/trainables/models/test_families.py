@@ -10,8 +10,8 @@ from datasets.errors import InputError
 from datasets.seeding import seeded, stream
 from tests.helpers import tiny_models
 from trainables.engine import PLAIN
-from trainables.models.anatomy import anatomy
 from trainables.models.encoders import make_encoder
+from trainables.models.feature_maps import feature_maps
 from trainables.models.weights import check_encoder
 from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
@@ -96,7 +96,7 @@ def test_features_that_are_computed_again_change_no_bit(recipe, encoder):
 
 
 def test_only_transformers_need_timms_intermediate_features():
-    kinds = {one.name: anatomy(one.name).has_maps for one in FAMILIES}
+    kinds = {one.name: feature_maps(one.name).has_maps for one in FAMILIES}
     assert kinds == {one.name: one.name not in (VIT, SWIN, DINO) for one in FAMILIES}
 
 

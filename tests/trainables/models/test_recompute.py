@@ -7,13 +7,13 @@ import torch
 
 from datasets.errors import InputError
 from datasets.seeding import seeded, stream
+from tests.helpers.losses import EACH_LOSS
 from trainables.engine import PLAIN, Engine
 from trainables.models import encoders
 from trainables.models.encoders import make_encoder
 from trainables.objectives.base import make_objective
 from trainables.pretrain import Training
 from trainables.recipe import Encoder
-from trainables.registry import losses_for
 from trainables.views import Views
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def trained(recipe, engine, objective, steps=3):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("objective", losses_for("segmentation"))
+@pytest.mark.parametrize("objective", EACH_LOSS)
 def test_the_result_is_the_same_bit_for_bit(recipe, objective, precision):
     kept, again = (trained(recipe, replace(e, precision=precision), objective) for e in (PLAIN, AGAIN))
     assert torch.equal(kept[0], again[0])

@@ -1,4 +1,4 @@
-"""What a timm model is like, found without its weights, and the arguments with which timm builds it for a recipe.
+"""The feature maps of timm models, found without weights, and the arguments with which timm builds a recipe's model.
 
 Three kinds of models are told apart:
 
@@ -28,8 +28,8 @@ EXAMPLES = "resnet18, convnext_atto, vit_tiny_patch16_224, swin_tiny_patch4_wind
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """What a model returns."""
+class FeatureMaps:
+    """What feature maps a timm model has."""
 
     has_maps: bool
     """Whether `forward_features` returns maps (n, c, h, w). Otherwise `forward_intermediates` does."""
@@ -45,8 +45,8 @@ def is_resnet(name: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def anatomy(name: str) -> Anatomy:
-    """What a timm model is like.
+def feature_maps(name: str) -> FeatureMaps:
+    """The feature maps of a timm model.
 
     Raises:
         InputError: timm has no such model, or it returns no maps.
@@ -55,9 +55,9 @@ def anatomy(name: str) -> Anatomy:
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:8]) or ", ".join(timm.list_models("resnet*")[:8])
         raise InputError(f"--encoder.name {name}: timm has no such model; similar names: {near}")
     if is_resnet(name):
-        return Anatomy(has_maps=True)
+        return FeatureMaps(has_maps=True)
     try:
-        with seeded(0, "anatomy"), torch.no_grad(), torch.device("meta"):  # sizes without values
+        with seeded(0, "feature maps"), torch.no_grad(), torch.device("meta"):  # sizes without values
             try:
                 network, any_size = timm.create_model(name, num_classes=0, dynamic_img_size=True), True
             except TypeError:
@@ -69,7 +69,7 @@ def anatomy(name: str) -> Anatomy:
     if not has_maps and not hasattr(network, "forward_intermediates"):
         raise InputError(f"--encoder.name {name}: has no feature maps; use {EXAMPLES}")
     strides = tuple(int(info["reduction"]) for info in getattr(network, "feature_info", ()))
-    return Anatomy(has_maps=has_maps, strides=strides, any_size=any_size)
+    return FeatureMaps(has_maps=has_maps, strides=strides, any_size=any_size)
 
 
 def _shape_of_features(network: nn.Module) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ def timm_options(recipe: Encoder, bands: int) -> dict[str, Any]:
         InputError: timm has no such model, or the model cannot have this width, stride or number of stages.
     """
     options: dict[str, Any] = {"in_chans": bands} if bands != 3 else {}
-    model = anatomy(recipe.name)
+    model = feature_maps(recipe.name)
     if not is_resnet(recipe.name) and recipe.slim != 1:
         raise InputError(f"--encoder.slim {recipe.slim:g}: {recipe.name} is no ResNet; use --encoder.slim 1")
     if not model.has_maps:
@@ -104,7 +104,7 @@ def timm_options(recipe: Encoder, bands: int) -> dict[str, Any]:
     return options
 
 
-def _options_of_transformer(recipe: Encoder, model: Anatomy) -> dict[str, Any]:
+def _options_of_transformer(recipe: Encoder, model: FeatureMaps) -> dict[str, Any]:
     """Patches of the size of the stride for models with a single stride (ViT), first stages for the others (Swin)."""
     options: dict[str, Any] = {"dynamic_img_size": True} if model.any_size else {}
     if len(set(model.strides)) == 1:
