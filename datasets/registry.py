@@ -131,8 +131,10 @@ def load(settings: Settings, place: Place, demands: Demands) -> Source:
     return source
 
 
-def survey(settings: Settings, place: Place, demands: Demands) -> None:
+def survey(settings: Settings, place: Place, demands: Demands) -> Source | None:
     """Check the data as far as possible without writing anything: no store is built, and nothing is downloaded.
+
+    Returns the data if they could be loaded.
 
     Raises:
         InputError: `load` would refuse them too.
@@ -143,12 +145,17 @@ def survey(settings: Settings, place: Place, demands: Demands) -> None:
         with _readable(place):
             module.survey(settings, place, demands)
     elif settings.dataset in DATASETS and not place.download:  # another project's function may write something
-        load(settings, place, demands)
+        return load(settings, place, demands)
+    return None
 
 
 def _check_ood(settings: Settings, demands: Demands) -> None:
     if demands.ood and not getattr(settings, "has_ood", False):
-        raise InputError(f"probe.split ood: {settings.dataset} has no such split; use test")
+        if hasattr(settings, "ood"):
+            raise InputError(
+                "split ood: is empty, because nothing was held out: pretrain with --data.ood GROUP, or use test"
+            )
+        raise InputError(f"split ood: {settings.dataset} has no such split; use test")
 
 
 @contextmanager

@@ -122,4 +122,4 @@ class Demands:
     probe_batch: int
     """Batch size of the probe, in downstream images."""
     ood: bool = False
-    """Whether a probe is tested on the split `ood`, which only settings with `has_ood = True` have."""
+    """Whether a probe is tested on the split `ood`, which settings have whose `has_ood` is true."""

@@ -271,33 +271,37 @@ def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
     kept = kept_encoders(sweep)
     absent = without_encoder(missing, kept)
     inputs = Inputs(sources=load_sources(sweep), weights=weights, first_weights=tuple(first), kept=kept, absent=absent)
-    _check_labels(sweep, inputs, missing)
-    if sweep.encoders:
-        check_fingerprints(RunDir(sweep.encoders), inputs.fingerprints[0])
+    _check_probes(sweep, inputs.sources, missing)
     return inputs
 
 
-def _check_labels(sweep: Sweep, inputs: Inputs, missing: Sequence[Cell]) -> None:
-    """Check that the smallest share of labelled images shows all classes, in each seed; larger shares contain it.
+def _check_probes(sweep: Sweep, sources: Mapping[Settings, Source], cells: Sequence[Cell]) -> None:
+    """Check that kept encoders were pretrained on these data, and that each share of labelled images shows all classes.
 
     Raises:
-        InputError: it does not.
+        InputError: something does not fit.
     """
+    before = _recorded(RunDir(sweep.encoders).data) if sweep.encoders else []
+    other = sorted({source.fingerprint for source in sources.values()} - set(before))
+    if before and other:
+        raise InputError(
+            f"the encoders of {sweep.encoders} were pretrained on other data (fingerprint {', '.join(before)}, not "
+            f"{', '.join(other)}): restore the data"
+        )
     recipes = sweep.recipes
-    shares = {(recipes[cell.recipe].data, cell.seed, recipes[cell.recipe].probe.labels) for cell in missing}
-    smallest: dict[tuple[Settings, int], float] = {}
-    for data, seed, share in shares:
-        smallest[data, seed] = min(share, smallest.get((data, seed), 1.0))
-    if all(share == 1 for share in smallest.values()):
+    smallest: dict[tuple[Settings, int], float] = {}  # larger shares contain it
+    for cell in cells:
+        data, share = recipes[cell.recipe].data, recipes[cell.recipe].probe.labels
+        if data in sources and share < smallest.get((data, cell.seed), 1.0):
+            smallest[data, cell.seed] = share
+    if not smallest:
         return
-    import torch  # here, because a driver needs it for nothing else
+    import torch  # here, because a driver needs it for little else
 
     from trainables.views import check_share
 
     for (data, seed), share in smallest.items():
-        if share < 1:
-            opened = open_data(data, inputs.sources[data], seed, torch.device("cpu"))
-            check_share(opened, share, seed)
+        check_share(open_data(data, sources[data], seed, torch.device("cpu")), share, seed)
 
 
 def load_sources(sweep: Sweep) -> dict[Settings, Source]:
@@ -362,8 +366,9 @@ def check_without_writing(sweep: Sweep, address: str | None, *, inline: bool = F
         raise cannot_write(root, PermissionError(0, f"{place} is not a folder that you can write to"))
     check_settings(sweep, address, inline=inline)
     kept_encoders(sweep)
-    for data in dict.fromkeys(recipe.data for recipe in sweep.recipes.values()):
-        survey(data, sweep.place, sweep.demands(data))
+    every = dict.fromkeys(recipe.data for recipe in sweep.recipes.values())
+    surveyed = {data: survey(data, sweep.place, sweep.demands(data)) for data in every}
+    _check_probes(sweep, {data: source for data, source in surveyed.items() if source}, sweep.cells())
     if sweep.imagenet_weights or not sweep.download:
         find_weights(sweep, sweep.cells())
     cluster_address(address)

@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 
 import tyro
 
+from analysis.records.remote import ENCODERS, FOLDERS, fetch, is_remote, normalized_address
 from datasets.errors import InputError
 from datasets.settings import local_path
 from sweep.cli import parse_flags, run_command
@@ -22,9 +23,9 @@ USAGE = """Probe the encoders that a sweep has kept (--keep encoders), without p
 
 usage: python -m sweep.probe DIR [--head ...] [--flags ...]
 
-DIR is the folder of that sweep. Each of its cells becomes a cell for each combination of the values below, with a
-record of its own in DIR/probe, which is the folder of a sweep that varies these settings: repeat the command to run
-what is missing or to add values. All other settings are those of DIR/sweep.yaml.
+DIR is the folder of that sweep, or its address on an object store. Each of its cells becomes a cell for each
+combination of the values below, with a record of its own in DIR/probe, which is the folder of a sweep that varies these
+settings: repeat the command to run what is missing or to add values. All other settings are those of DIR/sweep.yaml.
 """
 
 
@@ -47,7 +48,11 @@ class ProbeCommand:
     """A further setting of the probe, with one value or more, such as `--vary probe.encoder-lr 1e-5 1e-4`;
     repeatable."""
     out: str | None = None
-    """Folder for the records; default: DIR/probe."""
+    """Folder or address for the records; default: DIR/probe."""
+    data_root: str | None = None
+    """The data, if they are elsewhere than in DIR/sweep.yaml."""
+    workers: int | None = None
+    """Largest number of cells that run at the same time; 0: as many as fit. Default: that of DIR/sweep.yaml."""
     retry_failed: bool = False
     """Run only the cells that are recorded as failed."""
     report: bool = True
@@ -75,14 +80,14 @@ def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code, as that of `sweep.run`."""
 
     def run() -> int:
-        folder, command = parse(argv)
-        sweep = probe_of(folder, command)
+        place, command = parse(argv)
+        sweep = probe_of(place, command)
         if command.dry_run:
             from sweep.driver import describe
 
             return describe(sweep, address=command.address)
         # Before the imports below, which take seconds on a busy machine.
-        print(f"probing the encoders of {folder} in {sweep.out}: checking settings, folder and data ...")
+        print(f"probing the encoders of {place} in {sweep.out}: checking settings, folder and data ...")
         from sweep.driver import run_sweep
 
         return run_sweep(sweep, address=command.address, inline=command.inline)
@@ -90,8 +95,8 @@ def main(argv: Sequence[str]) -> int:
     return run_command("sweep.probe", run)
 
 
-def parse(argv: Sequence[str]) -> tuple[Path, ProbeCommand]:
-    """Read the command line: the folder, then flags.
+def parse(argv: Sequence[str]) -> tuple[Path | str, ProbeCommand]:
+    """Read the command line: the folder or address, then flags.
 
     Raises:
         InputError: no folder is given, a flag is unknown or a value is invalid.
@@ -104,26 +109,28 @@ def parse(argv: Sequence[str]) -> tuple[Path, ProbeCommand]:
     if command.inline and command.address is not None:
         raise InputError(f"--inline and --address {command.address} were both given: choose one")
     try:
-        return local_path(given[0]), command
+        return normalized_address(given[0]) if is_remote(given[0]) else local_path(given[0]), command
     except ValueError as error:
         raise InputError(f"the folder {given[0]!r} {error}") from error
 
 
-def probe_of(folder: Path, command: ProbeCommand) -> Sweep:
-    """The sweep that probes the kept encoders of the sweep in a folder.
+def probe_of(place: Path | str, command: ProbeCommand) -> Sweep:
+    """The sweep that probes the kept encoders of the sweep in a folder, or in a copy of the files at its address.
 
     Raises:
         InputError: the folder is not that of a sweep, or its sweep varies the probe itself.
+        RecordsError: the address cannot be read.
     """
+    folder = place if isinstance(place, Path) else fetch(place, folders=(*FOLDERS, ENCODERS))
     config = RunDir(folder).config
     if not config.is_file():
-        raise InputError(f"{folder} is not the folder of a sweep on this machine: it has no {config.name}")
+        raise InputError(f"{place} is not the folder of a sweep: it has no {config.name}")
     before = from_yaml(config)
     if before.encoders:
-        raise InputError(f"{folder} probes the encoders of {before.encoders}: name that folder")
+        raise InputError(f"{place} probes the encoders of {before.encoders}: name that folder")
     if own := [name for name, *_ in before.vary if name.startswith("probe.")]:
         raise InputError(
-            f"{folder} varies {', '.join(own)}, so its encoders were probed with several settings already: probe those "
+            f"{place} varies {', '.join(own)}, so its encoders were probed with several settings already: probe those "
             "of a sweep that does not vary the probe"
         )
     for name in (axis[0] if axis else "" for axis in command.vary):
@@ -134,12 +141,13 @@ def probe_of(folder: Path, command: ProbeCommand) -> Sweep:
             before,
             encoders=folder,
             vary=(*before.vary, *command.axes),
-            out=folder / "probe" if command.out is None else command.out,
+            out=command.out or (place / "probe" if isinstance(place, Path) else f"{place}/probe"),
             until="",
             max_seeds=0,
             keep=(),
             retry_failed=command.retry_failed,
             report=command.report,
+            **{name: value for name in ("data_root", "workers") if (value := getattr(command, name)) is not None},
         )
     except InputError as error:  # names the axes as sweep.run does
         raise InputError(re.sub(r"--vary probe\.(head|labels|split)\b", r"--\1", str(error))) from error

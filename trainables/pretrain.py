@@ -85,7 +85,7 @@ def pretrain(
         cell: the coordinates.
         recipe: everything that is held fixed.
         state: receives learning curves and checkpoints, and holds the checkpoint to resume from.
-        watch: scores the encoder every `probe.every` steps. It changes nothing.
+        watch: scores the encoder every `probe.every` steps, and after the last. It changes nothing.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -137,7 +137,7 @@ def train(
                     course.best_loss, course.best_step = val_loss, step
                     course.best_weights = deepcopy(best_weights)
                 clock = time.perf_counter()
-            if watch and recipe.probe.every and step % recipe.probe.every == 0:
+            if watch and recipe.probe.every and (step % recipe.probe.every == 0 or step == recipe.pretrain.steps):
                 course.seconds += time.perf_counter() - clock
                 with training.averaged() as averaged:
                     averaged.eval()

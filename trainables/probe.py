@@ -125,26 +125,25 @@ def nearest_positions(features: Features, cell: Cell) -> tuple[nn.Module, dict[s
     """The head `knn`, and its validation scores."""
     encoder, data, recipe, wrap = features.encoder, features.data, features.recipe, features.wrap
     settings, labelled = recipe.probe, labelled_images(data, recipe.probe.labels, cell.seed)
-    positions, classes = [], []
+    generator = stream(cell.seed, "positions")
+    found: Sequence[Tensor] = ()
     for part in wrap(labelled[index] for index in parts(len(labelled), settings.batch)):
         if settings.cached_views:
             maps, labels = (rows[part.to(data.device)] for rows in features.kept.train)  # view 0 comes first
         else:
             images, labels = data.downstream("train", part)
             maps = encode(encoder, images, recipe.data.task)
-        positions.append(maps.movedim(1, -1).flatten(0, -2))
-        classes.append(map_labels(labels, *maps.shape[2:]).flatten() if labels.ndim > 1 else labels.long())
-    known = torch.cat(classes)
-    usable = (known != IGNORED).nonzero()[:, 0]
-    chosen = torch.randperm(len(usable), generator=stream(cell.seed, "positions"))[: settings.positions].sort().values
-    chosen = usable[chosen.to(data.device)]
-    head = NearestPositions(
-        torch.cat(positions)[chosen],
-        known[chosen],
-        len(data.classes),
-        settings.neighbours,
-        whole=recipe.data.task == "classification",
-    )
+        positions = maps.movedim(1, -1).flatten(0, -2)
+        classes = map_labels(labels, *maps.shape[2:]).flatten() if labels.ndim > 1 else labels.long()
+        order = torch.rand(len(classes), generator=generator, dtype=torch.float64).to(data.device)
+        more = [rows[classes != IGNORED] for rows in (positions, classes, order)]
+        found = [torch.cat(rows) for rows in zip(found, more, strict=True)] if found else more
+        if len(order := found[2]) > settings.positions:  # those of all images would need too much memory
+            first = order.argsort(stable=True)[: settings.positions].sort().values
+            found = [rows[first] for rows in found]
+    positions, classes, _ = found
+    whole = recipe.data.task == "classification"
+    head = NearestPositions(positions, classes, len(data.classes), settings.neighbours, whole=whole)
     split = features.kept.val if settings.cached_views else wrap(encoded(encoder, data, "val", recipe))
     return head, evaluate(head, split, data.classes, "val")
 

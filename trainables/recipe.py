@@ -186,15 +186,15 @@ class Probe:
     labels: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the training images that the probe sees, drawn from the seed. Smaller shares are part of larger ones."""
     split: Split = "test"
-    """The images that test scores are of. ood: images with content that neither pretraining nor probe has seen (only
-    VTS: textures of the fourth category as third class)."""
+    """The images that test scores are of. ood: images with content that neither pretraining nor probe has seen. VTS:
+    textures of the fourth category as third class; xBD and manifests: the disasters or groups of --data.ood."""
     finetune: bool = False
     """Train the encoder along with the head, at a rate of its own; knn has nothing to train and leaves this out."""
     encoder_lr: PositiveFloat = 1e-4
     """For finetune: initial learning rate of the encoder; it decays to zero along a cosine."""
     every: NonNegativeInt = 0
     """Steps of pretraining between two looks at the encoder by a knn probe, whose validation F1 is in the learning
-    curves as knn_val_f1_macro; 0: none."""
+    curves as knn_val_f1_macro. The last is after the last step. 0: no looks."""
 
     def __post_init__(self) -> None:
         """A neighbour search trains nothing, so that its cells with and without `finetune` are the same."""
@@ -204,6 +204,7 @@ class Probe:
 
 ADDED = (
     ("data", "min_share"),
+    ("data", "ood"),
     ("encoder", "stages"),
     ("encoder", "weights"),
     ("dense", "denominator"),

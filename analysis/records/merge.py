@@ -171,8 +171,8 @@ def _data_notes(records: pd.DataFrame) -> list[str]:
 
 def _engine_notes(records: pd.DataFrame) -> list[str]:
     """One line for each study whose records come from several engines, machines or versions."""
-    known = records[STUDY].fillna("")
-    spread = records[list(ENGINE)].groupby([known[name] for name in STUDY]).transform("nunique").max(axis=1)
+    known = records[[*STUDY, "base"]].fillna("")
+    spread = records[list(ENGINE)].groupby([known[name] for name in known]).transform("nunique").max(axis=1)
     lines = []
     for study in studies(records[spread > 1]):
         mixed = [name for name in ENGINE if study.records[name].nunique() > 1]

@@ -64,12 +64,12 @@ def _check(settings: VtsSettings, categories: tuple[str, ...], demands: Demands)
         )
     if demands.ood and len(categories) < 4:
         raise InputError(
-            "probe.split ood: is empty without a fourth texture category, which its third class shows; name four with "
+            "split ood: is empty without a fourth texture category, which its third class shows; name four with "
             "--data.categories"
         )
     if demands.ood and "irrelevant" in demands.pairings:
         raise InputError(
-            f"probe.split ood: shows {categories[3]}, which the pairing irrelevant has shown in pretraining: leave out "
+            f"split ood: shows {categories[3]}, which the pairing irrelevant has shown in pretraining: leave out "
             "ood, or that pairing"
         )
 

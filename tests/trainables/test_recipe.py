@@ -11,6 +11,7 @@ from trainables.recipe import ADDED, ADDED_PARTS, Dense, Encoder, Moco, Pretrain
 
 CHANGED = {
     ("data", "min_share"): 0.05,
+    ("data", "ood"): ("some-flood",),
     ("encoder", "stages"): 3,
     ("encoder", "weights"): "/some/where 0123456789abcdef",
     ("dense", "denominator"): "public",

@@ -20,6 +20,7 @@ from datasets.vts.dataset import KEPT, Vts
 from datasets.vts.scenes import IRRELEVANT, region_map
 from datasets.vts.source import check, load
 from datasets.vts.textures import load_textures
+from datasets.xbd.config import XbdSettings
 
 CPU = torch.device("cpu")
 SETTINGS = VtsSettings(size=24, train=40, val=10, test=10)
@@ -318,5 +319,6 @@ def test_a_split_ood_that_is_empty_or_overlaps_is_refused():
         check(SETTINGS, plain_bank(), wanted)
     with pytest.raises(InputError, match=r"ood: shows .*, which the pairing irrelevant has shown in pretraining"):
         check(SETTINGS, plain_bank_of_four(), replace(wanted, pairings=("noisy", "irrelevant")))
-    with pytest.raises(InputError, match="ood: cifar10 has no such split; use test"):
-        registry.load(Cifar10Settings(), Place(), replace(wanted, pairings=()))
+    for settings, told in ((Cifar10Settings(), "cifar10 has no such split"), (XbdSettings(), "nothing was held out")):
+        with pytest.raises(InputError, match=f"split ood: .*{told}"):
+            registry.load(settings, Place(), replace(wanted, pairings=()))
