@@ -302,9 +302,11 @@ def _refuse_empty(argv: Sequence[str]) -> None:
 
 
 def _unknown(default: object, argument: str) -> str:
+    presets = hasattr(default, "sweep")
     if not argument.startswith("-"):
-        return f"unexpected {argument!r}: the preset comes first, values follow their flag; see --help"
-    known = [*flags_of(default), *(("--config", "--dataset") if hasattr(default, "sweep") else ())]
+        first = "preset" if presets else "folder"
+        return f"unexpected {argument!r}: the {first} comes first, values follow their flag; see --help"
+    known = [*flags_of(default), *(("--config", "--dataset") if presets else ())]
     near = difflib.get_close_matches(argument.split("=")[0], known, n=5, cutoff=0.5)
     return f"unknown flag {argument}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
 

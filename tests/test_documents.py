@@ -11,6 +11,7 @@ from analysis.report import __main__ as report
 from sweep.cli import flags, flags_of
 from sweep.lr_search.config import search_for
 from sweep.presets import PRESETS, preset
+from sweep.probe import ProbeCommand
 
 ROOT = Path(__file__).parents[1]
 ANALYSIS = (claims, compare, figures, report, summary)
@@ -25,10 +26,12 @@ def test_each_preset_is_in_the_readme_and_says_what_it_is_not(name):
     assert re.search(r"minute|GPU", said)
 
 
-def test_flags_in_the_readme_exist():
+@pytest.mark.parametrize("document", ["README.md", "docs/probing.md"])
+def test_flags_in_documents_exist(document):
     known = {
         *(flag for name in PRESETS for flag in flags(preset(name))),
         *flags_of(search_for(preset("vts-quick"))),
+        *flags_of(ProbeCommand()),
         "--help",
         "--config",
         "--dataset",
@@ -39,7 +42,7 @@ def test_flags_in_the_readme_exist():
         *("--to", "--watch"),  # of sweep.sync and sweep.status
         "--backend-store-uri",
     }
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", README)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", (ROOT / document).read_text())) <= known
 
 
 def test_no_registry_and_no_path_of_a_machine_is_named():

@@ -56,7 +56,8 @@ def checked_axes(
             )
         values = [_text(_parsed(recipe, name, text)) for text in texts]
         if len(values) < fewest:
-            raise InputError(f"{flag}: give two values or more; for a single value use --{name.replace('_', '-')}")
+            more = f"two values or more; for a single value use --{name.replace('_', '-')}"
+            raise InputError(f"{flag}: give {'a value' if fewest == 1 else more}")
         if again := [value for value in values if values.count(value) > 1]:
             raise InputError(f"{flag}: the value {again[0]} is given twice")
         checked.append((name, *values))

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from analysis.records.studies import studies
 from sweep.config.yaml_io import from_yaml
 from sweep.probe import main
 from sweep.storage.run_dir import RunDir
+from tests.helpers import fake_s3
 from tests.helpers.command import ROOT, call
 from tests.helpers.shared import made_once
 from tests.sweep.test_run import results
@@ -120,18 +122,36 @@ def test_workers_of_ray_record_the_same_bits(smoke, probed, tmp_path):
     pd.testing.assert_frame_equal(results(tmp_path / "out"), results(probed[0]), check_exact=True)
 
 
+@pytest.mark.slow
+def test_an_address_is_probed_as_its_folder(smoke, probed):
+    with fake_s3.serving():
+        for path in filter(Path.is_file, smoke[0].rglob("*")):
+            name = f"smoke/{path.relative_to(smoke[0]).as_posix()}"
+            fake_s3.client().upload_file(str(path), fake_s3.BUCKET, name)
+        address = f"s3://{fake_s3.BUCKET}/smoke"
+        done = probe(address, "--inline", "--head", "knn")
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = read_records(f"{address}/probe")
+    known = read_records(probed[0]).query("`probe.head` == 'knn'")
+    pd.testing.assert_frame_equal(scores(found), scores(known), check_exact=True)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ((), "name the folder of a sweep with kept encoders: python -m sweep.probe DIR"),
-        (("nowhere",), "nowhere is not the folder of a sweep on this machine: it has no sweep.yaml"),
+        (("nowhere",), "nowhere is not the folder of a sweep: it has no sweep.yaml"),
         (("{smoke}", "--head", "mlp"), "--head mlp: choose from fcn, linear, knn"),
         (("{smoke}", "--heads", "knn"), "unknown flag --heads: did you mean --head"),
         (("{smoke}", "--labels", "0"), "--labels 0.0: "),
+        (("{smoke}", "--labels"), "--labels: give a value"),
+        (("{smoke}", "more"), "unexpected 'more': the folder comes first"),
         (("{smoke}", "--vary", "moco.lr", "1"), "--vary moco.lr: kept encoders can only be probed; name a setting"),
         (("{smoke}", "--vary", "probe.head", "fcn"), "--head: the setting is given twice"),
         (("{smoke}", "--labels", ".01"), "probe.labels 0.01: 0 of 32 training images, of seed 0; use a larger share"),
+        (("{smoke}", "--labels", ".01", "--dry-run"), "probe.labels 0.01: 0 of 32 training images"),
         (("{smoke}", "--split", "val"), "--split val: choose from test, ood"),
+        (("s3:/bucket/name",), "s3:/bucket/name: two slashes come after the colon"),
         (("{smoke}", "--out", "{smoke}"), "holds records of a sweep that varies no setting"),
     ],
 )
@@ -155,6 +175,8 @@ def test_a_folder_without_kept_encoders_or_with_those_of_others_is_refused(smoke
         assert not (smoke_copy / "probe").exists()
         return done.stderr
 
+    (smoke_copy / "data.txt").write_text("0123456789abcdef\n")
+    assert "were pretrained on other data (fingerprint 0123456789abcdef, not " in refusal()
     weights = safetensors.torch.load_file(files[0])
     safetensors.torch.save_file(weights, files[0], {"encoder": "{}"})
     assert f"{files[0]}: was kept by a sweep with other encoder settings" in refusal()
