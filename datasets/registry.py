@@ -143,8 +143,9 @@ def survey(settings: Settings, place: Place, demands: Demands) -> Source | None:
     _check_ood(settings, demands)
     if hasattr(module, "survey"):
         with _readable(place):
-            module.survey(settings, place, demands)
-    elif settings.dataset in DATASETS and not place.download:  # another project's function may write something
+            surveyed: Source | None = module.survey(settings, place, demands)
+        return surveyed
+    if settings.dataset in DATASETS and not place.download:  # another project's function may write something
         return load(settings, place, demands)
     return None
 

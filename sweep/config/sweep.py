@@ -225,6 +225,7 @@ class Sweep:
             supervised_batch=batch if "supervised" in self.objectives else 0,
             probe_batch=max(recipe.probe.batch for recipe in recipes),
             ood=any(recipe.probe.split == "ood" for recipe in recipes),
+            few_labels=any(recipe.probe.labels < 1 for recipe in recipes),
         )
 
     @property

@@ -13,7 +13,6 @@ import safetensors.torch
 from analysis.records.io import read_records
 from analysis.records.merge import read_sweeps
 from analysis.records.studies import studies
-from sweep.config.yaml_io import from_yaml
 from sweep.probe import main
 from sweep.storage.run_dir import RunDir
 from tests.helpers import fake_s3
@@ -40,6 +39,22 @@ def scores(records):
     return records.set_index("key")[[*records.filter(regex="^(test|val)_"), *CARRIED]].sort_index()
 
 
+def test_some_kept_encoders_are_probed_and_the_others_are_listed(smoke_copy):
+    kept = read_records(smoke_copy).query("objective in ('random', 'moco') and rho == 0").set_index("key")
+    for file in (smoke_copy / "encoders").iterdir():
+        if file.stem not in kept.index:
+            file.unlink()
+    done = probe(smoke_copy, "--inline", "--head", "fcn", "knn")
+    assert done.returncode == 1
+    assert "10 of 14 cells are missing" in done.stdout
+    assert done.stdout.count("has no encoder of its cell") == 10
+    records = read_records(smoke_copy / "probe")
+    assert records.groupby("probe.head").size().to_dict() == {"fcn": 2, "knn": 2}
+    paper = records[records["probe.head"] == "fcn"]
+    pd.testing.assert_frame_equal(scores(paper), scores(kept.reset_index()), check_exact=True)
+
+
+@pytest.mark.slow
 def test_the_papers_head_on_a_kept_encoder_has_the_bits_of_the_cell_that_kept_it(smoke, probed):
     folder, done = probed
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,6 +70,7 @@ def test_the_papers_head_on_a_kept_encoder_has_the_bits_of_the_cell_that_kept_it
         assert sorted(ranks) == sorted(paper.feature_rank)
 
 
+@pytest.mark.slow
 def test_each_level_of_the_probe_is_a_study_with_its_own_table(probed):
     folder, done = probed
     found = studies(read_records(folder))
@@ -66,6 +82,7 @@ def test_each_level_of_the_probe_is_a_study_with_its_own_table(probed):
         assert f"{level}: macro F1 on test, %" in text
 
 
+@pytest.mark.slow
 def test_a_sweep_and_the_probe_of_its_encoders_are_read_together_without_loss(smoke, probed):
     merged = read_sweeps([smoke[0], probed[0]])
     assert len(merged.records) == 28
@@ -75,6 +92,7 @@ def test_a_sweep_and_the_probe_of_its_encoders_are_read_together_without_loss(sm
     assert [study.recipe for study in found if not study.settings] == [found[1].recipe]
 
 
+@pytest.mark.slow
 def test_the_same_command_runs_only_what_is_missing_and_a_larger_one_adds_cells(smoke, probed, tmp_path):
     folder = shutil.copytree(probed[0], tmp_path / "probed")
     lost = read_records(folder).set_index("probe.head").loc["knn"].iloc[0]
@@ -89,6 +107,7 @@ def test_the_same_command_runs_only_what_is_missing_and_a_larger_one_adds_cells(
     assert len(read_records(folder)) == 28
 
 
+@pytest.mark.slow
 def test_few_labels_and_fine_tuning_and_cells_whose_encoder_was_not_kept(smoke_copy, tmp_path):
     keep = read_records(smoke_copy).set_index("objective").loc[["random", "moco"]].query("rho == 0").key
     for file in (smoke_copy / "encoders").iterdir():
@@ -190,9 +209,19 @@ def test_a_folder_without_kept_encoders_or_with_those_of_others_is_refused(smoke
     assert "has no kept encoders: run its sweep with --keep encoders" in refusal()
 
 
-def test_a_probe_of_a_probe_or_of_a_sweep_that_varies_the_probe_is_refused(smoke, probed, tmp_path):
-    assert f"probes the encoders of {smoke[0]}: name that folder" in probe(probed[0]).stderr
-    text = RunDir(smoke[0]).config.read_text().replace("vary: []", "vary: [[probe.lr, 0.1, 0.2]]")
-    (tmp_path / "sweep.yaml").write_text(text)
-    assert from_yaml(tmp_path / "sweep.yaml").vary
-    assert "varies probe.lr, so its encoders were probed with several settings already" in probe(tmp_path).stderr
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("encoders: null", "encoders: /some/where", "probes the encoders of /some/where: name that folder"),
+        (
+            "vary: []",
+            "vary: [[probe.lr, 0.1, 0.2]]",
+            "varies probe.lr, so its encoders were probed with several settings",
+        ),
+    ],
+)
+def test_a_probe_of_a_probe_or_of_a_sweep_that_varies_the_probe_is_refused(smoke, tmp_path, before, after, said):
+    text = RunDir(smoke[0]).config.read_text()
+    assert before in text
+    (tmp_path / "sweep.yaml").write_text(text.replace(before, after))
+    assert said in probe(tmp_path).stderr
