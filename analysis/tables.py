@@ -131,10 +131,11 @@ def _random_block(records: pd.DataFrame) -> str:
 def pretraining(records: pd.DataFrame) -> pd.DataFrame:
     """How far each loss fell on noise-free pairs: one row per objective, means over done cells.
 
-    Columns: `plateau` (the loss if all features are equal), `floor` (the least that the labels allow) and `loss` (best
-    validation loss) in nats; `attained`, the share of the range from plateau to floor (both are null in older records);
-    `below` = 1 - loss/plateau; the numbers of `cells`, of `collapsed` cells and of `collapsed_clean` ones, trained
-    without noisy pairs. A collapsed cell at rho 0 has learnt nothing; one trained on noisy pairs may have.
+    Columns, in the unit of the loss: `plateau` (the loss if all features are equal), `floor` (the least that the labels
+    allow), `loss` (best validation loss). Then `attained`, the share of the range from plateau to floor; `below` = 1 -
+    loss/plateau; the numbers of `cells`, of `collapsed` cells and of `collapsed_clean` ones, trained without noisy
+    pairs. A collapsed cell at rho 0 has learnt nothing; one trained on noisy pairs may have. Older records have no
+    floor.
     """
     done = records[(records["status"] == "done") & records["pretrain_plateau"].notna()]
     collapsed = is_collapsed(done)
@@ -161,11 +162,11 @@ def _pretraining_block(records: pd.DataFrame) -> str:
     heads = ["loss", "plateau", "floor", "best", "of the range, %", *(["below plateau, %"] if older else [])]
     rows = [[*heads, "cells", "collapsed", "of these rho 0"], []]
     for row in table.to_dict("records"):
-        nats = [_nats(row[name]) for name in ("plateau", "floor", "loss")]
+        values = [_loss(row[name]) for name in ("plateau", "floor", "loss")]
         shares = ["attained", "below"] if older else ["attained"]
-        rows.append([table_name(row["objective"]), *nats, *(_share(row[name]) for name in shares)])
+        rows.append([table_name(row["objective"]), *values, *(_share(row[name]) for name in shares)])
         rows[-1] += [str(row[name]) for name in ("cells", "collapsed", "collapsed_clean")]
-    lines = ["Noise-free validation loss, nats, from its plateau (all features equal) to its floor", *aligned(rows)]
+    lines = ["Noise-free validation loss, from its plateau (all features equal) to its floor", *aligned(rows)]
     if older:
         lines += textwrap.wrap(older, WIDTH)
     if table["collapsed_clean"].any():
@@ -239,7 +240,7 @@ def _interval(row: Mapping[Hashable, Any], estimate: str, low: str, high: str) -
     return middle if pd.isna(row[low]) else f"{middle} [{', '.join(ends)}]"
 
 
-def _nats(value: float) -> str:
+def _loss(value: float) -> str:
     return "-" if pd.isna(value) else f"{value:.3f}"
 
 

@@ -41,9 +41,9 @@ class Pretrained:
     """The results of pretraining, which trains the encoder in place."""
 
     train_loss: float
-    """Mean training loss since the last but one evaluation, nats."""
+    """Mean training loss since the last but one evaluation, in the unit of the loss."""
     val_loss: float
-    """Best noise-free validation loss, nats."""
+    """Best noise-free validation loss, in the same unit."""
     plateau: float
     """The same loss if all features are equal, the value of an encoder that has learned nothing."""
     floor: float = math.nan

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import names
 from analysis.names import BASELINES
+from analysis.plots import style
 from analysis.records.studies import Study
 from analysis.stats import differences
 from analysis.stats.inference import by_cell
@@ -22,12 +23,10 @@ _VALUES = [*POINT, "seed", "difference"]
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The panel of one loss at one nu: its row and column."""
+    """The panel of one loss at one nu."""
 
     loss: str
     nu: float
-    row: int
-    column: int
 
 
 def losses(study: Study) -> list[str]:
@@ -98,20 +97,16 @@ def baselines(study: Study) -> pd.DataFrame:
 
 
 def blocks(study: Study) -> list[Block]:
-    """The panels: one row per loss and one column per nu; with a single nu, one row of losses."""
+    """The panels, in order: all values of nu of the first loss, then those of the next."""
     noisy = study.records[(study.records["rho"] > 0) & ~study.records["objective"].isin(BASELINES)]
-    run, nus = losses(study), sorted(set(noisy["nu"])) or [0.0]
-    places = [(i, j) if len(nus) > 1 else (0, i) for i in range(len(run)) for j in range(len(nus))]
-    points = itertools.product(run, nus)
-    return [
-        Block(loss=loss, nu=nu, row=row, column=column)
-        for (row, column), (loss, nu) in zip(places, points, strict=True)
-    ]
+    nus = sorted(set(noisy["nu"])) or [0.0]
+    return [Block(loss=loss, nu=nu) for loss, nu in itertools.product(losses(study), nus)]
 
 
-def shape(placed: Sequence[Block]) -> tuple[int, int]:
-    """The numbers of rows and columns of panels; there must be at least one block."""
-    return 1 + max(block.row for block in placed), 1 + max(block.column for block in placed)
+def columns(blocks: Sequence[Block]) -> int:
+    """How many panels stand in a row at most: the values of nu of a loss, or the losses where there is one nu."""
+    nus = len({block.nu for block in blocks})
+    return nus if nus > 1 else style.ACROSS
 
 
 def _grid_points(study: Study, pairings: Sequence[str]) -> pd.DataFrame:

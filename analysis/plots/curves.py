@@ -12,12 +12,12 @@ from matplotlib.ticker import MaxNLocator
 from analysis.names import display_name
 from analysis.plots import against_rho, cells, style
 from analysis.plots.inputs import Inputs
-from analysis.plots.style import DOUBLE, Dashes, Frame, Share
+from analysis.plots.style import Dashes, Frame, Share
 from analysis.records.studies import Study
 
 # The rows of panels for each loss: stage and name of the curve, factor, labels of the axes.
 _KINDS = (
-    ("pretrain", "val_loss", 1.0, "loss, nats", "steps of pretraining"),
+    ("pretrain", "val_loss", 1.0, "validation loss", "steps of pretraining"),
     ("pretrain", "knn_val_f1_macro", 100.0, "val. F1 of knn, %", "steps of pretraining"),
     ("probe", "val_f1_macro", 100.0, "val. F1, %", "steps of the probe"),
 )
@@ -41,31 +41,30 @@ def curves(study: Study, inputs: Inputs) -> Figure | str:
     if not blocks:
         return "no loss was run, only baselines"
     means = _means(study, points)
-    rows, columns = cells.shape(blocks)
     # Each loss has its own plateau, so columns share an axis only if they are the nu of one loss.
-    by_nu = len({block.loss for block in blocks if block.row == 0}) == 1
+    by_nu = len({block.nu for block in blocks}) > 1
     share_y: Share = "row" if by_nu else False
-    figure, axes = style.panels(len(kinds) * rows, columns, width=DOUBLE, share_x=False, share_y=share_y)
+    figure, axes = style.wrapped(
+        len(blocks), stacked=len(kinds), most=cells.columns(blocks), share_x=False, share_y=share_y
+    )
     rhos = sorted(set(study.records["rho"]))
-    for block in blocks:
+    for block, stack in zip(blocks, axes, strict=True):
         own = means[(means["objective"] == block.loss) & means["nu"].isin([block.nu, 0.0])]
-        for offset, (stage, name, factor, up, along) in enumerate(kinds):
-            panel = axes[len(kinds) * block.row + offset, block.column]
+        stack[0].set_title(style.panel_title(block.loss, block.nu))
+        for panel, (stage, name, factor, up, along) in zip(stack, kinds, strict=True):
             _lines(panel, _of(own, stage, name), rhos, factor)
             panel.set_xlabel(along, fontsize=style.SMALL, labelpad=1)
             panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             against_rho.set_ticks(panel.yaxis, 4)
-            if block.column == 0:
+            if panel.get_subplotspec().is_first_col():
                 panel.set_ylabel(up)
-            if offset == 0:
-                panel.set_title(style.panel_title(block.loss, block.nu))
             if name == "val_loss":
                 _reference(panel, _of(own, stage, "plateau"), factor, "plateau")
             else:
                 _reference(panel, _of(means[means["objective"] == "random"], stage, name), factor, "random")
     lacking = int((~study.records["key"].isin(points["key"])).sum())
     notes = [f"{lacking} of {len(study.records)} cells have no curves"] if lacking else []
-    figure.align_ylabels(axes[:, 0])
+    figure.align_ylabels()
     frame = Frame(height=0.95, down=0.56, head=0.24, left=0.68, across=0.14 if by_nu else 0.5)
     return style.finish(figure, heading=study.title, legend=_legend(means, rhos), notes=notes, frame=frame)
 

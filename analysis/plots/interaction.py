@@ -46,7 +46,7 @@ def effect_by_setting(study: Study, inputs: Inputs) -> Figure | str:
     if len(columns) > _COLUMNS:
         return f"it would have {len(columns)} columns of panels, one for each combination of {' and '.join(others)}"
     quantities = list(dict.fromkeys(table["quantity"]))
-    figure, axes = style.panels(
+    figure, axes = style.grid(
         len(quantities), len(columns), width=SINGLE if len(columns) == 1 else DOUBLE, share_y="row"
     )
     losses = in_order(table["objective"])

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.names import display_name, in_order
 from analysis.plots import against_rho, style
-from analysis.plots.style import DOUBLE, SINGLE, Frame
+from analysis.plots.style import Frame, LineStyle
 from analysis.stats.learning_rates import Choice
 
 
@@ -21,34 +21,31 @@ def rates(tried: pd.DataFrame, choices: Sequence[Choice], *, heading: str) -> Fi
     `tried` is as from `analysis.stats.learning_rates.table`, with at least one loss.
     """
     losses = [name for name in in_order(tried["objective"]) if name != "random"]
-    width = SINGLE if len(losses) == 1 else DOUBLE
-    figure, axes = style.panels(2, len(losses), width=width, share_x=False, share_y=False)
+    figure, axes = style.wrapped(len(losses), stacked=2, share_x=False, share_y=False)
     random = 100 * tried.loc[tried["objective"] == "random", "score"].mean()
     chosen = {choice.objective: choice.rate for choice in choices}
-    for column, name in enumerate(losses):
-        part, above, below = tried[tried["objective"] == name], axes[0, column], axes[1, column]
+    for (above, below), name in zip(axes, losses, strict=True):
+        part = tried[tried["objective"] == name]
         above.set_title(display_name(name))
         for panel, value in ((above, "score"), (below, "attained")):
-            _points(panel, part, value, name)
+            _points(panel, part, value, style.line_style(name, losses))
             if name in chosen:
                 panel.axvline(chosen[name], color=style.BLACK, linewidth=0.8, linestyle=":", zorder=1, gid="chosen")
             against_rho.set_ticks(panel.yaxis, 4)
         if random == random:
             above.axhline(random, color=style.GREY, linestyle="--", linewidth=1, zorder=1, gid="random")
         below.axhline(0, color=style.GREY, linewidth=0.6, zorder=1)
-        below.set_xlabel("learning rate")
-    axes[0, 0].set_ylabel("val. F1, %")
-    axes[1, 0].set_ylabel("of the range, %")
-    figure.align_ylabels(axes[:, 0])
+    style.label_outside(axes[:, 0], y="val. F1, %")
+    style.label_outside(axes[:, 1], x="learning rate", y="of the range, %")
+    figure.align_ylabels()
     failed = tried[tried["status"] == "failed"]
     notes = [f"no score (x): {len(failed)} of {len(tried)} cells failed"] if len(failed) else []
     frame = Frame(height=1.25, down=0.34, left=0.6, across=0.5)
     return style.finish(figure, heading=heading, legend=_legend(failed), notes=notes, frame=frame)
 
 
-def _points(panel: Axes, part: pd.DataFrame, value: str, name: str) -> None:
+def _points(panel: Axes, part: pd.DataFrame, value: str, line: LineStyle) -> None:
     """Each seed and the mean, in %. A failed rate is a cross at the bottom."""
-    line = style.line_style(name)
     done = part[part[value].notna()]
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(numticks=6))

@@ -18,7 +18,7 @@ from analysis.names import display_name
 from analysis.plots import cells, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import POINTS, RHO, no_pairs
-from analysis.plots.style import DOUBLE, Frame
+from analysis.plots.style import Frame, LineStyle
 from analysis.records.studies import Study
 from analysis.stats.intervals import mean_over_grid
 
@@ -40,17 +40,13 @@ def difference_map(study: Study, inputs: Inputs) -> Figure | str:
         return f"none of its {len(table)} cells is done"
     names = cells.losses(study)
     rhos, nus = sorted(set(table["rho"])), sorted(set(table["nu"]))
-    in_one_row = len(rhos) <= _SIDE_BY_SIDE and len(names) <= 3
-    figure, axes = style.panels(*((1, len(names)) if in_one_row else (len(names), 1)), width=DOUBLE)
+    figure, axes = style.wrapped(len(names), most=style.ACROSS if len(rhos) <= _SIDE_BY_SIDE else 1)
     most = 100 * float(table["estimate"].abs().max()) or 1.0
     colours = ScalarMappable(Normalize(-most, most), _COLOURS)
-    for panel, name in zip(axes.ravel().tolist(), names, strict=True):
+    for panel, name in zip(axes[:, 0], names, strict=True):
         _map(panel, table[table["objective"] == name], rhos, nus, colours)
         panel.set_title(display_name(name))
-    for panel in axes[-1]:
-        panel.set_xlabel(RHO)
-    for panel in axes[:, 0]:
-        panel.set_ylabel(f"per-image noise {style.NU}")
+    style.label_outside(axes[:, 0], x=RHO, y=f"per-image noise {style.NU}")
     frame = Frame(height=max(1.0, 0.34 * len(nus)), right=0.75, down=0.42)
     states = [state for state in _HATCHES if (table["state"] == state).any()]
     legend = [Patch(facecolor="white", edgecolor=style.GREY, hatch=_HATCHES[s], label=s) for s in states]
@@ -114,22 +110,22 @@ def _forest(study: Study, values: pd.DataFrame, pairings: Sequence[str], label: 
     if not (table["state"] == "done").any():
         return f"none of its {len(table)} cells is done"
     names = cells.losses(study)
-    figure, axes = style.panels(1, len(names), width=DOUBLE)
+    figure, axes = style.wrapped(len(names))
     notes = style.notes(table, study.seeds)
-    for panel, name in zip(axes[0], names, strict=True):
+    for panel, name in zip(axes[:, 0], names, strict=True):
         own = values[values["objective"] == name]
-        notes += _forest_panel(panel, table[table["objective"] == name], own, name, study.level)
-        panel.set_xlabel(label)
         panel.set_title(display_name(name))
+        line = style.line_style(name, names)
+        notes += _forest_panel(panel, table[table["objective"] == name], own, line, study.level)
     labels = [style.point_label(r.rho, r.nu) for r in cells.rows(table[table["objective"] == names[0]])]
+    style.label_outside(axes[:, 0], x=label)
     axes[0, 0].set_yticks([*range(len(labels)), len(labels) + 0.4], [*labels, "mean"])
     axes[0, 0].set_ylim(len(labels) + 1.0, -0.7)
     frame = Frame(height=0.16 * (len(labels) + 1.7), left=style.label_width(labels))
     return style.finish(figure, heading=study.title, legend=[], notes=notes, frame=frame)
 
 
-def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: str, level: float) -> list[str]:
-    line = style.line_style(name)
+def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, line: LineStyle, level: float) -> list[str]:
     axes.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
     for y, row in enumerate(cells.rows(table)):
         if row.state != "done":
@@ -153,7 +149,7 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, values: pd.DataFrame, name: s
         "" if math.isnan(mean.low) else f" [{style.signed(mean.low, 2)}, {style.signed(mean.high, 2)}], {mean.method}"
     )
     left = f", {mean.left_out} with one seed left out" if mean.left_out else ""
-    text = f"mean of {display_name(name)}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
+    text = f"mean of {axes.get_title()}: {style.signed(mean.estimate, 2)}{between}; {mean.cells} cells{left}"
     return [f"{text}, {mean.seeds} seed{'s' if mean.seeds != 1 else ''}"]
 
 

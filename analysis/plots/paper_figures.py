@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis.names import DENSE, display_name, other_losses
 from analysis.plots import against_rho, cells, style
 from analysis.plots.inputs import Inputs
-from analysis.plots.style import DOUBLE, SINGLE, Frame, LineStyle
+from analysis.plots.style import Frame, LineStyle
 from analysis.records.studies import Study
 
 #: Draws a study, or returns the reason why it cannot be drawn.
@@ -48,7 +48,7 @@ def fig1(study: Study, inputs: Inputs) -> Figure | str:
     whole = pd.concat([zero, table])
     losses = cells.losses(study)
     lines = [_of_loss(whole, name, losses) for name in losses]
-    figure, axes = style.panels(1, 1, width=SINGLE)
+    figure, axes = style.wrapped(1)
     _level_panel(axes[0, 0], lines, zero)
     return _finished(study, figure, _percent(study), lines, whole, _baselines(study, figure))
 
@@ -72,7 +72,7 @@ def fig7(study: Study, inputs: Inputs) -> Figure | str:
         return table
     losses = cells.losses(study)
     lines = [_of_loss(table, name, losses) for name in losses]
-    figure, axes = style.panels(1, 1, width=SINGLE)
+    figure, axes = style.wrapped(1)
     _difference_panel(axes[0, 0], lines)
     return _finished(study, figure, POINTS, lines, table, [])
 
@@ -125,8 +125,8 @@ def _levels_by_nu(study: Study, names: Sequence[str], *, other: str) -> Figure |
     table, zero = (part[part["objective"].isin(losses)] for part in _levels(study))
     if reason := _nothing(table, zero):
         return reason
-    figure, axes = style.panels(1, len(losses), width=SINGLE if len(losses) == 1 else DOUBLE)
-    for panel, name in zip(axes[0], losses, strict=True):
+    figure, axes = style.wrapped(len(losses))
+    for panel, name in zip(axes[:, 0], losses, strict=True):
         start = zero[zero["objective"] == name]
         lines = _by_nu(table[table["objective"] == name], start)
         _level_panel(panel, lines, start)
@@ -144,8 +144,8 @@ def _differences_by_nu(study: Study, names: Sequence[str], *, other: str) -> Fig
     table = table[table["objective"].isin(losses)]
     if reason := _nothing(table):
         return reason
-    figure, axes = style.panels(1, len(losses), width=SINGLE if len(losses) == 1 else DOUBLE)
-    for panel, name in zip(axes[0], losses, strict=True):
+    figure, axes = style.wrapped(len(losses))
+    for panel, name in zip(axes[:, 0], losses, strict=True):
         lines = _by_nu(table[table["objective"] == name])
         _difference_panel(panel, lines)
         panel.set_title(display_name(name))
@@ -197,13 +197,11 @@ def _level_panel(axes: Axes, lines: Sequence[Series], zero: pd.DataFrame) -> Non
     for row in cells.rows(zero[zero["state"] == "done"]):
         colour = style.line_style(row.objective, list(zero["objective"])).colour if len(zero) > 1 else style.BLACK
         axes.axhline(100 * row.estimate, color=colour, linewidth=0.5, linestyle=":", zorder=1, gid="rho-0")
-    axes.set_xlabel(RHO)
 
 
 def _difference_panel(axes: Axes, lines: Sequence[Series]) -> None:
     draw_lines(axes, lines)
     axes.axhline(0, color=style.GREY, linewidth=0.8, zorder=1, gid="zero")
-    axes.set_xlabel(RHO)
 
 
 def _baselines(study: Study, figure: Figure) -> list[Artist]:
@@ -234,7 +232,7 @@ def _percent(study: Study) -> str:
 def _finished(
     study: Study, figure: Figure, label: str, lines: Sequence[Series], table: pd.DataFrame, more: Sequence[Artist]
 ) -> Figure:
-    figure.axes[0].set_ylabel(label)
+    style.label_outside(figure.axes, x=RHO, y=label)
     legend = [
         *(style.legend_handle(line.label, line.style) for line in lines),
         *more,

@@ -92,7 +92,7 @@ def draw_sheet(
     rows, columns = 2 + len(titles), len(images)
     side = min(_SIDE, _TALLEST / rows)
     width = max(style.SINGLE, left + 0.1 + side * columns + _GAP * (columns - 1))
-    figure, axes = style.panels(rows, columns, width=width, share_x=False, share_y=False)
+    figure, axes = style.grid(rows, columns, width=width, share_x=False, share_y=False)
     for column, ((number, _), each) in zip(axes.T, images, strict=True):
         first = next(iter(each.values()))
         _show(column[0], first.image)

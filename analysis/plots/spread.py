@@ -12,7 +12,7 @@ from analysis.names import BASELINES, OBJECTIVES, display_name
 from analysis.plots import against_rho, cells, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import RHO, Series, draw_lines
-from analysis.plots.style import DOUBLE, Frame, LineStyle
+from analysis.plots.style import Frame, LineStyle
 from analysis.records.studies import Study
 from analysis.stats.differences import comparable
 
@@ -31,15 +31,15 @@ def seeds(study: Study, inputs: Inputs) -> Figure | str:
     if not names:
         return "no loss was run, only baselines"
     rows = _rows(known)
-    figure, axes = style.panels(1, len(names), width=DOUBLE)
+    figure, axes = style.wrapped(len(names))
     numbers = sorted(set(known["seed"]))
     styles = {seed: style.numbered_style(i if len(numbers) <= _DISTINCT_SEEDS else 0) for i, seed in enumerate(numbers)}
-    for panel, name in zip(axes[0], names, strict=True):
+    for panel, name in zip(axes[:, 0], names, strict=True):
         _seed_panel(
             panel, known, study.metric, rows.assign(objective=rows["objective"].astype(object).fillna(name)), styles
         )
         panel.set_title(display_name(name))
-        panel.set_xlabel(f"{study.score}, %")
+    style.label_outside(axes[:, 0], x=f"{study.score}, %")
     axes[0, 0].set_yticks(range(len(rows)), list(rows["label"]))
     axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
     legend = [
@@ -108,9 +108,8 @@ def pairings(study: Study, inputs: Inputs) -> Figure | str:
     blocks = cells.blocks(study)
     if not blocks:
         return "no loss was run, only baselines"
-    figure, axes = style.panels(*cells.shape(blocks), width=DOUBLE)
-    for block in blocks:
-        panel = axes[block.row, block.column]
+    figure, axes = style.wrapped(len(blocks), most=cells.columns(blocks))
+    for block, panel in zip(blocks, axes[:, 0], strict=True):
         start = zero[zero["objective"] == block.loss]
         lines = []
         for name, table in tables.items():
@@ -121,10 +120,7 @@ def pairings(study: Study, inputs: Inputs) -> Figure | str:
         draw_lines(panel, lines)
         against_rho.draw_line(panel, start, LineStyle(colour=style.BLACK, marker="*"), row=len(lines))
         panel.set_title(style.panel_title(block.loss, block.nu))
-    for panel in axes[-1]:
-        panel.set_xlabel(RHO)
-    for panel in axes[:, 0]:
-        panel.set_ylabel(f"{study.score}, %")
+    style.label_outside(axes[:, 0], x=RHO, y=f"{study.score}, %")
     zero_handle = style.legend_handle(f"{style.RHO} 0", LineStyle(colour=style.BLACK, marker="*", dashes=""))
     legend = [*(style.legend_handle(display_name(name), style.line_style(name)) for name in names), zero_handle]
     legend += style.absent_handles(whole["state"])

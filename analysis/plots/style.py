@@ -16,6 +16,7 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -69,6 +70,9 @@ _SETTINGS = {
     # The name of a source may contain a dollar sign.
     "text.parse_math": False,
 }
+
+#: At most so many panels stand side by side, unless they are values of one loss.
+ACROSS = 3
 
 # Average width of a letter of DejaVu Sans, relative to its size; slightly too wide, so that nothing is cut off.
 _LETTER = 0.6
@@ -204,7 +208,7 @@ def _cell_label(row: Mapping[Hashable, Any]) -> str:
     )
 
 
-def panels(
+def grid(
     rows: int, columns: int, *, width: float, share_x: Share = True, share_y: Share = True
 ) -> tuple[Figure, NDArray[np.object_]]:
     """A figure of this width (inches) and its axes, rows x columns; `finish` sets the height."""
@@ -228,6 +232,45 @@ class Frame:
     """Below the last row, for ticks and label."""
     head: float = 0.22
     """Above the first row, for titles."""
+
+
+def wrapped(
+    count: int, *, stacked: int = 1, most: int = ACROSS, share_x: Share = True, share_y: Share = True
+) -> tuple[Figure, NDArray[np.object_]]:
+    """A figure of `count` stacks of panels in reading order, in rows of nearly equal length.
+
+    Args:
+        count: of stacks, at least one.
+        stacked: panels in a stack, one above the other.
+        most: stacks in a row.
+        share_x: as in `grid`.
+        share_y: as in `grid`.
+
+    Returns:
+        The figure and its axes, count x stacked; `label_outside` labels them, `finish` sets the height.
+    """
+    rows = math.ceil(count / most)
+    columns = math.ceil(count / rows)
+    width = SINGLE if count == 1 else DOUBLE
+    figure, axes = grid(stacked * rows, columns, width=width, share_x=share_x, share_y=share_y)
+    stacks = axes.reshape(rows, stacked, columns).swapaxes(1, 2).reshape(rows * columns, stacked)
+    for unused in stacks[count:].ravel().tolist():
+        unused.remove()
+    return figure, stacks[:count]
+
+
+def label_outside(panels: Sequence[Axes] | NDArray[np.object_], *, x: str = "", y: str = "") -> None:
+    """Label the x-axis of panels without one below, and the y-axis of those at the left.
+
+    `panels` are in reading order, as from `wrapped`.
+    """
+    columns = panels[0].get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]
+    for number, panel in enumerate(panels):
+        if number + columns >= len(panels):
+            panel.set_xlabel(x)
+            panel.tick_params(labelbottom=True)  # hidden where a row below shares the axis
+        if number % columns == 0:
+            panel.set_ylabel(y)
 
 
 def finish(figure: Figure, *, heading: str, legend: Sequence[Artist], notes: Sequence[str], frame: Frame) -> Figure:

@@ -75,10 +75,10 @@ class Record:
         "0-1", "xView2 score, for xBD: .3 localisation F1 + .7 harmonic mean of damage F1s"
     )
     val_f1_macro: float | None = _column("0-1", "macro F1 on the validation images")
-    pretrain_loss: float | None = _column("nats", "last training loss")
-    pretrain_val_loss: float | None = _column("nats", "best noise-free validation loss: the weights kept")
-    pretrain_plateau: float | None = _column("nats", "the loss when all features are equal: nothing learnt")
-    pretrain_floor: float | None = _column("nats", "the least loss that the validation labels allow")
+    pretrain_loss: float | None = _column("of the loss", "last training loss")
+    pretrain_val_loss: float | None = _column("of the loss", "best noise-free validation loss: the weights kept")
+    pretrain_plateau: float | None = _column("of the loss", "the loss when all features are equal: nothing learnt")
+    pretrain_floor: float | None = _column("of the loss", "the least loss that the validation labels allow")
     collapsed: bool | None = _column(
         "", "whether the loss ended at its plateau, or all features are practically equal; null without pretraining"
     )

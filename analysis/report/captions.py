@@ -63,7 +63,7 @@ PAIRING = (
 
 PRETRAINING = (
     "Score without noisy pairs (rho 0) minus that of the random encoder, in points. Then the noise-free validation "
-    "loss, in nats: its plateau (the loss if all features are equal), its floor (the least that the labels allow), the "
+    "loss: its plateau (the loss if all features are equal), its floor (the least that the labels allow), the "
     "best, and the share of the range between them that it has covered. A cell has collapsed if it ends at the plateau "
     "or if its features are all alike. At rho 0 such a cell has likely learnt nothing.{older}"
 )

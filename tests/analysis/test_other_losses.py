@@ -179,3 +179,27 @@ def test_styles_of_other_losses_differ_in_colour_and_in_grey():
     losses = [f"loss{i}" for i in range(8)]
     styles = [style.line_style(name, losses) for name in losses] + [style.line_style(name) for name in names.LOSSES]
     assert len({one.colour for one in styles}) == len({one.marker for one in styles}) == 11
+
+
+ELEVEN = ("rince", "rince_within", "byol", "simsiam", "vicreg", "densecl", "pixpro", OPTIONS)
+
+
+@pytest.mark.parametrize("nus", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_figures_of_eleven_losses_are_legible(frame, nus):
+    rows = grid()
+    for name in ELEVEN:
+        rows = with_other(name, rows)
+    rows = [row for row in rows if nus == 2 or row["nu"] in (0, 1)]
+    for one in draw_all(frame(rows), []):
+        if one.figure is not None:
+            _check_layout(one.name, one.figure)
+            _check_apart(one.name, one.figure)
+
+
+def _check_apart(name, figure):
+    """No panel, with its title, labels and ticks, reaches into another."""
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    for one, other in itertools.combinations(boxes, 2):
+        across = min(one.x1, other.x1) - max(one.x0, other.x0)
+        down = min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert min(across, down) <= 1, (name, one, other)
