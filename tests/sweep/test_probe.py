@@ -39,6 +39,7 @@ def scores(records):
     return records.set_index("key")[[*records.filter(regex="^(test|val)_"), *CARRIED]].sort_index()
 
 
+@pytest.mark.slow
 def test_some_kept_encoders_are_probed_and_the_others_are_listed(smoke_copy):
     kept = read_records(smoke_copy).query("objective in ('random', 'moco') and rho == 0").set_index("key")
     for file in (smoke_copy / "encoders").iterdir():
