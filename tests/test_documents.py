@@ -16,6 +16,7 @@ from sweep.probe import ProbeCommand
 ROOT = Path(__file__).parents[1]
 ANALYSIS = (claims, compare, figures, report, summary)
 README = (ROOT / "README.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -26,8 +27,10 @@ def test_each_preset_is_in_the_readme_and_says_what_it_is_not(name):
     assert re.search(r"minute|GPU", said)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/probing.md"])
-def test_flags_in_documents_exist(document):
+@pytest.mark.parametrize(
+    "name", ["README", "docs/commands", "docs/extending", "docs/planning", "docs/probing", "docs/reliability"]
+)
+def test_flags_on_a_page_exist(name):
     known = {
         *(flag for name in PRESETS for flag in flags(preset(name))),
         *flags_of(search_for(preset("vts-quick"))),
@@ -36,13 +39,31 @@ def test_flags_in_documents_exist(document):
         "--config",
         "--dataset",
         "--dry-run",
-        "--preview",
-        "--size",
+        *("--preview", "--size"),  # of datasets.vts and datasets.xbd
         *(flag for tool in ANALYSIS for flag in tool._parser()._option_string_actions),
         *("--to", "--watch"),  # of sweep.sync and sweep.status
-        "--backend-store-uri",
     }
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", (ROOT / document).read_text())) <= known
+    page = re.sub(r"(?ms)^```python$.*?^```$", "", (ROOT / f"{name}.md").read_text(encoding="utf-8"))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", page))
+    assert used <= known, used - known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_on_a_page_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, part = link.partition("#")
+        if path.startswith("http"):
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if part:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert part in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
+
+
+def test_the_readme_is_read_in_a_minute():
+    assert len(README.splitlines()) <= 120
 
 
 def test_no_registry_and_no_path_of_a_machine_is_named():

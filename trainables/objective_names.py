@@ -262,7 +262,7 @@ def _checked_class(path: str) -> Any:
         (found.loss is base.Objective.loss, "needs a method `loss`"),
     ):
         if missing:
-            raise InputError(f"--losses {_shown(path)}: {name} {need}; see trainables/objectives/base.py")
+            raise InputError(f"--losses {_shown(path)}: {name} {need}; see docs/extending.md")
     return found
 
 

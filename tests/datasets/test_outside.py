@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,107 +21,9 @@ from trainables.cell_job import CellJob
 from trainables.recipe import Encoder, Moco, Pretrain, Probe, Recipe
 from trainables.run_cell import run_cell
 
-MODULE = '''
-"""Images whose two halves differ in brightness; a noisy partner is dark throughout."""
-
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-import torch
-import tyro
-
-from datasets.dataset import PairBatch
-from datasets.errors import InputError
-from datasets.pairing import choose_noisy
-
-
-@dataclass(frozen=True, kw_only=True)
-class Halves:
-    pairings: ClassVar[tuple[str, ...]] = ("noisy",)
-    has_nu: ClassVar[bool] = False
-    task: ClassVar[str] = "segmentation"
-    extra_scores: ClassVar[tuple[str, ...]] = ()
-    bands: ClassVar[int] = 3
-
-    dataset: Annotated[str, tyro.conf.Suppress] = "NAME:Halves"
-    size: int = 32
-    images: int = 24
-
-    def __post_init__(self):
-        if self.images < 2:
-            raise InputError(f"--data.images {self.images}: at least 2")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HalvesSource:
-    fingerprint: str = "0123456789abcdef"
-    classes: tuple[str, ...] = ("dark", "bright")
-    title: str = "halves"
-    notes: tuple[str, ...] = ()
-    files: tuple = ()
-
-
-def load(settings, place):
-    return HalvesSource()
-
-
-def check(settings, source, demands):
-    if demands.probe_batch > settings.images:
-        raise InputError(f"--probe.batch {demands.probe_batch} exceeds the {settings.images} images")
-
-
-def open_data(settings, source, seed, device):
-    return Opened(settings, device)
-
-
-class Opened:
-    classes = ("dark", "bright")
-
-    def __init__(self, settings, device):
-        self.settings, self.device = settings, device
-
-    def _images(self, index, noisy):
-        size = self.settings.size
-        images = torch.full((len(index), 3, size, size), 0.2)
-        images[..., size // 2 :] = 0.8
-        return images * ~noisy[:, None, None, None] + 0.001 * index[:, None, None, None]
-
-    def pool(self, rho, nu, pairing, generator):
-        return Pool(self, rho)
-
-    def validation_pairs(self):
-        return self.settings.images
-
-    def validation(self, index, *, labelled):
-        images = self._images(index, torch.zeros(len(index), dtype=torch.bool))
-        return PairBatch(first=images, second=images, first_labels=None, second_labels=None)
-
-    def count(self, split):
-        return self.settings.images
-
-    def downstream(self, split, index):
-        images = self._images(index, torch.zeros(len(index), dtype=torch.bool))
-        return images, (images[:, 0] > 0.5).byte()
-
-    def class_counts(self):
-        return torch.tensor([100, 100])
-
-    def noise_pixels(self, nu):
-        return 1.0
-
-
-class Pool:
-    def __init__(self, data, rho):
-        self.data, self.rho = data, rho
-
-    def __len__(self):
-        return self.data.settings.images
-
-    def batch(self, index, draws, *, labelled):
-        noisy = choose_noisy(draws.noisy, self.rho)
-        first, second = self.data._images(index, torch.zeros_like(noisy)), self.data._images(index, noisy)
-        return PairBatch(first=first, second=second, first_labels=None, second_labels=None), noisy
-'''
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+(MODULE,) = re.findall(r"^```python\n(\"\"\"Images whose.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+MODULE = MODULE.replace("mypackage.halves", "NAME")
 NUMBERS = itertools.count()  # of module names: Python imports each name once
 DEMANDS = Demands(rho=(0.5,), pairings=("noisy",), labels=False, batch=8, supervised_batch=0, probe_batch=8)
 

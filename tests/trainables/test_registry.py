@@ -12,6 +12,7 @@ import torch
 
 from datasets.errors import InputError
 from sweep.config.vary import setting_names
+from tests.helpers.command import ROOT
 from trainables import objective_names as names
 from trainables import registry
 from trainables.cell import Cell
@@ -20,7 +21,6 @@ from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.engine import PLAIN
 from trainables.models.encoders import make_encoder
 from trainables.objective_names import canonical_objective, objective_info, outside_root, without_learning_rate
-from trainables.objectives import base
 from trainables.objectives.base import make_objective
 from trainables.profiling.bare_step import bare_step
 from trainables.profiling.cell_profile import SMALLEST, profile_cell
@@ -216,8 +216,9 @@ def test_losses_of_this_project_are_profiled_and_timed(name, recipe, bank, tmp_p
 
 
 def test_the_example_of_the_documentation_runs(recipe, bank, tmp_path, monkeypatch):
-    code = re.search(r"\n\n(    \"\"\"Alignment.*?)\n\nTo give", base.__doc__, re.DOTALL)[1]
-    (tmp_path / "spread.py").write_text("\n".join(line.removeprefix("    ") for line in code.splitlines()))
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(\"\"\"Alignment.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "spread.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "'pretrain_loss'" in run("spread:Alignment(weight=0.5)", recipe, bank)
     assert outside_root("spread:Alignment") == tmp_path

@@ -1,43 +1,4 @@
-'''The interface between an objective and the pretraining loop, and how to write an objective.
-
-A loss is one class in one file, here or in your own package. The following example is complete. Save it as
-`mypackage/spread.py` and run it with `--losses mypackage.spread:Alignment` or, with changed settings, with
-`--losses "mypackage.spread:Alignment(lr=0.3)"`:
-
-    """Alignment and uniformity (Wang and Isola 2020, https://arxiv.org/abs/2005.10242)."""
-
-    from dataclasses import dataclass
-
-    import torch
-    from torch import nn
-
-    from trainables.models.heads import unit_vectors
-    from trainables.objectives.base import Objective
-
-
-    class Alignment(Objective):
-        """Pulls the images of a pair together and spreads all images over the sphere."""
-
-        sees = "pairs"
-
-        @dataclass(frozen=True, kw_only=True)
-        class Settings:
-            lr: float = 0.1
-            weight: float = 1.0
-
-        def __init__(self, encoder, recipe, settings, generator):
-            super().__init__(encoder, lr=settings.lr)
-            self.weight = settings.weight
-            self.head = nn.Linear(encoder.channels, 64)
-
-        def loss(self, views, generator):
-            first, second = (unit_vectors(self.head(self.encoder(x).mean((2, 3)))) for x in (views.first, views.second))
-            spread = torch.pdist(first).square().mul(-2).exp().mean().log()
-            return (first - second).square().sum(1).mean() + self.weight * spread
-
-To give it a short name, put the file into `trainables/objectives/` and add a line to `LOSSES` in
-`trainables/registry.py`.
-'''
+"""The interface between an objective and the pretraining loop; docs/extending.md has a complete example."""
 
 import math
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""The documentation of records is correct: the table of columns, and all examples of docs/summary.md run."""
+"""The documentation of records is correct: the table of columns, and all examples of docs/records.md run."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from analysis.summary import main
 from tests.analysis.conftest import CLASSES, grid, made_up
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "records.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
@@ -43,15 +43,15 @@ def results(written, tmp_path, monkeypatch):
     return shutil.copytree(written, tmp_path / "results")
 
 
-def test_the_readme_has_the_table_of_columns():
-    assert f"\n\n{columns_markdown()}\n\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_table_of_columns_is_the_schema():
+    assert PAGE.endswith(f"\n\n{columns_markdown()}\n")
 
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
 def test_examples_in_python_run_and_show_something(results, number, capsys):
     code = blocks("python")[number]
     assert "analysis" in code or not re.search(r"import (?!pandas|duckdb|pyarrow)", code)
-    exec(compile(code, f"docs/summary.md, example {number}", "exec"), {})
+    exec(compile(code, f"docs/records.md, example {number}", "exec"), {})
     out = capsys.readouterr().out
     assert out.strip()
     assert "Empty" not in out
