@@ -60,14 +60,21 @@ def render(records: pd.DataFrame, *, level: float = LEVEL) -> str:
         if study.varied:
             last += interaction_blocks(study)
         else:
-            blocks = (_f1_block(study.records, study.title), *(make(study.records) for make in _BLOCKS))
+            pretrained = _pretraining_block(study.records)
+            blocks = (
+                _f1_block(study),
+                _difference_block(study.records),
+                _random_block(study.records),
+                "" if pretrained in sections else pretrained,  # shown once for all probes of the same encoders
+                _failure_block(study.records),
+            )
             sections += [block for block in blocks if block]
     sections += last
     return "\n".join(line[:WIDTH].rstrip() for line in printable("\n\n".join(sections)).split("\n"))
 
 
-def _f1_block(records: pd.DataFrame, title: str) -> str:
-    metric = headline(records)
+def _f1_block(study: Study) -> str:
+    records, metric = study.records, study.metric
     table = f1_table(records, metric)
     seeds = int(table[[f"{pairing}_n" for pairing in _PAIRINGS]].to_numpy().max())
     columns = [pairing for pairing in _PAIRINGS[1:] if table[f"{pairing}_n"].any()] or ["noisy"]
@@ -91,7 +98,7 @@ def _f1_block(records: pd.DataFrame, title: str) -> str:
     short = any(text.endswith("*") for row in rows for text in row)
     notes = [f"  * fewer than {seeds} seeds"] if short else []
     what = "accuracy" if metric == "test_accuracy" else "macro F1"
-    head = textwrap.wrap(f"{title}: {what} on test, %{spread}", WIDTH)
+    head = textwrap.wrap(f"{study.title}: {what} on {study.split}, %{spread}", WIDTH)
     return "\n".join([*head, *aligned(rows), *notes])
 
 
@@ -266,7 +273,3 @@ def _percent(point: Mapping[Hashable, Any], pairing: str, seeds: int) -> str:
 
 def _points(fraction: float, sign: str = "") -> str:
     return "-" if pd.isna(fraction) else f"{100 * fraction:{sign}.2f}"
-
-
-#: The tables after that of F1, in order.
-_BLOCKS = (_difference_block, _random_block, _pretraining_block, _failure_block)

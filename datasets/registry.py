@@ -124,24 +124,39 @@ def load(settings: Settings, place: Place, demands: Demands) -> Source:
         InputError: they cannot be used, or do not fit this grid.
     """
     module: Any = _module(settings)
+    _check_ood(settings, demands)
     with _readable(place):
         source: Source = module.load(settings, place)
     module.check(settings, source, demands)
     return source
 
 
-def survey(settings: Settings, place: Place, demands: Demands) -> None:
+def survey(settings: Settings, place: Place, demands: Demands) -> Source | None:
     """Check the data as far as possible without writing anything: no store is built, and nothing is downloaded.
+
+    Returns the data if they could be loaded.
 
     Raises:
         InputError: `load` would refuse them too.
     """
     module: Any = _module(settings)
+    _check_ood(settings, demands)
     if hasattr(module, "survey"):
         with _readable(place):
-            module.survey(settings, place, demands)
-    elif settings.dataset in DATASETS and not place.download:  # another project's function may write something
-        load(settings, place, demands)
+            surveyed: Source | None = module.survey(settings, place, demands)
+        return surveyed
+    if settings.dataset in DATASETS and not place.download:  # another project's function may write something
+        return load(settings, place, demands)
+    return None
+
+
+def _check_ood(settings: Settings, demands: Demands) -> None:
+    if demands.ood and not getattr(settings, "has_ood", False):
+        if hasattr(settings, "ood"):
+            raise InputError(
+                "split ood: is empty, because nothing was held out: pretrain with --data.ood GROUP, or use test"
+            )
+        raise InputError(f"split ood: {settings.dataset} has no such split; use test")
 
 
 @contextmanager

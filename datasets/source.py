@@ -6,8 +6,8 @@ The module of a data set has three functions, which `datasets.registry` calls:
 - `check(settings, source, demands) -> None` runs in the driver, and refuses a sweep that the source cannot serve;
 - `open_data(settings, source, seed, device) -> datasets.dataset.Dataset` runs in a worker.
 
-If `load` writes files or takes long, `--dry-run` calls a fourth function, `survey(settings, place, demands) -> None`,
-instead. It raises the errors that are known before.
+If `load` writes files or takes long, `--dry-run` calls a fourth function, `survey(settings, place, demands) -> Source |
+None`, instead. It raises the errors that are known before, and may return the source if it has loaded it.
 """
 
 from collections.abc import Sequence
@@ -121,3 +121,7 @@ class Demands:
     """Batch size of the baseline `supervised`, in labelled images; 0 without it."""
     probe_batch: int
     """Batch size of the probe, in downstream images."""
+    ood: bool = False
+    """Whether a probe is tested on the split `ood`, which settings have whose `has_ood` is true."""
+    few_labels: bool = False
+    """Whether a probe sees a share of the training images. To check that it shows all classes, they must be loaded."""

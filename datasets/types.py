@@ -3,6 +3,8 @@
 from typing import Literal
 
 SPLITS = ("train", "val", "test")
+EVERY_SPLIT = (*SPLITS, "ood")
+"""`ood`: test images with content that training and validation do not show. Not every data set has some."""
 
 
 Pairing = Literal["noisy", "exposure", "irrelevant", "false_positive", "none"]

@@ -131,6 +131,8 @@ def parse(argv: Sequence[str]) -> Command:
         raise InputError(f"--price {command.price:g}: must be above 0 US dollars per hour")
     if command.plan and command.dry_run:
         raise InputError("--plan and --dry-run were both given: choose one")
+    if command.plan and command.sweep.encoders:
+        raise InputError("--plan times pretraining, and this sweep probes kept encoders: leave --plan out")
     if command.inline:
         _check_inline(command)
     return replace(command, sweep=_named(command.sweep))
@@ -188,19 +190,29 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
             base = replace(base, out=Path(f"{preset_out}-{dataset.rpartition(':')[2].lower()}"))
     if any(argument == "--vary" or argument.startswith("--vary=") for argument in rest):
         base = replace(base, vary=())  # tyro would append to the axes of --config
-    default = make(base)
+    return parse_flags(make(base), rest, prog=prog, usage=usage + described()), base
+
+
+def parse_flags(default: T, argv: Sequence[str], *, prog: str, usage: str) -> T:
+    """A command whose flags override its fields.
+
+    Args:
+        default: the command without flags.
+        argv: the flags with their values.
+        prog: the program's name, for --help.
+        usage: the text of --help before the flags.
+
+    Raises:
+        InputError: a flag is unknown, or a value is invalid.
+        SystemExit: after --help.
+    """
     with _errors.on_parse_error(partial(_one_line, default)):
         command, unknown = tyro.cli(
-            type(default),
-            prog=prog,
-            description=usage + described(),
-            args=rest,
-            default=default,
-            return_unknown_args=True,
+            type(default), prog=prog, description=usage, args=argv, default=default, return_unknown_args=True
         )
     if unknown:
         raise InputError(_unknown(default, unknown[0]))
-    return command, base
+    return command
 
 
 def _check_moved(config: Path, sweep: Sweep) -> None:
@@ -290,9 +302,11 @@ def _refuse_empty(argv: Sequence[str]) -> None:
 
 
 def _unknown(default: object, argument: str) -> str:
+    presets = hasattr(default, "sweep")
     if not argument.startswith("-"):
-        return f"unexpected {argument!r}: the preset comes first, values follow their flag; see --help"
-    known = [*flags_of(default), "--config", "--dataset"]
+        first = "preset" if presets else "folder"
+        return f"unexpected {argument!r}: the {first} comes first, values follow their flag; see --help"
+    known = [*flags_of(default), *(("--config", "--dataset") if presets else ())]
     near = difflib.get_close_matches(argument.split("=")[0], known, n=5, cutoff=0.5)
     return f"unknown flag {argument}: " + (f"did you mean {', '.join(near)}?" if near else "see --help for all flags")
 

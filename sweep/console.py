@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "run": ("sweep.run", "run the missing cells of a sweep and show the results"),
+    "probe": ("sweep.probe", "probe the encoders that a sweep has kept"),
     "status": ("sweep.status", "progress, rate and time left of a sweep"),
     "doctor": ("sweep.doctor", "check machines, disks, data and MLflow before a sweep"),
     "lr-search": ("sweep.lr_search", "find learning rates by validation scores"),

@@ -9,6 +9,7 @@ from datasets.errors import InputError
 from sweep import logs
 from sweep.adaptive_seeds import add_seeds, describe_decision, max_added_cells, run_adaptively
 from sweep.backend import Backend, InlineBackend, RayBackend
+from sweep.config.kept import by_encoder
 from sweep.config.sweep import Sweep
 from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.prepare import (
@@ -78,6 +79,7 @@ def run_sweep(sweep: Sweep, *, address: str | None = None, inline: bool = False)
             check_settings(sweep, address, inline=inline)
         backend = InlineBackend(sweep.cores) if inline else RayBackend(cluster_address(address) if missing else None)
         inputs = load_inputs(sweep, missing)
+        missing = by_encoder([cell for cell in missing if cell.key not in inputs.absent], inputs.kept)
         claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)
         if missing:
@@ -108,8 +110,9 @@ def _show_recorded(sweep: Sweep, inputs: Inputs, run_dir: RunDir, recorded: Mapp
         if sweep.retry_failed:
             print("no cell is recorded as failed; nothing to run (leave out --retry-failed to run missing cells)")
         else:
-            print(f"all {len(sweep.cells())} cells are recorded already; nothing to run")
-        return summarize(sweep, Outcome(), run_dir, tracking)
+            here = len(sweep.cells()) - len(inputs.absent)
+            print(f"{'all ' * (not inputs.absent)}{here} cells are recorded already; nothing to run")
+        return summarize(sweep, Outcome(failures=inputs.absent), run_dir, tracking)
 
 
 def _run_missing(
@@ -143,7 +146,8 @@ def _run_missing(
             tracking.fill(run_dir.root, sweep.cells())
         resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})
         print(f"engine: {engine}\n{_intention(sweep, missing, resumed)}", flush=True)
-        job = WorkerJob.of(sweep, inputs.sources, inputs.weights.path if inputs.weights else None)
+        weights = inputs.weights.path if inputs.weights else None
+        job = WorkerJob.of(sweep, inputs.sources, weights, inputs.kept)
         runner = backend.runner()(sweep, job, machine, run_dir, tracking, stop, progress=progress)
 
         def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
@@ -167,6 +171,7 @@ def _run_missing(
         sweep, outcome = run_adaptively(
             sweep, missing, run, lambda larger: claim(run_dir, larger, *inputs.fingerprints)
         )
+        outcome = replace(outcome, failures={**inputs.absent, **outcome.failures})
         progress.end()
         if stop.at_once:
             print_stopped()

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from analysis.records.io import has_summary_alone, read_records, recorded_keys
@@ -11,10 +11,11 @@ from analysis.records.remote import fetch
 from datasets.allocation import allocation
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
-from datasets.registry import load, survey
+from datasets.registry import load, open_data, survey
 from datasets.source import Settings, Source
 from sweep.cluster.machine import Machine, check_threads
 from sweep.cluster.ray_folder import ray_folder
+from sweep.config.kept import kept_encoders, without_encoder
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
 from sweep.storage.cleanup import remove_leftovers
@@ -23,6 +24,7 @@ from sweep.storage.lock import locked
 from sweep.storage.object_store import ObjectStore
 from sweep.storage.run_dir import RunDir, cannot_write
 from trainables.cell import Cell
+from trainables.cell_job import KeptEncoders
 from trainables.engine import Engine
 from trainables.recipe import KNOWN
 from trainables.weights_file import checked_path, file_digest, weights_path
@@ -234,11 +236,16 @@ class Inputs:
     """Weights of the baseline imagenet, if it is run."""
     first_weights: tuple[Path, ...] = ()
     """The files of `--encoder.weights`."""
+    kept: Mapping[str, KeptEncoders] = field(default_factory=dict)
+    """Fingerprint of a recipe -> the encoders that its cells probe; empty if they pretrain their own."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Key -> why a missing cell has no encoder to probe."""
 
     @property
     def files(self) -> list[Path]:
         """The files that workers open."""
         files = [path for source in self.sources.values() for path in source.files]
+        files += [one.folder for one in self.kept.values()][:1]
         resolved = [path.resolve() for path in (*files, *([self.weights.path] if self.weights else ()))]
         return [*resolved, *self.first_weights]
 
@@ -258,8 +265,43 @@ def load_inputs(sweep: Sweep, missing: Sequence[Cell]) -> Inputs:
         InputError: the weights or the data cannot be used.
     """
     weights = find_weights(sweep, sweep.cells() if missing and sweep.until else missing)
-    first = dict.fromkeys(weights_path(recipe.encoder.weights) for recipe in sweep.recipes.values())
-    return Inputs(sources=load_sources(sweep), weights=weights, first_weights=tuple(path for path in first if path))
+    # A probe of kept encoders starts from these, whatever they started from.
+    recipes = () if sweep.encoders else sweep.recipes.values()
+    first = dict.fromkeys(path for recipe in recipes if (path := weights_path(recipe.encoder.weights)))
+    kept = kept_encoders(sweep)
+    absent = without_encoder(missing, kept)
+    inputs = Inputs(sources=load_sources(sweep), weights=weights, first_weights=tuple(first), kept=kept, absent=absent)
+    _check_probes(sweep, inputs.sources, missing)
+    return inputs
+
+
+def _check_probes(sweep: Sweep, sources: Mapping[Settings, Source], cells: Sequence[Cell]) -> None:
+    """Check that kept encoders were pretrained on these data, and that each share of labelled images shows all classes.
+
+    Raises:
+        InputError: something does not fit.
+    """
+    before = _recorded(RunDir(sweep.encoders).data) if sweep.encoders else []
+    other = sorted({source.fingerprint for source in sources.values()} - set(before))
+    if before and other:
+        raise InputError(
+            f"the encoders of {sweep.encoders} were pretrained on other data (fingerprint {', '.join(before)}, not "
+            f"{', '.join(other)}): restore the data"
+        )
+    recipes = sweep.recipes
+    smallest: dict[tuple[Settings, int], float] = {}  # larger shares contain it
+    for cell in cells:
+        data, share = recipes[cell.recipe].data, recipes[cell.recipe].probe.labels
+        if data in sources and share < smallest.get((data, cell.seed), 1.0):
+            smallest[data, cell.seed] = share
+    if not smallest:
+        return
+    import torch  # here, because a driver needs it for little else
+
+    from trainables.views import check_share
+
+    for (data, seed), share in smallest.items():
+        check_share(open_data(data, sources[data], seed, torch.device("cpu")), share, seed)
 
 
 def load_sources(sweep: Sweep) -> dict[Settings, Source]:
@@ -303,7 +345,7 @@ def check_settings(sweep: Sweep, address: str | None, *, inline: bool = False) -
         )
     every = ((recipe.encoder, recipe.data.bands, recipe.data.size) for recipe in sweep.recipes.values())
     for encoder, bands, size in dict.fromkeys(every):
-        weights = checked_path(encoder.weights)
+        weights = None if sweep.encoders else checked_path(encoder.weights)  # kept encoders need no file
         if encoder.name not in KNOWN or weights:
             from trainables.models.weights import check_encoder  # here: torch and timm take seconds to import
 
@@ -323,8 +365,10 @@ def check_without_writing(sweep: Sweep, address: str | None, *, inline: bool = F
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise cannot_write(root, PermissionError(0, f"{place} is not a folder that you can write to"))
     check_settings(sweep, address, inline=inline)
-    for data in dict.fromkeys(recipe.data for recipe in sweep.recipes.values()):
-        survey(data, sweep.place, sweep.demands(data))
+    kept_encoders(sweep)
+    every = dict.fromkeys(recipe.data for recipe in sweep.recipes.values())
+    surveyed = {data: survey(data, sweep.place, sweep.demands(data)) for data in every}
+    _check_probes(sweep, {data: source for data, source in surveyed.items() if source}, sweep.cells())
     if sweep.imagenet_weights or not sweep.download:
         find_weights(sweep, sweep.cells())
     cluster_address(address)
@@ -336,7 +380,7 @@ def find_weights(sweep: Sweep, cells: Sequence[Cell]) -> Weights | None:
     Raises:
         InputError: the weights are missing, or do not fit the recipe's encoder.
     """
-    if not any(cell.objective == "imagenet" for cell in cells):
+    if sweep.encoders or not any(cell.objective == "imagenet" for cell in cells):
         return None
     from trainables.models.imagenet import imagenet_encoder, weights_file  # here: torch
 

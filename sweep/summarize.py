@@ -221,4 +221,6 @@ def python_command() -> str:
 
 def _command() -> str:
     """The command as the user typed it."""
-    return shlex.join([python_command(), "-m", "sweep.run", *sys.argv[1:]])
+    module = sys.modules["__main__"].__spec__
+    name = module.name if module and module.name == "sweep.probe" else "sweep.run"
+    return shlex.join([python_command(), "-m", name, *sys.argv[1:]])

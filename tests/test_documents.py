@@ -11,6 +11,7 @@ from analysis.report import __main__ as report
 from sweep.cli import flags, flags_of
 from sweep.lr_search.config import search_for
 from sweep.presets import PRESETS, preset
+from sweep.probe import ProbeCommand
 
 ROOT = Path(__file__).parents[1]
 ANALYSIS = (claims, compare, figures, report, summary)
@@ -26,11 +27,14 @@ def test_each_preset_is_in_the_readme_and_says_what_it_is_not(name):
     assert re.search(r"minute|GPU", said)
 
 
-@pytest.mark.parametrize("name", ["README", "docs/commands", "docs/extending", "docs/planning", "docs/reliability"])
+@pytest.mark.parametrize(
+    "name", ["README", "docs/commands", "docs/extending", "docs/planning", "docs/probing", "docs/reliability"]
+)
 def test_flags_on_a_page_exist(name):
     known = {
         *(flag for name in PRESETS for flag in flags(preset(name))),
         *flags_of(search_for(preset("vts-quick"))),
+        *flags_of(ProbeCommand()),
         "--help",
         "--config",
         "--dataset",

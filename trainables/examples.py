@@ -9,7 +9,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from datasets.dataset import Dataset
-from trainables.models.encoders import Backbone
 from trainables.models.heads import scores
 from trainables.probe import Probed, encode
 from trainables.recipe import Recipe
@@ -38,17 +37,18 @@ TakeExamples = Callable[[Sequence[Example]], None]
 
 
 @torch.no_grad()
-def examples(encoder: Backbone, probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
+def examples(probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
     """Predictions for the test images that show most classes; none if the task is classification.
 
     The choice depends only on the true classes, so all cells of a seed show the same images.
     """
     if recipe.data.task == "classification":
         return []
-    index = most_classes(data, recipe.probe.batch)
-    images, labels = data.downstream("test", index)
+    split = recipe.probe.split
+    index = most_classes(data, recipe.probe.batch, split)
+    images, labels = data.downstream(split, index)
     head = probed.head.eval()
-    predicted = scores(head, encode(encoder, images, recipe.data.task), labels).argmax(dim=1)
+    predicted = scores(head, encode(probed.encoder, images, recipe.data.task), labels).argmax(dim=1)
     pictures = as_pictures(images)
     step = -(-max(labels.shape[1:]) // SIDE)
     thin = slice(None, None, step)
@@ -63,11 +63,11 @@ def examples(encoder: Backbone, probed: Probed, data: Dataset, recipe: Recipe) -
     ]
 
 
-def most_classes(data: Dataset, batch: int) -> Tensor:
+def most_classes(data: Dataset, batch: int, split: str = "test") -> Tensor:
     """Indices of the `COUNT` test images (of the first `AMONG`) that show most classes, in stable order."""
     found = []
-    for index in parts(min(AMONG, data.count("test")), batch):
-        labels = data.downstream("test", index)[1].flatten(1)
+    for index in parts(min(AMONG, data.count(split)), batch):
+        labels = data.downstream(split, index)[1].flatten(1)
         found.append(torch.stack([(labels == name).any(dim=1) for name in range(len(data.classes))]).sum(dim=0))
     return torch.cat(found).argsort(descending=True, stable=True)[:COUNT].cpu()
 

@@ -6,7 +6,7 @@ schedule and best weights, and random streams derive from the step.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -27,6 +27,9 @@ from trainables.recipe import Recipe
 from trainables.recorded import stepper
 from trainables.training import Training
 from trainables.views import Views, downstream_validation, validation_views
+
+Watch = Callable[[Backbone], dict[str, float]]
+"""Scores of an encoder in eval mode, for the learning curves."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -71,7 +74,9 @@ class Course:
     """Time in training steps."""
 
 
-def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
+def pretrain(
+    encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState, *, watch: Watch | None = None
+) -> Pretrained:
     """Train `encoder` in place with the cell's objective. It ends with its best weights.
 
     Args:
@@ -80,6 +85,7 @@ def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state
         cell: the coordinates.
         recipe: everything that is held fixed.
         state: receives learning curves and checkpoints, and holds the checkpoint to resume from.
+        watch: scores the encoder every `probe.every` steps, and after the last. It changes nothing.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -90,12 +96,14 @@ def pretrain(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state
         state.keep_result("pretrained", {**done, "encoder": encoder.state_dict()})
         return Pretrained(**done["pretrained"])
     objective = cell_objective(encoder, data, cell, recipe)
-    pretrained = train(objective, data, cell, recipe, state)
+    pretrained = train(objective, data, cell, recipe, state, watch)
     state.finish_stage("pretrained", {"encoder": encoder.state_dict(), "pretrained": asdict(pretrained)})
     return pretrained
 
 
-def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Pretrained:
+def train(
+    objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state: CellState, watch: Watch | None = None
+) -> Pretrained:
     """Run all steps, or the remaining ones. The encoder of the objective ends with its best weights."""
     training, course = Training(objective, recipe.pretrain, data.device), Course()
     evaluations = evaluation_steps(recipe.pretrain.steps, recipe.pretrain.evaluations)
@@ -128,6 +136,13 @@ def train(objective: Objective, data: Dataset, cell: Cell, recipe: Recipe, state
                 if val_loss < course.best_loss:
                     course.best_loss, course.best_step = val_loss, step
                     course.best_weights = deepcopy(best_weights)
+                clock = time.perf_counter()
+            if watch and recipe.probe.every and (step % recipe.probe.every == 0 or step == recipe.pretrain.steps):
+                course.seconds += time.perf_counter() - clock
+                with training.averaged() as averaged:
+                    averaged.eval()
+                    state.report("pretrain", step, watch(averaged.encoder))
+                    averaged.train()
                 clock = time.perf_counter()
             state.after_step("pretrain", step, stage_state)
     assert course.best_weights is not None, "the last step has an evaluation, which refuses a loss that is not finite"

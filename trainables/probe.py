@@ -1,10 +1,13 @@
 """The probe: a head on the frozen encoder, trained on the same images in every cell.
 
 Its checkpoints hold the head, optimiser and schedule. Cached features are recomputed, with bitwise equal results.
+With `probe.finetune`, a copy of the encoder is trained along, and checkpoints hold it, too.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -13,15 +16,15 @@ from torch import Tensor, nn
 
 from datasets.dataset import Dataset
 from datasets.seeding import batch_indices, seeded, stream
-from datasets.types import TURNS, Task
+from datasets.types import IGNORED, TURNS, Task
 from trainables.cell import Cell
 from trainables.cell_state import CellState
 from trainables.metrics import EXTRA, confusion, metrics
 from trainables.models.encoders import Backbone
-from trainables.models.heads import downstream_head, scores, task_loss
+from trainables.models.heads import NearestPositions, downstream_head, map_labels, scores, task_loss
 from trainables.pretrain import evaluation_steps, mean_finite
 from trainables.recipe import Recipe
-from trainables.views import class_weights, dihedral, parts, turned
+from trainables.views import class_weights, dihedral, labelled_images, parts, turned
 
 Wrap = Callable[[Iterable[Any]], Iterator[Any]]
 """Returns the same batches; may raise `StoppedError` between two of them."""
@@ -33,15 +36,62 @@ Batch = Callable[[Int[Tensor, " n"], torch.Generator], tuple[Tensor, Tensor]]
 class Probed:
     """A trained head and its scores."""
 
+    encoder: Backbone
+    """The frozen encoder, or its fine-tuned copy."""
     head: nn.Module
     val: dict[str, float]
     test: dict[str, float]
 
 
-def probe(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> Probed:
+@dataclass(frozen=True)
+class Features:
+    """The features of a frozen encoder: `kept` are shared by all cells of a process with the same identity."""
+
+    identity: str | None
+    """Of encoder, data and settings, if other cells may probe the same encoder; None: the features are not kept."""
+    encoder: Backbone = field(compare=False)
+    data: Dataset = field(compare=False)
+    recipe: Recipe = field(compare=False)
+    wrap: Wrap = field(compare=False)
+
+    @cached_property
+    def kept(self) -> "Cached":
+        """The features of all training and validation images, computed once."""
+        return _last_features(self) if self.identity else _features(self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cached:
+    """Feature maps with their labels."""
+
+    train: tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views ..."]]
+    """Of the fixed views of all training images: see `cached_features`."""
+    val: list[tuple[Tensor, Tensor]]
+    """Of the validation images, in batches."""
+
+
+def _features(of: Features) -> Cached:
+    train = cached_features(of.encoder, of.data, of.recipe, of.wrap)
+    return Cached(train=train, val=list(of.wrap(encoded(of.encoder, of.data, "val", of.recipe))))
+
+
+_last_features = lru_cache(maxsize=1)(_features)
+"""Cells that probe one encoder follow each other."""
+
+
+def probe(
+    encoder: Backbone,
+    data: Dataset,
+    cell: Cell,
+    recipe: Recipe,
+    state: CellState,
+    *,
+    identity: str | None = None,
+) -> Probed:
     """Train a head on the frozen encoder. Score it on the validation images and, once, on the test images.
 
-    The encoder stays in eval mode, so neither its weights nor its batch-norm statistics change.
+    The encoder stays in eval mode, so neither its weights nor its batch-norm statistics change. With `finetune`, that
+    holds for `encoder`, too: a copy of it is trained.
 
     Args:
         encoder: the pretrained encoder.
@@ -49,28 +99,79 @@ def probe(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: C
         cell: the coordinates.
         recipe: everything that is held fixed.
         state: receives learning curves and checkpoints, and holds the checkpoint to resume from.
+        identity: of encoder, data and engine, if further cells of this process may probe the same encoder.
 
     Raises:
         NonFiniteLossError: training diverged.
         StoppedError: the cell must stop.
     """
     encoder.eval().requires_grad_(False)
-    with seeded(cell.seed, "segmentation head"):
-        head = downstream_head(recipe.data.task, encoder.channels, len(data.classes)).to(data.device)
-    val = train_head(head, encoder, data, cell, recipe, state)
-    batches = state.with_heartbeat(encoded(encoder, data, "test", recipe))
+    settings, task = recipe.probe, recipe.data.task
+    features = Features(identity, encoder, data, recipe, state.with_heartbeat)
+    if settings.head == "knn":
+        head, val = nearest_positions(features, cell)
+    else:
+        if settings.finetune:
+            encoder = copy.deepcopy(encoder).requires_grad_(True)
+        with seeded(cell.seed, "segmentation head"):
+            head = downstream_head(task, encoder.channels, len(data.classes), settings.head).to(data.device)
+        val = train_head(head, encoder, features, cell, state)
+    batches = state.with_heartbeat(encoded(encoder.eval(), data, settings.split, recipe))
     test = evaluate(head, batches, data.classes, "test", recipe.data.extra_scores)
-    return Probed(head=head, val=val, test=test)
+    return Probed(encoder=encoder, head=head, val=val, test=test)
+
+
+def nearest_positions(features: Features, cell: Cell) -> tuple[nn.Module, dict[str, float]]:
+    """The head `knn`, and its validation scores."""
+    encoder, data, recipe, wrap = features.encoder, features.data, features.recipe, features.wrap
+    settings, labelled = recipe.probe, labelled_images(data, recipe.probe.labels, cell.seed)
+    generator = stream(cell.seed, "positions")
+    found: Sequence[Tensor] = ()
+    for part in wrap(labelled[index] for index in parts(len(labelled), settings.batch)):
+        if settings.cached_views:
+            maps, labels = (rows[part.to(data.device)] for rows in features.kept.train)  # view 0 comes first
+        else:
+            images, labels = data.downstream("train", part)
+            maps = encode(encoder, images, recipe.data.task)
+        positions = maps.movedim(1, -1).flatten(0, -2)
+        classes = map_labels(labels, *maps.shape[2:]).flatten() if labels.ndim > 1 else labels.long()
+        order = torch.rand(len(classes), generator=generator, dtype=torch.float64).to(data.device)
+        more = [rows[classes != IGNORED] for rows in (positions, classes, order)]
+        found = [torch.cat(rows) for rows in zip(found, more, strict=True)] if found else more
+        if len(order := found[2]) > settings.positions:  # those of all images would need too much memory
+            first = order.argsort(stable=True)[: settings.positions].sort().values
+            found = [rows[first] for rows in found]
+    positions, classes, _ = found
+    whole = recipe.data.task == "classification"
+    head = NearestPositions(positions, classes, len(data.classes), settings.neighbours, whole=whole)
+    split = features.kept.val if settings.cached_views else wrap(encoded(encoder, data, "val", recipe))
+    return head, evaluate(head, split, data.classes, "val")
+
+
+def neighbour_score(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> float:
+    """Validation F1 of the head `knn` on an encoder in eval mode, which stays as it is."""
+    fresh = replace(recipe, probe=replace(recipe.probe, cached_views=0))
+    _, val = nearest_positions(Features(None, encoder, data, fresh, state.with_heartbeat), cell)
+    return val["val_f1_macro"]
 
 
 def train_head(
-    head: nn.Module, encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState
+    head: nn.Module, encoder: Backbone, features: Features, cell: Cell, state: CellState
 ) -> dict[str, float]:
-    """Run all steps of the head, or the remaining ones; return the last validation scores."""
+    """Run all steps of the head, or the remaining ones; return the last validation scores.
+
+    `encoder` is trained along with `finetune`; otherwise it is that of `features`.
+    """
+    data, recipe = features.data, features.recipe
     settings = recipe.probe
-    optimiser = torch.optim.AdamW(head.parameters(), settings.lr, weight_decay=settings.weight_decay)
+    groups: list[dict[str, Any]] = [{"params": list(head.parameters())}]
+    if settings.finetune:
+        groups.append({"params": list(encoder.parameters()), "lr": settings.encoder_lr})
+    optimiser = torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     trained: dict[str, Any] = {"head": head, "optimiser": optimiser, "schedule": schedule}
+    if settings.finetune:
+        trained["encoder"] = encoder
     done, losses, val = 0, list[Tensor](), dict[str, float]()
     if kept := state.pop_stage("probed") or state.pop_stage("probe"):
         done, losses, val = kept["step"], [loss.to(data.device) for loss in kept["losses"]], kept["val"]
@@ -82,13 +183,18 @@ def train_head(
     def stage_state() -> dict[str, Any]:
         return {"step": done, "losses": losses, "val": val, **{name: one.state_dict() for name, one in trained.items()}}
 
-    load = training_batches(encoder, data, recipe, state.with_heartbeat)
-    weights = class_weights(data) if settings.class_weights else None
+    frozen = not settings.finetune
+    load = training_batches(features) if frozen else tuning_batches(encoder, data, recipe)
+    labelled = labelled_images(data, settings.labels, cell.seed)
+    batch = min(settings.batch, len(labelled))
+    weights = class_weights(data, labelled if settings.labels < 1 else None) if settings.class_weights else None
     evaluations = evaluation_steps(settings.steps, settings.evaluations)
-    features = list(state.with_heartbeat(encoded(encoder, data, "val", recipe))) if settings.cached_views else None
+    known = features.kept.val if settings.cached_views and frozen else None
     for step in range(done + 1, settings.steps + 1):
-        index = batch_indices(cell.seed, "probe order", step - 1, count=data.count("train"), batch=settings.batch)
-        maps, labels = load(index, stream(cell.seed, "probe views", step))
+        index = batch_indices(cell.seed, "probe order", step - 1, count=len(labelled), batch=batch)
+        if not frozen:
+            encoder.train()
+        maps, labels = load(labelled[index], stream(cell.seed, "probe views", step))
         with seeded(cell.seed, "dropout", step):
             predicted = scores(head.train(), maps, labels)
         loss = task_loss(predicted, labels, weights)
@@ -99,7 +205,7 @@ def train_head(
         losses.append(loss.detach())
         done = step
         if step in evaluations:
-            split = features or state.with_heartbeat(encoded(encoder, data, "val", recipe))
+            split = known or state.with_heartbeat(encoded(encoder.eval(), data, "val", recipe))
             val = evaluate(head, split, data.classes, "val")
             probe_loss = mean_finite(losses, step, cell)
             state.report("probe", step, {"probe_loss": probe_loss, "val_f1_macro": val["val_f1_macro"]})
@@ -137,20 +243,13 @@ def encoded(encoder: Backbone, data: Dataset, split: str, recipe: Recipe) -> Ite
         yield encode(encoder, images, recipe.data.task), labels
 
 
-def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wrap = iter) -> Batch:
+def training_batches(of: Features) -> Batch:
     """A function that makes training batches, from cached features or by encoding a new view of each image."""
-    views = recipe.probe.cached_views
+    data, views = of.data, of.recipe.probe.cached_views
     if views == 0:
-
-        def fresh(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            images, labels = data.downstream("train", index)
-            which = torch.randint(TURNS[recipe.data.task], (len(index),), generator=generator)
-            which = which.to(data.device, non_blocking=True)
-            return encode(encoder, dihedral(images, which), recipe.data.task), dihedral(labels, which)
-
-        return fresh
-
-    features, labels = cached_features(encoder, data, recipe, wrap)
+        fresh = tuning_batches(of.encoder, data, of.recipe)
+        return torch.no_grad()(fresh)
+    features, labels = of.kept.train
 
     def cached(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         row = torch.randint(views, (len(index),), generator=generator) * data.count("train") + index
@@ -158,6 +257,19 @@ def training_batches(encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wra
         return features[row], labels[row]
 
     return cached
+
+
+def tuning_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
+    """A function that makes training batches by encoding a new view of each image, with gradients of the encoder."""
+    task = recipe.data.task
+
+    def fresh(index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        images, labels = data.downstream("train", index)
+        which = torch.randint(TURNS[task], (len(index),), generator=generator)
+        which = which.to(data.device, non_blocking=True)
+        return maps_of(encoder, dihedral(images, which), task), dihedral(labels, which)
+
+    return fresh
 
 
 def cached_features(
@@ -179,5 +291,10 @@ def encode(encoder: Backbone, images: Float[Tensor, "n b H W"], task: Task) -> F
 
     The classification head takes the mean of a map anyway, and the maps of all images would need too much memory.
     """
+    return maps_of(encoder, images, task)
+
+
+def maps_of(encoder: Backbone, images: Float[Tensor, "n b H W"], task: Task) -> Float[Tensor, "n c h w"]:
+    """As `encode`, with gradients."""
     features = encoder(images)
     return features if task == "segmentation" else features.mean(dim=(2, 3), keepdim=True)

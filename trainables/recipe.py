@@ -150,9 +150,15 @@ class Pretrain:
             raise InputError("--pretrain.optimizer lars: scales only weights that decay, use --pretrain.weight-decay")
 
 
+Head = Literal["fcn", "linear", "knn"]
+"""What predicts classes from a feature map."""
+Split = Literal["test", "ood"]
+"""The images that test scores are of."""
+
+
 @settings("probe")
 class Probe:
-    """The segmentation probe on the frozen encoder."""
+    """The probe: how the pretrained encoder is tested."""
 
     steps: PositiveInt = 2000
     """Optimiser steps of the head."""
@@ -169,10 +175,36 @@ class Probe:
     """Weigh classes by their inverse frequency in the training images."""
     evaluations: PositiveInt = 5
     """How often the probe's loss and validation F1 are reported."""
+    head: Head = "fcn"
+    """What predicts classes from the feature map. fcn: the paper's (a 3x3 convolution, then a 1x1 convolution). linear:
+    a 1x1 convolution. For whole images, both are a linear layer on the mean of the map. knn: a vote of the nearest
+    positions of the training images (or of their means), without training."""
+    neighbours: PositiveInt = 20
+    """For knn: k, the number of nearest positions."""
+    positions: PositiveInt = 16384
+    """For knn: the most positions that are searched, drawn from those of all labelled training images."""
+    labels: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the training images that the probe sees, drawn from the seed. Smaller shares are part of larger ones."""
+    split: Split = "test"
+    """The images that test scores are of. ood: images with content that neither pretraining nor probe has seen. VTS:
+    textures of the fourth category as third class; xBD and manifests: the disasters or groups of --data.ood."""
+    finetune: bool = False
+    """Train the encoder along with the head, at a rate of its own; knn has nothing to train and leaves this out."""
+    encoder_lr: PositiveFloat = 1e-4
+    """For finetune: initial learning rate of the encoder; it decays to zero along a cosine."""
+    every: NonNegativeInt = 0
+    """Steps of pretraining between two looks at the encoder by a knn probe, whose validation F1 is in the learning
+    curves as knn_val_f1_macro. The last is after the last step. 0: no looks."""
+
+    def __post_init__(self) -> None:
+        """A neighbour search trains nothing, so that its cells with and without `finetune` are the same."""
+        if self.head == "knn":
+            object.__setattr__(self, "finetune", False)
 
 
 ADDED = (
     ("data", "min_share"),
+    ("data", "ood"),
     ("encoder", "stages"),
     ("encoder", "weights"),
     ("dense", "denominator"),
@@ -180,6 +212,14 @@ ADDED = (
     ("pretrain", "optimizer"),
     ("pretrain", "schedule"),
     ("pretrain", "average"),
+    ("probe", "head"),
+    ("probe", "neighbours"),
+    ("probe", "positions"),
+    ("probe", "labels"),
+    ("probe", "split"),
+    ("probe", "finetune"),
+    ("probe", "encoder_lr"),
+    ("probe", "every"),
 )
 """Settings that recipes did not have at first. At its default, such a setting is left out of the fingerprint, so that
 the keys of older records stay valid. Never change these defaults."""

@@ -1,25 +1,28 @@
-"""One cell from beginning to end: pretrain, freeze, probe, test."""
+"""One cell from beginning to end: pretrain (or load a kept encoder), freeze, probe, test."""
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from datasets.dataset import Dataset
 from datasets.registry import open_data
 from datasets.seeding import seeded
 from trainables.cell import Cell
-from trainables.cell_job import CellJob
+from trainables.cell_job import CellJob, KeptEncoders
 from trainables.cell_state import CellState, Report
 from trainables.checkpoints import Checkpoints
 from trainables.collapse import feature_spread, is_collapsed
 from trainables.examples import TakeExamples, examples
 from trainables.models.encoders import Backbone, make_encoder
-from trainables.models.export import save_encoder
+from trainables.models.export import load_encoder, save_encoder
 from trainables.models.imagenet import imagenet_encoder
 from trainables.models.weights import pretrained_encoder
 from trainables.objective_names import objective_info
 from trainables.pretrain import pretrain
-from trainables.probe import probe
+from trainables.probe import neighbour_score, probe
+from trainables.recipe import Recipe
 from trainables.weights_file import checked_path
 
 
@@ -32,7 +35,7 @@ def run_cell(
     checkpoints: Checkpoints | None = None,
     take_examples: TakeExamples | None = None,
     export_to: Path | None = None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Run one cell and return its metrics, named like the columns of a record.
 
     On a CPU, the same cell and job give bitwise equal metrics (except times), also if the cell resumes from a
@@ -55,41 +58,80 @@ def run_cell(
     recipe = job.recipe
     with closing(CellState(checkpoints or Checkpoints(None, ""), report)) as state:
         data = open_data(recipe.data, job.source, cell.seed, device)
-        encoder = first_encoder(cell, job).to(device)
-        metrics: dict[str, float] = {}
-        trained = objective_info(cell.objective).trained
-        pretrained = pretrain(encoder, data, cell, recipe, state) if trained else None
-        spread = feature_spread(encoder, data, recipe, state.with_heartbeat)
-        if pretrained:
-            metrics |= {
-                "pretrain_loss": pretrained.train_loss,
-                "pretrain_val_loss": pretrained.val_loss,
-                "pretrain_plateau": pretrained.plateau,
-                "pretrain_floor": pretrained.floor,
-                "collapsed": is_collapsed(pretrained, spread),
-                "pretrain_best_step": pretrained.best_step,
-                "pretrain_steps": recipe.pretrain.steps,
-                "noisy_pairs": pretrained.noisy_pairs,
-                "noise_pixels": data.noise_pixels(cell.nu) if cell.rho else 0.0,
-                "images_per_second": recipe.pretrain.steps * recipe.pretrain.batch / pretrained.seconds,
-            }
+        if job.kept:
+            encoder, metrics = kept_encoder(cell, job, job.kept)
+            encoder, identity = encoder.to(device), features_identity(cell, job, job.kept, device)
+        else:
+            identity = None
+            encoder = first_encoder(cell, job).to(device)
+            metrics = pretraining(encoder, data, cell, recipe, state)
         state.start_timing("probe")
-        probed = probe(encoder, data, cell, recipe, state)
+        probed = probe(encoder, data, cell, recipe, state, identity=identity)
         seconds = state.seconds()
         if export_to is not None:
             save_encoder(encoder, export_to, recipe.encoder, bands=recipe.data.bands)
         if take_examples is not None:
-            take_examples(examples(encoder, probed, data, recipe))
+            take_examples(examples(probed, data, recipe))
         return {
             **metrics,
-            "feature_std": spread.std,
-            "feature_rank": spread.rank,
             **probed.test,
             "val_f1_macro": probed.val["val_f1_macro"],
             "seconds": sum(seconds.values()),
             "pretrain_seconds": seconds["pretrain"],
             "probe_seconds": seconds["probe"],
         }
+
+
+def pretraining(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> dict[str, Any]:
+    """Pretrain the encoder, unless it is that of a baseline; returns the metrics of pretraining and of the features."""
+    metrics: dict[str, Any] = {}
+    trained = objective_info(cell.objective).trained
+
+    def watch(encoder: Backbone) -> dict[str, float]:
+        return {"knn_val_f1_macro": neighbour_score(encoder, data, cell, recipe, state)}
+
+    pretrained = pretrain(encoder, data, cell, recipe, state, watch=watch) if trained else None
+    spread = feature_spread(encoder, data, recipe, state.with_heartbeat)
+    if pretrained:
+        metrics |= {
+            "pretrain_loss": pretrained.train_loss,
+            "pretrain_val_loss": pretrained.val_loss,
+            "pretrain_plateau": pretrained.plateau,
+            "pretrain_floor": pretrained.floor,
+            "collapsed": is_collapsed(pretrained, spread),
+            "pretrain_best_step": pretrained.best_step,
+            "pretrain_steps": recipe.pretrain.steps,
+            "noisy_pairs": pretrained.noisy_pairs,
+            "noise_pixels": data.noise_pixels(cell.nu) if cell.rho else 0.0,
+            "images_per_second": recipe.pretrain.steps * recipe.pretrain.batch / pretrained.seconds,
+        }
+    return {**metrics, "feature_std": spread.std, "feature_rank": spread.rank}
+
+
+def kept_encoder(cell: Cell, job: CellJob, kept: KeptEncoders) -> tuple[Backbone, dict[str, Any]]:
+    """The encoder that an earlier sweep has kept for a cell, and the metrics of its pretraining.
+
+    Raises:
+        InputError: the file cannot be read, or holds another encoder.
+    """
+    recipe = job.recipe
+    with seeded(cell.seed, "encoder"):
+        encoder = load_encoder(kept.path(cell), recipe.encoder, job.engine, bands=recipe.data.bands)
+    return encoder, dict(kept.columns[kept.key(cell)])
+
+
+def features_identity(cell: Cell, job: CellJob, kept: KeptEncoders, device: torch.device) -> str:
+    """What the features of a kept encoder depend on: equal for cells that may share them."""
+    settings = job.recipe.probe
+    parts = (
+        kept.path(cell),
+        job.source.fingerprint,
+        job.recipe.data,
+        job.engine,
+        settings.cached_views,
+        settings.batch,
+    )
+    return " ".join(map(str, (*parts, device)))
 
 
 def first_encoder(cell: Cell, job: CellJob) -> Backbone:

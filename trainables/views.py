@@ -11,9 +11,10 @@ from torch import Tensor
 from datasets.augment import static, transforms
 from datasets.augment.config import Augment
 from datasets.dataset import Dataset, Draws, PairBatch, PairPool, TransferPool
+from datasets.errors import InputError
 from datasets.seeding import batch_indices, stream
 from datasets.transfer import Transfer, send, together
-from datasets.types import TURNS
+from datasets.types import IGNORED, TURNS
 from trainables.cell import Cell
 from trainables.engine import Engine
 from trainables.recipe import Recipe
@@ -174,10 +175,48 @@ def dihedral(images: Tensor, which: Int[Tensor, " n"]) -> Tensor:
     return images
 
 
-def class_weights(data: Dataset) -> Float[Tensor, " classes"]:
-    """Inverse frequency of each class in the downstream training images (paper, V-A).
+def class_weights(data: Dataset, labelled: Int[Tensor, " n"] | None = None) -> Float[Tensor, " classes"]:
+    """Inverse frequency of each class in the downstream training images, or in these of them (paper, V-A).
 
     A class that does not occur has weight 0: it cannot be learned, and must not dominate a validation loss.
     """
-    counts = data.class_counts().double()
+    counts = (data.class_counts() if labelled is None else counts_among(data, labelled)).double()
     return torch.where(counts > 0, counts.sum() / counts, 0).float().to(data.device)
+
+
+def counts_among(data: Dataset, labelled: Int[Tensor, " n"]) -> Int[Tensor, " classes"]:
+    """Pixels (or images) of each class in some downstream training images."""
+    counts = torch.zeros(len(data.classes), dtype=torch.long, device=data.device)
+    for part in labelled.split(256):
+        labels = data.downstream("train", part)[1].flatten().long()
+        counts += torch.bincount(labels[labels != IGNORED], minlength=len(data.classes))
+    return counts
+
+
+def labelled_images(data: Dataset, share: float, seed: int) -> Int[Tensor, " n"]:
+    """The training images that a probe sees: a share, drawn from the seed, that contains those of smaller shares."""
+    order = torch.arange(data.count("train"))
+    if share < 1:
+        order = torch.randperm(len(order), generator=stream(seed, "labelled images"))[: round(share * len(order))]
+    return order.sort().values
+
+
+def check_share(data: Dataset, share: float, seed: int) -> None:
+    """Check that a share of the training images shows all classes that the others show.
+
+    Raises:
+        InputError: it leaves a class without a pixel, or has fewer than two images.
+    """
+    labelled, most = labelled_images(data, share, seed), data.count("train")
+    hint = f"use a larger share than {share:g}"
+    if len(labelled) < 2:
+        raise InputError(f"probe.labels {share:g}: {len(labelled)} of {most} training images, of seed {seed}; {hint}")
+    some = counts_among(data, labelled)
+    if (some == 0).any():  # counting all takes longer
+        lost = (data.class_counts() > 0) & (some == 0)
+        if lost.any():
+            names = ", ".join(name for name, gone in zip(data.classes, lost.tolist(), strict=True) if gone)
+            raise InputError(
+                f"probe.labels {share:g}: the {len(labelled)} of {most} training images of seed {seed} show no pixel "
+                f"of {names}; {hint}"
+            )

@@ -1,4 +1,4 @@
-"""Learning curves: the loss of pretraining with its plateau, and the F1 of the probe on validation images."""
+"""Learning curves: the loss of pretraining with its plateau, and F1 of probes on validation images."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,7 @@ from analysis.records.studies import Study
 # The rows of panels for each loss: stage and name of the curve, factor, labels of the axes.
 _KINDS = (
     ("pretrain", "val_loss", 1.0, "validation loss", "steps of pretraining"),
+    ("pretrain", "knn_val_f1_macro", 100.0, "val. F1 of knn, %", "steps of pretraining"),
     ("probe", "val_f1_macro", 100.0, "val. F1, %", "steps of the probe"),
 )
 
@@ -27,11 +28,15 @@ _DASHES: dict[str, Dashes] = {"none": "-", "noisy": "-", "exposure": "--", "irre
 def curves(study: Study, inputs: Inputs) -> Figure | str:
     """Noise-free validation loss and validation F1 of the probe against steps, one line per cell (mean over seeds).
 
+    With `--probe.every`, also the F1 of the knn probe during pretraining. Curves that no cell has are left out, such
+    as those of pretraining where kept encoders are probed.
+
     Returns the figure, or the reason why it cannot be drawn.
     """
     points = inputs.curves(study)
-    if points.empty:
-        return "its folders contain no learning curves" if inputs.folders else "no folder with curves was given"
+    kinds = [kind for kind in _KINDS if len(_of(points, *kind[:2]))]
+    if not kinds:
+        return "its cells have no learning curves" if inputs.folders else "no folder with curves was given"
     blocks = cells.blocks(study)
     if not blocks:
         return "no loss was run, only baselines"
@@ -40,21 +45,21 @@ def curves(study: Study, inputs: Inputs) -> Figure | str:
     by_nu = len({block.nu for block in blocks}) > 1
     share_y: Share = "row" if by_nu else False
     figure, axes = style.wrapped(
-        len(blocks), stacked=len(_KINDS), most=cells.columns(blocks), share_x=False, share_y=share_y
+        len(blocks), stacked=len(kinds), most=cells.columns(blocks), share_x=False, share_y=share_y
     )
     rhos = sorted(set(study.records["rho"]))
     for block, stack in zip(blocks, axes, strict=True):
         own = means[(means["objective"] == block.loss) & means["nu"].isin([block.nu, 0.0])]
-        for panel, (stage, name, factor, up, along) in zip(stack, _KINDS, strict=True):
+        stack[0].set_title(style.panel_title(block.loss, block.nu))
+        for panel, (stage, name, factor, up, along) in zip(stack, kinds, strict=True):
             _lines(panel, _of(own, stage, name), rhos, factor)
             panel.set_xlabel(along, fontsize=style.SMALL, labelpad=1)
             panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             against_rho.set_ticks(panel.yaxis, 4)
             if panel.get_subplotspec().is_first_col():
                 panel.set_ylabel(up)
-            if stage == "pretrain":
-                panel.set_title(style.panel_title(block.loss, block.nu))
-                _reference(panel, _of(own, "pretrain", "plateau"), 1.0, "plateau")
+            if name == "val_loss":
+                _reference(panel, _of(own, stage, "plateau"), factor, "plateau")
             else:
                 _reference(panel, _of(means[means["objective"] == "random"], stage, name), factor, "random")
     lacking = int((~study.records["key"].isin(points["key"])).sum())
@@ -71,8 +76,8 @@ def _means(study: Study, points: pd.DataFrame) -> pd.DataFrame:
     return table.groupby([*point, "stage", "name", "step"])["value"].mean().reset_index()
 
 
-def _of(means: pd.DataFrame, stage: str, name: str) -> pd.DataFrame:
-    return means[(means["stage"] == stage) & (means["name"] == name)]
+def _of(points: pd.DataFrame, stage: str, name: str) -> pd.DataFrame:
+    return points[(points["stage"] == stage) & (points["name"] == name)]
 
 
 def _lines(axes: Axes, means: pd.DataFrame, rhos: Sequence[float], factor: float) -> None:

@@ -1,8 +1,8 @@
 """Records of several sweeps merged into one frame, with notes on every duplicate and conflict.
 
 The key of a cell hashes its coordinates and recipe, not its data. Records with one key and different data belong to
-different studies (see `analysis.records.studies`), so all are kept. Of records with one key and the same data, one is
-kept.
+different studies (see `analysis.records.studies`), so all are kept. So do records of a sweep that varies settings and
+of one that does not. Of other records with one key and the same data, one is kept.
 """
 
 import json
@@ -39,7 +39,7 @@ class MergedRecords:
     """Records of one or several sweeps, and notes on how they were merged."""
 
     records: pd.DataFrame
-    """As from `read_records`; a key occurs once for each fingerprint of data."""
+    """As from `read_records`; a key occurs once for each fingerprint of data, and for a sweep that varies settings."""
     folders: tuple[Path, ...]
     """The distinct folders in the order given; for an address, its copy on this machine."""
     conflicts: tuple[str, ...]
@@ -102,16 +102,16 @@ def _distinct(paths: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
 
 
 def _duplicates(whole: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:
-    """The duplicates: records that are not used, each with the record of the same key and data that is.
+    """The duplicates: records that are not used, each with the record of the same key, data and base that is.
 
     Columns: `loser` and `winner` (labels of `whole`), `lost` and `won` (positions of their folders), `both` (whether
     both are done), `score` (the first score in which the two differ, null if they agree).
     """
     done = whole["status"] == "done"
-    cells = pd.DataFrame({"key": whole["key"], "data": whole["data"].fillna("")})
-    cells = cells.assign(rank=2 * ~done + whole["test_f1_macro"].isna(), place=place)
-    cells = cells[cells.duplicated(["key", "data"], keep=False)].sort_values(["rank", "place"], kind="stable")
-    winner = pd.Series(cells.index, index=cells.index).groupby([cells["key"], cells["data"]]).transform("first")
+    same = ["key", "data", "base"]
+    cells = whole[same].fillna("").assign(rank=2 * ~done + whole["test_f1_macro"].isna(), place=place)
+    cells = cells[cells.duplicated(same, keep=False)].sort_values(["rank", "place"], kind="stable")
+    winner = pd.Series(cells.index, index=cells.index).groupby([cells[name] for name in same]).transform("first")
     loser = winner.index[winner != winner.index].sort_values()
     pairs = pd.DataFrame({"loser": loser, "winner": winner[loser].to_numpy()})
     pairs["lost"], pairs["won"] = place[pairs["loser"]], place[pairs["winner"]]
@@ -161,7 +161,7 @@ def _duplicate_notes(pairs: pd.DataFrame, whole: pd.DataFrame, folders: Sequence
 
 
 def _data_notes(records: pd.DataFrame) -> list[str]:
-    again = records[records.duplicated("key", keep=False)]
+    again = records[records.duplicated("key", keep=False) & ~records.duplicated(["key", "data"], keep=False)]
     if again.empty:
         return []
     cells = _count(again["key"].nunique())
@@ -171,8 +171,8 @@ def _data_notes(records: pd.DataFrame) -> list[str]:
 
 def _engine_notes(records: pd.DataFrame) -> list[str]:
     """One line for each study whose records come from several engines, machines or versions."""
-    known = records[STUDY].fillna("")
-    spread = records[list(ENGINE)].groupby([known[name] for name in STUDY]).transform("nunique").max(axis=1)
+    known = records[[*STUDY, "base"]].fillna("")
+    spread = records[list(ENGINE)].groupby([known[name] for name in known]).transform("nunique").max(axis=1)
     lines = []
     for study in studies(records[spread > 1]):
         mixed = [name for name in ENGINE if study.records[name].nunique() > 1]

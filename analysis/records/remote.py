@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from os import PathLike
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs")
 FOLDERS = ("records", "curves", "predictions", "figures")
 """The folders of a sweep that are copied. Checkpoints and encoders are too large; logs stay with the driver."""
+ENCODERS = "encoders"
+"""The folder that only a probe of kept encoders copies, too."""
 FILES = (
     "summary.parquet",
     "sweep.yaml",
@@ -149,11 +151,11 @@ def store_problem(error: Exception) -> str:
     return next(known, None) or describe_error(error)
 
 
-def fetch(uri: str, into: Path | None = None) -> Path:
+def fetch(uri: str, into: Path | None = None, *, folders: Sequence[str] = FOLDERS) -> Path:
     """Update the copy of `uri` and return its path.
 
     It reads only files that differ in size or time, and replaces files only after all have been read. It deletes files
-    of `FOLDERS` and `FILES` that are no longer in the store. If the address is that of a file, it reads only that file.
+    of `folders` and `FILES` that are no longer in the store. If the address is that of a file, it reads only that file.
 
     Raises:
         RecordsError: the store or the bucket does not exist or may not be read.
@@ -161,13 +163,13 @@ def fetch(uri: str, into: Path | None = None) -> Path:
     """
     store, root = open_store(uri)
     try:
-        stored = _list_store(store, root)
+        stored = _list_store(store, root, folders)
         if stored is None:  # a file
             return _fetch_file(store, root, into or working_copy(uri, "read"))
         copy = into or working_copy(uri, "read")
         with _exclusively(copy):
             _download(store, root, stored, copy)
-            for path in _copied_files(copy):
+            for path in _copied_files(copy, folders):
                 if path.relative_to(copy).as_posix() not in stored:
                     path.unlink(missing_ok=True)
     except _StoreError as error:
@@ -204,7 +206,7 @@ class _StoreError(Exception):
     """The error of a store in one line. In this module, an `OSError` concerns the local disk."""
 
 
-def _list_store(store: "FileSystem", root: str) -> "dict[str, FileInfo] | None":
+def _list_store(store: "FileSystem", root: str, folders: Sequence[str]) -> "dict[str, FileInfo] | None":
     """The files below `root`: name -> size and time; None if `root` itself is a file."""
     from pyarrow.fs import FileSelector, FileType
 
@@ -216,7 +218,7 @@ def _list_store(store: "FileSystem", root: str) -> "dict[str, FileInfo] | None":
             raise _StoreError("there is no such bucket: create it, or correct the address")
         infos = [info for info in top if info.base_name in FILES]
         for info in top:
-            if info.base_name in FOLDERS:
+            if info.base_name in folders:
                 infos += store.get_file_info(FileSelector(info.path, recursive=True, allow_not_found=True))
     except OSError as error:
         raise _StoreError(store_problem(error)) from error
@@ -264,7 +266,7 @@ def _is_current(path: Path, info: "FileInfo") -> bool:
     return not young and (local.st_size, local.st_mtime_ns) == (info.size, info.mtime_ns)
 
 
-def _copied_files(copy: Path) -> list[Path]:
+def _copied_files(copy: Path, folders: Sequence[str]) -> list[Path]:
     """The files of a copy that come from the store."""
-    below = [path for name in FOLDERS for path in (copy / name).rglob("*")]
+    below = [path for name in folders for path in (copy / name).rglob("*")]
     return [path for path in (*below, *(copy / name for name in FILES)) if path.is_file()]

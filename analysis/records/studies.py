@@ -50,9 +50,14 @@ class Study:
         return self.level > LEVEL
 
     @property
+    def split(self) -> str:
+        """The images that its scores are of, `test` or `ood`."""
+        return str(dict(self.settings).get("probe.split", "test"))
+
+    @property
     def score(self) -> str:
         """The name of the score in axes and headings."""
-        return "test accuracy" if self.metric == "test_accuracy" else "test macro F1"
+        return f"{self.split} {'accuracy' if self.metric == 'test_accuracy' else 'macro F1'}"
 
     @property
     def seeds(self) -> int:
@@ -105,7 +110,8 @@ def _data_text(study: Study) -> str:
     if study.dataset != "vts" or given is None or len(names) not in (3, 4):
         return study.source or "data that are not named"
     irrelevant = f"; irrelevant noise {names[3]}" if (study.records["pairing"] == "irrelevant").any() else ""
-    return f"scenes of {given[1]} (classes {names[0]} and {names[1]}; noise {names[2]}{irrelevant})"
+    unseen = f", and {names[3]} in its place in the test" if study.split == "ood" else ""
+    return f"scenes of {given[1]} (classes {names[0]} and {names[1]}; noise {names[2]}{irrelevant}{unseen})"
 
 
 def settings_text(settings: Settings) -> str:

@@ -21,6 +21,7 @@ from analysis.report.answers import Answer, answers
 from analysis.report.section import Facts
 from analysis.report.table import Table, latex, markdown
 from analysis.stats.inference import MARGIN
+from analysis.text import first_few
 
 Format = Literal["html", "md", "latex"]
 ENDINGS: dict[Format, str] = {"html": ".html", "md": ".md", "latex": ".tex"}
@@ -70,7 +71,7 @@ def html_page(merged: MergedRecords, drawn: Sequence[Drawn], *, margin: float = 
     ).get_template("report.html.jinja")
     return page.render(
         margin=f"{100 * margin:g}",
-        title="noisy-pairs: " + " and ".join(dict.fromkeys(one.title for one in sections)),
+        title="noisy-pairs: " + first_few(dict.fromkeys(one.title for one in sections), 2, " and "),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=_version(),
         folders=[str(folder) for folder in merged.folders],

@@ -106,7 +106,7 @@ def table_by_split(source: TileSource) -> str:
     counts = split_counts(source)
     masked = labelled(source)
     counts["noisy, %"] = 100 * counts["noisy"] / counts["tiles"]
-    counts["labelled, %"] = 100 * np.bincount(source.split[masked], minlength=len(SPLITS)) / counts["tiles"]
+    counts["labelled, %"] = 100 * np.bincount(source.split[masked], minlength=len(counts)) / counts["tiles"]
     columns = ["tiles", "clean", "noisy", "noisy, %", "labelled, %"]
     return counts[columns].to_string(formatters=dict.fromkeys(columns[:3], "{:,}".format), float_format="%.1f")
 

@@ -46,9 +46,18 @@ class ManifestSettings:
     """Mean of each band, in the unit of the files. Needed unless images are 8-bit RGB (scaled from 0..255 to 0..1)."""
     std: tuple[Annotated[float, Field(gt=0, lt=1e9)], ...] = ()
     """Standard deviation of each band, in the same unit."""
+    ood: tuple[str, ...] = ()
+    """Groups (column `group`) that are held out, whatever their split: neither pretraining nor a probe sees them, and
+    `probe.split ood` tests on them."""
+
+    @property
+    def has_ood(self) -> bool:
+        """Whether there is a split `ood`."""
+        return bool(self.ood)
 
     def __post_init__(self) -> None:
-        """Refuse settings that do not fit together."""
+        """Refuse settings that do not fit together. The order of `ood` means nothing."""
+        object.__setattr__(self, "ood", tuple(sorted(set(self.ood))))
         self._check_classes()
         for name in ("mean", "std"):
             values = getattr(self, name)

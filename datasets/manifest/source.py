@@ -1,11 +1,13 @@
 """A manifest as a data set: a store of the tiles of its rows, with their splits and classes."""
 
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Int8
 
 from datasets.errors import InputError
 from datasets.files import cache_folder
@@ -21,13 +23,15 @@ from datasets.tiles.source import (
     check_tiles,
     class_pixels,
     contrast_notes,
+    present_splits,
     scored_classes,
     source_fingerprint,
     split_counts,
     used_tiles,
 )
+from datasets.tiles.splits import check_groups, hold_out
 from datasets.tiles.store import Store, open_store
-from datasets.types import SPLITS
+from datasets.types import EVERY_SPLIT, SPLITS
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +76,23 @@ def _checked_listing(settings: ManifestSettings, place: Place) -> Listing:
             f"{listing.path}: images of {settings.bands} band{'s' * (settings.bands > 1)} and {bits} bits need "
             "--data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
         )
+    check_groups(listing.path, {pair.group for pair in listing.pairs}, settings.ood)
+    _check_apart(listing, settings.ood)
     return listing
+
+
+def _check_apart(listing: Listing, held_out: Collection[str]) -> None:
+    """Refuse groups that share an image with the others, which would not be unseen."""
+    row: dict[str, int] = {}
+    for pair in sorted(listing.pairs, key=lambda pair: pair.group in held_out):
+        for path in map(os.path.realpath, (pair.image, pair.partner)):
+            if pair.group not in held_out:
+                row[path] = listing.row[pair.name]
+            elif path in row:
+                raise InputError(
+                    f"{listing.path}: row {listing.row[pair.name]}: --data.ood {pair.group}: {Path(path).name} is also "
+                    f"in row {row[path]}, which is not held out; correct the groups, or name that of both"
+                )
 
 
 def check(settings: ManifestSettings, source: TileSource, demands: Demands) -> None:
@@ -142,8 +162,9 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
         InputError: a split has no tile or no mask, val has no clean tile, training masks show a single class, or a mask
             shows a class without a name.
     """
-    _check_splits(listing, store)
     split = np.array([SPLITS.index(name) for name in store.tiles["split"]], np.int8)
+    split = hold_out(listing.path, split, store.tiles["group"].to_numpy(str), settings.ood)
+    _check_splits(listing, store, split)
     classes = _classes(listing, settings, store)
     source = TileSource(
         store=store,
@@ -159,7 +180,7 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
         mean=settings.mean or None,
         std=settings.std or None,
     )
-    for split_name in SPLITS:
+    for split_name in present_splits(split):
         shown = np.flatnonzero(class_pixels(source, split_name))
         if len(shown) < (2 if split_name == "train" else 1):
             what = f"only {classes[shown[0]]}" if len(shown) else "no class"
@@ -170,11 +191,11 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
     return replace(source, title=source.title + used_tiles(source), notes=tuple(_notes(listing, settings, source)))
 
 
-def _check_splits(listing: Listing, store: Store) -> None:
-    tiles = store.tiles
-    uses = {"train": "trained", "val": "validated", "test": "tested"}
-    for split, used in uses.items():
-        part = tiles[tiles["split"] == split]
+def _check_splits(listing: Listing, store: Store, numbers: Int8[np.ndarray, " tiles"]) -> None:
+    tiles = store.tiles.assign(split=np.array(EVERY_SPLIT)[numbers])
+    uses = {"train": "trained", "val": "validated", "test": "tested", "ood": "tested"}
+    for split in present_splits(numbers):
+        part, used = tiles[tiles["split"] == split], uses[split]
         if part.empty:
             raise InputError(f"{listing.path}: no row of split {split} can be used; add rows, or correct them")
         if not (part["labelled"] != "").any():

@@ -14,7 +14,7 @@ from datasets.tiles.sides import Sides
 from datasets.tiles.source import TileSource, class_pixels, contrasting, labelled
 from datasets.tiles.splits import undersample
 from datasets.transfer import Transfer, together
-from datasets.types import IGNORED, SPLITS, Pairing
+from datasets.types import EVERY_SPLIT, IGNORED, Pairing
 
 Numbers = Int64[np.ndarray, " n"]
 
@@ -46,7 +46,7 @@ class TileDataset:
 
     def of_split(self, split: str, chosen: Bool[np.ndarray, " tiles"]) -> Numbers:
         """The chosen tiles of a split."""
-        return np.flatnonzero((self.source.split == SPLITS.index(split)) & chosen)
+        return np.flatnonzero((self.source.split == EVERY_SPLIT.index(split)) & chosen)
 
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "TilePool":
         """The largest set of training tiles with the rate rho; the generator selects tiles of the larger kind."""

@@ -15,7 +15,7 @@ from datasets.errors import InputError
 from datasets.source import Demands
 from datasets.tiles.splits import undersample
 from datasets.tiles.store import Store
-from datasets.types import SPLITS
+from datasets.types import EVERY_SPLIT, SPLITS
 
 SCORED = ("val", "test")
 """The splits that the probe is scored on."""
@@ -34,7 +34,7 @@ class TileSource:
 
     store: Store
     split: Int8[np.ndarray, " tiles"]
-    """Index of the split of each tile in `SPLITS`: 0 train, 1 val, 2 test."""
+    """Index of the split of each tile in `EVERY_SPLIT`: 0 train, 1 val, 2 test, 3 ood."""
     classes: tuple[str, ...]
     """Downstream classes in label order."""
     title: str
@@ -55,8 +55,8 @@ class TileSource:
     def __post_init__(self) -> None:
         if len(self.split) != len(self.store.tiles):
             raise ValueError(f"{len(self.split)} splits for {len(self.store.tiles)} tiles")
-        if len(self.split) and not 0 <= self.split.min() <= self.split.max() < len(SPLITS):
-            raise ValueError(f"splits from {self.split.min()} to {self.split.max()}, not 0 to {len(SPLITS) - 1}")
+        if len(self.split) and not 0 <= self.split.min() <= self.split.max() < len(EVERY_SPLIT):
+            raise ValueError(f"splits from {self.split.min()} to {self.split.max()}, not 0 to {len(EVERY_SPLIT) - 1}")
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -87,15 +87,18 @@ def scored_classes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Seq
 
 
 def used_tiles(source: TileSource) -> str:
-    """What is added to the title of a source that pretrains on a part of the training tiles; else empty."""
-    train = source.split == SPLITS.index("train")
+    """What is added to the title of a source that pretrains on a part of the tiles; else empty."""
+    train, held_out = (source.split == EVERY_SPLIT.index(name) for name in ("train", "ood"))
     used = int((contrasting(source) & train).sum())
-    return f", pretraining on {used:,} of {train.sum():,} training tiles" if source.min_share else ""
+    text = f", pretraining on {used:,} of {train.sum():,} training tiles" if source.min_share else ""
+    groups = sorted(set(source.store.tiles["group"][held_out]))
+    return text + (f", {held_out.sum():,} tiles held out ({', '.join(groups)})" if groups else "")
 
 
 def absence_notes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> list[str]:
     """A line for the classes that no mask of a split shows, for each set of splits."""
-    absent = {name: _absent(store, split, classes, name) for name in SPLITS}
+    present = present_splits(split)
+    absent = {name: _absent(store, split, classes, name) for name in present}
     lacking: dict[tuple[str, ...], list[str]] = {}
     for name in classes:
         if splits := tuple(key for key, names in absent.items() if name in names):
@@ -103,9 +106,9 @@ def absence_notes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequ
     notes = []
     for splits, names in lacking.items():
         shown = names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
-        scored = " and ".join(name for name in splits if name in SCORED)
+        scored = " and ".join(name for name in splits if name != "train")
         effect = f"; {scored} scores are means over the other classes" if scored else ""
-        where = "" if splits == SPLITS else f" of split {' or '.join(splits)}"
+        where = "" if splits == present else f" of split {' or '.join(splits)}"
         notes.append(f"no mask{where} shows {', '.join(shown)}{effect}")
     return notes
 
@@ -153,8 +156,14 @@ def split_counts(source: TileSource, chosen: Bool[np.ndarray, " tiles"] | None =
     """Tiles of each split, all or the chosen ones: `tiles`, `clean`, `noisy`."""
     every = np.ones(len(source.split), bool) if chosen is None else chosen
     noisy = source.store.tiles["noisy"].to_numpy(bool) & every
-    tiles, of_them = (np.bincount(source.split[which], minlength=len(SPLITS)) for which in (every, noisy))
-    return pd.DataFrame({"tiles": tiles, "clean": tiles - of_them, "noisy": of_them}, index=pd.Index(SPLITS))
+    names = present_splits(source.split)
+    tiles, of_them = (np.bincount(source.split[which], minlength=len(names)) for which in (every, noisy))
+    return pd.DataFrame({"tiles": tiles, "clean": tiles - of_them, "noisy": of_them}, index=pd.Index(names))
+
+
+def present_splits(split: Int8[np.ndarray, " tiles"]) -> tuple[str, ...]:
+    """`SPLITS`, and `ood` if there are such tiles."""
+    return EVERY_SPLIT if (split == EVERY_SPLIT.index("ood")).any() else SPLITS
 
 
 def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"]:
@@ -165,7 +174,7 @@ def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"
 def _class_pixels(
     store: Store, split: Int8[np.ndarray, " tiles"], classes: int, name: str
 ) -> Int64[np.ndarray, " classes"]:
-    found = store.class_counts[split == SPLITS.index(name)].sum(axis=0)
+    found = store.class_counts[split == EVERY_SPLIT.index(name)].sum(axis=0)
     pixels = np.zeros(classes, np.int64)
     pixels[: len(found)] = found
     return pixels
@@ -213,7 +222,7 @@ def _check_pairs(source: TileSource, demands: Demands) -> None:
             "or partner_mask; fill them in, or run --losses moco"
         )
     counts = split_counts(source, contrasting(source))
-    (clean, clean_validating, _), (noisy, _, _) = counts["clean"].tolist(), counts["noisy"].tolist()
+    (clean, clean_validating), (noisy, _) = counts["clean"].tolist()[:2], counts["noisy"].tolist()[:2]
     remedy = f", or lower --data.min-share {source.min_share:g}" if source.min_share else ""
     for rho in demands.rho:
         kept = undersample(clean, noisy, rho)

@@ -1,13 +1,15 @@
-"""Draws validation sets of an exact share, stratified by group, and undersamples to a noisy-pairs rate."""
+"""Draws validation sets of an exact share, holds groups out, and undersamples to a noisy-pairs rate."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int8, Shaped
 
 from datasets.errors import InputError
+from datasets.types import EVERY_SPLIT, SPLITS
 
 
 def as_fraction(number: float) -> Fraction:
@@ -95,3 +97,42 @@ def stratified_by_owner(
     names = np.array(list(group_of), str)
     chosen = set(names[stratified(np.array(list(group_of.values()), str), share, generator)].tolist())
     return np.array([owner in chosen for owner in owners], bool)
+
+
+def check_groups(where: Path, groups: Collection[str], held_out: Sequence[str]) -> None:
+    """Check the names of groups that are held out for the split `ood`.
+
+    Args:
+        where: the data, for messages.
+        groups: all groups; an empty name is none.
+        held_out: from the settings, `--data.ood`.
+
+    Raises:
+        InputError: there is no such group.
+    """
+    known = sorted({*groups} - {""})
+    for name in held_out:
+        if name not in known:
+            choice = f"choose from {', '.join(known)}" if known else "no pair has a group"
+            raise InputError(f"--data.ood {name}: {where} has no such group; {choice}")
+
+
+def hold_out(
+    where: Path, split: Int8[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"], held_out: Sequence[str]
+) -> Int8[np.ndarray, " n"]:
+    """The splits of tiles, with all tiles of some groups in the split `ood`. The others keep their split.
+
+    Args:
+        where: the data, for messages.
+        split: index of the split of each tile in `EVERY_SPLIT`.
+        groups: the group of each tile.
+        held_out: the groups.
+
+    Raises:
+        InputError: nothing is left of another split.
+    """
+    held = np.where(np.isin(groups, held_out), EVERY_SPLIT.index("ood"), split).astype(np.int8)
+    for number, name in enumerate(SPLITS):
+        if (split == number).any() and not (held == number).any():
+            raise InputError(f"--data.ood {' '.join(held_out)}: {where} has no {name} tile without them; name fewer")
+    return held

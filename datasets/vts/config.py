@@ -42,6 +42,7 @@ class VtsSettings:
 
     pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure", "irrelevant", "false_positive")
     has_nu: ClassVar[bool] = True
+    has_ood: ClassVar[bool] = True
     task: ClassVar[Task] = "segmentation"
     extra_scores: ClassVar[tuple[str, ...]] = ()
     bands: ClassVar[int] = 3

@@ -69,8 +69,8 @@ class Vts:
         self._regions: dict[str, Tensor] = {}
 
     def count(self, split: str) -> int:
-        """Number of scenes in a split."""
-        return len(self.scenes[split])
+        """Number of scenes in a split; `ood` has those of `test`."""
+        return len(self.scenes["test" if split == "ood" else split])
 
     def pairs(
         self,
@@ -137,11 +137,15 @@ class Vts:
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n 3 h w"], UInt8[Tensor, "n h w"]]:
-        """Images and true three-class labels of the downstream task; the same for every cell of a seed."""
+        """Images and true three-class labels of the downstream task; the same for every cell of a seed.
+
+        The split `ood` is `test` with other textures in the regions of the third class: those of the fourth category.
+        """
         (index,) = send(self.device, index)
-        chosen, regions = self._scenes(split, index)
-        category = shown_categories(chosen, torch.full_like(index, self.settings.downstream_noise))
-        return self._draw(chosen, regions, category), label_map(category, regions)
+        chosen, regions = self._scenes("test" if split == "ood" else split, index)
+        third = IRRELEVANT if split == "ood" else NOISE
+        category = shown_categories(chosen, torch.full_like(index, self.settings.downstream_noise), third)
+        return self._draw(chosen, regions, category), label_map(category.clamp(max=NOISE), regions)
 
     def noise_pixels(self, nu: float) -> float:
         """The realised mean share of noise pixels in a noisy training image at per-image noise nu.

@@ -24,17 +24,21 @@ def load(settings: VtsSettings, place: Place) -> TextureBank:
     return load_textures(settings, place.root, download=place.download)
 
 
-def survey(settings: VtsSettings, place: Place, demands: Demands) -> None:
-    """Check everything, but generate no textures, which may take a minute.
+def survey(settings: VtsSettings, place: Place, demands: Demands) -> TextureBank | None:
+    """Check everything, but generate no textures, which may take a minute, unless few labels are to be counted.
 
     Raises:
         InputError: as `load` and `check`.
     """
     _refuse_flags(settings, place)
-    if settings.textures == "procedural":
+    if settings.textures == "procedural" and not demands.few_labels:
         _check(settings, settings.categories or FAMILIES, demands)
-    elif not place.download:
-        check(settings, load(settings, place), demands)
+        return None
+    if place.download:
+        return None
+    source = load(settings, place)
+    check(settings, source, demands)
+    return source
 
 
 def _refuse_flags(settings: VtsSettings, place: Place) -> None:
@@ -61,6 +65,16 @@ def _check(settings: VtsSettings, categories: tuple[str, ...], demands: Demands)
         raise InputError(
             "--pairings irrelevant: the noise needs a fourth texture category, which is no downstream class; name four "
             "with --data.categories"
+        )
+    if demands.ood and len(categories) < 4:
+        raise InputError(
+            "split ood: is empty without a fourth texture category, which its third class shows; name four with "
+            "--data.categories"
+        )
+    if demands.ood and "irrelevant" in demands.pairings:
+        raise InputError(
+            f"split ood: shows {categories[3]}, which the pairing irrelevant has shown in pretraining: leave out "
+            "ood, or that pairing"
         )
 
 

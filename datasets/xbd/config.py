@@ -46,9 +46,17 @@ class XbdSettings:
     min_share: Share = 0.0
     """Pretrain only on tiles where both masks have at least this share of their pixels outside their most frequent
     class, building or background; 0: on all. The downstream task keeps all tiles."""
+    ood: tuple[str, ...] = ()
+    """Disasters that are held out: neither pretraining nor a probe sees them, and `probe.split ood` tests on them."""
+
+    @property
+    def has_ood(self) -> bool:
+        """Whether there is a split `ood`."""
+        return bool(self.ood)
 
     def __post_init__(self) -> None:
-        """Refuse a choice that the masks cannot make."""
+        """Refuse a choice that the masks cannot make. The order of `ood` means nothing."""
+        object.__setattr__(self, "ood", tuple(sorted(set(self.ood))))
         if self.masks == "targets" and self.unclassified == "ignore":
             raise InputError(
                 "--data.unclassified ignore: the images in targets/ do not tell which buildings are unclassified; add "

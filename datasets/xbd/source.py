@@ -68,7 +68,9 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
         check_splits(root, {pair.split for pair in request.pairs}, request.problems)
     store = open_tiles(request)
     check_splits(root, set(store.tiles["split"]), store.left_out)
+    splits.check_groups(root, set(store.pairs["group"]), settings.ood)
     split = draw_splits(store.tiles, split_by=settings.split_by, seed=settings.split_seed)
+    split = splits.hold_out(root, split, store.tiles["group"].to_numpy(str), settings.ood)
     if not (split == SPLITS.index("train")).any():
         raise InputError(f"{root}: too few pairs in train and tier3 for a training and a validation set; add some")
     source = TileSource(
@@ -106,6 +108,7 @@ def survey(settings: XbdSettings, place: Place, demands: Demands) -> None:
     request = build_request(settings, place)
     request.refuse([])
     check_splits(request.root, {pair.split for pair in request.pairs}, request.problems)
+    splits.check_groups(request.root, {pair.group for pair in request.pairs}, settings.ood)
 
 
 def check(settings: XbdSettings, source: TileSource, demands: Demands) -> None:

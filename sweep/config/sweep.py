@@ -18,7 +18,7 @@ from datasets.settings import LocalPath, Share, local_path, settings
 from datasets.source import Demands, Place, Settings
 from sweep.config.grid import Axes, distinct, expand
 from sweep.config.stopping_rule import AddedSeeds, check_rule
-from sweep.config.vary import checked_axes, levels, variant
+from sweep.config.vary import Axis, checked_axes, levels, variant
 from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
 from trainables.engine import Engine
@@ -79,6 +79,8 @@ class Sweep:
     """For --until: the largest number of seeds of a loss, including --seeds."""
     grown: Annotated[AddedSeeds, tyro.conf.Suppress] = field(default_factory=AddedSeeds)
     """The seeds that --until has added."""
+    encoders: Annotated[LocalPath | None, tyro.conf.Suppress] = None
+    """The folder of a sweep whose kept encoders the cells probe, instead of pretraining: see `sweep.probe`."""
     out: Annotated[str | Path, tyro.conf.arg(metavar="FOLDER|s3://BUCKET/NAME")] = Path("results/custom")
     """Folder for records, summary, logs and the MLflow database; or its address on an object store."""
     data_root: Annotated[LocalPath | None, tyro.conf.arg(aliases=("--data", "--texture-root"))] = None
@@ -128,7 +130,7 @@ class Sweep:
         for name in ("objectives", "rho", "pairings", "seeds", *(("nu",) if data.has_nu else ())):
             if not getattr(self, name):
                 raise InputError(f"--{name} is empty: give at least one value")
-        object.__setattr__(self, "vary", checked_axes(self.recipe, self.vary, self.objectives))
+        object.__setattr__(self, "vary", self._checked_axes())
         for recipe in self.recipes.values():
             for noise in self.nu:
                 check_nu(recipe.data, noise)
@@ -146,6 +148,10 @@ class Sweep:
         self._check_recordable()
         self._check_weights()
         check_rule(self.until, self.max_seeds, self.seeds, self.rho, self.pairings, self.losses)
+
+    def _checked_axes(self) -> tuple[Axis, ...]:
+        """The axes of `vary`. One of a probe may have a single value, because further ones may follow in its folder."""
+        return checked_axes(self.recipe, self.vary, self.objectives, fewest=1 if self.encoders else 2)
 
     def _check_recordable(self) -> None:
         """Refuse names of outside code that a record cannot hold, before any cell is trained."""
@@ -218,6 +224,8 @@ class Sweep:
             batch=batch,
             supervised_batch=batch if "supervised" in self.objectives else 0,
             probe_batch=max(recipe.probe.batch for recipe in recipes),
+            ood=any(recipe.probe.split == "ood" for recipe in recipes),
+            few_labels=any(recipe.probe.labels < 1 for recipe in recipes),
         )
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import product
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 import yaml
@@ -31,12 +32,14 @@ class Variant:
     """The varied settings that the objective uses, with their values."""
 
 
-def checked_axes(recipe: Recipe, axes: Iterable[Axis], objectives: Iterable[str]) -> tuple[Axis, ...]:
-    """Check the axes and bring them to their canonical form.
+def checked_axes(
+    recipe: Recipe, axes: Iterable[Axis], objectives: Iterable[str], *, fewest: int = 2
+) -> tuple[Axis, ...]:
+    """Check the axes and bring them to their canonical form; each needs `fewest` values.
 
     Raises:
-        InputError: a setting is unknown, is given twice, has no effect on the objectives or has fewer than two values;
-            or a value does not fit.
+        InputError: a setting is unknown, is given twice, has no effect on the objectives or has too few values; or a
+            value does not fit.
     """
     checked: list[Axis] = []
     for given, *texts in (axis or ("",) for axis in axes):
@@ -52,8 +55,9 @@ def checked_axes(recipe: Recipe, axes: Iterable[Axis], objectives: Iterable[str]
                 f"{flag}: has no effect on {', '.join(objectives)}: leave it out, or add a loss to --losses"
             )
         values = [_text(_parsed(recipe, name, text)) for text in texts]
-        if len(values) < 2:
-            raise InputError(f"{flag}: give two values or more; for a single value use --{name.replace('_', '-')}")
+        if len(values) < fewest:
+            more = f"two values or more; for a single value use --{name.replace('_', '-')}"
+            raise InputError(f"{flag}: give {'a value' if fewest == 1 else more}")
         if again := [value for value in values if values.count(value) > 1]:
             raise InputError(f"{flag}: the value {again[0]} is given twice")
         checked.append((name, *values))
@@ -76,7 +80,8 @@ def levels(axes: Iterable[Axis]) -> Iterator[Level]:
 def variant(recipe: Recipe, level: Level, objective: str) -> Variant:
     """The recipe of an objective at a level. A setting that it does not use keeps its value, so that cells coincide."""
     used = tuple((name, text) for name, text in level if objective_info(objective).uses(name))
-    return Variant(_changed(recipe, used), tuple((name, _shown(_parsed(recipe, name, text))) for name, text in used))
+    changed = _changed(recipe, used)  # which may have brought settings to a canonical form
+    return Variant(changed, tuple((name, _shown(attrgetter(name)(changed))) for name, _ in used))
 
 
 def are_numbers(recipe: Recipe, axis: Axis) -> bool:

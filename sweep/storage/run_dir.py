@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote
 
-from analysis.records.remote import working_copy
+from analysis.records.remote import ENCODERS, working_copy
 from datasets.errors import InputError
 from sweep.storage.object_store import ObjectStore
 
@@ -91,7 +91,7 @@ class RunDir:
 
     def encoder(self, key: str) -> Path:
         """A cell's pretrained encoder, with --keep encoders."""
-        return self.root / "encoders" / f"{key}.safetensors"
+        return self.root / ENCODERS / f"{key}.safetensors"
 
     # --- results of a search
 

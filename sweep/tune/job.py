@@ -8,7 +8,7 @@ from typing import Self
 from datasets.source import Settings, Source
 from sweep.config.sweep import Kept, Sweep
 from sweep.storage.run_dir import RunDir
-from trainables.cell_job import CellJob
+from trainables.cell_job import CellJob, KeptEncoders
 
 SIGN_OF_LIFE = 5.0
 """The most seconds between two reports of a worker."""
@@ -30,11 +30,30 @@ class WorkerJob:
     """What to keep of a recorded cell."""
 
     @classmethod
-    def of(cls, sweep: Sweep, sources: Mapping[Settings, Source], imagenet: Path | None = None) -> Self:
-        """The job of a sweep whose engine is chosen. `imagenet` is the weights file of that baseline."""
+    def of(
+        cls,
+        sweep: Sweep,
+        sources: Mapping[Settings, Source],
+        imagenet: Path | None = None,
+        kept: Mapping[str, KeptEncoders] | None = None,
+    ) -> Self:
+        """The job of a sweep whose engine is chosen.
+
+        Args:
+            sweep: the sweep.
+            sources: settings of the data -> the data.
+            imagenet: the weights file of that baseline.
+            kept: fingerprint of each recipe -> the encoders that its cells probe; None: they pretrain their own.
+        """
         return cls(
             cell_jobs={
-                fingerprint: CellJob(recipe=recipe, source=sources[recipe.data], engine=sweep.engine, imagenet=imagenet)
+                fingerprint: CellJob(
+                    recipe=recipe,
+                    source=sources[recipe.data],
+                    engine=sweep.engine,
+                    imagenet=imagenet,
+                    kept=kept.get(fingerprint) if kept else None,
+                )
                 for fingerprint, recipe in sweep.recipes.items()
             },
             location=sweep.run_dir.location,

@@ -30,15 +30,15 @@ def run(*words, cwd=ROOT, env=None, report=False):
     )
 
 
-def call(*words, env=None, report=False):
+def call(*words, env=None, report=False, program=main):
     """As `run`, in this process, which saves the imports: for commands that start no Ray."""
-    command = ["sweep.run", *map(str, words), *([] if report else ["--no-report"])]
+    command = [program.__module__, *map(str, words), *([] if report else ["--no-report"])]
     root, out, err = logging.getLogger(), io.StringIO(), io.StringIO()
     handlers, level = root.handlers[:], root.level
     with patch.dict(os.environ, env or {}), warnings.catch_warnings(), redirect_stdout(out), redirect_stderr(err):
         warnings.simplefilter("ignore")  # of MLflow and SQLAlchemy, about their own code
         try:
-            code = main(command[1:])
+            code = program(command[1:])
         finally:
             for handler in set(root.handlers) - set(handlers):
                 root.removeHandler(handler)

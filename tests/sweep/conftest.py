@@ -8,13 +8,13 @@ import torch
 from tests.helpers.command import run
 from tests.helpers.shared import made_once
 
+SMOKE = ("vts-smoke", "--workers", 2, "--keep", "encoders")
+
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """The folder of a `vts-smoke` sweep with its report, and the command that made it. Tests do not change it."""
-    return made_once(
-        tmp_path_factory, "smoke", lambda folder: run("vts-smoke", "--out", folder, "--workers", 2, report=True)
-    )
+    return made_once(tmp_path_factory, "smoke", lambda folder: run(*SMOKE, "--out", folder, report=True))
 
 
 @pytest.fixture

@@ -42,7 +42,9 @@ def test_without_a_command_all_are_listed(capsys):
 def test_an_unknown_command_is_one_line(capsys):
     assert main(["statsu"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("noisy-pairs: unknown command 'statsu': did you mean status? choose from run, status,")
+    assert line.startswith(
+        "noisy-pairs: unknown command 'statsu': did you mean status? choose from run, probe, status,"
+    )
 
 
 def test_the_installed_script_runs_it(tmp_path):

@@ -71,7 +71,7 @@ def test_large_pictures_are_thinned_out_and_bands_become_rgb(recipe, bank, data,
 def test_whole_images_that_are_classified_have_no_sheet(recipe, data):
     classify = replace(recipe, data=Cifar10Settings())
     encoder = make_encoder(recipe.encoder, PLAIN, bands=3)
-    assert examples(encoder, Probed(head=torch.nn.Identity(), val={}, test={}), data, classify) == []
+    assert examples(Probed(encoder=encoder, head=torch.nn.Identity(), val={}, test={}), data, classify) == []
 
 
 @pytest.mark.parametrize("objective", ["random", "within_image"])

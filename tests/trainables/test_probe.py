@@ -1,19 +1,22 @@
 """The probe: frozen encoder, FCN head, and the same task in every cell."""
 
 import copy
+import itertools
+import math
 
 import pytest
 import torch
 from torch import nn
 
+from datasets.errors import InputError
 from datasets.seeding import stream
 from trainables.cell import Cell
 from trainables.cell_state import without_checkpoints
 from trainables.models.encoders import make_encoder
-from trainables.models.heads import downstream_head
-from trainables.probe import cached_features, encode, probe, training_batches
+from trainables.models.heads import NearestPositions, downstream_head, map_labels
+from trainables.probe import Features, cached_features, encode, probe, training_batches
 from trainables.recipe import Probe
-from trainables.views import class_weights, dihedral, turned
+from trainables.views import check_share, class_weights, dihedral, labelled_images, turned
 
 CELL = Cell(objective="random")
 
@@ -107,7 +110,7 @@ def test_cached_features_are_those_of_the_views(encoder, data, recipe):
 
 def test_fresh_batches_show_all_views(encoder, data, recipe):
     encoder.eval()
-    load = training_batches(encoder, data, replace(recipe, cached_views=0))
+    load = training_batches(Features(None, encoder, data, replace(recipe, cached_views=0), iter))
     index = torch.zeros(200, dtype=torch.long)
     labels = load(index, stream(0))[1]
     assert len({tuple(view.flatten().tolist()) for view in labels}) == 8
@@ -138,3 +141,95 @@ def test_images_that_are_classified_are_kept_as_the_mean_of_their_map(encoder):
     assert mean.shape == (*whole.shape[:2], 1, 1)
     head = downstream_head("classification", whole.shape[1], 4)
     torch.testing.assert_close(head(whole), head(mean))
+
+
+def test_the_vote_of_the_nearest_positions_is_that_of_a_slow_search():
+    generator = torch.Generator().manual_seed(0)
+    bank, labels = torch.randn(50, 6, generator=generator), torch.randint(4, (50,), generator=generator)
+    maps = torch.randn(2, 6, 3, 5, generator=generator)
+    found = NearestPositions(bank, labels, 4, 7, whole=False)(maps)
+    assert found.shape == (2, 4, 3, 5)
+    for image, row, column in itertools.product(range(2), range(3), range(5)):
+        query = maps[image, :, row, column]
+        near = sorted(((float(torch.cosine_similarity(query, one, dim=0)), n) for n, one in enumerate(bank)))[-7:]
+        votes = [sum(math.exp(s / 0.07) for s, n in near if labels[n] == name) for name in range(4)]
+        expected = [vote / sum(votes) for vote in votes]
+        assert found[image, :, row, column].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_neighbour_search_finds_each_training_position_itself(encoder, data, recipe):
+    probed = probe(encoder, data, CELL, replace(recipe, head="knn", neighbours=1), without_checkpoints(silent))
+    images, labels = data.downstream("train", torch.arange(24))
+    maps = encode(encoder, images, "segmentation")
+    assert torch.equal(probed.head(maps).argmax(dim=1).flatten(1), map_labels(labels, *maps.shape[2:]))
+    assert len(probed.head.bank) == maps[:, 0].numel()
+    few = probe(encoder, data, CELL, replace(recipe, head="knn", positions=9), without_checkpoints(silent))
+    assert (few.head.bank.shape[0], few.head.k) == (9, 9)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_views_in_memory_or_not_make_no_difference_to_neighbours(encoder, data, recipe, views):
+    some = [
+        probe(encoder, data, CELL, replace(recipe, head="knn", cached_views=count), without_checkpoints(silent)).test
+        for count in (0, views)
+    ]
+    assert some[0] == some[1]
+
+
+def test_labelled_images_are_nested_shares_drawn_from_the_seed(data):
+    shares = [set(labelled_images(data, share, 0).tolist()) for share in (0.1, 0.25, 0.5, 1)]
+    assert [len(share) for share in shares] == [2, 6, 12, 24]
+    assert shares[0] < shares[1] < shares[2] < shares[3]
+    assert shares[1] != set(labelled_images(data, 0.25, 1).tolist())
+
+
+def test_the_probe_sees_no_label_outside_its_share(encoder, data, recipe):
+    seen, original = set(), data.downstream
+
+    def watched(split, index):
+        seen.update(index.tolist() if split == "train" else ())
+        return original(split, index)
+
+    data.downstream = watched
+    for head in ("fcn", "knn"):
+        settings = replace(recipe, head=head, labels=0.25, cached_views=0, class_weights=True)
+        probe(encoder, data, CELL, settings, without_checkpoints(silent))
+    assert seen == set(labelled_images(data, 0.25, CELL.seed).tolist())
+
+
+def test_a_share_without_a_class_is_refused_but_not_one_that_no_image_shows(data, monkeypatch):
+    labels = torch.zeros(24, 4, 4, dtype=torch.uint8)
+    labels[labelled_images(data, 0.5, 0)[-1]] = 1
+    monkeypatch.setattr(data, "downstream", lambda split, index: (None, labels[index]))
+    check_share(data, 0.5, 0)
+    lost = next(share for share in (0.4, 0.3, 0.2, 0.1) if not labels[labelled_images(data, share, 0)].any())
+    with pytest.raises(InputError, match=f"probe.labels {lost}: the .* of 24 training images of seed 0 show no pixel"):
+        check_share(data, lost, 0)
+    with pytest.raises(InputError, match="1 of 24 training images"):
+        check_share(data, 0.04, 0)
+
+
+def test_fine_tuning_changes_a_copy_of_the_encoder(encoder, data, recipe):
+    before = copy.deepcopy(encoder.state_dict())
+    probed = probe(encoder, data, CELL, replace(recipe, finetune=True), without_checkpoints(silent))
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+    weights = dict(probed.encoder.named_parameters())
+    assert all(not torch.equal(before[name], weight) for name, weight in weights.items() if weight.ndim == 4)
+    slow = probe(encoder, data, CELL, replace(recipe, finetune=True, encoder_lr=1e-9), without_checkpoints(silent))
+    assert all(torch.allclose(before[name], weight, atol=1e-6) for name, weight in slow.encoder.named_parameters())
+
+
+def test_cells_that_probe_one_encoder_encode_its_images_once(encoder, data, recipe):
+    splits, original = [], data.downstream
+
+    def counted(split, index):
+        splits.append(split)
+        return original(split, index)
+
+    data.downstream = counted
+    for head in ("fcn", "linear", "knn"):
+        alone = probe(encoder, data, CELL, replace(recipe, head=head), without_checkpoints(silent))
+        splits.clear()
+        shared = probe(encoder, data, CELL, replace(recipe, head=head), without_checkpoints(silent), identity="one")
+        assert shared.test == alone.test
+        assert ("train" in splits) == (head == "fcn")

@@ -11,6 +11,7 @@ from trainables.recipe import ADDED, ADDED_PARTS, Dense, Encoder, Moco, Pretrain
 
 CHANGED = {
     ("data", "min_share"): 0.05,
+    ("data", "ood"): ("some-flood",),
     ("encoder", "stages"): 3,
     ("encoder", "weights"): "/some/where 0123456789abcdef",
     ("dense", "denominator"): "public",
@@ -18,6 +19,14 @@ CHANGED = {
     ("pretrain", "optimizer"): "lars",
     ("pretrain", "schedule"): "constant",
     ("pretrain", "average"): 0.99,
+    ("probe", "head"): "linear",
+    ("probe", "neighbours"): 5,
+    ("probe", "positions"): 100,
+    ("probe", "labels"): 0.1,
+    ("probe", "split"): "ood",
+    ("probe", "finetune"): True,
+    ("probe", "encoder_lr"): 1e-3,
+    ("probe", "every"): 10,
 }
 
 

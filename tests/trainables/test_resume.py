@@ -125,6 +125,24 @@ def test_with_fresh_views_weights_of_classes_and_warm_up(make, recipe, views):
         assert run() == whole
 
 
+@pytest.mark.parametrize(
+    ("objective", "settings"),
+    [
+        ("random", {"finetune": True, "labels": 0.5}),
+        ("random", {"head": "linear"}),
+        ("moco", {"head": "knn", "every": 3}),
+    ],
+)
+def test_with_other_probes_and_a_probe_along_pretraining(make, recipe, objective, settings):
+    changed = replace(recipe, probe=replace(recipe.probe, **settings))
+    cell = Cell(objective=objective, rho=0.5, nu=0.5)
+    beats = make(cell, changed)[2]
+    for last in range(1, beats + 1, 3):
+        run, whole, _ = make(cell, changed)
+        run.cut(last)
+        assert run() == whole
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "lars"])
 def test_with_other_optimizers_an_average_and_fewer_stages(make, recipe, optimizer):
     changed = replace(

@@ -9,7 +9,7 @@ import torch
 from datasets.cifar10.config import Cifar10Settings
 from tests.helpers.losses import EACH_LOSS
 from trainables.cell import Cell
-from trainables.cell_job import CellJob
+from trainables.cell_job import CellJob, KeptEncoders
 from trainables.run_cell import run_cell
 
 TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
@@ -92,3 +92,36 @@ def test_downstream_task_is_the_same_in_every_cell(recipe, bank, monkeypatch):
         run(Cell(objective="moco", rho=rho, nu=0.5, pairing=pairing), recipe, bank)
     first, *others = shown.values()
     assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_looks_at_the_encoder_along_pretraining_change_nothing_else(recipe, bank, average):
+    cell = Cell(objective="moco", rho=0.5, nu=0.5)
+    plain = replace(recipe, pretrain=replace(recipe.pretrain, average=average))
+    watched = replace(plain, probe=replace(plain.probe, every=1))
+    points, looks = [], []
+    expected, found = run(cell, plain, bank, points), run(cell, watched, bank, looks)
+    assert results(found) == results(expected)
+    scores = [(step, values["knn_val_f1_macro"]) for stage, step, values in looks if "knn_val_f1_macro" in values]
+    assert [step for step, _ in scores] == [1, 2, 3, 4]
+    assert all(0 < score < 1 for _, score in scores)
+    assert [point for point in looks if "knn_val_f1_macro" not in point[2]] == points
+
+
+def test_a_kept_encoder_is_probed_as_by_the_cell_that_kept_it(recipe, bank, tmp_path):
+    cell = Cell(objective="moco", rho=0.5, nu=0.5, recipe=recipe.fingerprint)
+    kept = KeptEncoders(folder=tmp_path, recipe=recipe.fingerprint, columns={cell.key: {"feature_rank": 3.5}})
+    linear = replace(recipe, probe=replace(recipe.probe, head="linear"))
+
+    def scores(recipe, **options):
+        cell_job = CellJob(recipe=recipe, source=bank, kept=options.pop("kept", None))
+        one = replace(cell, recipe=recipe.fingerprint)
+        found = run_cell(one, cell_job, torch.device("cpu"), report=lambda *_: None, **options)
+        return {name: value for name, value in found.items() if name not in TIMES}
+
+    whole = scores(recipe, export_to=kept.path(cell))
+    again = scores(recipe, kept=kept)
+    assert again == {name: whole[name] for name in again} | {"feature_rank": 3.5}
+    other = scores(linear, kept=kept)
+    assert set(other) == set(again)
+    assert other["test_f1_macro"] != again["test_f1_macro"]

@@ -1,13 +1,16 @@
-"""Export a cell's encoder for other programs: safetensors, with timm's parameter names."""
+"""Encoders as files, for other programs and for further probes: safetensors, with timm's parameter names."""
 
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import safetensors.torch
+import torch
 
+from datasets.errors import InputError, one_line
 from datasets.files import write_atomically
-from trainables.models.encoders import Backbone, timm_network
+from trainables.engine import PLAIN, Engine
+from trainables.models.encoders import Backbone, make_encoder, timm_network
 from trainables.models.feature_maps import timm_options
 from trainables.recipe import Encoder
 from trainables.weights_file import NO_WEIGHTS
@@ -52,3 +55,21 @@ def _call(encoder: Backbone) -> str:
     if timm_network(encoder.network) is not encoder.network:
         return "model.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)[0]"
     return "model.forward_features(images)" if hasattr(encoder.network, "forward_features") else "model(images)[-1]"
+
+
+def load_encoder(path: Path, recipe: Encoder, engine: Engine = PLAIN, *, bands: int = 3) -> Backbone:
+    """The encoder in a file of `save_encoder`, with the same features, bit for bit.
+
+    Raises:
+        InputError: the file cannot be read, or holds another encoder.
+    """
+    encoder = make_encoder(recipe, engine, bands=bands)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            timm_network(encoder.network).load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            metadata = file.metadata()
+    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path}: is not the file of this encoder ({one_line(error, most=200)})") from error
+    encoder.mean.copy_(torch.tensor(json.loads(metadata["mean"]))[:, None, None])
+    encoder.gain.copy_(1 / torch.tensor(json.loads(metadata["std"]))[:, None, None])
+    return encoder

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torchvision.models.segmentation.fcn import FCNHead
 
 from datasets.types import IGNORED, Task
+from trainables.recipe import Head
 
 
 def image_head(channels: int, features: int) -> nn.Module:
@@ -41,14 +42,60 @@ def dense_head(channels: int, features: int, *, norm: bool = False) -> nn.Module
     return nn.Sequential(*layers, nn.Conv2d(features, features, 1))
 
 
-def downstream_head(task: Task, channels: int, classes: int) -> nn.Module:
+TEMPERATURE = 0.07
+"""Of the votes of `NearestPositions`."""
+AT_ONCE = 2**24
+"""Similarities that `NearestPositions` computes at a time."""
+
+
+class NearestPositions(nn.Module):
+    """Class scores by a weighted vote of the k nearest positions, by the cosine of their features.
+
+    A neighbour of similarity s has the weight exp(s / .07), as in Wu et al. 2018 (https://arxiv.org/abs/1805.01978),
+    section 3.4, and Caron et al. 2021 (https://arxiv.org/abs/2104.14294), who find k = 20 best. They compare whole
+    images; here each position of a map is compared, as in Balazevic et al. 2023 (https://arxiv.org/abs/2306.01667).
+    """
+
+    bank: Tensor
+    votes: Tensor
+
+    def __init__(
+        self, features: Float[Tensor, "n c"], labels: Integer[Tensor, " n"], classes: int, k: int, *, whole: bool
+    ) -> None:
+        """Keep the positions that are searched.
+
+        Args:
+            features: of n positions.
+            labels: their classes.
+            classes: number of classes.
+            k: number of neighbours; all positions if there are fewer.
+            whole: whether whole images are classified, so that scores have no height and width.
+        """
+        super().__init__()
+        self.register_buffer("bank", functional.normalize(features, dim=1))
+        self.register_buffer("votes", functional.one_hot(labels.long(), classes).float())
+        self.k, self.whole = min(k, len(features)), whole
+
+    def forward(self, features: Float[Tensor, "n c h w"]) -> Tensor:
+        """Shares of the votes, (n, classes, h, w), or (n, classes) for whole images."""
+        wanted = functional.normalize(features, dim=1).movedim(1, -1)
+        found = []
+        for part in wanted.flatten(0, -2).split(max(1, AT_ONCE // len(self.bank))):
+            similarity, index = (part @ self.bank.T).topk(self.k, dim=1)
+            weights = functional.softmax(similarity / TEMPERATURE, dim=1)[..., None]
+            found.append((weights * self.votes[index]).sum(dim=1))
+        shares = torch.cat(found).unflatten(0, wanted.shape[:-1]).movedim(-1, 1)
+        return shares.flatten(1) if self.whole else shares
+
+
+def downstream_head(task: Task, channels: int, classes: int, kind: Head = "fcn") -> nn.Module:
     """From feature maps to class scores.
 
-    Segmentation: the FCN head (3x3 convolution to a quarter of the channels, BN, ReLU, dropout 0.1, 1x1 convolution).
-    Classification: a linear layer on the mean over the map.
+    Segmentation: `fcn` is the FCN head (3x3 convolution to a quarter of the channels, BN, ReLU, dropout 0.1, 1x1
+    convolution), `linear` a 1x1 convolution. Classification: a linear layer on the mean over the map.
     """
     if task == "segmentation":
-        return FCNHead(channels, classes)
+        return FCNHead(channels, classes) if kind == "fcn" else nn.Conv2d(channels, classes, 1)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 

@@ -84,7 +84,7 @@ def profile_cell(cell: Cell, job: CellJob, device: torch.device, *, size: Size, 
         marks.record("probe")
         probed = probe(encoder, excerpt, cell, short, state)
         marks.record("probed")
-        examples(encoder, probed, data, recipe)
+        examples(probed, data, recipe)
     marks.record("end")
     parts = [Part(stage="pretrain", name="opening", each=marks.between("begin", "opened"), times=1)]
     if trained:
@@ -101,7 +101,9 @@ def shortened(recipe: Recipe, size: Size) -> Recipe:
     pretraining = replace(
         recipe.pretrain, steps=size.steps, warmup=min(recipe.pretrain.warmup, size.steps), evaluations=1
     )
-    return replace(recipe, pretrain=pretraining, probe=replace(recipe.probe, steps=size.probe_steps, evaluations=1))
+    head = "linear" if recipe.probe.head == "knn" else recipe.probe.head  # a search has no steps, and takes less time
+    probing = replace(recipe.probe, head=head, steps=size.probe_steps, evaluations=1)
+    return replace(recipe, pretrain=pretraining, probe=probing)
 
 
 def _pretraining(marks: "_Marks", recipe: Recipe, size: Size, share: float) -> list[Part]:

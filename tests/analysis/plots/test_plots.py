@@ -215,6 +215,21 @@ def test_curves_are_means_over_seeds_with_the_plateau(study: Callable, real: lis
     assert isinstance(curves.curves(study(real), Inputs(folders=[tmp_path / "other"])), str)
 
 
+def test_curves_have_a_row_for_each_kind_that_was_recorded(study: Callable, real: list, tmp_path: Path) -> None:
+    looks = [("pretrain", step, "knn_val_f1_macro", step / 100) for step in (20, 40)]
+    for name, points, labels in (
+        ("looks", looks, ["val. F1 of knn, %"]),
+        ("probe", [("probe", 10, "val_f1_macro", 0.3)], ["val. F1, %"]),
+    ):
+        for made in real:
+            write_curves(tmp_path / name, made["key"], points)
+        figure = drawn(curves.curves(study(real), Inputs(folders=[tmp_path / name])))
+        assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == labels
+        assert all(axes.get_title() for axes in figure.axes)
+        if name == "looks":
+            assert all(np.allclose(line.get_ydata(), [20, 40]) for line in lines(figure.axes[0]))
+
+
 def test_of_several_folders_only_those_of_the_study_are_read(
     study: Callable, real: list, tmp_path: Path, classes: tuple
 ) -> None:

@@ -38,7 +38,7 @@ def sweep(server, tmp_path, request, row, classes):
     name = request.node.name.split("[")[0]
     for seed, key in enumerate((A, B, C)):
         write_record(tmp_path / name, row(key=key, seed=seed), classes)
-        write_curves(tmp_path / name, key, [("pretrain", 1, "train_loss", 1.0)])
+        write_curves(tmp_path / name, key, [("pretrain", 1, "val_loss", 1.0)])
     send(tmp_path / name, name)
     return tmp_path / name, f"s3://{fake_s3.BUCKET}/{name}"
 

@@ -214,3 +214,44 @@ def test_tiles_that_show_no_class_are_not_probed(data: Path) -> None:
     assert labelled(source).sum() == 3 + 3 * 4
     with pytest.raises(InputError, match=r"--probe\.batch 4: 3 training tiles have a mask"):
         check(SMALL, source, DEMANDS)
+
+
+# --- groups that are held out
+
+
+def test_a_group_is_held_out_whatever_its_split(data: Path) -> None:
+    rows = sound(data)
+    rows[0]["group"] = rows[5]["group"] = "island"
+    extra = sound(data / "more")[5]  # another pair to test
+    extra |= {name: f"more/{extra[name]}" for name in ("image", "partner", "mask", "partner_mask")}
+    path = listed(data / "pairs.csv", [*rows, extra])
+    source = load(path, replace(SMALL, ood=("island",)))
+    assert ((source.split == 3) == (source.store.tiles["group"] == "island")).all()
+    assert source.split.tolist().count(3) == 8
+
+
+@pytest.mark.parametrize(
+    ("ood", "change", "told"),
+    [
+        ("east", {}, "--data.ood east: .*pairs.csv has no such group; choose from north, south"),
+        ("north", {}, "--data.ood north: .*pairs.csv has no train tile without them; name fewer"),
+        (
+            "island",
+            {"partner_mask": "", "mask": ""},
+            "no row of split ood has a mask, but the probe is tested",
+        ),
+        (
+            "island",
+            {"image": "before/1.png"},
+            "row 2: --data.ood island: 1.png is also in row 3, which is not",
+        ),
+    ],
+)
+def test_groups_that_cannot_be_held_out_are_refused(data: Path, ood: str, change: dict[str, str], told: str) -> None:
+    rows = sound(data)
+    if change:
+        rows[0] |= {"group": "island", **change}
+    path = listed(data / "pairs.csv", rows)
+    with pytest.raises(InputError, match=told) as error:
+        load(path, replace(SMALL, ood=(ood,)))
+    line(error)

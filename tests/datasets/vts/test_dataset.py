@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from datasets import registry
+from datasets.cifar10.config import Cifar10Settings
 from datasets.dataset import Draws
 from datasets.errors import InputError
 from datasets.pairing import draw_partner
@@ -15,9 +17,10 @@ from datasets.source import Demands, Place
 from datasets.vts import textures
 from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import KEPT, Vts
-from datasets.vts.scenes import region_map
+from datasets.vts.scenes import IRRELEVANT, region_map
 from datasets.vts.source import check, load
 from datasets.vts.textures import load_textures
+from datasets.xbd.config import XbdSettings
 
 CPU = torch.device("cpu")
 SETTINGS = VtsSettings(size=24, train=40, val=10, test=10)
@@ -291,3 +294,31 @@ def test_flags_that_do_nothing_are_refused(tmp_path):
 def test_class_counts_are_those_of_the_labels_shown(vts):
     labels = vts.downstream("train", every(vts))[1]
     assert vts.class_counts().tolist() == [int((labels == number).sum()) for number in range(3)]
+
+
+def test_the_split_ood_is_that_of_the_test_with_an_unseen_texture_as_third_class():
+    vts = Vts(SETTINGS, plain_bank_of_four(), partial(stream, 3), CPU)
+    index = every(vts, "ood")
+    (images, labels), (others, same) = vts.downstream("test", index), vts.downstream("ood", index)
+    assert len(index) == vts.count("test")
+    assert torch.equal(labels, same)
+    third = (labels == 2)[:, None].expand_as(images)
+    assert torch.equal(others[~third], images[~third])
+    one = torch.ones(len(index), dtype=torch.bool)
+    unseen = vts.pairs("test", index, one, one, 1.0, noise=IRRELEVANT).first
+    assert torch.equal(others[third], unseen[third])
+    assert not torch.equal(others[third], images[third])
+
+
+def test_a_split_ood_that_is_empty_or_overlaps_is_refused():
+    wanted = Demands(
+        rho=(1.0,), pairings=("noisy",), labels=False, batch=2, supervised_batch=0, probe_batch=2, ood=True
+    )
+    check(SETTINGS, plain_bank_of_four(), wanted)
+    with pytest.raises(InputError, match="ood: is empty without a fourth texture category"):
+        check(SETTINGS, plain_bank(), wanted)
+    with pytest.raises(InputError, match=r"ood: shows .*, which the pairing irrelevant has shown in pretraining"):
+        check(SETTINGS, plain_bank_of_four(), replace(wanted, pairings=("noisy", "irrelevant")))
+    for settings, told in ((Cifar10Settings(), "cifar10 has no such split"), (XbdSettings(), "nothing was held out")):
+        with pytest.raises(InputError, match=f"split ood: .*{told}"):
+            registry.load(settings, Place(), replace(wanted, pairings=()))

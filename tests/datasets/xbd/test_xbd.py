@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from datasets.errors import InputError
@@ -209,6 +210,32 @@ def test_a_split_by_image_keeps_an_images_tiles_together(root: Path) -> None:
     names = source.store.tiles["pair"].to_numpy(str)
     kinds = [set(source.split[names == name].tolist()) for name in set(names)]
     assert Counter(map(tuple, kinds)) == {(0,): 4, (1,): 2, (2,): 2}  # ceil(.3 * 6) validate
+
+
+def test_a_disaster_is_held_out_whole_and_the_other_tiles_keep_their_splits(root: Path) -> None:
+    plain, source = load(root), load(root, replace(SETTINGS, ood=("blue-flood",)))
+    blue = (source.store.tiles["group"] == "blue-flood").to_numpy(bool)
+    assert (source.split[blue] == 3).all()
+    assert (source.split[~blue] == plain.split[~blue]).all()
+    assert source.title.endswith(", 16 tiles held out (blue-flood)")
+    assert split_counts(source)["tiles"].to_dict() == {"train": 5, "val": 3, "test": 8, "ood": 16}
+    assert source.fingerprint != plain.fingerprint
+    data = xbd_source.open_data(SETTINGS, source, 0, torch.device("cpu"))
+    assert data.count("ood") == 16
+    shown = data.downstream("ood", torch.arange(16))[1].numpy()
+    assert (shown == source.store.partner_mask()[np.flatnonzero(blue)]).all()
+
+
+@pytest.mark.parametrize(
+    ("ood", "told"),
+    [
+        (("green-storm",), r"--data\.ood green-storm: .* has no such group; choose from blue-flood, red-fire"),
+        (("red-fire",), r"--data\.ood red-fire: .* has no test tile without them; name fewer"),
+    ],
+)
+def test_disasters_that_cannot_be_held_out_are_refused(root: Path, ood: tuple[str, ...], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load(root, replace(SETTINGS, ood=ood))
 
 
 def test_a_source_survives_pickling(root: Path) -> None:
