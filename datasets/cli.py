@@ -34,3 +34,16 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         print(f"{name}: stopped; the same command resumes", file=sys.stderr)
         return 130
     return 0
+
+
+def add_amounts(parser: argparse.ArgumentParser) -> None:
+    """Add the amounts of misregistration to a preview, under the names that they have in a sweep."""
+    for name, unit in (("shift", "px"), ("turn", "degrees"), ("scale", "per cent")):
+        about = f"also show partners as --pairings misregistration does, by so many {unit} (0)"
+        parser.add_argument(f"--{name}", f"--data.{name}", type=float, default=0.0, metavar="NUMBER", help=about)
+
+
+def amounts(args: argparse.Namespace) -> dict[str, float]:
+    """The amounts that were given, as settings; empty if all are 0."""
+    given = {name: getattr(args, name) for name in ("shift", "turn", "scale")}
+    return given if any(given.values()) else {}

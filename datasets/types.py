@@ -5,10 +5,11 @@ from typing import Literal
 SPLITS = ("train", "val", "test")
 
 
-Pairing = Literal["noisy", "exposure", "irrelevant", "false_positive", "none"]
+Pairing = Literal["noisy", "exposure", "irrelevant", "false_positive", "misregistration", "none"]
 """The images of a noisy pair. `noisy`: the clean image and its noisy partner; `exposure`: two augmentations of the
 noisy partner (mere exposure); `irrelevant`: as `noisy`, but the noise is no class of the downstream task (paper, B3);
-`false_positive`: two unrelated images; `none`: no pair is noisy."""
+`false_positive`: two unrelated images; `misregistration`: a clean pair of which one image is displaced;
+`none`: no pair is noisy."""
 
 
 Task = Literal["segmentation", "classification"]

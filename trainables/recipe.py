@@ -173,6 +173,9 @@ class Probe:
 
 ADDED = (
     ("data", "min_share"),
+    ("data", "shift"),
+    ("data", "turn"),
+    ("data", "scale"),
     ("encoder", "stages"),
     ("encoder", "weights"),
     ("dense", "denominator"),

@@ -1,10 +1,12 @@
 """One cell from beginning to end: pretrain, freeze, probe, test."""
 
+import math
 from contextlib import closing
 from pathlib import Path
 
 import torch
 
+from datasets.dataset import Dataset, TransferPool
 from datasets.registry import open_data
 from datasets.seeding import seeded
 from trainables.cell import Cell
@@ -20,6 +22,7 @@ from trainables.models.weights import pretrained_encoder
 from trainables.objective_names import objective_info
 from trainables.pretrain import pretrain
 from trainables.probe import probe
+from trainables.views import training_pool
 from trainables.weights_file import checked_path
 
 
@@ -70,7 +73,7 @@ def run_cell(
                 "pretrain_best_step": pretrained.best_step,
                 "pretrain_steps": recipe.pretrain.steps,
                 "noisy_pairs": pretrained.noisy_pairs,
-                "noise_pixels": data.noise_pixels(cell.nu) if cell.rho else 0.0,
+                **noise_of(data, cell),
                 "images_per_second": recipe.pretrain.steps * recipe.pretrain.batch / pretrained.seconds,
             }
         state.start_timing("probe")
@@ -90,6 +93,18 @@ def run_cell(
             "pretrain_seconds": seconds["pretrain"],
             "probe_seconds": seconds["probe"],
         }
+
+
+def noise_of(data: Dataset, cell: Cell) -> dict[str, float]:
+    """How much noise the noisy pairs of a cell have; NaN where that is not known."""
+    if not cell.rho:
+        return {"noise_pixels": 0.0, "nu_measured": math.nan}
+    pool = training_pool(data, cell)
+    return {
+        # A misregistered image has none; it shows the wrong place.
+        "noise_pixels": math.nan if cell.pairing == "misregistration" else data.noise_pixels(cell.nu),
+        "nu_measured": pool.measured_nu() if isinstance(pool, TransferPool) else math.nan,
+    }
 
 
 def first_encoder(cell: Cell, job: CellJob) -> Backbone:

@@ -4,9 +4,10 @@ import argparse
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -66,14 +67,15 @@ def check_manifest(args: argparse.Namespace) -> None:
     print(f"\nnext:\n{next_command(args, settings, source, needed)}")
 
 
-def settings_from(args: argparse.Namespace) -> ManifestSettings:
-    """The settings from the flags."""
+def settings_from(args: argparse.Namespace, moved: Mapping[str, float] = MappingProxyType({})) -> ManifestSettings:
+    """The settings from the flags, with the amounts of misregistration that were given, if any."""
     return ManifestSettings(
         size=args.size,
         bands=args.bands,
         classes=tuple(args.classes),
         noisy_classes=tuple(args.noisy_classes),
         dense_labels=args.dense_labels,
+        **moved,
     )
 
 
@@ -183,7 +185,9 @@ def draw_preview(args: argparse.Namespace) -> None:
         raise InputError(f"--pairs {args.pairs}: must be from 1 to {MAX_PAIRS}")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed}: must be 0 or more")
-    settings = settings_from(args)
+    given = cli.amounts(args)
+    settings = settings_from(args, given)
+    settings.check(settings.size)
     listing = read_listing(args.file, settings)
     if not listing.pairs:
         raise listing.refusal(listing.problems)
@@ -196,7 +200,7 @@ def draw_preview(args: argparse.Namespace) -> None:
         store = build_store(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
         for line in left_out_notes(listing.in_rows(store.left_out), CHECK, most=SHOWN):
             print(line, file=sys.stderr)
-        save_preview(args.out, listing, store, settings.classes)
+        save_preview(args.out, listing, store, settings.classes, settings if given else None)
     print(args.out)
 
 
@@ -237,6 +241,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
+    cli.add_amounts(command)
     command.set_defaults(run=draw_preview)
     return whole
 

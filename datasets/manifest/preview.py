@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from datasets.manifest.rows import Listing
+from datasets.misregistration import Misregistration
 from datasets.panels import IGNORED_COLOR, Color, overlay, save_panels
 from datasets.tiles.cutting import MASKS, PARTNER_MASKS
 from datasets.tiles.pairs import PairFiles
@@ -40,7 +41,13 @@ def representative_tiles(store: Store) -> list[int]:
     return best.groupby("pair", sort=False)["number"].first().reindex(store.pairs["pair"]).tolist()
 
 
-def save_preview(path: Path, listing: Listing, store: Store, names: Sequence[str]) -> None:
+def save_preview(
+    path: Path,
+    listing: Listing,
+    store: Store,
+    names: Sequence[str],
+    misregistration: Misregistration | None = None,
+) -> None:
     """Draw one row for each pair of the store: image, partner, and both under their masks, if any pair has masks.
 
     Args:
@@ -48,6 +55,7 @@ def save_preview(path: Path, listing: Listing, store: Store, names: Sequence[str
         listing: the manifest, for the numbers of its rows.
         store: the tiles of the pairs.
         names: of the classes; empty: their numbers.
+        misregistration: also show the partner displaced; None: do not.
 
     Raises:
         InputError: matplotlib does not know the format.
@@ -63,6 +71,12 @@ def save_preview(path: Path, listing: Listing, store: Store, names: Sequence[str
         shown = {name: np.array(mask[number]) for name, mask in masks.items()}
         labels.update(*(np.unique(mask).tolist() for mask in shown.values()))
         rows.append(_panels(listing, store, number, shown))
+        if misregistration:
+            from datasets.tiles.surroundings import displaced_partner  # imports torch, which takes seconds
+
+            moved = displaced_partner(store, number, misregistration).round().astype(store.dtype)
+            _, picture = stretch_contrast(np.stack([store.partner()[number], moved]))
+            rows[-1].append((f"partner, displaced: {misregistration.text}", picture))
     save_panels(path, rows, legend={_label(label, names): color(label) for label in sorted(labels - {0})})
 
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from datasets import cli
 from datasets.augment import transforms
 from datasets.augment.config import MOCO_V2, XVIEW2
 from datasets.errors import InputError
-from datasets.pairing import noisy_sides
+from datasets.pairing import displace, displacements, noisy_sides
 from datasets.panels import save_panels
 from datasets.seeding import stream
 from datasets.types import Pairing
@@ -27,9 +28,9 @@ AUGMENTATIONS = {"xview2": XVIEW2, "moco": MOCO_V2}
 
 
 def panels(
-    settings: VtsSettings, bank: TextureBank, *, seed: int, scene: int, augmentation: str
+    settings: VtsSettings, bank: TextureBank, *, seed: int, scene: int, augmentation: str, moved: bool = False
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """Rows of titles and pictures for training scene number `scene` of `seed`.
+    """Rows of titles and pictures for training scene number `scene` of `seed`; `moved`: also displaced.
 
     Raises:
         InputError: there is no such scene.
@@ -52,6 +53,9 @@ def panels(
     if len(bank.categories) > IRRELEVANT:
         irrelevant = data.pairs("train", index, no, yes, NUS[1], noise=IRRELEVANT)
         partners.append((f"irrelevant noise, nu = {NUS[1]:g}", picture(irrelevant.second)))
+    if moved:
+        maps = displacements(settings, torch.zeros(1), yes, settings.size)
+        partners.append((f"misregistered: {settings.text}", picture(displace(clean.first, maps))))
     rows = [textures + downstream, partners]
     pairings: tuple[Pairing, ...] = ("noisy", "exposure")
     for pairing in pairings:
@@ -74,15 +78,18 @@ def picture(images: Tensor) -> np.ndarray:
 
 def draw_preview(args: argparse.Namespace) -> None:
     """Write the picture."""
+    given: dict[str, Any] = cli.amounts(args)
     settings = VtsSettings(
         size=args.size,
         textures=args.textures,
         categories=tuple(args.categories),
         texture_scale=args.texture_scale,
+        **given,
     )
+    settings.check(settings.size)
     bank = load_textures(settings, args.data_root)
     caption = f"VTS, {args.size} px, {bank.source} textures, seed {args.seed}, scene {args.scene}"
-    rows = panels(settings, bank, seed=args.seed, scene=args.scene, augmentation=args.augmentation)
+    rows = panels(settings, bank, seed=args.seed, scene=args.scene, augmentation=args.augmentation, moved=bool(given))
     save_panels(args.preview, rows, caption=caption, side=1.7)
     print(args.preview)
 
@@ -111,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
     parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="moco")
+    cli.add_amounts(parser)
     parser.set_defaults(run=draw_preview)
     return cli.run(parser, argv)
 
