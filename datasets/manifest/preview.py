@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from datasets.manifest.rows import Listing
 from datasets.misregistration import Misregistration
 from datasets.panels import IGNORED_COLOR, Color, overlay, save_panels
-from datasets.tiles.cutting import MASKS, PARTNER_MASKS
+from datasets.tiles.cutting import CHANGES, MASKS, PARTNER_MASKS
 from datasets.tiles.pairs import PairFiles
 from datasets.tiles.store import Store
 from datasets.types import IGNORED
@@ -22,6 +22,9 @@ COLORS: tuple[Color, ...] = (  # Okabe-Ito: of the classes from 1 on, in turn
     (0.00, 0.45, 0.70),
     (0.84, 0.37, 0.00),
 )
+
+CHANGED: Color = (0.80, 0.20, 0.20)
+"""The colour of what changed."""
 
 
 def sample_pairs(pairs: Sequence[PairFiles], number: int, seed: int) -> list[PairFiles]:
@@ -63,13 +66,13 @@ def save_preview(
     """
     masks = {
         name: array()
-        for name, array in ((MASKS, store.mask), (PARTNER_MASKS, store.partner_mask))
+        for name, array in ((MASKS, store.mask), (PARTNER_MASKS, store.partner_mask), (CHANGES, store.changes))
         if (store.path / f"{name}.npy").exists()
     }
     rows, labels = [], set[int]()
     for number in representative_tiles(store):
         shown = {name: np.array(mask[number]) for name, mask in masks.items()}
-        labels.update(*(np.unique(mask).tolist() for mask in shown.values()))
+        labels.update(*(np.unique(mask).tolist() for name, mask in shown.items() if name != CHANGES))
         rows.append(_panels(listing, store, number, shown))
         if misregistration:
             from datasets.tiles.surroundings import displaced_partner  # imports torch, which takes seconds
@@ -96,6 +99,10 @@ def _panels(
         if name in masks:
             colors = {label: color(label) for label in np.unique(masks[name]).tolist()}
             panels.append((title, overlay(picture, masks[name], colors)))
+    if CHANGES in masks:
+        share = "no mask of changes" if np.isnan(tile["changed"]) else f"changed: {tile['changed']:.1%}"
+        changed = (masks[CHANGES] == 1).astype(np.uint8)
+        panels.append((share, overlay(partner, changed, {1: CHANGED})))
     return panels
 
 

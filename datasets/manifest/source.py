@@ -236,5 +236,5 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
 
 def _count_undecided(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:
     """Number of pairs for which neither the manifest nor the masks say whether they are noisy."""
-    unknown = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None]
+    unknown = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None and not pair.change_mask]
     return sum(not (settings.noisy_classes and pair.mask and pair.partner_mask) for pair in unknown)

@@ -163,18 +163,20 @@ class TileDataset:
     ) -> float:
         """The mean share of the pixels of these tiles whose class differs between their two masks.
 
-        Pixels that one mask ignores do not count, tiles without both masks are left out, and of very many tiles some
-        at equal distances are read. NaN if no tile is left.
+        A mask of changes counts instead, if a pair has one. Pixels that one mask ignores do not count, tiles without
+        both masks are left out, and of very many tiles some at equal distances are read. NaN if no tile is left.
 
         Args:
             tiles: some tiles.
             partner_masks: those of the partners as they are shown; None: as they are stored.
         """
-        store = self.source.store
+        store, shares = self.source.store, list[float]()
+        if "changed" in store.tiles and partner_masks is None:
+            changed = store.tiles["changed"].to_numpy()[tiles]
+            shares, tiles = changed[~np.isnan(changed)].tolist(), tiles[np.isnan(changed)]
         both = np.stack([counts.any(axis=1) for counts in (store.image_counts, store.partner_counts)]).all(axis=0)
         tiles = tiles[both[tiles]]
         tiles = tiles[:: 1 + len(tiles) * store.size**2 // MEASURED]
-        shares: list[float] = []
         for part in np.array_split(tiles, 1 + len(tiles) // 64) if len(tiles) else ():
             first = store.mask()[self._number[part]]
             second = partner_masks(part) if partner_masks else store.partner_mask()[self._number[part]]
