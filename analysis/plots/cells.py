@@ -99,7 +99,6 @@ def baselines(study: Study) -> pd.DataFrame:
 def blocks(study: Study) -> list[Block]:
     """The panels, in order: all values of nu of the first loss, then those of the next."""
     noisy = study.records[(study.records["rho"] > 0) & ~study.records["objective"].isin(BASELINES)]
-    noisy = study.records[(study.records["rho"] > 0) & ~study.records["objective"].isin(BASELINES)]
     # A misregistered pair has no nu, so its cells are in all panels.
     nus = sorted(set(noisy.loc[noisy["pairing"] != "misregistration", "nu"])) or [0.0]
     return [Block(loss=loss, nu=nu) for loss, nu in itertools.product(losses(study), nus)]

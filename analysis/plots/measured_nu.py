@@ -53,7 +53,7 @@ def score_by_measured_nu(study: Study, inputs: Inputs) -> Figure | str:
     legend = [style.legend_handle(display_name(name), style.line_style(name)) for name in run]
     legend.append(style.legend_handle(f"{style.RHO} 0", _ZERO))
     notes = [f"all other points: {style.RHO} {rho:g}", *(["one seed: no interval"] if study.seeds == 1 else [])]
-    return style.finish(figure, heading=study.title, legend=legend, notes=notes, frame=Frame())
+    return style.finish(figure, heading=study.title, legend=legend, notes=notes, frame=Frame(height=1.6, down=0.4))
 
 
 def _points(study: Study, rho: float) -> pd.DataFrame:

@@ -254,7 +254,7 @@ class VtsPool(TransferPool):
         if self.pairing == "false_positive":
             ones = torch.stack([self._clean(index).long().sum(dim=0) for index in parts]).sum(dim=0)
             return float((2.0 * ones * (count - ones)).mean()) / (count * (count - 1))
-        differing = [self._shown(index) != self._clean(index) for index in parts]
+        differing = (self._shown(index) != self._clean(index) for index in parts)
         return sum(float(part.double().mean(dim=(1, 2)).sum()) for part in differing) / count
 
     def _clean(self, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:

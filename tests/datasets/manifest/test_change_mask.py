@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from datasets.errors import InputError
 from datasets.manifest.preview import save_preview
 from datasets.manifest.source import read_listing
+from datasets.panels import DPI
 from datasets.tiles.dataset import TileDataset
 from tests.helpers.fake_pairs import SMALL, Rows, data, listed, load, own_store, read_rows, save, sound
 
@@ -104,8 +106,9 @@ def test_what_its_header_or_its_row_says_is_told_before_pixels_are_read(data: Pa
     assert told[3].startswith("row 5: change_mask changes/3.json: is not a PNG, JPEG or TIFF")
 
 
-def test_the_preview_shows_what_changed(data: Path, tmp_path: Path) -> None:
-    path = listed(data / "pairs.csv", changing(data))
-    save_preview(tmp_path / "plain.png", read_listing(path, SMALL), load(path).store, ())
-    save_preview(tmp_path / "moved.png", read_listing(path, SMALL), load(path).store, (), SMALL)
-    assert (tmp_path / "plain.png").stat().st_size < (tmp_path / "moved.png").stat().st_size
+def test_the_preview_shows_what_changed_and_the_partner_displaced(data: Path, tmp_path: Path) -> None:
+    rows = changing(data)
+    path = listed(data / "pairs.csv", [*rows[:1], *rows[3:]])
+    save_preview(tmp_path / "preview.png", read_listing(path, SMALL), load(path).store, (), SMALL)
+    # Image, partner, both under their masks, what changed, and the partner displaced.
+    assert Image.open(tmp_path / "preview.png").width == 6 * 3.5 * DPI
