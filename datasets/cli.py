@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datasets import settings
 from datasets.errors import InputError
+from datasets.misregistration import AMOUNTS
 
 
 def local_path(text: str) -> Path:
@@ -38,12 +39,12 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
 
 def add_amounts(parser: argparse.ArgumentParser) -> None:
     """Add the amounts of misregistration to a preview, under the names that they have in a sweep."""
-    for name, unit in (("shift", "px"), ("turn", "degrees"), ("scale", "per cent")):
+    for name, unit in zip(AMOUNTS, ("px", "degrees", "per cent"), strict=True):
         about = f"also show partners as --pairings misregistration does, by so many {unit} (0)"
         parser.add_argument(f"--{name}", f"--data.{name}", type=float, default=0.0, metavar="NUMBER", help=about)
 
 
 def amounts(args: argparse.Namespace) -> dict[str, float]:
     """The amounts that were given, as settings; empty if all are 0."""
-    given = {name: getattr(args, name) for name in ("shift", "turn", "scale")}
+    given = {name: getattr(args, name) for name in AMOUNTS}
     return given if any(given.values()) else {}

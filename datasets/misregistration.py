@@ -12,6 +12,9 @@ from pydantic import Field
 
 from datasets.errors import InputError
 
+AMOUNTS = ("shift", "turn", "scale")
+"""The fields of `Misregistration`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Misregistration:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt
 from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
 from datasets.errors import InputError, one_line
+from datasets.misregistration import AMOUNTS
 from datasets.registry import check_nu, check_pairing
 from datasets.registry import outside_root as dataset_root
 from datasets.settings import LocalPath, Share, local_path, settings
@@ -132,6 +133,10 @@ class Sweep:
             if not getattr(self, name):
                 raise InputError(f"--{name} is empty: give at least one value")
         object.__setattr__(self, "vary", checked_axes(self.recipe, self.vary, self.objectives))
+        for name, *_ in self.vary:
+            part, _, setting = name.partition(".")
+            if part == "data" and setting in AMOUNTS and "misregistration" not in self.pairings:
+                raise InputError(f"--vary {name}: has no effect without --pairings misregistration: add it")
         for recipe in self.recipes.values():
             for noise in self.nu:
                 check_nu(recipe.data, noise)

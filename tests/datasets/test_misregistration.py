@@ -1,5 +1,6 @@
 """Misregistered pairs: one image of a clean pair is displaced by the stated amount, and its labels are not."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +11,16 @@ from PIL import Image
 from skimage.transform import SimilarityTransform, warp
 
 from datasets.dataset import Draws
+from datasets.errors import InputError
 from datasets.misregistration import Misregistration
 from datasets.pairing import PLACES, displace, displacements
 from datasets.seeding import stream
+from datasets.source import Demands
 from datasets.tiles.cutting import Cut
 from datasets.tiles.dataset import TileDataset
 from datasets.tiles.pairs import PairFiles
 from datasets.tiles.request import BuildRequest
-from datasets.tiles.source import TileSource
+from datasets.tiles.source import TileSource, check_tiles
 from datasets.tiles.store import open_store
 from datasets.vts import textures
 from datasets.vts.config import VtsSettings
@@ -80,8 +83,8 @@ def vts(**amounts):
     return Vts(settings, textures.pack("folder", ("a", "b", "c"), bank), partial(stream, 3), CPU)
 
 
-def tiles(root: Path, **amounts):
-    """Pairs of 3 x 4 tiles, the last of them noisy, whose classes are those of the partner 2 px to the left."""
+def tiles(root: Path, noisy: int = 3, **amounts):
+    """Four pairs of 3 x 4 tiles, one of them noisy, whose classes are those of the partner 2 px to the left."""
     generator = np.random.default_rng(0)
     pairs = []
     for number in range(4):
@@ -93,7 +96,7 @@ def tiles(root: Path, **amounts):
         for side in ("image", "partner"):
             files[side] = root / f"{number}-{side}.png"
             Image.fromarray(generator.integers(0, 256, (DOWN * SIDE, ACROSS * SIDE, 3), np.uint8)).save(files[side])
-        pairs.append(PairFiles(name=str(number), split="train", noisy=number == 3, **files))
+        pairs.append(PairFiles(name=str(number), split="train", noisy=number == noisy, **files))
     cut = Cut(size=SIDE, bands=3, noisy_classes=())
     store = open_store(BuildRequest(pairs=pairs, cut=cut, folder=root / "stores", root=root, quiet=True))
     source = TileSource(
@@ -179,6 +182,20 @@ def test_a_shift_by_whole_pixels_is_a_crop_of_the_whole_image(tmp_path):
         wanted = image[SIDE - down : 2 * SIDE - down, SIDE - right : 2 * SIDE - right]
         found = (pair.first if swapped[number] else pair.second)[number].permute(1, 2, 0).numpy()
         np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_rates_need_no_noisy_tiles_but_a_batch_of_clean_ones(tmp_path):
+    source = tiles(tmp_path, noisy=-1).source
+    validating = np.where(np.arange(48) < 40, 0, 1).astype(np.int8)
+    source = replace(source, split=validating)
+    demands = Demands(
+        rho=(0.5, 1.0), pairings=("misregistration",), labels=True, batch=40, supervised_batch=0, probe_batch=2
+    )
+    check_tiles(source, demands)
+    with pytest.raises(InputError, match=r"--pretrain.batch 41: at rho 0 there are 40 training pairs"):
+        check_tiles(source, replace(demands, batch=41))
+    with pytest.raises(InputError, match=r"rho = 0.5 needs noisy pairs, but the training set has none"):
+        check_tiles(source, replace(demands, pairings=("noisy", "misregistration")))
 
 
 def test_nu_is_measured_by_comparing_both_masks(tmp_path):

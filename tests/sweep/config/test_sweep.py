@@ -121,6 +121,7 @@ def test_settings_that_do_not_fit_each_other_are_refused():
         (lambda: Sweep(nu=(0.5,), recipe=Recipe(data=XbdSettings())), "leave --nu out"),
         (lambda: _misregistered(shift=0), "nothing is displaced, because --data.shift"),
         (lambda: _misregistered(shift=64), "--data.shift 64: must be below the side of an image, 64 px"),
+        (lambda: Sweep(vary=(("data.shift", "1", "2"),)), "--vary data.shift: has no effect without --pairings misreg"),
         (lambda: _misregistered(turn=-1), "--data.turn -1: should be greater than or equal to 0"),
         (lambda: Sweep(nu=()), "--nu is empty"),
         (lambda: Probe(cached_views=9), "--probe.cached-views 9: should be less than or equal to 8"),
