@@ -79,8 +79,9 @@ def displacements(
 
 
 def displace(images: Float[Tensor, "n c h w"], maps: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n c h w"]:
-    """Images that are shifted, turned or scaled, reflected at their border; one that stays is the same bit for bit."""
-    return images.where(transforms.is_still(maps)[:, None, None, None], transforms.sample(images, None, maps)[0])
+    """Images in [0, 1] shifted, turned or scaled, and reflected at their border; one that stays is the same in bits."""
+    moved = transforms.sample(images, None, maps)[0].clamp_(0, 1)  # interpolation rounds beyond
+    return images.where(transforms.is_still(maps)[:, None, None, None], moved)
 
 
 def displace_labels(labels: UInt8[Tensor, "n h w"], maps: Float[Tensor, "n 2 3"]) -> UInt8[Tensor, "n h w"]:

@@ -77,7 +77,8 @@ def save_preview(
         if misregistration:
             from datasets.tiles.surroundings import displaced_partner  # imports torch, which takes seconds
 
-            moved = displaced_partner(store, number, misregistration).round().astype(store.dtype)
+            largest = np.iinfo(store.dtype).max
+            moved = (displaced_partner(store, number, misregistration) * largest).round().astype(store.dtype)
             _, picture = stretch_contrast(np.stack([store.partner()[number], moved]))
             rows[-1].append((f"partner, displaced: {misregistration.text}", picture))
     save_panels(path, rows, legend={_label(label, names): color(label) for label in sorted(labels - {0})})

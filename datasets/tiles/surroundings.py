@@ -48,9 +48,9 @@ class Surroundings:
 
 
 def displaced_partner(store: Store, tile: int, amount: Misregistration) -> Float32[np.ndarray, "h w bands"]:
-    """The partner of a tile, shifted to the right, turned and enlarged, in the unit of the store."""
+    """The partner of a tile, shifted to the right, turned and enlarged, from 0 to 1."""
     around = Surroundings(store, amount.margin(store.size))
-    patch = next(around.patches(store.partner(), np.array([tile]))).astype(np.float32)
+    patch = next(around.patches(store.partner(), np.array([tile]))).astype(np.float32) / np.iinfo(store.dtype).max
     maps = displacements(amount, torch.zeros(1), torch.ones(1).bool(), around.side)
     moved = displace(torch.from_numpy(patch).permute(2, 0, 1)[None], maps)[0, :, around.inner, around.inner]
     return moved.permute(1, 2, 0).numpy()

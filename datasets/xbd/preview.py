@@ -92,7 +92,7 @@ def save_preview(
         if misregistration:
             from datasets.tiles.surroundings import displaced_partner  # imports torch, which takes seconds
 
-            moved = displaced_partner(store, tile, misregistration)[part] / np.iinfo(store.dtype).max
+            moved = displaced_partner(store, tile, misregistration)[part]
             rows[-1].append((f"after, displaced: {misregistration.text}", moved))
     legend = {NAMES[label].replace("_", " "): color for label, color in COLORS.items()}
     save_panels(path, rows, legend=legend, caption=caption)

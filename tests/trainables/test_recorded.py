@@ -23,7 +23,11 @@ from trainables.training import Training
 
 GRAPH = replace(PLAIN, precision="bf16", compile="graph")
 STEPS = range(6)
-CASES = [("vts", "moco"), ("vts", "cross_image"), ("xbd", "within_image"), ("cifar10", "moco")]
+CASES = [
+    *(("vts", "moco"), ("vts", "cross_image"), ("xbd", "within_image"), ("cifar10", "moco")),
+    *(("vts misregistration", "moco"), ("xbd misregistration", "within_image")),
+]
+"""Data set, with a pairing if it is not the usual one, and loss."""
 OTHERS = [("vts", loss) for loss in losses_for("segmentation") if ("vts", loss) not in CASES]
 
 
@@ -46,8 +50,9 @@ def prepare(recipe, sources):
     def prepare(dataset, objective, engine=GRAPH, device=DEVICE, batch=2, **settings):
         augment = replace(recipe.augment, jitter=0.8, blur=0.5, grey=0.3)
         pretrain = replace(recipe.pretrain, steps=6, batch=batch, warmup=2, **settings)
+        dataset, _, pairing = dataset.partition(" ")
         whole = replace(recipe, data=sources[dataset][0], augment=augment, pretrain=pretrain)
-        pairing = "false_positive" if dataset == "cifar10" else "noisy"
+        pairing = pairing or ("false_positive" if dataset == "cifar10" else "noisy")
         cell = Cell(dataset=dataset, objective=objective, rho=0.5, nu=0.5, pairing=pairing)
         data = open_data(*sources[dataset], 0, device)
         torch.manual_seed(0)
