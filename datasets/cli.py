@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets import settings
 from datasets.errors import InputError
-from datasets.misregistration import AMOUNTS
+from datasets.misregistration import AMOUNTS, Misregistration
 
 
 def local_path(text: str) -> Path:
@@ -44,7 +44,15 @@ def add_amounts(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", f"--data.{name}", type=float, default=0.0, metavar="NUMBER", help=about)
 
 
-def amounts(args: argparse.Namespace) -> dict[str, float]:
-    """The amounts that were given, as settings; empty if all are 0."""
+def amounts(args: argparse.Namespace) -> Misregistration | None:
+    """The amounts that were given; None if all are 0.
+
+    Raises:
+        InputError: one is out of range for images of `args.size` px.
+    """
     given = {name: getattr(args, name) for name in AMOUNTS}
-    return given if any(given.values()) else {}
+    if not any(given.values()):
+        return None
+    amount = Misregistration(**given)
+    amount.check(args.size)
+    return amount

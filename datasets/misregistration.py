@@ -5,18 +5,18 @@ Its labels stay where they are. METHOD.md says how others simulate misregistrati
 
 import cmath
 import math
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from datasets.errors import InputError
+from datasets.settings import settings
 
 AMOUNTS = ("shift", "turn", "scale")
 """The fields of `Misregistration`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings("data")
 class Misregistration:
     """The amounts, which the settings of a data set with such pairs inherit. They change no other pairs."""
 

@@ -4,10 +4,9 @@ import argparse
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -67,15 +66,14 @@ def check_manifest(args: argparse.Namespace) -> None:
     print(f"\nnext:\n{next_command(args, settings, source, needed)}")
 
 
-def settings_from(args: argparse.Namespace, moved: Mapping[str, float] = MappingProxyType({})) -> ManifestSettings:
-    """The settings from the flags, with the amounts of misregistration that were given, if any."""
+def settings_from(args: argparse.Namespace) -> ManifestSettings:
+    """The settings from the flags."""
     return ManifestSettings(
         size=args.size,
         bands=args.bands,
         classes=tuple(args.classes),
         noisy_classes=tuple(args.noisy_classes),
         dense_labels=args.dense_labels,
-        **moved,
     )
 
 
@@ -185,9 +183,7 @@ def draw_preview(args: argparse.Namespace) -> None:
         raise InputError(f"--pairs {args.pairs}: must be from 1 to {MAX_PAIRS}")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed}: must be 0 or more")
-    given = cli.amounts(args)
-    settings = settings_from(args, given)
-    settings.check(settings.size)
+    settings, amount = settings_from(args), cli.amounts(args)
     listing = read_listing(args.file, settings)
     if not listing.pairs:
         raise listing.refusal(listing.problems)
@@ -200,7 +196,7 @@ def draw_preview(args: argparse.Namespace) -> None:
         store = build_store(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
         for line in left_out_notes(listing.in_rows(store.left_out), CHECK, most=SHOWN):
             print(line, file=sys.stderr)
-        save_preview(args.out, listing, store, settings.classes, settings if given else None)
+        save_preview(args.out, listing, store, settings.classes, amount)
     print(args.out)
 
 

@@ -174,8 +174,7 @@ class TileDataset:
         if "changed" in store.tiles and partner_masks is None:
             changed = store.tiles["changed"].to_numpy()[tiles]
             shares, tiles = changed[~np.isnan(changed)].tolist(), tiles[np.isnan(changed)]
-        both = np.stack([counts.any(axis=1) for counts in (store.image_counts, store.partner_counts)]).all(axis=0)
-        tiles = tiles[both[tiles]]
+        tiles = tiles[np.logical_and(*(side[tiles].any(axis=1) for side in (store.image_counts, store.partner_counts)))]
         tiles = tiles[:: 1 + len(tiles) * store.size**2 // MEASURED]
         for part in np.array_split(tiles, 1 + len(tiles) // 64) if len(tiles) else ():
             first = store.mask()[self._number[part]]

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from datasets import cli
 from datasets.augment import transforms
 from datasets.augment.config import MOCO_V2, XVIEW2
 from datasets.errors import InputError
+from datasets.misregistration import Misregistration
 from datasets.pairing import displace, displacements, noisy_sides
 from datasets.panels import save_panels
 from datasets.seeding import stream
@@ -28,9 +28,15 @@ AUGMENTATIONS = {"xview2": XVIEW2, "moco": MOCO_V2}
 
 
 def panels(
-    settings: VtsSettings, bank: TextureBank, *, seed: int, scene: int, augmentation: str, moved: bool = False
+    settings: VtsSettings,
+    bank: TextureBank,
+    *,
+    seed: int,
+    scene: int,
+    augmentation: str,
+    amount: Misregistration | None = None,
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """Rows of titles and pictures for training scene number `scene` of `seed`; `moved`: also displaced.
+    """Rows of titles and pictures for training scene number `scene` of `seed`; with an amount also displaced.
 
     Raises:
         InputError: there is no such scene.
@@ -53,9 +59,9 @@ def panels(
     if len(bank.categories) > IRRELEVANT:
         irrelevant = data.pairs("train", index, no, yes, NUS[1], noise=IRRELEVANT)
         partners.append((f"irrelevant noise, nu = {NUS[1]:g}", picture(irrelevant.second)))
-    if moved:
-        maps = displacements(settings, torch.zeros(1), yes, settings.size)
-        partners.append((f"misregistered: {settings.text}", picture(displace(clean.first, maps))))
+    if amount:
+        maps = displacements(amount, torch.zeros(1), yes, settings.size)
+        partners.append((f"misregistered: {amount.text}", picture(displace(clean.first, maps))))
     rows = [textures + downstream, partners]
     pairings: tuple[Pairing, ...] = ("noisy", "exposure")
     for pairing in pairings:
@@ -78,18 +84,16 @@ def picture(images: Tensor) -> np.ndarray:
 
 def draw_preview(args: argparse.Namespace) -> None:
     """Write the picture."""
-    given: dict[str, Any] = cli.amounts(args)
+    amount = cli.amounts(args)
     settings = VtsSettings(
         size=args.size,
         textures=args.textures,
         categories=tuple(args.categories),
         texture_scale=args.texture_scale,
-        **given,
     )
-    settings.check(settings.size)
     bank = load_textures(settings, args.data_root)
     caption = f"VTS, {args.size} px, {bank.source} textures, seed {args.seed}, scene {args.scene}"
-    rows = panels(settings, bank, seed=args.seed, scene=args.scene, augmentation=args.augmentation, moved=bool(given))
+    rows = panels(settings, bank, seed=args.seed, scene=args.scene, augmentation=args.augmentation, amount=amount)
     save_panels(args.preview, rows, caption=caption, side=1.7)
     print(args.preview)
 

@@ -75,9 +75,7 @@ def draw_preview(args: argparse.Namespace) -> None:
     """Draw some tiles with their masks."""
     from datasets.xbd.preview import choose_tiles, save_preview  # imports matplotlib, which takes a second
 
-    given = cli.amounts(args)
-    settings = XbdSettings(size=args.size, masks=args.masks, unclassified=args.unclassified, **given)
-    settings.check(settings.size)
+    settings, amount = XbdSettings(size=args.size, masks=args.masks, unclassified=args.unclassified), cli.amounts(args)
     if not 1 <= args.tiles <= MAX_TILES:
         raise InputError(f"--tiles {args.tiles}: must be from 1 to {MAX_TILES}")
     if not 1 <= args.zoom <= settings.size:
@@ -95,8 +93,7 @@ def draw_preview(args: argparse.Namespace) -> None:
             print(line, file=sys.stderr)
         tiles = choose_tiles(store, args.tiles, args.seed).tolist()
         caption = f"xBD: {len(tiles)} tiles of {settings.size} px from {len(store.pairs):,} pairs, seed {args.seed}"
-        moved = settings if given else None
-        save_preview(args.out, store, tiles, zoom=args.zoom, caption=caption, misregistration=moved)
+        save_preview(args.out, store, tiles, zoom=args.zoom, caption=caption, misregistration=amount)
     print(args.out)
 
 
