@@ -96,15 +96,14 @@ def run_cell(
 
 
 def noise_of(data: Dataset, cell: Cell) -> dict[str, float]:
-    """How much noise the noisy pairs of a cell have; NaN where that is not known."""
+    """How much noise the noisy pairs of a cell have, as far as that is known."""
     if not cell.rho:
-        return {"noise_pixels": 0.0, "nu_measured": math.nan}
+        return {"noise_pixels": 0.0}
     pool = training_pool(data, cell)
-    return {
-        # A misregistered image has none; it shows the wrong place.
-        "noise_pixels": math.nan if cell.pairing == "misregistration" else data.noise_pixels(cell.nu),
-        "nu_measured": pool.measured_nu() if isinstance(pool, TransferPool) else math.nan,
-    }
+    found = {"nu_measured": pool.measured_nu()} if isinstance(pool, TransferPool) else {}
+    if cell.pairing != "misregistration":  # such an image shows no noise, but the wrong place
+        found["noise_pixels"] = data.noise_pixels(cell.nu)
+    return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 def first_encoder(cell: Cell, job: CellJob) -> Backbone:
