@@ -46,7 +46,7 @@ def test_every_figure_is_there_and_legible_or_says_why(frame: Callable, whole: l
     drawn = draw_all(frame(whole), [])
     assert [one.name for one in drawn] == [name for name, kind in FIGURES.items() if not kind.levels]
     absent = {one.name: one.reason for one in drawn if one.figure is None}
-    assert set(absent) == {"fig1", "fig7", "curves", "predictions"}
+    assert set(absent) == {"fig1", "fig7", "nu", "curves", "predictions"}
     assert all(absent.values())
     for one in drawn:
         assert one.study == f"vts on {SOURCE}"
