@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.cli import add_folders, exit_with, local_path
 from analysis.errors import RecordsError
 from analysis.names import other_losses
-from analysis.plots import curves, interaction, maps, paper_figures, predictions, spread, style
+from analysis.plots import curves, interaction, maps, measured_nu, paper_figures, predictions, spread, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import Draw
 from analysis.records.merge import print_notes, read_sweeps
@@ -77,6 +77,11 @@ _LEVELS = (
 _DIFFERENCES = (
     "Noisy pairs minus mere exposure, paired by seed; above 0 noisy pairs are better. {intervals} Data: {source}."
 )
+_MEASURED = (
+    "{score} at the largest rho against the measured nu: the mean share of the pixels of a noisy image whose class "
+    "differs from that in the clean image, by the masks of both, or by a mask of what changed. One line per pairing, "
+    "from rho 0 on. {intervals} Data: {source}."
+)
 
 #: The figures by name, in the order of the report. The numbers are the paper's.
 FIGURES: Mapping[str, FigureKind] = {
@@ -132,8 +137,15 @@ FIGURES: Mapping[str, FigureKind] = {
     "pairings": FigureKind(
         title="{score} by pairing",
         caption="{score} against rho, one line per pairing; irrelevant noise is from the paper's appendix B3. "
-        + _LEVELS,
+        "Misregistered pairs have no nu, so their line is the same at each. " + _LEVELS,
         draw=spread.pairings,
+    ),
+    "nu": FigureKind(title="{score} by measured nu", caption=_MEASURED, draw=measured_nu.score_by_measured_nu),
+    "nu-levels": FigureKind(
+        title="{score} by measured nu and {varied}",
+        caption=_MEASURED,
+        draw=measured_nu.score_by_measured_nu,
+        levels=True,
     ),
     "seeds": FigureKind(
         title="Spread over seeds",

@@ -18,6 +18,12 @@ BASELINES = ("random", "pretrained", "imagenet", "supervised")
 LOSSES = ("moco", "within_image", "cross_image")
 DENSE = ("within_image", "cross_image")
 
+#: The pairings of cells with noisy pairs, in the order of tables.
+PAIRINGS = ("noisy", "exposure", "irrelevant", "false_positive", "misregistration")
+
+#: Those whose cells have a nu of their own: 1, and 0, because the amount is a setting of the recipe.
+WITHOUT_NU = ("false_positive", "misregistration")
+
 #: The objectives of the paper in the order of tables: baselines first.
 OBJECTIVES = (*BASELINES, *LOSSES)
 

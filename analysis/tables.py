@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.names import BASELINES, LEVEL, in_paper_order, table_name
+from analysis.names import BASELINES, LEVEL, PAIRINGS, in_paper_order, table_name
 from analysis.records.studies import Study, headline, with_interactions
 from analysis.stats.assignments import SCOPE, over_assignments, too_few
 from analysis.stats.collapse import attained, is_collapsed, older_note
@@ -25,7 +25,7 @@ from analysis.text import aligned, failure_reason, printable
 WIDTH = 120
 
 _FAILURES_SHOWN = 5
-_PAIRINGS = ["none", "noisy", "exposure", "irrelevant", "false_positive"]
+_PAIRINGS = ["none", *PAIRINGS]
 _POINT = ["dataset", "objective", "rho", "nu"]
 
 
@@ -33,8 +33,8 @@ def f1_table(records: pd.DataFrame, metric: str = "test_f1_macro") -> pd.DataFra
     """Mean over seeds of each grid point, in the unit of the metric.
 
     One row for each dataset, objective (in the paper's order), rho and nu. For each pairing p among `none` (for rho 0),
-    `noisy`, `exposure`, `irrelevant` and `false_positive` there are three columns: `p` is the mean, `p_std` the sample
-    standard deviation (null for one seed), `p_n` the number of seeds (0 if no cell is done). Raises `RecordsError` as
+    and `names.PAIRINGS` there are three columns: `p` is the mean, `p_std` the sample standard deviation (null for one
+    seed), `p_n` the number of seeds (0 if no cell is done). Raises `RecordsError` as
     `analysis.stats.differences.comparable`.
     """
     by_pairing = comparable(records, metric).groupby([*_POINT, "pairing"])[metric]

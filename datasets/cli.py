@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datasets import settings
 from datasets.errors import InputError
+from datasets.misregistration import AMOUNTS, Misregistration
 
 
 def local_path(text: str) -> Path:
@@ -34,3 +35,24 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         print(f"{name}: stopped; the same command resumes", file=sys.stderr)
         return 130
     return 0
+
+
+def add_amounts(parser: argparse.ArgumentParser) -> None:
+    """Add the amounts of misregistration to a preview, under the names that they have in a sweep."""
+    for name, unit in zip(AMOUNTS, ("px", "degrees", "per cent"), strict=True):
+        about = f"also show partners as --pairings misregistration does, by so many {unit} (0)"
+        parser.add_argument(f"--{name}", f"--data.{name}", type=float, default=0.0, metavar="NUMBER", help=about)
+
+
+def amounts(args: argparse.Namespace) -> Misregistration | None:
+    """The amounts that were given; None if all are 0.
+
+    Raises:
+        InputError: one is out of range for images of `args.size` px.
+    """
+    given = {name: getattr(args, name) for name in AMOUNTS}
+    if not any(given.values()):
+        return None
+    amount = Misregistration(**given)
+    amount.check(args.size)
+    return amount

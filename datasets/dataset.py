@@ -1,5 +1,6 @@
 """The interface of a data set in a worker: batches of positive pairs and of labelled downstream images."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -34,7 +35,7 @@ class Draws:
     swap: Float[Tensor, " n"]
     """The two images are swapped if this is below one half."""
     partner: Float[Tensor, " n"]
-    """Selects the partner of a false positive."""
+    """Selects the partner of a false positive, or the direction of a misregistered one."""
 
 
 @runtime_checkable
@@ -56,6 +57,13 @@ class TransferPool(ABC):
         self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool
     ) -> tuple[Transfer[PairBatch], Bool[Tensor, " n"]]:
         """`batch` before anything is sent. In all steps the contents have equal shapes, and are used alike."""
+
+    def measured_nu(self) -> float:
+        """The mean share of pixels of a noisy partner whose class differs from that in the clean image.
+
+        NaN where this is not known, because it needs the classes of both images, or a mask of what changed.
+        """
+        return math.nan
 
     def batch(self, index: Int[Tensor, " n"], draws: Draws, *, labelled: bool) -> tuple[PairBatch, Bool[Tensor, " n"]]:
         """See `PairPool`."""

@@ -19,8 +19,10 @@ from pydantic import PlainValidator, TypeAdapter
 from datasets.cifar10.config import Cifar10Settings
 from datasets.errors import InputError, one_line
 from datasets.manifest.config import ManifestSettings
+from datasets.misregistration import Misregistration
 from datasets.outside import import_module_of, import_root
 from datasets.source import Demands, Place, Settings, Source
+from datasets.types import Pairing
 from datasets.vts.config import VtsSettings
 from datasets.xbd.config import XbdSettings
 
@@ -182,6 +184,20 @@ def check_nu(settings: Settings, nu: float) -> None:
         )
     with_nu: Any = settings
     with_nu.check_nu(nu)
+
+
+def check_pairing(settings: Settings, pairing: Pairing) -> None:
+    """Refuse a pairing that the data set does not have, or that has no effect with its settings.
+
+    Raises:
+        InputError: says what to choose instead.
+    """
+    if pairing not in settings.pairings:
+        raise InputError(
+            f"--pairings {pairing}: {settings.dataset} has no such pairs, choose from {', '.join(settings.pairings)}"
+        )
+    if pairing == "misregistration" and isinstance(settings, Misregistration):
+        settings.check(settings.size)
 
 
 def open_data(settings: Settings, source: Source, seed: int, device: "torch.device") -> "Dataset":

@@ -7,10 +7,11 @@ EVERY_SPLIT = (*SPLITS, "ood")
 """`ood`: test images with content that training and validation do not show. Not every data set has some."""
 
 
-Pairing = Literal["noisy", "exposure", "irrelevant", "false_positive", "none"]
+Pairing = Literal["noisy", "exposure", "irrelevant", "false_positive", "misregistration", "none"]
 """The images of a noisy pair. `noisy`: the clean image and its noisy partner; `exposure`: two augmentations of the
 noisy partner (mere exposure); `irrelevant`: as `noisy`, but the noise is no class of the downstream task (paper, B3);
-`false_positive`: two unrelated images; `none`: no pair is noisy."""
+`false_positive`: two unrelated images; `misregistration`: a clean pair of which one image is displaced;
+`none`: no pair is noisy."""
 
 
 Task = Literal["segmentation", "classification"]

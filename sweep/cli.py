@@ -250,7 +250,7 @@ def on_dataset(sweep: Sweep, name: str) -> Sweep:
     return replace(
         sweep,
         nu=tuple(nu for nu in sweep.nu or (1.0,) if _takes_nu(data, nu)),
-        pairings=pairings or tuple(pairing for pairing in kind.pairings if pairing != "none"),
+        pairings=pairings or tuple(one for one in kind.pairings if one != "misregistration" and one != "none"),
         recipe=replace(recipe, data=data, augment=augment, probe=probe),
     )
 

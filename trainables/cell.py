@@ -20,7 +20,8 @@ class Cell:
     """The coordinates of one point of the grid. Coordinates with the same meaning make equal cells.
 
     Without noisy pairs (rho = 0, nu = 0 or a baseline) rho, nu and pairing have no effect: such a cell always has
-    rho = nu = 0 and the pairing `none`. nu is 1 if whole images are mismatched, and 0 for data sets of real pairs.
+    rho = nu = 0 and the pairing `none`. nu is 1 if whole images are mismatched, and 0 for data sets of real pairs and
+    for misregistered pairs, whose amount is a setting of the recipe.
 
     Raises:
         InputError: a coordinate is outside its range or unknown.
@@ -56,8 +57,9 @@ class Cell:
     def _canonical(self) -> dict[str, object]:
         """The form of rho, nu and pairing that all equivalent cells share."""
         kind = settings_class(self.dataset)
-        nu = 1.0 if self.pairing == "false_positive" else float(self.nu) if kind.has_nu else 0.0
-        clean = self.rho == 0 or (nu == 0 and kind.has_nu)
+        own = {"false_positive": 1.0, "misregistration": 0.0}
+        nu = own.get(self.pairing, float(self.nu) if kind.has_nu else 0.0)
+        clean = self.rho == 0 or (nu == 0 and kind.has_nu and self.pairing not in own)
         if self.objective in BASELINES or self.pairing == "none" or clean:
             return {"rho": 0.0, "nu": 0.0, "pairing": "none"}
         if self.pairing not in kind.pairings:
@@ -84,7 +86,8 @@ class Cell:
     def __str__(self) -> str:
         if self.pairing == "none":
             return f"{self.variant} rho 0 seed {self.seed}"
-        nu = f" nu {self.nu:g}" if settings_class(self.dataset).has_nu and self.pairing != "false_positive" else ""
+        has_nu = settings_class(self.dataset).has_nu and self.pairing not in ("false_positive", "misregistration")
+        nu = f" nu {self.nu:g}" if has_nu else ""
         return f"{self.variant} rho {self.rho:g}{nu} {self.pairing} seed {self.seed}"
 
 

@@ -205,6 +205,9 @@ class Probe:
 ADDED = (
     ("data", "min_share"),
     ("data", "ood"),
+    ("data", "shift"),
+    ("data", "turn"),
+    ("data", "scale"),
     ("encoder", "stages"),
     ("encoder", "weights"),
     ("dense", "denominator"),

@@ -1,12 +1,13 @@
 """One cell from beginning to end: pretrain (or load a kept encoder), freeze, probe, test."""
 
+import math
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from datasets.dataset import Dataset
+from datasets.dataset import Dataset, TransferPool
 from datasets.registry import open_data
 from datasets.seeding import seeded
 from trainables.cell import Cell
@@ -23,6 +24,7 @@ from trainables.objective_names import objective_info
 from trainables.pretrain import pretrain
 from trainables.probe import neighbour_score, probe
 from trainables.recipe import Recipe
+from trainables.views import training_pool
 from trainables.weights_file import checked_path
 
 
@@ -102,7 +104,7 @@ def pretraining(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, st
             "pretrain_best_step": pretrained.best_step,
             "pretrain_steps": recipe.pretrain.steps,
             "noisy_pairs": pretrained.noisy_pairs,
-            "noise_pixels": data.noise_pixels(cell.nu) if cell.rho else 0.0,
+            **noise_of(data, cell),
             "images_per_second": recipe.pretrain.steps * recipe.pretrain.batch / pretrained.seconds,
         }
     return {**metrics, "feature_std": spread.std, "feature_rank": spread.rank}
@@ -132,6 +134,17 @@ def features_identity(cell: Cell, job: CellJob, kept: KeptEncoders, device: torc
         settings.batch,
     )
     return " ".join(map(str, (*parts, device)))
+
+
+def noise_of(data: Dataset, cell: Cell) -> dict[str, float]:
+    """How much noise the noisy pairs of a cell have, as far as that is known."""
+    if not cell.rho:
+        return {"noise_pixels": 0.0}
+    pool = training_pool(data, cell)
+    found = {"nu_measured": pool.measured_nu()} if isinstance(pool, TransferPool) else {}
+    if cell.pairing != "misregistration":  # such an image shows no noise, but the wrong place
+        found["noise_pixels"] = data.noise_pixels(cell.nu)
+    return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 def first_encoder(cell: Cell, job: CellJob) -> Backbone:

@@ -35,14 +35,14 @@ def losses(study: Study) -> list[str]:
 
 
 def has_nu(study: Study) -> bool:
-    """Whether the study varies nu. Real pairs have no nu; false positives have nu 1."""
+    """Whether the study varies nu, which real pairs do not have."""
     records = study.records
-    return bool(((records["rho"] > 0) & (records["nu"] > 0) & (records["pairing"] != "false_positive")).any())
+    return bool(((records["rho"] > 0) & (records["nu"] > 0) & ~records["pairing"].isin(names.WITHOUT_NU)).any())
 
 
 def pairing_of(study: Study) -> str:
-    """The pairing of score figures: `noisy`, or `false_positive` if there are no noisy cells (CIFAR-10)."""
-    return "noisy" if (study.records["pairing"] == "noisy").any() else "false_positive"
+    """The pairing of score figures: see `differences.main_pairing`."""
+    return differences.main_pairing(study.records)
 
 
 def scores(study: Study, pairing: str) -> pd.DataFrame:
@@ -99,7 +99,8 @@ def baselines(study: Study) -> pd.DataFrame:
 def blocks(study: Study) -> list[Block]:
     """The panels, in order: all values of nu of the first loss, then those of the next."""
     noisy = study.records[(study.records["rho"] > 0) & ~study.records["objective"].isin(BASELINES)]
-    nus = sorted(set(noisy["nu"])) or [0.0]
+    # A misregistered pair has no nu, so its cells are in all panels.
+    nus = sorted(set(noisy.loc[noisy["pairing"] != "misregistration", "nu"])) or [0.0]
     return [Block(loss=loss, nu=nu) for loss, nu in itertools.product(losses(study), nus)]
 
 

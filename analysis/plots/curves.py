@@ -22,7 +22,14 @@ _KINDS = (
     ("probe", "val_f1_macro", 100.0, "val. F1, %", "steps of the probe"),
 )
 
-_DASHES: dict[str, Dashes] = {"none": "-", "noisy": "-", "exposure": "--", "irrelevant": "-.", "false_positive": ":"}
+_DASHES: dict[str, Dashes] = {
+    "none": "-",
+    "noisy": "-",
+    "exposure": "--",
+    "irrelevant": "-.",
+    "false_positive": ":",
+    "misregistration": (0, (5, 1, 1, 1)),
+}
 
 
 def curves(study: Study, inputs: Inputs) -> Figure | str:

@@ -56,7 +56,7 @@ def predictions(study: Study, inputs: Inputs) -> Figure | str:
 
 
 def representative_cells(study: Study) -> list[str]:
-    """Keys of cells of the first seed: for each loss rho 0, and the noisy and exposure cells with the most noise."""
+    """Keys of cells of the first seed: for each loss rho 0, and those with the most noisy pairs of three pairings."""
     done = study.records[study.records["status"] == "done"]
     if done.empty:
         return []
@@ -65,7 +65,7 @@ def representative_cells(study: Study) -> list[str]:
     keys: list[str] = []
     for loss in cells.losses(study):
         chosen = [done[(done["objective"] == loss) & (done["rho"] == 0)]]
-        for pairing in ("noisy", "exposure"):
+        for pairing in ("noisy", "exposure", "misregistration"):
             most = noisy[(noisy["objective"] == loss) & (noisy["pairing"] == pairing)]
             chosen.append(most.sort_values(["rho", "nu"]).tail(1))
         keys += [key for part in chosen for key in part["key"]]

@@ -8,15 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.names import BASELINES, OBJECTIVES, display_name
+from analysis.names import BASELINES, OBJECTIVES, PAIRINGS, display_name
 from analysis.plots import against_rho, cells, style
 from analysis.plots.inputs import Inputs
 from analysis.plots.paper_figures import RHO, Series, draw_lines
 from analysis.plots.style import Frame, LineStyle
 from analysis.records.studies import Study
 from analysis.stats.differences import comparable
-
-_PAIRINGS = ("noisy", "exposure", "irrelevant", "false_positive")
 
 # Up to this many seeds have distinct markers, which show whether a seed moves all cells together.
 _DISTINCT_SEEDS = 7
@@ -63,7 +61,7 @@ def _rows(known: pd.DataFrame) -> pd.DataFrame:
     table["label"] = [display_name(name) for name in base]
     loss = known[~known["objective"].isin(BASELINES)]
     points = loss[["rho", "nu", "pairing"]].drop_duplicates()
-    order = {name: index for index, name in enumerate(("none", *_PAIRINGS))}
+    order = {name: index for index, name in enumerate(("none", *PAIRINGS))}
     points = points.assign(order=points["pairing"].map(order)).sort_values(["rho", "nu", "order"]).drop(columns="order")
     points["label"] = [
         style.point_label(rho, nu) + ("" if pairing == "none" else f" {display_name(pairing)}")
@@ -97,7 +95,7 @@ def _seed_panel(axes: Axes, known: pd.DataFrame, metric: str, rows: pd.DataFrame
 def pairings(study: Study, inputs: Inputs) -> Figure | str:
     """The score against rho, one line per pairing, one row of panels per loss and one column per nu."""
     run = set(study.records.loc[study.records["rho"] > 0, "pairing"])
-    names = [name for name in _PAIRINGS if name in run]
+    names = [name for name in PAIRINGS if name in run]
     if len(names) < 2:
         return f"it has one pairing only, {display_name(names[0])}" if names else "no cell with noisy pairs was run"
     zero = cells.without_noise(study)
@@ -113,7 +111,8 @@ def pairings(study: Study, inputs: Inputs) -> Figure | str:
         start = zero[zero["objective"] == block.loss]
         lines = []
         for name, table in tables.items():
-            own = table[(table["objective"] == block.loss) & (table["nu"] == block.nu)]
+            here = (table["nu"] == block.nu) | (name == "misregistration")
+            own = table[(table["objective"] == block.loss) & here]
             if len(own):
                 series = pd.concat([start, own])
                 lines.append(Series(label=name, style=style.line_style(name), cells=series, skip=len(start)))

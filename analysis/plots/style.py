@@ -107,6 +107,7 @@ _STYLES = {
     "exposure": LineStyle(colour=ORANGE, marker="s", dashes="--"),
     "irrelevant": LineStyle(colour=GREEN, marker="^", dashes="-."),
     "false_positive": LineStyle(colour=VERMILLION, marker="D", dashes=":"),
+    "misregistration": LineStyle(colour=PURPLE, marker="v", dashes=(0, (5, 1, 1, 1))),
 }
 _OTHER_STYLES = (
     LineStyle(colour=PURPLE, marker="*", dashes=":"),

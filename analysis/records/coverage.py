@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.names import BASELINES
+from analysis.names import BASELINES, WITHOUT_NU
 from analysis.records.plan import added_seeds
 
 COORDINATES = ["objective", "rho", "nu", "pairing", "seed"]
@@ -39,7 +39,7 @@ def coverage(records: pd.DataFrame, plans: Sequence[Mapping[str, Any]] = ()) -> 
 
 
 def _has_nu(records: pd.DataFrame) -> bool:
-    real = records[(records["rho"] > 0) & (records["pairing"] != "false_positive")]
+    real = records[(records["rho"] > 0) & ~records["pairing"].isin(WITHOUT_NU)]
     return bool((real["nu"] > 0).any()) or (real.empty and set(records["dataset"]) == {"vts"})
 
 
@@ -49,8 +49,9 @@ def _cells(plan: Mapping[str, Any], has_nu: bool) -> Iterator[tuple[str, float, 
     grids = [(objectives, seeds), *(([name], own) for name, own in added_seeds(plan).items())]
     for objective, rho, pairing, seed in (point for names, own in grids for point in product(names, *axes, own)):
         for nu in plan.get("nu") or [0.0]:
-            noise = 1.0 if pairing == "false_positive" else float(nu) if has_nu else 0.0
-            if objective in BASELINES or rho == 0 or (has_nu and noise == 0):
+            own = pairing in WITHOUT_NU
+            noise = float(pairing == "false_positive") if own else float(nu) if has_nu else 0.0
+            if objective in BASELINES or rho == 0 or (has_nu and noise == 0 and not own):
                 yield objective, 0.0, 0.0, "none", seed
             else:
                 yield objective, float(rho), noise, pairing, seed

@@ -50,10 +50,12 @@ class Record:
     )
     rho: float = _column("0-1", "noisy-pairs rate: share of positive pairs that are noisy", required="always")
     nu: float = _column(
-        "0-1", "noisy share of a noisy image; 0 for rho 0 and real pairs, 1 for false positives", required="always"
+        "0-1",
+        "noisy share of a noisy image; 0 for rho 0, real and misregistered pairs, 1 for false positives",
+        required="always",
     )
     pairing: str = _column(
-        "name", "noisy, exposure, irrelevant, false_positive; none where rho is 0", required="always"
+        "name", "noisy, exposure, irrelevant, false_positive, misregistration; none where rho is 0", required="always"
     )
     seed: int = _column("", "replicate: every random stream derives from it", required="always")
     settings: Mapping[str, float | str] = field(
@@ -88,6 +90,9 @@ class Record:
     pretrain_steps: int | None = _column("steps", "optimiser steps of pretraining")
     noisy_pairs: float | None = _column("0-1", "realised share of the pairs shown that were noisy")
     noise_pixels: float | None = _column("0-1", "realised pixel share of noise in a noisy image")
+    nu_measured: float | None = _column(
+        "0-1", "measured nu: share of pixels whose class differs between a noisy image and its clean one"
+    )
     recipe: str = _column("fingerprint", "everything held fixed over the grid", required="always")
     base: str | None = _column("fingerprint", "the recipe of a sweep that varies settings, before it changes them")
     data: str | None = _column("fingerprint", "the data as they were read")
@@ -175,7 +180,7 @@ _SPELLING = {
     "dataset": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?"),
     # The same, with or without settings: package.module:Loss(temperature=0.3).
     "objective": re.compile(r"[A-Za-z][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?(\([ -~]*\))?"),
-    "pairing": re.compile("noisy|exposure|irrelevant|false_positive|none"),
+    "pairing": re.compile("noisy|exposure|irrelevant|false_positive|misregistration|none"),
 }
 
 

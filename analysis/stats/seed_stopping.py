@@ -12,7 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from analysis.records.studies import headline
-from analysis.stats.differences import against_rho_zero, noisy_minus_exposure
+from analysis.stats.differences import against_rho_zero, noisy_minus_exposure, of_noisy_pairs
 from analysis.stats.intervals import Estimate, mean_over_grid
 
 State = Literal["narrow", "wide", "most", "unfinished", "no value"]
@@ -48,12 +48,12 @@ def _difference(records: pd.DataFrame) -> pd.DataFrame:
 
 def _against_clean(records: pd.DataFrame) -> pd.DataFrame:
     table = against_rho_zero(records, headline(records))
-    noisy = (table["pairing"] == "noisy") & (table["nu"] < 1)
-    return table[noisy if noisy.any() else table["pairing"] == "false_positive"].reset_index(drop=True)
+    partial = table[(table["pairing"] != "noisy") | (table["nu"] < 1)]
+    return of_noisy_pairs(partial).reset_index(drop=True)
 
 
 #: The quantities that can be monitored, means over the grid: noisy minus mere exposure (the table of the paper), and
-#: noisy minus rho 0 with nu below 1 (or false positives if there are no such pairs), as in the report's first table.
+#: noisy minus rho 0 with nu below 1 (or the `main_pairing` if there are no such pairs), as in the report's first table.
 QUANTITIES: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "difference": _difference,
     "against_clean": _against_clean,

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.cli import exit_with
 from analysis.errors import RecordsError
-from analysis.names import BASELINES, in_order
+from analysis.names import BASELINES, PAIRINGS, WITHOUT_NU, in_order
 from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.studies import Study, studies
 from analysis.stats.collapse import older_note, without_collapsed
@@ -32,14 +32,15 @@ def contrasts(study: Study) -> dict[str, pd.DataFrame]:
     """The differences in a study by name, each with the columns objective, rho, nu, seed, `difference`."""
     zero = against_rho_zero(study.records, study.metric)
     found = {"rho 0 minus random": against_random(study.records, study.metric)}
-    pairings = [p for p in ("noisy", "exposure", "irrelevant", "false_positive") if (zero["pairing"] == p).any()]
+    pairings = [p for p in PAIRINGS if (zero["pairing"] == p).any()]
     for pairing in pairings:
         part = zero[zero["pairing"] == pairing]
         for nu in sorted(part["nu"].unique()):
-            named = f" (nu {nu:g})" * (pairing != "false_positive")
+            named = f" (nu {nu:g})" * (pairing not in WITHOUT_NU)
             found[f"{pairing}{named} minus rho 0"] = part[part["nu"] == nu]
     # By nu, so that noisy minus rho 0 and noisy minus exposure are means over the same cells.
-    for other in pairings[1:] if pairings[:1] == ["noisy"] else []:
+    others = [other for other in pairings[1:] if other != "misregistration"]  # its amount is no nu
+    for other in others if pairings[:1] == ["noisy"] else []:
         differences = noisy_minus(study.records, other, study.metric)
         for nu in sorted(differences["nu"].unique()):
             named = f" (nu {nu:g})" * (other != "false_positive")
@@ -94,7 +95,7 @@ def _resting(tables: dict[str, pd.DataFrame], columns: Sequence[str], study: Stu
 def _cells(tables: dict[str, pd.DataFrame], losses: Sequence[str], study: Study) -> Iterator[list[str]]:
     for name, table in tables.items():
         for (rho, nu), part in table[table["rho"] > 0].groupby(["rho", "nu"], dropna=False):
-            shown = "-" if name.startswith("false_positive") else f"{nu:g}"
+            shown = "-" if name.startswith(WITHOUT_NU) else f"{nu:g}"
             yield [name.replace(f" (nu {nu:g})", ""), f"{rho:g}", shown, *(_mean(part, loss, study) for loss in losses)]
 
 

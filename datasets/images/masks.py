@@ -59,10 +59,32 @@ def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified
     if path.suffix.lower() == ".json":
         return _parse_label_file(_load_json(path), height, width, unclassified, path.stem)
     labels = read_classes(path)
+    _check_shape(labels, height, width)
+    return Mask(labels)
+
+
+def read_changes(path: Path, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
+    """Read a mask of what changed in a pair of images: 0 where nothing did, 1 elsewhere.
+
+    The file is an image of one band of 8 bits with the values 0 and 1, or 0 and 255.
+
+    Raises:
+        InputError: the file cannot be read, has another size than the images, or other values. The message does not
+            name the file.
+    """
+    changes = read_classes(path)
+    _check_shape(changes, height, width)
+    values = np.unique(changes).tolist()
+    if not (set(values) <= {0, 1} or set(values) <= {0, IGNORED}):
+        shown = ", ".join(map(str, values[:5])) + ", ..." * (len(values) > 5)
+        raise InputError(f"has the values {shown}; a mask of changes has 0 (unchanged) and 1, or 0 and 255 (changed)")
+    return (changes > 0).astype(np.uint8)
+
+
+def _check_shape(labels: UInt8[np.ndarray, "h w"], height: int, width: int) -> None:
     if labels.shape != (height, width):
         size = f"is {labels.shape[1]} x {labels.shape[0]} px, but its image {width} x {height}"
         raise InputError(f"{size}; they must agree")
-    return Mask(labels)
 
 
 def _load_json(path: Path) -> Any:

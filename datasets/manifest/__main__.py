@@ -183,7 +183,7 @@ def draw_preview(args: argparse.Namespace) -> None:
         raise InputError(f"--pairs {args.pairs}: must be from 1 to {MAX_PAIRS}")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed}: must be 0 or more")
-    settings = settings_from(args)
+    settings, amount = settings_from(args), cli.amounts(args)
     listing = read_listing(args.file, settings)
     if not listing.pairs:
         raise listing.refusal(listing.problems)
@@ -196,7 +196,7 @@ def draw_preview(args: argparse.Namespace) -> None:
         store = build_store(replace(listing, pairs=chosen, problems=()), settings, place, quiet=True)
         for line in left_out_notes(listing.in_rows(store.left_out), CHECK, most=SHOWN):
             print(line, file=sys.stderr)
-        save_preview(args.out, listing, store, settings.classes)
+        save_preview(args.out, listing, store, settings.classes, amount)
     print(args.out)
 
 
@@ -237,6 +237,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
+    cli.add_amounts(command)
     command.set_defaults(run=draw_preview)
     return whole
 

@@ -11,6 +11,7 @@ import tyro
 from pydantic import Field, NonNegativeInt
 
 from datasets.errors import InputError
+from datasets.misregistration import Misregistration
 from datasets.settings import Share, settings
 from datasets.types import Pairing, Task
 
@@ -19,10 +20,10 @@ LABELS = 255  # 0 to 254; pixels with 255 are ignored
 
 
 @settings("data")
-class ManifestSettings:
+class ManifestSettings(Misregistration):
     """Your own image pairs, listed in a CSV or Parquet file and cut into tiles."""
 
-    pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure")
+    pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure", "misregistration")
     has_nu: ClassVar[bool] = False
     task: ClassVar[Task] = "segmentation"
     extra_scores: ClassVar[tuple[str, ...]] = ()

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from datasets.manifest.rows import Listing
+from datasets.misregistration import Misregistration
 from datasets.panels import IGNORED_COLOR, Color, overlay, save_panels
-from datasets.tiles.cutting import MASKS, PARTNER_MASKS
+from datasets.tiles.cutting import CHANGES, MASKS, PARTNER_MASKS
 from datasets.tiles.pairs import PairFiles
 from datasets.tiles.store import Store
 from datasets.types import IGNORED
@@ -21,6 +22,9 @@ COLORS: tuple[Color, ...] = (  # Okabe-Ito: of the classes from 1 on, in turn
     (0.00, 0.45, 0.70),
     (0.84, 0.37, 0.00),
 )
+
+CHANGED: Color = (0.80, 0.20, 0.20)
+"""The colour of what changed."""
 
 
 def sample_pairs(pairs: Sequence[PairFiles], number: int, seed: int) -> list[PairFiles]:
@@ -40,7 +44,13 @@ def representative_tiles(store: Store) -> list[int]:
     return best.groupby("pair", sort=False)["number"].first().reindex(store.pairs["pair"]).tolist()
 
 
-def save_preview(path: Path, listing: Listing, store: Store, names: Sequence[str]) -> None:
+def save_preview(
+    path: Path,
+    listing: Listing,
+    store: Store,
+    names: Sequence[str],
+    misregistration: Misregistration | None = None,
+) -> None:
     """Draw one row for each pair of the store: image, partner, and both under their masks, if any pair has masks.
 
     Args:
@@ -48,6 +58,7 @@ def save_preview(path: Path, listing: Listing, store: Store, names: Sequence[str
         listing: the manifest, for the numbers of its rows.
         store: the tiles of the pairs.
         names: of the classes; empty: their numbers.
+        misregistration: also show the partner displaced; None: do not.
 
     Raises:
         InputError: matplotlib does not know the format.
@@ -55,14 +66,21 @@ def save_preview(path: Path, listing: Listing, store: Store, names: Sequence[str
     """
     masks = {
         name: array()
-        for name, array in ((MASKS, store.mask), (PARTNER_MASKS, store.partner_mask))
+        for name, array in ((MASKS, store.mask), (PARTNER_MASKS, store.partner_mask), (CHANGES, store.changes))
         if (store.path / f"{name}.npy").exists()
     }
     rows, labels = [], set[int]()
     for number in representative_tiles(store):
         shown = {name: np.array(mask[number]) for name, mask in masks.items()}
-        labels.update(*(np.unique(mask).tolist() for mask in shown.values()))
+        labels.update(*(np.unique(mask).tolist() for name, mask in shown.items() if name != CHANGES))
         rows.append(_panels(listing, store, number, shown))
+        if misregistration:
+            from datasets.tiles.surroundings import displaced_partner  # imports torch, which takes seconds
+
+            largest = np.iinfo(store.dtype).max
+            moved = (displaced_partner(store, number, misregistration) * largest).round().astype(store.dtype)
+            _, picture = stretch_contrast(np.stack([store.partner()[number], moved]))
+            rows[-1].append((f"partner, displaced: {misregistration.text}", picture))
     save_panels(path, rows, legend={_label(label, names): color(label) for label in sorted(labels - {0})})
 
 
@@ -82,6 +100,10 @@ def _panels(
         if name in masks:
             colors = {label: color(label) for label in np.unique(masks[name]).tolist()}
             panels.append((title, overlay(picture, masks[name], colors)))
+    if CHANGES in masks:
+        share = "no mask of changes" if np.isnan(tile["changed"]) else f"changed: {tile['changed']:.1%}"
+        changed = (masks[CHANGES] == 1).astype(np.uint8)
+        panels.append((share, overlay(partner, changed, {1: CHANGED})))
     return panels
 
 

@@ -133,7 +133,9 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
     noisy = cells.get("noisy", "").lower().removesuffix(".0")  # pandas writes 1.0 if a cell of the column is empty
     if noisy not in _TRUTH:
         faults.append(f"noisy {cells['noisy']!r}: must be true, false, yes, no, 1, 0 or empty")
-    columns = ("image", "partner", "mask", "partner_mask")
+    if noisy and cells.get("change_mask"):
+        faults.append("noisy and change_mask are both filled in; leave noisy empty: the mask decides for each tile")
+    columns = ("image", "partner", "mask", "partner_mask", "change_mask")
     files = {column: (cells[column], folder / cells[column]) for column in columns if cells.get(column)}
     nowhere = ("", folder)
     pair = PairFiles(
@@ -145,6 +147,7 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
         mask=files["mask"][1] if "mask" in files else None,
         partner_mask=files["partner_mask"][1] if "partner_mask" in files else None,
         noisy=_TRUTH.get(noisy),
+        change_mask=files["change_mask"][1] if "change_mask" in files else None,
     )
     return _ParsedRow(number=row.number, files=files, pair=pair, faults=tuple(faults))
 
@@ -235,16 +238,16 @@ def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> I
     if len(set(sizes.values())) > 1:
         partner = f"partner {row.files['partner'][0]}: is {_extent(sizes['partner'])}"
         yield f"{partner}, but its image {_extent(sizes['image'])}"
-    for role, of in (("mask", "image"), ("partner_mask", "partner")):
+    for role, of in (("mask", "image"), ("partner_mask", "partner"), ("change_mask", "image")):
         if role in row.files:
             cell, path = row.files[role]
-            for fault in _mask_faults(path, headers, of, sizes.get(of)):
+            for fault in _mask_faults(path, headers, role, of, sizes.get(of)):
                 yield f"{role} {cell}: {fault}"
 
 
-def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
+def _mask_faults(path: Path, headers: _Headers, role: str, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
     """Problems with the existence and size of a mask; its values are checked when it is read."""
-    if path.suffix.lower() == ".json":
+    if path.suffix.lower() == ".json" and role != "change_mask":
         if reason := file_problem(path):
             yield reason
         return

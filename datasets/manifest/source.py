@@ -108,7 +108,7 @@ def open_data(settings: ManifestSettings, source: TileSource, seed: int, device:
     """The tiles on a device, the same for every seed."""
     from datasets.tiles.dataset import TileDataset  # imports torch, which the driver must not
 
-    return TileDataset(source, device)
+    return TileDataset(source, device, settings)
 
 
 def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
@@ -248,7 +248,7 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
         why = "and they lack a mask" if settings.noisy_classes else "and --data.noisy-classes is not given"
         yield f"{number:,} of {len(store.pairs):,} pairs are assumed to be clean: their column noisy is empty, {why}"
     if not split_counts(source).loc["train", "noisy"]:
-        yield "no pair of split train is noisy: only --rho 0 is possible"
+        yield "no pair of split train is noisy: only --rho 0 is possible, or --pairings misregistration"
     yield from absence_notes(store, source.split, source.classes)
     yield from contrast_notes(source)
     if (pairs := int((store.pairs["split"] == "train").sum())) < FEW:
@@ -257,5 +257,5 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
 
 def _count_undecided(listing: Listing, settings: ManifestSettings, used: Collection[str]) -> int:
     """Number of pairs for which neither the manifest nor the masks say whether they are noisy."""
-    unknown = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None]
+    unknown = [pair for pair in listing.pairs if pair.name in used and pair.noisy is None and not pair.change_mask]
     return sum(not (settings.noisy_classes and pair.mask and pair.partner_mask) for pair in unknown)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from datasets.errors import InputError, describe_error, one_line, refuse_pointer
 
 REQUIRED = ("image", "partner", "split")
-OPTIONAL = ("mask", "partner_mask", "noisy", "group")
+OPTIONAL = ("mask", "partner_mask", "change_mask", "noisy", "group")
 VALID = f"{', '.join(REQUIRED)}, and optionally {', '.join(OPTIONAL)}"
 
 MAX_ROWS = 10_000_000  # of a Parquet file; a few bytes can claim any number

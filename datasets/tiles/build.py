@@ -17,7 +17,7 @@ from tqdm import tqdm
 from datasets.errors import InputError
 from datasets.images.read import Shape
 from datasets.tiles import cutting
-from datasets.tiles.cutting import IMAGES, MASKS, PARTNER_MASKS, PARTNERS, PairTiles
+from datasets.tiles.cutting import CHANGES, IMAGES, MASKS, PARTNER_MASKS, PARTNERS, PairTiles
 from datasets.tiles.pair_file import load_tiles, save_tiles
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.tiles.request import BuildRequest
@@ -127,6 +127,8 @@ def _layout(request: BuildRequest, shapes: Mapping[str, Shape]) -> dict[str, np.
         layout[MASKS] = classes
     if any(pair.partner_mask for pair in request.usable):
         layout[PARTNER_MASKS] = classes
+    if any(pair.change_mask for pair in request.usable):
+        layout[CHANGES] = classes
     return layout
 
 

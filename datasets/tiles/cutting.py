@@ -13,13 +13,13 @@ from PIL import Image
 from skimage.util import view_as_blocks
 
 from datasets.errors import InputError
-from datasets.images.masks import Unclassified, read_mask
+from datasets.images.masks import Mask, Unclassified, read_changes, read_mask
 from datasets.images.read import Shape, read_image, shape_of
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.types import IGNORED
 
-IMAGES, PARTNERS, MASKS, PARTNER_MASKS = ARRAYS = ("images", "partners", "masks", "partner_masks")
-"""The arrays of a store, one row for each tile."""
+IMAGES, PARTNERS, MASKS, PARTNER_MASKS, CHANGES = ("images", "partners", "masks", "partner_masks", "changes")
+"""The arrays of a store, one row for each tile; the last three only if a pair has such a mask."""
 
 Result = TypeVar("Result")
 
@@ -73,6 +73,8 @@ class PairTiles:
     """xBD: number of polygons of each subtype; those of the partner if it has a mask."""
     digest: str
     """Of the blocks, from `digest_tiles`."""
+    changed: Sequence[int] | None = None
+    """Changed pixels of each tile; None without a mask of changes."""
 
 
 class UnusablePair(Exception):
@@ -152,10 +154,12 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
         for name, path in ((MASKS, pair.mask), (PARTNER_MASKS, pair.partner_mask))
         if path is not None
     }
+    changes = _read_changes(reader, pair, shape, masks)
     if reader.problems:
         raise UnusablePair(reader.problems)
     labels = {name: mask.labels for name, mask in masks.items() if mask}
-    blocks = {name: _cut(pixels, cut.size) for name, pixels in {**images, **labels}.items() if pixels is not None}
+    found = {**images, **labels, CHANGES: changes}
+    blocks = {name: _cut(pixels, cut.size) for name, pixels in found.items() if pixels is not None}
     no_mask = np.full((cut.tiles(shape), cut.size, cut.size), IGNORED, np.uint8)
     blocks = {name: blocks.get(name, no_mask) for name in arrays}
     counts = np.stack([_count_classes(blocks.get(name, no_mask)) for name in (MASKS, PARTNER_MASKS)])
@@ -166,7 +170,30 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
         counts=counts[..., :classes],
         buildings=last.buildings if last else {},
         digest=digest_tiles(blocks),
+        changed=None if changes is None else blocks[CHANGES].sum(axis=(1, 2), dtype=np.int64).tolist(),
     )
+
+
+def _read_changes(
+    reader: PairReader, pair: PairFiles, shape: Shape, masks: Mapping[str, Mask | None]
+) -> UInt8[np.ndarray, "h w"] | None:
+    """The mask of changes of a pair; None without one, or after a problem, such as that the classes contradict it."""
+    if pair.change_mask is None:
+        return None
+    read = partial(read_changes, height=shape.height, width=shape.width)
+    changes, first, second = reader.try_read(read, pair.change_mask), masks.get(MASKS), masks.get(PARTNER_MASKS)
+    if changes is None or first is None or second is None:
+        return changes
+    known = (first.labels != IGNORED) & (second.labels != IGNORED)
+    differing = first.labels != second.labels
+    unsaid, said = ((known & (differing != changes) & which).sum() for which in (differing, ~differing))
+    if unsaid or said:
+        reader.add_problem(
+            pair.change_mask,
+            f"contradicts mask and partner_mask: {unsaid:,} px whose classes differ are unchanged in it, and "
+            f"{said:,} px of equal classes are changed; correct one of the three, or leave out change_mask",
+        )
+    return changes
 
 
 def digest_tiles(blocks: Mapping[str, np.ndarray]) -> str:

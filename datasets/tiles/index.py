@@ -116,16 +116,26 @@ def _tiles(joined: Sequence[JoinedPair], cut: Cut, counts: Int64[np.ndarray, "2 
     both = np.array([pair.mask is not None and pair.partner_mask is not None for pair in pairs])
     given = np.array([-1 if pair.noisy is None else int(pair.noisy) for pair in pairs])[owner]
     labelled = ["partner" if pair.partner_mask else "image" if pair.mask else "" for pair in pairs]
-    return pd.DataFrame(
+    changed = np.concatenate(
+        [
+            np.full(number, -1) if one.tiles.changed is None else one.tiles.changed
+            for one, number in zip(joined, numbers, strict=True)
+        ]
+    )
+    by_classes = partner & ~image & both[owner]
+    tiles = pd.DataFrame(
         {
             **{name: column[owner] for name, column in _names(joined).items()},
             "top": in_grid // across * cut.size,
             "left": in_grid % across * cut.size,
-            "noisy": np.where(given < 0, partner & ~image & both[owner], given == 1),
+            "noisy": np.where(given < 0, np.where(changed < 0, by_classes, changed > 0), given == 1),
             "labelled": np.array(labelled, object)[owner],
             "number": np.arange(len(owner)),
         }
     )
+    if (changed >= 0).any():
+        tiles["changed"] = np.where(changed < 0, np.nan, changed / cut.size**2)
+    return tiles
 
 
 def _pairs(joined: Sequence[JoinedPair]) -> pd.DataFrame:
@@ -155,6 +165,6 @@ def _fingerprint(joined: Sequence[JoinedPair], cut: Cut, dtype: str) -> str:
     content: list[Any] = [asdict(cut), dtype]
     for one in joined:
         pair = one.pair
-        masks = [pair.mask is not None, pair.partner_mask is not None]
+        masks = [pair.mask is not None, pair.partner_mask is not None, *(["change"] if pair.change_mask else [])]
         content.append([pair.name, pair.group, pair.split, pair.noisy, *masks, one.across, one.tiles.digest])
     return blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()

@@ -19,7 +19,8 @@ def save_tiles(path: Path, tiles: PairTiles) -> None:
     with part.open("wb") as file:  # not np.savez, which takes twice as long
         for block in (*tiles.blocks.values(), tiles.counts):
             np.save(file, block)
-        np.save(file, json.dumps({"buildings": dict(tiles.buildings), "digest": tiles.digest}))
+        rest = {"buildings": dict(tiles.buildings), "digest": tiles.digest, "changed": tiles.changed}
+        np.save(file, json.dumps(rest))
     part.replace(path)
 
 

@@ -34,11 +34,14 @@ class PairFiles:
     """Classes of the second."""
     noisy: bool | None = None
     """Whether all tiles of the pair are noisy; None if the masks of each tile decide."""
+    change_mask: Path | None = None
+    """An image of what changed, which decides which tiles are noisy instead of the other masks."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of the pair."""
-        return tuple(path for path in (self.image, self.partner, self.mask, self.partner_mask) if path is not None)
+        files = (self.image, self.partner, self.mask, self.partner_mask, self.change_mask)
+        return tuple(path for path in files if path is not None)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

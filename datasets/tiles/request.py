@@ -124,7 +124,7 @@ class BuildRequest:
 
     def _key(self, pair: PairFiles) -> str:
         files = [[relative(path, self.base), *_stamp(path)] for path in pair.files]
-        roles = [pair.mask is not None, pair.partner_mask is not None]
+        roles = [pair.mask is not None, pair.partner_mask is not None, *(["change"] if pair.change_mask else [])]
         return _digest([pair.name, asdict(self.cut), roles, files])
 
 

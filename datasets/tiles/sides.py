@@ -1,6 +1,6 @@
 """The two sides of all tiles of a store, images or masks, of which batches come to a device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 
@@ -35,14 +35,10 @@ class Sides:
             return Transfer(self.device, [index], lambda index: _unsigned(tiles[index]))
         one = next(iter(arrays.values()))
 
-        def fill(place: Tensor) -> None:
-            target = place.numpy() if place.dtype != torch.int16 else place.numpy().view(np.uint16)
-            for part, row, side in zip(target, rows, second, strict=True):
-                part[...] = arrays[int(side)][row]
+        def shown() -> Iterator[np.ndarray]:
+            return (arrays[int(side)][row] for row, side in zip(rows, second, strict=True))
 
-        wide = one.dtype == np.uint16 and self.device.type != "cuda"
-        dtype = torch.int32 if wide else torch.from_numpy(_signed(np.empty(0, one.dtype))).dtype
-        return Transfer(self.device, [Filled(shape=(len(rows), *one.shape[1:]), dtype=dtype, fill=fill)], _unsigned)
+        return written(self.device, (len(rows), *one.shape[1:]), one.dtype, shown)
 
     @cached_property
     def _on_gpu(self) -> tuple[Tensor, list[int]] | None:
@@ -61,6 +57,21 @@ class Sides:
         for place, part in zip(tiles.split([len(part) for part in parts]), parts, strict=True):
             place.copy_(torch.from_numpy(part.copy()))
         return tiles, starts
+
+
+def written(
+    device: torch.device, shape: tuple[int, ...], kind: np.dtype, rows: Callable[[], Iterable[np.ndarray]]
+) -> Transfer[Shaped[Tensor, "n ..."]]:
+    """Rows of arrays of a dtype, written once into the memory from which they are sent. uint16 becomes int32."""
+
+    def fill(place: Tensor) -> None:
+        target = place.numpy() if place.dtype != torch.int16 else place.numpy().view(np.uint16)
+        for part, row in zip(target, rows(), strict=True):
+            part[...] = row
+
+    wide = kind == np.uint16 and device.type != "cuda"
+    dtype = torch.int32 if wide else torch.from_numpy(_signed(np.empty(0, kind))).dtype
+    return Transfer(device, [Filled(shape=shape, dtype=dtype, fill=fill)], _unsigned)
 
 
 def _signed(array: np.ndarray) -> np.ndarray:

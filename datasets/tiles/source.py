@@ -224,7 +224,9 @@ def _check_pairs(source: TileSource, demands: Demands) -> None:
     counts = split_counts(source, contrasting(source))
     (clean, clean_validating), (noisy, _) = counts["clean"].tolist()[:2], counts["noisy"].tolist()[:2]
     remedy = f", or lower --data.min-share {source.min_share:g}" if source.min_share else ""
-    for rho in demands.rho:
+    # A misregistered pair is a clean one, displaced with probability rho, so its pool is that of rho 0.
+    others = set(demands.pairings) != {"misregistration"}
+    for rho in (*(demands.rho if others else ()), *((0.0,) if "misregistration" in demands.pairings else ())):
         kept = undersample(clean, noisy, rho)
         if 0 < rho < 1 and not all(kept):
             raise InputError(

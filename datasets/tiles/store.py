@@ -16,7 +16,7 @@ from jaxtyping import Int64
 from datasets.errors import InputError
 from datasets.tiles import index
 from datasets.tiles.cache import find_or_build
-from datasets.tiles.cutting import IMAGES, MASKS, PARTNER_MASKS, PARTNERS
+from datasets.tiles.cutting import CHANGES, IMAGES, MASKS, PARTNER_MASKS, PARTNERS
 from datasets.tiles.pairs import Problem
 from datasets.tiles.request import BuildRequest
 from datasets.tiles.summary import summary_table
@@ -61,12 +61,21 @@ class Store:
         """
         return self._array(PARTNER_MASKS)
 
+    def changes(self) -> np.memmap:
+        """What changed: (tiles, size, size) uint8, read-only; 0 or 1, and 255 everywhere if a pair has no such mask.
+
+        Raises:
+            InputError: no pair has a mask of changes.
+        """
+        return self._array(CHANGES)
+
     @cached_property
     def tiles(self) -> pd.DataFrame:
         """One row for each tile, in the order of the arrays.
 
         Columns: pair (its name), group, split, top and left (px, in the image), noisy, labelled (the side whose mask
-        is used: `partner`, `image` or empty), number (row of the arrays).
+        is used: `partner`, `image` or empty), number (row of the arrays), and if a pair has a mask of changes, changed
+        (the share of the pixels that changed; NaN for pairs without one).
         """
         return pd.read_parquet(self.path / "tiles.parquet")
 

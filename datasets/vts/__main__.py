@@ -12,7 +12,8 @@ from datasets import cli
 from datasets.augment import transforms
 from datasets.augment.config import MOCO_V2, XVIEW2
 from datasets.errors import InputError
-from datasets.pairing import noisy_sides
+from datasets.misregistration import Misregistration
+from datasets.pairing import displace, displacements, noisy_sides
 from datasets.panels import save_panels
 from datasets.seeding import stream
 from datasets.types import Pairing
@@ -27,9 +28,15 @@ AUGMENTATIONS = {"xview2": XVIEW2, "moco": MOCO_V2}
 
 
 def panels(
-    settings: VtsSettings, bank: TextureBank, *, seed: int, scene: int, augmentation: str
+    settings: VtsSettings,
+    bank: TextureBank,
+    *,
+    seed: int,
+    scene: int,
+    augmentation: str,
+    amount: Misregistration | None = None,
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """Rows of titles and pictures for training scene number `scene` of `seed`.
+    """Rows of titles and pictures for training scene number `scene` of `seed`; with an amount also displaced.
 
     Raises:
         InputError: there is no such scene.
@@ -52,6 +59,9 @@ def panels(
     if len(bank.categories) > IRRELEVANT:
         irrelevant = data.pairs("train", index, no, yes, NUS[1], noise=IRRELEVANT)
         partners.append((f"irrelevant noise, nu = {NUS[1]:g}", picture(irrelevant.second)))
+    if amount:
+        maps = displacements(amount, torch.zeros(1), yes, settings.size)
+        partners.append((f"misregistered: {amount.text}", picture(displace(clean.first, maps))))
     rows = [textures + downstream, partners]
     pairings: tuple[Pairing, ...] = ("noisy", "exposure")
     for pairing in pairings:
@@ -74,6 +84,7 @@ def picture(images: Tensor) -> np.ndarray:
 
 def draw_preview(args: argparse.Namespace) -> None:
     """Write the picture."""
+    amount = cli.amounts(args)
     settings = VtsSettings(
         size=args.size,
         textures=args.textures,
@@ -82,7 +93,7 @@ def draw_preview(args: argparse.Namespace) -> None:
     )
     bank = load_textures(settings, args.data_root)
     caption = f"VTS, {args.size} px, {bank.source} textures, seed {args.seed}, scene {args.scene}"
-    rows = panels(settings, bank, seed=args.seed, scene=args.scene, augmentation=args.augmentation)
+    rows = panels(settings, bank, seed=args.seed, scene=args.scene, augmentation=args.augmentation, amount=amount)
     save_panels(args.preview, rows, caption=caption, side=1.7)
     print(args.preview)
 
@@ -111,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scene", type=int, default=0, help="number of the training scene")
     parser.add_argument("--augmentation", choices=tuple(AUGMENTATIONS), default="moco")
+    cli.add_amounts(parser)
     parser.set_defaults(run=draw_preview)
     return cli.run(parser, argv)
 

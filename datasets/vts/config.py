@@ -6,6 +6,7 @@ import tyro
 from pydantic import Field
 
 from datasets.errors import InputError
+from datasets.misregistration import Misregistration
 from datasets.settings import settings
 from datasets.types import Pairing, Task
 
@@ -37,10 +38,12 @@ Count = Annotated[int, Field(ge=2)]
 
 
 @settings("data")
-class VtsSettings:
+class VtsSettings(Misregistration):
     """VTS, the synthetic Voronoi texture segmentation set (paper, IV-B)."""
 
-    pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure", "irrelevant", "false_positive")
+    pairings: ClassVar[tuple[Pairing, ...]] = (
+        *("noisy", "exposure", "irrelevant", "false_positive", "misregistration"),
+    )
     has_nu: ClassVar[bool] = True
     has_ood: ClassVar[bool] = True
     task: ClassVar[Task] = "segmentation"

@@ -109,6 +109,30 @@ class Vts:
         labels = self._noise_free_labels(split, index) if labelled else None
         return PairBatch(first=first, second=second, first_labels=labels, second_labels=labels)
 
+    def misregistered_pairs(
+        self,
+        split: str,
+        index: Int[Tensor, " n"],
+        maps: Float[Tensor, "n 2 3"],
+        exchange: Bool[Tensor, " n"],
+        *,
+        labelled: bool,
+    ) -> PairBatch:
+        """Each indexed scene and the same displaced by a map, exchanged where asked; everything is on the device.
+
+        A scene ends at its border, where the displaced image is reflected. Both images have the labels of the scene.
+        """
+        chosen, regions = self._scenes(split, index)
+        image = self._draw(chosen, regions, chosen.classes)
+        labels = label_map(chosen.classes, regions) if labelled else None
+        moved, exchange = pairing.displace(image, maps), exchange[:, None, None, None]
+        return PairBatch(
+            first=moved.where(exchange, image),
+            second=image.where(exchange, moved),
+            first_labels=labels,
+            second_labels=labels,
+        )
+
     def pool(self, rho: float, nu: float, pairing: Pairing, generator: torch.Generator) -> "VtsPool":
         """The training scenes; each time, a scene is noisy with probability rho. Nothing is drawn in advance."""
         return VtsPool(data=self, rho=rho, nu=nu, pairing=pairing)
@@ -156,10 +180,16 @@ class Vts:
         covered = 0.0
         for part in torch.arange(self.count("train")).split(256):
             (index,) = send(self.device, part)
-            chosen, regions = self._scenes("train", index)
-            noisy = label_map(shown_categories(chosen, torch.full_like(index, count)), regions)
+            noisy = self.shown_labels("train", index, torch.full_like(index, count))
             covered += float((noisy == NOISE).double().mean(dim=(1, 2)).sum())
         return covered / self.count("train")
+
+    def shown_labels(
+        self, split: str, index: Int[Tensor, " n"], noisy: Int[Tensor, " n"], noise: int = NOISE
+    ) -> UInt8[Tensor, "n h w"]:
+        """The category of each pixel if that many regions of each scene are noisy; everything is on the device."""
+        chosen, regions = self._scenes(split, index)
+        return label_map(shown_categories(chosen, noisy, noise), regions)
 
     def _noise_free_labels(self, split: str, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
         chosen, regions = self._scenes(split, index)
@@ -204,6 +234,11 @@ class VtsPool(TransferPool):
         pair is treated as a true one.
         """
         noisy = pairing.choose_noisy(draws.noisy, self.rho)
+        if self.pairing == "misregistration":
+            settings = self.data.settings
+            maps = pairing.displacements(settings, draws.partner, noisy, settings.size)
+            show = partial(self.data.misregistered_pairs, "train", labelled=labelled)
+            return Transfer(self.data.device, [index, maps, draws.swap < 0.5], show), noisy
         sides = pairing.swap_sides(*pairing.noisy_sides(noisy, self.pairing), draws.swap)
         show = partial(self.data.false_pairs, "train", labelled=labelled)
         if self.pairing == "false_positive":
@@ -215,3 +250,28 @@ class VtsPool(TransferPool):
             count = noisy_regions(self.nu, self.data.settings.regions)
             numbers = [side * count for side in sides]
         return Transfer(self.data.device, [index, *numbers], show), noisy
+
+    def measured_nu(self) -> float:
+        """See `TransferPool.measured_nu`; over all scenes. A false positive may be each other scene."""
+        count = len(self)
+        parts = [send(self.data.device, part)[0] for part in torch.arange(count).split(256)]
+        if self.pairing == "false_positive":
+            ones = torch.stack([self._clean(index).long().sum(dim=0) for index in parts]).sum(dim=0)
+            return float((2.0 * ones * (count - ones)).mean()) / (count * (count - 1))
+        differing = (self._shown(index) != self._clean(index) for index in parts)
+        return sum(float(part.double().mean(dim=(1, 2)).sum()) for part in differing) / count
+
+    def _clean(self, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
+        """The class of each pixel without noise; everything is on the device."""
+        return self.data.shown_labels("train", index, torch.zeros_like(index))
+
+    def _shown(self, index: Int[Tensor, " n"]) -> UInt8[Tensor, "n h w"]:
+        """The category of each pixel in the noisy partner, displaced in each way in turn; all is on the device."""
+        settings = self.data.settings
+        if self.pairing == "misregistration":
+            each, always = (index.cpu() % pairing.PLACES) / pairing.PLACES, torch.ones(len(index), dtype=torch.bool)
+            maps = pairing.displacements(settings, each, always, settings.size)
+            return pairing.displace_labels(self._clean(index), *send(self.data.device, maps))
+        noise = IRRELEVANT if self.pairing == "irrelevant" else NOISE
+        count = torch.full_like(index, noisy_regions(self.nu, settings.regions))
+        return self.data.shown_labels("train", index, count, noise)

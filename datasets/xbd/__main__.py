@@ -75,7 +75,7 @@ def draw_preview(args: argparse.Namespace) -> None:
     """Draw some tiles with their masks."""
     from datasets.xbd.preview import choose_tiles, save_preview  # imports matplotlib, which takes a second
 
-    settings = XbdSettings(size=args.size, masks=args.masks, unclassified=args.unclassified)
+    settings, amount = XbdSettings(size=args.size, masks=args.masks, unclassified=args.unclassified), cli.amounts(args)
     if not 1 <= args.tiles <= MAX_TILES:
         raise InputError(f"--tiles {args.tiles}: must be from 1 to {MAX_TILES}")
     if not 1 <= args.zoom <= settings.size:
@@ -93,7 +93,7 @@ def draw_preview(args: argparse.Namespace) -> None:
             print(line, file=sys.stderr)
         tiles = choose_tiles(store, args.tiles, args.seed).tolist()
         caption = f"xBD: {len(tiles)} tiles of {settings.size} px from {len(store.pairs):,} pairs, seed {args.seed}"
-        save_preview(args.out, store, tiles, zoom=args.zoom, caption=caption)
+        save_preview(args.out, store, tiles, zoom=args.zoom, caption=caption, misregistration=amount)
     print(args.out)
 
 
@@ -181,6 +181,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--zoom", type=int, default=1, help="show the part of a tile, 1/ZOOM of its side, with most buildings"
     )
+    cli.add_amounts(command)
     command.set_defaults(run=draw_preview)
     about = "list the pairs in a CSV file that can serve as a manifest; validation is drawn by image"
     command = commands.add_parser("manifest", parents=[shared, skip], help=about, description=about)

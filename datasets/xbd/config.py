@@ -11,6 +11,7 @@ import tyro
 from pydantic import Field, NonNegativeInt
 
 from datasets.errors import InputError
+from datasets.misregistration import Misregistration
 from datasets.settings import Share, settings
 from datasets.types import Pairing, Task
 
@@ -23,10 +24,10 @@ SIDE = 1024
 
 
 @settings("data")
-class XbdSettings:
+class XbdSettings(Misregistration):
     """xBD: building damage, in image pairs of one place before and after a disaster (paper, IV-A)."""
 
-    pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure")
+    pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure", "misregistration")
     has_nu: ClassVar[bool] = False
     task: ClassVar[Task] = "segmentation"
     extra_scores: ClassVar[tuple[str, ...]] = ("xview2",)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from datasets.errors import InputError
+from datasets.misregistration import Misregistration
 from datasets.panels import IGNORED_COLOR, Color, overlay, save_panels
 from datasets.tiles.store import Store
 from datasets.types import IGNORED
@@ -49,7 +50,15 @@ def window(masks: UInt8[np.ndarray, "sides h w"], zoom: int) -> tuple[slice, sli
     return slice(int(row) * side, (int(row) + 1) * side), slice(int(column) * side, (int(column) + 1) * side)
 
 
-def save_preview(path: Path, store: Store, tiles: Sequence[int], *, zoom: int, caption: str) -> None:
+def save_preview(
+    path: Path,
+    store: Store,
+    tiles: Sequence[int],
+    *,
+    zoom: int,
+    caption: str,
+    misregistration: Misregistration | None = None,
+) -> None:
     """Draw one row for each tile: before, after, and both under their masks.
 
     Args:
@@ -58,6 +67,7 @@ def save_preview(path: Path, store: Store, tiles: Sequence[int], *, zoom: int, c
         tiles: numbers of the tiles.
         zoom: 1: whole tiles; above, the part of each tile, 1/zoom of its side, with most buildings.
         caption: title of the picture.
+        misregistration: also show the image after the disaster displaced; None: do not.
 
     Raises:
         InputError: matplotlib does not know the format.
@@ -79,5 +89,10 @@ def save_preview(path: Path, store: Store, tiles: Sequence[int], *, zoom: int, c
                 ("after: damage", after),
             ]
         )
+        if misregistration:
+            from datasets.tiles.surroundings import displaced_partner  # imports torch, which takes seconds
+
+            moved = displaced_partner(store, tile, misregistration)[part]
+            rows[-1].append((f"after, displaced: {misregistration.text}", moved))
     legend = {NAMES[label].replace("_", " "): color for label, color in COLORS.items()}
     save_panels(path, rows, legend=legend, caption=caption)

@@ -124,7 +124,7 @@ def open_data(settings: XbdSettings, source: TileSource, seed: int, device: "tor
     """The tiles on a device, the same for every seed."""
     from datasets.tiles.dataset import TileDataset  # imports torch, which the driver must not
 
-    return TileDataset(source, device)
+    return TileDataset(source, device, settings)
 
 
 def build_request(settings: XbdSettings, place: Place, *, jobs: int = 0, quiet: bool = False) -> BuildRequest:

@@ -29,6 +29,7 @@ COLUMNS = (
     "pretrain_steps",
     "noisy_pairs",
     "noise_pixels",
+    "nu_measured",
     "weights",
 )
 """The columns of a record that describe the encoder. A cell that probes it has the same."""

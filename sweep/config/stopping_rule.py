@@ -102,11 +102,12 @@ def check_rule(
         raise InputError("--until: added seeds follow the largest of --seeds, which is too close to 2^63")
     if not losses:
         raise InputError("--until: --losses names only baselines, which have no interval: add a loss")
-    wanted = {"noisy", "exposure"} if name == "difference" else {"noisy", "false_positive"} & set(pairings)
+    either = {"noisy", "false_positive", "misregistration"}
+    wanted = {"noisy", "exposure"} if name == "difference" else either & set(pairings)
     if not wanted or not wanted <= set(pairings):
         raise InputError(
             f"--until: {name} needs --pairings "
-            + ("noisy exposure" if name == "difference" else "noisy or false_positive")
+            + ("noisy exposure" if name == "difference" else "noisy, false_positive or misregistration")
             + ", not "
             + " ".join(pairings)
         )

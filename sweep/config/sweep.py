@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt
 from analysis.errors import RecordsError
 from analysis.records.remote import is_remote, normalized_address
 from datasets.errors import InputError, one_line
-from datasets.registry import check_nu
+from datasets.misregistration import AMOUNTS
+from datasets.registry import check_nu, check_pairing
 from datasets.registry import outside_root as dataset_root
 from datasets.settings import LocalPath, Share, local_path, settings
 from datasets.source import Demands, Place, Settings
@@ -59,10 +60,13 @@ class Sweep:
     """Noisy-pairs rates, each in [0, 1]."""
     nu: tuple[Share, ...] = (0.25, 0.5, 0.75, 1.0)
     """Per-image noise of VTS, each in [0, 1] and a multiple of 1/regions; empty for data sets of real pairs."""
-    pairings: tuple[Literal["noisy", "exposure", "irrelevant", "false_positive"], ...] = ("noisy", "exposure")
+    pairings: tuple[Literal["noisy", "exposure", "irrelevant", "false_positive", "misregistration"], ...] = (
+        *("noisy", "exposure"),
+    )
     """How noisy pairs are formed: a clean and a noisy image, the noisy image twice (mere exposure), a clean image with
-    noise that never occurs downstream, or two unrelated images. VTS has all four, xBD and a manifest the first two,
-    CIFAR-10 the last."""
+    noise that never occurs downstream, two unrelated images, or a clean pair of which one image is displaced, by
+    --data.shift, --data.turn and --data.scale. VTS has all five; xBD and a manifest `noisy`, `exposure` and
+    `misregistration`; CIFAR-10 `false_positive`."""
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = (0,)
     """Seeds: the whole grid runs once for each."""
     vary: Annotated[
@@ -131,14 +135,15 @@ class Sweep:
             if not getattr(self, name):
                 raise InputError(f"--{name} is empty: give at least one value")
         object.__setattr__(self, "vary", self._checked_axes())
+        for name, *_ in self.vary:
+            part, _, setting = name.partition(".")
+            if part == "data" and setting in AMOUNTS and "misregistration" not in self.pairings:
+                raise InputError(f"--vary {name}: has no effect without --pairings misregistration: add it")
         for recipe in self.recipes.values():
             for noise in self.nu:
                 check_nu(recipe.data, noise)
-        for pairing in self.pairings:
-            if pairing not in data.pairings:
-                raise InputError(
-                    f"--pairings {pairing}: {data.dataset} has no such pairs, choose from {', '.join(data.pairings)}"
-                )
+            for pairing in self.pairings:
+                check_pairing(recipe.data, pairing)
         for name in self.losses:
             if objective_info(name).sees == "labelled images" and data.task != "classification":
                 raise InputError(

@@ -36,7 +36,8 @@ def whole(row: Callable) -> list[dict[str, Any]]:
             made.append(row(loss, 0.0, 0.0, "none", seed, 0.6, source=SOURCE))
             levels = (0.25, 0.5, 0.75, 1.0)
             for rho, nu, pairing in itertools.product(levels, levels, ("noisy", "exposure", "irrelevant")):
-                made.append(row(loss, rho, nu, pairing, seed, 0.6 + 0.02 * random.standard_normal(), source=SOURCE))
+                score = 0.6 + 0.02 * random.standard_normal()
+                made.append(row(loss, rho, nu, pairing, seed, score, source=SOURCE, nu_measured=nu))
             made += [row(loss, rho, 1.0, "false_positive", seed, 0.5, source=SOURCE) for rho in levels]
     made[10] |= {"status": "failed", "test_f1_macro": None}
     return [one for one in made if (one["objective"], one["rho"], one["nu"]) != ("cross_image", 0.5, 0.5)]

@@ -41,9 +41,18 @@ def test_a_false_positive_has_no_nu_of_its_own():
     assert Cell(dataset="cifar10", objective="supervised").pairing == "none"
 
 
+def test_the_amount_of_misregistration_is_the_recipes_so_its_cells_have_no_nu():
+    for dataset in ("vts", "xbd", "manifest"):
+        kind = {"dataset": dataset, "objective": "moco", "pairing": "misregistration"}
+        cells = {Cell(**kind, rho=0.5, nu=nu) for nu in (0.0, 0.25, 1.0)}
+        assert {(cell.rho, cell.nu, cell.pairing) for cell in cells} == {(0.5, 0.0, "misregistration")}
+        assert str(cells.pop()) == "moco rho 0.5 misregistration seed 0"
+        assert Cell(**kind) == Cell(dataset=dataset, objective="moco")
+
+
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_pairings_that_a_data_set_has_not_are_refused_with_those_it_has(dataset):
-    for pairing in ("noisy", "exposure", "irrelevant", "false_positive"):
+    for pairing in ("noisy", "exposure", "irrelevant", "false_positive", "misregistration"):
         if pairing in DATASETS[dataset].pairings:
             assert Cell(dataset=dataset, objective="moco", rho=1, nu=1, pairing=pairing).pairing == pairing
         else:

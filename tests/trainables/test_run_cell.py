@@ -42,6 +42,7 @@ def test_metrics_and_curves_of_a_cell(recipe, bank):
     found = run(Cell(objective="within_image", rho=1.0, nu=0.5), recipe, bank, points)
     assert found["noisy_pairs"] == 1
     assert found["noise_pixels"] == pytest.approx(0.5, abs=0.15)
+    assert found["nu_measured"] == pytest.approx(found["noise_pixels"])
     assert found["pretrain_steps"] == 4
     assert 0 < found["test_f1_macro"] < 1
     assert [(stage, step) for stage, step, _ in points] == [
@@ -52,6 +53,16 @@ def test_metrics_and_curves_of_a_cell(recipe, bank):
     ]
     assert found["pretrain_val_loss"] == min(values["val_loss"] for _, _, values in points[:2])
     assert found["val_f1_macro"] == points[-1][2]["val_f1_macro"]
+
+
+def test_a_misregistered_cell_says_how_much_its_classes_differ(recipe, bank):
+    found = run(Cell(objective="moco", rho=1.0, pairing="misregistration"), recipe, bank)
+    assert found["noisy_pairs"] == 1
+    assert 0 < found["nu_measured"] < 0.5
+    assert "noise_pixels" not in found
+    clean = run(Cell(objective="moco"), recipe, bank)
+    assert clean["pretrain_val_loss"] != found["pretrain_val_loss"]
+    assert (clean["noise_pixels"], clean.get("nu_measured")) == (0, None)
 
 
 @pytest.mark.parametrize("objective", ["supcon", "rince"])

@@ -29,7 +29,7 @@ from trainables.probe import probe
 from trainables.profiling.bare_step import synchronise
 from trainables.profiling.parts import Part
 from trainables.recipe import Recipe
-from trainables.run_cell import first_encoder
+from trainables.run_cell import first_encoder, noise_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,7 @@ def profile_cell(cell: Cell, job: CellJob, device: torch.device, *, size: Size, 
         marks.record("opened")
         if trained:
             pretrain(encoder, excerpt, cell, short, state)
-            if cell.rho:
-                data.noise_pixels(cell.nu)
+            noise_of(data, cell)
         marks.record("trained")
         feature_spread(encoder, excerpt, recipe, state.with_heartbeat)
         marks.record("probe")

@@ -19,7 +19,7 @@ SHARES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=3
     st.lists(st.sampled_from(["moco", "cross_image", "random", "supervised"]), min_size=1, unique=True),
     SHARES,
     SHARES,
-    st.lists(st.sampled_from(["noisy", "exposure", "false_positive"]), min_size=1, unique=True),
+    st.lists(st.sampled_from(["noisy", "exposure", "false_positive", "misregistration"]), min_size=1, unique=True),
     st.lists(st.integers(0, 3), min_size=1, max_size=2, unique=True),
 )
 def test_a_plan_spans_the_cells_that_the_sweep_would_run(objectives, rho, nu, pairings, seeds):

@@ -22,7 +22,7 @@ ON_DISK = """
     seed int64!  test_f1_macro double  test_f1_a double  test_f1_b double  test_miou double  test_accuracy double
     test_xview2 double  val_f1_macro double  pretrain_loss double  pretrain_val_loss double  pretrain_plateau double
     pretrain_floor double  collapsed bool  feature_std double  feature_rank double  pretrain_best_step int64
-    pretrain_steps int64  noisy_pairs double  noise_pixels double  recipe string!  base string
+    pretrain_steps int64  noisy_pairs double  noise_pixels double  nu_measured double  recipe string!  base string
     data string  source string  task string  weights string  commit string  version string!  versions string
     device string  precision string  layout string  compile string  threads int64  seconds double
     pretrain_seconds double  probe_seconds double  images_per_second double  started string!  error string

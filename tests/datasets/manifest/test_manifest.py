@@ -182,7 +182,7 @@ def test_notes_say_what_the_pairs_cannot_tell(data: Path) -> None:
     assert source.notes == (
         "tiles of 16 px leave out 36.0% of the pixels, at the right and at the bottom",
         "6 of 6 pairs are assumed to be clean: their column noisy is empty, and --data.noisy-classes is not given",
-        "no pair of split train is noisy: only --rho 0 is possible",
+        "no pair of split train is noisy: only --rho 0 is possible, or --pairings misregistration",
         "no mask of split test shows class_2; test scores are means over the other classes",
         "6 of 12 training tiles show two classes (at least 1 % in each mask): perhaps too few; 240 were enough in our "
         "trials on xBD, fewer were not tried (METHOD.md)",

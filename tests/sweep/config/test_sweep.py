@@ -94,6 +94,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         claim(RunDir(tmp_path / "file" / "out"), preset("vts-smoke"), ["data"])
 
 
+def _misregistered(**amounts):
+    from datasets.xbd.config import XbdSettings
+    from trainables.recipe import Recipe
+
+    data = XbdSettings(size=64, **amounts)
+    return Sweep(nu=(), pairings=("noisy", "misregistration"), recipe=Recipe(data=data))
+
+
 def test_settings_that_do_not_fit_each_other_are_refused():
     from datasets.cifar10.config import Cifar10Settings
     from datasets.manifest.config import ManifestSettings
@@ -111,6 +119,10 @@ def test_settings_that_do_not_fit_each_other_are_refused():
             "choose from false_positive",
         ),
         (lambda: Sweep(nu=(0.5,), recipe=Recipe(data=XbdSettings())), "leave --nu out"),
+        (lambda: _misregistered(shift=0), "nothing is displaced, because --data.shift"),
+        (lambda: _misregistered(shift=64), "--data.shift 64: must be below the side of an image, 64 px"),
+        (lambda: Sweep(vary=(("data.shift", "1", "2"),)), "--vary data.shift: has no effect without --pairings misreg"),
+        (lambda: _misregistered(turn=-1), "--data.turn -1: should be greater than or equal to 0"),
         (lambda: Sweep(nu=()), "--nu is empty"),
         (lambda: Probe(cached_views=9), "--probe.cached-views 9: should be less than or equal to 8"),
         (lambda: Pretrain(warmup=10_000), "--pretrain.warmup"),
