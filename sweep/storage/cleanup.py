@@ -30,7 +30,8 @@ def remove_leftovers(run_dir: RunDir, recorded: Mapping[str, str], *, before: fl
     Raises:
         StoreError: the address does not answer.
     """
-    run_dir.stop.unlink(missing_ok=True)
+    for path in run_dir.root.glob(f"{STOP}*"):  # drivers that share a folder have one each
+        path.unlink(missing_ok=True)
     if run_dir.uri:
         run_dir.store.remove(STOP)
         for key in run_dir.cells_with_checkpoints() & recorded.keys():
