@@ -20,11 +20,11 @@ from datasets.errors import InputError
 from datasets.registry import check_nu, settings_class
 from datasets.source import Settings
 from datasets.types import TURNS
+from sweep.cluster.slurm_job import seconds_left
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml
 from sweep.presets import PRESETS, described, preset
 from sweep.signals import Terminated, sigterm_raises
-from sweep.slurm.allocated import seconds_left
 from sweep.storage.object_store import StoreError
 from sweep.storage.run_dir import RunDir
 from sweep.system_errors import explain

@@ -134,7 +134,7 @@ def turn(run_dir: RunDir, seconds: float) -> Iterator[None]:
     lock, due, told = FileLock(run_dir.lock), time.monotonic() + seconds, False
     while not lock.is_locked:
         try:
-            lock.acquire(timeout=max(0.0, min(2.0, due - time.monotonic())), poll_interval=0.1)
+            lock.acquire(timeout=max(0.0, min(0.5, due - time.monotonic())), poll_interval=0.1)
         except Timeout:
             owner = _driver(run_dir)
             if owner is None and time.monotonic() < due:

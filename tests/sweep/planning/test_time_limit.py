@@ -5,10 +5,10 @@ import time
 import pytest
 
 from datasets.errors import InputError
+from sweep.cluster.slurm_job import NOTICE, Job, seconds_left
 from sweep.planning import time_limit
 from sweep.planning.time_limit import TimeLimit, TimeSpan, describe_late
 from sweep.presets import preset
-from sweep.slurm.allocated import NOTICE, Job, seconds_left
 from sweep.storage.run_dir import RunDir
 
 
@@ -87,9 +87,9 @@ def test_a_task_of_an_array_has_a_name_of_its_own():
 
 
 def test_older_versions_of_slurm_are_asked_for_the_end(monkeypatch):
-    from sweep.slurm import allocated
+    from sweep.cluster import slurm_job
 
-    monkeypatch.setattr(allocated, "ask", lambda *words: "2030-01-02T03:04:05")
+    monkeypatch.setattr(slurm_job, "ask", lambda *words: "2030-01-02T03:04:05")
     assert time.localtime(Job.of({"SLURM_JOB_ID": "7"}).ends)[:6] == (2030, 1, 2, 3, 4, 5)
-    monkeypatch.setattr(allocated, "ask", lambda *words: "NONE")
+    monkeypatch.setattr(slurm_job, "ask", lambda *words: "NONE")
     assert Job.of({"SLURM_JOB_ID": "7"}).ends == float("inf")

@@ -58,6 +58,11 @@ def seconds_left(asked: str, environment: Mapping[str, str] = os.environ) -> flo
     raise InputError(f"--time-left {asked}: give minutes above 0, or auto in a Slurm job")
 
 
+def state(job: str) -> str:
+    """A job's state, such as RUNNING; empty if Slurm cannot be asked here, or no longer knows the job."""
+    return ask("squeue", "--noheader", "--jobs", job, "--format", "%T").partition("\n")[0]
+
+
 def ask(*command: str) -> str:
     """What a command of Slurm prints; empty text if it is absent, fails or does not answer."""
     try:
