@@ -1,7 +1,7 @@
 """`make slurm-test`: run a sweep by each script of `sweep.slurm` on a Slurm of this machine, and disturb it.
 
-A job is preempted, one is ended by the signal before its time limit, one of an array is cancelled. Each time the results
-must be those of an undisturbed sweep. The exit code is 1 if a check failed, 2 if something is missing here.
+A job is preempted, and ended by the signal before its time limit; tasks of an array are cancelled. The results must be
+those of an undisturbed sweep each time. The exit code is 1 if a check failed, 2 if something is missing here.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from analysis.records.io import read_records, recorded_keys
 from benchmarks.chaos.__main__ import duplicates
 from benchmarks.chaos.disturbed import leftovers, results
-from benchmarks.slurm.controller import Slurm, lacking, wait_for
+from benchmarks.slurm.controller import NODES, Slurm, lacking, wait_for
 from benchmarks.transcript import Transcript
 
 SWEEP = ("vts-smoke", "--no-report", "--checkpoint-every", "1", "--losses", "moco", "random")
@@ -60,9 +60,13 @@ class Test:
         return job
 
     def checkpoint(self, name: str, *, least: int = 1) -> None:
-        """Wait until cells of a sweep have checkpoints."""
-        folder = self.place / name / "checkpoints"
-        wait_for(f"a checkpoint in {name}", lambda: len({p.parent for p in folder.glob("*/*.ckpt")}) >= least, LONG)
+        """Wait until cells of a sweep have written checkpoints since this call."""
+        now, folder = time.time(), self.place / name / "checkpoints"
+
+        def written() -> int:
+            return len({path.parent for path in folder.glob("*/*.ckpt") if modified(path) > now})
+
+        wait_for(f"a checkpoint in {name}", lambda: written() >= least, LONG)
 
     def end(self, *jobs: str) -> list[str]:
         """Wait for the end of jobs; returns their states."""
@@ -84,18 +88,12 @@ class Test:
         """A job on one node: preempted, then ended before its time limit."""
         job = self.submit("one-node", "--partition=main", "--cpus-per-task=2", "--time=60")
         self.checkpoint("one-node")
-        self.slurm.ask(
-            "sbatch",
-            "--partition=urgent",
-            "--nodelist=first",
-            "--cpus-per-task=2",
-            "--output=/dev/null",
-            "--wrap=sleep 5",
-        )
+        urgent = ("--partition=urgent", "--nodelist=first", "--cpus-per-task=2", "--output=/dev/null")
+        self.slurm.ask("sbatch", *urgent, "--wrap=sleep 5")
         wait_for("the job is preempted", lambda: self.slurm.restarts(job) == 1, 120)
         self.log.check("a job of a higher partition preempts it, and Slurm puts it back", passed=True)
         wait_for("it runs again", lambda: self.slurm.state(job) == "RUNNING", 300)
-        before = len(recorded_keys(self.place / "one-node").status)
+        before = self.recorded("one-node")
         self.checkpoint("one-node")
         # What --signal=B:TERM@120 does, two minutes before the time limit.
         self.slurm.ask("scancel", "--batch", "--signal=TERM", job)
@@ -107,35 +105,29 @@ class Test:
 
     def array(self, cancels: int, dice: random.Random) -> None:
         """An array of two commands in one folder, of which tasks are cancelled and submitted again."""
-        rounds = 0
-        done = 0
-        while rounds == 0 or len(recorded_keys(self.place / "array").status) < len(self.calm):
+        rounds = done = 0
+        while rounds == 0 or self.recorded("array") < len(self.calm):
             rounds += 1
-            job = self.submit("array", "--array=1-2", "--cpus-per-task=1", "--partition=main", "--time=60")
-            if rounds == 1:
-                wait_for(
-                    "both run",
-                    lambda: self.slurm.ask("squeue", "-h", "-r", "-j", job, "-t", "R", "-o", "%T").count("R") > 1,
-                    LONG,
-                )
-                self.checkpoint("array", least=2)
-                self.log.check("two commands in one folder have a cell each at the same time", passed=True)
-            tasks = [f"{job}_1", f"{job}_2"]
-            while done < cancels and any(self.slurm.state(task) == "RUNNING" for task in tasks):
-                time.sleep(dice.uniform(1, 12) if rounds > 1 or done else 0)
-                running = [task for task in tasks if self.slurm.state(task) == "RUNNING"]
-                if running:
-                    task = dice.choice(running)
-                    self.slurm.ask("scancel", task)
-                    done += 1
-                    self.log.say(
-                        f"scancel {task}, with {len(recorded_keys(self.place / 'array').status)} cells recorded"
-                    )
-            self.end(*tasks)
             if rounds > 10 + cancels:
                 raise RuntimeError(f"the array does not end: see {self.place}")
+            job = self.submit("array", "--array=1-2", "--cpus-per-task=1", "--partition=main", "--time=60")
+            tasks = [f"{job}_1", f"{job}_2"]
+            if rounds == 1:
+                self.checkpoint("array", least=2)
+                self.log.check("two commands in one folder have a cell each at the same time", passed=True)
+            while done < cancels and (running := [task for task in tasks if self.slurm.state(task) not in ENDED]):
+                time.sleep(dice.uniform(1, 12) if done else 0)
+                task = dice.choice(running)
+                self.slurm.ask("scancel", task)
+                done += 1
+                self.log.say(f"scancel {task}, with {self.recorded('array')} cells recorded")
+            self.end(*tasks)
         self.log.say(f"{done} tasks were cancelled, in {rounds} arrays of two")
         self.compare("array")
+
+    def recorded(self, name: str) -> int:
+        """The number of recorded cells of a sweep."""
+        return len(recorded_keys(self.place / name).status)
 
     def several_nodes(self) -> None:
         """A job on two nodes, with one Ray."""
@@ -154,6 +146,14 @@ class Test:
             done = subprocess.run([*base, *options], env=self.slurm.environment, capture_output=True, text=True)
             right = done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
             self.log.check(f"refused in one line: {done.stderr.strip()}", right)
+
+
+def modified(path: Path) -> float:
+    """When a file was written; 0 if it is there no longer."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -177,9 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     daemons.mkdir()
     try:
         with Slurm(daemons) as slurm:
-            log.say(
-                f"{slurm.ask('sinfo', '-V')} on this machine: {slurm.ask('sinfo', '-h', '-p', 'main', '-N', '-o', '%N with %c').replace(chr(10), ', ')} cores"
-            )
+            log.say(f"{slurm.ask('sinfo', '-V')} runs on this machine, with {len(NODES)} nodes")
             test = Test(place, log, slurm, options)
             parts = {
                 "refusals": test.refusals,

@@ -3,11 +3,10 @@
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +21,7 @@ SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={place}/munge.sock,cred_expire=3
+AuthInfo=socket={place}/munge.sock,cred_expire=5
 StateSaveLocation={place}/state
 SlurmdSpoolDir={place}/%n
 SlurmctldPidFile={place}/slurmctld.pid
@@ -81,9 +80,8 @@ class Slurm:
         self._start("slurmctld", "-D", "-f", str(place / "slurm.conf"))
         for name in NODES:
             self._start("slurmd", "-D", "-f", str(place / "slurm.conf"), "-N", name)
-        wait_for(
-            "both nodes are idle", lambda: self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%t") == "idle\nidle", 60
-        )
+        states = ("sinfo", "-h", "-N", "-p", "main", "-o", "%t")
+        wait_for("both nodes are idle", lambda: self.ask(*states).split() == ["idle", "idle"], 60)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -165,10 +163,3 @@ def wait_for(what: str, condition: Callable[[], object], seconds: float) -> None
         if time.monotonic() > due:
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.5)
-
-
-def kill_quietly(processes: Sequence[int]) -> None:
-    """Kill processes, as far as they exist."""
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)

@@ -32,20 +32,20 @@ VISIBLE = _Template("""\
 
 # `ray symmetric-run` would do the same, but SIGTERM ends it and its Ray at once, before cells have written checkpoints,
 # and it ends with `ray stop`, which ends every Ray of the user on a node.
-RAY = """
+RAY = _Template("""
 # One Ray on all nodes. Its head is on the first node, where this script runs. Only this user has its token.
 export port=$((20000 + SLURM_JOB_ID % 20000)) head=$(hostname) RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \\n')
 answers() { (exec 3<> "/dev/tcp/$head/$port") 2> /dev/null; }
 export -f answers
-srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpu-bind=none bash -c '
+srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpu-bind=none --output=@log bash -c '
   where="--head --port=$port --include-dashboard=false --temp-dir=/tmp/np-$SLURM_JOB_ID"
   if [ "$SLURM_NODEID" != 0 ]; then until answers; do sleep 1; done; where="--address=$head:$port"; fi
   exec ray start $where --num-cpus="${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}" --block' &
 ray=$!
 trap 'kill "$ray"; rm -rf "/tmp/np-$SLURM_JOB_ID"' EXIT
 until answers; do kill -0 "$ray" || exit 1; sleep 1; done
-"""
+""")
 
 OWN_RAY = """
 trap 'rm -rf "/tmp/np-$SLURM_JOB_ID"' EXIT
@@ -53,7 +53,7 @@ trap 'rm -rf "/tmp/np-$SLURM_JOB_ID"' EXIT
 
 SWEEP = _Template("""
 # Before the end of the job Slurm sends SIGTERM to this script alone. The sweep then writes checkpoints and ends.
-trap 'kill -TERM "$sweep"' TERM
+trap 'kill -TERM "$sweep" 2> /dev/null' TERM
 @command &
 sweep=$!
 wait "$sweep"; code=$?
@@ -97,6 +97,7 @@ def render(words: Sequence[str], out: str, options: Options, place: Place, *, in
         inline: whether the cells run without Ray.
     """
     several, array, requeue = nodes(options) > 1, "array" in options, "no-requeue" not in options
+    base = place.script.removesuffix(".sbatch")
     own_ray = not (several or inline or any(word.partition("=")[0] == "--temp-dir" for word in words))
     test = f"test -e {shlex.quote(place.script)}"
     if several:
@@ -119,7 +120,7 @@ def render(words: Sequence[str], out: str, options: Options, place: Place, *, in
         [
             start,
             "" if "://" in out else VISIBLE.substitute(test=test, out=shlex.quote(out)),
-            RAY if several else OWN_RAY if own_ray else "",
+            RAY.substitute(log=shlex.quote(f"{base}-%j-ray.log")) if several else OWN_RAY if own_ray else "",
             SWEEP.substitute(command=" ".join(filter(None, command))),
             AGAIN if requeue else "",
             END,

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
 from sweep.storage.claims import Claims, living, remove_claims
+from sweep.storage.cleanup import remove_requests
 from sweep.storage.run_dir import RunDir, cannot_write
 
 SHARING = "several, with --shard auto"
@@ -109,6 +110,7 @@ def shared(run_dir: RunDir, grid: str, clean: Callable[[str | None], None]) -> I
         with suppress(InputError), turn(run_dir, 1.0):  # otherwise the next command does this
             if not living(run_dir.root):
                 remove_claims(run_dir.root)
+                remove_requests(run_dir.root)
                 with suppress(OSError):
                     _remove_lock(run_dir)
                     run_dir.checkpoints.rmdir()  # fails if there are checkpoints
