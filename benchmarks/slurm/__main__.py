@@ -26,6 +26,8 @@ ENGINE = ("--precision", "fp32", "--engine.layout", "channels_last", "--engine.c
 """A fixed engine, so that nothing is measured and all sweeps round in the same way."""
 LONG = 1800.0
 """Time limit of a sweep in seconds, on a busy machine."""
+PARTS = ("refusals", "one_node", "array", "several_nodes", "scaling")
+"""All are run by default, except for the last."""
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
@@ -135,6 +137,26 @@ class Test:
         self.log.check("a job with one Ray on two nodes ends complete", self.end(job) == ["COMPLETED"])
         self.compare("two-nodes")
 
+    def scaling(self) -> None:
+        """Compare the cells per minute of an array of one command with those of two."""
+        rates = []
+        for count in (1, 2):
+            name = f"scaling-{count}"
+            self.end(self.submit(name, f"--array=1-{count}", "--cpus-per-task=1", "--partition=main", "--time=120"))
+            records = read_records(self.place / name)
+            begun = records["started"].astype("datetime64[us, UTC]").astype("int64") / 1e6
+            ends = (begun + records["seconds"]).sort_values().to_list()
+            # From the end of the first cells to the start of the last ones, in which all commands have cells.
+            since, until = ends[count - 1], begun.sort_values().to_list()[-count]
+            inside = sum(since < end <= until for end in ends)
+            rates.append(60 * inside / (until - since))
+            overlap = (begun + records["seconds"]).clip(upper=until) - begun.clip(lower=since)
+            busy = overlap.clip(lower=0).sum() / (count * (until - since))
+            self.log.say(
+                f"{count} at a time: {rates[-1]:.2f} cells per minute; they run cells {100 * busy:.1f} % of the time"
+            )
+        self.log.say(f"two commands in one folder are {rates[1] / rates[0]:.2f} times as fast as one")
+
     def refusals(self) -> None:
         """What is refused before anything runs."""
         base = [sys.executable, "-m", "sweep.slurm", *self.words, "--out", str(self.place / "refused"), "--"]
@@ -163,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="seeds of the sweep (default: %(default)s)")
     parser.add_argument("--cancels", type=int, default=1, help="tasks of the array to cancel (default: %(default)s)")
     parser.add_argument("--inline", action="store_true", help="run cells without Ray; leaves out the two nodes")
-    parser.add_argument("--only", choices=("refusals", "one_node", "array", "several_nodes"), help="one part")
+    parser.add_argument("--only", choices=PARTS, help="one part")
     parser.add_argument("--folder", type=Path, help="keep all files here (default: a temporary folder)")
     options = parser.parse_args(arguments)
     if missing := lacking():
@@ -179,15 +201,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Slurm(daemons) as slurm:
             log.say(f"{slurm.ask('sinfo', '-V')} runs on this machine, with {len(NODES)} nodes")
             test = Test(place, log, slurm, options)
-            parts = {
-                "refusals": test.refusals,
-                "one_node": test.one_node,
-                "array": lambda: test.array(options.cancels, random.Random(0)),
-                "several_nodes": test.several_nodes,
-            }
-            for name, part in parts.items():
-                if options.only in (None, name) and not (name == "several_nodes" and options.inline):
-                    part()
+            for name in [options.only] if options.only else PARTS[:-1]:
+                if name == "array":
+                    test.array(options.cancels, random.Random(0))
+                elif not (name == "several_nodes" and options.inline):
+                    getattr(test, name)()
     except (TimeoutError, RuntimeError) as error:
         log.check(str(error), passed=False)
     if options.folder is None and not log.failed:
