@@ -142,7 +142,8 @@ class Test:
         rates = []
         for count in (1, 2):
             name = f"scaling-{count}"
-            self.end(self.submit(name, f"--array=1-{count}", "--cpus-per-task=1", "--partition=main", "--time=120"))
+            job = self.submit(name, f"--array=1-{count}", "--cpus-per-task=1", "--partition=main", "--time=120")
+            self.end(*(f"{job}_{task}" for task in range(1, count + 1)))
             records = read_records(self.place / name)
             begun = records["started"].astype("datetime64[us, UTC]").astype("int64") / 1e6
             ends = (begun + records["seconds"]).sort_values().to_list()
@@ -152,9 +153,7 @@ class Test:
             rates.append(60 * inside / (until - since))
             overlap = (begun + records["seconds"]).clip(upper=until) - begun.clip(lower=since)
             busy = overlap.clip(lower=0).sum() / (count * (until - since))
-            self.log.say(
-                f"{count} at a time: {rates[-1]:.2f} cells per minute; they run cells {100 * busy:.1f} % of the time"
-            )
+            self.log.say(f"{count} at a time: {rates[-1]:.2f} cells a minute; cells run {100 * busy:.1f} % of the time")
         self.log.say(f"two commands in one folder are {rates[1] / rates[0]:.2f} times as fast as one")
 
     def refusals(self) -> None:

@@ -1,6 +1,7 @@
 """`python -m sweep.doctor`: each check finds its problem, and reports nothing without a problem."""
 
 import http.server
+import math
 import os
 import re
 import socket
@@ -297,17 +298,17 @@ def test_a_tracking_uri_may_hold_a_password_and_a_server_may_be_none():
 
 
 @pytest.mark.parametrize(
-    ("job", "known", "level", "words"),
+    ("left", "known", "level", "words"),
     [
-        (Job(id="7", nodes="n[1-2]", ends=time.time() + 7200), "RUNNING", "ok", "7 on n[1-2]: RUNNING, 2.0 hours left"),
-        (Job(id="7_3", nodes="n1"), "RUNNING", "ok", "no time limit"),
-        (Job(id="7", nodes="n1", ends=time.time() + 300), "RUNNING", "WARN", "minutes left; ask for more with --time"),
-        (Job(id="7", nodes="n1"), "", "WARN", "squeue does not answer"),
+        (7210, "RUNNING", "ok", "job 7_3 on n[1-2]: RUNNING, 2.0 hours left"),
+        (math.inf, "RUNNING", "ok", "no time limit"),
+        (300, "RUNNING", "WARN", "minutes left; ask for more with --time"),
+        (math.inf, "", "WARN", "squeue does not answer"),
     ],
 )
-def test_the_slurm_job_of_the_process_is_shown(monkeypatch, job, known, level, words):
+def test_the_slurm_job_of_the_process_is_shown(monkeypatch, left, known, level, words):
     monkeypatch.setattr(services, "state", lambda name: known)
-    (finding,) = services.check_slurm(job)
+    (finding,) = services.check_slurm(Job(id="7_3", nodes="n[1-2]", ends=time.time() + left))
     assert finding.level == level
     assert words in finding.text
 
