@@ -10,12 +10,10 @@ from analysis.records.io import read_records, recorded_keys
 from datasets.errors import InputError
 from sweep.cli import parse
 from sweep.monitor.progress import read_progress
-from sweep.monitor.snapshot import take_snapshot
 from sweep.planning.time_limit import TimeLimit
 from sweep.presets import preset
 from sweep.storage import claims
 from sweep.storage.claims import Claims
-from sweep.storage.run_dir import RunDir
 from tests.helpers.command import begun, call, read_until, run, wait_for
 from tests.sweep.test_run import results, runs
 from trainables.cell import digest
@@ -107,25 +105,6 @@ def test_what_needs_the_folder_for_one_command_is_refused_before_anything_runs(w
     with pytest.raises(InputError) as refusal:
         parse(["vts-smoke", "--shard", "auto", *words])
     assert said in str(refusal.value)
-
-
-def test_status_shows_all_commands_that_share_the_folder_as_one(fake_cells, tmp_path):
-    out, seen = tmp_path / "out", []
-
-    def look(number, tried):
-        if number == 3:
-            (mine,) = RunDir(out).shared_progress
-            text = mine.read_text()
-            (out / "progress-other.json").write_text(text.replace('"most": 1', '"most": 2'))
-            seen.append(take_snapshot(out, read_progress(mine).driver.updated))
-
-    fake_cells(look)
-    assert call(*SHARE, out).returncode == 0
-    (snapshot,) = seen
-    assert snapshot.state == "running"
-    assert len(snapshot.drivers) == 2
-    assert snapshot.progress.most == 3
-    assert len(snapshot.progress.nodes) == 2
 
 
 def test_cells_that_would_end_too_late_are_left_and_the_exit_code_says_so(fake_cells, smoke_copy, monkeypatch):
