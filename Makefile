@@ -29,6 +29,10 @@ chaos: $(VENV)/.installed-dev ## disturb a small sweep 200 times and check that 
 cluster-test: $(VENV)/.installed-dev ## a cluster of two nodes on this machine, one killed in mid-sweep; as root, on Linux
 	@$(BIN)/python -m benchmarks.cluster $(ARGS)
 
+.PHONY: slurm-test
+slurm-test: $(VENV)/.installed-dev ## sweeps as jobs of a Slurm on this machine, preempted, ended and cancelled; half an hour on 2 cores
+	@$(BIN)/python -m benchmarks.slurm $(ARGS)
+
 reference: $(VENV)/.installed-bench ## the results of docs/results, or what is missing of them; a day on 2 cores. ARGS="--photographs DIR --cifar DIR"
 	@$(BIN)/python -m benchmarks.reference $(ARGS)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 from tyro import _errors  # pinned; no public function turns a parse error into one line
@@ -20,6 +20,7 @@ from datasets.errors import InputError
 from datasets.registry import check_nu, settings_class
 from datasets.source import Settings
 from datasets.types import TURNS
+from sweep.cluster.slurm_job import seconds_left
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml
 from sweep.presets import PRESETS, described, preset
@@ -61,6 +62,12 @@ class Command:
     inline: bool = False
     """Run the cells one after the other in this process, without Ray: on one GPU, or with as many threads as the engine
     has. Records and checkpoints are the same, so any other command continues in the folder."""
+    shard: Literal["auto"] | None = None
+    """Share --out with other commands of the same arguments, each of which takes cells that no other has: for a queue
+    that favours small jobs. Without it a folder has one command at a time."""
+    time_left: str | None = None
+    """Minutes that the command has, or `auto`: until the end of the Slurm job. A cell is not begun if it would not end
+    in time, as the plan or the recorded cells tell; the exit code is then 75."""
     sweep: Annotated[Sweep, tyro.conf.arg(name="")]
 
 
@@ -68,8 +75,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the command.
 
     Returns:
-        The exit code: 0 complete, 1 cells are missing, 2 a mistake of the user, 130 Ctrl-C, 141 closed output pipe,
-        143 SIGTERM.
+        The exit code: 0 complete, 1 cells are missing, 2 a mistake of the user, 75 cells are left for lack of time, 130
+        Ctrl-C, 141 closed output pipe, 143 SIGTERM.
     """
 
     def run() -> int:
@@ -87,7 +94,13 @@ def main(argv: Sequence[str]) -> int:
             return plan(sweep, command.price, address=address)
         from sweep.driver import run_sweep
 
-        return run_sweep(sweep, address=address, inline=command.inline)
+        return run_sweep(
+            sweep,
+            address=address,
+            inline=command.inline,
+            shard=command.shard is not None,
+            seconds=seconds_left(command.time_left) if command.time_left else math.inf,
+        )
 
     return run_command("sweep.run", run)
 
@@ -135,6 +148,10 @@ def parse(argv: Sequence[str]) -> Command:
         raise InputError("--plan times pretraining, and this sweep probes kept encoders: leave --plan out")
     if command.inline:
         _check_inline(command)
+    if command.shard:
+        _check_shard(command.sweep)
+    if command.time_left:
+        seconds_left(command.time_left)
     return replace(command, sweep=_named(command.sweep))
 
 
@@ -151,6 +168,20 @@ def _check_inline(command: Command) -> None:
             f"--workers {command.sweep.workers}: --inline runs one cell at a time; "
             "give --workers 1, or leave --inline out"
         )
+
+
+def _check_shard(sweep: Sweep) -> None:
+    """Refuse what several commands in one folder cannot do."""
+    if isinstance(sweep.out, str):
+        raise InputError(
+            f"--shard auto: --out {sweep.out} is an address, which one command has at a time; give a folder that all "
+            "commands see, or several machines to one command (--address)"
+        )
+    for given, reason in ((sweep.until, "--until adds seeds"), (sweep.retry_failed, "--retry-failed runs cells again")):
+        if given:
+            raise InputError(
+                f"--shard auto: {reason} when all cells are recorded; use it in a command of its own, afterwards"
+            )
 
 
 T = TypeVar("T")

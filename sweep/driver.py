@@ -1,9 +1,11 @@
 """One command from beginning to end: it runs the missing cells, then shows all results."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from analysis.records.io import recorded_keys
 from analysis.records.remote import fetch
 from datasets.errors import InputError
 from sweep import logs
@@ -11,27 +13,35 @@ from sweep.adaptive_seeds import add_seeds, describe_decision, max_added_cells, 
 from sweep.backend import Backend, InlineBackend, RayBackend
 from sweep.config.kept import by_encoder
 from sweep.config.sweep import Sweep
+from sweep.monitor.progress import add_shared_progress
 from sweep.planning.comparison import PlanComparison, RunConditions
+from sweep.planning.time_limit import TimeLimit, TimeSpan, describe_late
 from sweep.prepare import (
     Inputs,
     check_settings,
     check_without_writing,
     claim,
     cluster_address,
-    exclusive_run_dir,
     load_inputs,
     missing_cells,
+    opened_run_dir,
     previous_sweep,
-    take_over,
 )
 from sweep.signals import StopRequest
+from sweep.storage.lock import LONGEST_TURN, alone, turn
 from sweep.storage.run_dir import RunDir
-from sweep.summarize import AGAIN, announce, last_step, print_stopped, summarize
+from sweep.summarize import AGAIN, announce, last_step, print_shared, print_stopped, summarize
 from sweep.tracking.background import BackgroundTracking
+from sweep.tune.admission import Admission
 from sweep.tune.job import WorkerJob
 from sweep.tune.outcome import Outcome
 from sweep.tune.progress_writer import ProgressWriter
-from trainables.cell import Cell
+from trainables.cell import Cell, digest
+
+LATER = 75
+"""The exit code of a command that has left cells for lack of time: that of a temporary failure in sysexits.h."""
+SHORT_TURN = 2.0
+"""Seconds that a driver waits for its turn after a signal, whose sender does not wait long."""
 
 
 def describe(sweep: Sweep, *, address: str | None = None, inline: bool = False) -> int:
@@ -54,25 +64,33 @@ def describe(sweep: Sweep, *, address: str | None = None, inline: bool = False) 
     return 0
 
 
-def run_sweep(sweep: Sweep, *, address: str | None = None, inline: bool = False) -> int:
+def run_sweep(
+    sweep: Sweep,
+    *,
+    address: str | None = None,
+    inline: bool = False,
+    shard: bool = False,
+    seconds: float = math.inf,
+) -> int:
     """Run the cells that are not recorded, then show the results.
 
     Args:
         sweep: the sweep of the command line.
         address: of a Ray cluster that runs the cells; None: Ray is started on this machine.
         inline: run the cells one after the other in this process, without Ray.
+        shard: share the folder with other commands: run only cells that none of them has.
+        seconds: that the command has. A cell that would not end in time is not begun.
 
     Returns:
-        0 if every planned cell is done; 1 otherwise, with a printed reason for each missing cell; 130 after Ctrl-C, 143
-        after SIGTERM.
+        0 if every planned cell is done, or run by another command; 1 otherwise, with a printed reason for each missing
+        cell; `LATER` if cells were left for lack of time; 130 after Ctrl-C, 143 after SIGTERM.
 
     Raises:
         InputError: the data, the folder or the cluster cannot be used, or another command runs the sweep.
         RecordsError, StoreError: the sweep's address cannot be read or written.
     """
-    began = time.time()
-    with exclusive_run_dir(sweep) as (run_dir, killed_driver):
-        recorded = take_over(run_dir, killed_driver, before=began)
+    span = TimeSpan(began=time.time(), seconds=seconds)
+    with opened_run_dir(sweep, shard=shard, before=span.began) as (run_dir, recorded):
         sweep = _with_folder_settings(sweep, run_dir, recorded)
         missing = missing_cells(sweep, recorded)
         if missing:
@@ -80,16 +98,19 @@ def run_sweep(sweep: Sweep, *, address: str | None = None, inline: bool = False)
         backend = InlineBackend(sweep.cores) if inline else RayBackend(cluster_address(address) if missing else None)
         inputs = load_inputs(sweep, missing)
         missing = by_encoder([cell for cell in missing if cell.key not in inputs.absent], inputs.kept)
-        claim(run_dir, sweep, *inputs.fingerprints)
+        with alone(run_dir):
+            claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)
         if missing:
-            outcome, left = _run_missing(sweep, missing, inputs, run_dir, recorded, began, backend)
+            outcome, left = _run_missing(sweep, missing, inputs, run_dir, recorded, span, backend)
         else:
             outcome, left = Outcome(), _show_recorded(sweep, inputs, run_dir, recorded)
     if outcome.unwritable:
-        remedy = "when that has ended, run the same command again" if run_dir.uri else AGAIN
+        remedy = "when that has ended, run the same command again" if run_dir.uri or run_dir.claims else AGAIN
         raise InputError(f"{outcome.unwritable}: {remedy}; no record is lost")
-    return outcome.stop.code if outcome.stop else 1 if left else 0
+    if outcome.stop:
+        return outcome.stop.code
+    return LATER if any(cell.key in outcome.late for cell in left) else 1 if left else 0
 
 
 def _with_folder_settings(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, str]) -> Sweep:
@@ -104,7 +125,7 @@ def _with_folder_settings(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, 
 def _show_recorded(sweep: Sweep, inputs: Inputs, run_dir: RunDir, recorded: Mapping[str, str]) -> list[Cell]:
     """Show the results when no cell is missing; returns the cells that are not done."""
     announce(sweep, inputs.sources.values())
-    with BackgroundTracking(sweep, run_dir) as tracking:
+    with alone(run_dir), BackgroundTracking(sweep, run_dir) as tracking:
         if recorded:
             tracking.fill(run_dir.root, sweep.cells())
         if sweep.retry_failed:
@@ -121,7 +142,7 @@ def _run_missing(
     inputs: Inputs,
     run_dir: RunDir,
     recorded: Mapping[str, str],
-    began: float,
+    span: TimeSpan,
     backend: Backend,
 ) -> tuple[Outcome, list[Cell]]:
     """Start what runs the cells, choose the engine, run the missing cells, show the results.
@@ -129,33 +150,41 @@ def _run_missing(
     Returns:
         How the cells ended, and those that are not done.
     """
-    comparison, stop = PlanComparison(run_dir.root, began), StopRequest(run_dir)
+    comparison, stop = PlanComparison(run_dir.root, span.began), StopRequest(run_dir)
     planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}
     with (
         backend.session(sweep),
         ProgressWriter(run_dir, planned, backend.machines) as progress,
-        BackgroundTracking(sweep, run_dir) as tracking,
+        _tracking(sweep, run_dir) as tracking,
     ):
         if progress.warning:
             print(progress.warning)
         machine = backend.first_machine(sweep, inputs.files)
-        sweep, engine = backend.choose_engine(sweep, missing, machine, inputs.sources)
-        claim(run_dir, sweep, *inputs.fingerprints)
+        with alone(run_dir):  # drivers that share the folder have one engine
+            if run_dir.claims:
+                sweep = sweep.continuing(previous_sweep(run_dir, sweep))
+            sweep, engine = backend.choose_engine(sweep, missing, machine, inputs.sources)
+            claim(run_dir, sweep, *inputs.fingerprints)
         announce(sweep, inputs.sources.values())
         if recorded:
             tracking.fill(run_dir.root, sweep.cells())
         resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})
         print(f"engine: {engine}\n{_intention(sweep, missing, resumed)}", flush=True)
         weights = inputs.weights.path if inputs.weights else None
-        job = WorkerJob.of(sweep, inputs.sources, weights, inputs.kept)
+        job = replace(WorkerJob.of(sweep, inputs.sources, weights, inputs.kept), shard=run_dir.shard)
+        limit = TimeLimit(span, sweep, run_dir) if span.seconds < math.inf else None
+        admission = Admission(run_dir, limit.allows if limit else None)
         runner = backend.runner()(sweep, job, machine, run_dir, tracking, stop, progress=progress)
 
         def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
             tracking.expect(sweep.cells())
             progress.expect(sweep.cells())
             with stop.handling():
-                outcome = runner.run(missing, planned=len(sweep.cells()), grows=backend.grows)
-            if stop.at_once:
+                outcome = runner.run(missing, planned=len(sweep.cells()), grows=backend.grows, admission=admission)
+            outcome = replace(outcome, late=admission.late)
+            if limit and (late := [cell for cell in missing if cell.key in admission.late]):
+                print(describe_late(limit, late))
+            if stop.at_once or run_dir.claims:  # several commands are in no plan
                 return outcome
             conditions = RunConditions(
                 resumed=resumed,
@@ -176,7 +205,46 @@ def _run_missing(
         if stop.at_once:
             print_stopped()
             return outcome, list(missing)
-        return outcome, summarize(sweep, outcome, run_dir, tracking)
+        return outcome, _show(sweep, outcome, run_dir, tracking)
+
+
+def _tracking(sweep: Sweep, run_dir: RunDir) -> BackgroundTracking:
+    """The runs in MLflow, which drivers that share the folder must not create at the same time."""
+    with alone(run_dir):
+        return BackgroundTracking(sweep, run_dir, shared=run_dir.claims is not None)
+
+
+def _show(sweep: Sweep, outcome: Outcome, run_dir: RunDir, tracking: BackgroundTracking) -> list[Cell]:
+    """Show the results. Of the drivers that share a folder, the last one does so, or one that finds all cells recorded.
+
+    Returns:
+        The cells that are not done, without those of other drivers.
+    """
+    claims = run_dir.claims
+    if claims is None:
+        return summarize(sweep, outcome, run_dir, tracking)
+    try:
+        with turn(run_dir, SHORT_TURN if outcome.stop else LONGEST_TURN):
+            add_shared_progress(run_dir, run_dir.progress)
+            cells, recorded = sweep.cells(), recorded_keys(run_dir.root).status
+            absent = [cell for cell in cells if cell.key not in recorded]
+            others, state = claims.others, digest(sorted(recorded.items()))
+            if others and (absent or claims.shown == state):
+                claims.leave()  # now, so that one of the others is the last
+                print_shared(run_dir, len(cells), len(recorded), len(others))
+                mine = {key for key in (*outcome.failures, *outcome.late) if key not in recorded}
+                return [cell for cell in cells if recorded.get(cell.key) == "failed" or cell.key in mine]
+            tracking.open()
+            if not outcome.stop:
+                tracking.fill(run_dir.root, cells)
+            left = summarize(sweep, outcome, run_dir, tracking)
+            claims.shown = state
+            return left
+    except InputError as error:
+        if outcome.stop is None:
+            raise
+        print(f"{error}; another command writes the results")
+        return []
 
 
 def _intention(sweep: Sweep, missing: Sequence[Cell], resumed: int) -> str:

@@ -18,12 +18,13 @@ from sweep.cluster.ray_folder import ray_folder
 from sweep.config.kept import kept_encoders, without_encoder
 from sweep.config.sweep import Sweep
 from sweep.config.yaml_io import from_yaml, recipe_differences, to_yaml
+from sweep.monitor.progress import add_shared_progress
 from sweep.storage.cleanup import remove_leftovers
 from sweep.storage.lease import leased
-from sweep.storage.lock import locked
+from sweep.storage.lock import locked, shared
 from sweep.storage.object_store import ObjectStore
 from sweep.storage.run_dir import RunDir, cannot_write
-from trainables.cell import Cell
+from trainables.cell import Cell, digest
 from trainables.cell_job import KeptEncoders
 from trainables.engine import Engine
 from trainables.recipe import KNOWN
@@ -44,6 +45,35 @@ def exclusive_run_dir(sweep: Sweep) -> Iterator[tuple[RunDir, str | None]]:
     run_dir = sweep.run_dir
     with locked(run_dir) as killed_here, _leased_copy(run_dir.store) as killed_there:
         yield run_dir, killed_there if run_dir.uri else killed_here
+
+
+@contextmanager
+def opened_run_dir(sweep: Sweep, *, shard: bool, before: float) -> Iterator[tuple[RunDir, dict[str, str]]]:
+    """Lock the sweep for this process, or share it with others; remove what an interrupted command has left.
+
+    Args:
+        sweep: the sweep of the command line.
+        shard: whether to share the folder with other commands, each of which takes cells that nobody has.
+        before: seconds since the epoch; unfinished files that are older are removed.
+
+    Yields:
+        The folder, and key -> status of the recorded cells.
+
+    Raises:
+        InputError: another command runs the sweep, the folder cannot be written, or it cannot be shared.
+        RecordsError, StoreError: the sweep's address cannot be read or written.
+    """
+    if not shard:
+        with exclusive_run_dir(sweep) as (run_dir, killed):
+            yield run_dir, take_over(run_dir, killed, before=before)
+        return
+    recorded: dict[str, str] = {}
+
+    def clean(killed: str | None) -> None:
+        recorded.update(take_over(sweep.run_dir, killed, before=before))
+
+    with shared(sweep.run_dir, digest(sorted(cell.key for cell in sweep.cells())), clean) as run_dir:
+        yield run_dir, recorded or recorded_status(run_dir)
 
 
 @contextmanager
@@ -195,6 +225,7 @@ def take_over(run_dir: RunDir, killed: str | None, *, before: float) -> dict[str
     """
     if killed:
         print(f"the previous command in this folder ({killed}) was interrupted: its records and checkpoints are used")
+    add_shared_progress(run_dir)
     recorded = recorded_status(run_dir)
     if count := remove_leftovers(run_dir, recorded, before=before):
         print(f"removed {count} unfinished files of an interrupted command")

@@ -45,6 +45,7 @@ class StopRequest:
     def __init__(self, run_dir: RunDir) -> None:
         """No stop is requested yet. `handling` creates the file's folder."""
         self._file, self._store = run_dir.stop, run_dir.store if run_dir.uri else None
+        self._alone = not run_dir.shard
         self._sending: threading.Thread | None = None
         self._announced = False
         self._due = 0.0
@@ -80,7 +81,8 @@ class StopRequest:
                 _deadline(max(0.1, self._due - time.monotonic()), _exit_handler(signal.SIGTERM))
             with suppress(OSError):
                 self._file.unlink(missing_ok=True)
-                self._file.parent.rmdir()  # fails if there are checkpoints
+                if self._alone:  # otherwise another driver may just begin to use it
+                    self._file.parent.rmdir()  # fails if there are checkpoints
             self._withdraw()
 
     def ask(self, number: int) -> None:

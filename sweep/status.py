@@ -20,7 +20,8 @@ from analysis.errors import RecordsError
 from analysis.records.remote import fetch, is_remote, normalized_address
 from analysis.text import duration, printable
 from datasets.errors import InputError
-from sweep.monitor.progress import MachineEntry, now
+from sweep.cluster.slurm_job import state
+from sweep.monitor.progress import MachineEntry, SlurmJob, now
 from sweep.monitor.snapshot import Snapshot, take_snapshot
 from sweep.monitor.time_left import TimeLeft
 from sweep.storage.run_dir import RunDir
@@ -107,6 +108,8 @@ def render(snapshot: Snapshot, price: float | None, now: datetime) -> str:
         f"{snapshot.preset}: {total('done')} of {snapshot.planned} cells done, {total('failed')} failed, "
         f"{total('missing')} missing",
         f"driver    {describe_driver(snapshot, now)}",
+        *_listing("sharing", [f"{one.host} (process {one.process})" for one in snapshot.drivers]),
+        *_listing("job", [describe_job(job, now) for job in _jobs(snapshot)]),
         "",
         *_table(snapshot),
         "",
@@ -148,6 +151,20 @@ def describe_driver(snapshot: Snapshot, now: datetime) -> str:
         case "ended":
             return f"ended {place} {duration(snapshot.heard)} ago"
     return f"interrupted {place}: no update for {duration(snapshot.heard)}; the same command resumes the sweep"
+
+
+def describe_job(job: SlurmJob, now: datetime) -> str:
+    """A Slurm job: its state as far as Slurm can be asked here, nodes and time."""
+    known = state(job.id)
+    left = "without a time limit" if job.ends is None else f"{duration(_since(now, job.ends))} left"
+    return f"{job.id}{f' ({known})' if known else ''} on {job.nodes or 'unknown nodes'}, {left}"
+
+
+def _jobs(snapshot: Snapshot) -> list[SlurmJob]:
+    """The Slurm jobs of the drivers that run now."""
+    if snapshot.progress is None or snapshot.state not in ("starting", "running"):
+        return []
+    return [one.job for one in snapshot.drivers or (snapshot.progress.driver,) if one.job]
 
 
 def describe_time_left(left: TimeLeft | None) -> str:

@@ -187,6 +187,13 @@ def recorded_errors(root: Path) -> dict[str, str]:
     return dict(zip(failed["key"], failed["error"], strict=True))
 
 
+def print_shared(run_dir: RunDir, planned: int, recorded: int, others: int) -> None:
+    """Print that other commands have the rest of the cells."""
+    who = "another command has" if others == 1 else f"{others} other commands have"
+    print(f"\n{recorded} of {planned} cells are recorded; {who} the rest, and the last one shows the results")
+    print(f"records   {run_dir.name}/records\nlogs      {run_dir.name_of(run_dir.log)}")
+
+
 def print_stopped() -> None:
     """Print how to continue after a sweep that was stopped at once."""
     print(f"stopped; to continue: {_command()}", flush=True)

@@ -75,3 +75,13 @@ def test_no_registry_and_no_path_of_a_machine_is_named():
     for name in files.stdout.split():
         text = (ROOT / name).read_text(errors="replace") if (ROOT / name).is_file() else ""
         assert not forbidden.search(text), name
+
+
+def test_the_image_gets_what_it_copies():
+    """Nothing else is sent to the builder, such as results or an environment."""
+    copied = [
+        re.findall(r"\S+", line)[1:-1] for line in (ROOT / "Dockerfile").read_text().splitlines() if "COPY" in line
+    ]
+    admitted = {line.lstrip("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {name for names in copied for name in names} == admitted
+    assert all((ROOT / name).exists() for name in admitted)

@@ -88,8 +88,20 @@ def write_record(
     # Without the partition columns, as Spark and Hive write. pandas and `pyarrow.parquet` take these from folder names
     # as dictionaries, `pyarrow.dataset` takes them as strings, and each fails if the file has the other type.
     table = record_table(row, classes, settings).drop_columns(list(PARTITIONS))
+    return parquet.write(_record_file(folder, row), table)
+
+
+def is_recorded(folder: str | PathLike[str], cell: Mapping[str, Any]) -> bool:
+    """Whether a folder has a readable record of the cell with this key, data set and objective."""
+    try:
+        return bool(len(parquet.read(_record_file(folder, cell), columns=("key", "status", "schema"), remedy=_RERUN)))
+    except (RecordsError, FileNotFoundError):
+        return False
+
+
+def _record_file(folder: str | PathLike[str], row: Mapping[str, Any]) -> Path:
     place = Path(folder, "records", *(partition_folder(name, row[name]) for name in PARTITIONS))
-    return parquet.write(place / f"{row['key']}.parquet", table)
+    return place / f"{row['key']}.parquet"
 
 
 def read_records(folder: str | PathLike[str]) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from benchmarks.cluster.loopback import (
     raylet,
     wait_for,
 )
+from benchmarks.transcript import Transcript
 from sweep.signals import descendants
 
 SWEEP = ("vts-smoke", "--seeds", "0", "1", "--no-report", "--checkpoint-every", "1")
@@ -37,24 +38,6 @@ ENGINE = ("--precision", "fp32", "--engine.layout", "channels_last", "--engine.c
 SCALING = ("vts-quick", "--losses", "moco", "--rho", "0", "--no-report")
 UP, BACK, SWEPT, DOWN = 300.0, 240.0, 1500.0, 180.0
 """Time limits in seconds."""
-
-
-class Transcript:
-    """Prints steps and checks as they happen, and keeps the failed checks."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-        self.failed: list[str] = []
-
-    def say(self, line: str) -> None:
-        """Print a line with the elapsed time."""
-        print(f"{time.monotonic() - self._begun:7.1f} s  {line}", flush=True)
-
-    def check(self, what: str, passed: bool) -> None:
-        """Print a check and its result."""
-        self.say(f"{'ok    ' if passed else 'FAILED'}  {what}")
-        if not passed:
-            self.failed.append(what)
 
 
 def sweep(out: Path, *words: str) -> list[str]:

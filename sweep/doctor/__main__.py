@@ -22,6 +22,7 @@ from datasets.errors import InputError
 from sweep.cluster import checks, machine_report
 from sweep.cluster.checks import Finding
 from sweep.cluster.machine import Machine, split_answers
+from sweep.cluster.slurm_job import Job
 from sweep.doctor import services
 
 HERE = "this machine"
@@ -63,6 +64,7 @@ def examine(targets: Targets, out: str | None, data: tuple[str, ...] = ()) -> It
         yield from _examine_clocks(targets)
     yield from services.check_mlflow(services.tracking_uri())
     yield from services.check_ports(services.listening_ports())
+    yield from services.check_slurm(Job.of())
 
 
 def _examine_folder(targets: Targets, out: str) -> Iterator[Finding]:

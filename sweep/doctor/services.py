@@ -1,7 +1,10 @@
 """Checks of the MLflow server and of open ports on this machine."""
 
+import math
 import os
+import shutil
 import sys
+import time
 import urllib.parse
 import urllib.request
 from base64 import b64encode
@@ -11,11 +14,14 @@ from pathlib import Path
 
 from analysis.text import describe_error, without_secrets
 from sweep.cluster.checks import Finding
+from sweep.cluster.slurm_job import Job, state
 from sweep.tracking.connection import OTHER_DATABASE, is_server
 
 PORTS = {5000: "MLflow", 8265: "Ray's dashboard", 6379: "Ray", 10001: "Ray's clients"}
 BETWEEN_NODES = (6379,)
 """Ports that the machines of a cluster use among each other."""
+SHORT_JOB = 600.0
+"""Seconds that a Slurm job should have left: the start alone may take minutes."""
 
 
 def check_mlflow(uri: str | None) -> Iterable[Finding]:
@@ -60,6 +66,23 @@ def _request(uri: str, url: str) -> urllib.request.Request:
         secret = b64encode(urllib.parse.unquote(user).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {secret}")  # a redirect does not get it
     return request
+
+
+def check_slurm(job: Job | None) -> Iterable[Finding]:
+    """The Slurm job of this process, if it is in one, has time left, and Slurm answers."""
+    if job is None:
+        if shutil.which("sbatch"):
+            yield Finding("ok", "slurm", "this is no Slurm job; `python -m sweep.slurm` writes scripts for sbatch")
+        return
+    known, left = state(job.id), job.ends - time.time()
+    text = f"job {job.id} on {job.nodes or 'unknown nodes'}"
+    if not known:
+        yield Finding("WARN", "slurm", f"{text}: squeue does not answer, so a script cannot tell a cancelled job")
+    elif left < SHORT_JOB:
+        yield Finding("WARN", "slurm", f"{text}: {known}, only {left / 60:.0f} minutes left; ask for more with --time")
+    else:
+        limit = "no time limit" if left == math.inf else f"{left / 3600:.1f} hours left"
+        yield Finding("ok", "slurm", f"{text}: {known}, {limit}")
 
 
 def check_ports(listening: Iterable[tuple[int, bool]]) -> Iterable[Finding]:

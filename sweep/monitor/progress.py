@@ -4,6 +4,9 @@ Records tell which cells are done, this file which cells run. Nothing depends on
 counts its machine time from zero.
 """
 
+import math
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,6 +16,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from datasets.errors import InputError, one_line
 from datasets.files import write_text_atomically
 from sweep.cluster.machine import Machine
+from sweep.cluster.slurm_job import Job
+from sweep.storage.run_dir import RunDir
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Stage = Literal["starting", "running", "ended"]
@@ -20,6 +25,24 @@ Stage = Literal["starting", "running", "ended"]
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class SlurmJob(_Model):
+    """The Slurm job of a driver."""
+
+    id: str
+    nodes: str
+    """In Slurm's notation."""
+    ends: AwareDatetime | None = None
+    """When it will be ended; None if it has no end."""
+
+    @classmethod
+    def here(cls) -> Self | None:
+        """The job of this process; None outside of one."""
+        if (job := Job.of()) is None:
+            return None
+        ends = datetime.fromtimestamp(job.ends).astimezone() if job.ends < math.inf else None
+        return cls(id=job.id, nodes=job.nodes, ends=ends)
 
 
 class Driver(_Model):
@@ -36,6 +59,7 @@ class Driver(_Model):
     """`starting` while the driver reads the data and measures the machine; `ended` once no cell runs any more."""
     load_per_core: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Programs for each core of the driver's machine when it wrote the file; absent in older files."""
+    job: SlurmJob | None = None
 
 
 class Running(_Model):
@@ -132,6 +156,44 @@ def read_progress(path: Path) -> Progress | None:
         raise InputError(f"{path} is damaged or of another version ({reason}): {_REMEDY}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def joined(several: Sequence[Progress]) -> Progress:
+    """The progress of drivers that share a folder, as one: that of the latest, with the sums over all."""
+    latest = max(several, key=lambda one: (one.driver.stage != "ended", one.driver.updated))
+    active = [one for one in several if one.driver.stage != "ended"] or [latest]
+    used = [one.used for one in several]
+    return latest.model_copy(
+        update={
+            "driver": latest.driver.model_copy(update={"began": min(one.driver.began for one in active)}),
+            "running": tuple(cell for one in active for cell in one.running),
+            "most": sum(one.most for one in active),
+            "nodes": tuple(node for one in active for node in one.nodes),
+            "used": Used(**{name: sum(getattr(one, name) for one in used) for name in Used.model_fields}),
+        }
+    )
+
+
+def add_shared_progress(run_dir: RunDir, *paths: Path) -> None:
+    """Add the files of drivers that shared a folder to its `progress.json`, as far as they can be read.
+
+    Args:
+        run_dir: the folder, in which no other driver does the same.
+        paths: the files; without any, all of them.
+    """
+    whole = RunDir(run_dir.root).progress
+    with suppress(InputError, OSError):
+        several = [one for path in (whole, *(paths or run_dir.shared_progress)) if (one := read_progress(path))]
+        if several and (paths or run_dir.shared_progress):
+            write_progress(whole, joined([ended(one) for one in several]))
+    for path in paths or run_dir.shared_progress:
+        path.unlink(missing_ok=True)
+
+
+def ended(progress: Progress) -> Progress:
+    """The progress of a driver that is there no longer."""
+    driver = progress.driver.model_copy(update={"stage": "ended"})
+    return progress.model_copy(update={"driver": driver, "running": ()})
 
 
 _REMEDY = "delete it; records are not affected, and machine time is counted from zero"

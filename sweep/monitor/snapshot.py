@@ -17,7 +17,7 @@ from analysis.records.io import record_files
 from analysis.text import failure_reason
 from datasets.errors import InputError
 from sweep.config.yaml_io import from_yaml
-from sweep.monitor.progress import Progress, Running, read_progress
+from sweep.monitor.progress import Driver, Progress, Running, ended, joined, read_progress
 from sweep.monitor.time_left import TimeLeft, estimate_time_left
 from sweep.storage.run_dir import RunDir
 from trainables.cell import Cell
@@ -89,6 +89,8 @@ class Snapshot:
     """Number of records of cells that are not in the grid of `sweep.yaml`."""
     moved: Path | None
     """The folder, if its `sweep.yaml` names another one, because it was moved or copied."""
+    drivers: tuple[Driver, ...] = ()
+    """The commands that share the folder and run now (`--shard auto`). `progress` holds all of them together."""
 
     def total(self, name: Literal["done", "failed", "missing", "running"]) -> int:
         """The sum over all losses."""
@@ -112,7 +114,7 @@ def take_snapshot(root: Path, now: datetime) -> Snapshot:
         raise InputError(f"{root}: {problem}; give the --out of a sweep")
     sweep = from_yaml(run_dir.config)
     cells = {cell.key: cell for cell in sweep.cells()}
-    progress = read_progress(run_dir.progress)
+    progress, sharing = _read_all(run_dir, now)
     rows, unreadable = read_rows(root)
     planned = [row for row in rows if row.key in cells]
     state = _state(progress, now)
@@ -140,7 +142,20 @@ def take_snapshot(root: Path, now: datetime) -> Snapshot:
         unreadable=tuple(unreadable),
         beyond=len(rows) - len(planned),
         moved=root if isinstance(sweep.out, Path) and sweep.out.resolve() != root.resolve() else None,
+        drivers=tuple(one.driver for one in sharing),
     )
+
+
+def _read_all(run_dir: RunDir, now: datetime) -> tuple[Progress | None, list[Progress]]:
+    """The progress of all drivers together, and of each that shares the folder and runs now."""
+    whole = read_progress(run_dir.progress)
+    several = [one for path in run_dir.shared_progress if (one := read_progress(path))]
+    if not several:
+        return whole, []
+    active = [one for one in several if _state(one, now) in ("starting", "running")]
+    gone = [one for one in several if one not in active]
+    before = [ended(whole)] if whole else []
+    return joined([*before, *active, *map(ended, gone)] if active else [*before, *gone]), active
 
 
 _ROWS = TypeAdapter(list[RecordRow])

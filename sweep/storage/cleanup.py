@@ -30,7 +30,7 @@ def remove_leftovers(run_dir: RunDir, recorded: Mapping[str, str], *, before: fl
     Raises:
         StoreError: the address does not answer.
     """
-    run_dir.stop.unlink(missing_ok=True)
+    remove_requests(run_dir.root)
     if run_dir.uri:
         run_dir.store.remove(STOP)
         for key in run_dir.cells_with_checkpoints() & recorded.keys():
@@ -49,6 +49,12 @@ def remove_leftovers(run_dir: RunDir, recorded: Mapping[str, str], *, before: fl
     with suppress(OSError):  # it is not empty, or does not exist
         run_dir.checkpoints.rmdir()
     return count
+
+
+def remove_requests(root: Path) -> None:
+    """Remove the requests to stop, which killed drivers have left; those that share a folder have one each."""
+    for path in root.glob(f"{STOP}*"):
+        path.unlink(missing_ok=True)
 
 
 def _unfinished(root: Path) -> Iterator[Path]:

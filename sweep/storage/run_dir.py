@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from analysis.records.remote import ENCODERS, working_copy
 from datasets.errors import InputError
+from sweep.storage.claims import Claims
 from sweep.storage.object_store import ObjectStore
 
 STOP = "checkpoints/stop"
@@ -25,6 +26,10 @@ class RunDir:
     """The folder on this machine."""
     uri: str | None = None
     """The sweep's address, if it has one. The files there count, and `root` is a copy of them."""
+    claims: Claims | None = None
+    """The cells of this driver, if it shares the folder with others."""
+    shard: str = ""
+    """The name of the driver, if it shares the folder: part of the names of files that it has for itself."""
 
     @classmethod
     def at(cls, out: Path | str) -> Self:
@@ -129,13 +134,20 @@ class RunDir:
 
     @property
     def log(self) -> Path:
-        """The driver's log. At an address each machine has its own."""
-        return self.logs / (f"sweep-{socket.gethostname()}.log" if self.uri else "sweep.log")
+        """The driver's log. At an address each machine has its own, and in a shared folder each driver."""
+        whose = self.shard or (socket.gethostname() if self.uri else "")
+        return self.logs / (f"sweep-{whose}.log" if whose else "sweep.log")
 
     @property
     def progress(self) -> Path:
-        """The driver and the running cells, for `python -m sweep.status`."""
-        return self.root / "progress.json"
+        """The driver and the running cells, for `python -m sweep.status`. In a shared folder each driver has its own,
+        which is added to `progress.json` when it ends."""
+        return self.root / (f"progress-{self.shard}.json" if self.shard else "progress.json")
+
+    @property
+    def shared_progress(self) -> list[Path]:
+        """The files of `progress` of the drivers that share the folder."""
+        return sorted(self.root.glob("progress-*.json"))
 
     @property
     def plan(self) -> Path:
@@ -171,8 +183,8 @@ class RunDir:
 
     @property
     def stop(self) -> Path:
-        """The file of `STOP`."""
-        return self.root / STOP
+        """The file of `STOP`. In a shared folder each driver has its own."""
+        return self.root / (f"{STOP}-{self.shard}" if self.shard else STOP)
 
     def cell_checkpoints(self, key: str) -> Path:
         """Folder of one cell's checkpoints."""
@@ -195,6 +207,13 @@ class RunDir:
         if self.uri:
             with suppress(OSError):
                 self.store.remove(f"checkpoints/{key}", once=True)
+
+    @property
+    def lost(self) -> str | None:
+        """Why this driver may write nothing any more, because others have taken over; None if it may."""
+        if self.claims and self.claims.lost:
+            return f"other commands use {self.name} now, because this one was suspended or could not renew its lease"
+        return self.store.lost
 
     # --- the address
 

@@ -15,7 +15,7 @@ from analysis.records.io import read_curves, read_records, recorded_keys
 from analysis.text import describe_error
 from sweep.config.sweep import Sweep
 from sweep.storage.run_dir import RunDir
-from sweep.tracking.connection import connect
+from sweep.tracking.connection import connect, is_server
 from sweep.tracking.parent_metrics import Metrics
 from trainables.cell import Cell
 
@@ -39,6 +39,7 @@ class BackgroundTracking:
         kind: str = "sweep",
         cells: Sequence[Cell] | None = None,
         rates: Mapping[str, float] | None = None,
+        shared: bool = False,
     ) -> None:
         """Connect to the server that MLFLOW_TRACKING_URI names, or to the database in the folder.
 
@@ -50,6 +51,8 @@ class BackgroundTracking:
             kind: value of the parent run's tag `kind`.
             cells: all cells, if they are not those of the sweep; the sequence may grow.
             rates: key -> learning rate, for cells with rates of their own; the rate becomes a metric.
+            shared: whether other drivers write to the same runs. Then a database is only written after `open`, because
+                it does not bear several writers.
 
         Raises:
             InputError: the MLflow server or database cannot be used.
@@ -58,6 +61,7 @@ class BackgroundTracking:
         self.uri = elsewhere or run_dir.mlflow_uri
         self._root, self._cells = run_dir.root, sweep.cells() if cells is None else cells
         self._rates: Mapping[str, float] = {} if rates is None else rates
+        self._closed = shared and not is_server(self.uri)
         self.fault: str | None = None
         """The last error; None once MLflow has everything."""
         self._quiet_until = 0.0
@@ -121,6 +125,10 @@ class BackgroundTracking:
         """Add the runs of recorded cells that are missing or unfinished in MLflow."""
         self._write(lambda tracking: fill(tracking, folder, cells, self._rates))
 
+    def open(self) -> None:
+        """No other driver writes from now on."""
+        self._closed = False
+
     def fill_again(self) -> None:
         """If MLflow lacks something, try once more at once, because the sweep ends."""
         self._thread.submit(self._catch_up)
@@ -135,6 +143,8 @@ class BackgroundTracking:
         self._thread.submit(lambda: None).result()
 
     def _write(self, write: Callable[["Tracking"], object]) -> None:
+        if self._closed:  # `fill` adds it from the records
+            return
         self._thread.submit(self._try, write)
 
     def _try(self, write: Callable[["Tracking"], object]) -> None:

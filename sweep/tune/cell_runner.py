@@ -13,6 +13,7 @@ from sweep.config.sweep import Sweep
 from sweep.signals import StopRequest
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
+from sweep.tune.admission import Admission
 from sweep.tune.console import Console
 from sweep.tune.job import WorkerJob
 from sweep.tune.outcome import Outcome
@@ -41,6 +42,8 @@ class Round:
     """Key -> learning rate, for cells with rates of their own; may grow."""
     proposals: "Searcher | None" = None
     """Suggests cells, instead of `cells` in their order."""
+    admission: Admission | None = None
+    """Decides which of the cells begin, and when; None: all, in their order."""
 
 
 class CellRunner(ABC):
@@ -87,6 +90,7 @@ class CellRunner(ABC):
         grows: bool = False,
         rates: Mapping[str, float] | None = None,
         proposals: "Searcher | None" = None,
+        admission: Admission | None = None,
     ) -> Outcome:
         """Run the cells. Those that fail run once more at the end, those that lack memory or lose their workers alone.
 
@@ -96,6 +100,7 @@ class CellRunner(ABC):
             grows: see `Round`.
             rates: see `Round`.
             proposals: see `Round`.
+            admission: see `Round`.
         """
         tracker = self.tracker()
         total = planned or len(cells)
@@ -113,12 +118,13 @@ class CellRunner(ABC):
         with self._second_signal_ends(console), self._told(recorder):
             if self._progress:
                 tracker.listeners.append(self._progress.follow(tracker, recorder))
-            first = Round(name="ray", cells=cells, grows=grows, rates=rates, proposals=proposals)
+            first = Round(name="ray", cells=cells, grows=grows, rates=rates, proposals=proposals, admission=admission)
             self._run_round(first, tracker, recorder)
             if again := recorder.take_again():
-                self._run_round(Round(name="ray-again", cells=again, grows=grows, rates=rates), tracker, recorder)
+                second = Round(name="ray-again", cells=again, grows=grows, rates=rates, admission=admission)
+                self._run_round(second, tracker, recorder)
             if postponed := recorder.take_postponed():
-                alone = Round(name="ray-alone", cells=postponed, alone=True, rates=rates)
+                alone = Round(name="ray-alone", cells=postponed, alone=True, rates=rates, admission=admission)
                 self._run_round(alone, tracker, recorder)
         return recorder.outcome
 

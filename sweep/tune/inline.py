@@ -1,10 +1,12 @@
 """Runs cells one after the other in this process, without Ray."""
 
+import time
 from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any
 
+from sweep.tune.admission import CellQueue
 from sweep.tune.cell_runner import CellRunner, Round
 from sweep.tune.compute import submit
 from sweep.tune.recorder import Recorder
@@ -25,10 +27,15 @@ class InlineRunner(CellRunner):
     place = "the process"
 
     def _run_round(self, some: Round, tracker: RunningCells, recorder: Recorder) -> None:
-        for cell in some.cells:
-            if self._stop.asked or recorder.unwritable:
+        queue = CellQueue(some.cells, some.admission)
+        while not (self._stop.asked or recorder.unwritable):
+            if cell := queue.take():
+                self._run_cell(cell, tracker, recorder)
+            elif queue.is_over():
                 return
-            self._run_cell(cell, tracker, recorder)
+            else:  # other drivers have all cells that are left
+                time.sleep(TURN)
+                tracker.step_ended()
 
     def _run_cell(self, cell: Cell, tracker: RunningCells, recorder: Recorder) -> None:
         """Run one cell, and pass its reports on. If records cannot be written any more, leave it.

@@ -28,6 +28,8 @@ class WorkerJob:
     """The most seconds between two reports."""
     keep: tuple[Kept, ...]
     """What to keep of a recorded cell."""
+    shard: str = ""
+    """See `RunDir.shard`."""
 
     @classmethod
     def of(
@@ -65,7 +67,7 @@ class WorkerJob:
     @property
     def run_dir(self) -> RunDir:
         """The sweep's folder on this machine."""
-        return RunDir.at(self.location)
+        return replace(RunDir.at(self.location), shard=self.shard)
 
     def with_rate(self, objective: str, rate: float) -> Self:
         """The job of a search, which has one recipe, with another learning rate of an objective."""

@@ -1,6 +1,6 @@
 """How the cells of a command ended."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sweep.signals import StopRequest
@@ -21,6 +21,9 @@ class Outcome:
     forecast: Mapping[str, float] = field(default_factory=dict)
     """Metrics for MLflow: the error of the plan."""
 
+    late: Collection[str] = ()
+    """Keys of the cells that were left because they would not have ended in time."""
+
     def followed_by(self, after: "Outcome") -> "Outcome":
         """The outcome of this run and a later one together."""
         kinds = {**self.counts, **after.counts}
@@ -30,4 +33,5 @@ class Outcome:
             unwritable=after.unwritable,
             stop=after.stop,
             forecast={**self.forecast, **after.forecast},
+            late=after.late,
         )

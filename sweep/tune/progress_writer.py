@@ -48,7 +48,7 @@ class ProgressWriter(CellListener):
             clock: for tests.
         """
         self._run_dir, self._states, self._machines, self._clock = run_dir, dict(planned), machines, clock
-        self._began = progress.now()
+        self._began, self._job = progress.now(), progress.SlurmJob.here()
         self._stage: Stage = "starting"
         self._recorder: Recorder | None = None
         self._running: Mapping[str, RunningCell] = {}
@@ -143,6 +143,7 @@ class ProgressWriter(CellListener):
                 updated=updated,
                 stage=self._stage,
                 load_per_core=round(load_per_core(), 2),
+                job=self._job,
             ),
             planned=len(states),
             done=states.count("done"),

@@ -149,7 +149,7 @@ class Recorder(CellListener):
 
     def step_ended(self) -> None:
         """Check for a lost lease, a closed output pipe and a signal."""
-        self.unwritable = self.unwritable or self._run_dir.store.lost
+        self.unwritable = self.unwritable or self._run_dir.lost
         if self._console.unread and not self._stop.asked:
             self._stop.ask(signal.SIGPIPE)
         if line := self._stop.take_message():
@@ -174,6 +174,10 @@ class Recorder(CellListener):
     def _record(self, cell: Cell, record: Record, curves: list, examples: list) -> None:
         if cell.key in self.recorded:  # Ray ran it again, because its worker was lost after the last report
             return
+        claims = self._run_dir.claims
+        if claims and not claims.owns(cell.key):
+            self._give_up(cell, "another command has taken it over, because this one was suspended")
+            return
         try:
             origin = self._provenance(cell)
             row = to_row(record.with_values(origin.columns), origin.classes, origin.settings)
@@ -187,6 +191,8 @@ class Recorder(CellListener):
             return
         self.recorded.add(cell.key)
         self._run_dir.remove_checkpoints(cell.key)
+        if claims:
+            claims.give_back(cell.key)
         self._tracking.finish(cell, row, curves)
         if row["status"] == "failed":
             self.failures[cell.key] = failure_reason(str(row["error"]))

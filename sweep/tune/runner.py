@@ -9,6 +9,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from sweep.config.grid import cheapest_last
+from sweep.tune.admission import CellQueue
 from sweep.tune.cell_runner import CellRunner, Round
 from sweep.tune.console import Console
 from sweep.tune.grid_searcher import GridSearcher
@@ -44,7 +45,12 @@ class TuneRunner(CellRunner):
 
     def _run_round(self, some: Round, tracker: TrialTracker, recorder: Recorder) -> None:
         def searcher(cells: Sequence[Cell]) -> Searcher:
-            return GridSearcher(cells, closed=lambda: self._stop.asked, rates=some.rates)
+            return GridSearcher(
+                CellQueue(cells, some.admission),
+                closed=lambda: self._stop.asked,
+                busy=lambda: bool(tracker.running),
+                rates=some.rates,
+            )
 
         if some.alone:
             alone = {"cpu": float(self._sweep.engine.threads), "gpu": 1.0 if self._machine.gpus else 0.0}
@@ -56,7 +62,9 @@ class TuneRunner(CellRunner):
         pending = max(resources.slots, PENDING) if some.grows and not self._sweep.workers else resources.slots
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pending)
         suggested = some.proposals or searcher(cheapest_last(some.cells, 2 * resources.slots))
-        self._fit(suggested, resources.share, self._sweep.workers or None, some.name, tracker, recorder)
+        # Tune has cells suggested before a worker is free for them, unless their number is limited.
+        limit = resources.at_once if some.admission and some.admission.one_by_one else None
+        self._fit(suggested, resources.share, self._sweep.workers or limit, some.name, tracker, recorder)
 
     def _watchers(self, tracker: RunningCells, console: Console) -> list[CellListener]:
         return [Watchdog(tracker, self._sweep.patience, console)]
@@ -81,7 +89,7 @@ class TuneRunner(CellRunner):
                 trial_dirname_creator=_log_folder,
             ),
             run_config=tune.RunConfig(
-                name=name,
+                name=f"{name}-{self._run_dir.shard}" if self._run_dir.shard else name,
                 storage_path=str(self._run_dir.logs.resolve()),
                 callbacks=[tracker],
                 verbose=0,

@@ -17,7 +17,6 @@ from sweep.cli import parse
 from sweep.config.yaml_io import from_yaml
 from sweep.monitor.progress import read_progress
 from sweep.storage.run_dir import RunDir
-from sweep.tune import inline, worker
 from tests.helpers.command import ROOT, call
 from tests.sweep.test_run import results, runs
 
@@ -80,29 +79,6 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_same_command_ends_with_the_
     assert "running 1, 1 of them from a checkpoint" in resumed.stdout
     assert call(*LONG, "--out", tmp_path / "whole").returncode == 0
     pd.testing.assert_frame_equal(results(tmp_path / "stopped"), results(tmp_path / "whole"), check_exact=True)
-
-
-@pytest.fixture
-def fake_cells(monkeypatch):
-    """Replace cells by a function from the cell's number and the number of its tries to its last report."""
-
-    def replace(report_of):
-        tries = {}
-
-        def train(coordinates, job, report, *, needs_gpu):
-            cell = worker.Cell(**coordinates)
-            tries.setdefault(cell.key, []).append(time.monotonic())
-            result = report_of(list(tries).index(cell.key), len(tries[cell.key]))
-            if isinstance(result, Exception):
-                raise result
-            scores = {"test_f1_macro": 0.5, "test_miou": 0.5, "test_accuracy": 0.5, "seconds": 1.0}
-            record = worker.bare_record(cell).with_values({"status": "done", **scores})
-            report(result or {"record": record, "curves": [], "examples": []})
-
-        monkeypatch.setattr(inline, "train", train)
-        return tries
-
-    return replace
 
 
 def test_a_cell_that_fails_or_lacks_memory_runs_once_more_after_all_others(fake_cells, tmp_path):

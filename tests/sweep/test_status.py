@@ -15,7 +15,8 @@ import pytest
 from analysis.records.io import compact, write_record
 from analysis.records.schema import empty_row
 from analysis.text import duration
-from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Used, write_progress
+from sweep import status
+from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, SlurmJob, Used, write_progress
 from sweep.monitor.snapshot import RecordRow, take_snapshot
 from sweep.monitor.time_left import estimate_time_left
 from sweep.prepare import claim
@@ -49,6 +50,8 @@ def tell(
     process=1,
     host="far",
     load_per_core=1.0,
+    job=None,
+    to=None,
     **more,
 ):
     driver = Driver(
@@ -59,6 +62,7 @@ def tell(
         updated=NOW - timedelta(seconds=heard),
         stage=stage,
         load_per_core=load_per_core,
+        job=job,
     )
     usual = {"planned": 7, "done": 0, "failed": 0, "most": 2, "used": Used()}
     usual |= {
@@ -71,7 +75,7 @@ def tell(
         Running(key=cell.key, cell=str(cell), objective=cell.objective, since=NOW - age * MINUTE)
         for cell, age in running
     ]
-    write_progress(RunDir(folder).progress, Progress(driver=driver, running=tuple(there), **(usual | more)))
+    write_progress(to or RunDir(folder).progress, Progress(driver=driver, running=tuple(there), **(usual | more)))
 
 
 @pytest.fixture
@@ -142,6 +146,37 @@ def test_a_file_that_does_not_tell_how_busy_the_machine_was_is_read(folder):
     assert written["driver"].pop("load_per_core") == 1.0
     file.write_text(json.dumps(written))
     assert take_snapshot(folder, NOW).state == "running"
+
+
+def test_a_slurm_job_is_shown_with_its_nodes_and_time_while_it_runs(folder, monkeypatch):
+    monkeypatch.setattr(status, "state", lambda job: "RUNNING")
+    job = SlurmJob(id="7_3", nodes="n[1-2]", ends=NOW + 90 * MINUTE)
+    tell(folder, job=job)
+    assert "job       7_3 (RUNNING) on n[1-2], 90 min left" in said(folder)
+    tell(folder, job=job.model_copy(update={"ends": None}))
+    assert "without a time limit" in said(folder)
+    tell(folder, job=job, stage="ended")
+    assert "7_3" not in said(folder)
+
+
+def test_commands_that_share_the_folder_are_shown_together_without_those_that_are_gone(folder):
+    tell(folder, stage="ended", used=Used(seconds=10, cells=1))
+    for name, host, heard, cell in (
+        ("a", "one", 3, CELLS[0]),
+        ("b", "two", 5, CELLS[1]),
+        ("c", "dead", 9999, CELLS[2]),
+    ):
+        to = RunDir(folder, shard=name).progress
+        tell(folder, host=host, heard=heard, running=[(cell, 1)], used=Used(seconds=10, cells=2), to=to)
+    snapshot = take_snapshot(folder, NOW)
+    assert snapshot.state == "running"
+    assert [driver.host for driver in snapshot.drivers] == ["one", "two"]
+    assert {one.key for one in snapshot.progress.running} == {CELLS[0].key, CELLS[1].key}
+    assert (snapshot.progress.most, snapshot.progress.used.cells) == (4, 7)
+    assert "sharing   one (process 1)" in said(folder)
+    for name in ("a", "b"):
+        RunDir(folder, shard=name).progress.unlink()
+    assert take_snapshot(folder, NOW).state == "cut off"
 
 
 def test_the_command_that_resumes_a_moved_folder_names_its_new_place(folder, tmp_path):

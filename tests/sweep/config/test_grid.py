@@ -98,13 +98,37 @@ def test_a_bad_value_is_refused():
 def test_the_searcher_hands_out_every_cell_once_then_finishes():
     from ray.tune.search import Searcher
 
+    from sweep.tune.admission import CellQueue
     from sweep.tune.grid_searcher import GridSearcher
 
     cells = Sweep(objectives=("moco", "random")).cells()
-    searcher = GridSearcher(cells)
+    searcher = GridSearcher(CellQueue(cells))
     assert tuple(Cell(**searcher.suggest(f"trial {n}")["cell"]) for n in range(len(cells))) == cells
     assert searcher.suggest("one more") == Searcher.FINISHED
     assert searcher.suggest("another") == Searcher.FINISHED
+
+
+def test_the_searcher_asks_tune_to_wait_while_others_have_all_cells_and_one_of_ours_runs():
+    from ray.tune.search import Searcher
+
+    from sweep.tune.grid_searcher import GridSearcher
+
+    class Others:
+        over = False
+
+        def take(self):
+            return None
+
+        def is_over(self):
+            return self.over
+
+    queue, running = Others(), [1]
+    searcher = GridSearcher(queue, busy=lambda: bool(running))
+    assert searcher.suggest("a") is None
+    queue.over = True
+    assert searcher.suggest("b") is None
+    running.clear()
+    assert searcher.suggest("c") == Searcher.FINISHED
 
 
 def test_the_cheapest_of_the_last_seed_come_last_and_none_is_lost():

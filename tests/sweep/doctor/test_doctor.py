@@ -1,12 +1,14 @@
 """`python -m sweep.doctor`: each check finds its problem, and reports nothing without a problem."""
 
 import http.server
+import math
 import os
 import re
 import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +17,7 @@ import pytest
 from sweep.cluster import checks, machine_report
 from sweep.cluster.machine import Machine, NoAnswer
 from sweep.cluster.machine_report import MachineReport, ReportRequest, missing_files, remove_test_files, write_test_file
+from sweep.cluster.slurm_job import Job
 from sweep.doctor import __main__, services
 from sweep.doctor.__main__ import HERE, Targets, examine, main
 from tests.helpers.command import ROOT
@@ -292,3 +295,24 @@ def test_a_tracking_uri_may_hold_a_password_and_a_server_may_be_none():
         thread.join()
     assert found.level == "FAIL"
     assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("left", "known", "level", "words"),
+    [
+        (7210, "RUNNING", "ok", "job 7_3 on n[1-2]: RUNNING, 2.0 hours left"),
+        (math.inf, "RUNNING", "ok", "no time limit"),
+        (300, "RUNNING", "WARN", "minutes left; ask for more with --time"),
+        (math.inf, "", "WARN", "squeue does not answer"),
+    ],
+)
+def test_the_slurm_job_of_the_process_is_shown(monkeypatch, left, known, level, words):
+    monkeypatch.setattr(services, "state", lambda name: known)
+    (finding,) = services.check_slurm(Job(id="7_3", nodes="n[1-2]", ends=time.time() + left))
+    assert finding.level == level
+    assert words in finding.text
+
+
+def test_without_slurm_nothing_is_said_of_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not list(services.check_slurm(None))

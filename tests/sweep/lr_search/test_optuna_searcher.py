@@ -20,6 +20,7 @@ from sweep.lr_search.halving import RateTable, promoted, unfinished
 from sweep.lr_search.optuna_searcher import OptunaCells, RateProposer, open_database
 from sweep.lr_search.report import named_by_loss, with_chosen_rates
 from sweep.presets import preset
+from sweep.tune.admission import CellQueue
 from sweep.tune.grid_searcher import GridSearcher
 from sweep.tune.retries import bare_record
 
@@ -290,6 +291,6 @@ def test_rates_that_were_never_handed_out_are_missing_too():
 
 def test_tune_writes_down_a_searcher_that_knows_a_thread(storage):
     lock = threading.Lock()  # like the stop request of a sweep at an address
-    assert cloudpickle.dumps(GridSearcher([search().random_cell(0)], closed=lambda: lock.locked()))
+    assert cloudpickle.dumps(GridSearcher(CellQueue([search().random_cell(0)]), closed=lambda: lock.locked()))
     cells = OptunaCells([], [proposer(storage)], lambda cell, rate: lock.acquire(), closed=lambda: lock.locked())
     assert cloudpickle.dumps(cells)
