@@ -173,6 +173,9 @@ class Probe:
 
 ADDED = (
     ("data", "min_share"),
+    ("data", "columns"),
+    ("data", "holdout"),
+    ("data", "holdout_seed"),
     ("encoder", "stages"),
     ("encoder", "weights"),
     ("dense", "denominator"),

@@ -27,7 +27,7 @@ MAX_SCANS = 100  # a progressive JPEG has about ten; each costs a pass over all 
 FILLER = b"\xaa" * 1024  # unlike the zeros that libjpeg fills in
 
 
-def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
+def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
     """Height, width, bands (1 or 3), bands of alpha (0) and bits per sample (8).
 
     Raises:
@@ -43,7 +43,7 @@ def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
     return height, width, bands, 0, 8
 
 
-def decode(file: BinaryIO, *, keep_alpha: bool) -> UInt8[np.ndarray, "h w b"]:
+def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> UInt8[np.ndarray, "h w b"]:
     """The pixels, grey or RGB; a JPEG has no alpha to keep.
 
     Raises:
@@ -61,7 +61,7 @@ def decode(file: BinaryIO, *, keep_alpha: bool) -> UInt8[np.ndarray, "h w b"]:
     return np.atleast_3d(pixels)
 
 
-def classes(file: BinaryIO) -> NoReturn:
+def classes(file: BinaryIO | io.BytesIO) -> NoReturn:
     """Refuse: JPEG is lossy and does not keep class numbers."""
     raise InputError("is a JPEG, which does not keep class numbers; save masks as PNG or TIFF")
 

@@ -1,6 +1,7 @@
 """Reads PNG, JPEG and TIFF files of 8 or 16 bits as arrays; damaged files are refused."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,25 +44,57 @@ class Shape:
         return f"{number} and {self.alpha} of alpha" if self.alpha else number
 
 
-def shape_of(path: Path) -> Shape:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embedded:
+    """An image in a cell of a table, which stands for a file of its own."""
+
+    name: str
+    """For messages."""
+    digest: str
+    """Of its bytes."""
+    shape: Shape | str
+    """From its header; text: why it is unknown."""
+    read: Callable[[], bytes]
+    """Its bytes, as those of a file."""
+    suffix: str = ""
+    """As of a file's name; a cell has none."""
+
+
+Picture = Path | Embedded
+
+
+def shape_of(picture: Picture) -> Shape:
     """The shape of an image, from its header alone.
 
     Raises:
         InputError: the file cannot be opened, or its header is not one of an image that `read_image` can read. The
             message does not name the file.
     """
-    with _open(path) as (kind, file):
+    if isinstance(picture, Embedded):
+        if isinstance(picture.shape, str):
+            raise InputError(picture.shape)
+        return picture.shape
+    with _open(picture) as (kind, file):
         return _read_shape(kind, file)
 
 
-def read_image(path: Path, bands: int | None = None) -> Pixels:
+def shape_of_bytes(content: bytes) -> Shape | str:
+    """The shape of an image whose file has this content, or why `read_image` could not read it."""
+    try:
+        with _decoding(content[:32], io.BytesIO(content)) as (kind, file):
+            return _read_shape(kind, file)
+    except InputError as error:
+        return str(error)
+
+
+def read_image(picture: Picture, bands: int | None = None) -> Pixels:
     """Read an image as an array (height, width, bands) of the depth that the file has.
 
     The first bytes determine the format, not the name. Alpha is dropped without changing other bands, a palette becomes
     RGB, grey of fewer than 8 bits is scaled to 0 to 255. An EXIF rotation is *not* applied, so that masks still fit.
 
     Args:
-        path: the file.
+        picture: the file, or the cell of a table.
         bands: how many are wanted. If there are so many only with alpha, alpha is kept: GDAL declares the fourth of
             four 8-bit bands to be alpha, whatever it shows.
 
@@ -70,20 +103,20 @@ def read_image(path: Path, bands: int | None = None) -> Pixels:
             of: PNG; JPEG, baseline or progressive, grey or colour; TIFF of one image, grey, RGB, palette or 1 to 13
             bands, of uint8 or uint16. The message does not name the file.
     """
-    with _open(path) as (kind, file):
+    with _open(picture) as (kind, file):
         shape = _read_shape(kind, file)
         file.seek(0)
         return kind.decode(file, keep_alpha=bands is not None and shape.keeps_alpha(bands))
 
 
-def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
+def read_classes(picture: Picture) -> UInt8[np.ndarray, "h w"]:
     """Read an image of class numbers: PNG or TIFF, one band of 8 bits. The colours of a palette are ignored.
 
     Raises:
         InputError: it is another kind of image, cannot be opened, is cut off or damaged. The message does not name the
             file.
     """
-    with _open(path) as (kind, file):
+    with _open(picture) as (kind, file):
         return kind.classes(file)
 
 
@@ -91,22 +124,37 @@ def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
 class _Format(Protocol):
     """The functions of the modules `png`, `jpeg` and `tiff`."""
 
-    def shape(self, file: BinaryIO) -> tuple[int, int, int, int, int]: ...
+    def shape(self, file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]: ...
 
-    def decode(self, file: BinaryIO, *, keep_alpha: bool) -> Pixels: ...
+    def decode(self, file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels: ...
 
-    def classes(self, file: BinaryIO) -> UInt8[np.ndarray, "h w"]: ...
+    def classes(self, file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]: ...
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
+def _open(picture: Picture) -> Iterator[tuple[_Format, BinaryIO | io.BytesIO]]:
     """The open file and the module that reads its format; any error inside becomes an `InputError`."""
+    if isinstance(picture, Embedded):
+        content = picture.read()
+        with _decoding(content[:32], io.BytesIO(content)) as opened:
+            yield opened
+        return
     try:
-        with open(path, "rb") as file:
+        with open(picture, "rb") as file:
             start = file.read(32)
-            refuse_pointer(start)
             file.seek(0)
-            yield _format_of(start), file
+            with _decoding(start, file) as opened:
+                yield opened
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or describe_error(error)})") from error
+
+
+@contextmanager
+def _decoding(start: bytes, file: BinaryIO | io.BytesIO) -> Iterator[tuple[_Format, BinaryIO | io.BytesIO]]:
+    """The file and the module that reads its format, which its first bytes tell."""
+    try:
+        refuse_pointer(start)
+        yield _format_of(start), file
     except InputError:
         raise
     except MemoryError as error:
@@ -127,7 +175,7 @@ def _format_of(start: bytes) -> _Format:
     raise InputError("is empty; restore it" if not start else "is not a PNG, JPEG or TIFF; convert it to one of them")
 
 
-def _read_shape(kind: _Format, file: BinaryIO) -> Shape:
+def _read_shape(kind: _Format, file: BinaryIO | io.BytesIO) -> Shape:
     height, width, bands, alpha, bits = kind.shape(file)
     if min(height, width) < 1:
         raise InputError(f"is {width} x {height} px; it must have at least one pixel")

@@ -1,5 +1,6 @@
 """Reads TIFF files of one image of 8 or 16 bits with any layout of bands; refuses incomplete files."""
 
+import io
 import logging
 import math
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
+def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
     """Height, width, bands without alpha, bands that are declared alpha, and bits per sample."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
@@ -45,7 +46,7 @@ def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
         return sizes["Y"], sizes["X"], bands - alpha, alpha, 8 * series.dtype.itemsize
 
 
-def decode(file: BinaryIO, *, keep_alpha: bool) -> Pixels:
+def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
     """The pixels, with or without the bands that are declared alpha; a palette as RGB of 8 bits per sample."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
@@ -60,7 +61,7 @@ def decode(file: BinaryIO, *, keep_alpha: bool) -> Pixels:
         return np.ascontiguousarray(np.delete(pixels, dropped, axis=2) if dropped else pixels)
 
 
-def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
+def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:
     """The numbers in an image of one band of 8 bits; the colours of a palette are ignored."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)

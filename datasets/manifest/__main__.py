@@ -1,6 +1,7 @@
 """The command line of manifests: check every file and summarise them, or draw some pairs."""
 
 import argparse
+import re
 import shlex
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from jaxtyping import Int64
 
 from datasets import cli
 from datasets.errors import InputError
+from datasets.manifest.batches import address_of
 from datasets.manifest.config import ManifestSettings
 from datasets.manifest.source import CHECK, SHOWN, build_store, needs_scale, read_listing, tile_source
 from datasets.source import Place
@@ -74,6 +76,9 @@ def settings_from(args: argparse.Namespace) -> ManifestSettings:
         classes=tuple(args.classes),
         noisy_classes=tuple(args.noisy_classes),
         dense_labels=args.dense_labels,
+        columns=tuple(args.columns),
+        holdout=tuple(args.holdout),
+        holdout_seed=args.holdout_seed,
     )
 
 
@@ -153,7 +158,7 @@ def next_command(
     args: argparse.Namespace, settings: ManifestSettings, source: TileSource, scale_words: Sequence[str]
 ) -> str:
     """The command of a sweep on these pairs, with the flags that they need."""
-    words = ["python", "-m", "sweep.run", "manifest", "--data", str(args.file)]
+    words = ["python", "-m", "sweep.run", "manifest", "--data", address_of(args.file) or str(args.file)]
     for name in ("size", "bands"):
         if (value := getattr(settings, name)) != getattr(PRESET, name):
             words += [f"--data.{name}", str(value)]
@@ -163,6 +168,12 @@ def next_command(
         words += ["--data.noisy-classes", *map(str, settings.noisy_classes)]
     if settings.dense_labels != PRESET.dense_labels:
         words += ["--data.dense-labels", settings.dense_labels]
+    if settings.columns:
+        words += ["--data.columns", *settings.columns]
+    if settings.holdout:
+        words += ["--data.holdout", *(f"{share:g}" for share in settings.holdout)]
+    if settings.holdout_seed:
+        words += ["--data.holdout-seed", str(settings.holdout_seed)]
     words += scale_words
     if settings.bands != 3:
         words += ["--augment.hue", "0"]  # a sweep refuses to change the hue of images that are not RGB
@@ -172,7 +183,8 @@ def next_command(
         words += ["--store", str(args.store)]
     if args.skip_bad:
         words += ["--skip-bad"]
-    return shlex.join([*words, "--out", f"results/{args.file.stem}"])
+    name = re.sub(r"[*?\[\]]+", "", args.file.stem).strip("-") or args.file.parent.name  # of a pattern
+    return shlex.join([*words, "--out", f"results/{name}"])
 
 
 def draw_preview(args: argparse.Namespace) -> None:
@@ -204,7 +216,8 @@ def parser() -> argparse.ArgumentParser:
     """Both commands and their options; those of the settings have the names and defaults of the preset."""
     default = PRESET
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("file", type=cli.local_path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
+    about = "CSV or Parquet file that lists the pairs; Parquet files with images (a file, folder, 'pattern' or address)"
+    shared.add_argument("file", type=cli.local_path, metavar="FILE", help=about)
 
     def setting(name: str, kind: type, about: str, nargs: str | None = None) -> None:
         value = getattr(default, name.replace("-", "_"))
@@ -221,6 +234,9 @@ def parser() -> argparse.ArgumentParser:
         help="what the dense losses distinguish: all classes, or class 0 from all others (%(default)s)",
     )
     setting("noisy-classes", int, "classes in the mask of the partner that make a tile noisy", nargs="*")
+    setting("columns", str, "columns of Parquet files with images, as in image=before partner=after", nargs="*")
+    setting("holdout", float, "shares of the training pairs that become val and test, as in 0.2 0.2", nargs="*")
+    setting("holdout-seed", int, "seed of that draw (%(default)s)")
 
     whole = argparse.ArgumentParser(prog="python -m datasets.manifest", description=__doc__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")

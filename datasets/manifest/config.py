@@ -11,10 +11,13 @@ import tyro
 from pydantic import Field, NonNegativeInt
 
 from datasets.errors import InputError
+from datasets.manifest.holdout import HoldOut
 from datasets.settings import Share, settings
 from datasets.types import Pairing, Task
 
 MOST_BANDS = 13
+ROLES = ("image", "partner", "mask", "partner_mask", "name", "split", "noisy", "group")
+"""What columns of Parquet files with images hold."""
 LABELS = 255  # 0 to 254; pixels with 255 are ignored
 
 
@@ -46,16 +49,47 @@ class ManifestSettings:
     """Mean of each band, in the unit of the files. Needed unless images are 8-bit RGB (scaled from 0..255 to 0..1)."""
     std: tuple[Annotated[float, Field(gt=0, lt=1e9)], ...] = ()
     """Standard deviation of each band, in the same unit."""
+    columns: tuple[str, ...] = ()
+    """Columns of Parquet files with images that have other names than the usual ones, as in image=before partner=after
+    mask=labels: image, partner, mask, partner_mask, name, split, noisy, group."""
+    holdout: tuple[Share, ...] = ()
+    """Shares of the training pairs (those without a split are among them) that become val and test, as in 0.2 0.2."""
+    holdout_seed: NonNegativeInt = 0
+    """Seed of the draw for --data.holdout. Pairs of one group stay together."""
 
     def __post_init__(self) -> None:
         """Refuse settings that do not fit together."""
         self._check_classes()
+        self._check_columns()
+        if len(self.holdout) not in (0, 2) or sum(self.holdout) >= 1:
+            raise InputError(
+                f"--data.holdout {' '.join(f'{share:g}' for share in self.holdout)}: give two shares, of val and test, "
+                "which leave pairs to train on, as in 0.2 0.2"
+            )
         for name in ("mean", "std"):
             values = getattr(self, name)
             if len(values) not in (0, self.bands):
                 raise InputError(f"--data.{name}: {len(values)} values for {self.bands} bands (--data.bands)")
         if bool(self.mean) != bool(self.std):
             raise InputError("--data.mean and --data.std belong together: give both or neither")
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """The name of each column that `columns` gives, by what it holds."""
+        return dict(one.split("=", 1) for one in self.columns)
+
+    @property
+    def drawn_splits(self) -> HoldOut | None:
+        """What is drawn from the training pairs, if anything."""
+        return HoldOut(self.holdout[0], self.holdout[1], self.holdout_seed) if self.holdout else None
+
+    def _check_columns(self) -> None:
+        for one in self.columns:
+            role, equals, name = one.partition("=")
+            if role not in ROLES or not equals or not name:
+                raise InputError(f"--data.columns {one!r}: write it as image=NAME; valid are {', '.join(ROLES)}")
+        if len(self.column_names) < len(self.columns):
+            raise InputError(f"--data.columns {' '.join(self.columns)}: give each column once")
 
     def _check_classes(self) -> None:
         labels = len(self.classes) or LABELS

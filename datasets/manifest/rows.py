@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from datasets.errors import InputError, one_line
-from datasets.images.read import Shape, shape_of
-from datasets.manifest.table import REQUIRED, Row, read_table
+from datasets.images.read import Embedded, Picture, Shape, shape_of
+from datasets.manifest.embedded import holds_images, read_embedded
+from datasets.manifest.holdout import HoldOut, hold_out_rows
+from datasets.manifest.table import REQUIRED, Row, Table, read_table
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 from datasets.types import SPLITS
 from datasets.unread import unread_notes
@@ -34,7 +36,7 @@ class Listing:
     outside: float
     """Share of the pixels that are in no tile."""
     unread: Sequence[str]
-    """At most one line, on images beside those of the rows that no row names."""
+    """Lines on columns that are not read, and on images beside those of the rows that no row names."""
     alpha: int
     """Images whose bands of alpha are left out."""
 
@@ -56,21 +58,25 @@ class Listing:
         return replace(problem, where=f"row {self.row[problem.pair]}", what=f"{problem.where}: {problem.what}")
 
 
-def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
+def read_manifest(
+    path: Path, *, size: int, bands: int, columns: Mapping[str, str] | None = None, holdout: HoldOut | None = None
+) -> Listing:
     """Read a manifest, and check each row by file names and image headers.
 
     Args:
-        path: the CSV or Parquet file.
+        path: the CSV or Parquet file that lists the pairs, or Parquet files that hold them (see `embedded`).
         size: side of a tile, px; no image may be smaller.
         bands: number of bands that each image must have.
+        columns: names of the columns of Parquet files with images that differ from the usual ones, by role.
+        holdout: pairs of split train, or without a split, that are drawn for the other splits.
 
     Raises:
         InputError: the file cannot be read, its columns are not those of a manifest, or all images have another number
             of bands. Problems of single rows are in `problems` of the listing.
     """
-    table = read_table(path)
+    table = _read_rows(path, columns or {})
     # Absolute, because the working directory may change; links are not resolved, so that names stay as written.
-    rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in table.rows])
+    rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in hold_out_rows(path, table.rows, holdout)])
     headers = _Headers()
     _check_bands(path, _shapes(rows, headers), bands)
     faults = {row.number: [*row.faults, *_size_faults(row, headers, size, bands)] for row in rows}
@@ -94,9 +100,17 @@ def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
         counting=table.counting,
         dtype=dtype,
         outside=_share_outside(_shapes(usable, headers), size),
-        unread=_unread(path, rows),
+        unread=[*table.notes, *_unread(path, rows)],
         alpha=sum(bool(shape.alpha) and shape.bands == bands for shape in _shapes(usable, headers)),
     )
+
+
+def _read_rows(path: Path, columns: Mapping[str, str]) -> Table:
+    if holds_images(path):
+        return read_embedded(path, columns)
+    if columns:
+        raise InputError(f"--data.columns: {path} is a list, whose columns have fixed names; leave the flag out")
+    return read_table(path)
 
 
 def _share_outside(shapes: Sequence[Shape], size: int) -> float:
@@ -113,14 +127,14 @@ class _ParsedRow:
     """A row with parsed cells."""
 
     number: int
-    files: Mapping[str, tuple[str, Path]]
-    """The files of the row, by column: as written, and the path."""
+    files: Mapping[str, tuple[str, Picture]]
+    """The files of the row, by column: as written, and the path, or the cell itself that holds the image."""
     pair: PairFiles
     faults: tuple[str, ...]
 
     @property
-    def images(self) -> tuple[tuple[str, str, Path], ...]:
-        """Column, cell and path of the one or two images."""
+    def images(self) -> tuple[tuple[str, str, Picture], ...]:
+        """Column, cell and place of the one or two images."""
         return tuple((role, *self.files[role]) for role in ("image", "partner") if role in self.files)
 
 
@@ -134,10 +148,14 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
     if noisy not in _TRUTH:
         faults.append(f"noisy {cells['noisy']!r}: must be true, false, yes, no, 1, 0 or empty")
     columns = ("image", "partner", "mask", "partner_mask")
-    files = {column: (cells[column], folder / cells[column]) for column in columns if cells.get(column)}
+    files: dict[str, tuple[str, Picture]] = {
+        column: (cells[column], row.pictures.get(column) or folder / cells[column])
+        for column in columns
+        if cells.get(column)
+    }
     nowhere = ("", folder)
     pair = PairFiles(
-        name=_portable_name(folder, cells.get("image", "")),
+        name=row.name or _portable_name(folder, cells.get("image", "")),
         image=files.get("image", nowhere)[1],
         partner=files.get("partner", nowhere)[1],
         split=split,
@@ -174,7 +192,8 @@ def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
 
 def _unread(path: Path, rows: Sequence[_ParsedRow]) -> list[str]:
     """At most one line, on images that no row names in the folders of those that rows name."""
-    files = {Path(os.path.normpath(file)) for row in rows for _, file in row.files.values()}
+    named = (file for row in rows for _, file in row.files.values())
+    files = {Path(os.path.normpath(file)) for file in named if isinstance(file, Path)}
     return unread_notes(path.parent.absolute(), {file.parent for file in files}, files)
 
 
@@ -182,9 +201,9 @@ class _Headers:
     """Shapes of images; each header is read once, however many rows name the image."""
 
     def __init__(self) -> None:
-        self.found: dict[Path, Shape | str] = {}
+        self.found: dict[Picture, Shape | str] = {}
 
-    def of(self, path: Path) -> Shape | str:
+    def of(self, path: Picture) -> Shape | str:
         """The shape, or why it is unknown."""
         if path not in self.found:
             try:
@@ -209,8 +228,10 @@ def _check_bands(path: Path, shapes: Sequence[Shape], bands: int) -> None:
         raise InputError(f"{path}: all images have {actual}, not {bands}; set --data.bands {shape.bands}{keep}")
 
 
-def file_problem(path: Path) -> str:
+def file_problem(path: Picture) -> str:
     """Why a file cannot be opened; empty if it can."""
+    if isinstance(path, Embedded):
+        return ""
     try:
         if path.is_file():
             return ""
@@ -242,7 +263,7 @@ def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> I
                 yield f"{role} {cell}: {fault}"
 
 
-def _mask_faults(path: Path, headers: _Headers, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
+def _mask_faults(path: Picture, headers: _Headers, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
     """Problems with the existence and size of a mask; its values are checked when it is read."""
     if path.suffix.lower() == ".json":
         if reason := file_problem(path):
@@ -270,13 +291,18 @@ def _depth_faults(rows: Sequence[_ParsedRow], headers: _Headers, dtype: str) -> 
                 yield row.number, f"{role} {cell}: has {_bits(shape.dtype)} per value, but most images {_bits(dtype)}"
 
 
+def _identity(picture: Picture) -> str:
+    """What is the same for one file under several names, and for one image in several cells."""
+    return picture.digest if isinstance(picture, Embedded) else os.path.realpath(picture)
+
+
 def _repeated_pairs(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
     """Pairs of one image with itself, and repeated pairs."""
     before: dict[frozenset[str], int] = {}
     for row in rows:
         if len(row.images) < 2:
             continue
-        both = frozenset(os.path.realpath(path) for _, _, path in row.images)
+        both = frozenset(_identity(path) for _, _, path in row.images)
         if len(both) == 1:
             yield row.number, "image and partner are the same file; a pair needs two images"
         elif both in before:
@@ -291,7 +317,7 @@ def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
         if row.pair.split not in SPLITS:
             continue
         for role, cell, path in row.images:
-            number, split = first.setdefault(os.path.realpath(path), (row.number, row.pair.split))
+            number, split = first.setdefault(_identity(path), (row.number, row.pair.split))
             if split != row.pair.split:
                 yield row.number, f"{role} {cell}: is also in {split} (row {number}); a file must be in one split only"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from datasets.errors import InputError
 from datasets.files import cache_folder
+from datasets.manifest.batches import address_of
 from datasets.manifest.config import ManifestSettings
 from datasets.manifest.rows import Listing, read_manifest
 from datasets.source import Demands, Place
@@ -98,8 +99,15 @@ def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
         InputError: no file is given, or it cannot be read.
     """
     if root is None:
-        raise InputError("manifest: name the CSV or Parquet file that lists the pairs, with --data FILE")
-    return read_manifest(root.expanduser(), size=settings.size, bands=settings.bands)
+        raise InputError("manifest: name the CSV or Parquet file that lists or holds the pairs, with --data FILE")
+    root = root.expanduser()
+    return read_manifest(
+        Path("/", root) if address_of(root) else root,  # an address is the same from every folder
+        size=settings.size,
+        bands=settings.bands,
+        columns=settings.column_names,
+        holdout=settings.drawn_splits,
+    )
 
 
 def needs_scale(settings: ManifestSettings, dtype: str) -> bool:

@@ -14,7 +14,7 @@ from skimage.util import view_as_blocks
 
 from datasets.errors import InputError
 from datasets.images.masks import Unclassified, read_mask
-from datasets.images.read import Shape, read_image, shape_of
+from datasets.images.read import Embedded, Picture, Shape, read_image, shape_of
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.types import IGNORED
 
@@ -89,11 +89,11 @@ class PairReader:
     def __init__(self, pair: PairFiles, root: Path) -> None:
         self.pair, self.root, self.problems = pair, root, list[Problem]()
 
-    def add_problem(self, path: Path, what: str) -> None:
+    def add_problem(self, path: Picture, what: str) -> None:
         """Add a problem with a file."""
         self.problems.append(Problem(where=relative(path, self.root), what=what, pair=self.pair.name))
 
-    def try_read(self, function: Callable[[Path], Result], path: Path) -> Result | None:
+    def try_read(self, function: Callable[[Picture], Result], path: Picture) -> Result | None:
         """The result of `function(path)`; None after an `InputError`, which becomes a problem."""
         try:
             return function(path)
@@ -102,8 +102,10 @@ class PairReader:
             return None
 
 
-def relative(path: Path, root: Path) -> str:
-    """The path relative to the root if it is below it, else unchanged."""
+def relative(path: Picture, root: Path) -> str:
+    """The path relative to the root if it is below it, else unchanged; the name of what is in a table."""
+    if isinstance(path, Embedded):
+        return path.name
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 

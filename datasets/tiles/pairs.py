@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.errors import InputError
+from datasets.images.read import Picture
 
 ALIKE = 3
 """Problems of one cause that get a line each. More share a line with their number, which names this many others."""
@@ -20,24 +21,24 @@ class PairFiles:
 
     name: str
     """Unique name, for messages and tables."""
-    image: Path
+    image: Picture
     """The first image: the clean one of a noisy pair (xBD: before the disaster)."""
-    partner: Path
+    partner: Picture
     """The second: the noisy one of a noisy pair (xBD: after the disaster)."""
     split: str
     """`train`, `val` or `test`; empty if it is drawn later."""
     group: str = ""
     """Group for tables and stratified splits (xBD: the disaster)."""
-    mask: Path | None = None
+    mask: Picture | None = None
     """Classes of the first image: an image of class numbers, or an xBD label file (.json)."""
-    partner_mask: Path | None = None
+    partner_mask: Picture | None = None
     """Classes of the second."""
     noisy: bool | None = None
     """Whether all tiles of the pair are noisy; None if the masks of each tile decide."""
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All files of the pair."""
+    def files(self) -> tuple[Picture, ...]:
+        """All files of the pair, or the cells of a table that stand for them."""
         return tuple(path for path in (self.image, self.partner, self.mask, self.partner_mask) if path is not None)
 
 

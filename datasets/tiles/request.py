@@ -12,6 +12,7 @@ from typing import Any
 
 from datasets.allocation import usable_cores
 from datasets.errors import InputError
+from datasets.images.read import Embedded, Picture
 from datasets.tiles.cutting import Cut, relative
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 
@@ -123,9 +124,15 @@ class BuildRequest:
             raise ProblemsError(self.root, every, self.remedy)
 
     def _key(self, pair: PairFiles) -> str:
-        files = [[relative(path, self.base), *_stamp(path)] for path in pair.files]
+        files = [self._identity(picture) for picture in pair.files]
         roles = [pair.mask is not None, pair.partner_mask is not None]
         return _digest([pair.name, asdict(self.cut), roles, files])
+
+    def _identity(self, picture: Picture) -> list[str | int]:
+        """What changes with a file (name, size, time), or with the bytes in a cell of a table."""
+        if isinstance(picture, Embedded):
+            return ["embedded", picture.digest]
+        return [relative(picture, self.base), *_stamp(picture)]
 
 
 def _stamp(path: Path) -> tuple[int, int]:

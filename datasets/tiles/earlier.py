@@ -1,0 +1,89 @@
+"""The tiles of the store that a build replaces, so that pairs which have not changed are not read again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from datasets.tiles.cutting import PairTiles, digest_tiles
+
+SOURCES = "sources.parquet"
+"""The table of a store that says what each pair was made of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """The pairs of an earlier store, by the keys of their files."""
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    counts: np.ndarray | None = None
+    pairs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By key: first tile, number of tiles, digest, buildings."""
+
+    def tiles(self, key: str, number: int, layout: Mapping[str, np.dtype], *, verify: bool) -> PairTiles | None:
+        """The tiles of a pair.
+
+        Args:
+            key: of its files.
+            number: how many tiles it must have.
+            layout: the arrays that are needed, and the shape and dtype of a tile in each.
+            verify: compute the digest of the tiles again.
+
+        Returns:
+            The tiles, or None if the store lacks them, has other arrays, or is damaged.
+        """
+        one = self.pairs.get(key)
+        found = {name: (array.dtype, array.shape[1:]) for name, array in self.arrays.items()}
+        if one is None or one["tiles"] != number or found != {name: (t.base, t.shape) for name, t in layout.items()}:
+            return None
+        rows = slice(one["first"], one["first"] + number)
+        blocks = {name: np.array(self.arrays[name][rows]) for name in layout}
+        assert self.counts is not None
+        counts = self.counts[:, rows]
+        classes = int(np.flatnonzero(counts.any(axis=(0, 1))).max(initial=-1)) + 1
+        tiles = PairTiles(
+            blocks=blocks, counts=counts[..., :classes], buildings=json.loads(one["buildings"]), digest=one["digest"]
+        )
+        return tiles if not verify or digest_tiles(blocks) == tiles.digest else None
+
+
+def sources_table(keys: Sequence[str], tiles: Sequence[PairTiles]) -> pd.DataFrame:
+    """The table `SOURCES`: a row for each pair, in the order of their tiles."""
+    numbers = [one.counts.shape[1] for one in tiles]
+    return pd.DataFrame(
+        {
+            "key": list(keys),
+            "first": np.cumsum([0, *numbers])[:-1],
+            "tiles": numbers,
+            "digest": [one.digest for one in tiles],
+            "buildings": [json.dumps(dict(one.buildings)) for one in tiles],
+        }
+    )
+
+
+def open_earlier(home: Path, names: Sequence[str]) -> Earlier:
+    """The store in a folder, which must be complete.
+
+    Args:
+        home: the folder.
+        names: of the store's files. One of an earlier version of this project has no `SOURCES`: it gives no pairs.
+    """
+    if SOURCES not in names:
+        return Earlier()
+    try:
+        arrays = {
+            name[:-4]: np.load(home / name, mmap_mode="r", allow_pickle=False) for name in names if _is_array(name)
+        }
+    except ValueError:  # the head of an array is damaged
+        return Earlier()
+    table = pd.read_parquet(home / SOURCES)
+    rows = dict(zip(table["key"], table.to_dict("records"), strict=True))
+    return Earlier(arrays=arrays, counts=np.load(home / "counts.npy", allow_pickle=False), pairs=rows)
+
+
+def _is_array(name: str) -> bool:
+    return name.endswith(".npy") and name != "counts.npy"
