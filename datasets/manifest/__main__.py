@@ -1,4 +1,4 @@
-"""The command line of manifests: check every file and summarise them, or draw some pairs."""
+"""The command line of manifests: write a list from folders, check every file and summarise them, or draw some pairs."""
 
 import argparse
 import re
@@ -17,6 +17,8 @@ from datasets import cli
 from datasets.errors import InputError
 from datasets.manifest.batches import address_of
 from datasets.manifest.config import ManifestSettings
+from datasets.manifest.holdout import HoldOut
+from datasets.manifest.init import Folders, list_pairs, write_list
 from datasets.manifest.source import CHECK, SHOWN, build_store, needs_scale, read_listing, tile_source
 from datasets.source import Place
 from datasets.tiles.pairs import left_out_notes
@@ -212,6 +214,46 @@ def draw_preview(args: argparse.Namespace) -> None:
     print(args.out)
 
 
+def write_manifest(args: argparse.Namespace) -> None:
+    """Write the list of the pairs in two folders."""
+    if len(args.holdout) != 2 or min(args.holdout) < 0 or sum(args.holdout) >= 1:
+        raise InputError("--holdout: give two shares, of val and test, which leave pairs to train on, as in 0.2 0.2")
+    if args.holdout_seed < 0:
+        raise InputError(f"--holdout-seed {args.holdout_seed}: must be 0 or more")
+    folders = Folders(image=args.before, partner=args.after, mask=args.masks_before, partner_mask=args.masks_after)
+    drawn = HoldOut(*args.holdout, args.holdout_seed)
+    listed = list_pairs(folders, args.out, holdout=drawn, group=args.group, noisy=args.noisy)
+    write_list(args.out, listed.rows)
+    print("\n".join(listed.lines))
+    print(f"\nnext:\npython -m datasets.manifest check {shlex.quote(str(args.out))}")
+
+
+def add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command `init` and its options."""
+    about = "write the list of pairs from two folders, matched by name, stem or number"
+    command = commands.add_parser("init", help=about, description=about)
+    folder = {"type": cli.local_path, "metavar": "DIR"}
+    command.add_argument("before", type=cli.local_path, metavar="BEFORE", help="folder of the first images")
+    command.add_argument("after", type=cli.local_path, metavar="AFTER", help="folder of their partners")
+    command.add_argument("--masks-before", **folder, help="folder of the masks of the first images")
+    command.add_argument("--masks-after", **folder, help="folder of the masks of the partners")
+    command.add_argument(
+        "--noisy", type=cli.local_path, metavar="FILE", help="names of the noisy pairs, one in each line"
+    )
+    command.add_argument(
+        "--group",
+        default="",
+        metavar="REGEX",
+        help="part of an image's name that is its place (default: its folder)",
+    )
+    command.add_argument(
+        "--holdout", type=float, nargs=2, default=[0.2, 0.2], metavar="SHARE", help="shares of val and test (0.2 0.2)"
+    )
+    command.add_argument("--holdout-seed", type=int, default=0, help="seed of that draw (%(default)s)")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.csv", help="list to write")
+    command.set_defaults(run=write_manifest)
+
+
 def parser() -> argparse.ArgumentParser:
     """Both commands and their options; those of the settings have the names and defaults of the preset."""
     default = PRESET
@@ -254,6 +296,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     command.set_defaults(run=draw_preview)
+    add_init(commands)
     return whole
 
 

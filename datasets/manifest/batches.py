@@ -145,6 +145,12 @@ def address_of(path: Path) -> str:
     return f"{found[1]}://{found[2]}" if found else ""
 
 
+def open_address(address: str) -> tuple[fs.FileSystem, str]:
+    """The file system of an address, and the path in it."""
+    # By default Google's library retries for 15 minutes.
+    return fs.FileSystem.from_uri(address + ("?retry_limit_seconds=60" if address.startswith("gs:") else ""))
+
+
 def table_files(root: Path) -> list[TableFile]:
     """The Parquet files that a path means, sorted by name: a file, all below a folder, a pattern, or an address.
 
@@ -156,9 +162,7 @@ def table_files(root: Path) -> list[TableFile]:
     address = address_of(root)
     if address:
         try:
-            # By default Google's library retries for 15 minutes.
-            uri = address + ("?retry_limit_seconds=60" if address.startswith("gs:") else "")
-            system, place = fs.FileSystem.from_uri(uri)
+            system, place = open_address(address)
             found = _below(system, place)
         except (OSError, pa.ArrowException) as error:
             raise InputError(

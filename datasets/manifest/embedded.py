@@ -82,10 +82,12 @@ def read_embedded(root: Path, columns: Mapping[str, str]) -> Table:
         except InputError as error:
             problems.append(Problem(where=file.name, what=str(error)))
     if problems:
-        raise ProblemsError(root, problems, "write these files again, correct them, or move them away")
+        raise ProblemsError(
+            address_of(root) or root, problems, "write these files again, correct them, or move them away"
+        )
     rows = list(_rows(root, listed))
     if not rows:
-        raise InputError(f"{root}: no rows; add one for each pair of images")
+        raise InputError(f"{address_of(root) or root}: no rows; add one for each pair of images")
     across = " through all files in the order of their names" if len(files) > 1 else ""
     notes = [f"columns that are not read: {one_line(', '.join(sorted(unused)))}"] if unused else []
     return Table(rows=rows, counting=f"rows are counted from 1{across}", notes=notes)

@@ -43,10 +43,10 @@ def hold_out(groups: Sequence[str], wanted: HoldOut) -> list[str]:
         sizes[name] = sizes.get(name, 0) + 1
     shares = {split: share for split, share in (("val", wanted.val), ("test", wanted.test)) if share}
     if len(sizes) <= len(shares):
-        raise InputError(
-            f"{len(sizes)} group{'s' * (len(sizes) != 1)} cannot be divided among train, {' and '.join(shares)}: "
-            "pairs of one group stay together; name more groups, or none"
-        )
+        kind = "group" if any(groups) else "pair"
+        why = "pairs of one group stay together; name more groups, or none" if any(groups) else "add pairs"
+        number = f"{len(sizes)} {kind}{'s' * (len(sizes) != 1)}"
+        raise InputError(f"{number} cannot be divided among train, {' and '.join(shares)}: {why}")
     order = list(sizes)
     left = [order[place] for place in np.random.default_rng(wanted.seed).permutation(len(order)).tolist()]
     chosen: dict[str, str] = {}

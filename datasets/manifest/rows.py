@@ -15,6 +15,7 @@ from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 from datasets.types import SPLITS
 from datasets.unread import unread_notes
 
+_FILES = ("image", "partner", "mask", "partner_mask")
 _TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -139,7 +140,10 @@ class _ParsedRow:
 
 
 def _parse_row(folder: Path, row: Row) -> _ParsedRow:
-    cells = row.cells
+    cells = {
+        **row.cells,
+        **{name: _from_windows(folder, row.cells.get(name, "")) for name in _FILES if name in row.cells},
+    }
     faults = [row.fault] if row.fault else [f"no {name}" for name in REQUIRED if not cells[name]]
     split = cells.get("split", "")
     if split and split not in SPLITS:
@@ -147,10 +151,9 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
     noisy = cells.get("noisy", "").lower().removesuffix(".0")  # pandas writes 1.0 if a cell of the column is empty
     if noisy not in _TRUTH:
         faults.append(f"noisy {cells['noisy']!r}: must be true, false, yes, no, 1, 0 or empty")
-    columns = ("image", "partner", "mask", "partner_mask")
     files: dict[str, tuple[str, Picture]] = {
         column: (cells[column], row.pictures.get(column) or folder / cells[column])
-        for column in columns
+        for column in _FILES
         if cells.get(column)
     }
     nowhere = ("", folder)
@@ -165,6 +168,12 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
         noisy=_TRUTH.get(noisy),
     )
     return _ParsedRow(number=row.number, files=files, pair=pair, faults=tuple(faults))
+
+
+def _from_windows(folder: Path, cell: str) -> str:
+    """The name of a file with slashes, if it was written on Windows and there is such a file."""
+    named = cell.replace("\\", "/")
+    return named if named != cell and not (folder / cell).exists() and (folder / named).exists() else cell
 
 
 def _portable_name(folder: Path, cell: str) -> str:

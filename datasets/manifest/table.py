@@ -85,7 +85,8 @@ def read_table(path: Path) -> Table:
 
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
-    lines = csv.reader(io.StringIO(_decode(path, data), newline=""), strict=True)
+    text = _decode(path, data)
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     names: list[str] | None = None
     begins = 1
     try:
@@ -101,6 +102,12 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
         raise InputError(f"{path}: invalid CSV from line {begins} on ({error}); quotes must come in pairs") from error
     if names is None:
         raise InputError(f"{path}: empty; the first line must name the columns: {VALID}")
+
+
+def _delimiter(text: str) -> str:
+    """A comma, or what a spreadsheet of another country separates columns by: no name of a column has either."""
+    head = text.lstrip().partition("\n")[0]
+    return next((mark for mark in (";", "\t") if mark in head and "," not in head), ",")
 
 
 def _make_row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
@@ -127,10 +134,8 @@ def _decode(path: Path, data: bytes) -> str:
 
 def _check_columns(path: Path, names: Sequence[str]) -> list[str]:
     """The names of the columns, if they are those of a manifest."""
-    if len(names) == 1:
-        for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-            if separator in names[0]:
-                raise InputError(f"{path}: columns are separated by {name}; save it with commas")
+    if len(names) == 1 and "|" in names[0]:
+        raise InputError(f"{path}: columns are separated by bars; save it with commas")
     if "" in names:
         place = names.index("") + 1
         raise InputError(f"{path}: column {place} has no name (pandas: write with index=False); valid: {VALID}")

@@ -56,7 +56,7 @@ class Problem:
 class ProblemsError(InputError):
     """Problems with the data. The message is one line, then a line for each problem, or for many of one cause."""
 
-    def __init__(self, where: Path, problems: Sequence[Problem], remedy: str) -> None:
+    def __init__(self, where: Path | str, problems: Sequence[Problem], remedy: str) -> None:
         """`remedy` says what the user can do about them."""
         self.problems = tuple(problems)
         number = f"{len(problems):,} problems" if len(problems) > 1 else "1 problem"

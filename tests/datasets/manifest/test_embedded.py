@@ -8,12 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from datasets.errors import InputError
 from datasets.manifest import batches, embedded
 from datasets.manifest.__main__ import main
 from datasets.manifest.batches import Cells, table_files
 from datasets.tiles import cutting
+from sweep.cli import parse
+from tests.helpers import fake_s3
 from tests.helpers.fake_pairs import SMALL, Rows, data, line, listed, load, own_store, read_rows, sound
 
 FIXTURES = (data, own_store)  # pytest finds them by their names
@@ -236,3 +239,42 @@ def test_the_next_command_has_the_flags_of_the_table(data: Path, capsys) -> None
     main(["check", str(path), "--size", "16", *words])
     output = capsys.readouterr().out
     assert "--data.columns image=x --data.holdout 0.4 0.2 --data.holdout-seed 3" in output
+
+
+# --- an object store
+
+
+def test_an_address_is_read_as_a_folder_is(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is a folder here: what is tested is all but the connection."""
+    cells = cells_of(data, sound(data))
+    written(data / "bucket" / "many" / "x.parquet", cells)
+    asked = []
+
+    def open_address(uri: str) -> tuple[fs.FileSystem, str]:
+        asked.append(uri)
+        return fs.SubTreeFileSystem(str(data), fs.LocalFileSystem()), uri.removeprefix("s3://")
+
+    monkeypatch.setattr(batches, "open_address", open_address)
+    sweep = parse(["manifest", "--data", "s3://bucket/many", "--data.size", "16"]).sweep
+    found = load(sweep.data_root)
+    assert found.fingerprint == load(data / "bucket" / "many").fingerprint
+    monkeypatch.chdir(data)
+    assert load(Path("s3://bucket/many")).store.path == found.store.path
+    assert set(asked) == {"s3://bucket/many"}
+    with pytest.raises(InputError, match=r"\As3://bucket/none: no \.parquet file"):
+        load(Path("s3://bucket/none"))
+    cells[0]["t1_image"] = "a.png"
+    written(data / "bucket" / "many" / "x.parquet", [{**cell, "t1_image": "a.png"} for cell in cells])
+    with pytest.raises(InputError, match=r"image a\.png: is a file, which is not read from an object store"):
+        load(Path("s3://bucket/many"))
+
+
+@pytest.mark.slow  # starts a server
+def test_an_address_on_a_server_is_read(data: Path) -> None:
+    path = written(data / "x.parquet", cells_of(data, sound(data)))
+    with fake_s3.serving():
+        fake_s3.client().upload_file(str(path), fake_s3.BUCKET, "sets/x.parquet")
+        found = load(Path(f"s3://{fake_s3.BUCKET}/sets"))
+        with pytest.raises(InputError, match=r"s3://nowhere/x: no \.parquet file"):
+            load(Path("s3://nowhere/x"))
+    assert found.fingerprint == load(path).fingerprint

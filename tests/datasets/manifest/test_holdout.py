@@ -22,7 +22,7 @@ def test_without_groups_the_numbers_are_exact(number: int, seed: int, val: float
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=60), st.integers(0, 5))
 def test_groups_stay_together_and_every_split_gets_one(groups: list[str], seed: int) -> None:
     if len(set(groups)) < 3:
-        with pytest.raises(InputError, match="pairs of one group stay together"):
+        with pytest.raises(InputError, match="divided among train, val and test: pairs of one group stay together"):
             hold_out(groups, HoldOut(0.2, 0.2, seed))
         return
     found = hold_out(groups, HoldOut(0.2, 0.2, seed))
