@@ -173,6 +173,8 @@ class Probe:
 
 ADDED = (
     ("data", "min_share"),
+    ("data", "select"),
+    ("data", "nodata"),
     ("data", "columns"),
     ("data", "holdout"),
     ("data", "holdout_seed"),

@@ -43,6 +43,11 @@ def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
     return height, width, bands, 0, 8
 
 
+def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:
+    """None: a JPEG has no alpha."""
+    return []
+
+
 def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> UInt8[np.ndarray, "h w b"]:
     """The pixels, grey or RGB; a JPEG has no alpha to keep.
 

@@ -29,6 +29,12 @@ def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
     return height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8
 
 
+def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:
+    """Indices of the bands of alpha."""
+    _, _, bands, alpha, _ = shape(file)
+    return [bands] * alpha
+
+
 def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
     """The pixels, with or without alpha; a palette as RGB, grey of fewer than 8 bits scaled to 0 to 255."""
     _, _, bands, alpha, _ = shape(file)

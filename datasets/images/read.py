@@ -1,21 +1,24 @@
-"""Reads PNG, JPEG and TIFF files of 8 or 16 bits as arrays; damaged files are refused."""
+"""Reads PNG, JPEG and TIFF files as arrays; damaged files are refused."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from datasets.errors import InputError, describe_error, refuse_pointer
 from datasets.images import jpeg, png, tiff
 
 MAX_BANDS = 13  # as Sentinel-2 has
 
-Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
+DTYPES: Mapping[int, Literal["uint8", "uint16", "float32"]] = {8: "uint8", 16: "uint16", 32: "float32"}
+"""By the bits that a format gives."""
+
+Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"] | Float32[np.ndarray, "h w b"]
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,17 @@ class Shape:
     """Without alpha; a palette counts as RGB."""
     alpha: int
     """Bands that the file declares to be alpha: opacity, not colour."""
-    dtype: Literal["uint8", "uint16"]
+    dtype: Literal["uint8", "uint16", "float32"]
+    """Of the pixels as they are read: other kinds than unsigned integers of 8 or 16 bits become float32."""
 
     def keeps_alpha(self, bands: int) -> bool:
         """Whether the image has so many bands only together with alpha."""
         return bool(self.alpha) and bands == self.bands + self.alpha
 
-    def offers(self, bands: int) -> bool:
-        """Whether the image can be read as one of so many bands."""
+    def offers(self, bands: int, select: Sequence[int] = ()) -> bool:
+        """Whether the image can be read as one of so many bands, or has those that are selected by number."""
+        if select:
+            return max(select) <= self.bands + self.alpha
         return bands == self.bands or self.keeps_alpha(bands)
 
     def describe_bands(self) -> str:
@@ -87,7 +93,7 @@ def shape_of_bytes(content: bytes) -> Shape | str:
         return str(error)
 
 
-def read_image(picture: Picture, bands: int | None = None) -> Pixels:
+def read_image(picture: Picture, bands: int | None = None, select: Sequence[int] = ()) -> Pixels:
     """Read an image as an array (height, width, bands) of the depth that the file has.
 
     The first bytes determine the format, not the name. Alpha is dropped without changing other bands, a palette becomes
@@ -97,16 +103,33 @@ def read_image(picture: Picture, bands: int | None = None) -> Pixels:
         picture: the file, or the cell of a table.
         bands: how many are wanted. If there are so many only with alpha, alpha is kept: GDAL declares the fourth of
             four 8-bit bands to be alpha, whatever it shows.
+        select: numbers of the bands to read, from 1, in this order, instead of all; alpha counts.
 
     Raises:
         InputError: the file cannot be opened, is cut off or damaged, is larger than `images.bounds` allows, or is none
             of: PNG; JPEG, baseline or progressive, grey or colour; TIFF of one image, grey, RGB, palette or 1 to 13
-            bands, of uint8 or uint16. The message does not name the file.
+            bands, of integers or floating-point numbers. The message does not name the file.
     """
     with _open(picture) as (kind, file):
         shape = _read_shape(kind, file)
         file.seek(0)
-        return kind.decode(file, keep_alpha=bands is not None and shape.keeps_alpha(bands))
+        keep = bool(select) or (bands is not None and shape.keeps_alpha(bands))
+        pixels = kind.decode(file, keep_alpha=keep)
+    return np.ascontiguousarray(pixels[..., [number - 1 for number in select]]) if select else pixels
+
+
+def read_opacity(picture: Picture) -> Bool[np.ndarray, "h w"] | None:
+    """Where an image is not wholly transparent; None if it declares no band to be alpha.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _open(picture) as (kind, file):
+        bands = kind.alpha_bands(file)
+        if not bands:
+            return None
+        file.seek(0)
+        return (kind.decode(file, keep_alpha=True)[..., bands] != 0).all(axis=2)
 
 
 def read_classes(picture: Picture) -> UInt8[np.ndarray, "h w"]:
@@ -127,6 +150,8 @@ class _Format(Protocol):
     def shape(self, file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]: ...
 
     def decode(self, file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels: ...
+
+    def alpha_bands(self, file: BinaryIO | io.BytesIO) -> list[int]: ...
 
     def classes(self, file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]: ...
 
@@ -181,4 +206,4 @@ def _read_shape(kind: _Format, file: BinaryIO | io.BytesIO) -> Shape:
         raise InputError(f"is {width} x {height} px; it must have at least one pixel")
     if not 1 <= bands <= MAX_BANDS:
         raise InputError(f"has {bands} bands without alpha; valid are 1 to {MAX_BANDS}")
-    return Shape(height, width, bands, alpha, "uint16" if bits == 16 else "uint8")
+    return Shape(height, width, bands, alpha, DTYPES[bits])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int64
 
 from datasets import cli
 from datasets.errors import InputError
@@ -20,6 +19,7 @@ from datasets.manifest.config import ManifestSettings
 from datasets.manifest.holdout import HoldOut
 from datasets.manifest.init import Folders, list_pairs, write_list
 from datasets.manifest.source import CHECK, SHOWN, build_store, needs_scale, read_listing, tile_source
+from datasets.manifest.statistics import band_statistics, sample_rows
 from datasets.source import Place
 from datasets.tiles.pairs import left_out_notes
 from datasets.tiles.source import USUAL_SHARE, TileSource, class_pixels, labelled, split_counts
@@ -37,7 +37,6 @@ MAX_PAIRS = 50
 """Rows of a preview; Pillow and browsers fail above 65,535 px."""
 ENOUGH = 2**28
 """Pixel values for mean and standard deviation; reading all of a large set would take many minutes."""
-_AT_ONCE = 2**26  # bytes of pixels in memory
 
 
 def check_manifest(args: argparse.Namespace) -> None:
@@ -52,7 +51,8 @@ def check_manifest(args: argparse.Namespace) -> None:
     source = tile_source(listing, settings, store)
     rows = np.flatnonzero(source.split == SPLITS.index("train"))
     chosen = sample_rows(rows, ENOUGH // (2 * store.size**2 * store.bands))
-    mean, std, constant = band_statistics(store, chosen)
+    absent = [float(value) for value in settings.nodata if value != "alpha"]
+    mean, std, constant = band_statistics(store, chosen, absent)
     numbers = [f"{number:.5g}" for number in (*mean, *std)]
     scale = ["--data.mean", *numbers[: len(mean)], "--data.std", *numbers[len(mean) :]]
     blocks = [source.title, table_by_group(store), table_by_split(source), table_by_class(source)]
@@ -75,6 +75,8 @@ def settings_from(args: argparse.Namespace) -> ManifestSettings:
     return ManifestSettings(
         size=args.size,
         bands=args.bands,
+        select=tuple(args.select),
+        nodata=tuple(args.nodata),
         classes=tuple(args.classes),
         noisy_classes=tuple(args.noisy_classes),
         dense_labels=args.dense_labels,
@@ -125,37 +127,6 @@ def table_by_class(source: TileSource) -> str:
     return shares[pixels.any(axis=1)].rename(columns="{}, %".format).to_string(float_format="%.3f")
 
 
-def sample_rows(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " chosen"]:
-    """At most `most` of the rows, but at least one; always the same."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(0).choice(rows, max(1, most), replace=False))
-
-
-def band_statistics(store: Store, rows: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float], list[int]]:
-    """Mean and standard deviation of each band over the images and partners in these rows of the arrays.
-
-    Returns:
-        Mean and standard deviation in the unit of the files, and the bands (from 1) whose pixels are all equal. The
-        deviation of these is given as 1.
-    """
-    histogram = np.zeros((store.bands, np.iinfo(store.dtype).max + 1), np.int64)
-    for side in (store.image(), store.partner()):
-        step = max(1, _AT_ONCE // side[:1].nbytes)
-        for first in range(0, len(rows), step):
-            histogram += _histogram(side[rows[first : first + step]], histogram.shape[1])
-    values = np.arange(histogram.shape[1], dtype=np.float64)
-    mean = histogram @ values / histogram.sum(axis=1)
-    spread = np.sqrt((histogram * (values - mean[:, None]) ** 2).sum(axis=1) / histogram.sum(axis=1))
-    constant = (np.flatnonzero(spread == 0) + 1).tolist()
-    return mean.tolist(), np.where(spread == 0, 1, spread).tolist(), constant
-
-
-def _histogram(pixels: np.ndarray, values: int) -> Int64[np.ndarray, "bands values"]:
-    bands = pixels.reshape(-1, pixels.shape[-1]).T
-    return np.stack([np.bincount(np.ascontiguousarray(band), minlength=values) for band in bands])
-
-
 def next_command(
     args: argparse.Namespace, settings: ManifestSettings, source: TileSource, scale_words: Sequence[str]
 ) -> str:
@@ -164,6 +135,9 @@ def next_command(
     for name in ("size", "bands"):
         if (value := getattr(settings, name)) != getattr(PRESET, name):
             words += [f"--data.{name}", str(value)]
+    for name in ("select", "nodata"):
+        if values := getattr(settings, name):
+            words += [f"--data.{name}", *map(str, values)]
     if settings.classes:
         words += ["--data.classes", *settings.classes]
     if settings.noisy_classes:
@@ -221,7 +195,8 @@ def write_manifest(args: argparse.Namespace) -> None:
     if args.holdout_seed < 0:
         raise InputError(f"--holdout-seed {args.holdout_seed}: must be 0 or more")
     folders = Folders(image=args.before, partner=args.after, mask=args.masks_before, partner_mask=args.masks_after)
-    drawn = HoldOut(*args.holdout, args.holdout_seed)
+    val, test = args.holdout
+    drawn = HoldOut(val, test, args.holdout_seed)
     listed = list_pairs(folders, args.out, holdout=drawn, group=args.group, noisy=args.noisy)
     write_list(args.out, listed.rows)
     print("\n".join(listed.lines))
@@ -232,11 +207,11 @@ def add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """The command `init` and its options."""
     about = "write the list of pairs from two folders, matched by name, stem or number"
     command = commands.add_parser("init", help=about, description=about)
-    folder = {"type": cli.local_path, "metavar": "DIR"}
     command.add_argument("before", type=cli.local_path, metavar="BEFORE", help="folder of the first images")
     command.add_argument("after", type=cli.local_path, metavar="AFTER", help="folder of their partners")
-    command.add_argument("--masks-before", **folder, help="folder of the masks of the first images")
-    command.add_argument("--masks-after", **folder, help="folder of the masks of the partners")
+    for name, of in (("before", "first images"), ("after", "partners")):
+        about = f"folder of the masks of the {of}"
+        command.add_argument(f"--masks-{name}", type=cli.local_path, metavar="DIR", help=about)
     command.add_argument(
         "--noisy", type=cli.local_path, metavar="FILE", help="names of the noisy pairs, one in each line"
     )
@@ -267,6 +242,8 @@ def parser() -> argparse.ArgumentParser:
 
     setting("size", int, "side of the tiles that images are cut into, px (%(default)s)")
     setting("bands", int, "bands of each image (%(default)s)")
+    setting("select", int, "numbers of the bands to read, from 1, from files that have more", nargs="*")
+    setting("nodata", str, "pixels that do not count: a number, or alpha", nargs="*")
     setting("classes", str, "names of the classes in the order of their labels", nargs="*")
     kinds = ("classes", "binary")
     shared.add_argument(

@@ -4,6 +4,7 @@
 `preview` draws some.
 """
 
+import math
 import re
 from typing import Annotated, ClassVar, Literal
 
@@ -35,6 +36,11 @@ class ManifestSettings:
     """Side of the tiles, px."""
     bands: Annotated[int, Field(ge=1, le=MOST_BANDS)] = 3
     """Bands of each image, 1 to 13."""
+    select: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Numbers of the bands to read, from 1, in this order, from files that have more; default: all."""
+    nodata: tuple[str, ...] = ()
+    """What shows nothing and does not count in masks: a number, if all bands of a pixel have it, or `alpha`, if it is
+    wholly transparent. NaN, and nodata that TIFF files of signed or floating-point numbers declare, never count."""
     classes: tuple[str, ...] = ()
     """Names of the downstream classes in label order; default: class_0, class_1, ... up to the largest label."""
     noisy_classes: tuple[NonNegativeInt, ...] = ()
@@ -61,6 +67,14 @@ class ManifestSettings:
         """Refuse settings that do not fit together."""
         self._check_classes()
         self._check_columns()
+        if self.select and len(self.select) != self.bands:
+            raise InputError(
+                f"--data.select {' '.join(map(str, self.select))}: {len(self.select)} bands, but --data.bands is "
+                f"{self.bands}; they must agree"
+            )
+        for value in self.nodata:
+            if value != "alpha" and not _is_number(value):
+                raise InputError(f"--data.nodata {value!r}: give a number, or alpha")
         if len(self.holdout) not in (0, 2) or sum(self.holdout) >= 1:
             raise InputError(
                 f"--data.holdout {' '.join(f'{share:g}' for share in self.holdout)}: give two shares, of val and test, "
@@ -107,3 +121,10 @@ class ManifestSettings:
         for label in self.noisy_classes:
             if label >= labels:
                 raise InputError(f"--data.noisy-classes {label}: classes are 0 to {labels - 1}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -45,24 +45,26 @@ def hold_out(groups: Sequence[str], wanted: HoldOut) -> list[str]:
     if len(sizes) <= len(shares):
         kind = "group" if any(groups) else "pair"
         why = "pairs of one group stay together; name more groups, or none" if any(groups) else "add pairs"
-        number = f"{len(sizes)} {kind}{'s' * (len(sizes) != 1)}"
-        raise InputError(f"{number} cannot be divided among train, {' and '.join(shares)}: {why}")
+        few = f"{len(sizes)} {kind}{'s' * (len(sizes) != 1)}"
+        raise InputError(f"{few} cannot be divided among train, {' and '.join(shares)}: {why}")
     order = list(sizes)
     left = [order[place] for place in np.random.default_rng(wanted.seed).permutation(len(order)).tolist()]
     chosen: dict[str, str] = {}
     for number, (split, share) in enumerate(shares.items()):
         target = int(as_fraction(share) * len(names) + as_fraction(0.5))
         needed = len(shares) - number  # groups that later splits and train need
-        count = 0
-        for name in list(left):
-            if count + sizes[name] <= target and len(left) > needed:
+        count, passed = 0, left[len(left) - needed :]
+        for name in reversed(left[: len(left) - needed]):
+            if count + sizes[name] <= target:
                 chosen[name] = split
-                left.remove(name)
                 count += sizes[name]
+            else:
+                passed.append(name)
         if not count:
             smallest = min(left, key=lambda name: sizes[name])
             chosen[smallest] = split
-            left.remove(smallest)
+            passed.remove(smallest)
+        left = passed
     return [chosen.get(name, "train") for name in names]
 
 

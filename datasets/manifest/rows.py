@@ -15,6 +15,8 @@ from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 from datasets.types import SPLITS
 from datasets.unread import unread_notes
 
+BITS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "signed or floating-point numbers"}
+"""What messages say of the depth of images."""
 _FILES = ("image", "partner", "mask", "partner_mask")
 _TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -33,7 +35,7 @@ class Listing:
     counting: str
     """How rows are counted, for messages."""
     dtype: str
-    """Of the images, `uint8` or `uint16`; empty if no image can be read."""
+    """Of the images, `uint8`, `uint16` or `float32`; empty if no image can be read."""
     outside: float
     """Share of the pixels that are in no tile."""
     unread: Sequence[str]
@@ -60,7 +62,13 @@ class Listing:
 
 
 def read_manifest(
-    path: Path, *, size: int, bands: int, columns: Mapping[str, str] | None = None, holdout: HoldOut | None = None
+    path: Path,
+    *,
+    size: int,
+    bands: int,
+    select: Sequence[int] = (),
+    columns: Mapping[str, str] | None = None,
+    holdout: HoldOut | None = None,
 ) -> Listing:
     """Read a manifest, and check each row by file names and image headers.
 
@@ -68,6 +76,7 @@ def read_manifest(
         path: the CSV or Parquet file that lists the pairs, or Parquet files that hold them (see `embedded`).
         size: side of a tile, px; no image may be smaller.
         bands: number of bands that each image must have.
+        select: numbers of the bands that are read, if not all are; then an image may have more.
         columns: names of the columns of Parquet files with images that differ from the usual ones, by role.
         holdout: pairs of split train, or without a split, that are drawn for the other splits.
 
@@ -79,8 +88,9 @@ def read_manifest(
     # Absolute, because the working directory may change; links are not resolved, so that names stay as written.
     rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in hold_out_rows(path, table.rows, holdout)])
     headers = _Headers()
-    _check_bands(path, _shapes(rows, headers), bands)
-    faults = {row.number: [*row.faults, *_size_faults(row, headers, size, bands)] for row in rows}
+    needed = _Bands(bands, tuple(select))
+    _check_bands(path, _shapes(rows, headers), needed)
+    faults = {row.number: [*row.faults, *_size_faults(row, headers, size, needed)] for row in rows}
     dtype = _usual_dtype(rows, headers)
     for number, fault in (*_depth_faults(rows, headers, dtype), *_repeated_pairs(rows), *_split_leaks(rows)):
         faults[number].append(fault)
@@ -102,7 +112,7 @@ def read_manifest(
         dtype=dtype,
         outside=_share_outside(_shapes(usable, headers), size),
         unread=[*table.notes, *_unread(path, rows)],
-        alpha=sum(bool(shape.alpha) and shape.bands == bands for shape in _shapes(usable, headers)),
+        alpha=sum(bool(shape.alpha) and shape.bands == bands and not select for shape in _shapes(usable, headers)),
     )
 
 
@@ -228,13 +238,27 @@ def _shapes(rows: Sequence[_ParsedRow], headers: _Headers) -> list[Shape]:
     return [shape for shape in shapes if not isinstance(shape, str)]
 
 
-def _check_bands(path: Path, shapes: Sequence[Shape], bands: int) -> None:
+@dataclass(frozen=True)
+class _Bands:
+    """The bands that images must have: a number, or those that are selected."""
+
+    number: int
+    select: tuple[int, ...]
+
+    def fit(self, shape: Shape) -> bool:
+        return shape.offers(self.number, self.select)
+
+    def __str__(self) -> str:
+        return f"--data.select names band {max(self.select)}" if self.select else f"--data.bands is {self.number}"
+
+
+def _check_bands(path: Path, shapes: Sequence[Shape], bands: _Bands) -> None:
     """Report a wrong number of bands once, not for each row."""
     found = {shape.describe_bands(): shape for shape in shapes}
-    if len(found) == 1 and not shapes[0].offers(bands):
+    if len(found) == 1 and not bands.select and not bands.fit(shapes[0]):
         ((actual, shape),) = found.items()
         keep = f", or {shape.bands + shape.alpha} to keep alpha" * bool(shape.alpha)
-        raise InputError(f"{path}: all images have {actual}, not {bands}; set --data.bands {shape.bands}{keep}")
+        raise InputError(f"{path}: all images have {actual}, not {bands.number}; set --data.bands {shape.bands}{keep}")
 
 
 def file_problem(path: Picture) -> str:
@@ -249,7 +273,7 @@ def file_problem(path: Picture) -> str:
         return f"cannot be read ({error.strerror})"
 
 
-def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> Iterator[str]:
+def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: _Bands) -> Iterator[str]:
     """Problems of the files of a row, from their headers."""
     sizes = {}
     for role, cell, path in row.images:
@@ -258,8 +282,8 @@ def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> I
                 yield f"{role} {cell}: {reason}"
             case shape:
                 sizes[role] = (shape.width, shape.height)
-                if not shape.offers(bands):
-                    yield f"{role} {cell}: has {shape.describe_bands()}, but --data.bands is {bands}"
+                if not bands.fit(shape):
+                    yield f"{role} {cell}: has {shape.describe_bands()}, but {bands}"
                 if min(sizes[role]) < size:
                     yield f"{role} {cell}: is {_extent(sizes[role])}, smaller than a tile (--data.size {size})"
     if len(set(sizes.values())) > 1:
@@ -332,7 +356,7 @@ def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
 
 
 def _bits(dtype: str) -> str:
-    return f"{8 if dtype == 'uint8' else 16} bits"
+    return BITS[dtype]
 
 
 def _extent(size: tuple[int, int]) -> str:

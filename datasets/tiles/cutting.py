@@ -1,20 +1,20 @@
 """Reads one pair of images and cuts it into tiles."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 from skimage.util import view_as_blocks
 
 from datasets.errors import InputError
 from datasets.images.masks import Unclassified, read_mask
-from datasets.images.read import Embedded, Picture, Shape, read_image, shape_of
+from datasets.images.read import Embedded, Picture, Shape, read_image, read_opacity, shape_of
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.types import IGNORED
 
@@ -36,6 +36,10 @@ class Cut:
     """A tile is noisy if the mask of the partner shows one of these, and the mask of the image none of them."""
     unclassified: Unclassified = "no-damage"
     """xBD: the class of un-classified buildings."""
+    select: tuple[int, ...] = ()
+    """Numbers of the bands to read, from 1; empty: all."""
+    nodata: tuple[str, ...] = ()
+    """What has no data: numbers, of pixels all of whose bands have one; `alpha`: pixels that are wholly transparent."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -43,6 +47,22 @@ class Cut:
             raise InputError(f"tiles of {self.size} px with {self.bands} bands: both must be 1 or more")
         if not all(0 <= number < IGNORED for number in self.noisy_classes):
             raise InputError(f"noisy classes {self.noisy_classes}: class numbers are 0 to {IGNORED - 1}")
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """For digests: what was added later, such as `select`, counts only if it is set."""
+        return {name: value for name, value in asdict(self).items() if name not in ("select", "nodata") or value}
+
+    def without_data(self, pixels: np.ndarray, picture: Picture) -> Bool[np.ndarray, "h w"]:
+        """Where an image has no data: NaN, and what `nodata` says."""
+        absent = np.isnan(pixels).any(axis=2) if pixels.dtype.kind == "f" else np.zeros(pixels.shape[:2], bool)
+        for value in self.nodata:
+            if value == "alpha":
+                opaque = read_opacity(picture)
+                absent |= False if opaque is None else ~opaque
+            else:
+                absent |= (pixels == float(value)).all(axis=2)
+        return absent
 
     def tiles(self, shape: Shape) -> int:
         """How many tiles an image of this shape gives."""
@@ -114,8 +134,9 @@ def survey_pair(pair: PairFiles, cut: Cut, root: Path) -> Survey:
     reader = PairReader(pair, root)
     image, partner = (reader.try_read(shape_of, path) for path in (pair.image, pair.partner))
     for path, shape in ((pair.image, image), (pair.partner, partner)):
-        if shape is not None and not shape.offers(cut.bands):
-            reader.add_problem(path, f"has {shape.describe_bands()}; {cut.bands} are needed")
+        if shape is not None and not shape.offers(cut.bands, cut.select):
+            needed = f"band {max(cut.select)} is" if cut.select else f"{cut.bands} are"
+            reader.add_problem(path, f"has {shape.describe_bands()}; {needed} needed")
     if image and partner:
         if min(image.height, image.width) < cut.size:
             size = f"is {image.width} x {image.height} px"
@@ -143,7 +164,10 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     """
     reader = PairReader(pair, root)
     files = {IMAGES: pair.image, PARTNERS: pair.partner}
-    images = {name: reader.try_read(partial(read_image, bands=cut.bands), path) for name, path in files.items()}
+    images = {
+        name: reader.try_read(partial(read_image, bands=cut.bands, select=cut.select), path)
+        for name, path in files.items()
+    }
     for name, pixels in images.items():
         wanted = (shape.height, shape.width, cut.bands)
         if pixels is not None and (pixels.shape != wanted or pixels.dtype.name != shape.dtype):
@@ -157,6 +181,10 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     if reader.problems:
         raise UnusablePair(reader.problems)
     labels = {name: mask.labels for name, mask in masks.items() if mask}
+    for image, mask in ((IMAGES, MASKS), (PARTNERS, PARTNER_MASKS)):
+        pixels = images[image]
+        if mask in labels and pixels is not None and (cut.nodata or pixels.dtype.kind == "f"):
+            labels[mask] = np.where(cut.without_data(pixels, files[image]), np.uint8(IGNORED), labels[mask])
     blocks = {name: _cut(pixels, cut.size) for name, pixels in {**images, **labels}.items() if pixels is not None}
     no_mask = np.full((cut.tiles(shape), cut.size, cut.size), IGNORED, np.uint8)
     blocks = {name: blocks.get(name, no_mask) for name in arrays}

@@ -1,6 +1,7 @@
 """The tiles of the store that a build replaces, so that pairs which have not changed are not read again."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ SOURCES = "sources.parquet"
 class Earlier:
     """The pairs of an earlier store, by the keys of their files."""
 
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    arrays: Mapping[str, np.memmap] = field(default_factory=dict)
     counts: np.ndarray | None = None
     pairs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By key: first tile, number of tiles, digest, buildings."""
@@ -41,7 +42,8 @@ class Earlier:
         if one is None or one["tiles"] != number or found != {name: (t.base, t.shape) for name, t in layout.items()}:
             return None
         rows = slice(one["first"], one["first"] + number)
-        blocks = {name: np.array(self.arrays[name][rows]) for name in layout}
+        # Not through the maps, whose pages would count as memory of this process.
+        blocks = {name: _read(self.arrays[name], rows.start, number) for name in layout}
         assert self.counts is not None
         counts = self.counts[:, rows]
         classes = int(np.flatnonzero(counts.any(axis=(0, 1))).max(initial=-1)) + 1
@@ -49,6 +51,15 @@ class Earlier:
             blocks=blocks, counts=counts[..., :classes], buildings=json.loads(one["buildings"]), digest=one["digest"]
         )
         return tiles if not verify or digest_tiles(blocks) == tiles.digest else None
+
+
+def _read(array: np.memmap, first: int, number: int) -> np.ndarray:
+    shape = (number, *array.shape[1:])
+    size = array.dtype.itemsize * math.prod(shape[1:])
+    assert array.filename is not None
+    with open(array.filename, "rb") as file:
+        file.seek(array.offset + first * size)
+        return np.frombuffer(file.read(number * size), array.dtype).reshape(shape)
 
 
 def sources_table(keys: Sequence[str], tiles: Sequence[PairTiles]) -> pd.DataFrame:

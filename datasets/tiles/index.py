@@ -155,7 +155,7 @@ def _names(joined: Sequence[JoinedPair]) -> dict[str, np.ndarray]:
 
 
 def _fingerprint(joined: Sequence[JoinedPair], cut: Cut, dtype: str) -> str:
-    content: list[Any] = [asdict(cut), dtype]
+    content: list[Any] = [cut.described, dtype]
     for one in joined:
         pair = one.pair
         masks = [pair.mask is not None, pair.partner_mask is not None]

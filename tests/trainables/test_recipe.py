@@ -13,6 +13,8 @@ from trainables.recipe import ADDED, ADDED_PARTS, Dense, Encoder, Moco, Pretrain
 CHANGED = {
     ("data", "min_share"): 0.05,
     ("encoder", "stages"): 3,
+    ("data", "select"): (3, 2, 1),
+    ("data", "nodata"): ("0", "alpha"),
     ("data", "columns"): ("image=before",),
     ("data", "holdout"): (0.2, 0.2),
     ("data", "holdout_seed"): 1,
