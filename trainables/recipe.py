@@ -175,6 +175,7 @@ ADDED = (
     ("data", "min_share"),
     ("data", "select"),
     ("data", "nodata"),
+    ("data", "align"),
     ("data", "columns"),
     ("data", "holdout"),
     ("data", "holdout_seed"),

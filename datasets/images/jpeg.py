@@ -27,8 +27,8 @@ MAX_SCANS = 100  # a progressive JPEG has about ten; each costs a pass over all 
 FILLER = b"\xaa" * 1024  # unlike the zeros that libjpeg fills in
 
 
-def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
-    """Height, width, bands (1 or 3), bands of alpha (0) and bits per sample (8).
+def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, None]:
+    """Height, width, bands (1 or 3), bands of alpha (0), bits per sample (8), and no grid.
 
     Raises:
         InputError: another kind of JPEG: lossless, arithmetic codes, CMYK, 12 bits.
@@ -40,7 +40,7 @@ def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
             "progressive ones, grey or colour, of 8 bits: convert it"
         )
     check_bytes(height * width * bands, file.seek(0, os.SEEK_END))
-    return height, width, bands, 0, 8
+    return height, width, bands, 0, 8, None
 
 
 def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:

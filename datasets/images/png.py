@@ -23,21 +23,21 @@ ALPHA = (4, 6)  # colour types that end in alpha
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
-    """Height, width, bands without alpha, bands of alpha (0 or 1), and bits per sample (8 or 16)."""
+def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, None]:
+    """Height, width, bands without alpha, bands of alpha (0 or 1), bits per sample (8 or 16), and no grid."""
     height, width, depth, color = _read_header(file)
-    return height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8
+    return height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8, None
 
 
 def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:
     """Indices of the bands of alpha."""
-    _, _, bands, alpha, _ = shape(file)
+    _, _, bands, alpha, _, _ = shape(file)
     return [bands] * alpha
 
 
 def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
     """The pixels, with or without alpha; a palette as RGB, grey of fewer than 8 bits scaled to 0 to 255."""
-    _, _, bands, alpha, _ = shape(file)
+    _, _, bands, alpha, _, _ = shape(file)
     pixels = imagecodecs.png_decode(_without_transparency(_read_all(file)))
     return np.ascontiguousarray(np.atleast_3d(pixels)[..., : bands + alpha * keep_alpha])
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from datasets.errors import InputError, describe_error, refuse_pointer
 from datasets.images import jpeg, png, tiff
+from datasets.images.grid import Grid, Overlap, misplaced, overlap
 
 MAX_BANDS = 13  # as Sentinel-2 has
 
@@ -33,6 +34,8 @@ class Shape:
     """Bands that the file declares to be alpha: opacity, not colour."""
     dtype: Literal["uint8", "uint16", "float32"]
     """Of the pixels as they are read: other kinds than unsigned integers of 8 or 16 bits become float32."""
+    grid: Grid | None = None
+    """Where it lies, if the file says so."""
 
     def keeps_alpha(self, bands: int) -> bool:
         """Whether the image has so many bands only together with alpha."""
@@ -48,6 +51,25 @@ class Shape:
         """The number of bands, for messages."""
         number = f"{self.bands} band{'s' * (self.bands > 1)}"
         return f"{number} and {self.alpha} of alpha" if self.alpha else number
+
+
+Align = Literal["ignore", "check", "crop"]
+"""What coordinates are for: nothing; a check that the images of a pair lie on each other; the part that both show."""
+
+
+def common_part(image: Shape, partner: Shape, align: Align) -> Overlap | str:
+    """The part of two images that makes a pair, or what is wrong with the partner.
+
+    Without coordinates, or with `ignore`, two images of one size lie on each other.
+    """
+    size, other = (image.height, image.width), (partner.height, partner.width)
+    if align == "crop" and image.grid and partner.grid:
+        return overlap(image.grid, partner.grid, size, other)
+    if align == "check" and (reason := misplaced(image.grid, partner.grid, size)):
+        return reason
+    if size != other:
+        return f"is {other[1]} x {other[0]} px, but its image {size[1]} x {size[0]} px"
+    return Overlap(*size, (0, 0), (0, 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,7 +169,7 @@ def read_classes(picture: Picture) -> UInt8[np.ndarray, "h w"]:
 class _Format(Protocol):
     """The functions of the modules `png`, `jpeg` and `tiff`."""
 
-    def shape(self, file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]: ...
+    def shape(self, file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, Grid | None]: ...
 
     def decode(self, file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels: ...
 
@@ -201,9 +223,9 @@ def _format_of(start: bytes) -> _Format:
 
 
 def _read_shape(kind: _Format, file: BinaryIO | io.BytesIO) -> Shape:
-    height, width, bands, alpha, bits = kind.shape(file)
+    height, width, bands, alpha, bits, grid = kind.shape(file)
     if min(height, width) < 1:
         raise InputError(f"is {width} x {height} px; it must have at least one pixel")
     if not 1 <= bands <= MAX_BANDS:
         raise InputError(f"has {bands} bands without alpha; valid are 1 to {MAX_BANDS}")
-    return Shape(height, width, bands, alpha, DTYPES[bits])
+    return Shape(height, width, bands, alpha, DTYPES[bits], grid)

@@ -15,6 +15,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffFrame, TiffPage, TiffPageSeri
 from datasets.errors import InputError, one_line
 from datasets.images import jpeg
 from datasets.images.bounds import check_bytes
+from datasets.images.grid import KEYS, SCALE, TIEPOINTS, TRANSFORM, Grid, grid_from_tags
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 UNSIGNED = ("uint8", "uint16")
@@ -38,8 +39,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"] | Float32[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
-    """Height, width, bands without alpha, bands that are declared alpha, and bits per sample as `decode` returns it."""
+def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, Grid | None]:
+    """Height, width, bands without alpha, bands of alpha, bits per sample as `decode` returns it, and the grid."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -48,7 +49,9 @@ def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int]:
             bands = 3
         alpha = len(_alpha_bands(series))
         bits = 8 * series.dtype.itemsize if series.dtype.name in UNSIGNED else 32
-        return sizes["Y"], sizes["X"], bands - alpha, alpha, bits
+        tags = series.keyframe.tags
+        grid = grid_from_tags({tag: tags[tag].value for tag in (SCALE, TIEPOINTS, TRANSFORM, KEYS) if tag in tags})
+        return sizes["Y"], sizes["X"], bands - alpha, alpha, bits, grid
 
 
 def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:

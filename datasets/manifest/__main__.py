@@ -77,6 +77,7 @@ def settings_from(args: argparse.Namespace) -> ManifestSettings:
         bands=args.bands,
         select=tuple(args.select),
         nodata=tuple(args.nodata),
+        align=args.align,
         classes=tuple(args.classes),
         noisy_classes=tuple(args.noisy_classes),
         dense_labels=args.dense_labels,
@@ -138,6 +139,8 @@ def next_command(
     for name in ("select", "nodata"):
         if values := getattr(settings, name):
             words += [f"--data.{name}", *map(str, values)]
+    if settings.align != PRESET.align:
+        words += ["--data.align", settings.align]
     if settings.classes:
         words += ["--data.classes", *settings.classes]
     if settings.noisy_classes:
@@ -244,6 +247,12 @@ def parser() -> argparse.ArgumentParser:
     setting("bands", int, "bands of each image (%(default)s)")
     setting("select", int, "numbers of the bands to read, from 1, from files that have more", nargs="*")
     setting("nodata", str, "pixels that do not count: a number, or alpha", nargs="*")
+    shared.add_argument(
+        *("--align", "--data.align"),
+        choices=("check", "crop", "ignore"),
+        default=default.align,
+        help="pairs whose coordinates differ: refuse them, use their common part, or ignore that (%(default)s)",
+    )
     setting("classes", str, "names of the classes in the order of their labels", nargs="*")
     kinds = ("classes", "binary")
     shared.add_argument(

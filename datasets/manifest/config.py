@@ -41,6 +41,9 @@ class ManifestSettings:
     nodata: tuple[str, ...] = ()
     """What shows nothing and does not count in masks: a number, if all bands of a pixel have it, or `alpha`, if it is
     wholly transparent. NaN, and nodata that TIFF files of signed or floating-point numbers declare, never count."""
+    align: Literal["check", "crop", "ignore"] = "check"
+    """What the coordinates of GeoTIFF files are for: to refuse pairs that do not lie on each other, to cut both images
+    to their common part, or nothing."""
     classes: tuple[str, ...] = ()
     """Names of the downstream classes in label order; default: class_0, class_1, ... up to the largest label."""
     noisy_classes: tuple[NonNegativeInt, ...] = ()

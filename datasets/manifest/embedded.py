@@ -16,6 +16,7 @@ from pyarrow import types
 
 from datasets.errors import InputError, one_line
 from datasets.files import cache_read, cache_write
+from datasets.images.grid import Grid
 from datasets.images.read import Embedded, Picture, Shape, shape_of_bytes
 from datasets.manifest.batches import Cells, TableFile, address_of, batches, table_files, telling_damage
 from datasets.manifest.table import Row, Table, to_texts, to_values
@@ -37,7 +38,7 @@ TEXTS: Mapping[str, tuple[str, ...]] = {
 """As `IMAGES`, of the columns with text."""
 ROLES = (*IMAGES, *TEXTS)
 
-_FORMAT = 1  # of what is remembered of a file
+_FORMAT = 2  # of what is remembered of a file
 # Usual names of splits, in columns and in names of files such as train-00000-of-00004.parquet.
 _SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
 _IN_NAMES = re.compile(r"(?<![a-z])(train|training|val|validation|valid|dev|test|testing)(?![a-z])")
@@ -218,7 +219,7 @@ def _rows(root: Path, listed: Sequence[tuple[TableFile, Mapping[str, str], Seque
                     pictures[role] = Embedded(
                         name=f"{where}, column {columns[role]}",
                         digest=digest,
-                        shape=known if isinstance(known, str) else Shape(*known),
+                        shape=known if isinstance(known, str) else _shape(known),
                         read=partial(_read_bytes, cells, place, columns[role]),
                     )
                 elif address_of(root):
@@ -231,6 +232,10 @@ def _rows(root: Path, listed: Sequence[tuple[TableFile, Mapping[str, str], Seque
                     pictures[role] = folder / str(known)
             name = texts.pop("name", "") or f"{file.name}:{place + 1}"
             yield Row(number=number, cells=texts, pictures=pictures, name=name)
+
+
+def _shape(known: Sequence[Any]) -> Shape:
+    return Shape(*known[:-1], grid=Grid(**known[-1]) if known[-1] else None)
 
 
 def _read_bytes(cells: Cells, row: int, column: str) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from datasets.errors import InputError, one_line
-from datasets.images.read import Embedded, Picture, Shape, shape_of
+from datasets.images.read import Align, Embedded, Picture, Shape, common_part, shape_of
 from datasets.manifest.embedded import holds_images, read_embedded
 from datasets.manifest.holdout import HoldOut, hold_out_rows
 from datasets.manifest.table import REQUIRED, Row, Table, read_table
@@ -17,6 +17,7 @@ from datasets.unread import unread_notes
 
 BITS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "signed or floating-point numbers"}
 """What messages say of the depth of images."""
+_REMEDY = "; correct it, use the part that both show (--data.align crop), or trust the pixels (--data.align ignore)"
 _FILES = ("image", "partner", "mask", "partner_mask")
 _TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -67,6 +68,7 @@ def read_manifest(
     size: int,
     bands: int,
     select: Sequence[int] = (),
+    align: Align = "check",
     columns: Mapping[str, str] | None = None,
     holdout: HoldOut | None = None,
 ) -> Listing:
@@ -77,6 +79,7 @@ def read_manifest(
         size: side of a tile, px; no image may be smaller.
         bands: number of bands that each image must have.
         select: numbers of the bands that are read, if not all are; then an image may have more.
+        align: what the coordinates of images are for.
         columns: names of the columns of Parquet files with images that differ from the usual ones, by role.
         holdout: pairs of split train, or without a split, that are drawn for the other splits.
 
@@ -88,9 +91,9 @@ def read_manifest(
     # Absolute, because the working directory may change; links are not resolved, so that names stay as written.
     rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in hold_out_rows(path, table.rows, holdout)])
     headers = _Headers()
-    needed = _Bands(bands, tuple(select))
+    needed = _Needed(size, bands, tuple(select), align)
     _check_bands(path, _shapes(rows, headers), needed)
-    faults = {row.number: [*row.faults, *_size_faults(row, headers, size, needed)] for row in rows}
+    faults = {row.number: [*row.faults, *_size_faults(row, headers, needed)] for row in rows}
     dtype = _usual_dtype(rows, headers)
     for number, fault in (*_depth_faults(rows, headers, dtype), *_repeated_pairs(rows), *_split_leaks(rows)):
         faults[number].append(fault)
@@ -239,26 +242,30 @@ def _shapes(rows: Sequence[_ParsedRow], headers: _Headers) -> list[Shape]:
 
 
 @dataclass(frozen=True)
-class _Bands:
-    """The bands that images must have: a number, or those that are selected."""
+class _Needed:
+    """What images must be."""
 
-    number: int
+    size: int
+    """Side of a tile, px."""
+    bands: int
     select: tuple[int, ...]
+    """Bands that they must have, if not `bands` in number."""
+    align: Align
 
-    def fit(self, shape: Shape) -> bool:
-        return shape.offers(self.number, self.select)
+    def band_fault(self, shape: Shape) -> str:
+        if shape.offers(self.bands, self.select):
+            return ""
+        needed = f"--data.select names band {max(self.select)}" if self.select else f"--data.bands is {self.bands}"
+        return f"has {shape.describe_bands()}, but {needed}"
 
-    def __str__(self) -> str:
-        return f"--data.select names band {max(self.select)}" if self.select else f"--data.bands is {self.number}"
 
-
-def _check_bands(path: Path, shapes: Sequence[Shape], bands: _Bands) -> None:
+def _check_bands(path: Path, shapes: Sequence[Shape], needed: _Needed) -> None:
     """Report a wrong number of bands once, not for each row."""
     found = {shape.describe_bands(): shape for shape in shapes}
-    if len(found) == 1 and not bands.select and not bands.fit(shapes[0]):
+    if len(found) == 1 and not needed.select and needed.band_fault(shapes[0]):
         ((actual, shape),) = found.items()
         keep = f", or {shape.bands + shape.alpha} to keep alpha" * bool(shape.alpha)
-        raise InputError(f"{path}: all images have {actual}, not {bands.number}; set --data.bands {shape.bands}{keep}")
+        raise InputError(f"{path}: all images have {actual}, not {needed.bands}; set --data.bands {shape.bands}{keep}")
 
 
 def file_problem(path: Picture) -> str:
@@ -273,22 +280,27 @@ def file_problem(path: Picture) -> str:
         return f"cannot be read ({error.strerror})"
 
 
-def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: _Bands) -> Iterator[str]:
+def _size_faults(row: _ParsedRow, headers: _Headers, needed: _Needed) -> Iterator[str]:
     """Problems of the files of a row, from their headers."""
-    sizes = {}
+    shapes, sizes = dict[str, Shape](), dict[str, tuple[int, int]]()
     for role, cell, path in row.images:
         match headers.of(path):
             case str(reason):
                 yield f"{role} {cell}: {reason}"
             case shape:
-                sizes[role] = (shape.width, shape.height)
-                if not bands.fit(shape):
-                    yield f"{role} {cell}: has {shape.describe_bands()}, but {bands}"
-                if min(sizes[role]) < size:
-                    yield f"{role} {cell}: is {_extent(sizes[role])}, smaller than a tile (--data.size {size})"
-    if len(set(sizes.values())) > 1:
-        partner = f"partner {row.files['partner'][0]}: is {_extent(sizes['partner'])}"
-        yield f"{partner}, but its image {_extent(sizes['image'])}"
+                shapes[role], sizes[role] = shape, (shape.width, shape.height)
+                if fault := needed.band_fault(shape):
+                    yield f"{role} {cell}: {fault}"
+                if min(sizes[role]) < needed.size:
+                    yield f"{role} {cell}: is {_extent(sizes[role])}, smaller than a tile (--data.size {needed.size})"
+    if len(shapes) == 2:
+        part = common_part(shapes["image"], shapes["partner"], needed.align)
+        partner = f"partner {row.files['partner'][0]}"
+        if isinstance(part, str):
+            yield f"{partner}: {part}{_REMEDY if 'coordinates' in part and needed.align == 'check' else ''}"
+        elif min(part.width, part.height) < needed.size <= min(*sizes["image"], *sizes["partner"]):
+            common = _extent((part.width, part.height))
+            yield f"{partner}: has {common} in common with its image, less than a tile (--data.size {needed.size})"
     for role, of in (("mask", "image"), ("partner_mask", "partner")):
         if role in row.files:
             cell, path = row.files[role]

@@ -105,6 +105,7 @@ def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
         size=settings.size,
         bands=settings.bands,
         select=settings.select,
+        align=settings.align,
         columns=settings.column_names,
         holdout=settings.drawn_splits,
     )
@@ -135,6 +136,7 @@ def build_store(
             noisy_classes=settings.noisy_classes,
             select=settings.select,
             nodata=settings.nodata,
+            align=settings.align,
         ),
         folder=place.store or cache_folder() / "stores",
         root=listing.path.absolute(),  # so that other names of the same file find the same store

@@ -1,7 +1,7 @@
 """Reads one pair of images and cuts it into tiles."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -14,7 +14,7 @@ from skimage.util import view_as_blocks
 
 from datasets.errors import InputError
 from datasets.images.masks import Unclassified, read_mask
-from datasets.images.read import Embedded, Picture, Shape, read_image, read_opacity, shape_of
+from datasets.images.read import Align, Embedded, Picture, Shape, common_part, read_image, read_opacity, shape_of
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.types import IGNORED
 
@@ -38,6 +38,8 @@ class Cut:
     """xBD: the class of un-classified buildings."""
     select: tuple[int, ...] = ()
     """Numbers of the bands to read, from 1; empty: all."""
+    align: Align = "ignore"
+    """What the coordinates of images are for."""
     nodata: tuple[str, ...] = ()
     """What has no data: numbers, of pixels all of whose bands have one; `alpha`: pixels that are wholly transparent."""
 
@@ -51,7 +53,9 @@ class Cut:
     @property
     def described(self) -> dict[str, Any]:
         """For digests: what was added later, such as `select`, counts only if it is set."""
-        return {name: value for name, value in asdict(self).items() if name not in ("select", "nodata") or value}
+        unset = {name for name in ("select", "nodata") if not getattr(self, name)}
+        unset |= {"align"} if self.align != "crop" else set()  # only cropping changes what is read
+        return {name: value for name, value in asdict(self).items() if name not in unset}
 
     def without_data(self, pixels: np.ndarray, picture: Picture) -> Bool[np.ndarray, "h w"]:
         """Where an image has no data: NaN, and what `nodata` says."""
@@ -138,12 +142,13 @@ def survey_pair(pair: PairFiles, cut: Cut, root: Path) -> Survey:
             needed = f"band {max(cut.select)} is" if cut.select else f"{cut.bands} are"
             reader.add_problem(path, f"has {shape.describe_bands()}; {needed} needed")
     if image and partner:
+        if isinstance(part := common_part(image, partner, cut.align), str):
+            reader.add_problem(pair.partner, f"{part}; they must agree")
+        else:
+            image = replace(image, height=part.height, width=part.width)
         if min(image.height, image.width) < cut.size:
             size = f"is {image.width} x {image.height} px"
             reader.add_problem(pair.image, f"{size}, smaller than a tile of {cut.size} px")
-        if (image.height, image.width) != (partner.height, partner.width):
-            size = f"is {partner.width} x {partner.height} px, but its first image {image.width} x {image.height}"
-            reader.add_problem(pair.partner, f"{size}; they must agree")
         if image.dtype != partner.dtype:
             reader.add_problem(pair.partner, f"is {partner.dtype}, but its first image {image.dtype}; they must agree")
     return Survey(shape=None if reader.problems else image, problems=tuple(reader.problems))
@@ -164,27 +169,30 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     """
     reader = PairReader(pair, root)
     files = {IMAGES: pair.image, PARTNERS: pair.partner}
+    parts = _parts(pair, shape, cut)
     images = {
         name: reader.try_read(partial(read_image, bands=cut.bands, select=cut.select), path)
         for name, path in files.items()
     }
     for name, pixels in images.items():
-        wanted = (shape.height, shape.width, cut.bands)
+        wanted = (*parts[name].size, cut.bands)
         if pixels is not None and (pixels.shape != wanted or pixels.dtype.name != shape.dtype):
             reader.add_problem(files[name], "differs from its header, or changed while it was read")
-    read = partial(read_mask, height=shape.height, width=shape.width, unclassified=cut.unclassified)
-    masks = {
-        name: reader.try_read(read, path)
-        for name, path in ((MASKS, pair.mask), (PARTNER_MASKS, pair.partner_mask))
-        if path is not None
-    }
+    masks = {}
+    for name, of, path in ((MASKS, IMAGES, pair.mask), (PARTNER_MASKS, PARTNERS, pair.partner_mask)):
+        height, width = parts[of].size
+        read = partial(read_mask, height=height, width=width, unclassified=cut.unclassified)
+        if path is not None:
+            masks[name] = reader.try_read(read, path)
     if reader.problems:
         raise UnusablePair(reader.problems)
     labels = {name: mask.labels for name, mask in masks.items() if mask}
-    for image, mask in ((IMAGES, MASKS), (PARTNERS, PARTNER_MASKS)):
-        pixels = images[image]
-        if mask in labels and pixels is not None and (cut.nodata or pixels.dtype.kind == "f"):
-            labels[mask] = np.where(cut.without_data(pixels, files[image]), np.uint8(IGNORED), labels[mask])
+    for name, of in ((MASKS, IMAGES), (PARTNER_MASKS, PARTNERS)):
+        pixels = images[of]
+        if name in labels and pixels is not None and (cut.nodata or pixels.dtype.kind == "f"):
+            labels[name] = np.where(cut.without_data(pixels, files[of]), np.uint8(IGNORED), labels[name])
+    images = {name: None if pixels is None else parts[name].of(pixels, shape) for name, pixels in images.items()}
+    labels = {name: parts[IMAGES if name == MASKS else PARTNERS].of(mask, shape) for name, mask in labels.items()}
     blocks = {name: _cut(pixels, cut.size) for name, pixels in {**images, **labels}.items() if pixels is not None}
     no_mask = np.full((cut.tiles(shape), cut.size, cut.size), IGNORED, np.uint8)
     blocks = {name: blocks.get(name, no_mask) for name in arrays}
@@ -197,6 +205,38 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
         buildings=last.buildings if last else {},
         digest=digest_tiles(blocks),
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The part of an image that makes a pair."""
+
+    size: tuple[int, int]
+    """Height and width of the whole image."""
+    corner: tuple[int, int]
+
+    def of(self, pixels: np.ndarray, shape: Shape) -> np.ndarray:
+        """The part of an image or mask."""
+        row, column = self.corner
+        return pixels[row : row + shape.height, column : column + shape.width]
+
+
+def _parts(pair: PairFiles, shape: Shape, cut: Cut) -> dict[str, _Part]:
+    """The parts of both images that have `shape`."""
+    if cut.align != "crop":
+        whole = _Part((shape.height, shape.width), (0, 0))
+        return {IMAGES: whole, PARTNERS: whole}
+    try:
+        image, partner = shape_of(pair.image), shape_of(pair.partner)
+        part = common_part(image, partner, cut.align)
+    except InputError as error:
+        raise UnusablePair([Problem(where=pair.name, what=str(error), pair=pair.name)]) from error
+    if isinstance(part, str) or (part.height, part.width) != (shape.height, shape.width):
+        raise UnusablePair([Problem(where=pair.name, what="changed while it was read", pair=pair.name)])
+    return {
+        IMAGES: _Part((image.height, image.width), part.image),
+        PARTNERS: _Part((partner.height, partner.width), part.partner),
+    }
 
 
 def digest_tiles(blocks: Mapping[str, np.ndarray]) -> str:

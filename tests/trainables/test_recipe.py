@@ -15,6 +15,7 @@ CHANGED = {
     ("encoder", "stages"): 3,
     ("data", "select"): (3, 2, 1),
     ("data", "nodata"): ("0", "alpha"),
+    ("data", "align"): "crop",
     ("data", "columns"): ("image=before",),
     ("data", "holdout"): (0.2, 0.2),
     ("data", "holdout_seed"): 1,
