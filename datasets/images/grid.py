@@ -45,13 +45,13 @@ def grid_from_tags(tags: Mapping[int, Any]) -> Grid | None:
         tags: the values of those of `SCALE`, `TIEPOINTS`, `TRANSFORM` and `KEYS` that the file has.
     """
     keys = _keys(tags.get(KEYS, ()))
-    numbers = {tag: [float(one) for one in tags[tag]] for tag in (SCALE, TIEPOINTS, TRANSFORM) if tag in tags}
-    if len(matrix := numbers.get(TRANSFORM, ())) >= 8:
+    matrix, scale, tie = (tuple(map(float, tags.get(tag, ()))) for tag in (TRANSFORM, SCALE, TIEPOINTS))
+    if len(matrix) >= 8:
         across, turned, _, left, also_turned, up, _, top = matrix[:8]
         if turned or also_turned:
             return None
         down = -up
-    elif len(scale := numbers.get(SCALE, ())) >= 2 and len(tie := numbers.get(TIEPOINTS, ())) == 6:
+    elif len(scale) >= 2 and len(tie) == 6:
         across, down = scale[:2]
         left, top = tie[3] - tie[0] * across, tie[4] + tie[1] * down
     else:

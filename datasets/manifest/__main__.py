@@ -232,6 +232,46 @@ def add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command.set_defaults(run=write_manifest)
 
 
+def write_torchgeo(args: argparse.Namespace) -> None:
+    """Write a torchgeo data set as a Parquet file."""
+    from datasets.manifest import from_torchgeo as torchgeo  # slow to import, and of use to this command alone
+
+    wanted = torchgeo.Wanted(dtype=args.dtype, mask=args.mask, times=tuple(args.times) if args.times else None)
+    settings = torchgeo.parse_settings(args.set)
+    sets = torchgeo.open_sets(args.name, args.root, args.splits, settings)
+    counts = torchgeo.write_pairs(sets, args.out, wanted)
+    print(f"{args.out}: {', '.join(f'{count:,} {split}' for split, count in counts.items())} pairs")
+    lacking = [split for split in SPLITS if not counts.get(split)]
+    drawn = f" --holdout {0.2 * ('val' in lacking):g} {0.2 * ('test' in lacking):g}" if lacking else ""
+    print(f"\nnext:\npython -m datasets.manifest check {shlex.quote(str(args.out))}{drawn}")
+
+
+def add_torchgeo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command `from-torchgeo` and its options."""
+    about = "write a torchgeo data set of image pairs as a Parquet file (needs: pip install torchgeo)"
+    command = commands.add_parser("from-torchgeo", help=about, description=about)
+    command.add_argument("name", metavar="CLASS", help="of torchgeo.datasets, such as OSCD; or package.module:Class")
+    command.add_argument("--root", type=cli.local_path, required=True, metavar="DIR", help="folder of its files")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.parquet", help="file to write")
+    command.add_argument(
+        "--splits", nargs="+", default=(), help="its splits (default: train, val, test, as far as it has them)"
+    )
+    command.add_argument("--set", nargs="+", default=(), metavar="NAME=VALUE", help="further arguments of the class")
+    command.add_argument(
+        "--mask",
+        choices=("t1_mask", "t2_mask", "change_mask"),
+        default="t2_mask",
+        help="what a sample's mask shows: classes of the first or second image, or what changed (%(default)s)",
+    )
+    command.add_argument(
+        "--dtype", choices=("uint8", "uint16", "float32"), help="of the pixels (default: the smallest that holds them)"
+    )
+    command.add_argument(
+        "--times", type=int, nargs=2, metavar="NUMBER", help="which of several images make a pair, from 0"
+    )
+    command.set_defaults(run=write_torchgeo)
+
+
 def parser() -> argparse.ArgumentParser:
     """Both commands and their options; those of the settings have the names and defaults of the preset."""
     default = PRESET
@@ -283,6 +323,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     command.set_defaults(run=draw_preview)
     add_init(commands)
+    add_torchgeo(commands)
     return whole
 
 

@@ -65,7 +65,7 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
 
 
 def test_flags_that_the_tutorial_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("init", "check", "preview"):
+    for command in ("init", "from-torchgeo", "check", "preview"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
     pattern = r"(?<![\w-])--[a-z](?:[a-z0-9.-]*[a-z0-9])?"
