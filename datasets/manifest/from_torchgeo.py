@@ -28,7 +28,7 @@ from datasets.types import IGNORED
 
 Kind = Literal["uint8", "uint16", "float32"]
 KINDS: tuple[Kind, ...] = ("uint8", "uint16", "float32")
-MASKS = ("t1_mask", "t2_mask", "change_mask")
+MASKS = ("t1_mask", "t2_mask")
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 """Our splits, and what torchgeo's data sets call them."""
 LOOKED_AT = 8
@@ -97,20 +97,21 @@ def write_pairs(sets: Mapping[str, Any], out: Path, wanted: Wanted) -> dict[str,
     if out.exists():
         raise InputError(f"{out} exists; name another file with --out, or delete it")
     dtype = wanted.dtype or _smallest(sets, wanted)
+    schema = _schema(wanted)
     part = out.with_name(f".{out.name}.part")
     problems: list[Problem] = []
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(part, _schema(), compression="none") as writer:  # the images are compressed
+        with pq.ParquetWriter(part, schema, compression="none") as writer:  # the images are compressed
             rows, size = [], 0
             for row in _rows(sets, wanted, dtype, problems):
                 rows.append(row)
                 size += sum(len(value) for value in row.values() if isinstance(value, bytes))
                 if size > _GROUP:
-                    writer.write_table(pa.Table.from_pylist(rows, schema=_schema()))
+                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                     rows, size = [], 0
             if rows:
-                writer.write_table(pa.Table.from_pylist(rows, schema=_schema()))
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
         if problems:
             raise ProblemsError(out, problems, "nothing was written")
         part.replace(out)
@@ -161,8 +162,8 @@ def _opened(name: str, kind: Callable[..., Any], arguments: Mapping[str, Any]) -
 # --- samples
 
 
-def _schema() -> pa.Schema:
-    texts, images = ("image_name", "split"), ("t1_image", "t2_image", *MASKS)
+def _schema(wanted: Wanted) -> pa.Schema:
+    texts, images = ("image_name", "split"), ("t1_image", "t2_image", *dict.fromkeys((*MASKS, wanted.mask)))
     return pa.schema([*((name, pa.string()) for name in texts), *((name, pa.binary()) for name in images)])
 
 

@@ -24,15 +24,17 @@ class HoldOut:
     seed: int
 
 
-def hold_out(groups: Sequence[str], wanted: HoldOut) -> list[str]:
+def hold_out(groups: Sequence[str], wanted: HoldOut, noisy: Sequence[bool] = ()) -> list[str]:
     """The split of each pair: `train`, `val` or `test`.
 
     Groups are drawn in a random order. One that would make a split larger than its share is passed over, but each
-    split with a share gets at least the smallest group. So the numbers are exact if no pair has a group.
+    split with a share gets at least the smallest group. So the numbers are exact if no pair has a group. Pretraining is
+    validated on clean pairs, so the first group of val has one, if such a group is small enough.
 
     Args:
         groups: the group of each pair; a pair with an empty one is a group of its own.
         wanted: the shares, as the decimal numbers that were written, and the seed.
+        noisy: which pairs are noisy, where that is known; empty: none.
 
     Raises:
         InputError: there are fewer groups than splits.
@@ -49,22 +51,20 @@ def hold_out(groups: Sequence[str], wanted: HoldOut) -> list[str]:
         raise InputError(f"{few} cannot be divided among train, {' and '.join(shares)}: {why}")
     order = list(sizes)
     left = [order[place] for place in np.random.default_rng(wanted.seed).permutation(len(order)).tolist()]
+    with_clean = {name for name, bad in zip(names, noisy, strict=True) if not bad} if noisy else set(names)
     chosen: dict[str, str] = {}
     for number, (split, share) in enumerate(shares.items()):
         target = int(as_fraction(share) * len(names) + as_fraction(0.5))
-        needed = len(shares) - number  # groups that later splits and train need
-        count, passed = 0, left[len(left) - needed :]
-        for name in reversed(left[: len(left) - needed]):
+        if split == "val" and (first := next((one for one in left if one in with_clean and sizes[one] <= target), "")):
+            left = [first, *(name for name in left if name != first)]
+        count = 0
+        for name in left[: number - len(shares)]:  # later splits and train need a group each
             if count + sizes[name] <= target:
                 chosen[name] = split
                 count += sizes[name]
-            else:
-                passed.append(name)
         if not count:
-            smallest = min(left, key=lambda name: sizes[name])
-            chosen[smallest] = split
-            passed.remove(smallest)
-        left = passed
+            chosen[min(left, key=lambda name: (split == "val" and name not in with_clean, sizes[name]))] = split
+        left = [name for name in left if name not in chosen]
     return [chosen.get(name, "train") for name in names]
 
 
@@ -83,7 +83,9 @@ def hold_out_rows(path: Path, rows: "Sequence[Row]", wanted: HoldOut | None) -> 
         return rows
     places = [place for place, row in enumerate(rows) if not row.fault and row.cells["split"] in ("", "train")]
     try:
-        drawn = hold_out([rows[place].cells.get("group", "") for place in places], wanted)
+        cells = [rows[place].cells for place in places]
+        noisy = [one.get("noisy", "").lower() in ("yes", "true", "1", "1.0") for one in cells]
+        drawn = hold_out([one.get("group", "") for one in cells], wanted, noisy)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     split = dict(zip(places, drawn, strict=True))

@@ -85,7 +85,7 @@ def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = ""
             "write names of first images, with or without folder and ending"
         )
     if rows and not rows[0]["split"]:
-        drawn = _draw([row["group"] for row in rows], holdout)
+        drawn = _draw(rows, holdout)
         rows = [{**row, "split": split} for row, split in zip(rows, drawn, strict=True)]
     counts = ", ".join(f"{sum(row['split'] == split for row in rows):,} {split}" for split in SPLITS)
     groups = len({row["group"] for row in rows} - {""})
@@ -93,9 +93,10 @@ def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = ""
     return Listed(rows=rows, lines=lines)
 
 
-def _draw(groups: Sequence[str], holdout: HoldOut) -> list[str]:
+def _draw(rows: Sequence[Mapping[str, str]], holdout: HoldOut) -> list[str]:
+    groups = [row["group"] for row in rows]
     try:
-        return hold_out(groups, holdout)
+        return hold_out(groups, holdout, [row["noisy"] == "yes" for row in rows])
     except InputError as error:
         raise InputError(
             f"{error}; with --group '.+' each pair is a group of its own" if any(groups) else error

@@ -30,6 +30,13 @@ def test_groups_stay_together_and_every_split_gets_one(groups: list[str], seed: 
     assert len(set(zip(groups, found, strict=True))) == len(set(groups))
 
 
+@given(st.lists(st.booleans(), min_size=3, max_size=40), st.integers(0, 5))
+def test_validation_has_a_clean_pair_if_there_is_one(noisy: list[bool], seed: int) -> None:
+    found = hold_out([""] * len(noisy), HoldOut(0.2, 0.2, seed), noisy)
+    clean = [not bad for split, bad in zip(found, noisy, strict=True) if split == "val"]
+    assert any(clean) == (not all(noisy))
+
+
 def test_another_seed_draws_others_and_a_share_of_nothing_draws_none() -> None:
     draws = [hold_out([""] * 50, HoldOut(0.3, 0.3, seed)) for seed in range(3)]
     assert len(set(map(tuple, draws))) == 3
