@@ -210,8 +210,10 @@ def add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """The command `init` and its options."""
     about = "write the list of pairs from two folders, matched by name, stem or number"
     command = commands.add_parser("init", help=about, description=about)
-    command.add_argument("before", type=cli.local_path, metavar="BEFORE", help="folder of the first images")
-    command.add_argument("after", type=cli.local_path, metavar="AFTER", help="folder of their partners")
+    command.add_argument(
+        "before", type=cli.local_path, metavar="BEFORE", help="folder of the first images, or 'pattern'"
+    )
+    command.add_argument("after", type=cli.local_path, metavar="AFTER", help="folder of their partners, or 'pattern'")
     for name, of in (("before", "first images"), ("after", "partners")):
         about = f"folder of the masks of the {of}"
         command.add_argument(f"--masks-{name}", type=cli.local_path, metavar="DIR", help=about)

@@ -136,7 +136,11 @@ class Cells:
 # --- where the files are
 
 _ADDRESS = re.compile(r"/?(s3|gs):/+(.*)")
-_PATTERN = re.compile(r"[*?\[]")
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether the last part of a path is a pattern, such as `*.png`, and no name."""
+    return re.search(r"[*?\[]", path.name) is not None and not path.exists()
 
 
 def address_of(path: Path) -> str:
@@ -169,7 +173,7 @@ def table_files(root: Path) -> list[TableFile]:
                 f"{address} cannot be read ({describe_error(error)}): check the address, the keys in the environment "
                 "(AWS_ACCESS_KEY_ID or a profile), and AWS_ENDPOINT_URL if it is not Amazon's"
             ) from error
-    elif _PATTERN.search(root.name) and not root.exists():
+    elif is_pattern(root):
         system, place = fs.LocalFileSystem(), str(root.parent.absolute())
         paths = [str(path.absolute()) for path in root.parent.glob(root.name) if not path.name.startswith(".")]
         found = [info for path in paths for info in _below(system, path)]

@@ -18,7 +18,7 @@ from datasets.errors import InputError, one_line
 from datasets.files import cache_read, cache_write
 from datasets.images.grid import Grid
 from datasets.images.read import Embedded, Picture, Shape, shape_of_bytes
-from datasets.manifest.batches import Cells, TableFile, address_of, batches, table_files, telling_damage
+from datasets.manifest.batches import Cells, TableFile, address_of, batches, is_pattern, table_files, telling_damage
 from datasets.manifest.table import Row, Table, to_texts, to_values
 from datasets.tiles.pairs import Problem, ProblemsError
 
@@ -50,7 +50,7 @@ def holds_images(path: Path) -> bool:
     Raises:
         InputError: it is a Parquet file that cannot be read.
     """
-    if address_of(path) or path.is_dir() or (not path.exists() and re.search(r"[*?\[]", path.name)):
+    if address_of(path) or path.is_dir() or is_pattern(path):
         return True
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return False

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datasets.errors import InputError, describe_error, one_line
 from datasets.files import write_text_atomically
+from datasets.manifest.batches import is_pattern
 from datasets.manifest.holdout import HoldOut, hold_out
 from datasets.types import SPLITS
 
@@ -150,19 +151,24 @@ def _places(folders: Folders) -> list[tuple[str, dict[str, Path]]]:
     return found
 
 
-def _files(folder: Path, column: str) -> dict[str, Path]:
-    """The files of a folder and of those in it, by their names below it, sorted, without hidden ones, as of macOS."""
+def _files(place: Path, column: str) -> dict[str, Path]:
+    """The files of a folder and of those in it, or those of a pattern such as `images/*_pre.png`, by name, sorted.
+
+    Names are relative to the folder. Hidden files, as of macOS, are left out.
+    """
     endings = IMAGES if column in ("image", "partner") else LABELS
+    alone = place.is_dir() or not is_pattern(place)
+    folder, pattern = (place, "**/*") if alone else (place.parent, place.name)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
     try:
-        found = [path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file()]
+        found = [path for path in folder.glob(pattern) if path.suffix.lower() in endings and path.is_file()]
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
     names = {path.relative_to(folder).as_posix(): path for path in found}
     files = {name: path for name, path in sorted(names.items()) if not any(p.startswith(".") for p in name.split("/"))}
     if not files:
-        raise InputError(f"{folder} has no file that ends in {', '.join(endings)}")
+        raise InputError(f"{place}: no file there ends in {', '.join(endings)}")
     return files
 
 

@@ -113,6 +113,14 @@ def test_groups_come_from_names_or_folders_and_stay_together(tmp_path: Path) -> 
     assert [(row["group"], row["split"]) for row in again] == [(row["group"], row["split"]) for row in rows]
 
 
+def test_both_images_may_be_in_one_folder(tmp_path: Path) -> None:
+    names = [f"{place}_{time}_disaster.png" for place in ("a_1", "b_2", "c_3") for time in ("pre", "post")]
+    folder = touch(tmp_path, *names)
+    folders = Folders(image=folder / "*_pre_*.png", partner=folder / "*_post_*")
+    rows = list_pairs(folders, tmp_path / "x.csv", holdout=DRAWN).rows
+    assert [(row["image"], row["partner"]) for row in rows] == list(zip(names[::2], names[1::2], strict=True))
+
+
 def test_folders_named_by_splits_are_the_splits(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         touch(tmp_path / split / "A", "1.png", "2.png")
@@ -130,7 +138,7 @@ def test_folders_named_by_splits_are_the_splits(tmp_path: Path) -> None:
     [
         (["before", "gone"], "gone does not exist"),
         (["before", "noisy.txt"], "noisy.txt is not a folder"),
-        (["before", "empty"], "empty has no file that ends in .png, .jpg"),
+        (["before", "empty"], "empty: no file there ends in .png, .jpg"),
         (["before", "after", "--noisy", "names.txt"], "names.txt: 1 names match no pair, such as 'unknown'"),
         (["before", "after", "--group", "("], "--group '(': is not a regular expression"),
         (["before", "after", "--group", "x"], "--group 'x': 0.png does not match it"),
