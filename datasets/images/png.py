@@ -11,7 +11,7 @@ from jaxtyping import UInt8, UInt16
 from PIL.PngImagePlugin import PngImageFile
 
 from datasets.errors import InputError
-from datasets.images.bounds import check_bytes
+from datasets.images.bounds import Header, check_bytes
 
 START = b"\x89PNG\r\n\x1a\n"
 END = b"IEND\xaeB`\x82"
@@ -23,23 +23,23 @@ ALPHA = (4, 6)  # colour types that end in alpha
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, None]:
-    """Height, width, bands without alpha, bands of alpha (0 or 1), bits per sample (8 or 16), and no grid."""
+def shape(file: BinaryIO | io.BytesIO) -> Header:
+    """What the header says."""
     height, width, depth, color = _read_header(file)
-    return height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8, None
+    return Header(height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8)
 
 
 def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:
     """Indices of the bands of alpha."""
-    _, _, bands, alpha, _, _ = shape(file)
-    return [bands] * alpha
+    header = shape(file)
+    return [header.bands] * header.alpha
 
 
 def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
     """The pixels, with or without alpha; a palette as RGB, grey of fewer than 8 bits scaled to 0 to 255."""
-    _, _, bands, alpha, _, _ = shape(file)
+    header = shape(file)
     pixels = imagecodecs.png_decode(_without_transparency(_read_all(file)))
-    return np.ascontiguousarray(np.atleast_3d(pixels)[..., : bands + alpha * keep_alpha])
+    return np.ascontiguousarray(np.atleast_3d(pixels)[..., : header.bands + header.alpha * keep_alpha])
 
 
 def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from datasets.errors import InputError, describe_error, refuse_pointer
 from datasets.images import jpeg, png, tiff
+from datasets.images.bounds import Header
 from datasets.images.grid import Grid, Overlap, misplaced, overlap
 
 MAX_BANDS = 13  # as Sentinel-2 has
@@ -36,6 +37,8 @@ class Shape:
     """Of the pixels as they are read: other kinds than unsigned integers of 8 or 16 bits become float32."""
     grid: Grid | None = None
     """Where it lies, if the file says so."""
+    turned: int = 1
+    """How viewers turn or mirror it, as EXIF counts it; pixels are read as they are stored."""
 
     def keeps_alpha(self, bands: int) -> bool:
         """Whether the image has so many bands only together with alpha."""
@@ -62,6 +65,9 @@ def common_part(image: Shape, partner: Shape, align: Align) -> Overlap | str:
 
     Without coordinates, or with `ignore`, two images of one size lie on each other.
     """
+    if image.turned != partner.turned:
+        turned = f"is turned by its EXIF orientation ({partner.turned}), its image otherwise ({image.turned})"
+        return f"{turned}: save both as they are seen"
     size, other = (image.height, image.width), (partner.height, partner.width)
     if align == "crop" and image.grid and partner.grid:
         return overlap(image.grid, partner.grid, size, other)
@@ -169,7 +175,7 @@ def read_classes(picture: Picture) -> UInt8[np.ndarray, "h w"]:
 class _Format(Protocol):
     """The functions of the modules `png`, `jpeg` and `tiff`."""
 
-    def shape(self, file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, Grid | None]: ...
+    def shape(self, file: BinaryIO | io.BytesIO) -> Header: ...
 
     def decode(self, file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels: ...
 
@@ -223,9 +229,11 @@ def _format_of(start: bytes) -> _Format:
 
 
 def _read_shape(kind: _Format, file: BinaryIO | io.BytesIO) -> Shape:
-    height, width, bands, alpha, bits, grid = kind.shape(file)
+    header = kind.shape(file)
+    height, width, bands = header[:3]
+    turned = header.turned if 1 <= header.turned <= 8 else 1  # some writers say 0
     if min(height, width) < 1:
         raise InputError(f"is {width} x {height} px; it must have at least one pixel")
     if not 1 <= bands <= MAX_BANDS:
         raise InputError(f"has {bands} bands without alpha; valid are 1 to {MAX_BANDS}")
-    return Shape(height, width, bands, alpha, DTYPES[bits], grid)
+    return Shape(height, width, bands, header.alpha, DTYPES[header.bits], header.grid, turned)

@@ -14,8 +14,8 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffFrame, TiffPage, TiffPageSeri
 
 from datasets.errors import InputError, one_line
 from datasets.images import jpeg
-from datasets.images.bounds import check_bytes
-from datasets.images.grid import KEYS, SCALE, TIEPOINTS, TRANSFORM, Grid, grid_from_tags
+from datasets.images.bounds import Header, check_bytes
+from datasets.images.grid import KEYS, SCALE, TIEPOINTS, TRANSFORM, grid_from_tags
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 UNSIGNED = ("uint8", "uint16")
@@ -30,6 +30,7 @@ COMPRESSIONS = (COMPRESSION.NONE, COMPRESSION.LZW, *DEFLATES, COMPRESSION.PACKBI
 VALID = "none, LZW, deflate, PackBits, Zstandard, LZMA and JPEG"
 BLOCK = 16  # px by which a JPEG may exceed its tile
 BAND_AXES = set("SCQI")  # the letters of tifffile: samples, channels, unknown, pages
+ORIENTATION = 274
 NODATA = 42113  # the tag GDAL_NODATA, a number as text
 PADDING = 32  # bytes that may follow all that the directories of a TIFF name, such as the rest of the last one
 
@@ -39,8 +40,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"] | Float32[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, Grid | None]:
-    """Height, width, bands without alpha, bands of alpha, bits per sample as `decode` returns it, and the grid."""
+def shape(file: BinaryIO | io.BytesIO) -> Header:
+    """What the header says."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -51,7 +52,9 @@ def shape(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, Grid | 
         bits = 8 * series.dtype.itemsize if series.dtype.name in UNSIGNED else 32
         tags = series.keyframe.tags
         grid = grid_from_tags({tag: tags[tag].value for tag in (SCALE, TIEPOINTS, TRANSFORM, KEYS) if tag in tags})
-        return sizes["Y"], sizes["X"], bands - alpha, alpha, bits, grid
+        turned = tags.valueof(ORIENTATION, default=1)
+        turned = turned if isinstance(turned, int) else 1
+        return Header(sizes["Y"], sizes["X"], bands - alpha, alpha, bits, grid, turned)
 
 
 def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:

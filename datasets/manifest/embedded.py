@@ -235,7 +235,8 @@ def _rows(root: Path, listed: Sequence[tuple[TableFile, Mapping[str, str], Seque
 
 
 def _shape(known: Sequence[Any]) -> Shape:
-    return Shape(*known[:-1], grid=Grid(**known[-1]) if known[-1] else None)
+    *plain, grid, turned = known
+    return Shape(*plain, Grid(**grid) if grid else None, turned)
 
 
 def _read_bytes(cells: Cells, row: int, column: str) -> bytes:

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
-from datasets.images.read import read_image, read_opacity, shape_of
+from datasets.images.grid import Overlap
+from datasets.images.read import common_part, read_image, read_opacity, shape_of
 from tests.helpers.fake_images import random_pixels, refused, saved
 
 KINDS = ("int8", "int16", "uint32", "int32", "float16", "float32", "float64")
@@ -58,8 +60,6 @@ def test_bands_are_selected_by_number(tmp_path: Path) -> None:
 
 
 def test_opacity_is_the_band_that_is_declared_alpha(tmp_path: Path) -> None:
-    from PIL import Image
-
     pixels = random_pixels(8, 9, 4)
     pixels[:3, :, 3] = 0
     pixels[3:, :, 3] |= 1
@@ -81,3 +81,29 @@ def test_a_file_of_floats_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(path, numbers("float32"), photometric="minisblack", planarconfig="contig")
     path.write_bytes(path.read_bytes()[:-500])
     assert "cut off" in refused(path)
+
+
+@pytest.mark.parametrize("turned", [1, 6])
+def test_how_an_image_is_turned_is_told_and_its_pixels_are_left(tmp_path: Path, turned: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    image = Image.fromarray(random_pixels(16, 24, 3))
+    plain = saved(tmp_path / "plain.jpg", image)
+    path = saved(tmp_path / "a.jpg", image, exif=exif)
+    assert (shape_of(path).turned, shape_of(path).height) == (turned, 16)
+    np.testing.assert_array_equal(read_image(path), read_image(plain))
+    tifffile.imwrite(tmp_path / "a.tif", np.asarray(image), photometric="rgb", extratags=[(274, "H", 1, turned, True)])
+    assert shape_of(tmp_path / "a.tif").turned == turned
+    other = shape_of(plain)
+    found = common_part(other, shape_of(path), "check")
+    if turned == 1:
+        assert found == Overlap(16, 24, (0, 0), (0, 0))
+    else:
+        assert "is turned by its EXIF orientation (6), its image otherwise (1)" in str(found)
+
+
+def test_exif_data_that_are_damaged_turn_nothing(tmp_path: Path) -> None:
+    path = saved(
+        tmp_path / "a.jpg", Image.fromarray(random_pixels(16, 24, 3)), exif=b"Exif\0\0" + b"MM\0*\xff\xff\xff\xff junk"
+    )
+    assert shape_of(path).turned == 1
