@@ -177,7 +177,7 @@ def _rows(
                 images, masks = _pair(samples[number], wanted)
                 row: dict[str, str | bytes] = {"image_name": name, "split": split}
                 row |= {f"t{time}_image": _encoded(image, dtype) for time, image in zip((1, 2), images, strict=True)}
-                yield {**row, **{column: imagecodecs.png_encode(mask) for column, mask in masks.items()}}
+                yield {**row, **{column: bytes(imagecodecs.png_encode(mask)) for column, mask in masks.items()}}
             except Exception as error:  # those of a data set, too
                 what = (
                     str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {describe_error(error)}"
@@ -261,8 +261,15 @@ def _encoded(image: Shaped[np.ndarray, "h w b"], dtype: Kind) -> bytes:
     if dtype != "float32" and pixels.shape[2] in _PNG_BANDS:
         return bytes(imagecodecs.png_encode(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
     content = io.BytesIO()
-    options = {"photometric": "minisblack", "planarconfig": "contig", "metadata": None}
-    tifffile.imwrite(content, pixels, compression="zlib", predictor=True, **options)
+    tifffile.imwrite(
+        content,
+        pixels,
+        photometric="minisblack",
+        planarconfig="contig",
+        compression="zlib",
+        predictor=True,
+        metadata=None,
+    )
     return content.getvalue()
 
 
