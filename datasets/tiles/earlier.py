@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from datasets.tiles.cutting import PairTiles, digest_tiles
 
 SOURCES = "sources.parquet"
 """The table of a store that says what each pair was made of."""
+COLUMNS = ["key", "first", "tiles", "rest"]
+_REST = [one.name for one in fields(PairTiles) if one.name not in ("blocks", "counts")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Earlier:
     arrays: Mapping[str, np.memmap] = field(default_factory=dict)
     counts: np.ndarray | None = None
     pairs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By key: first tile, number of tiles, digest, buildings."""
+    """By key: first tile, number of tiles, and the other fields of `PairTiles` as JSON."""
 
     def tiles(self, key: str, number: int, layout: Mapping[str, np.dtype], *, verify: bool) -> PairTiles | None:
         """The tiles of a pair.
@@ -47,9 +49,7 @@ class Earlier:
         assert self.counts is not None
         counts = self.counts[:, rows]
         classes = int(np.flatnonzero(counts.any(axis=(0, 1))).max(initial=-1)) + 1
-        tiles = PairTiles(
-            blocks=blocks, counts=counts[..., :classes], buildings=json.loads(one["buildings"]), digest=one["digest"]
-        )
+        tiles = PairTiles(blocks=blocks, counts=counts[..., :classes], **json.loads(one["rest"]))
         return tiles if not verify or digest_tiles(blocks) == tiles.digest else None
 
 
@@ -70,8 +70,7 @@ def sources_table(keys: Sequence[str], tiles: Sequence[PairTiles]) -> pd.DataFra
             "key": list(keys),
             "first": np.cumsum([0, *numbers])[:-1],
             "tiles": numbers,
-            "digest": [one.digest for one in tiles],
-            "buildings": [json.dumps(dict(one.buildings)) for one in tiles],
+            "rest": [json.dumps({name: getattr(one, name) for name in _REST}) for one in tiles],
         }
     )
 
@@ -92,6 +91,8 @@ def open_earlier(home: Path, names: Sequence[str]) -> Earlier:
     except ValueError:  # the head of an array is damaged
         return Earlier()
     table = pd.read_parquet(home / SOURCES)
+    if list(table) != COLUMNS or not all(set(json.loads(rest)) <= set(_REST) for rest in table["rest"]):
+        return Earlier()  # of another version
     rows = dict(zip(table["key"], table.to_dict("records"), strict=True))
     return Earlier(arrays=arrays, counts=np.load(home / "counts.npy", allow_pickle=False), pairs=rows)
 
