@@ -52,7 +52,7 @@ def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = ""
     Args:
         folders: of both images and their masks.
         out: the list to be written; names of files are relative to its folder where possible.
-        holdout: what is drawn for validation and test, unless the folders are named by splits.
+        holdout: what is drawn for validation and test, unless a folder is named by that split.
         group: pattern whose first group, or whole match, in the name of a first image is the group of its pair; empty:
             the folder of the image below `folders.image`.
         noisy: file with the names of the noisy pairs, one in each line; without one, masks decide.
@@ -85,9 +85,11 @@ def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = ""
             f"{noisy}: {len(wanted.left):,} names match no pair, such as {one_line(repr(min(wanted.left)), most=80)}; "
             "write names of first images, with or without folder and ending"
         )
-    if rows and not rows[0]["split"]:
-        drawn = _draw(rows, holdout)
-        rows = [{**row, "split": split} for row, split in zip(rows, drawn, strict=True)]
+    there = {row["split"] for row in rows}
+    lacking = HoldOut(holdout.val * ("val" not in there), holdout.test * ("test" not in there), holdout.seed)
+    training = [row for row in rows if row["split"] in ("", "train")]
+    for row, split in zip(training, _draw(training, lacking), strict=True):
+        row["split"] = split
     counts = ", ".join(f"{sum(row['split'] == split for row in rows):,} {split}" for split in SPLITS)
     groups = len({row["group"] for row in rows} - {""})
     lines.append(f"{len(rows):,} pairs: {counts}" + (f"; {groups:,} groups" if groups else ""))
@@ -142,13 +144,14 @@ def _places(folders: Folders) -> list[tuple[str, dict[str, Path]]]:
         split: {column: Path(str(path).replace(HERE, split)) for column, path in folders.given.items()}
         for split in SPLITS
     }
-    found = [(split, places) for split, places in every.items() if places["image"].is_dir()]
-    if len(found) < len(SPLITS):
-        lacking = next(split for split in SPLITS if split not in dict(found))
-        raise InputError(
-            f"{every[lacking]['image']} is not a folder; {HERE} stands for {', '.join(SPLITS)}, and each must exist"
-        )
+    found = [(split, places) for split, places in every.items() if _folder(places["image"]).is_dir()]
+    if not found or found[0][0] != "train":
+        raise InputError(f"{every['train']['image']} is not a folder; {HERE} stands for {', '.join(SPLITS)}")
     return found
+
+
+def _folder(place: Path) -> Path:
+    return place.parent if is_pattern(place) else place
 
 
 def _files(place: Path, column: str) -> dict[str, Path]:
@@ -157,8 +160,7 @@ def _files(place: Path, column: str) -> dict[str, Path]:
     Names are relative to the folder. Hidden files, as of macOS, are left out.
     """
     endings = IMAGES if column in ("image", "partner") else LABELS
-    alone = place.is_dir() or not is_pattern(place)
-    folder, pattern = (place, "**/*") if alone else (place.parent, place.name)
+    folder, pattern = _folder(place), place.name if is_pattern(place) else "**/*"
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
     try:

@@ -129,6 +129,9 @@ def test_folders_named_by_splits_are_the_splits(tmp_path: Path) -> None:
     rows = list_pairs(folders, tmp_path / "x.csv", holdout=DRAWN).rows
     assert [row["split"] for row in rows] == ["train", "train", "val", "val", "test", "test"]
     shutil.rmtree(tmp_path / "val")
+    rows = list_pairs(folders, tmp_path / "x.csv", holdout=DRAWN).rows
+    assert sorted(row["split"] for row in rows) == ["test", "test", "train", "val"]  # drawn of the training pairs
+    shutil.rmtree(tmp_path / "train")
     with pytest.raises(InputError, match=r"is not a folder; \{split\} stands for train, val, test"):
         list_pairs(folders, tmp_path / "x.csv", holdout=DRAWN)
 
