@@ -85,13 +85,20 @@ def batches(file: pq.ParquetFile, columns: Sequence[str], row: int = 0) -> Itera
         at += batch.num_rows
 
 
+class Window:
+    """The last batches of all files together, so that many files take no more memory than one. Threads share it."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.batches = deque[tuple[str, int, pa.RecordBatch]](maxlen=KEPT)
+        """Each with its file and the number of its first row."""
+
+
 class Cells:
     """The cells of some columns of a file. Threads may share it. Cells in order are fast, others are slow."""
 
-    def __init__(self, file: TableFile, columns: Sequence[str]) -> None:
-        self._file, self._columns = file, columns
-        self._lock = Lock()
-        self._window = deque[tuple[int, pa.RecordBatch]](maxlen=KEPT)
+    def __init__(self, file: TableFile, columns: Sequence[str], window: Window) -> None:
+        self._file, self._columns, self._window = file, columns, window
         self._opened: pq.ParquetFile | None = None
         self._starts: list[int] = []
         self._stream: Iterator[tuple[int, pa.RecordBatch]] = iter(())
@@ -103,13 +110,13 @@ class Cells:
         Raises:
             InputError: the file has changed since it was listed, or is damaged. The message does not name it.
         """
-        with self._lock, telling_damage():
+        with self._window.lock, telling_damage():
             first, batch = self._batch_of(row)
             return batch.column(column)[row - first].as_py()
 
     def _batch_of(self, row: int) -> tuple[int, pa.RecordBatch]:
-        for first, batch in self._window:
-            if first <= row < first + batch.num_rows:
+        for path, first, batch in self._window.batches:
+            if path == self._file.path and first <= row < first + batch.num_rows:
                 return first, batch
         if self._opened is None:
             self._opened = self._open()
@@ -119,7 +126,9 @@ class Cells:
         for first, batch in self._stream:
             self._next = first + batch.num_rows
             if row < self._next:
-                self._window.append((first, batch))
+                self._window.batches.append((self._file.path, first, batch))
+                if self._next >= self._starts[-1]:
+                    self._close()
                 return first, batch
         raise InputError("has changed since it was listed; start again")
 
@@ -131,6 +140,12 @@ class Cells:
         counts = (opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups))
         self._starts = [0, *accumulate(counts)]
         return opened
+
+    def _close(self) -> None:
+        """Close a file that has been read to its end: there may be more files than a process can have open."""
+        if self._opened:
+            self._opened.close(force=True)
+        self._opened, self._stream, self._next = None, iter(()), -1
 
 
 # --- where the files are

@@ -18,7 +18,16 @@ from datasets.errors import InputError, one_line
 from datasets.files import cache_read, cache_write
 from datasets.images.grid import Grid
 from datasets.images.read import Embedded, Picture, Shape, shape_of_bytes
-from datasets.manifest.batches import Cells, TableFile, address_of, batches, is_pattern, table_files, telling_damage
+from datasets.manifest.batches import (
+    Cells,
+    TableFile,
+    Window,
+    address_of,
+    batches,
+    is_pattern,
+    table_files,
+    telling_damage,
+)
 from datasets.manifest.table import Row, Table, to_texts, to_values
 from datasets.tiles.pairs import Problem, ProblemsError
 
@@ -202,9 +211,9 @@ def _see(value: Any) -> tuple[str, list[Any] | str] | None:
 
 
 def _rows(root: Path, listed: Sequence[tuple[TableFile, Mapping[str, str], Sequence[_Seen]]]) -> Iterator[Row]:
-    number = 0
+    number, window = 0, Window()
     for file, columns, seen in listed:
-        cells = Cells(file, [columns[role] for role in IMAGES if role in columns])
+        cells = Cells(file, [columns[role] for role in IMAGES if role in columns], window)
         folder = Path(file.path).parent
         split = _split_in_name(file.name)
         for place, one in enumerate(seen):

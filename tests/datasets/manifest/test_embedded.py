@@ -13,7 +13,7 @@ from pyarrow import fs
 from datasets.errors import InputError
 from datasets.manifest import batches, embedded
 from datasets.manifest.__main__ import main
-from datasets.manifest.batches import Cells, table_files
+from datasets.manifest.batches import KEPT, Cells, Window, table_files
 from datasets.tiles import cutting
 from sweep.cli import parse
 from tests.helpers import fake_s3
@@ -109,9 +109,30 @@ def test_cells_are_read_in_batches_in_any_order(
     path = written(
         data / "x.parquet", [{"a": value, "b": number} for number, value in enumerate(values)], row_group_size=group
     )
-    cells = Cells(table_files(path)[0], ["a", "b"])
+    cells = Cells(table_files(path)[0], ["a", "b"], Window())
     order = [*range(10), *np.random.default_rng(0).permutation(10).tolist(), *range(9, -1, -1)]
     assert [(cells.read(row, "b"), cells.read(row, "a")) for row in order] == [(row, values[row]) for row in order]
+
+
+def open_files() -> int:
+    """Of this process; 0 where the system does not tell."""
+    place = Path("/proc/self/fd")
+    return len(list(place.iterdir())) if place.exists() else 0
+
+
+def test_many_files_hold_no_more_batches_than_one_and_are_closed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "BATCH", 2000)
+    for number in range(30):
+        written(data / f"{number:02}.parquet", [{"a": bytes([number, row]) * 500} for row in range(4)])
+    window, opened = Window(), open_files()
+    for number, file in enumerate(table_files(data)):
+        cells = Cells(file, ["a"], window)
+        assert [cells.read(row, "a")[:2] for row in (0, 1, 2, 3, 0)] == [
+            bytes([number, row]) for row in (0, 1, 2, 3, 0)
+        ]
+        assert cells.read(3, "a")[1] == 3
+    assert len(window.batches) <= KEPT
+    assert open_files() <= opened + 1
 
 
 def test_a_file_is_read_once_and_then_remembered(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
