@@ -244,8 +244,8 @@ def _rows(root: Path, listed: Sequence[tuple[TableFile, Mapping[str, str], Seque
 
 
 def _shape(known: Sequence[Any]) -> Shape:
-    *plain, grid, turned = known
-    return Shape(*plain, Grid(**grid) if grid else None, turned)
+    height, width, bands, alpha, dtype, grid, turned = known
+    return Shape(height, width, bands, alpha, dtype, Grid(**grid) if grid else None, turned)
 
 
 def _read_bytes(cells: Cells, row: int, column: str) -> bytes:
