@@ -1,12 +1,31 @@
-"""Limits on the size of an image, checked from its header before memory is allocated."""
+"""What the header of an image says, and limits on its size, checked before memory is allocated."""
 
 from fractions import Fraction
+from typing import NamedTuple
 
 from datasets.errors import InputError
+from datasets.images.grid import Grid
 
 MAX_BYTES = 2**32  # of pixels; a whole Sentinel-2 scene of 13 bands has 3.1 GB
 ALWAYS_ALLOWED = 2**27  # bytes of pixels that any file may claim, however small it is
 MAX_RATIO = 1100  # above that: bytes of pixels per byte of the file; deflate reaches 1,032 at most, JPEG 1,024
+
+
+class Header(NamedTuple):
+    """What the header of an image says."""
+
+    height: int
+    width: int
+    bands: int
+    """Without alpha."""
+    alpha: int
+    """Bands that are declared alpha."""
+    bits: int
+    """Of a value as it is decoded: 8, 16, or 32 for float32."""
+    grid: Grid | None = None
+    """Where the image lies, if the file says so."""
+    turned: int = 1
+    """How viewers turn or mirror the image, as EXIF counts it; 1: not at all."""
 
 
 def check_bytes(pixels: int, file: int, stored: Fraction = Fraction(1)) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from datasets.errors import InputError, describe_error, one_line, refuse_pointer
 from datasets.images import polygons
-from datasets.images.read import read_classes
+from datasets.images.read import Embedded, Picture, read_classes
 from datasets.types import IGNORED
 
 DAMAGES = {"no-damage": 1, "minor-damage": 2, "major-damage": 3, "destroyed": 4}
@@ -36,7 +36,7 @@ class Mask:
     """xBD: number of polygons of each subtype; `building` without subtypes."""
 
 
-def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified) -> Mask:
+def read_mask(picture: Picture, height: int, width: int, *, unclassified: Unclassified) -> Mask:
     """Read the mask of an image of `height` x `width` px.
 
     A .json file is an xBD label file. The polygons of `features.xy` get these classes, all other pixels 0: no-damage 1,
@@ -47,7 +47,7 @@ def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified
     Any other file is an image of one band of 8 bits, whose values are the classes; 255 is `IGNORED`.
 
     Args:
-        path: the file.
+        picture: the file, or the cell of a table.
         height: rows of the image.
         width: columns of the image.
         unclassified: class of un-classified buildings: that of no-damage, or `IGNORED`.
@@ -56,14 +56,14 @@ def read_mask(path: Path, height: int, width: int, *, unclassified: Unclassified
         InputError: the file cannot be read, has another size than the image, or has an unknown subtype. The message
             does not name the file.
     """
-    if path.suffix.lower() == ".json":
-        return _parse_label_file(_load_json(path), height, width, unclassified, path.stem)
-    labels = read_classes(path)
+    if not isinstance(picture, Embedded) and picture.suffix.lower() == ".json":
+        return _parse_label_file(_load_json(picture), height, width, unclassified, picture.stem)
+    labels = read_classes(picture)
     _check_shape(labels, height, width)
     return Mask(labels)
 
 
-def read_changes(path: Path, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
+def read_changes(picture: Picture, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
     """Read a mask of what changed in a pair of images: 0 where nothing did, 1 elsewhere.
 
     The file is an image of one band of 8 bits with the values 0 and 1, or 0 and 255.
@@ -72,7 +72,7 @@ def read_changes(path: Path, height: int, width: int) -> UInt8[np.ndarray, "h w"
         InputError: the file cannot be read, has another size than the images, or other values. The message does not
             name the file.
     """
-    changes = read_classes(path)
+    changes = read_classes(picture)
     _check_shape(changes, height, width)
     values = np.unique(changes).tolist()
     if not (set(values) <= {0, 1} or set(values) <= {0, IGNORED}):

@@ -1,5 +1,6 @@
 """Reads the header and the pixels of PNG files."""
 
+import io
 import os
 import struct
 from typing import BinaryIO
@@ -10,7 +11,7 @@ from jaxtyping import UInt8, UInt16
 from PIL.PngImagePlugin import PngImageFile
 
 from datasets.errors import InputError
-from datasets.images.bounds import check_bytes
+from datasets.images.bounds import Header, check_bytes
 
 START = b"\x89PNG\r\n\x1a\n"
 END = b"IEND\xaeB`\x82"
@@ -22,20 +23,26 @@ ALPHA = (4, 6)  # colour types that end in alpha
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
-    """Height, width, bands without alpha, bands of alpha (0 or 1), and bits per sample (8 or 16)."""
+def shape(file: BinaryIO | io.BytesIO) -> Header:
+    """What the header says."""
     height, width, depth, color = _read_header(file)
-    return height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8
+    return Header(height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8)
 
 
-def decode(file: BinaryIO, *, keep_alpha: bool) -> Pixels:
+def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:
+    """Indices of the bands of alpha."""
+    header = shape(file)
+    return [header.bands] * header.alpha
+
+
+def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
     """The pixels, with or without alpha; a palette as RGB, grey of fewer than 8 bits scaled to 0 to 255."""
-    _, _, bands, alpha, _ = shape(file)
+    header = shape(file)
     pixels = imagecodecs.png_decode(_without_transparency(_read_all(file)))
-    return np.ascontiguousarray(np.atleast_3d(pixels)[..., : bands + alpha * keep_alpha])
+    return np.ascontiguousarray(np.atleast_3d(pixels)[..., : header.bands + header.alpha * keep_alpha])
 
 
-def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
+def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:
     """The numbers in a grey or palette image of 8 bits; the colours of a palette are ignored."""
     _, _, depth, color = _read_header(file)
     if color == PALETTE:
@@ -60,7 +67,7 @@ def _without_transparency(data: bytes) -> bytes:
     return data
 
 
-def _read_header(file: BinaryIO) -> tuple[int, int, int, int]:
+def _read_header(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int]:
     """Height, width, bits per sample and colour type."""
     file.seek(0)
     start, width, height, depth, color = struct.unpack(">12x4sIIBB7x", file.read(33))
@@ -70,7 +77,7 @@ def _read_header(file: BinaryIO) -> tuple[int, int, int, int]:
     return height, width, depth, color
 
 
-def _read_all(file: BinaryIO) -> bytes:
+def _read_all(file: BinaryIO | io.BytesIO) -> bytes:
     """The content of the file, which must have its end chunk: libpng does not check that."""
     file.seek(0)
     data = file.read()

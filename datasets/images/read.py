@@ -1,20 +1,26 @@
-"""Reads PNG, JPEG and TIFF files of 8 or 16 bits as arrays; damaged files are refused."""
+"""Reads PNG, JPEG and TIFF files as arrays; damaged files are refused."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from datasets.errors import InputError, describe_error, refuse_pointer
 from datasets.images import jpeg, png, tiff
+from datasets.images.bounds import Header
+from datasets.images.grid import Grid, Overlap, misplaced, overlap
 
 MAX_BANDS = 13  # as Sentinel-2 has
 
-Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
+DTYPES: Mapping[int, Literal["uint8", "uint16", "float32"]] = {8: "uint8", 16: "uint16", 32: "float32"}
+"""By the bits that a format gives."""
+
+Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"] | Float32[np.ndarray, "h w b"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,21 @@ class Shape:
     """Without alpha; a palette counts as RGB."""
     alpha: int
     """Bands that the file declares to be alpha: opacity, not colour."""
-    dtype: Literal["uint8", "uint16"]
+    dtype: Literal["uint8", "uint16", "float32"]
+    """Of the pixels as they are read: other kinds than unsigned integers of 8 or 16 bits become float32."""
+    grid: Grid | None = None
+    """Where it lies, if the file says so."""
+    turned: int = 1
+    """How viewers turn or mirror it, as EXIF counts it; pixels are read as they are stored."""
 
     def keeps_alpha(self, bands: int) -> bool:
         """Whether the image has so many bands only together with alpha."""
         return bool(self.alpha) and bands == self.bands + self.alpha
 
-    def offers(self, bands: int) -> bool:
-        """Whether the image can be read as one of so many bands."""
+    def offers(self, bands: int, select: Sequence[int] = ()) -> bool:
+        """Whether the image can be read as one of so many bands, or has those that are selected by number."""
+        if select:
+            return max(select) <= self.bands + self.alpha
         return bands == self.bands or self.keeps_alpha(bands)
 
     def describe_bands(self) -> str:
@@ -43,47 +56,118 @@ class Shape:
         return f"{number} and {self.alpha} of alpha" if self.alpha else number
 
 
-def shape_of(path: Path) -> Shape:
+Align = Literal["ignore", "check", "crop"]
+"""What coordinates are for: nothing; a check that the images of a pair lie on each other; the part that both show."""
+
+
+def common_part(image: Shape, partner: Shape, align: Align) -> Overlap | str:
+    """The part of two images that makes a pair, or what is wrong with the partner.
+
+    Without coordinates, or with `ignore`, two images of one size lie on each other.
+    """
+    if image.turned != partner.turned:
+        turned = f"is turned by its EXIF orientation ({partner.turned}), its image otherwise ({image.turned})"
+        return f"{turned}: save both as they are seen"
+    size, other = (image.height, image.width), (partner.height, partner.width)
+    if align == "crop" and image.grid and partner.grid:
+        return overlap(image.grid, partner.grid, size, other)
+    if align == "check" and (reason := misplaced(image.grid, partner.grid, size)):
+        return reason
+    if size != other:
+        return f"is {other[1]} x {other[0]} px, but its image {size[1]} x {size[0]} px"
+    return Overlap(*size, (0, 0), (0, 0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embedded:
+    """An image in a cell of a table, which stands for a file of its own."""
+
+    name: str
+    """For messages."""
+    digest: str
+    """Of its bytes."""
+    shape: Shape | str
+    """From its header; text: why it is unknown."""
+    read: Callable[[], bytes]
+    """Its bytes, as those of a file."""
+    suffix: str = ""
+    """As of a file's name; a cell has none."""
+
+
+Picture = Path | Embedded
+
+
+def shape_of(picture: Picture) -> Shape:
     """The shape of an image, from its header alone.
 
     Raises:
         InputError: the file cannot be opened, or its header is not one of an image that `read_image` can read. The
             message does not name the file.
     """
-    with _open(path) as (kind, file):
+    if isinstance(picture, Embedded):
+        if isinstance(picture.shape, str):
+            raise InputError(picture.shape)
+        return picture.shape
+    with _open(picture) as (kind, file):
         return _read_shape(kind, file)
 
 
-def read_image(path: Path, bands: int | None = None) -> Pixels:
+def shape_of_bytes(content: bytes) -> Shape | str:
+    """The shape of an image whose file has this content, or why `read_image` could not read it."""
+    try:
+        with _decoding(content[:32], io.BytesIO(content)) as (kind, file):
+            return _read_shape(kind, file)
+    except InputError as error:
+        return str(error)
+
+
+def read_image(picture: Picture, bands: int | None = None, select: Sequence[int] = ()) -> Pixels:
     """Read an image as an array (height, width, bands) of the depth that the file has.
 
     The first bytes determine the format, not the name. Alpha is dropped without changing other bands, a palette becomes
     RGB, grey of fewer than 8 bits is scaled to 0 to 255. An EXIF rotation is *not* applied, so that masks still fit.
 
     Args:
-        path: the file.
+        picture: the file, or the cell of a table.
         bands: how many are wanted. If there are so many only with alpha, alpha is kept: GDAL declares the fourth of
             four 8-bit bands to be alpha, whatever it shows.
+        select: numbers of the bands to read, from 1, in this order, instead of all; alpha counts.
 
     Raises:
         InputError: the file cannot be opened, is cut off or damaged, is larger than `images.bounds` allows, or is none
             of: PNG; JPEG, baseline or progressive, grey or colour; TIFF of one image, grey, RGB, palette or 1 to 13
-            bands, of uint8 or uint16. The message does not name the file.
+            bands, of integers or floating-point numbers. The message does not name the file.
     """
-    with _open(path) as (kind, file):
+    with _open(picture) as (kind, file):
         shape = _read_shape(kind, file)
         file.seek(0)
-        return kind.decode(file, keep_alpha=bands is not None and shape.keeps_alpha(bands))
+        keep = bool(select) or (bands is not None and shape.keeps_alpha(bands))
+        pixels = kind.decode(file, keep_alpha=keep)
+    return np.ascontiguousarray(pixels[..., [number - 1 for number in select]]) if select else pixels
 
 
-def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
+def read_opacity(picture: Picture) -> Bool[np.ndarray, "h w"] | None:
+    """Where an image is not wholly transparent; None if it declares no band to be alpha.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _open(picture) as (kind, file):
+        bands = kind.alpha_bands(file)
+        if not bands:
+            return None
+        file.seek(0)
+        return (kind.decode(file, keep_alpha=True)[..., bands] != 0).all(axis=2)
+
+
+def read_classes(picture: Picture) -> UInt8[np.ndarray, "h w"]:
     """Read an image of class numbers: PNG or TIFF, one band of 8 bits. The colours of a palette are ignored.
 
     Raises:
         InputError: it is another kind of image, cannot be opened, is cut off or damaged. The message does not name the
             file.
     """
-    with _open(path) as (kind, file):
+    with _open(picture) as (kind, file):
         return kind.classes(file)
 
 
@@ -91,22 +175,39 @@ def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
 class _Format(Protocol):
     """The functions of the modules `png`, `jpeg` and `tiff`."""
 
-    def shape(self, file: BinaryIO) -> tuple[int, int, int, int, int]: ...
+    def shape(self, file: BinaryIO | io.BytesIO) -> Header: ...
 
-    def decode(self, file: BinaryIO, *, keep_alpha: bool) -> Pixels: ...
+    def decode(self, file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels: ...
 
-    def classes(self, file: BinaryIO) -> UInt8[np.ndarray, "h w"]: ...
+    def alpha_bands(self, file: BinaryIO | io.BytesIO) -> list[int]: ...
+
+    def classes(self, file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]: ...
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[_Format, BinaryIO]]:
+def _open(picture: Picture) -> Iterator[tuple[_Format, BinaryIO | io.BytesIO]]:
     """The open file and the module that reads its format; any error inside becomes an `InputError`."""
+    if isinstance(picture, Embedded):
+        content = picture.read()
+        with _decoding(content[:32], io.BytesIO(content)) as opened:
+            yield opened
+        return
     try:
-        with open(path, "rb") as file:
+        with open(picture, "rb") as file:
             start = file.read(32)
-            refuse_pointer(start)
             file.seek(0)
-            yield _format_of(start), file
+            with _decoding(start, file) as opened:
+                yield opened
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or describe_error(error)})") from error
+
+
+@contextmanager
+def _decoding(start: bytes, file: BinaryIO | io.BytesIO) -> Iterator[tuple[_Format, BinaryIO | io.BytesIO]]:
+    """The file and the module that reads its format, which its first bytes tell."""
+    try:
+        refuse_pointer(start)
+        yield _format_of(start), file
     except InputError:
         raise
     except MemoryError as error:
@@ -127,10 +228,12 @@ def _format_of(start: bytes) -> _Format:
     raise InputError("is empty; restore it" if not start else "is not a PNG, JPEG or TIFF; convert it to one of them")
 
 
-def _read_shape(kind: _Format, file: BinaryIO) -> Shape:
-    height, width, bands, alpha, bits = kind.shape(file)
+def _read_shape(kind: _Format, file: BinaryIO | io.BytesIO) -> Shape:
+    header = kind.shape(file)
+    height, width, bands = header[:3]
+    turned = header.turned if 1 <= header.turned <= 8 else 1  # some writers say 0
     if min(height, width) < 1:
         raise InputError(f"is {width} x {height} px; it must have at least one pixel")
     if not 1 <= bands <= MAX_BANDS:
         raise InputError(f"has {bands} bands without alpha; valid are 1 to {MAX_BANDS}")
-    return Shape(height, width, bands, alpha, "uint16" if bits == 16 else "uint8")
+    return Shape(height, width, bands, header.alpha, DTYPES[header.bits], header.grid, turned)

@@ -1,5 +1,6 @@
-"""Reads TIFF files of one image of 8 or 16 bits with any layout of bands; refuses incomplete files."""
+"""Reads TIFF files of one image with any layout of bands; refuses incomplete files."""
 
+import io
 import logging
 import math
 from collections.abc import Sequence
@@ -8,14 +9,19 @@ from typing import BinaryIO
 
 import numpy as np
 import tifffile
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float32, Shaped, UInt8, UInt16
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFrame, TiffPage, TiffPageSeries
 
 from datasets.errors import InputError, one_line
 from datasets.images import jpeg
-from datasets.images.bounds import check_bytes
+from datasets.images.bounds import Header, check_bytes
+from datasets.images.grid import KEYS, SCALE, TIEPOINTS, TRANSFORM, grid_from_tags
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
+UNSIGNED = ("uint8", "uint16")
+"""Kinds of numbers that stay as they are."""
+AS_FLOAT = ("int8", "int16", "uint32", "int32", "float16", "float32", "float64")
+"""Kinds that become float32."""
 PLAIN = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
 JPEGS = (COMPRESSION.JPEG, COMPRESSION.OJPEG)
 DEFLATES = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
@@ -24,17 +30,18 @@ COMPRESSIONS = (COMPRESSION.NONE, COMPRESSION.LZW, *DEFLATES, COMPRESSION.PACKBI
 VALID = "none, LZW, deflate, PackBits, Zstandard, LZMA and JPEG"
 BLOCK = 16  # px by which a JPEG may exceed its tile
 BAND_AXES = set("SCQI")  # the letters of tifffile: samples, channels, unknown, pages
+ORIENTATION = 274
 NODATA = 42113  # the tag GDAL_NODATA, a number as text
 PADDING = 32  # bytes that may follow all that the directories of a TIFF name, such as the rest of the last one
 
 # tifffile logs what it finds odd, such as nodata of -9999 for 8 bits. Without a handler Python prints that to stderr.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
+Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"] | Float32[np.ndarray, "h w b"]
 
 
-def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
-    """Height, width, bands without alpha, bands that are declared alpha, and bits per sample."""
+def shape(file: BinaryIO | io.BytesIO) -> Header:
+    """What the header says."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -42,11 +49,26 @@ def shape(file: BinaryIO) -> tuple[int, int, int, int, int]:
         if series.keyframe.photometric == PHOTOMETRIC.PALETTE:
             bands = 3
         alpha = len(_alpha_bands(series))
-        return sizes["Y"], sizes["X"], bands - alpha, alpha, 8 * series.dtype.itemsize
+        bits = 8 * series.dtype.itemsize if series.dtype.name in UNSIGNED else 32
+        tags = series.keyframe.tags
+        grid = grid_from_tags({tag: tags[tag].value for tag in (SCALE, TIEPOINTS, TRANSFORM, KEYS) if tag in tags})
+        turned = tags.valueof(ORIENTATION, default=1)
+        turned = turned if isinstance(turned, int) else 1
+        return Header(sizes["Y"], sizes["X"], bands - alpha, alpha, bits, grid, turned)
 
 
-def decode(file: BinaryIO, *, keep_alpha: bool) -> Pixels:
-    """The pixels, with or without the bands that are declared alpha; a palette as RGB of 8 bits per sample."""
+def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:
+    """Indices of the bands that are declared alpha."""
+    with tifffile.TiffFile(file, _multifile=False) as tiff:
+        return _alpha_bands(_only_image(tiff))
+
+
+def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
+    """The pixels, with or without the bands that are declared alpha; a palette as RGB of 8 bits per sample.
+
+    Signed and floating-point numbers, and integers of more than 16 bits, become float32. In these, nodata and what is
+    not finite is NaN.
+    """
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
         pixels = _read_pixels(tiff, series)
@@ -57,10 +79,19 @@ def decode(file: BinaryIO, *, keep_alpha: bool) -> Pixels:
         if page.photometric == PHOTOMETRIC.MINISWHITE:
             return np.iinfo(pixels.dtype).max - pixels
         dropped = [] if keep_alpha else _alpha_bands(series)
-        return np.ascontiguousarray(np.delete(pixels, dropped, axis=2) if dropped else pixels)
+        kept = np.ascontiguousarray(np.delete(pixels, dropped, axis=2) if dropped else pixels)
+        return kept if kept.dtype.name in UNSIGNED else _as_float(kept, _declared_nodata(series))
 
 
-def classes(file: BinaryIO) -> UInt8[np.ndarray, "h w"]:
+def _as_float(pixels: np.ndarray, nodata: float | None) -> Float32[np.ndarray, "h w b"]:
+    absent = np.zeros(pixels.shape, bool) if nodata is None else pixels == np.asarray(nodata).astype(pixels.dtype)
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is absent
+        values = pixels.astype(np.float32)
+    values[absent | ~np.isfinite(values)] = np.nan
+    return values
+
+
+def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:
     """The numbers in an image of one band of 8 bits; the colours of a palette are ignored."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
@@ -85,9 +116,10 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     others = [axis for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YX" and size > 1]
     if not {"Y", "X"} <= set(series.axes) or len(others) > 1 or not set(others) <= BAND_AXES:
         raise InputError(f"has the axes {series.axes} {series.shape}; valid are height, width and bands")
-    if series.dtype.name not in ("uint8", "uint16") or page.bitspersample not in (8, 16):
+    if series.dtype.name not in (*UNSIGNED, *AS_FLOAT) or page.bitspersample != 8 * series.dtype.itemsize:
         raise InputError(
-            f"has samples of {one_line(page.bitspersample, most=40)} bits ({series.dtype}); valid are uint8 and uint16"
+            f"has samples of {one_line(page.bitspersample, most=40)} bits ({series.dtype}); valid are "
+            f"{', '.join((*UNSIGNED, *AS_FLOAT))}"
         )
     if not _has_known_colors(page):
         colors = PHOTOMETRIC(page.photometric).name
@@ -98,7 +130,7 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
     if page.compression not in (*COMPRESSIONS, *JPEGS):
         how = one_line(getattr(page.compression, "name", page.compression), most=40)  # a damaged tag has many values
         raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
-    itemsize = series.dtype.itemsize
+    itemsize = series.dtype.itemsize if series.dtype.name in UNSIGNED else max(4, series.dtype.itemsize)
     counts = [count for one in series.pages if one is not None for count in one.databytecounts]
     stored = Fraction(sum(map(bool, counts)), max(1, len(counts)))
     # A block is bounded by the file even if it is left out: so the table of blocks bounds what a small file can claim.
@@ -109,7 +141,12 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
 
 def _has_known_colors(page: TiffPage) -> bool:
     if page.photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
-        return page.samplesperpixel == 1 and (page.bitspersample == 8 or page.photometric != PHOTOMETRIC.PALETTE)
+        unsigned = page.dtype is not None and page.dtype.name in UNSIGNED
+        return (
+            unsigned
+            and page.samplesperpixel == 1
+            and (page.bitspersample == 8 or page.photometric != PHOTOMETRIC.PALETTE)
+        )
     return page.photometric in PLAIN or (page.photometric == PHOTOMETRIC.YCBCR and page.compression in JPEGS)
 
 
@@ -120,7 +157,7 @@ def _alpha_bands(series: TiffPageSeries) -> list[int]:
     return [first + i for i, kind in enumerate(page.extrasamples) if kind in (1, 2)]
 
 
-def _read_pixels(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Pixels:
+def _read_pixels(tiff: tifffile.TiffFile, series: TiffPageSeries) -> Shaped[np.ndarray, "h w b"]:
     """All bands, as the last axis, if the file is complete: some codecs silently fill in missing data.
 
     A block of no bytes was never written, because all its pixels are nodata (GDAL: sparse files): it is filled with the
@@ -151,14 +188,23 @@ def _read_page(page: TiffPage | TiffFrame, first: TiffPage) -> np.ndarray:
     return np.full(first.shape, first.nodata, first.dtype)
 
 
-def _nodata(series: TiffPageSeries) -> int:
+def _nodata(series: TiffPageSeries) -> float:
     """The value of pixels that are not stored, converted as GDAL does it: rounded and clipped, 0 for NaN."""
-    text = str(series.keyframe.tags.valueof(NODATA, default="0")).replace(",", ".")
-    try:
-        value = float(text)
-    except ValueError:
+    value = _declared_nodata(series)
+    if series.dtype.kind == "f":
+        return 0.0 if value is None else value
+    limits = np.iinfo(series.dtype)
+    if value is None or math.isnan(value):
         return 0
-    return 0 if math.isnan(value) else int(np.clip(np.floor(value + 0.5), 0, np.iinfo(series.dtype).max))
+    return int(np.clip(np.floor(value + 0.5), limits.min, limits.max))
+
+
+def _declared_nodata(series: TiffPageSeries) -> float | None:
+    """The value that stands for nodata; None if the file names none."""
+    try:
+        return float(str(series.keyframe.tags.valueof(NODATA, default="")).replace(",", "."))
+    except ValueError:
+        return None
 
 
 def _check_blocks(tiff: tifffile.TiffFile, page: TiffPage | TiffFrame, first: TiffPage) -> None:

@@ -1,6 +1,7 @@
-"""The command line of manifests: check every file and summarise them, or draw some pairs."""
+"""The command line of manifests: write a list from folders, check every file and summarise them, or draw some pairs."""
 
 import argparse
+import re
 import shlex
 import sys
 import tempfile
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int64
 
 from datasets import cli
 from datasets.errors import InputError
+from datasets.manifest.batches import address_of
 from datasets.manifest.config import ManifestSettings
+from datasets.manifest.holdout import HoldOut
+from datasets.manifest.init import Folders, list_pairs, write_list
 from datasets.manifest.source import CHECK, SHOWN, build_store, needs_scale, read_listing, tile_source
+from datasets.manifest.statistics import band_statistics, sample_rows
 from datasets.source import Place
 from datasets.tiles.pairs import left_out_notes
 from datasets.tiles.source import USUAL_SHARE, TileSource, class_pixels, labelled, split_counts
@@ -33,7 +37,6 @@ MAX_PAIRS = 50
 """Rows of a preview; Pillow and browsers fail above 65,535 px."""
 ENOUGH = 2**28
 """Pixel values for mean and standard deviation; reading all of a large set would take many minutes."""
-_AT_ONCE = 2**26  # bytes of pixels in memory
 
 
 def check_manifest(args: argparse.Namespace) -> None:
@@ -48,7 +51,8 @@ def check_manifest(args: argparse.Namespace) -> None:
     source = tile_source(listing, settings, store)
     rows = np.flatnonzero(source.split == SPLITS.index("train"))
     chosen = sample_rows(rows, ENOUGH // (2 * store.size**2 * store.bands))
-    mean, std, constant = band_statistics(store, chosen)
+    absent = [float(value) for value in settings.nodata if value != "alpha"]
+    mean, std, constant = band_statistics(store, chosen, absent)
     numbers = [f"{number:.5g}" for number in (*mean, *std)]
     scale = ["--data.mean", *numbers[: len(mean)], "--data.std", *numbers[len(mean) :]]
     blocks = [source.title, table_by_group(store), table_by_split(source), table_by_class(source)]
@@ -71,9 +75,15 @@ def settings_from(args: argparse.Namespace) -> ManifestSettings:
     return ManifestSettings(
         size=args.size,
         bands=args.bands,
+        select=tuple(args.select),
+        nodata=tuple(args.nodata),
+        align=args.align,
         classes=tuple(args.classes),
         noisy_classes=tuple(args.noisy_classes),
         dense_labels=args.dense_labels,
+        columns=tuple(args.columns),
+        holdout=tuple(args.holdout),
+        holdout_seed=args.holdout_seed,
     )
 
 
@@ -118,51 +128,31 @@ def table_by_class(source: TileSource) -> str:
     return shares[pixels.any(axis=1)].rename(columns="{}, %".format).to_string(float_format="%.3f")
 
 
-def sample_rows(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " chosen"]:
-    """At most `most` of the rows, but at least one; always the same."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(0).choice(rows, max(1, most), replace=False))
-
-
-def band_statistics(store: Store, rows: Int64[np.ndarray, " n"]) -> tuple[list[float], list[float], list[int]]:
-    """Mean and standard deviation of each band over the images and partners in these rows of the arrays.
-
-    Returns:
-        Mean and standard deviation in the unit of the files, and the bands (from 1) whose pixels are all equal. The
-        deviation of these is given as 1.
-    """
-    histogram = np.zeros((store.bands, np.iinfo(store.dtype).max + 1), np.int64)
-    for side in (store.image(), store.partner()):
-        step = max(1, _AT_ONCE // side[:1].nbytes)
-        for first in range(0, len(rows), step):
-            histogram += _histogram(side[rows[first : first + step]], histogram.shape[1])
-    values = np.arange(histogram.shape[1], dtype=np.float64)
-    mean = histogram @ values / histogram.sum(axis=1)
-    spread = np.sqrt((histogram * (values - mean[:, None]) ** 2).sum(axis=1) / histogram.sum(axis=1))
-    constant = (np.flatnonzero(spread == 0) + 1).tolist()
-    return mean.tolist(), np.where(spread == 0, 1, spread).tolist(), constant
-
-
-def _histogram(pixels: np.ndarray, values: int) -> Int64[np.ndarray, "bands values"]:
-    bands = pixels.reshape(-1, pixels.shape[-1]).T
-    return np.stack([np.bincount(np.ascontiguousarray(band), minlength=values) for band in bands])
-
-
 def next_command(
     args: argparse.Namespace, settings: ManifestSettings, source: TileSource, scale_words: Sequence[str]
 ) -> str:
     """The command of a sweep on these pairs, with the flags that they need."""
-    words = ["python", "-m", "sweep.run", "manifest", "--data", str(args.file)]
+    words = ["python", "-m", "sweep.run", "manifest", "--data", address_of(args.file) or str(args.file)]
     for name in ("size", "bands"):
         if (value := getattr(settings, name)) != getattr(PRESET, name):
             words += [f"--data.{name}", str(value)]
+    for name in ("select", "nodata"):
+        if values := getattr(settings, name):
+            words += [f"--data.{name}", *map(str, values)]
+    if settings.align != PRESET.align:
+        words += ["--data.align", settings.align]
     if settings.classes:
         words += ["--data.classes", *settings.classes]
     if settings.noisy_classes:
         words += ["--data.noisy-classes", *map(str, settings.noisy_classes)]
     if settings.dense_labels != PRESET.dense_labels:
         words += ["--data.dense-labels", settings.dense_labels]
+    if settings.columns:
+        words += ["--data.columns", *settings.columns]
+    if settings.holdout:
+        words += ["--data.holdout", *(f"{share:g}" for share in settings.holdout)]
+    if settings.holdout_seed:
+        words += ["--data.holdout-seed", str(settings.holdout_seed)]
     words += scale_words
     if settings.bands != 3:
         words += ["--augment.hue", "0"]  # a sweep refuses to change the hue of images that are not RGB
@@ -172,7 +162,8 @@ def next_command(
         words += ["--store", str(args.store)]
     if args.skip_bad:
         words += ["--skip-bad"]
-    return shlex.join([*words, "--out", f"results/{args.file.stem}"])
+    name = re.sub(r"[*?\[\]]+", "", args.file.stem).strip("-") or args.file.parent.name  # of a pattern
+    return shlex.join([*words, "--out", f"results/{name}"])
 
 
 def draw_preview(args: argparse.Namespace) -> None:
@@ -200,11 +191,95 @@ def draw_preview(args: argparse.Namespace) -> None:
     print(args.out)
 
 
+def write_manifest(args: argparse.Namespace) -> None:
+    """Write the list of the pairs in two folders."""
+    if len(args.holdout) != 2 or min(args.holdout) < 0 or sum(args.holdout) >= 1:
+        raise InputError("--holdout: give two shares, of val and test, which leave pairs to train on, as in 0.2 0.2")
+    if args.holdout_seed < 0:
+        raise InputError(f"--holdout-seed {args.holdout_seed}: must be 0 or more")
+    folders = Folders(image=args.before, partner=args.after, mask=args.masks_before, partner_mask=args.masks_after)
+    val, test = args.holdout
+    drawn = HoldOut(val, test, args.holdout_seed)
+    listed = list_pairs(folders, args.out, holdout=drawn, group=args.group, noisy=args.noisy)
+    write_list(args.out, listed.rows)
+    print("\n".join(listed.lines))
+    print(f"\nnext:\npython -m datasets.manifest check {shlex.quote(str(args.out))}")
+
+
+def add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command `init` and its options."""
+    about = "write the list of pairs from two folders, matched by name, stem or number"
+    command = commands.add_parser("init", help=about, description=about)
+    command.add_argument(
+        "before", type=cli.local_path, metavar="BEFORE", help="folder of the first images, or 'pattern'"
+    )
+    command.add_argument("after", type=cli.local_path, metavar="AFTER", help="folder of their partners, or 'pattern'")
+    for name, of in (("before", "first images"), ("after", "partners")):
+        about = f"folder of the masks of the {of}"
+        command.add_argument(f"--masks-{name}", type=cli.local_path, metavar="DIR", help=about)
+    command.add_argument(
+        "--noisy", type=cli.local_path, metavar="FILE", help="names of the noisy pairs, one in each line"
+    )
+    command.add_argument(
+        "--group",
+        default="",
+        metavar="REGEX",
+        help="part of an image's name that is its place (default: its folder)",
+    )
+    command.add_argument(
+        "--holdout", type=float, nargs=2, default=[0.2, 0.2], metavar="SHARE", help="shares of val and test (0.2 0.2)"
+    )
+    command.add_argument("--holdout-seed", type=int, default=0, help="seed of that draw (%(default)s)")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.csv", help="list to write")
+    command.set_defaults(run=write_manifest)
+
+
+def write_torchgeo(args: argparse.Namespace) -> None:
+    """Write a torchgeo data set as a Parquet file."""
+    from datasets.manifest import from_torchgeo as torchgeo  # slow to import, and of use to this command alone
+
+    wanted = torchgeo.Wanted(dtype=args.dtype, mask=args.mask, times=tuple(args.times) if args.times else None)
+    settings = torchgeo.parse_settings(args.set)
+    sets = torchgeo.open_sets(args.name, args.root, args.splits, settings)
+    counts = torchgeo.write_pairs(sets, args.out, wanted)
+    print(f"{args.out}: {', '.join(f'{count:,} {split}' for split, count in counts.items())} pairs")
+    lacking = [split for split in SPLITS if not counts.get(split)]
+    drawn = f" --holdout {0.2 * ('val' in lacking):g} {0.2 * ('test' in lacking):g}" if lacking else ""
+    print(f"\nnext:\npython -m datasets.manifest check {shlex.quote(str(args.out))}{drawn}")
+
+
+def add_torchgeo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command `from-torchgeo` and its options."""
+    about = "write a torchgeo data set of image pairs as a Parquet file (needs: pip install torchgeo)"
+    command = commands.add_parser("from-torchgeo", help=about, description=about)
+    command.add_argument("name", metavar="CLASS", help="of torchgeo.datasets, such as OSCD; or package.module:Class")
+    command.add_argument("--root", type=cli.local_path, required=True, metavar="DIR", help="folder of its files")
+    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.parquet", help="file to write")
+    command.add_argument(
+        "--splits", nargs="+", default=(), help="its splits (default: train, val, test, as far as it has them)"
+    )
+    command.add_argument("--set", nargs="+", default=(), metavar="NAME=VALUE", help="further arguments of the class")
+    command.add_argument(
+        "--mask",
+        choices=("t1_mask", "t2_mask", "change_mask"),
+        default="t2_mask",
+        help="what a sample's mask shows: classes of the first or second image, or what changed (%(default)s)",
+    )
+    command.add_argument(
+        "--dtype", choices=("uint8", "uint16", "float32"), help="of the pixels (default: the smallest that holds them)"
+    )
+    command.add_argument(
+        "--times", type=int, nargs=2, metavar="NUMBER", help="which of several images make a pair, from 0"
+    )
+    command.set_defaults(run=write_torchgeo)
+
+
 def parser() -> argparse.ArgumentParser:
     """Both commands and their options; those of the settings have the names and defaults of the preset."""
     default = PRESET
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("file", type=cli.local_path, metavar="FILE", help="CSV or Parquet file that lists the pairs")
+    about = "CSV or Parquet file that lists the pairs; Parquet files with images (a file, folder, 'pattern' or address)"
+    shared.add_argument("file", type=cli.local_path, metavar="FILE", help=about)
 
     def setting(name: str, kind: type, about: str, nargs: str | None = None) -> None:
         value = getattr(default, name.replace("-", "_"))
@@ -212,6 +287,14 @@ def parser() -> argparse.ArgumentParser:
 
     setting("size", int, "side of the tiles that images are cut into, px (%(default)s)")
     setting("bands", int, "bands of each image (%(default)s)")
+    setting("select", int, "numbers of the bands to read, from 1, from files that have more", nargs="*")
+    setting("nodata", str, "pixels that do not count: a number, or alpha", nargs="*")
+    shared.add_argument(
+        *("--align", "--data.align"),
+        choices=("check", "crop", "ignore"),
+        default=default.align,
+        help="pairs whose coordinates differ: refuse them, use their common part, or ignore that (%(default)s)",
+    )
     setting("classes", str, "names of the classes in the order of their labels", nargs="*")
     kinds = ("classes", "binary")
     shared.add_argument(
@@ -221,6 +304,9 @@ def parser() -> argparse.ArgumentParser:
         help="what the dense losses distinguish: all classes, or class 0 from all others (%(default)s)",
     )
     setting("noisy-classes", int, "classes in the mask of the partner that make a tile noisy", nargs="*")
+    setting("columns", str, "columns of Parquet files with images, as in image=before partner=after", nargs="*")
+    setting("holdout", float, "shares of the training pairs that become val and test, as in 0.2 0.2", nargs="*")
+    setting("holdout-seed", int, "seed of that draw (%(default)s)")
 
     whole = argparse.ArgumentParser(prog="python -m datasets.manifest", description=__doc__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
@@ -239,6 +325,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     cli.add_amounts(command)
     command.set_defaults(run=draw_preview)
+    add_init(commands)
+    add_torchgeo(commands)
     return whole
 
 

@@ -117,8 +117,13 @@ def stretch_contrast(pixels: UInt8[np.ndarray, "two h w bands"] | np.ndarray) ->
     if bands == 3 and pixels.dtype == np.uint8:
         return pixels / 255
     chosen = pixels[..., :3] if bands >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
-    low, high = np.percentile(chosen, (2, 98), axis=(0, 1, 2))
-    return np.clip((chosen - low) / np.maximum(high - low, 1), 0, 1)
+    if chosen.dtype.kind != "f":
+        low, high = np.percentile(chosen, (2, 98), axis=(0, 1, 2))
+        return np.clip((chosen - low) / np.maximum(high - low, 1), 0, 1)
+    known = np.isfinite(chosen).all(axis=-1)
+    low, high = np.percentile(chosen[known], (2, 98), axis=0) if known.any() else (np.zeros(3), np.ones(3))
+    stretched = (chosen - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    return np.clip(np.nan_to_num(stretched), 0, 1)  # nodata is black
 
 
 def color(label: int) -> tuple[float, float, float]:

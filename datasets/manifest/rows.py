@@ -7,12 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from datasets.errors import InputError, one_line
-from datasets.images.read import Shape, shape_of
-from datasets.manifest.table import REQUIRED, Row, read_table
+from datasets.images.read import Align, Embedded, Picture, Shape, common_part, shape_of
+from datasets.manifest.embedded import holds_images, read_embedded
+from datasets.manifest.holdout import HoldOut, hold_out_rows
+from datasets.manifest.table import REQUIRED, Row, Table, read_table
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 from datasets.types import SPLITS
 from datasets.unread import unread_notes
 
+BITS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "signed or floating-point numbers"}
+"""What messages say of the depth of images."""
+_REMEDY = "; correct it, use the part that both show (--data.align crop), or trust the pixels (--data.align ignore)"
+_FILES = ("image", "partner", "mask", "partner_mask", "change_mask")
 _TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -30,11 +36,11 @@ class Listing:
     counting: str
     """How rows are counted, for messages."""
     dtype: str
-    """Of the images, `uint8` or `uint16`; empty if no image can be read."""
+    """Of the images, `uint8`, `uint16` or `float32`; empty if no image can be read."""
     outside: float
     """Share of the pixels that are in no tile."""
     unread: Sequence[str]
-    """At most one line, on images beside those of the rows that no row names."""
+    """Lines on columns that are not read, and on images beside those of the rows that no row names."""
     alpha: int
     """Images whose bands of alpha are left out."""
 
@@ -56,24 +62,38 @@ class Listing:
         return replace(problem, where=f"row {self.row[problem.pair]}", what=f"{problem.where}: {problem.what}")
 
 
-def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
+def read_manifest(
+    path: Path,
+    *,
+    size: int,
+    bands: int,
+    select: Sequence[int] = (),
+    align: Align = "check",
+    columns: Mapping[str, str] | None = None,
+    holdout: HoldOut | None = None,
+) -> Listing:
     """Read a manifest, and check each row by file names and image headers.
 
     Args:
-        path: the CSV or Parquet file.
+        path: the CSV or Parquet file that lists the pairs, or Parquet files that hold them (see `embedded`).
         size: side of a tile, px; no image may be smaller.
         bands: number of bands that each image must have.
+        select: numbers of the bands that are read, if not all are; then an image may have more.
+        align: what the coordinates of images are for.
+        columns: names of the columns of Parquet files with images that differ from the usual ones, by role.
+        holdout: pairs of split train, or without a split, that are drawn for the other splits.
 
     Raises:
         InputError: the file cannot be read, its columns are not those of a manifest, or all images have another number
             of bands. Problems of single rows are in `problems` of the listing.
     """
-    table = read_table(path)
+    table = _read_rows(path, columns or {})
     # Absolute, because the working directory may change; links are not resolved, so that names stay as written.
-    rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in table.rows])
+    rows = _name_pairs([_parse_row(path.parent.absolute(), row) for row in hold_out_rows(path, table.rows, holdout)])
     headers = _Headers()
-    _check_bands(path, _shapes(rows, headers), bands)
-    faults = {row.number: [*row.faults, *_size_faults(row, headers, size, bands)] for row in rows}
+    needed = _Needed(size, bands, tuple(select), align)
+    _check_bands(path, _shapes(rows, headers), needed)
+    faults = {row.number: [*row.faults, *_size_faults(row, headers, needed)] for row in rows}
     dtype = _usual_dtype(rows, headers)
     for number, fault in (*_depth_faults(rows, headers, dtype), *_repeated_pairs(rows), *_split_leaks(rows)):
         faults[number].append(fault)
@@ -94,9 +114,17 @@ def read_manifest(path: Path, *, size: int, bands: int) -> Listing:
         counting=table.counting,
         dtype=dtype,
         outside=_share_outside(_shapes(usable, headers), size),
-        unread=_unread(path, rows),
-        alpha=sum(bool(shape.alpha) and shape.bands == bands for shape in _shapes(usable, headers)),
+        unread=[*table.notes, *_unread(path, rows)],
+        alpha=sum(bool(shape.alpha) and shape.bands == bands and not select for shape in _shapes(usable, headers)),
     )
+
+
+def _read_rows(path: Path, columns: Mapping[str, str]) -> Table:
+    if holds_images(path):
+        return read_embedded(path, columns)
+    if columns:
+        raise InputError(f"--data.columns: {path} is a list, whose columns have fixed names; leave the flag out")
+    return read_table(path)
 
 
 def _share_outside(shapes: Sequence[Shape], size: int) -> float:
@@ -113,19 +141,22 @@ class _ParsedRow:
     """A row with parsed cells."""
 
     number: int
-    files: Mapping[str, tuple[str, Path]]
-    """The files of the row, by column: as written, and the path."""
+    files: Mapping[str, tuple[str, Picture]]
+    """The files of the row, by column: as written, and the path, or the cell itself that holds the image."""
     pair: PairFiles
     faults: tuple[str, ...]
 
     @property
-    def images(self) -> tuple[tuple[str, str, Path], ...]:
-        """Column, cell and path of the one or two images."""
+    def images(self) -> tuple[tuple[str, str, Picture], ...]:
+        """Column, cell and place of the one or two images."""
         return tuple((role, *self.files[role]) for role in ("image", "partner") if role in self.files)
 
 
 def _parse_row(folder: Path, row: Row) -> _ParsedRow:
-    cells = row.cells
+    cells = {
+        **row.cells,
+        **{name: _from_windows(folder, row.cells.get(name, "")) for name in _FILES if name in row.cells},
+    }
     faults = [row.fault] if row.fault else [f"no {name}" for name in REQUIRED if not cells[name]]
     split = cells.get("split", "")
     if split and split not in SPLITS:
@@ -135,11 +166,14 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
         faults.append(f"noisy {cells['noisy']!r}: must be true, false, yes, no, 1, 0 or empty")
     if noisy and cells.get("change_mask"):
         faults.append("noisy and change_mask are both filled in; leave noisy empty: the mask decides for each tile")
-    columns = ("image", "partner", "mask", "partner_mask", "change_mask")
-    files = {column: (cells[column], folder / cells[column]) for column in columns if cells.get(column)}
+    files: dict[str, tuple[str, Picture]] = {
+        column: (cells[column], row.pictures.get(column) or folder / cells[column])
+        for column in _FILES
+        if cells.get(column)
+    }
     nowhere = ("", folder)
     pair = PairFiles(
-        name=_portable_name(folder, cells.get("image", "")),
+        name=row.name or _portable_name(folder, cells.get("image", "")),
         image=files.get("image", nowhere)[1],
         partner=files.get("partner", nowhere)[1],
         split=split,
@@ -150,6 +184,12 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
         change_mask=files["change_mask"][1] if "change_mask" in files else None,
     )
     return _ParsedRow(number=row.number, files=files, pair=pair, faults=tuple(faults))
+
+
+def _from_windows(folder: Path, cell: str) -> str:
+    """The name of a file with slashes, if it was written on Windows and there is such a file."""
+    named = cell.replace("\\", "/")
+    return named if named != cell and not (folder / cell).exists() and (folder / named).exists() else cell
 
 
 def _portable_name(folder: Path, cell: str) -> str:
@@ -177,7 +217,8 @@ def _name_pairs(rows: Sequence[_ParsedRow]) -> list[_ParsedRow]:
 
 def _unread(path: Path, rows: Sequence[_ParsedRow]) -> list[str]:
     """At most one line, on images that no row names in the folders of those that rows name."""
-    files = {Path(os.path.normpath(file)) for row in rows for _, file in row.files.values()}
+    named = (file for row in rows for _, file in row.files.values())
+    files = {Path(os.path.normpath(file)) for file in named if isinstance(file, Path)}
     return unread_notes(path.parent.absolute(), {file.parent for file in files}, files)
 
 
@@ -185,9 +226,9 @@ class _Headers:
     """Shapes of images; each header is read once, however many rows name the image."""
 
     def __init__(self) -> None:
-        self.found: dict[Path, Shape | str] = {}
+        self.found: dict[Picture, Shape | str] = {}
 
-    def of(self, path: Path) -> Shape | str:
+    def of(self, path: Picture) -> Shape | str:
         """The shape, or why it is unknown."""
         if path not in self.found:
             try:
@@ -203,17 +244,37 @@ def _shapes(rows: Sequence[_ParsedRow], headers: _Headers) -> list[Shape]:
     return [shape for shape in shapes if not isinstance(shape, str)]
 
 
-def _check_bands(path: Path, shapes: Sequence[Shape], bands: int) -> None:
+@dataclass(frozen=True)
+class _Needed:
+    """What images must be."""
+
+    size: int
+    """Side of a tile, px."""
+    bands: int
+    select: tuple[int, ...]
+    """Bands that they must have, if not `bands` in number."""
+    align: Align
+
+    def band_fault(self, shape: Shape) -> str:
+        if shape.offers(self.bands, self.select):
+            return ""
+        needed = f"--data.select names band {max(self.select)}" if self.select else f"--data.bands is {self.bands}"
+        return f"has {shape.describe_bands()}, but {needed}"
+
+
+def _check_bands(path: Path, shapes: Sequence[Shape], needed: _Needed) -> None:
     """Report a wrong number of bands once, not for each row."""
     found = {shape.describe_bands(): shape for shape in shapes}
-    if len(found) == 1 and not shapes[0].offers(bands):
+    if len(found) == 1 and not needed.select and needed.band_fault(shapes[0]):
         ((actual, shape),) = found.items()
         keep = f", or {shape.bands + shape.alpha} to keep alpha" * bool(shape.alpha)
-        raise InputError(f"{path}: all images have {actual}, not {bands}; set --data.bands {shape.bands}{keep}")
+        raise InputError(f"{path}: all images have {actual}, not {needed.bands}; set --data.bands {shape.bands}{keep}")
 
 
-def file_problem(path: Path) -> str:
+def file_problem(path: Picture) -> str:
     """Why a file cannot be opened; empty if it can."""
+    if isinstance(path, Embedded):
+        return ""
     try:
         if path.is_file():
             return ""
@@ -222,22 +283,27 @@ def file_problem(path: Path) -> str:
         return f"cannot be read ({error.strerror})"
 
 
-def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> Iterator[str]:
+def _size_faults(row: _ParsedRow, headers: _Headers, needed: _Needed) -> Iterator[str]:
     """Problems of the files of a row, from their headers."""
-    sizes = {}
+    shapes, sizes = dict[str, Shape](), dict[str, tuple[int, int]]()
     for role, cell, path in row.images:
         match headers.of(path):
             case str(reason):
                 yield f"{role} {cell}: {reason}"
             case shape:
-                sizes[role] = (shape.width, shape.height)
-                if not shape.offers(bands):
-                    yield f"{role} {cell}: has {shape.describe_bands()}, but --data.bands is {bands}"
-                if min(sizes[role]) < size:
-                    yield f"{role} {cell}: is {_extent(sizes[role])}, smaller than a tile (--data.size {size})"
-    if len(set(sizes.values())) > 1:
-        partner = f"partner {row.files['partner'][0]}: is {_extent(sizes['partner'])}"
-        yield f"{partner}, but its image {_extent(sizes['image'])}"
+                shapes[role], sizes[role] = shape, (shape.width, shape.height)
+                if fault := needed.band_fault(shape):
+                    yield f"{role} {cell}: {fault}"
+                if min(sizes[role]) < needed.size:
+                    yield f"{role} {cell}: is {_extent(sizes[role])}, smaller than a tile (--data.size {needed.size})"
+    if len(shapes) == 2:
+        part = common_part(shapes["image"], shapes["partner"], needed.align)
+        partner = f"partner {row.files['partner'][0]}"
+        if isinstance(part, str):
+            yield f"{partner}: {part}{_REMEDY if 'coordinates' in part and needed.align == 'check' else ''}"
+        elif min(part.width, part.height) < needed.size <= min(*sizes["image"], *sizes["partner"]):
+            common = _extent((part.width, part.height))
+            yield f"{partner}: has {common} in common with its image, less than a tile (--data.size {needed.size})"
     for role, of in (("mask", "image"), ("partner_mask", "partner"), ("change_mask", "image")):
         if role in row.files:
             cell, path = row.files[role]
@@ -245,7 +311,9 @@ def _size_faults(row: _ParsedRow, headers: _Headers, size: int, bands: int) -> I
                 yield f"{role} {cell}: {fault}"
 
 
-def _mask_faults(path: Path, headers: _Headers, role: str, of: str, expected: tuple[int, int] | None) -> Iterator[str]:
+def _mask_faults(
+    path: Picture, headers: _Headers, role: str, of: str, expected: tuple[int, int] | None
+) -> Iterator[str]:
     """Problems with the existence and size of a mask; its values are checked when it is read."""
     if path.suffix.lower() == ".json" and role != "change_mask":
         if reason := file_problem(path):
@@ -273,13 +341,18 @@ def _depth_faults(rows: Sequence[_ParsedRow], headers: _Headers, dtype: str) -> 
                 yield row.number, f"{role} {cell}: has {_bits(shape.dtype)} per value, but most images {_bits(dtype)}"
 
 
+def _identity(picture: Picture) -> str:
+    """What is the same for one file under several names, and for one image in several cells."""
+    return picture.digest if isinstance(picture, Embedded) else os.path.realpath(picture)
+
+
 def _repeated_pairs(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
     """Pairs of one image with itself, and repeated pairs."""
     before: dict[frozenset[str], int] = {}
     for row in rows:
         if len(row.images) < 2:
             continue
-        both = frozenset(os.path.realpath(path) for _, _, path in row.images)
+        both = frozenset(_identity(path) for _, _, path in row.images)
         if len(both) == 1:
             yield row.number, "image and partner are the same file; a pair needs two images"
         elif both in before:
@@ -294,13 +367,13 @@ def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
         if row.pair.split not in SPLITS:
             continue
         for role, cell, path in row.images:
-            number, split = first.setdefault(os.path.realpath(path), (row.number, row.pair.split))
+            number, split = first.setdefault(_identity(path), (row.number, row.pair.split))
             if split != row.pair.split:
                 yield row.number, f"{role} {cell}: is also in {split} (row {number}); a file must be in one split only"
 
 
 def _bits(dtype: str) -> str:
-    return f"{8 if dtype == 'uint8' else 16} bits"
+    return BITS[dtype]
 
 
 def _extent(size: tuple[int, int]) -> str:

@@ -11,8 +11,9 @@ from jaxtyping import Int8
 
 from datasets.errors import InputError
 from datasets.files import cache_folder
+from datasets.manifest.batches import address_of
 from datasets.manifest.config import ManifestSettings
-from datasets.manifest.rows import Listing, read_manifest
+from datasets.manifest.rows import BITS, Listing, read_manifest
 from datasets.source import Demands, Place
 from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import ProblemsError, left_out_notes
@@ -71,10 +72,9 @@ def _checked_listing(settings: ManifestSettings, place: Place) -> Listing:
     if listing.problems and not place.skip_bad:
         raise listing.refusal(listing.problems)
     if needs_scale(settings, listing.dtype) and not settings.mean:
-        bits = 8 if listing.dtype == "uint8" else 16
         raise InputError(
-            f"{listing.path}: images of {settings.bands} band{'s' * (settings.bands > 1)} and {bits} bits need "
-            "--data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
+            f"{listing.path}: images of {settings.bands} band{'s' * (settings.bands > 1)} and {BITS[listing.dtype]} "
+            "need --data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
         )
     check_groups(listing.path, {pair.group for pair in listing.pairs}, settings.ood)
     _check_apart(listing, settings.ood)
@@ -118,13 +118,22 @@ def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
         InputError: no file is given, or it cannot be read.
     """
     if root is None:
-        raise InputError("manifest: name the CSV or Parquet file that lists the pairs, with --data FILE")
-    return read_manifest(root.expanduser(), size=settings.size, bands=settings.bands)
+        raise InputError("manifest: name the CSV or Parquet file that lists or holds the pairs, with --data FILE")
+    root = root.expanduser()
+    return read_manifest(
+        Path("/", root) if address_of(root) else root,  # an address is the same from every folder
+        size=settings.size,
+        bands=settings.bands,
+        select=settings.select,
+        align=settings.align,
+        columns=settings.column_names,
+        holdout=settings.drawn_splits,
+    )
 
 
 def needs_scale(settings: ManifestSettings, dtype: str) -> bool:
     """Whether the user must give mean and std: for all but 8-bit images of three bands."""
-    return settings.bands != 3 or dtype == "uint16"
+    return settings.bands != 3 or dtype not in ("", "uint8")
 
 
 def build_store(
@@ -141,7 +150,14 @@ def build_store(
         raise InputError(f"{listing.path}: no row can be used; the first problem is {first.where}: {first.what}")
     request = BuildRequest(
         pairs=listing.pairs,
-        cut=Cut(size=settings.size, bands=settings.bands, noisy_classes=settings.noisy_classes),
+        cut=Cut(
+            size=settings.size,
+            bands=settings.bands,
+            noisy_classes=settings.noisy_classes,
+            select=settings.select,
+            nodata=settings.nodata,
+            align=settings.align,
+        ),
         folder=place.store or cache_folder() / "stores",
         root=listing.path.absolute(),  # so that other names of the same file find the same store
         problems=listing.problems,

@@ -7,13 +7,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets.errors import InputError, describe_error, one_line, refuse_pointer
+from datasets.images.read import Picture
 
 REQUIRED = ("image", "partner", "split")
 OPTIONAL = ("mask", "partner_mask", "change_mask", "noisy", "group")
@@ -36,6 +37,10 @@ class Row:
     """Text of each column, without surrounding white space."""
     fault: str = ""
     """Why the row cannot be split into cells; empty if it can."""
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    """What the row itself holds or finds, by column; the cells of other columns name files."""
+    name: str = ""
+    """Of the pair; empty: that of its first image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,8 @@ class Table:
     rows: Sequence[Row]
     counting: str
     """How rows are counted, for messages."""
+    notes: Sequence[str] = ()
+    """What of the file is not read."""
 
 
 def read_table(path: Path) -> Table:
@@ -78,7 +85,8 @@ def read_table(path: Path) -> Table:
 
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
-    lines = csv.reader(io.StringIO(_decode(path, data), newline=""), strict=True)
+    text = _decode(path, data)
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     names: list[str] | None = None
     begins = 1
     try:
@@ -94,6 +102,12 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
         raise InputError(f"{path}: invalid CSV from line {begins} on ({error}); quotes must come in pairs") from error
     if names is None:
         raise InputError(f"{path}: empty; the first line must name the columns: {VALID}")
+
+
+def _delimiter(text: str) -> str:
+    """A comma, or what a spreadsheet of another country separates columns by: no name of a column has either."""
+    head = text.lstrip().partition("\n")[0]
+    return next((mark for mark in (";", "\t") if mark in head and "," not in head), ",")
 
 
 def _make_row(number: int, names: Sequence[str], cells: Sequence[str]) -> Row:
@@ -120,10 +134,8 @@ def _decode(path: Path, data: bytes) -> str:
 
 def _check_columns(path: Path, names: Sequence[str]) -> list[str]:
     """The names of the columns, if they are those of a manifest."""
-    if len(names) == 1:
-        for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-            if separator in names[0]:
-                raise InputError(f"{path}: columns are separated by {name}; save it with commas")
+    if len(names) == 1 and "|" in names[0]:
+        raise InputError(f"{path}: columns are separated by bars; save it with commas")
     if "" in names:
         place = names.index("") + 1
         raise InputError(f"{path}: column {place} has no name (pandas: write with index=False); valid: {VALID}")
@@ -151,7 +163,10 @@ def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
         raise InputError(f"{path}: not a valid Parquet file ({describe_error(error)}); write it again") from error
     kept = [name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)]
     names = _check_columns(path, kept)
-    columns = [_to_texts(path, name, _values(path, name, table)) for name in names]
+    try:
+        columns = [to_texts(name, to_values(name, table)) for name in names]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     for number, cells in enumerate(zip(*columns, strict=True), start=1):
         yield _make_row(number, names, cells)
 
@@ -165,17 +180,24 @@ def _check_size(path: Path, claimed: pq.FileMetaData) -> None:
         )
 
 
-def _values(path: Path, name: str, table: pa.Table) -> list[object]:
+def to_values(name: str, table: pa.Table | pa.RecordBatch) -> list[object]:
+    """A column as objects of Python.
+
+    Raises:
+        InputError: Python has no such values. The message does not name the file.
+    """
     try:
         return table.column(name).to_pylist()
     except (ValueError, OverflowError, pa.ArrowException) as error:  # a date beyond those of Python
-        raise InputError(
-            f"{path}: column {name!r} cannot be read ({describe_error(error)}); write it as text"
-        ) from error
+        raise InputError(f"column {name!r} cannot be read ({describe_error(error)}); write it as text") from error
 
 
-def _to_texts(path: Path, name: str, values: Sequence[object]) -> list[str]:
-    """A column as a CSV file would hold it."""
+def to_texts(name: str, values: Sequence[object]) -> list[str]:
+    """A column as a CSV file would hold it.
+
+    Raises:
+        InputError: it holds values other than text, numbers and truth. The message does not name the file.
+    """
     texts = []
     for value in values:
         match value:
@@ -188,5 +210,5 @@ def _to_texts(path: Path, name: str, values: Sequence[object]) -> list[str]:
             case str():
                 texts.append(value.strip())
             case _:
-                raise InputError(f"{path}: column {name!r} has values of type {type(value).__name__}; write it as text")
+                raise InputError(f"column {name!r} has values of type {type(value).__name__}; write it as text")
     return texts

@@ -18,6 +18,7 @@ from datasets.errors import InputError
 from datasets.images.read import Shape
 from datasets.tiles import cutting
 from datasets.tiles.cutting import CHANGES, IMAGES, MASKS, PARTNER_MASKS, PARTNERS, PairTiles
+from datasets.tiles.earlier import Earlier
 from datasets.tiles.pair_file import load_tiles, save_tiles
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.tiles.request import BuildRequest
@@ -54,8 +55,8 @@ def survey(request: BuildRequest) -> tuple[dict[str, Shape], list[Problem]]:
     return shapes, problems
 
 
-def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[Problem]:
-    """Cut the pairs of `shapes` into files in the work folder, except those whose files are there.
+def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape], earlier: Earlier) -> list[Problem]:
+    """Cut the pairs of `shapes` into files in the work folder, except those whose files or tiles are there.
 
     Returns:
         The problems of pairs that could not be read.
@@ -75,7 +76,9 @@ def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[Proble
 
     def cut(pair: PairFiles) -> tuple[Problem, ...]:
         path, shape = files[pair.name], shapes[pair.name]
-        if not load_tiles(path, request.cut.tiles(shape), layout, verify=True):
+        number = request.cut.tiles(shape)
+        known = earlier.tiles(request.keys[pair.name], number, layout, verify=True)
+        if not known and not load_tiles(path, number, layout, verify=True):
             try:
                 save_tiles(path, cutting.cut_pair(pair, shape, request.cut, tuple(layout), request.base))
             except cutting.UnusablePair as error:
@@ -86,10 +89,11 @@ def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[Proble
     return [problem for problems in _for_each(request, shapes, cut) for problem in problems]
 
 
-def join_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[JoinedPair]:
+def join_pairs(request: BuildRequest, shapes: Mapping[str, Shape], earlier: Earlier) -> list[JoinedPair]:
     """Move the tiles of the pairs of `shapes` from their files to arrays in the work folder, in order.
 
-    Each file is deleted once its tiles are in the arrays, so that the disk never holds all tiles twice.
+    Tiles of an earlier store are copied. Each file is deleted once its tiles are in the arrays, so that the disk never
+    holds all tiles twice.
 
     Raises:
         OSError: the arrays cannot be written.
@@ -105,14 +109,16 @@ def join_pairs(request: BuildRequest, shapes: Mapping[str, Shape]) -> list[Joine
 
     def join(pair: PairFiles) -> JoinedPair:
         path, shape = request.work / request.pair_file(pair.name), shapes[pair.name]
-        tiles = load_tiles(path, request.cut.tiles(shape), layout, verify=False)
+        number = request.cut.tiles(shape)
+        tiles = load_tiles(path, number, layout, verify=False)
+        tiles = tiles or earlier.tiles(request.keys[pair.name], number, layout, verify=False)
         if not tiles:
             raise InputError(f"{path} was damaged after it was written; check the disk, then run the same command")
         for name, tile in layout.items():
             with open(request.work / f"{name}.npy", "r+b") as file:
                 file.seek(starts[name] + first_rows[pair.name] * tile.itemsize)
                 file.write(tiles.blocks[name].data)  # unlike a memory map, this raises an error on a full disk
-        path.unlink()
+        path.unlink(missing_ok=True)
         return JoinedPair(pair=pair, across=shape.width // request.cut.size, tiles=replace(tiles, blocks={}))
 
     return _for_each(request, shapes, join)

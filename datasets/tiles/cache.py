@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from datasets.errors import InputError
 from datasets.files import sync
 from datasets.tiles import build, index
+from datasets.tiles.earlier import Earlier, open_earlier
 from datasets.tiles.index import StoreInfo
 from datasets.tiles.request import BuildRequest
 
@@ -49,8 +50,10 @@ def _build(request: BuildRequest, reason: str) -> StoreInfo:
     again = f" again: {reason}" if home.exists() else ""
     request.log(f"building the store {home} ({len(request.usable):,} image pairs){again}")
     shapes, problems = build.survey(request)
+    known = index.read_info(home)
+    earlier = Earlier() if isinstance(known, str) else open_earlier(home, list(known.files))
     if shapes:  # otherwise keep the files of an interrupted build: perhaps a disk is not mounted
-        problems += build.cut_pairs(request, shapes)
+        problems += build.cut_pairs(request, shapes, earlier)
     request.refuse(problems)
     unusable = {problem.pair for problem in problems}
     usable = {name: shape for name, shape in shapes.items() if name not in unusable}
@@ -58,7 +61,7 @@ def _build(request: BuildRequest, reason: str) -> StoreInfo:
         first = min((*request.problems, *problems), default=None)
         why = f"the first problem is {first.where}: {first.what}" if first else "there are none"
         raise InputError(f"{request.root}: no image pair can be used; {why}")
-    index.write_store_files(request, build.join_pairs(request, usable), problems)
+    index.write_store_files(request, build.join_pairs(request, usable, earlier), problems)
     if home.exists():
         home.rename(old)
     request.work.rename(home)

@@ -1,20 +1,20 @@
 """Reads one pair of images and cuts it into tiles."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 from skimage.util import view_as_blocks
 
 from datasets.errors import InputError
-from datasets.images.masks import Mask, Unclassified, read_changes, read_mask
-from datasets.images.read import Shape, read_image, shape_of
+from datasets.images.masks import Unclassified, read_changes, read_mask
+from datasets.images.read import Align, Embedded, Picture, Shape, common_part, read_image, read_opacity, shape_of
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.types import IGNORED
 
@@ -36,6 +36,12 @@ class Cut:
     """A tile is noisy if the mask of the partner shows one of these, and the mask of the image none of them."""
     unclassified: Unclassified = "no-damage"
     """xBD: the class of un-classified buildings."""
+    select: tuple[int, ...] = ()
+    """Numbers of the bands to read, from 1; empty: all."""
+    align: Align = "ignore"
+    """What the coordinates of images are for."""
+    nodata: tuple[str, ...] = ()
+    """What has no data: numbers, of pixels all of whose bands have one; `alpha`: pixels that are wholly transparent."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -43,6 +49,24 @@ class Cut:
             raise InputError(f"tiles of {self.size} px with {self.bands} bands: both must be 1 or more")
         if not all(0 <= number < IGNORED for number in self.noisy_classes):
             raise InputError(f"noisy classes {self.noisy_classes}: class numbers are 0 to {IGNORED - 1}")
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """For digests: what was added later, such as `select`, counts only if it is set."""
+        unset = {name for name in ("select", "nodata") if not getattr(self, name)}
+        unset |= {"align"} if self.align != "crop" else set()  # only cropping changes what is read
+        return {name: value for name, value in asdict(self).items() if name not in unset}
+
+    def without_data(self, pixels: np.ndarray, picture: Picture) -> Bool[np.ndarray, "h w"]:
+        """Where an image has no data: NaN, and what `nodata` says."""
+        absent = np.isnan(pixels).any(axis=2) if pixels.dtype.kind == "f" else np.zeros(pixels.shape[:2], bool)
+        for value in self.nodata:
+            if value == "alpha":
+                opaque = read_opacity(picture)
+                absent |= False if opaque is None else ~opaque
+            else:
+                absent |= (pixels == float(value)).all(axis=2)
+        return absent
 
     def tiles(self, shape: Shape) -> int:
         """How many tiles an image of this shape gives."""
@@ -91,11 +115,11 @@ class PairReader:
     def __init__(self, pair: PairFiles, root: Path) -> None:
         self.pair, self.root, self.problems = pair, root, list[Problem]()
 
-    def add_problem(self, path: Path, what: str) -> None:
+    def add_problem(self, path: Picture, what: str) -> None:
         """Add a problem with a file."""
         self.problems.append(Problem(where=relative(path, self.root), what=what, pair=self.pair.name))
 
-    def try_read(self, function: Callable[[Path], Result], path: Path) -> Result | None:
+    def try_read(self, function: Callable[[Picture], Result], path: Picture) -> Result | None:
         """The result of `function(path)`; None after an `InputError`, which becomes a problem."""
         try:
             return function(path)
@@ -104,8 +128,10 @@ class PairReader:
             return None
 
 
-def relative(path: Path, root: Path) -> str:
-    """The path relative to the root if it is below it, else unchanged."""
+def relative(path: Picture, root: Path) -> str:
+    """The path relative to the root if it is below it, else unchanged; the name of what is in a table."""
+    if isinstance(path, Embedded):
+        return path.name
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
@@ -114,15 +140,17 @@ def survey_pair(pair: PairFiles, cut: Cut, root: Path) -> Survey:
     reader = PairReader(pair, root)
     image, partner = (reader.try_read(shape_of, path) for path in (pair.image, pair.partner))
     for path, shape in ((pair.image, image), (pair.partner, partner)):
-        if shape is not None and not shape.offers(cut.bands):
-            reader.add_problem(path, f"has {shape.describe_bands()}; {cut.bands} are needed")
+        if shape is not None and not shape.offers(cut.bands, cut.select):
+            needed = f"band {max(cut.select)} is" if cut.select else f"{cut.bands} are"
+            reader.add_problem(path, f"has {shape.describe_bands()}; {needed} needed")
     if image and partner:
+        if isinstance(part := common_part(image, partner, cut.align), str):
+            reader.add_problem(pair.partner, f"{part}; they must agree")
+        else:
+            image = replace(image, height=part.height, width=part.width)
         if min(image.height, image.width) < cut.size:
             size = f"is {image.width} x {image.height} px"
             reader.add_problem(pair.image, f"{size}, smaller than a tile of {cut.size} px")
-        if (image.height, image.width) != (partner.height, partner.width):
-            size = f"is {partner.width} x {partner.height} px, but its first image {image.width} x {image.height}"
-            reader.add_problem(pair.partner, f"{size}; they must agree")
         if image.dtype != partner.dtype:
             reader.add_problem(pair.partner, f"is {partner.dtype}, but its first image {image.dtype}; they must agree")
     return Survey(shape=None if reader.problems else image, problems=tuple(reader.problems))
@@ -143,21 +171,39 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     """
     reader = PairReader(pair, root)
     files = {IMAGES: pair.image, PARTNERS: pair.partner}
-    images = {name: reader.try_read(partial(read_image, bands=cut.bands), path) for name, path in files.items()}
+    parts = _parts(pair, shape, cut)
+    images = {
+        name: reader.try_read(partial(read_image, bands=cut.bands, select=cut.select), path)
+        for name, path in files.items()
+    }
     for name, pixels in images.items():
-        wanted = (shape.height, shape.width, cut.bands)
+        wanted = (*parts[name].size, cut.bands)
         if pixels is not None and (pixels.shape != wanted or pixels.dtype.name != shape.dtype):
             reader.add_problem(files[name], "differs from its header, or changed while it was read")
-    read = partial(read_mask, height=shape.height, width=shape.width, unclassified=cut.unclassified)
-    masks = {
-        name: reader.try_read(read, path)
-        for name, path in ((MASKS, pair.mask), (PARTNER_MASKS, pair.partner_mask))
-        if path is not None
-    }
-    changes = _read_changes(reader, pair, shape, masks)
+    masks = {}
+    for name, of, path in ((MASKS, IMAGES, pair.mask), (PARTNER_MASKS, PARTNERS, pair.partner_mask)):
+        height, width = parts[of].size
+        read = partial(read_mask, height=height, width=width, unclassified=cut.unclassified)
+        if path is not None:
+            masks[name] = reader.try_read(read, path)
+    changes = None
+    if pair.change_mask is not None:
+        height, width = parts[IMAGES].size
+        changes = reader.try_read(partial(read_changes, height=height, width=width), pair.change_mask)
     if reader.problems:
         raise UnusablePair(reader.problems)
     labels = {name: mask.labels for name, mask in masks.items() if mask}
+    for name, of in ((MASKS, IMAGES), (PARTNER_MASKS, PARTNERS)):
+        pixels = images[of]
+        if name in labels and pixels is not None and (cut.nodata or pixels.dtype.kind == "f"):
+            labels[name] = np.where(cut.without_data(pixels, files[of]), np.uint8(IGNORED), labels[name])
+    images = {name: None if pixels is None else parts[name].of(pixels, shape) for name, pixels in images.items()}
+    labels = {name: parts[IMAGES if name == MASKS else PARTNERS].of(mask, shape) for name, mask in labels.items()}
+    if changes is not None:
+        changes = parts[IMAGES].of(changes, shape)
+        if reason := _contradiction(changes, labels):
+            reader.add_problem(pair.change_mask, reason)
+            raise UnusablePair(reader.problems)
     found = {**images, **labels, CHANGES: changes}
     blocks = {name: _cut(pixels, cut.size) for name, pixels in found.items() if pixels is not None}
     no_mask = np.full((cut.tiles(shape), cut.size, cut.size), IGNORED, np.uint8)
@@ -174,26 +220,51 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     )
 
 
-def _read_changes(
-    reader: PairReader, pair: PairFiles, shape: Shape, masks: Mapping[str, Mask | None]
-) -> UInt8[np.ndarray, "h w"] | None:
-    """The mask of changes of a pair; None without one, or after a problem, such as that the classes contradict it."""
-    if pair.change_mask is None:
-        return None
-    read = partial(read_changes, height=shape.height, width=shape.width)
-    changes, first, second = reader.try_read(read, pair.change_mask), masks.get(MASKS), masks.get(PARTNER_MASKS)
-    if changes is None or first is None or second is None:
-        return changes
-    known = (first.labels != IGNORED) & (second.labels != IGNORED)
-    differing = first.labels != second.labels
+def _contradiction(changes: UInt8[np.ndarray, "h w"], labels: Mapping[str, np.ndarray]) -> str:
+    """How the classes before and after contradict a mask of changes; empty if they agree, or one is missing."""
+    if MASKS not in labels or PARTNER_MASKS not in labels:
+        return ""
+    first, second = labels[MASKS], labels[PARTNER_MASKS]
+    known, differing = (first != IGNORED) & (second != IGNORED), first != second
     unsaid, said = ((known & (differing != changes) & which).sum() for which in (differing, ~differing))
-    if unsaid or said:
-        reader.add_problem(
-            pair.change_mask,
-            f"contradicts mask and partner_mask: {unsaid:,} px whose classes differ are unchanged in it, and "
-            f"{said:,} px of equal classes are changed; correct one of the three, or leave out change_mask",
-        )
-    return changes
+    if not unsaid and not said:
+        return ""
+    return (
+        f"contradicts mask and partner_mask: {unsaid:,} px whose classes differ are unchanged in it, and {said:,} px "
+        "of equal classes are changed; correct one of the three, or leave out change_mask"
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The part of an image that makes a pair."""
+
+    size: tuple[int, int]
+    """Height and width of the whole image."""
+    corner: tuple[int, int]
+
+    def of(self, pixels: np.ndarray, shape: Shape) -> np.ndarray:
+        """The part of an image or mask."""
+        row, column = self.corner
+        return pixels[row : row + shape.height, column : column + shape.width]
+
+
+def _parts(pair: PairFiles, shape: Shape, cut: Cut) -> dict[str, _Part]:
+    """The parts of both images that have `shape`."""
+    if cut.align != "crop":
+        whole = _Part((shape.height, shape.width), (0, 0))
+        return {IMAGES: whole, PARTNERS: whole}
+    try:
+        image, partner = shape_of(pair.image), shape_of(pair.partner)
+        part = common_part(image, partner, cut.align)
+    except InputError as error:
+        raise UnusablePair([Problem(where=pair.name, what=str(error), pair=pair.name)]) from error
+    if isinstance(part, str) or (part.height, part.width) != (shape.height, shape.width):
+        raise UnusablePair([Problem(where=pair.name, what="changed while it was read", pair=pair.name)])
+    return {
+        IMAGES: _Part((image.height, image.width), part.image),
+        PARTNERS: _Part((partner.height, partner.width), part.partner),
+    }
 
 
 def digest_tiles(blocks: Mapping[str, np.ndarray]) -> str:

@@ -190,7 +190,9 @@ class TileDataset:
         if self._scale is None:
             return from_bytes(images)
         mean, width = self._scale
-        return images.float().sub_(mean).div_(width).add_(0.5).clamp_(0, 1)
+        shown = images.float().sub(mean) if images.is_floating_point() else images.float().sub_(mean)
+        shown = shown.div_(width).add_(0.5).clamp_(0, 1)
+        return shown.nan_to_num_(nan=0.5) if images.is_floating_point() else shown  # nodata is shown as the mean
 
     def _dense_labels(self, masks: UInt8[Tensor, "n h w"]) -> UInt8[Tensor, "n h w"]:
         if self.source.dense_labels == "classes":

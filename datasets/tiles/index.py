@@ -15,11 +15,12 @@ from datasets.files import sync, write_text_atomically
 from datasets.images.masks import BUILDING, DAMAGES, UNCLASSIFIED
 from datasets.tiles.build import JoinedPair
 from datasets.tiles.cutting import IMAGES, Cut
+from datasets.tiles.earlier import SOURCES, sources_table
 from datasets.tiles.pairs import Problem
 from datasets.tiles.request import FORMAT, BuildRequest
 
 INFO = "store.json"
-SMALL = ("tiles.parquet", "pairs.parquet", "counts.npy")
+SMALL = ("tiles.parquet", "pairs.parquet", "counts.npy", SOURCES)
 SUBTYPES = (BUILDING, *DAMAGES, UNCLASSIFIED)  # the order of their columns
 
 
@@ -55,6 +56,8 @@ def write_store_files(request: BuildRequest, joined: Sequence[JoinedPair], probl
     counts = _counts(joined, cut)
     _tiles(joined, cut, counts).to_parquet(work / "tiles.parquet", index=False)
     _pairs(joined).to_parquet(work / "pairs.parquet", index=False)
+    keys = [request.keys[one.pair.name] for one in joined]
+    sources_table(keys, [one.tiles for one in joined]).to_parquet(work / SOURCES, index=False)
     np.save(work / "counts.npy", counts)
     dtype = np.load(work / f"{IMAGES}.npy", mmap_mode="r", allow_pickle=False).dtype.name
     files = sorted(path for path in work.iterdir() if path.suffix in (".npy", ".parquet"))
@@ -162,7 +165,7 @@ def _names(joined: Sequence[JoinedPair]) -> dict[str, np.ndarray]:
 
 
 def _fingerprint(joined: Sequence[JoinedPair], cut: Cut, dtype: str) -> str:
-    content: list[Any] = [asdict(cut), dtype]
+    content: list[Any] = [cut.described, dtype]
     for one in joined:
         pair = one.pair
         masks = [pair.mask is not None, pair.partner_mask is not None, *(["change"] if pair.change_mask else [])]

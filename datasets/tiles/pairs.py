@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.errors import InputError
+from datasets.images.read import Picture
 
 ALIKE = 3
 """Problems of one cause that get a line each. More share a line with their number, which names this many others."""
@@ -20,26 +21,26 @@ class PairFiles:
 
     name: str
     """Unique name, for messages and tables."""
-    image: Path
+    image: Picture
     """The first image: the clean one of a noisy pair (xBD: before the disaster)."""
-    partner: Path
+    partner: Picture
     """The second: the noisy one of a noisy pair (xBD: after the disaster)."""
     split: str
     """`train`, `val` or `test`; empty if it is drawn later."""
     group: str = ""
     """Group for tables and stratified splits (xBD: the disaster)."""
-    mask: Path | None = None
+    mask: Picture | None = None
     """Classes of the first image: an image of class numbers, or an xBD label file (.json)."""
-    partner_mask: Path | None = None
+    partner_mask: Picture | None = None
     """Classes of the second."""
     noisy: bool | None = None
     """Whether all tiles of the pair are noisy; None if the masks of each tile decide."""
-    change_mask: Path | None = None
+    change_mask: Picture | None = None
     """An image of what changed, which decides which tiles are noisy instead of the other masks."""
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All files of the pair."""
+    def files(self) -> tuple[Picture, ...]:
+        """All files of the pair, or the cells of a table that stand for them."""
         files = (self.image, self.partner, self.mask, self.partner_mask, self.change_mask)
         return tuple(path for path in files if path is not None)
 
@@ -58,7 +59,7 @@ class Problem:
 class ProblemsError(InputError):
     """Problems with the data. The message is one line, then a line for each problem, or for many of one cause."""
 
-    def __init__(self, where: Path, problems: Sequence[Problem], remedy: str) -> None:
+    def __init__(self, where: Path | str, problems: Sequence[Problem], remedy: str) -> None:
         """`remedy` says what the user can do about them."""
         self.problems = tuple(problems)
         number = f"{len(problems):,} problems" if len(problems) > 1 else "1 problem"

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from datasets.allocation import usable_cores
 from datasets.errors import InputError
+from datasets.images.read import Embedded, Picture
 from datasets.tiles.cutting import Cut, relative
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 
@@ -68,14 +69,14 @@ class BuildRequest:
     def signature(self) -> str:
         """A digest that changes whenever the store must be rebuilt."""
         pairs = [[pair.name, pair.group, pair.split, pair.noisy, self.keys[pair.name]] for pair in self.usable]
-        return _digest([asdict(self.cut), pairs])
+        return _digest([self.cut.described, pairs])
 
     @cached_property
     def home(self) -> Path:
         """Folder of the store: one for each root, cut and kind of masks, so that such stores coexist."""
         masks = sorted({path.suffix for pair in self.usable for path in (pair.mask, pair.partner_mask) if path})
         name = re.sub(r"[^\w.-]+", "-", self.root.resolve().name).strip("-.")[:40] or "pairs"
-        digest = _digest([asdict(self.cut), str(self.root.resolve()), masks])
+        digest = _digest([self.cut.described, str(self.root.resolve()), masks])
         folder = self.folder.expanduser().absolute()  # workers may run elsewhere
         return folder / f"{name}-{self.cut.size}px-{digest[:8]}"
 
@@ -123,9 +124,15 @@ class BuildRequest:
             raise ProblemsError(self.root, every, self.remedy)
 
     def _key(self, pair: PairFiles) -> str:
-        files = [[relative(path, self.base), *_stamp(path)] for path in pair.files]
+        files = [self._identity(picture) for picture in pair.files]
         roles = [pair.mask is not None, pair.partner_mask is not None, *(["change"] if pair.change_mask else [])]
-        return _digest([pair.name, asdict(self.cut), roles, files])
+        return _digest([pair.name, self.cut.described, roles, files])
+
+    def _identity(self, picture: Picture) -> list[str | int]:
+        """What changes with a file (name, size, time), or with the bytes in a cell of a table."""
+        if isinstance(picture, Embedded):
+            return ["embedded", picture.digest]
+        return [relative(picture, self.base), *_stamp(picture)]
 
 
 def _stamp(path: Path) -> tuple[int, int]:

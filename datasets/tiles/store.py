@@ -33,7 +33,7 @@ class Store:
     """Side of a tile, px."""
     bands: int
     dtype: str
-    """Of both images: `uint8` or `uint16`."""
+    """Of both images: `uint8`, `uint16` or `float32`, in which NaN is nodata."""
     left_out: tuple[Problem, ...]
     """Problems of the pairs that were skipped."""
 

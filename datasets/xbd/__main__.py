@@ -15,6 +15,7 @@ import pandas as pd
 
 from datasets import cli
 from datasets.errors import InputError
+from datasets.images.read import Embedded, Picture
 from datasets.source import Place
 from datasets.tiles.pairs import PairFiles, ProblemsError, left_out_notes
 from datasets.tiles.source import USUAL_SHARE, format_tables
@@ -130,7 +131,8 @@ def write_manifest(args: argparse.Namespace) -> None:
 
 
 def _row(pair: PairFiles, split: str, folder: Path) -> tuple[str, ...]:
-    def relative(path: Path | None) -> str:
+    def relative(path: Picture | None) -> str:
+        assert not isinstance(path, Embedded)  # xBD is a tree of files
         return "" if path is None else Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
     files = relative(pair.mask), relative(pair.partner_mask)

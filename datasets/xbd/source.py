@@ -228,14 +228,15 @@ def caveats(settings: XbdSettings, store: Store) -> list[str]:
 
 def _check_depth(root: Path, pairs: Sequence[PairFiles]) -> None:
     """Refuse images of 16 bits, by the header of the first one of each folder: these settings give them no scale."""
-    for pair in {pair.image.parent: pair for pair in reversed(pairs)}.values():
+    images = [pair.image for pair in reversed(pairs) if isinstance(pair.image, Path)]
+    for image in {image.parent: image for image in images}.values():
         try:
-            dtype = shape_of(pair.image).dtype
+            dtype = shape_of(image).dtype
         except InputError:
             continue  # a problem, which opening the store reports with all others
         if dtype != "uint8":
             raise InputError(
-                f"{pair.image}: has 16 bits per value, and the results of the paper are for the PNG files of 8 bits; "
+                f"{image}: has 16 bits per value, and the results of the paper are for the PNG files of 8 bits; "
                 f"download these from {tree.SITE}, or list the tree for the preset manifest, which scales its values: "
                 f"python -m datasets.xbd manifest {shlex.quote(str(root))} --out xbd.csv"
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from datasets.errors import InputError
+from datasets.tiles.cutting import relative
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.unread import IMAGE_SUFFIXES, folders_below, unread_notes
 
@@ -223,4 +224,4 @@ def _drop_duplicates(root: Path, pairs: list[PairFiles]) -> tuple[list[PairFiles
 
 
 def _where(root: Path, pair: PairFiles) -> str:
-    return pair.image.relative_to(root).as_posix()
+    return relative(pair.image, root)

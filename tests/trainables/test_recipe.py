@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import pytest
 
 from datasets.errors import InputError
+from datasets.manifest.config import ManifestSettings
 from datasets.xbd.config import XbdSettings
 from trainables.cell import digest
 from trainables.recipe import ADDED, ADDED_PARTS, Dense, Encoder, Moco, Pretrain, Probe, Recipe
@@ -13,6 +14,12 @@ CHANGED = {
     ("data", "min_share"): 0.05,
     ("data", "ood"): ("some-flood",),
     ("encoder", "stages"): 3,
+    ("data", "select"): (3, 2, 1),
+    ("data", "nodata"): ("0", "alpha"),
+    ("data", "align"): "crop",
+    ("data", "columns"): ("image=before",),
+    ("data", "holdout"): (0.2, 0.2),
+    ("data", "holdout_seed"): 1,
     ("encoder", "weights"): "/some/where 0123456789abcdef",
     ("dense", "denominator"): "public",
     ("dense", "norm"): True,
@@ -44,12 +51,13 @@ def test_a_recipe_without_added_settings_has_the_fingerprint_of_its_other_settin
 
 @pytest.mark.parametrize(("part", "name"), ADDED)
 def test_an_added_setting_with_another_value_changes_the_fingerprint(part, name):
-    base = Recipe(data=XbdSettings(), encoder=Encoder(output_stride=8))
+    data = XbdSettings() if hasattr(XbdSettings(), name) or part != "data" else ManifestSettings()
+    base = Recipe(data=data, encoder=Encoder(output_stride=8))
     other = replace(base, **{part: replace(getattr(base, part), **{name: CHANGED[part, name]})})
     values = without_parts(other)
     for one, its in ADDED:
         if (one, its) != (part, name):
-            del values[one][its]
+            values[one].pop(its, None)  # a setting of other data
     if name == "weights":  # only the content of the file counts
         values[part][name] = "0123456789abcdef"
     assert other.fingerprint == digest(values) != base.fingerprint

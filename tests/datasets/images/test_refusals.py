@@ -43,9 +43,9 @@ def test_a_png_without_pixels_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "options", "expected"),
     [
-        (np.zeros((5, 6), np.float32), {}, "32 bits (float32); valid are uint8 and uint16"),
-        (np.zeros((5, 6), np.int16), {}, "int16"),
-        (np.zeros((5, 6), np.uint32), {}, "uint32"),
+        (np.zeros((5, 6), np.complex64), {}, "64 bits (complex64); valid are uint8, uint16, int8"),
+        (np.zeros((5, 6), np.int64), {}, "int64"),
+        (np.zeros((5, 6), np.int16), {"photometric": "miniswhite"}, "colours MINISWHITE"),
         (np.zeros((5, 6), bool), {}, "1 bits"),
         (
             np.zeros((5, 6, 14), np.uint8),

@@ -43,15 +43,14 @@ def commands(module: str) -> list[list[str]]:
 
 
 def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (snippet,) = re.findall(r"```python\n(.*?)```", TUTORIAL, flags=re.DOTALL)
-    exec(snippet, {})
     shown = commands("datasets.manifest")
-    assert [words[0] for words in shown] == ["check", "preview"]
+    assert [words[0] for words in shown] == ["init", "check", "preview"]
     for words in shown:
         assert main(words) == 0
     output = capsys.readouterr().out
     assert "pairs.csv (10 pairs" in output
-    assert re.search(r"^train +24 +16 +8 ", output, re.MULTILINE)  # tiles, clean, noisy
+    assert "6 train, 2 val, 2 test" in output
+    assert re.search(r"^train +24 ", output, re.MULTILINE)  # tiles
     assert Path("preview.png").is_file()
     assert output.index("next:") > 0
     sweeps = commands("sweep.run")
@@ -66,7 +65,7 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
 
 
 def test_flags_that_the_tutorial_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("check", "preview"):
+    for command in ("init", "from-torchgeo", "check", "preview"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
     pattern = r"(?<![\w-])--[a-z](?:[a-z0-9.-]*[a-z0-9])?"

@@ -1,5 +1,6 @@
 """A store is made once and then opened; what changed in pairs or files makes another."""
 
+import json
 import os
 import pickle
 import shutil
@@ -150,7 +151,57 @@ def test_a_touched_file_makes_the_same_store_again(bring, pairs, reads) -> None:
     reads.clear()
     os.utime(pairs[0].mask, ns=(0, 10**18))
     assert bring(pairs) == before
-    assert len(reads) == 5
+    assert reads == ["pair 0"]
+
+
+def test_pairs_that_are_added_are_read_alone(bring, pairs, reads, root) -> None:
+    """What an earlier store holds is copied, wherever its tiles go, and checked."""
+    before = bring(pairs[:4])
+    reads.clear()
+    more = [make_pair(root, 9), *pairs[::-1]]
+    after = bring(more)
+    assert sorted(reads) == ["pair 4", "pair 9"]
+    assert same(after, bring(more, folder="fresh"))
+    assert after.path == before.path
+
+
+@pytest.mark.parametrize("masks", ["image", "none"])
+def test_an_earlier_store_without_a_kind_of_mask_is_not_copied(bring, root, reads, masks) -> None:
+    few = [make_pair(root, number, masks=masks) for number in range(2)]
+    bring(few)
+    reads.clear()
+    more = [*few, make_pair(root, 2)]
+    assert same(bring(more), bring(more, folder="fresh"))
+    assert "pair 0" in reads
+
+
+def test_a_pair_whose_earlier_tiles_are_damaged_is_read_again(bring, pairs, reads) -> None:
+    made = bring(pairs)
+    with open(made.path / "partners.npy", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        (last,) = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    reads.clear()
+    changed = [*pairs[1:], pairs[0]]
+    assert same(bring(changed), bring(changed, folder="fresh"))
+    assert reads[0] == "pair 4"
+    assert len(reads) == 1 + 5  # of the fresh one, all
+
+
+def test_a_store_of_an_earlier_version_is_opened_and_replaced_as_a_whole(bring, pairs, reads) -> None:
+    made = bring(pairs)
+    path = made.path / "store.json"
+    about = json.loads(path.read_text())
+    for part in ("files", "digests"):
+        del about[part]["sources.parquet"]
+    path.write_text(json.dumps(about))
+    (made.path / "sources.parquet").unlink()
+    reads.clear()
+    assert bring(pairs) == made
+    assert not reads
+    assert same(bring(pairs[1:]), bring(pairs[1:], folder="fresh"))
+    assert len(reads) == 8
 
 
 def test_who_opened_a_store_that_was_made_anew_is_told(bring, pairs) -> None:

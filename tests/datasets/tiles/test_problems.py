@@ -100,7 +100,7 @@ def test_images_that_do_not_fit_are_named(bring, pairs, root) -> None:
     assert [line.strip() for line in told] == [
         "a.png: has 1 band; 3 are needed",
         "absent.png: cannot be read (No such file or directory)",
-        "b.png: is 28 x 20 px, but its first image 27 x 20; they must agree",
+        "b.png: is 28 x 20 px, but its image 27 x 20 px; they must agree",
         "c.png: is 30 x 7 px, smaller than a tile of 8 px",
         "d.png: is uint16, but its first image uint8; they must agree",
         "e.png: is uint16, where most images are uint8; all must have the same depth",

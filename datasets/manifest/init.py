@@ -1,0 +1,312 @@
+"""Writes the list of pairs from folders: matches files of both folders and their masks, and draws the splits."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import InputError, describe_error, one_line
+from datasets.files import write_text_atomically
+from datasets.manifest.batches import is_pattern
+from datasets.manifest.holdout import HoldOut, hold_out
+from datasets.types import SPLITS
+
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+LABELS = (*IMAGES, ".json")
+SHOWN = 10
+"""Names of files without a match that are listed of each folder; of the others the number is."""
+HERE = "{split}"
+"""Stands for train, val and test in the names of folders."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """What to list. Each name may hold `{split}`."""
+
+    image: Path
+    partner: Path
+    mask: Path | None = None
+    partner_mask: Path | None = None
+
+    @property
+    def given(self) -> dict[str, Path]:
+        """The folders by column."""
+        return {column: path for column, path in vars(self).items() if path is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """The rows of a list, and what to tell the user."""
+
+    rows: Sequence[Mapping[str, str]]
+    lines: Sequence[str]
+
+
+def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = "", noisy: Path | None = None) -> Listed:
+    """Match the files of the folders.
+
+    Args:
+        folders: of both images and their masks.
+        out: the list to be written; names of files are relative to its folder where possible.
+        holdout: what is drawn for validation and test, unless a folder is named by that split.
+        group: pattern whose first group, or whole match, in the name of a first image is the group of its pair; empty:
+            the folder of the image below `folders.image`.
+        noisy: file with the names of the noisy pairs, one in each line; without one, masks decide.
+
+    Raises:
+        InputError: a folder is absent or has no image, nothing matches, or a name of `noisy` matches nothing.
+    """
+    pattern = _pattern(group)
+    wanted, rows, lines = _noisy_names(noisy), list[dict[str, str]](), list[str]()
+    for split, places in _places(folders):
+        files = {column: _files(place, column) for column, place in places.items()}
+        matches = {"image": {key: key for key in files["image"]}}
+        for column in list(places)[1:]:
+            matches[column], how = _match(files["image"], files[column])
+            if not matches[column] and column == "partner":
+                names = f"{_first(files['image'])} and {_first(files[column])}"
+                raise InputError(
+                    f"no file of {places['image']} matches one of {places[column]} by name, stem or number, such as "
+                    f"{names}; rename them, or write the list yourself"
+                )
+            lines.append(f"{len(matches[column]):,} {column.replace('_', ' ')}s matched by {how}: {places[column]}")
+            lines += _unmatched(places[column], set(files[column]) - set(matches[column].values()))
+        partnered = [name for name in files["image"] if name in matches["partner"]]
+        lines += _unmatched(places["image"], set(files["image"]) - set(partnered))
+        for name in partnered:
+            row = {column: _cell(files[column][found[name]], out) for column, found in matches.items() if name in found}
+            rows.append({**row, "split": split, "group": _group(name, pattern), "noisy": wanted.take(name)})
+    if wanted.left:
+        raise InputError(
+            f"{noisy}: {len(wanted.left):,} names match no pair, such as {one_line(repr(min(wanted.left)), most=80)}; "
+            "write names of first images, with or without folder and ending"
+        )
+    there = {row["split"] for row in rows}
+    lacking = HoldOut(holdout.val * ("val" not in there), holdout.test * ("test" not in there), holdout.seed)
+    training = [row for row in rows if row["split"] in ("", "train")]
+    for row, split in zip(training, _draw(training, lacking), strict=True):
+        row["split"] = split
+    counts = ", ".join(f"{sum(row['split'] == split for row in rows):,} {split}" for split in SPLITS)
+    groups = len({row["group"] for row in rows} - {""})
+    lines.append(f"{len(rows):,} pairs: {counts}" + (f"; {groups:,} groups" if groups else ""))
+    return Listed(rows=rows, lines=lines)
+
+
+def _draw(rows: Sequence[Mapping[str, str]], holdout: HoldOut) -> list[str]:
+    groups = [row["group"] for row in rows]
+    try:
+        return hold_out(groups, holdout, [row["noisy"] == "yes" for row in rows])
+    except InputError as error:
+        raise InputError(
+            f"{error}; with --group '.+' each pair is a group of its own" if any(groups) else error
+        ) from None
+
+
+def write_list(out: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write the rows as CSV; columns that are empty everywhere are left out.
+
+    Raises:
+        InputError: the file exists, or cannot be written.
+    """
+    columns = [
+        name
+        for name in ("image", "partner", "split", "mask", "partner_mask", "noisy", "group")
+        if any(row.get(name) for row in rows)
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    if out.exists():
+        raise InputError(f"{out} exists; name another file with --out, or delete it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(out, text.getvalue())
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+
+
+# --- files
+
+
+def _places(folders: Folders) -> list[tuple[str, dict[str, Path]]]:
+    """The folders of each split; of an empty split if their names do not tell it."""
+    with_split = [HERE in str(path) for path in folders.given.values()]
+    if not any(with_split):
+        return [("", folders.given)]
+    if not all(with_split):
+        raise InputError(f"{HERE} must be in all folders, or in none")
+    every = {
+        split: {column: Path(str(path).replace(HERE, split)) for column, path in folders.given.items()}
+        for split in SPLITS
+    }
+    found = [(split, places) for split, places in every.items() if _folder(places["image"]).is_dir()]
+    if not found or found[0][0] != "train":
+        raise InputError(f"{every['train']['image']} is not a folder; {HERE} stands for {', '.join(SPLITS)}")
+    return found
+
+
+def _folder(place: Path) -> Path:
+    return place.parent if is_pattern(place) else place
+
+
+def _files(place: Path, column: str) -> dict[str, Path]:
+    """The files of a folder and of those in it, or those of a pattern such as `images/*_pre.png`, by name, sorted.
+
+    Names are relative to the folder. Hidden files, as of macOS, are left out.
+    """
+    endings = IMAGES if column in ("image", "partner") else LABELS
+    folder, pattern = _folder(place), place.name if is_pattern(place) else "**/*"
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
+    try:
+        found = [path for path in folder.glob(pattern) if path.suffix.lower() in endings and path.is_file()]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    files = {name: path for name, path in sorted(names.items()) if not any(p.startswith(".") for p in name.split("/"))}
+    if not files:
+        raise InputError(f"{place}: no file there ends in {', '.join(endings)}")
+    return files
+
+
+def _cell(path: Path, out: Path) -> str:
+    folder, path = out.parent.absolute(), path.absolute()
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+# --- what matches
+
+Keys = dict[str, object]
+
+
+def _match(ours: Sequence[str] | Mapping[str, Path], theirs: Mapping[str, Path]) -> tuple[dict[str, str], str]:
+    """Pairs of names by the rule that finds most, and the name of that rule. A rule must be unambiguous."""
+    best: tuple[dict[str, str], str] = ({}, "nothing")
+    for how, keys_of in RULES.items():
+        of_ours, of_theirs = _unique(keys_of(list(ours))), _unique(keys_of(list(theirs)))
+        found = {of_ours[key]: of_theirs[key] for key in of_ours if key in of_theirs}
+        if len(found) > len(best[0]):
+            best = found, how
+    return best
+
+
+def _unique(keys: Keys) -> dict[object, str]:
+    """Name of each key; none if two names have one key."""
+    names = {key: name for name, key in keys.items()}
+    return names if len(names) == len(keys) else {}
+
+
+def _by_name(names: Sequence[str]) -> Keys:
+    return {name: _normal(name) for name in names}
+
+
+def _by_stem(names: Sequence[str]) -> Keys:
+    return {name: _normal(_stem(name)) for name in names}
+
+
+def _by_rest(names: Sequence[str]) -> Keys:
+    """What is left of the stems without what all of them begin and end with, such as `_pre`."""
+    stems = [_normal(_stem(name)) for name in names]
+    start = _shared(stems)
+    end = _shared([stem[start:][::-1] for stem in stems])
+    return {name: stem[start : len(stem) - end] for name, stem in zip(names, stems, strict=True)}
+
+
+def _by_number(names: Sequence[str]) -> Keys:
+    """The numbers in the names, without those that are the same in all names of a folder, as in `t1_0007`."""
+    numbers = [tuple(map(int, re.findall(r"\d+", _stem(name)))) for name in names]
+    if len(names) > 1 and len(set(map(len, numbers))) == 1:
+        varying = [place for place, values in enumerate(zip(*numbers, strict=True)) if len(set(values)) > 1]
+        numbers = [tuple(one[place] for place in varying) for one in numbers]
+    return {name: one for name, one in zip(names, numbers, strict=True) if one}
+
+
+RULES: Mapping[str, Callable[[Sequence[str]], Keys]] = {
+    "name": _by_name,
+    "stem": _by_stem,
+    "what differs in their names": _by_rest,
+    "number": _by_number,
+}
+"""How files are matched, in the order of preference."""
+
+
+def _normal(name: str) -> str:
+    """Without the differences between systems: case, and letters with accents as one sign or as two."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _shared(texts: Sequence[str]) -> int:
+    """How many characters all texts begin with."""
+    low, high = min(texts), max(texts)
+    return next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+
+
+def _unmatched(folder: Path, names: set[str]) -> list[str]:
+    if not names:
+        return []
+    shown = sorted(names)[:SHOWN]
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return [f"no match for {len(names):,} of {folder}: {', '.join(shown)}{more}"]
+
+
+def _first(files: Mapping[str, Path]) -> str:
+    return repr(next(iter(files)))
+
+
+# --- groups and noisy pairs
+
+
+def _pattern(group: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(group) if group else None
+    except re.error as error:
+        raise InputError(f"--group {group!r}: is not a regular expression ({describe_error(error)})") from error
+
+
+def _group(name: str, pattern: re.Pattern[str] | None) -> str:
+    if pattern is None:
+        return name.rpartition("/")[0]
+    found = pattern.search(name)
+    if not found:
+        raise InputError(f"--group {pattern.pattern!r}: {name} does not match it")
+    return next((one for one in found.groups() if one), found[0])
+
+
+class _NoisyNames:
+    """The names of noisy pairs."""
+
+    def __init__(self, names: Sequence[str] | None) -> None:
+        self._given = names is not None
+        self._keys: dict[str, set[str]] = defaultdict(set)
+        for name in names or ():
+            self._keys[_normal(name)].add(name)
+        self.left = set(names or ())
+
+    def take(self, name: str) -> str:
+        """The value of the column `noisy`."""
+        short = name.rpartition("/")[2]
+        found = [key for one in (name, short) for part in (one, _stem(one)) if (key := _normal(part)) in self._keys]
+        for key in found:
+            self.left -= self._keys[key]
+        return ("yes" if found else "no") if self._given else ""
+
+
+def _noisy_names(path: Path | None) -> _NoisyNames:
+    if path is None:
+        return _NoisyNames(None)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({describe_error(error)}); write a name in each line, in UTF-8"
+        ) from error
+    return _NoisyNames([line.strip().replace("\\", "/") for line in text.splitlines() if line.strip()])
