@@ -11,6 +11,7 @@ from jaxtyping import Int8
 
 from datasets.errors import InputError
 from datasets.files import cache_folder
+from datasets.images.read import Embedded
 from datasets.manifest.batches import address_of
 from datasets.manifest.config import ManifestSettings
 from datasets.manifest.rows import BITS, Listing, read_manifest
@@ -85,13 +86,14 @@ def _check_apart(listing: Listing, held_out: Collection[str]) -> None:
     """Refuse groups that share an image with the others, which would not be unseen."""
     row: dict[str, int] = {}
     for pair in sorted(listing.pairs, key=lambda pair: pair.group in held_out):
-        for path in map(os.path.realpath, (pair.image, pair.partner)):
+        for picture in (pair.image, pair.partner):
+            image = picture.digest if isinstance(picture, Embedded) else os.path.realpath(picture)
             if pair.group not in held_out:
-                row[path] = listing.row[pair.name]
-            elif path in row:
+                row[image] = listing.row[pair.name]
+            elif image in row:
                 raise InputError(
-                    f"{listing.path}: row {listing.row[pair.name]}: --data.ood {pair.group}: {Path(path).name} is also "
-                    f"in row {row[path]}, which is not held out; correct the groups, or name that of both"
+                    f"{listing.path}: row {listing.row[pair.name]}: --data.ood {pair.group}: {picture.name} is also "
+                    f"in row {row[image]}, which is not held out; correct the groups, or name that of both"
                 )
 
 

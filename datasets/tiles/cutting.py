@@ -199,7 +199,7 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
             labels[name] = np.where(cut.without_data(pixels, files[of]), np.uint8(IGNORED), labels[name])
     images = {name: None if pixels is None else parts[name].of(pixels, shape) for name, pixels in images.items()}
     labels = {name: parts[IMAGES if name == MASKS else PARTNERS].of(mask, shape) for name, mask in labels.items()}
-    if changes is not None:
+    if changes is not None and pair.change_mask is not None:
         changes = parts[IMAGES].of(changes, shape)
         if reason := _contradiction(changes, labels):
             reader.add_problem(pair.change_mask, reason)
