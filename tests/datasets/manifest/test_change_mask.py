@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -49,6 +51,21 @@ def test_a_tile_is_noisy_where_the_pair_changes_and_nu_is_the_share(data: Path, 
     pool = TileDataset(source, CPU).pool(1.0, 0.0, "noisy", torch.Generator())
     assert len(pool) == 4
     assert pool.measured_nu() == 0.5
+
+
+def test_masks_of_changes_in_the_cells_of_a_table_are_those_of_files(data: Path) -> None:
+    rows = changing(data)
+    given = load(listed(data / "pairs.csv", rows))
+    files = ("image", "partner", "mask", "partner_mask", "change_mask")
+    cells = [
+        {name: (data / row[name]).read_bytes() if row[name] else None for name in files}
+        | {"name": row["image"], "split": row["split"]}
+        for row in rows
+    ]
+    pq.write_table(pa.Table.from_pylist(cells), data / "pairs.parquet")
+    found = load(data / "pairs.parquet")
+    assert found.store.tiles["changed"].equals(given.store.tiles["changed"])
+    assert found.store.tiles["noisy"].equals(given.store.tiles["noisy"])
 
 
 def test_pairs_without_such_a_mask_are_what_they_were(data: Path) -> None:
@@ -111,4 +128,5 @@ def test_the_preview_shows_what_changed_and_the_partner_displaced(data: Path, tm
     path = listed(data / "pairs.csv", [*rows[:1], *rows[3:]])
     save_preview(tmp_path / "preview.png", read_listing(path, SMALL), load(path).store, (), SMALL)
     # Image, partner, both under their masks, what changed, and the partner displaced.
-    assert Image.open(tmp_path / "preview.png").width == 6 * 3.5 * DPI
+    with Image.open(tmp_path / "preview.png") as picture:
+        assert picture.width == 6 * 3.5 * DPI
