@@ -3,18 +3,14 @@
 import logging
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from analysis import tables
-from analysis.names import LEVEL
 from analysis.records.io import compact, read_records, recorded_keys
-from analysis.records.studies import studies
-from analysis.stats.differences import noisy_minus_exposure
-from analysis.stats.inference import by_objective
 from analysis.text import describe_error, failure_reason, first_few, without_secrets
 from datasets.errors import InputError
 from datasets.source import Source
@@ -23,6 +19,7 @@ from sweep.config.sweep import Sweep
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
 from sweep.tracking.connection import is_server
+from sweep.tracking.parent_metrics import parent_metrics
 from sweep.tune.outcome import Outcome
 from trainables.cell import Cell
 
@@ -125,7 +122,8 @@ def _write_results(
     Returns:
         The files and folders that it wrote. `failed` gets what could not be written.
     """
-    artifacts, metrics = [run_dir.config], dict(outcome.forecast)
+    artifacts = [run_dir.config]
+    metrics: dict[str, float | Mapping[int, float]] = dict(outcome.forecast)
     records: pd.DataFrame | None = None
     with last_step("the summary could not be written", failed):
         artifacts.append(compact(run_dir.root))
@@ -213,20 +211,6 @@ def _write_report(run_dir: RunDir) -> list[Path]:
     save_figures(drawn, run_dir.figures)
     run_dir.report.write_text(html_page(joined, drawn), encoding="utf-8")
     return [run_dir.report, run_dir.figures]
-
-
-def parent_metrics(records: pd.DataFrame, level: float = LEVEL) -> dict[str, float]:
-    """Noisy minus exposure of each loss, with its interval over seeds, for the parent run in MLflow."""
-    found: dict[str, float] = {}
-    for study in studies(records):
-        rows = by_objective(noisy_minus_exposure(study.records, study.metric), level=level).to_dict("records")
-        ending = "".join(f"_{name}_{value}" for name, value in study.settings)
-        for row in rows:
-            found |= {
-                f"noisy_minus_exposure_{row['objective']}{ending}_{name}": row[name]
-                for name in ("mean", "std", "low", "high")
-            }
-    return {name: value for name, value in found.items() if pd.notna(value)}
 
 
 def python_command() -> str:

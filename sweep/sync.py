@@ -20,9 +20,9 @@ from datasets.errors import InputError
 from sweep.config.yaml_io import from_yaml
 from sweep.storage.lock import locked
 from sweep.storage.run_dir import RunDir
-from sweep.summarize import parent_metrics
 from sweep.tracking.background import fill
 from sweep.tracking.connection import connect, unusable
+from sweep.tracking.parent_metrics import parent_metrics
 from trainables.cell import Cell
 
 

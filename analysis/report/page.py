@@ -17,6 +17,7 @@ from analysis.records.merge import MergedRecords
 from analysis.records.plan import read_plan
 from analysis.records.studies import Study, studies, with_interactions
 from analysis.report import section, tables
+from analysis.report.answers import Answer, answers
 from analysis.report.section import Facts
 from analysis.report.table import Table, latex, markdown
 from analysis.stats.inference import MARGIN
@@ -41,6 +42,8 @@ class Section:
 
     anchor: str
     title: str
+    answers: Sequence[Answer]
+    """First of all: whether noisy pairs hurt."""
     warnings: Sequence[str]
     facts: Facts
     first: Sequence[Table]
@@ -67,6 +70,7 @@ def html_page(merged: MergedRecords, drawn: Sequence[Drawn], *, margin: float = 
         lstrip_blocks=True,
     ).get_template("report.html.jinja")
     return page.render(
+        margin=f"{100 * margin:g}",
         title="noisy-pairs: " + first_few(dict.fromkeys(one.title for one in sections), 2, " and "),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=_version(),
@@ -81,7 +85,11 @@ def plain_text(merged: MergedRecords, form: Literal["md", "latex"], *, margin: f
     mark = "" if form == "md" else "% "
     blocks = [f"{mark}{line}" for line in (*merged.conflicts, *merged.notes)]
     for one in _sections(merged, margin, ()):
-        lines = [*one.warnings, *(f"{name}: {value}" for name, value in (*one.facts, *one.provenance))]
+        lines = [
+            *(f"{answer.text}." for answer in one.answers),
+            *one.warnings,
+            *(f"{name}: {value}" for name, value in (*one.facts, *one.provenance)),
+        ]
         if form == "md":
             blocks += [f"## {one.title}", "\n".join(f"- {line}" for line in lines)]
         else:
@@ -107,6 +115,7 @@ def _levels_section(
     return Section(
         anchor=anchor,
         title=study.title,
+        answers=[],
         warnings=section.missing_levels(levels, list(plans.values())),
         facts=section.varied_facts(study),
         first=[*tables.interaction_tables(study, anchor), tables.level_table(cells, anchor)],
@@ -120,13 +129,15 @@ def _levels_section(
 def _section(study: Study, anchor: str, margin: float, drawn: Sequence[Drawn], plans: dict[str, dict]) -> Section:
     cells = coverage(study.records, list(plans.values()))
     judgements = judge(study.records, margin=margin, level=study.level)
+    effects = tables.effects(study, margin)
     return Section(
         anchor=anchor,
         title=study.title,
+        answers=answers(effects, margin),
         warnings=section.warnings(study, list(plans.values()), own_data=any(j.own_data for j in judgements)),
         facts=section.facts(study, cells, list(plans.values())),
         first=[
-            tables.effect_table(study, anchor, margin),
+            tables.effect_table(effects, study, anchor),
             tables.verdict_table(judgements, anchor, margin),
         ],
         tables=list(tables.detail_tables(study, cells, anchor)),

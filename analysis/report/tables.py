@@ -25,10 +25,12 @@ from analysis.text import failure_reason
 _CELL = [text("loss", "objective"), number("rho", "rho"), number("nu", "nu")]
 
 
-def effect_table(study: Study, anchor: str, margin: float) -> Table:
+def effects(study: Study, margin: float) -> pd.DataFrame:
     """The effect of noisy pairs on each loss, against none and against mere exposure, and whether it is in the margin.
 
-    Both are means over the same grid. Cells with nu 1 are false positives and have rows of their own.
+    Both are means over the same grid. Cells with nu 1 are false positives and have rows of their own. Columns:
+    objective, `kind` of pairs, those of `Estimate` that are shown, `verdict` and its `meaning`, the same against
+    `exposure`, the `grid`, and how many values rest on `collapsed` cells.
     """
     gains = of_noisy_pairs(against_rho_zero(study.records, study.metric))
     others = of_noisy_pairs(against_rho_zero(without_collapsed(study.records), study.metric))
@@ -47,10 +49,16 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
         }
         pairs = exposure.loc[exposure.index.isin([objective]) & exposure["nu"].isin(part["nu"])]
         against = _grid_mean(pairs if kind != "false positive" else pairs.iloc[:0], study)
-        rows.append({**vars(estimate), "objective": objective, "kind": kind, "meaning": texts[verdict], "dataset": ""})
+        rows.append({**vars(estimate), "objective": objective, "kind": kind, "dataset": ""})
+        rows[-1] |= {"verdict": verdict, "meaning": texts[verdict]}
         rows[-1] |= {"exposure": against.estimate, "exposure_low": against.low, "exposure_high": against.high}
         rows[-1] |= {"grid": grid_text(part), "collapsed": _resting(part, others.loc[part.index])}
-    frame = in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, *_EFFECT]))
+    return in_paper_order(pd.DataFrame(rows, columns=["dataset", "objective", "kind", *_ESTIMATE, *_EFFECT]))
+
+
+def effect_table(effects: pd.DataFrame, study: Study, anchor: str) -> Table:
+    """The `effects` of a study."""
+    full = effects["kind"] == "noisy, nu = 1"
     return make(
         f"{anchor}-short",
         "Do noisy pairs hurt?",
@@ -68,7 +76,7 @@ def effect_table(study: Study, anchor: str, margin: float) -> Table:
             number("seeds", "seeds"),
             text("on collapsed cells", "collapsed"),
         ],
-        frame,
+        effects,
         "No loss has cells both with and without noisy pairs, so there is no answer.",
     )
 
@@ -152,7 +160,7 @@ def level_table(levels: Sequence[tuple[Study, pd.DataFrame]], anchor: str) -> Ta
     return make(f"{anchor}-levels", "Levels", captions.LEVELS, columns, pd.DataFrame(rows, columns=["level", *counts]))
 
 
-_EFFECT = ["exposure", "exposure_low", "exposure_high", "grid", "meaning", "collapsed"]
+_EFFECT = ["exposure", "exposure_low", "exposure_high", "grid", "verdict", "meaning", "collapsed"]
 _ESTIMATE = ["estimate", "low", "high", "cells", "seeds"]
 
 

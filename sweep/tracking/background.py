@@ -16,6 +16,7 @@ from analysis.text import describe_error
 from sweep.config.sweep import Sweep
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.connection import connect
+from sweep.tracking.parent_metrics import Metrics
 from trainables.cell import Cell
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class BackgroundTracking:
         """If MLflow lacks something, try once more at once, because the sweep ends."""
         self._thread.submit(self._catch_up)
 
-    def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+    def end(self, complete: bool, metrics: Metrics, artifacts: Sequence[Path]) -> None:
         """The sweep has ended; wait until everything is written."""
         self._write(lambda tracking: tracking.end(complete, metrics, artifacts))
         self.flush()

@@ -12,6 +12,7 @@ from mlflow.utils.validation import MAX_PARAMS_TAGS_PER_BATCH
 
 from sweep.config.sweep import Sweep
 from sweep.storage.run_dir import database_path
+from sweep.tracking.parent_metrics import Metrics
 from trainables.cell import Cell, digest
 
 SWEEP, KEY = "noisy_pairs.sweep", "noisy_pairs.key"
@@ -76,9 +77,12 @@ class Tracking:
 
     def curves(self, cell: Cell, points: Iterable[tuple[str, int, str, float]]) -> None:
         """Log points (stage, step, name, value) of the learning curves, except those that are already logged."""
-        run = self._run(cell)
+        self._points(self._run(cell), [(f"{stage}/{name}", step, value) for stage, step, name, value in points])
+
+    def _points(self, run: str, points: Iterable[tuple[str, int, float]]) -> None:
+        """Log points (name, step, value), except those that are already logged."""
         now = int(time.time() * 1000)
-        named = [Metric(f"{stage}/{name}", value, now, step) for stage, step, name, value in points]
+        named = [Metric(name, value, now, step) for name, step, value in points]
         new = [metric for metric in named if metric.step not in self._steps(run, metric.key)]
         if new:
             self._client.log_batch(run, metrics=new)
@@ -98,9 +102,12 @@ class Tracking:
         """End the run of a cell without a record."""
         self._client.set_terminated(self._run(cell), "FAILED")
 
-    def end(self, complete: bool, metrics: Mapping[str, float], artifacts: Iterable[Path]) -> None:
-        """Log what the sweep found to the parent run and end it."""
-        self._log(self.parent, metrics=metrics)
+    def end(self, complete: bool, metrics: Metrics, artifacts: Iterable[Path]) -> None:
+        """Log what the sweep found to the parent run and end it. Lines get the steps that they do not have yet."""
+        self._log(self.parent, metrics={name: one for name, one in metrics.items() if not isinstance(one, Mapping)})
+        for name, line in metrics.items():
+            if isinstance(line, Mapping):
+                self._points(self.parent, [(_metric_name(name), step, value) for step, value in line.items()])
         for path in artifacts:
             if path.is_dir():
                 self._client.log_artifacts(self.parent, str(path), path.name)
