@@ -111,4 +111,5 @@ def test_the_preview_shows_what_changed_and_the_partner_displaced(data: Path, tm
     path = listed(data / "pairs.csv", [*rows[:1], *rows[3:]])
     save_preview(tmp_path / "preview.png", read_listing(path, SMALL), load(path).store, (), SMALL)
     # Image, partner, both under their masks, what changed, and the partner displaced.
-    assert Image.open(tmp_path / "preview.png").width == 6 * 3.5 * DPI
+    with Image.open(tmp_path / "preview.png") as picture:
+        assert picture.width == 6 * 3.5 * DPI
