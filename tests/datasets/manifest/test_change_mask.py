@@ -123,6 +123,7 @@ def test_what_its_header_or_its_row_says_is_told_before_pixels_are_read(data: Pa
     assert told[3].startswith("row 5: change_mask changes/3.json: is not a PNG, JPEG or TIFF")
 
 
+@pytest.mark.slow
 def test_the_preview_shows_what_changed_and_the_partner_displaced(data: Path, tmp_path: Path) -> None:
     rows = changing(data)
     path = listed(data / "pairs.csv", [*rows[:1], *rows[3:]])

@@ -115,7 +115,10 @@ def test_a_condition_is_read(text, found):
         (["--until", ""], "--max-seeds 6: only with --until"),
         (["--until", EXAMPLE, "--losses", "random"], "names only baselines"),
         (["--until", EXAMPLE, "--pairings", "noisy"], "needs --pairings noisy exposure, not noisy"),
-        (["--until", "halfwidth(against_clean) < .1", "--pairings", "exposure"], "needs --pairings noisy or"),
+        (
+            ["--until", "halfwidth(against_clean) < .1", "--pairings", "exposure"],
+            "needs --pairings noisy, false_positive or",
+        ),
         (["--until", "halfwidth(against_clean) < .1", "--rho", "1"], "needs a rate above 0 and 0 in --rho"),
         (["--until", EXAMPLE, "--rho", "0"], "needs a rate above 0 in --rho"),
     ],
