@@ -64,6 +64,22 @@ def test_what_is_told_is_written_in_order_and_curves_are_given_again_at_the_end(
         assert parse_qs(asked)["searchFilter"] == ["tags.`mlflow.parentRunId`='p'"]  # the cells of this sweep
 
 
+@pytest.mark.parametrize(("server", "early"), [(None, []), ("http://127.0.0.1:9", [("curves", ONE, [1])])])
+def test_commands_that_share_a_folder_write_to_a_server_at_once_and_to_a_database_in_turn(
+    notes, folder, monkeypatch, server, early
+):
+    if server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    with BackgroundTracking(SMOKE, folder, shared=True) as book:
+        book.curves(ONE, [1])
+        book.flush()
+        assert notes.told == early
+        book.open()
+        book.curves(TWO, [2])
+        book.flush()
+        assert notes.told == [*early, ("curves", TWO, [2])]
+
+
 def test_nothing_is_connected_before_there_is_something_to_write(notes, folder):
     with BackgroundTracking(SMOKE, folder) as book:
         book.start(ONE)
