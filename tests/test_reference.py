@@ -43,9 +43,9 @@ def test_its_command_is_one_that_sweep_run_takes(name):
 def test_results_are_those_of_todays_preset(folder):
     records = read_records(folder / "summary.parquet")
     plan = from_yaml(folder / "sweep.yaml")
-    recipe = asked(folder.name).recipe
-    assert plan.recipe == recipe
-    assert set(records["recipe"]) == {recipe.fingerprint}
+    sweep = asked(folder.name)
+    assert plan.recipe == sweep.recipe
+    assert set(records["recipe"]) == set(sweep.recipes)  # one for each level of a sweep that varies settings
     assert plan.data_root is None
     assert str(plan.out) == f"results/reference/{folder.name}"
 
