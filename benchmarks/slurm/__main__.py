@@ -28,6 +28,7 @@ LONG = 1800.0
 """Time limit of a sweep in seconds, on a busy machine."""
 PARTS = ("refusals", "one_node", "array", "several_nodes", "scaling")
 """All are run by default, except for the last."""
+ALIVE = ("PENDING", "RUNNING")
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
@@ -117,7 +118,7 @@ class Test:
             if rounds == 1:
                 self.checkpoint("array", least=2)
                 self.log.check("two commands in one folder have a cell each at the same time", passed=True)
-            while done < cancels and (running := [task for task in tasks if self.slurm.state(task) not in ENDED]):
+            while done < cancels and (running := [task for task in tasks if self.slurm.state(task) in ALIVE]):
                 time.sleep(dice.uniform(1, 12) if done else 0)
                 task = dice.choice(running)
                 self.slurm.ask("scancel", task)
