@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from datasets.allocation import allocation
 from datasets.source import Settings, Source
 from sweep.cluster.machine import Machine
+from sweep.cluster.provenance import has_bf16, processor
 from sweep.config.sweep import Sweep
 from sweep.monitor.progress import MachineEntry
 from sweep.prepare import machine_for
-from sweep.provenance import has_bf16, processor
 from trainables.cell import Cell
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from analysis.records.io import recorded_keys
 from analysis.records.remote import fetch
 from datasets.errors import InputError
 from sweep import logs
-from sweep.adaptive_seeds import add_seeds, describe_decision, max_added_cells, run_adaptively
 from sweep.backend import Backend, InlineBackend, RayBackend
 from sweep.config.kept import by_encoder
 from sweep.config.sweep import Sweep
 from sweep.monitor.progress import add_shared_progress
+from sweep.planning.adaptive_seeds import add_seeds, describe_decision, max_added_cells, run_adaptively
 from sweep.planning.comparison import PlanComparison, RunConditions
 from sweep.planning.time_limit import TimeLimit, TimeSpan, describe_late
 from sweep.prepare import (

@@ -14,8 +14,8 @@ from analysis.records.io import compact, read_records, recorded_keys
 from analysis.text import describe_error, failure_reason, first_few, without_secrets
 from datasets.errors import InputError
 from datasets.source import Source
-from sweep.adaptive_seeds import final_lines
 from sweep.config.sweep import Sweep
+from sweep.planning.adaptive_seeds import final_lines
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
 from sweep.tracking.connection import is_server

@@ -18,7 +18,7 @@ from datasets.seeding import stream
 from datasets.vts.config import VtsSettings
 from datasets.vts.dataset import Vts
 from datasets.vts.textures import TextureBank
-from sweep.provenance import processor
+from sweep.cluster.provenance import processor
 from trainables.device import prepare_device
 from trainables.engine import Engine
 from trainables.profiling.bare_step import seconds_of

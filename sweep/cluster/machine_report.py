@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datasets.allocation import RAY_WORKER, allocation
 from datasets.files import cache_folder
-from sweep.provenance import LIBRARIES, commit, library_version, processor, project_version
+from sweep.cluster.provenance import LIBRARIES, commit, library_version, processor, project_version
 
 _LIST_GPUS = """
 import json, torch

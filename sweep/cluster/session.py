@@ -17,9 +17,9 @@ from datasets.errors import InputError, describe_error
 from sweep.cluster.join import join_cluster
 from sweep.cluster.machine import Machine, NoAnswer
 from sweep.cluster.nodes import call_on_each, list_machines
+from sweep.cluster.provenance import has_bf16, processor
 from sweep.cluster.ray_folder import create_ray_folder, ray_folder, shared_memory, token_variables
 from sweep.logs import redirect
-from sweep.provenance import has_bf16, processor
 from sweep.signals import Terminated, descendants
 from sweep.system_errors import explain
 from trainables.engine import Engine

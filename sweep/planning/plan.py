@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from analysis.names import in_order
 from analysis.text import aligned, duration
 from sweep import logs
-from sweep.adaptive_seeds import add_seeds, max_added_cells
 from sweep.backend import RayBackend
 from sweep.config.grid import cheapest_last
 from sweep.config.sweep import Sweep
+from sweep.planning.adaptive_seeds import add_seeds, max_added_cells
 from sweep.planning.forecast import CELL_BYTES, FOLDER_BYTES, REPORT, TABLES, Forecast, write_plan
 from sweep.prepare import (
     check_fingerprints,

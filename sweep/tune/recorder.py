@@ -12,9 +12,9 @@ from analysis.records.predictions import Prediction, write_predictions
 from analysis.records.schema import Record, to_row
 from analysis.text import failure_reason
 from datasets.source import Source
+from sweep.cluster.provenance import commit, project_version
 from sweep.config.sweep import Sweep
 from sweep.config.vary import are_numbers
-from sweep.provenance import commit, project_version
 from sweep.signals import StopRequest
 from sweep.storage.object_store import StoreError
 from sweep.storage.run_dir import RunDir

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from analysis.records.schema import Record
 from analysis.text import without_secrets
-from sweep.provenance import project_version
+from sweep.cluster.provenance import project_version
 from trainables.cell import Cell
 
 LOST = "machine lost"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from analysis.records.schema import Record
-from sweep.provenance import library_versions, project_version
+from sweep.cluster.provenance import library_versions, project_version
 from sweep.storage.checkpoint_sync import StopFlag, StoreMirror
 from sweep.storage.object_store import StoreError
 from sweep.tune.job import WorkerJob

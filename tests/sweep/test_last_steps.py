@@ -11,7 +11,7 @@ import pytest
 from analysis.records.io import write_record
 from analysis.records.schema import empty_row
 from datasets.errors import InputError
-from sweep import adaptive_seeds, logs, summarize
+from sweep.planning import adaptive_seeds, logs, summarize
 from sweep.prepare import claim
 from sweep.presets import preset
 from sweep.storage.object_store import StoreError

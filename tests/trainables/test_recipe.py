@@ -13,6 +13,9 @@ from trainables.recipe import ADDED, ADDED_PARTS, Dense, Encoder, Moco, Pretrain
 CHANGED = {
     ("data", "min_share"): 0.05,
     ("data", "ood"): ("some-flood",),
+    ("data", "shift"): 3.0,
+    ("data", "turn"): 5.0,
+    ("data", "scale"): 10.0,
     ("encoder", "stages"): 3,
     ("data", "select"): (3, 2, 1),
     ("data", "nodata"): ("0", "alpha"),

@@ -12,10 +12,10 @@ from analysis.records.schema import to_row
 from analysis.stats.sequential import adjusted_level
 from datasets.errors import InputError
 from datasets.vts.config import CLASSES
-from sweep.adaptive_seeds import add_seeds, final_lines, max_added_cells, run_adaptively
 from sweep.cli import parse as command
 from sweep.config.stopping_rule import EXAMPLE, AddedSeeds, StoppingRule, parse_rule, seed_order
 from sweep.config.yaml_io import from_yaml, to_yaml
+from sweep.planning.adaptive_seeds import add_seeds, final_lines, max_added_cells, run_adaptively
 from sweep.prepare import claim
 from sweep.presets import preset
 from sweep.signals import StopRequest

@@ -12,6 +12,7 @@ COMMANDS = {
     "doctor": ("sweep.doctor", "check machines, disks, data and MLflow before a sweep"),
     "lr-search": ("sweep.lr_search", "find learning rates by validation scores"),
     "sync": ("sweep.sync", "fill MLflow from the records"),
+    "slurm": ("sweep.slurm", "write a script for Slurm, and submit it"),
     "report": ("analysis.report", "one page: verdicts, figures, tables"),
     "claims": ("analysis.claims", "which of the paper's sentences the records support"),
     "figures": ("analysis.figures", "the figures as SVG, PNG or PDF"),

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from sweep.console import COMMANDS, main
+from sweep.commands import COMMANDS, main
 from tests.helpers.command import ROOT
 
 
@@ -49,8 +49,8 @@ def test_an_unknown_command_is_one_line(capsys):
 
 def test_the_installed_script_runs_it(tmp_path):
     script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["noisy-pairs"]
-    assert script == "sweep.console:main"
-    code = "import sys; from sweep.console import main; sys.exit(main())"
+    assert script == "sweep.commands:main"
+    code = "import sys; from sweep.commands import main; sys.exit(main())"
     words = [sys.executable, "-c", code, "claims", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2

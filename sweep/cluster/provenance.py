@@ -11,7 +11,7 @@ LIBRARIES = ("torch", "torchvision", "timm", "numpy", "ray")
 
 def commit() -> str:
     """The project's git commit, with `+changes` if files have changed since; `unknown` outside a repository."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():  # git would return the commit of a repository further up
         return "unknown"
     try:
