@@ -42,6 +42,7 @@ def test_flags_on_a_page_exist(name):
         *("--preview", "--size"),  # of datasets.vts and datasets.xbd
         *(flag for tool in ANALYSIS for flag in tool._parser()._option_string_actions),
         *("--to", "--watch"),  # of sweep.sync and sweep.status
+        *("--partition", "--time"),  # of sbatch
     }
     page = re.sub(r"(?ms)^```python$.*?^```$", "", (ROOT / f"{name}.md").read_text(encoding="utf-8"))
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", page))
