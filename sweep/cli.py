@@ -27,7 +27,7 @@ from sweep.presets import PRESETS, described, preset
 from sweep.signals import Terminated, sigterm_raises
 from sweep.storage.object_store import StoreError
 from sweep.storage.run_dir import RunDir
-from sweep.system_errors import explain
+from sweep.storage.system_errors import explain
 
 DEFAULT = "vts-quick"
 

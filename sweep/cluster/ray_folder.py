@@ -12,7 +12,7 @@ from pathlib import Path
 
 from datasets.errors import InputError
 from datasets.files import own_folder, temporary_folder, write_text_atomically
-from sweep.system_errors import explain
+from sweep.storage.system_errors import explain
 
 MOST_BYTES = 107 if sys.platform == "linux" else 103
 """The longest name of a socket."""

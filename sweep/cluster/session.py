@@ -21,7 +21,7 @@ from sweep.cluster.provenance import has_bf16, processor
 from sweep.cluster.ray_folder import create_ray_folder, ray_folder, shared_memory, token_variables
 from sweep.logs import redirect
 from sweep.signals import Terminated, descendants
-from sweep.system_errors import explain
+from sweep.storage.system_errors import explain
 from trainables.engine import Engine
 
 START_TRIES = 10
