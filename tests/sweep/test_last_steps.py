@@ -11,7 +11,8 @@ import pytest
 from analysis.records.io import write_record
 from analysis.records.schema import empty_row
 from datasets.errors import InputError
-from sweep.planning import adaptive_seeds, logs, summarize
+from sweep import logs, summarize
+from sweep.planning import adaptive_seeds
 from sweep.prepare import claim
 from sweep.presets import preset
 from sweep.storage.object_store import StoreError
