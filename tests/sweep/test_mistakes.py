@@ -152,7 +152,16 @@ def test_mlflow_that_does_not_answer_is_one_line(tmp_path, monkeypatch):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("module", ["sweep.run", "sweep.status", "sweep.sync", "sweep.doctor", "sweep.lr_search"])
+ONE_OF_MANY = pytest.mark.slow  # all import our packages in the same way
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("sweep.run", "sweep.lr_search"),
+        *(pytest.param(name, marks=ONE_OF_MANY) for name in ("sweep.status", "sweep.sync", "sweep.doctor")),
+    ],
+)
 def test_folders_with_the_names_of_our_packages_change_nothing(module, tmp_path):
     for name in ("analysis", "datasets", "trainables"):
         (tmp_path / name).mkdir()
