@@ -34,17 +34,21 @@ def pytest_collection_modifyitems(items):
     """Put whole sweeps at the beginning of the part of each process of pytest-xdist, so that they run side by side.
 
     `--dist worksteal` gives each process an equal part, in this order, and later the end of another's part. Tests of
-    one file stay together, because they share fixtures. The order is the same in every process.
+    one file stay together, because they share fixtures, and so do all that need the sweep `smoke`: another process would
+    wait for it and do nothing. The order is the same in every process.
     """
     files = {}
     for item in items:
         files.setdefault(item.nodeid.partition("::")[0], []).append(item)
     sweeps = [name for name in files if name.startswith(WHOLE_SWEEPS)]
+    sharing = [name for name in sweeps if any("smoke" in item.fixturenames for item in files[name])]
     short = [item for name, tests in files.items() if name not in sweeps for item in tests]
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = [name for name in sweeps if name not in sharing]
+    parts = [sharing, *(own[part :: count - 1] for part in range(count - 1))] if count > 1 else [sweeps]
     ordered = []
-    for part in range(count):
-        ordered += [item for name in sweeps[part::count] for item in files[name]]
+    for part, names in enumerate(parts):
+        ordered += [item for name in names for item in files[name]]
         room = len(short) if part + 1 == count else max(0, len(items) * (part + 1) // count - len(ordered))
         ordered += short[:room]
         del short[:room]

@@ -45,7 +45,9 @@ print("all")
 """
 
 
-@pytest.mark.parametrize("kind", ["images", "labels", "batches", "plans"])
+@pytest.mark.parametrize(
+    "kind", ["images", "batches", *(pytest.param(one, marks=pytest.mark.slow) for one in ("labels", "plans"))]
+)
 def test_nothing_takes_memory_for_what_a_small_file_claims(tmp_path, kind):
     ending = ".json" if kind == "labels" else ""
     for name, content in getattr(bombs, kind)().items():

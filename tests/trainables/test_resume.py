@@ -130,7 +130,7 @@ def test_with_fresh_views_weights_of_classes_and_warm_up(make, recipe, views):
     [
         ("random", {"finetune": True, "labels": 0.5}),
         ("random", {"head": "linear"}),
-        ("moco", {"head": "knn", "every": 3}),
+        pytest.param("moco", {"head": "knn", "every": 3}, marks=pytest.mark.slow),
     ],
 )
 def test_with_other_probes_and_a_probe_along_pretraining(make, recipe, objective, settings):
