@@ -34,8 +34,8 @@ def pytest_collection_modifyitems(items):
     """Put whole sweeps at the beginning of the part of each process of pytest-xdist, so that they run side by side.
 
     `--dist worksteal` gives each process an equal part, in this order, and later the end of another's part. Tests of
-    one file stay together, because they share fixtures, and so do all that need the sweep `smoke`: another process would
-    wait for it and do nothing. The order is the same in every process.
+    one file stay together, because they share fixtures, and so do all that need the sweep `smoke`: another process
+    would wait for it and do nothing. The order is the same in every process.
     """
     files = {}
     for item in items:
