@@ -229,5 +229,5 @@ def python_command() -> str:
 def _command() -> str:
     """The command as the user typed it."""
     module = sys.modules["__main__"].__spec__
-    name = module.name if module and module.name == "sweep.probe" else "sweep.run"
+    name = module.name if module and module.name.startswith("sweep.") else "sweep.run"
     return shlex.join([python_command(), "-m", name, *sys.argv[1:]])

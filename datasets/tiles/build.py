@@ -18,7 +18,7 @@ from datasets.errors import InputError
 from datasets.images.read import Shape
 from datasets.tiles import cutting
 from datasets.tiles.cutting import CHANGES, IMAGES, MASKS, PARTNER_MASKS, PARTNERS, PairTiles
-from datasets.tiles.earlier import Earlier
+from datasets.tiles.earlier import EarlierStore
 from datasets.tiles.pair_file import load_tiles, save_tiles
 from datasets.tiles.pairs import PairFiles, Problem
 from datasets.tiles.request import BuildRequest
@@ -55,7 +55,7 @@ def survey(request: BuildRequest) -> tuple[dict[str, Shape], list[Problem]]:
     return shapes, problems
 
 
-def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape], earlier: Earlier) -> list[Problem]:
+def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape], earlier: EarlierStore) -> list[Problem]:
     """Cut the pairs of `shapes` into files in the work folder, except those whose files or tiles are there.
 
     Returns:
@@ -89,7 +89,7 @@ def cut_pairs(request: BuildRequest, shapes: Mapping[str, Shape], earlier: Earli
     return [problem for problems in _for_each(request, shapes, cut) for problem in problems]
 
 
-def join_pairs(request: BuildRequest, shapes: Mapping[str, Shape], earlier: Earlier) -> list[JoinedPair]:
+def join_pairs(request: BuildRequest, shapes: Mapping[str, Shape], earlier: EarlierStore) -> list[JoinedPair]:
     """Move the tiles of the pairs of `shapes` from their files to arrays in the work folder, in order.
 
     Tiles of an earlier store are copied. Each file is deleted once its tiles are in the arrays, so that the disk never

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from datasets.errors import InputError
 from datasets.files import sync
 from datasets.tiles import build, index
-from datasets.tiles.earlier import Earlier, open_earlier
+from datasets.tiles.earlier import EarlierStore, open_earlier
 from datasets.tiles.index import StoreInfo
 from datasets.tiles.request import BuildRequest
 
@@ -51,7 +51,7 @@ def _build(request: BuildRequest, reason: str) -> StoreInfo:
     request.log(f"building the store {home} ({len(request.usable):,} image pairs){again}")
     shapes, problems = build.survey(request)
     known = index.read_info(home)
-    earlier = Earlier() if isinstance(known, str) else open_earlier(home, list(known.files))
+    earlier = EarlierStore() if isinstance(known, str) else open_earlier(home, list(known.files))
     if shapes:  # otherwise keep the files of an interrupted build: perhaps a disk is not mounted
         problems += build.cut_pairs(request, shapes, earlier)
     request.refuse(problems)

@@ -19,7 +19,7 @@ _REST = [one.name for one in fields(PairTiles) if one.name not in ("blocks", "co
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
+class EarlierStore:
     """The pairs of an earlier store, by the keys of their files."""
 
     arrays: Mapping[str, np.memmap] = field(default_factory=dict)
@@ -75,7 +75,7 @@ def sources_table(keys: Sequence[str], tiles: Sequence[PairTiles]) -> pd.DataFra
     )
 
 
-def open_earlier(home: Path, names: Sequence[str]) -> Earlier:
+def open_earlier(home: Path, names: Sequence[str]) -> EarlierStore:
     """The store in a folder, which must be complete.
 
     Args:
@@ -83,18 +83,18 @@ def open_earlier(home: Path, names: Sequence[str]) -> Earlier:
         names: of the store's files. One of an earlier version of this project has no `SOURCES`: it gives no pairs.
     """
     if SOURCES not in names:
-        return Earlier()
+        return EarlierStore()
     try:
         arrays = {
             name[:-4]: np.load(home / name, mmap_mode="r", allow_pickle=False) for name in names if _is_array(name)
         }
     except ValueError:  # the head of an array is damaged
-        return Earlier()
+        return EarlierStore()
     table = pd.read_parquet(home / SOURCES)
     if list(table) != COLUMNS or not all(set(json.loads(rest)) <= set(_REST) for rest in table["rest"]):
-        return Earlier()  # of another version
+        return EarlierStore()  # of another version
     rows = dict(zip(table["key"], table.to_dict("records"), strict=True))
-    return Earlier(arrays=arrays, counts=np.load(home / "counts.npy", allow_pickle=False), pairs=rows)
+    return EarlierStore(arrays=arrays, counts=np.load(home / "counts.npy", allow_pickle=False), pairs=rows)
 
 
 def _is_array(name: str) -> bool:

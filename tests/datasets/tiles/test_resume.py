@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import InputError
 from datasets.tiles import build
-from datasets.tiles.earlier import Earlier
+from datasets.tiles.earlier import EarlierStore
 from datasets.tiles.pairs import ProblemsError
 from datasets.tiles.request import BuildRequest
 from tests.helpers.fake_store import bring, make_pair, pairs, reads, refused, root, same, spoil, spoilt
@@ -83,7 +83,7 @@ def test_a_join_that_was_interrupted_resumes(bring, pairs, reads, monkeypatch) -
 def test_a_file_that_is_damaged_before_the_join_is_refused(bring, pairs, root, reads, monkeypatch) -> None:
     join = build.join_pairs
 
-    def damaged(request: BuildRequest, shapes: dict, earlier: Earlier) -> list:
+    def damaged(request: BuildRequest, shapes: dict, earlier: EarlierStore) -> list:
         os.truncate(request.work / request.pair_file("pair 4"), 1000)
         return join(request, shapes, earlier)
 
