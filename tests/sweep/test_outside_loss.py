@@ -23,7 +23,7 @@ SHORT = (
     *("--pretrain.steps", 4, "--pretrain.warmup", 1, "--pretrain.evaluations", 2, "--probe.steps", 4),
     *("--data.train", 40, "--data.val", 32, "--data.test", 32, "--data.size", 32),
 )
-GRID = ("vts-smoke", "--rho", 0, 1, "--nu", 0.5, "--pairings", "noisy", "exposure", "--workers", 2)
+GRID = ("vts-smoke", "--rho", 0, 1, "--nu", 0.5, "--pairings", "noisy", "exposure", "--inline")
 
 
 def command(module, *words):
