@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from analysis.records.io import read_records, recorded_keys
@@ -107,30 +108,31 @@ class Test:
         self.compare("one-node")
 
     def array(self, cancels: int, dice: random.Random) -> None:
-        """An array of two commands in one folder, of which tasks are cancelled and submitted again."""
-        rounds = done = 0
-        while rounds == 0 or self.recorded("array") < len(self.calm):
-            rounds += 1
-            if rounds > 10 + cancels:
-                raise RuntimeError(f"the array does not end: see {self.place}")
-            job = self.submit("array", "--array=1-2", "--cpus-per-task=1", "--partition=main", "--time=60")
-            tasks = [f"{job}_1", f"{job}_2"]
-            if rounds == 1:
-                self.checkpoint("array", least=2)
-                self.log.check("two commands in one folder have a cell each at the same time", passed=True)
-            while done < cancels and (running := [task for task in tasks if self.slurm.state(task) in ALIVE]):
-                time.sleep(dice.uniform(1, 12) if done else 0)
-                task = dice.choice(running)
-                self.slurm.ask("scancel", task)
-                done += 1
-                self.log.say(f"scancel {task}, with {self.recorded('array')} cells recorded")
-            self.end(*tasks)
-        self.log.say(f"{done} tasks were cancelled, in {rounds} arrays of two")
+        """An array of two commands in one folder. Tasks are cancelled at random, and others begun in their places."""
+        options = ("--cpus-per-task=1", "--partition=main", "--time=60")
+        job = self.submit("array", "--array=1-2", *options)
+        tasks = [f"{job}_1", f"{job}_2"]
+        self.checkpoint("array", least=2)
+        self.log.check("two commands in one folder have a cell each at the same time", passed=True)
+        for number in sorted(dice.choices(range(len(self.calm) - 1), k=cancels)):
+            wait_for(f"{number} cells in the array", partial(self.has, "array", number), LONG)
+            time.sleep(dice.uniform(0, 5))  # anywhere in a cell
+            task = dice.choice([task for task in tasks if self.slurm.state(task) in ALIVE] or tasks)
+            self.slurm.ask("scancel", task)
+            self.log.say(f"scancel {task}, with {self.recorded('array')} cells recorded")
+            self.end(task)
+            tasks[tasks.index(task)] = f"{self.submit('array', '--array=1', *options)}_1"
+        self.end(*tasks)
+        self.log.say(f"{cancels} tasks were cancelled")
         self.compare("array")
 
     def recorded(self, name: str) -> int:
         """The number of recorded cells of a sweep."""
         return len(recorded_keys(self.place / name).status)
+
+    def has(self, name: str, number: int) -> bool:
+        """Whether a sweep has recorded as many cells."""
+        return self.recorded(name) >= number
 
     def several_nodes(self) -> None:
         """A job on two nodes, with one Ray."""
