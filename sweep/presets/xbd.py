@@ -15,9 +15,9 @@ def xbd_quick() -> Sweep:
     and the baselines random and supervised. Pretraining sees the tiles that show background and buildings
     (--data.min-share), and the probe weighs all classes alike. Needs an xBD tree in --data-root. Use it to check that
     your data are read correctly, and to see what results look like. With 15 pairs, expect a validation F1 of about 36
-    (random), 37 (MoCo), 40 (dense losses) and 41 (supervised) at rho 0; METHOD.md says what was tried. Tiles (512 px in
-    the paper), encoder and budget are much smaller than in the paper, and the dense losses have the denominator of
-    their authors' code, so this is no reproduction; test scores on a few images have no meaning.
+    (random), 37 (MoCo), 40 (dense losses) and 41 (supervised) at rho 0; docs/trials.md says what was tried. Tiles (512
+    px in the paper), encoder and budget are much smaller than in the paper, and the dense losses have the denominator
+    of their authors' code, so this is no reproduction; test scores on a few images have no meaning.
     """
     return Sweep(
         preset="xbd-quick",

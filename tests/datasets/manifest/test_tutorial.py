@@ -1,10 +1,10 @@
 """What the tutorial docs/your-own-pairs.md says and shows is so: its code and commands are run."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from datasets.errors import InputError
@@ -12,7 +12,6 @@ from datasets.manifest.__main__ import main
 from datasets.manifest.source import check, load
 from sweep.cli import flags, parse
 from sweep.presets import preset
-from tests.helpers.fake_pairs import pixels, save
 
 TUTORIAL = (Path(__file__).parents[3] / "docs" / "your-own-pairs.md").read_text()
 
@@ -24,17 +23,12 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def mydata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the tutorial asks a reader to have: 10 pairs, every third noisy, where it says."""
-    data = tmp_path / "mydata"
-    named = re.findall(r"^mydata/(\w+)/", TUTORIAL, flags=re.MULTILINE)
-    assert named == ["before", "after", "masks_before", "masks_after"]
-    for number in range(10):
-        for place, folder in enumerate(named):
-            image = pixels(40 + number, 128) if place < 2 else np.eye(128, dtype=np.uint8)
-            save(data / folder / f"Ort {number}.png", image + np.uint8(place % 2))
-    (data / "noisy.txt").write_text("".join(f"Ort {number}.png\n" for number in range(0, 10, 3)))
+    """The pairs that the script of the tutorial draws."""
     monkeypatch.chdir(tmp_path)
-    return data
+    (script,) = re.findall(r"(?ms)^```python\n(.*?)^```$", TUTORIAL)
+    Path("draw.py").write_text(script)
+    runpy.run_path("draw.py")
+    return tmp_path / "mydata"
 
 
 def commands(module: str) -> list[list[str]]:
@@ -43,14 +37,16 @@ def commands(module: str) -> list[list[str]]:
 
 
 def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = re.findall(r"^mydata/(\S+?)/? ", TUTORIAL, flags=re.MULTILINE)
+    assert sorted(named) == sorted(path.name for path in mydata.iterdir())
     shown = commands("datasets.manifest")
     assert [words[0] for words in shown] == ["init", "check", "preview"]
     for words in shown:
         assert main(words) == 0
     output = capsys.readouterr().out
-    assert "pairs.csv (10 pairs" in output
-    assert "6 train, 2 val, 2 test" in output
-    assert re.search(r"^train +24 ", output, re.MULTILINE)  # tiles
+    assert "pairs.csv (12 pairs" in output
+    assert "8 train, 2 val, 2 test" in output
+    assert re.search(r"^train +128 ", output, re.MULTILINE)  # tiles
     assert Path("preview.png").is_file()
     assert output.index("next:") > 0
     sweeps = commands("sweep.run")
@@ -58,9 +54,11 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
     for words in sweeps:
         sweep = parse(words).sweep
         source = load(sweep.recipe.data, sweep.place)
-        assert source.store.tiles["noisy"].sum() == 16
-        with pytest.raises(InputError, match=r"--pretrain\.batch 16"):  # 16 tiles of each kind, the tutorial says
-            check(sweep.recipe.data, source, sweep.demands(sweep.recipe.data))
+        check(sweep.recipe.data, source, sweep.demands(sweep.recipe.data))
+        assert source.store.tiles["noisy"].sum() == 96
+        larger = parse([*words, "--pretrain.batch", "128"]).sweep
+        with pytest.raises(InputError, match=r"--pretrain\.batch 128"):
+            check(larger.recipe.data, source, larger.demands(larger.recipe.data))
     assert len({parse(words).sweep.recipe for words in sweeps}) == 1  # more pairings and more seeds of the same
 
 
