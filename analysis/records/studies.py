@@ -57,7 +57,7 @@ class Study:
     @property
     def score(self) -> str:
         """The name of the score in axes and headings."""
-        return f"{self.split} {'accuracy' if self.metric == 'test_accuracy' else 'macro F1'}"
+        return f"{self.split} {score_name(self.metric)}"
 
     @property
     def seeds(self) -> int:
@@ -187,6 +187,14 @@ def _titles(parts: Sequence[_Part]) -> list[str]:
 
 
 def headline(records: pd.DataFrame) -> str:
-    """The score in tables: accuracy for classification, macro F1 for segmentation."""
+    """The score in tables: accuracy for classification, F1 of what changed for change detection, else macro F1."""
     # Older records have null in this column, and were all segmentation.
-    return "test_accuracy" if (records["task"] == "classification").all() else "test_f1_macro"
+    for task, metric in (("classification", "test_accuracy"), ("change", "test_f1_changed")):
+        if (records["task"] == task).all():
+            return metric
+    return "test_f1_macro"
+
+
+def score_name(metric: str) -> str:
+    """What a score of `headline` is called."""
+    return {"test_accuracy": "accuracy", "test_f1_changed": "F1 of change"}.get(metric, "macro F1")

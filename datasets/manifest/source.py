@@ -16,6 +16,7 @@ from datasets.manifest.batches import address_of
 from datasets.manifest.config import ManifestSettings
 from datasets.manifest.rows import BITS, Listing, read_manifest
 from datasets.source import Demands, Place
+from datasets.tiles.change import Changes
 from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import ProblemsError, left_out_notes
 from datasets.tiles.request import BuildRequest
@@ -197,6 +198,7 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
         noisy_classes=settings.noisy_classes,
         mean=settings.mean or None,
         std=settings.std or None,
+        changes=Changes(store=store),
     )
     for split_name in present_splits(split):
         shown = np.flatnonzero(class_pixels(source, split_name))
