@@ -20,6 +20,10 @@ from datasets.types import CHANGE, EVERY_SPLIT, SPLITS, Target
 
 SCORED = ("val", "test")
 """The splits that the probe is scored on."""
+NO_CHANGE = (
+    "--probe.target change: no pair of split {split} tells what changed; fill in change_mask, or mask and "
+    "partner_mask, or use --probe.target classes"
+)
 NAMED = 5
 """Classes that a note names."""
 USUAL_SHARE = 0.01
@@ -52,6 +56,8 @@ class TileSource:
     """Of each band, in the units of the files; None: 8-bit values 0 to 255 become 0 to 1."""
     std: tuple[float, ...] | None = None
     """As `mean`."""
+    no_classes: str = ""
+    """Why a probe cannot predict classes, if there are masks of changes instead; empty if it can."""
     changes: Changes | None = None
     """What changed in each tile; None if that is no target of the probe."""
     target: Target = "classes"
@@ -231,6 +237,8 @@ def check_tiles(source: TileSource, demands: Demands) -> None:
     for aimed in map(source.aimed, demands.targets):
         if aimed.target == "change":
             check_change(aimed)
+        elif source.no_classes:
+            raise InputError(source.no_classes)
         masked = int((labelled(aimed) & (aimed.split == SPLITS.index("train"))).sum())
         for flag, batch in (("probe", demands.probe_batch), ("pretrain", demands.supervised_batch)):
             if masked < batch:
@@ -246,10 +254,7 @@ def check_change(source: TileSource) -> None:
     for split in present_splits(source.split):
         unchanged, changed = class_pixels(source, split).tolist()
         if not unchanged and not changed:
-            raise InputError(
-                f"--probe.target change: no pair of split {split} tells what changed; fill in change_mask, or mask and "
-                "partner_mask, or use --probe.target classes"
-            )
+            raise InputError(NO_CHANGE.format(split=split))
         if not changed or (split == "train" and not unchanged):
             what = "nothing changed in" if unchanged else "everything changed in"
             raise InputError(
