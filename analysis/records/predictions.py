@@ -96,15 +96,16 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
             try:
                 if min(size) < 1:  # for NumPy, -1 means "as many as fit"
                     raise ValueError(f"an image of {size[1]} x {size[0]} px")
+                before = _unpacked(row["before"], size) if "before" in row else None
                 arrays = {
                     "image": _unpacked(row["jpeg"], size),
-                    "before": _unpacked(row["before"], size) if "before" in row else None,
                     "truth": np.frombuffer(row["truth"], np.uint8).reshape(size),
                     "predicted": np.frombuffer(row["predicted"], np.uint8).reshape(size),
                 }
             except Exception as error:  # Pillow raises many types for a damaged image
                 raise RecordsError(f"{path} is damaged ({describe_error(error)}): {_REMEDY}") from error
-            predictions.append(Prediction(key=row["key"], number=row["number"], classes=classes, **arrays))
+            one = Prediction(key=row["key"], number=row["number"], classes=classes, before=before, **arrays)
+            predictions.append(one)
     return predictions
 
 

@@ -24,6 +24,13 @@ Settings = tuple[tuple[str, float | str], ...]
 STUDY = ["dataset", "source", "recipe", "data"]
 
 
+#: What a probe predicts that the paper's does not, by the column `task`.
+_OTHER_TASKS = {
+    "change": "what changed between the two images of a pair",
+    "classes_from_pair": "classes from both images of a pair",
+}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Study:
     """The records of one recipe on one set of data, and what they share."""
@@ -58,6 +65,12 @@ class Study:
     def score(self) -> str:
         """The name of the score in axes and headings."""
         return f"{self.split} {score_name(self.metric)}"
+
+    @property
+    def other_task(self) -> str:
+        """What its probe predicts, if that is not what the paper's does (classes from one image); else empty."""
+        tasks = self.records["task"].dropna().unique() if "task" in self.records else []
+        return " or ".join(_OTHER_TASKS[task] for task in tasks if task in _OTHER_TASKS)
 
     @property
     def seeds(self) -> int:

@@ -208,8 +208,9 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
             reader.add_problem(pair.change_mask, reason)
             raise UnusablePair(reader.problems)
     known = changes
-    for of, where in absent.items() if changes is not None else ():
-        known = np.where(parts[of].of(where, shape), np.uint8(IGNORED), known)
+    for of, where in absent.items():
+        if known is not None:
+            known = np.where(parts[of].of(where, shape), np.uint8(IGNORED), known)
     found = {**images, **labels, CHANGES: known}
     blocks = {name: _cut(pixels, cut.size) for name, pixels in found.items() if pixels is not None}
     no_mask = np.full((cut.tiles(shape), cut.size, cut.size), IGNORED, np.uint8)

@@ -30,7 +30,9 @@ class Supervised(Objective):
     def loss(self, views: Views, generator: torch.Generator) -> Float[Tensor, ""]:
         """The loss of a batch of labelled images; `generator` seeds dropout."""
         assert views.first_labels is not None, "made without labels"
-        features = for_target(self.encoder, self.settings)(views.first)
+        single = self.settings.target == "classes"
+        images = views.first if single else torch.stack([views.first, views.second], dim=1)
+        features = for_target(self.encoder, self.settings)(images)
         with seeded(int(torch.randint(2**62, (), generator=generator)), "dropout"):
             predicted = scores(self.head, features, views.first_labels)
         return task_loss(predicted, views.first_labels, self.weights)
