@@ -273,7 +273,7 @@ def add_torchgeo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     command.add_argument(
         "--mask",
         choices=("t1_mask", "t2_mask", "change_mask"),
-        default="t2_mask",
+        default="change_mask",
         help="what a sample's mask shows: classes of the first or second image, or what changed (%(default)s)",
     )
     command.add_argument(
