@@ -25,7 +25,7 @@ def pairs(folder: Path, **changes: str) -> Path:
 def words(path: Path, out: Path, *more: str) -> list[str]:
     small = "--data.size 16 --data.min-share 0 --encoder.slim 0.125 --encoder.output-stride 8 --encoder.stages 4"
     steps = "--pretrain.steps 2 --pretrain.warmup 0 --pretrain.batch 4 --probe.steps 2 --probe.batch 4 --moco.queue 8"
-    losses = "--losses moco random --rho 0 0.5 --precision fp32 --engine.threads 1 --workers 1"
+    losses = "--losses moco random --rho 0 0.5 --pairings noisy --precision fp32 --engine.threads 1"
     return ["manifest", "--data", str(path), "--out", str(out), *f"{small} {steps} {losses}".split(), *more]
 
 
@@ -70,10 +70,10 @@ def test_a_sweep_its_claims_and_a_probe_of_its_encoders_for_other_targets(
     assert claims([str(out)]) == 0
     assert "The paper does not predict what changed" in " ".join(capsys.readouterr().out.split())
     targets = ("--vary", "probe.target", "classes", "change", "classes_from_pair")
-    again = call(out, "--inline", "--head", "fcn", "linear", "knn", *targets, program=probe.main)
+    again = call(out, "--inline", "--head", "fcn", "knn", *targets, program=probe.main)
     assert again.returncode == 0, again.stdout + again.stderr
     probed = read_records(out / "probe")
-    assert probed.groupby("task").size().to_dict() == dict.fromkeys(("change", "classes_from_pair", "segmentation"), 9)
+    assert probed.groupby("task").size().to_dict() == dict.fromkeys(("change", "classes_from_pair", "segmentation"), 6)
     same = probed[probed.key.isin(records.key)].set_index("key").sort_index()
     columns = ["test_f1_changed", "test_f1_macro", "val_f1_macro"]
     pd.testing.assert_frame_equal(same[columns], records.set_index("key").sort_index()[columns], check_exact=True)
