@@ -25,7 +25,7 @@ class Settings(Protocol):
 
     Annotate `dataset` with `tyro.conf.Suppress`, so that it does not become a flag. A class with `has_nu` also needs a
     method `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set cannot have. A class whose
-    source has a method `aimed(target)` may have class attribute `targets`: what a probe can predict, besides `classes`.
+    source has a method `aimed(target)` may have a class attribute `targets`: all that a probe can predict.
     """
 
     @property

@@ -69,7 +69,7 @@ class Study:
     @property
     def other_task(self) -> str:
         """What its probe predicts, if that is not what the paper's does (classes from one image); else empty."""
-        tasks = self.records["task"].dropna().unique() if "task" in self.records else []
+        tasks = self.records["task"].dropna().unique()
         return " or ".join(_OTHER_TASKS[task] for task in tasks if task in _OTHER_TASKS)
 
     @property
@@ -125,6 +125,12 @@ def _data_text(study: Study) -> str:
     irrelevant = f"; irrelevant noise {names[3]}" if (study.records["pairing"] == "irrelevant").any() else ""
     unseen = f", and {names[3]} in its place in the test" if study.split == "ood" else ""
     return f"scenes of {given[1]} (classes {names[0]} and {names[1]}; noise {names[2]}{irrelevant}{unseen})"
+
+
+def _other_task(records: pd.DataFrame) -> str:
+    """The task of all these records, if it is not one of the paper's; else empty."""
+    tasks = records["task"].dropna().unique()
+    return str(tasks[0]) if len(tasks) == 1 and tasks[0] in _OTHER_TASKS else ""
 
 
 def settings_text(settings: Settings) -> str:
@@ -185,7 +191,8 @@ def _titles(parts: Sequence[_Part]) -> list[str]:
         one = head.source and part.records["source"].nunique() == 1  # where the data vary, levels have several
         name = f"{head.dataset} on {head.source}" if one else str(head.dataset)
         by = f" by {' and '.join(part.varied)}" if part.varied else ""
-        names.append(", ".join(filter(None, (name + by, settings_text(part.settings)))))
+        task = "" if "probe.target" in dict(part.settings) else _other_task(part.records)
+        names.append(", ".join(filter(None, (name + by, task, settings_text(part.settings)))))
     several = len({head.recipe for head, alone in zip(heads, plain, strict=True) if alone}) > 1
     count = Counter(names)
     names = [

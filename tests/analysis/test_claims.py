@@ -49,6 +49,7 @@ def test_claims_on_another_target_are_judged_by_its_score_and_marked(task, said)
     assert not claims_table(judge(plain.assign(task="segmentation")))["asked"].any()
     text = " ".join(render(found).split())
     assert f"The paper does not predict {said}" in text
+    assert text.startswith(f"xbd on made up, {task}: 3 seeds")
     assert ("test F1 of change" in text) == (task == "change")
     robust = {j.finding.key: j.parts[0].estimate.estimate for j in found if j.finding.key == "moco_gains_real"}
     before = next(j for j in judge(plain) if j.finding.key == "moco_gains_real").parts[0].estimate.estimate
