@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from datasets.errors import InputError
 from datasets.files import cache_read, cache_write
-from datasets.source import Settings, Source, aimed
+from datasets.source import Settings, Source
 from sweep.autotune.comparison import Choice, compare_candidates, compiling_pays, time_limit
 from sweep.autotune.measurement import NO_ROOM, BenchmarkTask, Processes
 from sweep.cluster.machine import Machine, check_threads
@@ -112,7 +112,7 @@ def _task(sweep: Sweep, trained: Sequence[Cell], machine: Machine, sources: Mapp
     return BenchmarkTask(
         cell=cell,
         recipe=recipe,
-        source=aimed(sources[recipe.data], recipe.probe.target),
+        source=sources[recipe.data],
         engine=sweep.engine,
         cells=cells,
         machine=machine,
