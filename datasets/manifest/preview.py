@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 from datasets.manifest.rows import Listing
 from datasets.misregistration import Misregistration
-from datasets.panels import IGNORED_COLOR, Color, overlay, save_panels
+from datasets.panels import CHANGED, IGNORED_COLOR, Color, overlay, save_panels
 from datasets.tiles.change import Changes
 from datasets.tiles.cutting import CHANGES, MASKS, PARTNER_MASKS
 from datasets.tiles.pairs import PairFiles
@@ -23,9 +23,6 @@ COLORS: tuple[Color, ...] = (  # Okabe-Ito: of the classes from 1 on, in turn
     (0.00, 0.45, 0.70),
     (0.84, 0.37, 0.00),
 )
-
-CHANGED: Color = (0.80, 0.20, 0.20)
-"""The colour of what changed."""
 
 
 def sample_pairs(pairs: Sequence[PairFiles], number: int, seed: int) -> list[PairFiles]:

@@ -8,7 +8,7 @@ from jaxtyping import Int64, UInt8
 
 from datasets.errors import InputError
 from datasets.misregistration import Misregistration
-from datasets.panels import IGNORED_COLOR, Color, overlay, save_panels
+from datasets.panels import CHANGED, IGNORED_COLOR, Color, overlay, save_panels
 from datasets.tiles.change import Changes
 from datasets.tiles.store import Store
 from datasets.types import IGNORED
@@ -21,7 +21,7 @@ COLORS: dict[int, Color] = {  # Okabe-Ito: from sky blue over yellow to vermilio
     4: (0.84, 0.37, 0.00),
     IGNORED: IGNORED_COLOR,
 }
-CHANGE_COLORS: dict[int, Color] = {1: COLORS[4], IGNORED: IGNORED_COLOR}
+CHANGE_COLORS: dict[int, Color] = {1: CHANGED, IGNORED: IGNORED_COLOR}
 NAMES = {**dict(enumerate(CLASSES)), IGNORED: "ignored"}
 
 
@@ -91,7 +91,7 @@ def save_preview(
                 ("before: buildings", before),
                 ("after: damage", after),
                 (
-                    "change: damaged or not",
+                    "changed: damaged or not",
                     overlay(pictures[1], changed, CHANGE_COLORS),
                 ),
             ]
@@ -102,4 +102,4 @@ def save_preview(
             moved = displaced_partner(store, tile, misregistration)[part]
             rows[-1].append((f"after, displaced: {misregistration.text}", moved))
     legend = {NAMES[label].replace("_", " "): color for label, color in COLORS.items()}
-    save_panels(path, rows, legend=legend, caption=caption)
+    save_panels(path, rows, legend=legend | {"changed": CHANGED}, caption=caption)
