@@ -59,6 +59,6 @@ class Changes:
             found[given] = store.changes()[rows[given]]
         if (classes := self.by_classes[tiles]).any():
             first, second = store.mask()[rows[classes]], store.partner_mask()[rows[classes]]
-            changed = np.isin(second, self.damage) if self.damage else first != second
+            changed = np.isin(np.arange(256), self.damage)[second] if self.damage else first != second
             found[classes] = np.where((first == IGNORED) | (second == IGNORED), IGNORED, changed)
         return found
