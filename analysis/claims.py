@@ -33,7 +33,7 @@ def claims_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
 
     Columns:
         study, key, sentence, where, verdict: see `Judgement` and `Finding`.
-        asked: whether the data set is not one of the paper's.
+        asked: whether the data set is not one of the paper's, or the probe predicts something else.
         unit: of the numbers below; 100 times that of the score.
         part, estimate, low, high, region, method, seeds, cells: of the weakest part; numbers may be null.
         expected: the number of cells that this part should have.
@@ -42,7 +42,12 @@ def claims_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
         p, p_holm, values, collapsed: see `Judgement`.
     """
     rows = [
-        {"study": j.study, "asked": j.own_data, "key": j.finding.key, "sentence": j.finding.sentence}
+        {
+            "study": j.study,
+            "asked": j.own_data or j.other_task != "",
+            "key": j.finding.key,
+            "sentence": j.finding.sentence,
+        }
         | {"where": j.finding.where, "verdict": j.verdict, "unit": j.finding.unit, **_numbers(j.weakest)}
         | {"parts": len(j.parts), "decide": j.decide, "p": j.p, "p_holm": j.p_holm}
         | {"values": j.values, "collapsed": j.collapsed}
@@ -105,6 +110,8 @@ def _section(judgements: Sequence[Judgement], width: int, everything: bool) -> s
     lines += textwrap.wrap(first.about, width)
     if first.own_data:
         lines.append("The paper does not use this data set: these are its claims about real data")
+    if first.other_task:
+        lines += textwrap.wrap(f"The paper does not predict {first.other_task}: its claims are asked of that", width)
     for j in judgements:
         if everything or j.verdict != "not applicable":
             lines += ["", *_claim(j, width)]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.names import BASELINES, LEVEL, PAIRINGS, in_paper_order, table_name
-from analysis.records.studies import Study, headline, with_interactions
+from analysis.records.studies import Study, headline, score_name, with_interactions
 from analysis.stats.assignments import SCOPE, over_assignments, too_few
 from analysis.stats.collapse import attained, is_collapsed, older_note
 from analysis.stats.differences import (
@@ -97,7 +97,7 @@ def _f1_block(study: Study) -> str:
     spread = f" (mean ± std over {seeds} seeds)" if seeds > 1 else ""
     short = any(text.endswith("*") for row in rows for text in row)
     notes = [f"  * fewer than {seeds} seeds"] if short else []
-    what = "accuracy" if metric == "test_accuracy" else "macro F1"
+    what = score_name(metric)
     head = textwrap.wrap(f"{study.title}: {what} on {study.split}, %{spread}", WIDTH)
     return "\n".join([*head, *aligned(rows), *notes])
 

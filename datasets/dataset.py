@@ -93,8 +93,8 @@ class Dataset(Protocol):
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"] | UInt8[Tensor, " n"]]:
-        """Images with the class of each pixel, or of each image; the same for every cell."""
+    ) -> tuple[Float[Tensor, "n *two c h w"], UInt8[Tensor, "n h w"] | UInt8[Tensor, " n"]]:
+        """Images, or pairs of them, with the class of each pixel, or of each image; the same for every cell."""
 
     def class_counts(self) -> Int[Tensor, " classes"]:
         """Pixels (or images) of each class in the downstream training images."""

@@ -27,6 +27,8 @@ Picture = Float[np.ndarray, "h w 3"]
 
 IGNORED_COLOR: Color = (0.80, 0.47, 0.65)
 """Of pixels without a class: Okabe-Ito's purple, like all colours here safe for the colour-blind."""
+CHANGED: Color = (0.80, 0.20, 0.20)
+"""Of what changed between two images."""
 
 
 def overlay(picture: Picture, mask: UInt8[np.ndarray, "h w"], colors: Mapping[int, Color]) -> Picture:

@@ -13,10 +13,10 @@ None`, instead. It raises the errors that are known before, and may return the s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from datasets.errors import InputError
-from datasets.types import Pairing, Task
+from datasets.types import Pairing, Target, Task
 
 
 @runtime_checkable
@@ -24,7 +24,8 @@ class Settings(Protocol):
     """The settings of a data set: a frozen dataclass, whose fields become the flags `--data.*`.
 
     Annotate `dataset` with `tyro.conf.Suppress`, so that it does not become a flag. A class with `has_nu` also needs a
-    method `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set cannot have.
+    method `check_nu(nu)`, which raises `InputError` for a per-image noise that the data set cannot have. A class whose
+    source has a method `aimed(target)` may have a class attribute `targets`: all that a probe can predict.
     """
 
     @property
@@ -105,6 +106,15 @@ class Source(Protocol):
         """Files that workers open on the disk of their machine; empty if the source contains all data."""
 
 
+def aimed(source: Source, target: Target) -> Source:
+    """The data for a target of the probe. Those for `classes` are the data as they were loaded."""
+    if target == "classes":
+        return source
+    with_targets: Any = source  # a recipe refuses the target for other data sets
+    for_target: Source = with_targets.aimed(target)
+    return for_target
+
+
 @dataclass(frozen=True, kw_only=True)
 class Demands:
     """What a sweep needs from its data; checked before any cell runs."""
@@ -125,3 +135,5 @@ class Demands:
     """Whether a probe is tested on the split `ood`, which settings have whose `has_ood` is true."""
     few_labels: bool = False
     """Whether a probe sees a share of the training images. To check that it shows all classes, they must be loaded."""
+    targets: tuple[Target, ...] = ("classes",)
+    """What its probes predict."""

@@ -18,6 +18,15 @@ Task = Literal["segmentation", "classification"]
 """What the probe predicts: the class of each pixel, or of each image."""
 
 
+Target = Literal["classes", "change", "classes_from_pair"]
+"""What the probe predicts of each pixel. `classes`: the class of the labelled image, from that image; `change`: whether
+it changed between the two images of a pair, from both; `classes_from_pair`: as `classes`, from both images."""
+
+
+CHANGE = ("unchanged", "changed")
+"""The classes of the target `change`, in label order."""
+
+
 IGNORED = 255
 """Label of pixels that neither training nor scores use."""
 

@@ -12,7 +12,8 @@ from datasets.allocation import allocation
 from datasets.errors import InputError
 from datasets.files import write_text_atomically
 from datasets.registry import load, open_data, survey
-from datasets.source import Settings, Source
+from datasets.source import Settings, Source, aimed
+from datasets.types import Target
 from sweep.cluster.machine import Machine, check_threads
 from sweep.cluster.ray_folder import ray_folder
 from sweep.config.kept import kept_encoders, without_encoder
@@ -320,19 +321,19 @@ def _check_probes(sweep: Sweep, sources: Mapping[Settings, Source], cells: Seque
             f"{', '.join(other)}): restore the data"
         )
     recipes = sweep.recipes
-    smallest: dict[tuple[Settings, int], float] = {}  # larger shares contain it
+    smallest: dict[tuple[Settings, Target, int], float] = {}  # larger shares contain it
     for cell in cells:
-        data, share = recipes[cell.recipe].data, recipes[cell.recipe].probe.labels
-        if data in sources and share < smallest.get((data, cell.seed), 1.0):
-            smallest[data, cell.seed] = share
+        data, probe = recipes[cell.recipe].data, recipes[cell.recipe].probe
+        if data in sources and probe.labels < smallest.get((data, probe.target, cell.seed), 1.0):
+            smallest[data, probe.target, cell.seed] = probe.labels
     if not smallest:
         return
     import torch  # here, because a driver needs it for little else
 
     from trainables.views import check_share
 
-    for (data, seed), share in smallest.items():
-        check_share(open_data(data, sources[data], seed, torch.device("cpu")), share, seed)
+    for (data, target, seed), share in smallest.items():
+        check_share(open_data(data, aimed(sources[data], target), seed, torch.device("cpu")), share, seed)
 
 
 def load_sources(sweep: Sweep) -> dict[Settings, Source]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datasets.source import Source
+from datasets.source import Source, aimed
 from trainables.cell import Cell
 from trainables.engine import PLAIN, Engine
 from trainables.recipe import Recipe
@@ -37,10 +37,13 @@ class CellJob:
 
     recipe: Recipe
     source: Source
-    """The data, loaded by the settings in the recipe."""
+    """The data, loaded by the settings in the recipe; for the target of its probe."""
     engine: Engine = PLAIN
     """How cells are executed, without `auto` settings. The caller sets the number of threads."""
     imagenet: Path | None = None
     """File with weights for the baseline `imagenet`."""
     kept: KeptEncoders | None = None
     """Encoders that the cells probe, instead of pretraining their own."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", aimed(self.source, self.recipe.probe.target))

@@ -31,6 +31,8 @@ class Example:
     image: UInt8[np.ndarray, "h w 3"]
     truth: UInt8[np.ndarray, "h w"]
     predicted: UInt8[np.ndarray, "h w"]
+    before: UInt8[np.ndarray, "h w 3"] | None = None
+    """The first image of a pair, of which `image` is the second; None: the head sees one image."""
 
 
 TakeExamples = Callable[[Sequence[Example]], None]
@@ -49,7 +51,8 @@ def examples(probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
     images, labels = data.downstream(split, index)
     head = probed.head.eval()
     predicted = scores(head, encode(probed.encoder, images, recipe.data.task), labels).argmax(dim=1)
-    pictures = as_pictures(images)
+    first, second = images.unbind(1) if images.ndim == 5 else (None, images)
+    pictures, before = as_pictures(second), None if first is None else as_pictures(first)
     step = -(-max(labels.shape[1:]) // SIDE)
     thin = slice(None, None, step)
     return [
@@ -58,6 +61,7 @@ def examples(probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
             image=pictures[row, thin, thin],
             truth=labels[row, thin, thin].cpu().numpy(),
             predicted=predicted[row, thin, thin].to(torch.uint8).cpu().numpy(),
+            before=None if before is None else before[row, thin, thin],
         )
         for row, number in enumerate(index.tolist())
     ]

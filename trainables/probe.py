@@ -20,8 +20,8 @@ from datasets.types import IGNORED, TURNS, Task
 from trainables.cell import Cell
 from trainables.cell_state import CellState
 from trainables.metrics import EXTRA, confusion, metrics
-from trainables.models.encoders import Backbone
 from trainables.models.heads import NearestPositions, downstream_head, map_labels, scores, task_loss
+from trainables.models.siamese import AnyEncoder
 from trainables.pretrain import evaluation_steps, mean_finite
 from trainables.recipe import Recipe
 from trainables.views import class_weights, dihedral, labelled_images, parts, turned
@@ -36,7 +36,7 @@ Batch = Callable[[Int[Tensor, " n"], torch.Generator], tuple[Tensor, Tensor]]
 class Probed:
     """A trained head and its scores."""
 
-    encoder: Backbone
+    encoder: AnyEncoder
     """The frozen encoder, or its fine-tuned copy."""
     head: nn.Module
     val: dict[str, float]
@@ -49,7 +49,7 @@ class Features:
 
     identity: str | None
     """Of encoder, data and settings, if other cells may probe the same encoder; None: the features are not kept."""
-    encoder: Backbone = field(compare=False)
+    encoder: AnyEncoder = field(compare=False)
     data: Dataset = field(compare=False)
     recipe: Recipe = field(compare=False)
     wrap: Wrap = field(compare=False)
@@ -80,7 +80,7 @@ _last_features = lru_cache(maxsize=1)(_features)
 
 
 def probe(
-    encoder: Backbone,
+    encoder: AnyEncoder,
     data: Dataset,
     cell: Cell,
     recipe: Recipe,
@@ -94,8 +94,8 @@ def probe(
     holds for `encoder`, too: a copy of it is trained.
 
     Args:
-        encoder: the pretrained encoder.
-        data: downstream images.
+        encoder: the pretrained encoder, of single images or of pairs, as the data have them.
+        data: downstream images, or pairs of them.
         cell: the coordinates.
         recipe: everything that is held fixed.
         state: receives learning curves and checkpoints, and holds the checkpoint to resume from.
@@ -117,7 +117,7 @@ def probe(
             head = downstream_head(task, encoder.channels, len(data.classes), settings.head).to(data.device)
         val = train_head(head, encoder, features, cell, state)
     batches = state.with_heartbeat(encoded(encoder.eval(), data, settings.split, recipe))
-    test = evaluate(head, batches, data.classes, "test", recipe.data.extra_scores)
+    test = evaluate(head, batches, data.classes, "test", recipe.extra_scores)
     return Probed(encoder=encoder, head=head, val=val, test=test)
 
 
@@ -148,7 +148,7 @@ def nearest_positions(features: Features, cell: Cell) -> tuple[nn.Module, dict[s
     return head, evaluate(head, split, data.classes, "val")
 
 
-def neighbour_score(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> float:
+def neighbour_score(encoder: AnyEncoder, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> float:
     """Validation F1 of the head `knn` on an encoder in eval mode, which stays as it is."""
     fresh = replace(recipe, probe=replace(recipe.probe, cached_views=0))
     _, val = nearest_positions(Features(None, encoder, data, fresh, state.with_heartbeat), cell)
@@ -156,7 +156,7 @@ def neighbour_score(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe
 
 
 def train_head(
-    head: nn.Module, encoder: Backbone, features: Features, cell: Cell, state: CellState
+    head: nn.Module, encoder: AnyEncoder, features: Features, cell: Cell, state: CellState
 ) -> dict[str, float]:
     """Run all steps of the head, or the remaining ones; return the last validation scores.
 
@@ -236,7 +236,7 @@ def evaluate(
     return {**metrics(matrix, classes, f"{split}_"), **more}
 
 
-def encoded(encoder: Backbone, data: Dataset, split: str, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+def encoded(encoder: AnyEncoder, data: Dataset, split: str, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     """Feature maps and labels of all downstream images of a split, in batches."""
     for index in parts(data.count(split), recipe.probe.batch):
         images, labels = data.downstream(split, index)
@@ -259,7 +259,7 @@ def training_batches(of: Features) -> Batch:
     return cached
 
 
-def tuning_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
+def tuning_batches(encoder: AnyEncoder, data: Dataset, recipe: Recipe) -> Batch:
     """A function that makes training batches by encoding a new view of each image, with gradients of the encoder."""
     task = recipe.data.task
 
@@ -273,7 +273,7 @@ def tuning_batches(encoder: Backbone, data: Dataset, recipe: Recipe) -> Batch:
 
 
 def cached_features(
-    encoder: Backbone, data: Dataset, recipe: Recipe, wrap: Wrap = iter
+    encoder: AnyEncoder, data: Dataset, recipe: Recipe, wrap: Wrap = iter
 ) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views ..."]]:
     """Feature maps and labels of the fixed views of all training images, view by view; view 0 is the image."""
     maps, targets = [], []
@@ -286,7 +286,7 @@ def cached_features(
 
 
 @torch.no_grad()
-def encode(encoder: Backbone, images: Float[Tensor, "n b H W"], task: Task) -> Float[Tensor, "n c h w"]:
+def encode(encoder: AnyEncoder, images: Float[Tensor, "n *two b H W"], task: Task) -> Float[Tensor, "n c h w"]:
     """Feature maps of the frozen encoder, without gradient; for classification only their means.
 
     The classification head takes the mean of a map anyway, and the maps of all images would need too much memory.
@@ -294,7 +294,7 @@ def encode(encoder: Backbone, images: Float[Tensor, "n b H W"], task: Task) -> F
     return maps_of(encoder, images, task)
 
 
-def maps_of(encoder: Backbone, images: Float[Tensor, "n b H W"], task: Task) -> Float[Tensor, "n c h w"]:
+def maps_of(encoder: AnyEncoder, images: Float[Tensor, "n *two b H W"], task: Task) -> Float[Tensor, "n c h w"]:
     """As `encode`, with gradients."""
     features = encoder(images)
     return features if task == "segmentation" else features.mean(dim=(2, 3), keepdim=True)

@@ -10,7 +10,7 @@ from datasets.augment.config import Augment
 from datasets.errors import InputError
 from datasets.registry import AnySettings
 from datasets.settings import settings
-from datasets.types import TURNS
+from datasets.types import TURNS, Target
 from datasets.vts.config import VtsSettings
 from trainables import loss_settings
 from trainables.cell import digest
@@ -154,6 +154,8 @@ Head = Literal["fcn", "linear", "knn"]
 """What predicts classes from a feature map."""
 Split = Literal["test", "ood"]
 """The images that test scores are of."""
+Join = Literal["difference", "both"]
+"""How the features of the two images of a pair are joined."""
 
 
 @settings("probe")
@@ -195,11 +197,23 @@ class Probe:
     every: NonNegativeInt = 0
     """Steps of pretraining between two looks at the encoder by a knn probe, whose validation F1 is in the learning
     curves as knn_val_f1_macro. The last is after the last step. 0: no looks."""
+    target: Target = "classes"
+    """What the head predicts. classes: the class of each pixel (or image), from one image. change, from both images of
+    a pair: on xBD whether a pixel is damaged, in a manifest whether it changed, by change_mask or where the two masks
+    differ. classes_from_pair: the same as classes, from both images."""
+    join: Join = "difference"
+    """For change: what the head sees of the features f and g of the two images. difference: |f - g|. both: f, g and
+    |f - g|, as it always does for classes_from_pair."""
 
     def __post_init__(self) -> None:
-        """A neighbour search trains nothing, so that its cells with and without `finetune` are the same."""
+        """Settings without an effect have one value, so that their cells are the same.
+
+        A neighbour search trains nothing, and features are joined in one way unless the target is `change`.
+        """
         if self.head == "knn":
             object.__setattr__(self, "finetune", False)
+        if self.target != "change":
+            object.__setattr__(self, "join", "difference" if self.target == "classes" else "both")
 
 
 ADDED = (
@@ -229,6 +243,8 @@ ADDED = (
     ("probe", "finetune"),
     ("probe", "encoder_lr"),
     ("probe", "every"),
+    ("probe", "target"),
+    ("probe", "join"),
 )
 """Settings that recipes did not have at first. At its default, such a setting is left out of the fingerprint, so that
 the keys of older records stay valid. Never change these defaults."""
@@ -273,6 +289,22 @@ class Recipe:
                 f"--probe.cached-views {self.probe.cached_views}: only {views} flips and rotations keep the class of "
                 f"an image of {self.data.dataset}"
             )
+        targets = getattr(self.data, "targets", ("classes",))
+        if self.probe.target not in targets:
+            raise InputError(
+                f"--probe.target {self.probe.target}: needs pairs of images that tell what changed, which "
+                f"{self.data.dataset} does not have: use {' or '.join(targets)}, or the data set xbd or manifest"
+            )
+
+    @property
+    def task(self) -> str:
+        """What the probe learns, as records say it: the task of the data, or another target."""
+        return self.data.task if self.probe.target == "classes" else self.probe.target
+
+    @property
+    def extra_scores(self) -> tuple[str, ...]:
+        """Scores of the classes besides F1, such as `xview2`."""
+        return () if self.probe.target == "change" else self.data.extra_scores
 
     @property
     def values(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from trainables.examples import TakeExamples, examples
 from trainables.models.encoders import Backbone, make_encoder
 from trainables.models.export import load_encoder, save_encoder
 from trainables.models.imagenet import imagenet_encoder
+from trainables.models.siamese import for_target
 from trainables.models.weights import pretrained_encoder
 from trainables.objective_names import objective_info
 from trainables.pretrain import pretrain
@@ -68,7 +69,7 @@ def run_cell(
             encoder = first_encoder(cell, job).to(device)
             metrics = pretraining(encoder, data, cell, recipe, state)
         state.start_timing("probe")
-        probed = probe(encoder, data, cell, recipe, state, identity=identity)
+        probed = probe(for_target(encoder, recipe.probe), data, cell, recipe, state, identity=identity)
         seconds = state.seconds()
         if export_to is not None:
             save_encoder(encoder, export_to, recipe.encoder, bands=recipe.data.bands)
@@ -90,7 +91,7 @@ def pretraining(encoder: Backbone, data: Dataset, cell: Cell, recipe: Recipe, st
     trained = objective_info(cell.objective).trained
 
     def watch(encoder: Backbone) -> dict[str, float]:
-        return {"knn_val_f1_macro": neighbour_score(encoder, data, cell, recipe, state)}
+        return {"knn_val_f1_macro": neighbour_score(for_target(encoder, recipe.probe), data, cell, recipe, state)}
 
     pretrained = pretrain(encoder, data, cell, recipe, state, watch=watch) if trained else None
     spread = feature_spread(encoder, data, recipe, state.with_heartbeat)
@@ -132,6 +133,8 @@ def features_identity(cell: Cell, job: CellJob, kept: KeptEncoders, device: torc
         job.engine,
         settings.cached_views,
         settings.batch,
+        settings.target,
+        settings.join,
     )
     return " ".join(map(str, (*parts, device)))
 

@@ -104,7 +104,10 @@ def validation_views(data: Dataset, cell: Cell, recipe: Recipe, *, labelled: boo
 
 
 def downstream_views(data: Dataset, cell: Cell, recipe: Recipe, step: int) -> Views:
-    """Labelled downstream images of one training step, flipped and rotated; both images of a pair are the same."""
+    """Labelled downstream images of one training step, flipped and rotated.
+
+    Both images are the same, unless the data have pairs for the probe's target.
+    """
     index = batch_indices(cell.seed, "pretraining order", step, count=data.count("train"), batch=recipe.pretrain.batch)
     images, labels = data.downstream("train", index)
     which = torch.randint(TURNS[recipe.data.task], (len(index),), generator=stream(cell.seed, "augmentation", step))
@@ -119,7 +122,8 @@ def downstream_validation(data: Dataset, recipe: Recipe) -> Iterator[Views]:
 
 
 def _labelled(images: Tensor, labels: Tensor) -> Views:
-    return Views(first=images, second=images, first_labels=labels, second_labels=labels)
+    first, second = images.unbind(1) if images.ndim == 5 else (images, images)
+    return Views(first=first, second=second, first_labels=labels, second_labels=labels)
 
 
 def parts(count: int, batch: int) -> tuple[Int[Tensor, " part"], ...]:

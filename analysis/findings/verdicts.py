@@ -88,6 +88,8 @@ class Judgement:
     """The values of all parts, each of a cell of the contrast and a seed."""
     collapsed: int = 0
     """How many of them rest on a collapsed cell (`analysis.stats.collapse`)."""
+    other_task: str = ""
+    """See `Study.other_task`."""
     older: bool = False
     """Whether some records are older, so that their loss alone says whether they have collapsed."""
 
@@ -138,6 +140,7 @@ def judge_finding(
         score=study.score,
         seeds=study.seeds,
         own_data=grid.own_data,
+        other_task=study.other_task,
         verdict="not applicable",
         parts=(),
         decide="",

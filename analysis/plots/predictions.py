@@ -34,7 +34,10 @@ _SIDE, _TALLEST, _GAP = 0.9, 7.5, 0.05
 
 
 def predictions(study: Study, inputs: Inputs) -> Figure | str:
-    """Image, truth and the predictions of `inputs.cells`, or of `representative_cells`: one column per image."""
+    """Image, truth and the predictions of `inputs.cells`, or of `representative_cells`: one column per image.
+
+    Both images are shown where the probe sees pairs.
+    """
     wanted = (
         [key for key in inputs.cells if key in set(study.records["key"])]
         if inputs.cells
@@ -89,18 +92,21 @@ def draw_sheet(
         by_image.setdefault((one.number, one.image.tobytes()), {})[one.key] = one
     images = sorted(by_image.items(), key=lambda item: item[0][0])[:_IMAGES_SHOWN]
     left = style.label_width([line for title in titles.values() for line in title.split("\n")])
-    rows, columns = 2 + len(titles), len(images)
+    pairs = any(one.before is not None for one in predictions)
+    shown = ["before", "after", "truth"] if pairs else ["image", "truth"]
+    rows, columns = len(shown) + len(titles), len(images)
     side = min(_SIDE, _TALLEST / rows)
     width = max(style.SINGLE, left + 0.1 + side * columns + _GAP * (columns - 1))
     figure, axes = style.grid(rows, columns, width=width, share_x=False, share_y=False)
     for column, ((number, _), each) in zip(axes.T, images, strict=True):
         first = next(iter(each.values()))
-        _show(column[0], first.image)
-        _show(column[1], coloured(first.truth))
+        pictures = [*([first.before] if pairs else []), first.image, coloured(first.truth)]
+        for panel, picture in zip(column, pictures, strict=False):
+            _show(panel, picture)
         column[0].set_title(f"image {number}", fontsize=style.SMALL, pad=3)
-        for panel, key in zip(column[2:], titles, strict=True):
+        for panel, key in zip(column[len(shown) :], titles, strict=True):
             _show(panel, coloured(each[key].predicted) if key in each else None)
-    for panel, title in zip(axes[:, 0], ["image", "truth", *titles.values()], strict=True):
+    for panel, title in zip(axes[:, 0], [*shown, *titles.values()], strict=True):
         panel.text(-0.06, 0.5, title, transform=panel.transAxes, ha="right", va="center")
     legend = _legend(predictions, classes)
     right = width - left - side * columns - _GAP * (columns - 1)

@@ -30,6 +30,9 @@ PREDICTIONS = pa.schema(
     ]
 )
 
+#: The same for pairs of images, with the first image of each.
+PAIRS = PREDICTIONS.append(pa.field("before", pa.binary(), nullable=False))
+
 #: The metadata of a file that names the classes in label order, as JSON.
 CLASSES = b"classes"
 
@@ -51,6 +54,8 @@ class Prediction:
     """(H, W)."""
     classes: Sequence[str] = ()
     """Names of the classes in label order; empty in files of earlier versions."""
+    before: NDArray[np.uint8] | None = None
+    """The first image of a pair, of which `image` is the second; None: the probe sees one image."""
 
 
 def write_predictions(folder: str | PathLike[str], key: str, predictions: Iterable[Prediction]) -> Path:
@@ -61,12 +66,14 @@ def write_predictions(folder: str | PathLike[str], key: str, predictions: Iterab
     rows, classes = [], list[str]()
     for one in predictions:
         size, classes = one.truth.shape, list(one.classes)
-        if one.predicted.shape != size or one.image.shape != (*size, 3):
+        pictures = {"jpeg": one.image} | ({} if one.before is None else {"before": one.before})
+        if one.predicted.shape != size or any(picture.shape != (*size, 3) for picture in pictures.values()):
             raise RecordsError(f"predictions of {key}: the arrays of image {one.number} differ in size")
         pixels = {name: getattr(one, name).astype(np.uint8).tobytes() for name in ("truth", "predicted")}
-        jpeg = _packed(one.image.astype(np.uint8))
-        rows.append({"key": key, "number": one.number, "height": size[0], "width": size[1], "jpeg": jpeg, **pixels})
-    table = pa.Table.from_pylist(rows, PREDICTIONS.with_metadata({CLASSES: json.dumps(classes)}))
+        jpegs = {name: _packed(picture.astype(np.uint8)) for name, picture in pictures.items()}
+        rows.append({"key": key, "number": one.number, "height": size[0], "width": size[1], **jpegs, **pixels})
+    schema = PAIRS if rows and "before" in rows[0] else PREDICTIONS
+    table = pa.Table.from_pylist(rows, schema.with_metadata({CLASSES: json.dumps(classes)}))
     return parquet.write(Path(folder, "predictions", f"{key}.parquet"), table)
 
 
@@ -81,7 +88,7 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
         if not path.is_file():
             continue
         table = parquet.read(path, remedy=_REMEDY)
-        if table.schema != PREDICTIONS:
+        if table.schema not in (PREDICTIONS, PAIRS):
             raise RecordsError(f"{path} does not hold predictions: move it elsewhere")
         classes = _class_names(path, table)
         for row in table.to_pylist():
@@ -89,6 +96,7 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
             try:
                 if min(size) < 1:  # for NumPy, -1 means "as many as fit"
                     raise ValueError(f"an image of {size[1]} x {size[0]} px")
+                before = _unpacked(row["before"], size) if "before" in row else None
                 arrays = {
                     "image": _unpacked(row["jpeg"], size),
                     "truth": np.frombuffer(row["truth"], np.uint8).reshape(size),
@@ -96,7 +104,8 @@ def read_predictions(folder: str | PathLike[str], keys: Sequence[str]) -> list[P
                 }
             except Exception as error:  # Pillow raises many types for a damaged image
                 raise RecordsError(f"{path} is damaged ({describe_error(error)}): {_REMEDY}") from error
-            predictions.append(Prediction(key=row["key"], number=row["number"], classes=classes, **arrays))
+            one = Prediction(key=row["key"], number=row["number"], classes=classes, before=before, **arrays)
+            predictions.append(one)
     return predictions
 
 

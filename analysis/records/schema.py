@@ -97,7 +97,11 @@ class Record:
     base: str | None = _column("fingerprint", "the recipe of a sweep that varies settings, before it changes them")
     data: str | None = _column("fingerprint", "the data as they were read")
     source: str | None = _column("", "what the data were made from, such as folder textures (wool, ...)")
-    task: str | None = _column("segmentation, classification", "what the probe learns; scores count pixels, or images")
+    task: str | None = _column(
+        "name",
+        "what the probe learns: segmentation, classification (scores count images, else pixels), change, "
+        "classes_from_pair",
+    )
     weights: str | None = _column("file, fingerprint", "the file of weights that the encoder starts from")
     commit: str | None = _column("git hash", "source code that ran")
     version: str = _column("", "version of noisy-pairs", required="always")

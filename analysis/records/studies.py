@@ -24,6 +24,13 @@ Settings = tuple[tuple[str, float | str], ...]
 STUDY = ["dataset", "source", "recipe", "data"]
 
 
+#: What a probe predicts that the paper's does not, by the column `task`.
+_OTHER_TASKS = {
+    "change": "what changed between the two images of a pair",
+    "classes_from_pair": "classes from both images of a pair",
+}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Study:
     """The records of one recipe on one set of data, and what they share."""
@@ -57,7 +64,13 @@ class Study:
     @property
     def score(self) -> str:
         """The name of the score in axes and headings."""
-        return f"{self.split} {'accuracy' if self.metric == 'test_accuracy' else 'macro F1'}"
+        return f"{self.split} {score_name(self.metric)}"
+
+    @property
+    def other_task(self) -> str:
+        """What its probe predicts, if that is not what the paper's does (classes from one image); else empty."""
+        tasks = self.records["task"].dropna().unique()
+        return " or ".join(_OTHER_TASKS[task] for task in tasks if task in _OTHER_TASKS)
 
     @property
     def seeds(self) -> int:
@@ -112,6 +125,12 @@ def _data_text(study: Study) -> str:
     irrelevant = f"; irrelevant noise {names[3]}" if (study.records["pairing"] == "irrelevant").any() else ""
     unseen = f", and {names[3]} in its place in the test" if study.split == "ood" else ""
     return f"scenes of {given[1]} (classes {names[0]} and {names[1]}; noise {names[2]}{irrelevant}{unseen})"
+
+
+def _other_task(records: pd.DataFrame) -> str:
+    """The task of all these records, if it is not one of the paper's; else empty."""
+    tasks = records["task"].dropna().unique()
+    return str(tasks[0]) if len(tasks) == 1 and tasks[0] in _OTHER_TASKS else ""
 
 
 def settings_text(settings: Settings) -> str:
@@ -172,7 +191,8 @@ def _titles(parts: Sequence[_Part]) -> list[str]:
         one = head.source and part.records["source"].nunique() == 1  # where the data vary, levels have several
         name = f"{head.dataset} on {head.source}" if one else str(head.dataset)
         by = f" by {' and '.join(part.varied)}" if part.varied else ""
-        names.append(", ".join(filter(None, (name + by, settings_text(part.settings)))))
+        task = "" if "probe.target" in dict(part.settings) else _other_task(part.records)
+        names.append(", ".join(filter(None, (name + by, task, settings_text(part.settings)))))
     several = len({head.recipe for head, alone in zip(heads, plain, strict=True) if alone}) > 1
     count = Counter(names)
     names = [
@@ -187,6 +207,14 @@ def _titles(parts: Sequence[_Part]) -> list[str]:
 
 
 def headline(records: pd.DataFrame) -> str:
-    """The score in tables: accuracy for classification, macro F1 for segmentation."""
+    """The score in tables: accuracy for classification, F1 of what changed for change detection, else macro F1."""
     # Older records have null in this column, and were all segmentation.
-    return "test_accuracy" if (records["task"] == "classification").all() else "test_f1_macro"
+    for task, metric in (("classification", "test_accuracy"), ("change", "test_f1_changed")):
+        if (records["task"] == task).all():
+            return metric
+    return "test_f1_macro"
+
+
+def score_name(metric: str) -> str:
+    """What a score of `headline` is called."""
+    return {"test_accuracy": "accuracy", "test_f1_changed": "F1 of change"}.get(metric, "macro F1")

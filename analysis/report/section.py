@@ -26,6 +26,8 @@ def warnings(study: Study, plans: Sequence[Mapping[str, Any]], *, own_data: bool
     lines = [study.about]
     if own_data:
         lines.append("The paper does not use these data: they are judged by its sentences about real data.")
+    if study.other_task:
+        lines.append(f"The paper does not predict {study.other_task}: its sentences are asked of that.")
     if study.dataset == "vts" and not study.source.lower().startswith("dtd"):
         lines.append(f"These are results on {study.source or 'unnamed textures'}, not on DTD.")
     if study.dataset == "cifar10" and not study.source.startswith("CIFAR-10"):

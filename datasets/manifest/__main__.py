@@ -22,7 +22,7 @@ from datasets.manifest.source import CHECK, SHOWN, build_store, needs_scale, rea
 from datasets.manifest.statistics import band_statistics, sample_rows
 from datasets.source import Place
 from datasets.tiles.pairs import left_out_notes
-from datasets.tiles.source import USUAL_SHARE, TileSource, class_pixels, labelled, split_counts
+from datasets.tiles.source import USUAL_SHARE, TileSource, check_change, class_pixels, labelled, split_counts
 from datasets.tiles.splits import undersample
 from datasets.tiles.store import Store
 from datasets.types import SPLITS
@@ -49,13 +49,16 @@ def check_manifest(args: argparse.Namespace) -> None:
     for line in left_out_notes(listing.in_rows(store.left_out), CHECK):
         print(line)
     source = tile_source(listing, settings, store)
+    if source.no_classes:
+        check_change(source.aimed("change"))
     rows = np.flatnonzero(source.split == SPLITS.index("train"))
     chosen = sample_rows(rows, ENOUGH // (2 * store.size**2 * store.bands))
     absent = [float(value) for value in settings.nodata if value != "alpha"]
     mean, std, constant = band_statistics(store, chosen, absent)
     numbers = [f"{number:.5g}" for number in (*mean, *std)]
     scale = ["--data.mean", *numbers[: len(mean)], "--data.std", *numbers[len(mean) :]]
-    blocks = [source.title, table_by_group(store), table_by_split(source), table_by_class(source)]
+    blocks = [source.title, table_by_group(store), table_by_split(source)]
+    blocks += [table_by_class(one) for one in predictable(source)]
     number = "all" if len(chosen) == len(rows) else f"{len(chosen):,} of {len(rows):,}"
     blocks.append(f"mean and std of each band of {number} training tiles\n{' '.join(scale)}")
     print("\n\n".join(blocks))
@@ -121,6 +124,12 @@ def table_by_split(source: TileSource) -> str:
     return counts[columns].to_string(formatters=dict.fromkeys(columns[:3], "{:,}".format), float_format="%.1f")
 
 
+def predictable(source: TileSource) -> list[TileSource]:
+    """The tiles for the targets that a probe can predict: classes, change."""
+    change = source.aimed("change")
+    return [*([] if source.no_classes else [source]), *([change] if labelled(change).any() else [])]
+
+
 def table_by_class(source: TileSource) -> str:
     """The share of each class in the pixels that are not ignored, by split, without classes that no mask shows."""
     pixels = pd.DataFrame({split: class_pixels(source, split) for split in SPLITS}, index=pd.Index(source.classes))
@@ -158,6 +167,8 @@ def next_command(
         words += ["--augment.hue", "0"]  # a sweep refuses to change the hue of images that are not RGB
     if not split_counts(source).loc["train", "noisy"]:
         words += ["--rho", "0"]
+    if source.no_classes:
+        words += ["--probe.target", "change"]
     if args.store:
         words += ["--store", str(args.store)]
     if args.skip_bad:
@@ -262,7 +273,7 @@ def add_torchgeo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     command.add_argument(
         "--mask",
         choices=("t1_mask", "t2_mask", "change_mask"),
-        default="t2_mask",
+        default="change_mask",
         help="what a sample's mask shows: classes of the first or second image, or what changed (%(default)s)",
     )
     command.add_argument(

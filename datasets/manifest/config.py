@@ -15,7 +15,7 @@ from datasets.errors import InputError
 from datasets.manifest.holdout import HoldOut
 from datasets.misregistration import Misregistration
 from datasets.settings import Share, settings
-from datasets.types import Pairing, Task
+from datasets.types import Pairing, Target, Task
 
 MOST_BANDS = 13
 ROLES = ("image", "partner", "mask", "partner_mask", "change_mask", "name", "split", "noisy", "group")
@@ -30,6 +30,7 @@ class ManifestSettings(Misregistration):
     pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure", "misregistration")
     has_nu: ClassVar[bool] = False
     task: ClassVar[Task] = "segmentation"
+    targets: ClassVar[tuple[Target, ...]] = ("classes", "change", "classes_from_pair")
     extra_scores: ClassVar[tuple[str, ...]] = ()
 
     dataset: Annotated[Literal["manifest"], tyro.conf.Suppress] = "manifest"

@@ -43,7 +43,7 @@ class Wanted:
 
     dtype: Kind | None = None
     """How pixels are stored; None: as the smallest kind that holds the first samples."""
-    mask: str = "t2_mask"
+    mask: str = "change_mask"
     """What a sample's one `mask` is: the column it is written to."""
     times: tuple[int, int] | None = None
     """Which two of several images are the pair, from 0; None: there must be two."""
@@ -209,6 +209,12 @@ def _pair(
     for column, name in (("t1_mask", "mask1"), ("t2_mask", "mask2"), (wanted.mask, "mask")):
         if name in sample:
             masks[column] = _mask(np.asarray(sample[name]), chosen[0].shape[1:])
+    if "change_mask" in masks and not any(set(np.unique(masks["change_mask"])) <= {0, one} for one in (1, IGNORED)):
+        shown = ", ".join(map(str, np.unique(masks["change_mask"])[:5].tolist()))
+        raise InputError(
+            f"its mask has the values {shown}, but one of changes has 0 and 1, or 0 and 255: if it shows classes of "
+            "the second image, add --mask t2_mask (of the first, t1_mask)"
+        )
     return [np.ascontiguousarray(image.transpose(1, 2, 0)) for image in chosen], masks
 
 

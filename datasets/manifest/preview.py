@@ -8,7 +8,8 @@ from jaxtyping import Float, UInt8
 
 from datasets.manifest.rows import Listing
 from datasets.misregistration import Misregistration
-from datasets.panels import IGNORED_COLOR, Color, overlay, save_panels
+from datasets.panels import CHANGED, IGNORED_COLOR, Color, overlay, save_panels
+from datasets.tiles.change import Changes
 from datasets.tiles.cutting import CHANGES, MASKS, PARTNER_MASKS
 from datasets.tiles.pairs import PairFiles
 from datasets.tiles.store import Store
@@ -22,9 +23,6 @@ COLORS: tuple[Color, ...] = (  # Okabe-Ito: of the classes from 1 on, in turn
     (0.00, 0.45, 0.70),
     (0.84, 0.37, 0.00),
 )
-
-CHANGED: Color = (0.80, 0.20, 0.20)
-"""The colour of what changed."""
 
 
 def sample_pairs(pairs: Sequence[PairFiles], number: int, seed: int) -> list[PairFiles]:
@@ -66,12 +64,15 @@ def save_preview(
     """
     masks = {
         name: array()
-        for name, array in ((MASKS, store.mask), (PARTNER_MASKS, store.partner_mask), (CHANGES, store.changes))
+        for name, array in ((MASKS, store.mask), (PARTNER_MASKS, store.partner_mask))
         if (store.path / f"{name}.npy").exists()
     }
+    changes = Changes(store=store)
     rows, labels = [], set[int]()
     for number in representative_tiles(store):
         shown = {name: np.array(mask[number]) for name, mask in masks.items()}
+        if (changes.by_mask | changes.by_classes).any():
+            shown[CHANGES] = changes.labels(np.array([number]))[0]
         labels.update(*(np.unique(mask).tolist() for name, mask in shown.items() if name != CHANGES))
         rows.append(_panels(listing, store, number, shown))
         if misregistration:
@@ -81,7 +82,8 @@ def save_preview(
             moved = (displaced_partner(store, number, misregistration) * largest).round().astype(store.dtype)
             _, picture = stretch_contrast(np.stack([store.partner()[number], moved]))
             rows[-1].append((f"partner, displaced: {misregistration.text}", picture))
-    save_panels(path, rows, legend={_label(label, names): color(label) for label in sorted(labels - {0})})
+    legend = {_label(label, names): color(label) for label in sorted(labels - {0})}
+    save_panels(path, rows, legend=legend | ({"changed": CHANGED} if CHANGES in shown else {}))
 
 
 def _panels(
@@ -101,9 +103,12 @@ def _panels(
             colors = {label: color(label) for label in np.unique(masks[name]).tolist()}
             panels.append((title, overlay(picture, masks[name], colors)))
     if CHANGES in masks:
-        share = "no mask of changes" if np.isnan(tile["changed"]) else f"changed: {tile['changed']:.1%}"
-        changed = (masks[CHANGES] == 1).astype(np.uint8)
-        panels.append((share, overlay(partner, changed, {1: CHANGED})))
+        changed = masks[CHANGES]
+        if (changed == IGNORED).all():
+            panels.append(("what changed is not known", partner))
+        else:
+            colors = {1: CHANGED, IGNORED: IGNORED_COLOR}
+            panels.append((f"changed: {(changed == 1).mean():.1%}", overlay(partner, changed, colors)))
     return panels
 
 

@@ -16,10 +16,12 @@ from datasets.manifest.batches import address_of
 from datasets.manifest.config import ManifestSettings
 from datasets.manifest.rows import BITS, Listing, read_manifest
 from datasets.source import Demands, Place
+from datasets.tiles.change import Changes
 from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import ProblemsError, left_out_notes
 from datasets.tiles.request import BuildRequest
 from datasets.tiles.source import (
+    NO_CHANGE,
     TileSource,
     absence_notes,
     check_tiles,
@@ -62,9 +64,18 @@ def survey(settings: ManifestSettings, place: Place, demands: Demands) -> None:
     """Check what is known before images are read, which may take long.
 
     Raises:
-        InputError: the file or its rows cannot be used, or mean and std are missing.
+        InputError: the file or its rows cannot be used, mean and std are missing, or no row of a split tells what
+            changed, which a probe predicts.
     """
-    _checked_listing(settings, place)
+    listing = _checked_listing(settings, place)
+    if "change" in demands.targets:
+        tells: dict[str, bool] = {}
+        for pair in listing.pairs:
+            split = "ood" if pair.group in settings.ood else pair.split
+            told = pair.change_mask is not None or (pair.mask is not None and pair.partner_mask is not None)
+            tells[split] = tells.get(split, False) or told
+        for split in (name for name, told in tells.items() if not told):
+            raise InputError(NO_CHANGE.format(split=split))
 
 
 def _checked_listing(settings: ManifestSettings, place: Place) -> Listing:
@@ -177,8 +188,8 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
     """The tiles with their splits and classes.
 
     Raises:
-        InputError: a split has no tile or no mask, val has no clean tile, training masks show a single class, or a mask
-            shows a class without a name.
+        InputError: a split has no tile, val has no clean tile, or a mask shows a class without a name. Or a split has
+            no mask, or training masks show a single class, and no pair has a mask of changes.
     """
     split = np.array([SPLITS.index(name) for name in store.tiles["split"]], np.int8)
     split = hold_out(listing.path, split, store.tiles["group"].to_numpy(str), settings.ood)
@@ -197,35 +208,44 @@ def tile_source(listing: Listing, settings: ManifestSettings, store: Store) -> T
         noisy_classes=settings.noisy_classes,
         mean=settings.mean or None,
         std=settings.std or None,
+        changes=Changes(store=store),
     )
-    for split_name in present_splits(split):
-        shown = np.flatnonzero(class_pixels(source, split_name))
-        if len(shown) < (2 if split_name == "train" else 1):
-            what = f"only {classes[shown[0]]}" if len(shown) else "no class"
-            raise InputError(
-                f"{listing.path}: the masks of split {split_name} show {what}, so there is nothing to distinguish; "
-                "a mask has the class number of each pixel (255 means none)"
-            )
+    source = replace(source, no_classes=_no_classes(listing, source))
+    if source.no_classes and not any(pair.change_mask for pair in listing.pairs):
+        raise InputError(source.no_classes)
     return replace(source, title=source.title + used_tiles(source), notes=tuple(_notes(listing, settings, source)))
 
 
 def _check_splits(listing: Listing, store: Store, numbers: Int8[np.ndarray, " tiles"]) -> None:
     tiles = store.tiles.assign(split=np.array(EVERY_SPLIT)[numbers])
-    uses = {"train": "trained", "val": "validated", "test": "tested", "ood": "tested"}
     for split in present_splits(numbers):
-        part, used = tiles[tiles["split"] == split], uses[split]
-        if part.empty:
+        if (tiles["split"] != split).all():
             raise InputError(f"{listing.path}: no row of split {split} can be used; add rows, or correct them")
-        if not (part["labelled"] != "").any():
-            raise InputError(
-                f"{listing.path}: no row of split {split} has a mask, but the probe is {used} on masks; fill in "
-                "partner_mask or mask"
-            )
     if tiles.loc[tiles["split"] == "val", "noisy"].all():
         raise InputError(
             f"{listing.path}: all tiles of split val are noisy, but pretraining is validated on clean ones; add clean "
             "pairs to it"
         )
+
+
+def _no_classes(listing: Listing, source: TileSource) -> str:
+    """Why a probe cannot predict classes; empty if it can."""
+    uses = {"train": "trained", "val": "validated", "test": "tested", "ood": "tested"}
+    other = ", or predict what changed (--probe.target change)" * any(pair.change_mask for pair in listing.pairs)
+    for number, split in enumerate(present_splits(source.split)):
+        if not (source.store.tiles["labelled"][source.split == number] != "").any():
+            return (
+                f"{listing.path}: no row of split {split} has a mask, but the probe is {uses[split]} on masks; fill in "
+                f"partner_mask or mask{other}"
+            )
+        shown = np.flatnonzero(class_pixels(source, split))
+        if len(shown) < (2 if split == "train" else 1):
+            what = f"only {source.classes[shown[0]]}" if len(shown) else "no class"
+            return (
+                f"{listing.path}: the masks of split {split} show {what}, so there is nothing to distinguish; a mask "
+                f"has the class number of each pixel (255 means none){other}"
+            )
+    return ""
 
 
 def _classes(listing: Listing, settings: ManifestSettings, store: Store) -> tuple[str, ...]:
@@ -267,8 +287,9 @@ def _notes(listing: Listing, settings: ManifestSettings, source: TileSource) -> 
         yield f"{number:,} of {len(store.pairs):,} pairs are assumed to be clean: their column noisy is empty, {why}"
     if not split_counts(source).loc["train", "noisy"]:
         yield "no pair of split train is noisy: only --rho 0 is possible, or --pairings misregistration"
-    yield from absence_notes(store, source.split, source.classes)
-    yield from contrast_notes(source)
+    if store.class_counts.any():
+        yield from absence_notes(store, source.split, source.classes)
+        yield from contrast_notes(source)
     if (pairs := int((store.pairs["split"] == "train").sum())) < FEW:
         yield f"{pairs} training pairs are few: differences may be chance, so run several seeds (--seeds 0 1 2)"
 

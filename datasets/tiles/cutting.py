@@ -98,7 +98,7 @@ class PairTiles:
     digest: str
     """Of the blocks, from `digest_tiles`."""
     changed: Sequence[int] | None = None
-    """Changed pixels of each tile; None without a mask of changes."""
+    """Changed pixels of each tile, with or without data; None without a mask of changes."""
 
 
 class UnusablePair(Exception):
@@ -193,10 +193,13 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
     if reader.problems:
         raise UnusablePair(reader.problems)
     labels = {name: mask.labels for name, mask in masks.items() if mask}
+    absent = {}
     for name, of in ((MASKS, IMAGES), (PARTNER_MASKS, PARTNERS)):
-        pixels = images[of]
-        if name in labels and pixels is not None and (cut.nodata or pixels.dtype.kind == "f"):
-            labels[name] = np.where(cut.without_data(pixels, files[of]), np.uint8(IGNORED), labels[name])
+        pixels, used = images[of], name in labels or changes is not None
+        if used and pixels is not None and (cut.nodata or pixels.dtype.kind == "f"):
+            absent[of] = cut.without_data(pixels, files[of])
+        if name in labels and of in absent:
+            labels[name] = np.where(absent[of], np.uint8(IGNORED), labels[name])
     images = {name: None if pixels is None else parts[name].of(pixels, shape) for name, pixels in images.items()}
     labels = {name: parts[IMAGES if name == MASKS else PARTNERS].of(mask, shape) for name, mask in labels.items()}
     if changes is not None and pair.change_mask is not None:
@@ -204,7 +207,11 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
         if reason := _contradiction(changes, labels):
             reader.add_problem(pair.change_mask, reason)
             raise UnusablePair(reader.problems)
-    found = {**images, **labels, CHANGES: changes}
+    known = changes
+    for of, where in absent.items():
+        if known is not None:
+            known = np.where(parts[of].of(where, shape), np.uint8(IGNORED), known)
+    found = {**images, **labels, CHANGES: known}
     blocks = {name: _cut(pixels, cut.size) for name, pixels in found.items() if pixels is not None}
     no_mask = np.full((cut.tiles(shape), cut.size, cut.size), IGNORED, np.uint8)
     blocks = {name: blocks.get(name, no_mask) for name in arrays}
@@ -216,7 +223,7 @@ def cut_pair(pair: PairFiles, shape: Shape, cut: Cut, arrays: Sequence[str], roo
         counts=counts[..., :classes],
         buildings=last.buildings if last else {},
         digest=digest_tiles(blocks),
-        changed=None if changes is None else blocks[CHANGES].sum(axis=(1, 2), dtype=np.int64).tolist(),
+        changed=None if changes is None else _cut(changes, cut.size).sum(axis=(1, 2), dtype=np.int64).tolist(),
     )
 
 

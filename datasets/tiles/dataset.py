@@ -140,12 +140,25 @@ class TileDataset:
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"]]:
-        """The labelled image of each tile (the partner if it has a mask) and its classes."""
+    ) -> tuple[Float[Tensor, "n *two c h w"], UInt8[Tensor, "n h w"]]:
+        """The labelled image of each tile (the partner if it has a mask) and its classes.
+
+        Of a pair, (n, 2, c, h, w), the labelled image is the second one; for `change` it is always the partner.
+        """
         tiles = self.of_split(split, self._labelled)[index.numpy()]
         rows, side = self._number[tiles], self._partner_side[tiles]
-        images, classes = together(self._images.transfer(rows, side), self._masks.transfer(rows, side)).sent()
-        return self._show(images), classes
+        if self.source.target == "classes":
+            images, classes = together(self._images.transfer(rows, side), self._masks.transfer(rows, side)).sent()
+            return self._show(images), classes
+        if self.source.target == "change":
+            assert self.source.changes is not None, "a recipe refuses this target"
+            side = np.ones(len(tiles), bool)
+            labels = Transfer(self.device, [torch.from_numpy(self.source.changes.labels(tiles))], lambda sent: sent)
+        else:
+            labels = self._masks.transfer(rows, side)
+        both = self._images.transfer(np.tile(rows, 2), np.concatenate([~side, side]))
+        images, classes = together(both, labels).sent()
+        return self._show(images).unflatten(0, (2, -1)).transpose(0, 1), classes
 
     def class_counts(self) -> Int[Tensor, " classes"]:
         """Pixels of each class in the labelled training tiles."""

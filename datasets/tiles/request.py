@@ -125,7 +125,9 @@ class BuildRequest:
 
     def _key(self, pair: PairFiles) -> str:
         files = [self._identity(picture) for picture in pair.files]
-        roles = [pair.mask is not None, pair.partner_mask is not None, *(["change"] if pair.change_mask else [])]
+        # `ignored`: earlier versions did not leave pixels without data out of masks of changes.
+        change = ["change", "ignored"] if pair.change_mask else []
+        roles = [pair.mask is not None, pair.partner_mask is not None, *change]
         return _digest([pair.name, self.cut.described, roles, files])
 
     def _identity(self, picture: Picture) -> list[str | int]:

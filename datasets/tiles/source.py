@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
@@ -13,12 +13,17 @@ from jaxtyping import Bool, Int8, Int64
 
 from datasets.errors import InputError
 from datasets.source import Demands
+from datasets.tiles.change import Changes
 from datasets.tiles.splits import undersample
 from datasets.tiles.store import Store
-from datasets.types import EVERY_SPLIT, SPLITS
+from datasets.types import CHANGE, EVERY_SPLIT, SPLITS, Target
 
 SCORED = ("val", "test")
 """The splits that the probe is scored on."""
+NO_CHANGE = (
+    "--probe.target change: no pair of split {split} tells what changed; fill in change_mask, or mask and "
+    "partner_mask, or use --probe.target classes"
+)
 NAMED = 5
 """Classes that a note names."""
 USUAL_SHARE = 0.01
@@ -51,6 +56,12 @@ class TileSource:
     """Of each band, in the units of the files; None: 8-bit values 0 to 255 become 0 to 1."""
     std: tuple[float, ...] | None = None
     """As `mean`."""
+    no_classes: str = ""
+    """Why a probe cannot predict classes, if there are masks of changes instead; empty if it can."""
+    changes: Changes | None = None
+    """What changed in each tile; None if that is no target of the probe."""
+    target: Target = "classes"
+    """What the probe predicts: see `aimed`."""
 
     def __post_init__(self) -> None:
         if len(self.split) != len(self.store.tiles):
@@ -62,6 +73,13 @@ class TileSource:
     def files(self) -> tuple[Path, ...]:
         """The folder of the arrays."""
         return (self.store.path,)
+
+    def aimed(self, target: Target) -> "TileSource":
+        """The same tiles for another target of the probe: pretraining and fingerprint are the same."""
+        if target != "change" or target == self.target:
+            return replace(self, target=target)
+        title = self.title.replace(scored_classes(self.store, self.split, self.classes), "")
+        return replace(self, target=target, classes=CHANGE, title=title)
 
 
 def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> str:
@@ -83,6 +101,8 @@ def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"], classes:
 def scored_classes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> str:
     """What is added to the title of a source whose test scores leave out classes; else empty."""
     absent = len(_absent(store, split, classes, "test"))
+    if absent == len(classes):  # there are masks of changes alone
+        return ""
     return f", test scores over {len(classes) - absent} of {len(classes)} classes" if absent else ""
 
 
@@ -115,7 +135,7 @@ def absence_notes(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequ
 
 def _absent(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str], name: str) -> list[str]:
     """The classes that no labelled mask of a split shows."""
-    pixels = _class_pixels(store, split, len(classes), name)
+    pixels = _class_pixels(store.class_counts, split, len(classes), name)
     return [label for label, count in zip(classes, pixels.tolist(), strict=True) if not count]
 
 
@@ -168,13 +188,13 @@ def present_splits(split: Int8[np.ndarray, " tiles"]) -> tuple[str, ...]:
 
 def class_pixels(source: TileSource, split: str) -> Int64[np.ndarray, " classes"]:
     """Pixels of each class in the labelled masks of a split; ignored pixels are not counted."""
-    return _class_pixels(source.store, source.split, len(source.classes), split)
+    return _class_pixels(_counts(source), source.split, len(source.classes), split)
 
 
 def _class_pixels(
-    store: Store, split: Int8[np.ndarray, " tiles"], classes: int, name: str
+    counts: Int64[np.ndarray, "tiles some"], split: Int8[np.ndarray, " tiles"], classes: int, name: str
 ) -> Int64[np.ndarray, " classes"]:
-    found = store.class_counts[split == EVERY_SPLIT.index(name)].sum(axis=0)
+    found = counts[split == EVERY_SPLIT.index(name)].sum(axis=0)
     pixels = np.zeros(classes, np.int64)
     pixels[: len(found)] = found
     return pixels
@@ -195,7 +215,15 @@ def format_tables(source: TileSource) -> str:
 
 def labelled(source: TileSource) -> Bool[np.ndarray, " tiles"]:
     """The tiles that the probe can learn from: their mask has at least one pixel with a class."""
-    return np.asarray(source.store.class_counts.any(axis=1))
+    return np.asarray(_counts(source).any(axis=1))
+
+
+def _counts(source: TileSource) -> Int64[np.ndarray, "tiles classes"]:
+    """Pixels of each class that the probe predicts."""
+    if source.target != "change":
+        return source.store.class_counts
+    assert source.changes is not None, "a recipe refuses this target"
+    return source.changes.counts
 
 
 def check_tiles(source: TileSource, demands: Demands) -> None:
@@ -206,10 +234,33 @@ def check_tiles(source: TileSource, demands: Demands) -> None:
             tiles validate pretraining, or the dense losses lack labels.
     """
     _check_pairs(source, demands)
-    masked = int((labelled(source) & (source.split == SPLITS.index("train"))).sum())
-    for flag, batch in (("probe", demands.probe_batch), ("pretrain", demands.supervised_batch)):
-        if masked < batch:
-            raise InputError(f"--{flag}.batch {batch}: {masked} training tiles have a mask; lower the batch")
+    for aimed in map(source.aimed, demands.targets):
+        if aimed.target == "change":
+            check_change(aimed)
+        elif source.no_classes:
+            raise InputError(source.no_classes)
+        masked = int((labelled(aimed) & (aimed.split == SPLITS.index("train"))).sum())
+        for flag, batch in (("probe", demands.probe_batch), ("pretrain", demands.supervised_batch)):
+            if masked < batch:
+                raise InputError(f"--{flag}.batch {batch}: {masked} training tiles have a mask; lower the batch")
+
+
+def check_change(source: TileSource) -> None:
+    """Check that each split shows what changed and, in its training tiles, what did not.
+
+    Raises:
+        InputError: a split has no pixel whose change is known, or none that changed.
+    """
+    for split in present_splits(source.split):
+        unchanged, changed = class_pixels(source, split).tolist()
+        if not unchanged and not changed:
+            raise InputError(NO_CHANGE.format(split=split))
+        if not changed or (split == "train" and not unchanged):
+            what = "nothing changed in" if unchanged else "everything changed in"
+            raise InputError(
+                f"--probe.target change: {what} the {unchanged + changed:,} px of split {split} that have a mask, so "
+                "there is nothing to distinguish; add other pairs to it, or use --probe.target classes"
+            )
 
 
 def _check_pairs(source: TileSource, demands: Demands) -> None:

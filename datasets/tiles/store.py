@@ -62,7 +62,8 @@ class Store:
         return self._array(PARTNER_MASKS)
 
     def changes(self) -> np.memmap:
-        """What changed: (tiles, size, size) uint8, read-only; 0 or 1, and 255 everywhere if a pair has no such mask.
+        """What changed: (tiles, size, size) uint8, read-only; 0 or 1, and 255 where an image has no data, or everywhere
+        if a pair has no such mask.
 
         Raises:
             InputError: no pair has a mask of changes.

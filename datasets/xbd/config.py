@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt
 from datasets.errors import InputError
 from datasets.misregistration import Misregistration
 from datasets.settings import Share, settings
-from datasets.types import Pairing, Task
+from datasets.types import Pairing, Target, Task
 
 CLASSES = ("background", "no_damage", "minor_damage", "major_damage", "destroyed")
 """Downstream classes in label order."""
@@ -30,6 +30,7 @@ class XbdSettings(Misregistration):
     pairings: ClassVar[tuple[Pairing, ...]] = ("noisy", "exposure", "misregistration")
     has_nu: ClassVar[bool] = False
     task: ClassVar[Task] = "segmentation"
+    targets: ClassVar[tuple[Target, ...]] = ("classes", "change", "classes_from_pair")
     extra_scores: ClassVar[tuple[str, ...]] = ("xview2",)
     bands: ClassVar[int] = 3
 

@@ -8,10 +8,11 @@ from jaxtyping import Int64, UInt8
 
 from datasets.errors import InputError
 from datasets.misregistration import Misregistration
-from datasets.panels import IGNORED_COLOR, Color, overlay, save_panels
+from datasets.panels import CHANGED, IGNORED_COLOR, Color, overlay, save_panels
+from datasets.tiles.change import Changes
 from datasets.tiles.store import Store
 from datasets.types import IGNORED
-from datasets.xbd.config import CLASSES
+from datasets.xbd.config import CLASSES, DAMAGED
 
 COLORS: dict[int, Color] = {  # Okabe-Ito: from sky blue over yellow to vermilion as the damage grows
     1: (0.34, 0.71, 0.91),
@@ -20,6 +21,7 @@ COLORS: dict[int, Color] = {  # Okabe-Ito: from sky blue over yellow to vermilio
     4: (0.84, 0.37, 0.00),
     IGNORED: IGNORED_COLOR,
 }
+CHANGE_COLORS: dict[int, Color] = {1: CHANGED, IGNORED: IGNORED_COLOR}
 NAMES = {**dict(enumerate(CLASSES)), IGNORED: "ignored"}
 
 
@@ -59,7 +61,7 @@ def save_preview(
     caption: str,
     misregistration: Misregistration | None = None,
 ) -> None:
-    """Draw one row for each tile: before, after, and both under their masks.
+    """Draw one row for each tile: before, after, both under their masks, and what changed.
 
     Args:
         path: picture to write; its suffix selects the format.
@@ -73,12 +75,13 @@ def save_preview(
         InputError: matplotlib does not know the format.
         OSError: the picture cannot be written.
     """
-    rows = []
+    rows, changes = [], Changes(store=store, damage=DAMAGED)
     for tile in tiles:
         masks = [np.array(side[tile]) for side in (store.mask(), store.partner_mask())]
         part = window(np.stack(masks), zoom)
         pictures = [side[tile][part] / np.iinfo(side.dtype).max for side in (store.image(), store.partner())]
         before, after = (overlay(picture, mask[part], COLORS) for picture, mask in zip(pictures, masks, strict=True))
+        changed = changes.labels(np.array([tile]))[0][part]
         row = store.tiles.iloc[tile]
         place = f"row {row['top'] + part[0].start}, column {row['left'] + part[1].start}"
         rows.append(
@@ -87,6 +90,10 @@ def save_preview(
                 (f"tile {tile}, {'noisy' if row['noisy'] else 'clean'}\nafter", pictures[1]),
                 ("before: buildings", before),
                 ("after: damage", after),
+                (
+                    "changed: damaged or not",
+                    overlay(pictures[1], changed, CHANGE_COLORS),
+                ),
             ]
         )
         if misregistration:
@@ -95,4 +102,4 @@ def save_preview(
             moved = displaced_partner(store, tile, misregistration)[part]
             rows[-1].append((f"after, displaced: {misregistration.text}", moved))
     legend = {NAMES[label].replace("_", " "): color for label, color in COLORS.items()}
-    save_panels(path, rows, legend=legend, caption=caption)
+    save_panels(path, rows, legend=legend | {"changed": CHANGED}, caption=caption)

@@ -15,6 +15,7 @@ from datasets.files import cache_folder
 from datasets.images.read import shape_of
 from datasets.source import Demands, Place
 from datasets.tiles import splits
+from datasets.tiles.change import Changes
 from datasets.tiles.cutting import Cut
 from datasets.tiles.pairs import PairFiles, Problem, left_out_notes
 from datasets.tiles.request import BuildRequest
@@ -83,6 +84,7 @@ def load(settings: XbdSettings, place: Place, *, jobs: int = 0) -> TileSource:
         dense_labels="binary",
         min_share=settings.min_share,
         noisy_classes=DAMAGED,
+        changes=Changes(store=store, damage=DAMAGED),
     )
     left_out = left_out_notes(store.left_out, PREPARE, most=SHOWN)
     return replace(source, title=source.title + used_tiles(source), notes=(*notes(settings, source, root), *left_out))

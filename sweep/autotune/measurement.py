@@ -207,9 +207,11 @@ class Trainer:
         import torch  # here, because the driver does not import torch
 
         from datasets.registry import open_data
+        from datasets.source import aimed
 
         self._device = torch.device("cuda" if self._task.machine.gpus else "cpu")
-        self._data = open_data(self._recipe.data, self._task.source, self._task.cell.seed, self._device)
+        source = aimed(self._task.source, self._recipe.probe.target)
+        self._data = open_data(self._recipe.data, source, self._task.cell.seed, self._device)
         self._baseline = _peak_memory()
 
     def _prepare(self, engine: Engine) -> float:

@@ -139,6 +139,8 @@ class Sweep:
             part, _, setting = name.partition(".")
             if part == "data" and setting in AMOUNTS and "misregistration" not in self.pairings:
                 raise InputError(f"--vary {name}: has no effect without --pairings misregistration: add it")
+            if name == "probe.join" and all(recipe.probe.target != "change" for recipe in self.recipes.values()):
+                raise InputError(f"--vary {name}: has no effect without --probe.target change: add it")
         for recipe in self.recipes.values():
             for noise in self.nu:
                 check_nu(recipe.data, noise)
@@ -231,6 +233,7 @@ class Sweep:
             probe_batch=max(recipe.probe.batch for recipe in recipes),
             ood=any(recipe.probe.split == "ood" for recipe in recipes),
             few_labels=any(recipe.probe.labels < 1 for recipe in recipes),
+            targets=tuple(dict.fromkeys(recipe.probe.target for recipe in recipes)),
         )
 
     @property

@@ -77,7 +77,7 @@ class CellRunner(ABC):
             progress: writes `progress.json`; None: nothing writes it.
         """
         self._sweep, self._job, self._machine = sweep, job, machine
-        origins = {recipe: Provenance.of(sweep, one.source) for recipe, one in job.cell_jobs.items()}
+        origins = {recipe: Provenance.of(sweep, one) for recipe, one in job.cell_jobs.items()}
         first = next(iter(origins.values()))  # a search tries further recipes on the same data
         self._provenance = lambda cell: origins.get(cell.recipe, first)
         self._run_dir, self._tracking, self._stop, self._progress = run_dir, tracking, stop, progress

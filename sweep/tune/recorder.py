@@ -11,7 +11,6 @@ from analysis.records.io import write_curves, write_record
 from analysis.records.predictions import Prediction, write_predictions
 from analysis.records.schema import Record, to_row
 from analysis.text import failure_reason
-from datasets.source import Source
 from sweep.cluster.provenance import commit, project_version
 from sweep.config.sweep import Sweep
 from sweep.config.vary import are_numbers
@@ -24,6 +23,7 @@ from sweep.tune.outcome import Outcome
 from sweep.tune.retries import DIVERGED, ERROR, LOST, Failure, Retries, bare_record
 from sweep.tune.running import CellListener
 from trainables.cell import Cell
+from trainables.cell_job import CellJob
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +46,16 @@ class Provenance:
     """The settings that the sweep varies, each with `float` or `str`."""
 
     @classmethod
-    def of(cls, sweep: Sweep, source: Source) -> "Provenance":
-        """The provenance of a sweep's cells on these data, with the running code."""
+    def of(cls, sweep: Sweep, job: CellJob) -> "Provenance":
+        """The provenance of a sweep's cells with this job, with the running code."""
+        source = job.source
         return cls(
             classes=source.classes,
             commit=commit(),
             version=project_version(),
             data=source.fingerprint,
             source=source.title,
-            task=sweep.recipe.data.task,
+            task=job.recipe.task,
             base=sweep.recipe.fingerprint if sweep.vary else None,
             settings={axis[0]: float if are_numbers(sweep.recipe, axis) else str for axis in sweep.vary},
         )
@@ -260,5 +261,6 @@ class Recorder(CellListener):
 
 def _test_score(row: Mapping[str, Any]) -> str:
     """A row's test score as text."""
-    name, score = ("accuracy", "test_accuracy") if row["task"] == "classification" else ("F1", "test_f1_macro")
+    scores = {"classification": ("accuracy", "test_accuracy"), "change": ("F1 of change", "test_f1_changed")}
+    name, score = scores.get(row["task"], ("F1", "test_f1_macro"))
     return f"test {name} {100 * row[score]:5.1f} %"

@@ -38,6 +38,24 @@ def test_studies_that_differ_in_their_data_alone_have_names_of_their_own():
     assert render(both).count("3 seeds, test accuracy") == 2
 
 
+@pytest.mark.parametrize(
+    ("task", "said"), [("change", "what changed between the two"), ("classes_from_pair", "classes")]
+)
+def test_claims_on_another_target_are_judged_by_its_score_and_marked(task, said):
+    plain = sweep("xbd")
+    other = plain.assign(task=task, test_f1_changed=plain["test_f1_macro"] / 2, test_f1_unchanged=1.0)
+    found = judge(other)
+    assert claims_table(found)["asked"].all()
+    assert not claims_table(judge(plain.assign(task="segmentation")))["asked"].any()
+    text = " ".join(render(found).split())
+    assert f"The paper does not predict {said}" in text
+    assert text.startswith(f"xbd on made up, {task}: 3 seeds")
+    assert ("test F1 of change" in text) == (task == "change")
+    robust = {j.finding.key: j.parts[0].estimate.estimate for j in found if j.finding.key == "moco_gains_real"}
+    before = next(j for j in judge(plain) if j.finding.key == "moco_gains_real").parts[0].estimate.estimate
+    assert robust["moco_gains_real"] == pytest.approx(before / (2 if task == "change" else 1))
+
+
 def test_holm_corrects_for_the_findings_asked_of_the_study(judgements):
     for study in {j.study for j in judgements}:
         known = [(j.p, j.p_holm) for j in judgements if j.study == study and not np.isnan(j.p)]

@@ -6,6 +6,7 @@ import pytest
 
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
+from datasets.types import Target
 from datasets.xbd.config import XbdSettings
 from trainables.cell import digest
 from trainables.recipe import ADDED, ADDED_PARTS, Dense, Encoder, Moco, Pretrain, Probe, Recipe
@@ -37,6 +38,8 @@ CHANGED = {
     ("probe", "finetune"): True,
     ("probe", "encoder_lr"): 1e-3,
     ("probe", "every"): 10,
+    ("probe", "target"): "change",
+    ("probe", "join"): "both",
 }
 
 
@@ -55,11 +58,12 @@ def test_a_recipe_without_added_settings_has_the_fingerprint_of_its_other_settin
 @pytest.mark.parametrize(("part", "name"), ADDED)
 def test_an_added_setting_with_another_value_changes_the_fingerprint(part, name):
     data = XbdSettings() if hasattr(XbdSettings(), name) or part != "data" else ManifestSettings()
-    base = Recipe(data=data, encoder=Encoder(output_stride=8))
+    target: Target = "change" if name == "join" else "classes"  # without effect on another one
+    base = Recipe(data=data, encoder=Encoder(output_stride=8), probe=Probe(target=target))
     other = replace(base, **{part: replace(getattr(base, part), **{name: CHANGED[part, name]})})
     values = without_parts(other)
     for one, its in ADDED:
-        if (one, its) != (part, name):
+        if (one, its) != (part, name) and not (name == "join" and its == "target"):
             values[one].pop(its, None)  # a setting of other data
     if name == "weights":  # only the content of the file counts
         values[part][name] = "0123456789abcdef"

@@ -210,7 +210,7 @@ class Excerpt:
 
     def downstream(
         self, split: str, index: Int[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n c h w"], UInt8[Tensor, "n h w"] | UInt8[Tensor, " n"]]:
+    ) -> tuple[Float[Tensor, "n *two c h w"], UInt8[Tensor, "n h w"] | UInt8[Tensor, " n"]]:
         """As in the whole data set."""
         return self.data.downstream(split, index)
 

@@ -25,6 +25,15 @@ def shown() -> Callable[..., Prediction]:
     return make
 
 
+def test_a_sheet_of_pairs_shows_the_first_image_too(shown: Callable) -> None:
+    pair = replace(shown("a"), before=np.full((2, 2, 3), 5, np.uint8))
+    figure = predictions.draw_sheet([pair], titles={"a": "a"}, classes=["x"], heading="made up")
+    pictures = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    assert [picture.mean() for picture in pictures[:2]] == [5, 9]
+    assert len(pictures) == 4
+    assert "before" in words(figure)
+
+
 def test_the_sheet_shows_image_truth_and_each_cells_prediction(
     study: Callable, rows: list, shown: Callable, tmp_path: Path
 ) -> None:

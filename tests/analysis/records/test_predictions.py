@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,6 +27,20 @@ def test_what_is_written_is_read_in_the_order_asked_for(tmp_path):
     assert [one.number for one in found] == [9, 3, 5]
     for name in ("truth", "predicted"):
         np.testing.assert_array_equal(getattr(found[2], name), getattr(made(5, 6, 2), name))
+
+
+def test_a_pair_keeps_its_first_image_and_single_images_are_written_as_ever(tmp_path):
+    pair = replace(made(3, 24, 16), before=made(4, 24, 16).image)
+    assert pq.read_table(write_predictions(tmp_path, KEY, [pair])).schema == PREDICTIONS.append(
+        pa.field("before", pa.binary(), nullable=False)
+    )
+    (found,) = read_predictions(tmp_path, [KEY])
+    assert (found.before.shape, found.image.shape) == ((24, 16, 3), (24, 16, 3))
+    assert np.abs(found.before.astype(int) - found.image).mean() > 10
+    assert pq.read_table(write_predictions(tmp_path, KEY, [made()])).schema == PREDICTIONS
+    assert read_predictions(tmp_path, [KEY])[0].before is None
+    with pytest.raises(RecordsError, match="the arrays of image 3 differ in size"):
+        write_predictions(tmp_path, KEY, [replace(pair, before=pair.image[:1])])
 
 
 def test_a_file_names_its_classes_and_an_older_one_none(tmp_path):

@@ -35,7 +35,7 @@ class Oscd:
         return torch.randint(0, 9000, (2, len(self.bands), 20, 24), generator=generator).float()
 
     def mask(self, index: int) -> torch.Tensor:
-        return (self.image(index)[0, 0] > 4000).long()
+        return (self.image(index)[0, 0] > 4000).long() * (index == 1)  # the others have not changed
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {"image": self.image(index), "mask": self.mask(index)}
@@ -77,6 +77,13 @@ class Series(Levir):
         return {"image": torch.cat([self.image(index), self.image(index)[:1] / 7]), "mask": self.mask(index)}
 
 
+class Damage(Levir):
+    """Four classes of the second image."""
+
+    def mask(self, index: int) -> torch.Tensor:
+        return (self.image(index)[0, 0] % 4).long()
+
+
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """This module under a name that can be written on a command line."""
@@ -101,18 +108,33 @@ def test_pixels_and_masks_are_those_of_the_samples(data: Path, capsys: pytest.Ca
     first = source.store.tiles.index[source.store.tiles["pair"] == "test-000001"][0]
     for side, array in enumerate((source.store.image(), source.store.partner())):
         np.testing.assert_array_equal(array[first], given.image(1)[side].permute(1, 2, 0)[:16, :16].numpy())
-    np.testing.assert_array_equal(source.store.partner_mask()[first], given.mask(1)[:16, :16].numpy())
+    np.testing.assert_array_equal(source.store.changes()[first], given.mask(1)[:16, :16].numpy())
+    assert source.store.tiles["noisy"].tolist() == source.store.tiles["pair"].str.endswith("1").tolist()
 
 
 def test_images_that_are_apart_and_arguments_of_the_class(data: Path) -> None:
     source = load(written("Levir", data), ManifestSettings(size=16))
     assert (source.store.dtype, source.store.bands, len(source.split)) == ("uint8", 3, 4 + 2 + 2)
     (data / "x.parquet").unlink()
-    out = written("Oscd", data, "--set", "bands=(3, 2, 1)", "--mask", "change_mask", "--splits", "train")
+    out = written("Oscd", data, "--set", "bands=(3, 2, 1)", "--mask", "t1_mask", "--splits", "train")
     table = pq.read_table(out).to_pydict()
     assert table["t2_mask"] == [None] * 4
-    assert all(table["change_mask"])
+    assert all(table["t1_mask"])
+    assert "change_mask" not in table
     assert table["split"] == ["train"] * 4
+
+
+def test_a_mask_of_classes_is_not_taken_for_one_of_changes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data.mkdir()
+    words = ["from-torchgeo", "fake_geo:Damage", "--root", str(data), "--out", str(data / "x.parquet")]
+    assert main(words) == 2
+    told = "sample 0 of train: its mask has the values 0, 1, 2, 3, but one of changes has 0 and 1, or 0 and 255: if it "
+    assert f"{told}shows classes of the second image, add --mask t2_mask" in capsys.readouterr().err
+    assert not list(data.iterdir())
+    assert main([*words, "--mask", "t2_mask"]) == 0
+    source = load(data / "x.parquet", ManifestSettings(size=16))
+    first = source.store.tiles.index[source.store.tiles["pair"] == "test-000000"][0]
+    np.testing.assert_array_equal(source.store.partner_mask()[first], Damage(data, "test").mask(0)[:16, :16].numpy())
 
 
 def test_two_of_several_images_and_values_that_are_not_whole(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def test_every_kind_of_image_is_drawn(tmp_path: Path, bands: int, dtype: str, ma
     with Image.open(out) as picture:
         assert picture.size[0] == small[0]
         assert picture.size[1] > small[1]
-        assert picture.size[0] == round(3.5 * DPI) * (4 if masks else 2)
+        assert picture.size[0] == round(3.5 * DPI) * (5 if masks else 2)
 
 
 def test_preview_draws_what_can_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
