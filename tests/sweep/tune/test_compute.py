@@ -33,7 +33,7 @@ def run(monkeypatch):
     monkeypatch.setattr(trainable.ray, "get_gpu_ids", list)
 
     def run(cell):
-        monkeypatch.setattr(worker, "train", lambda coordinates, job, report, needs_gpu: cell())
+        monkeypatch.setattr(worker, "train", lambda coordinates, job, report, **more: cell())
         return in_new_thread(lambda: trainable.train_cell({"cell": {}}, job=None))
 
     return run
