@@ -278,8 +278,12 @@ def run(rounds: int = 20) -> list[Table]:
     )
     bank, engine, count = load_textures(vts(quick), None), best_engine(), quick.pretrain.batch
     for loss in losses_for("segmentation"):
-        steps = [make(loss, quick, engine, device()) for make in (plain_step, bare_step)]
-        plain, ours, whole = in_turn([*steps, whole_step(loss, quick, engine, bank)], device(), rounds=rounds)
+        steps = [
+            plain_step(loss, quick, engine, device()),
+            bare_step(loss, quick, engine, device()),
+            whole_step(loss, quick, engine, bank),
+        ]
+        plain, ours, whole = in_turn(steps, device(), rounds=rounds)
         table.add(loss, *(one.rate(count) for one in (plain, ours, whole)), ratio(plain, ours), ratio(plain, whole))
     table.show()
     return [table]
