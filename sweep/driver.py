@@ -97,7 +97,7 @@ def run_sweep(
             check_settings(sweep, address, inline=inline)
         backend = InlineBackend(sweep.cores) if inline else RayBackend(cluster_address(address) if missing else None)
         inputs = load_inputs(sweep, missing)
-        missing = by_encoder([cell for cell in missing if cell.key not in inputs.absent], inputs.kept)
+        missing = [cell for cell in missing if cell.key not in inputs.absent]
         with alone(run_dir):
             claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)
@@ -179,8 +179,9 @@ def _run_missing(
         def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
             tracking.expect(sweep.cells())
             progress.expect(sweep.cells())
+            ordered = by_encoder(missing, inputs.kept, backend.at_once(sweep, machine))
             with stop.handling():
-                outcome = runner.run(missing, planned=len(sweep.cells()), grows=backend.grows, admission=admission)
+                outcome = runner.run(ordered, planned=len(sweep.cells()), grows=backend.grows, admission=admission)
             outcome = replace(outcome, late=admission.late)
             if limit and (late := [cell for cell in missing if cell.key in admission.late]):
                 print(describe_late(limit, late))

@@ -1,6 +1,7 @@
 """What the benchmarks count with; the speeds themselves are asserted nowhere."""
 
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,8 +9,13 @@ import torch
 
 from benchmarks.speed import common
 from benchmarks.speed.common import Table, Timing, in_turn, ratio, time_it
+from benchmarks.speed.plain import plain_step
 from benchmarks.speed.pretrain import flops, matrix_size, settings
 from benchmarks.speed.sweep import gaps
+from sweep.presets import preset
+from trainables.engine import PLAIN
+from trainables.profiling.bare_step import bare_step
+from trainables.registry import losses_for
 
 CPU = torch.device("cpu")
 
@@ -64,6 +70,21 @@ def test_a_table_shows_every_row_and_note(capsys):
     said = capsys.readouterr().out
     for word in ("Title", "what", "one", "1.23e+03", "a note"):
         assert word in said
+
+
+@pytest.mark.parametrize("loss", losses_for("segmentation"))
+def test_a_plain_transcription_of_a_loss_takes_the_same_steps(loss):
+    quick = preset("vts-quick").recipe
+    recipe = replace(
+        quick,
+        data=replace(quick.data, size=32),
+        encoder=replace(quick.encoder, slim=0.125),
+        moco=replace(quick.moco, queue=32),
+        pretrain=replace(quick.pretrain, batch=4, warmup=0),
+    )
+    ours, plain = (make(loss, recipe, PLAIN, CPU) for make in (bare_step, plain_step))
+    for _ in range(3):  # also what momentum networks and queues have become
+        torch.testing.assert_close(ours(), plain(), rtol=1e-3, atol=1e-4)
 
 
 def test_operations_of_a_step_are_those_of_three_and_one_passes():

@@ -1,6 +1,6 @@
 """What all cells of a sweep have in common. No torch here: the driver makes it and sends it to its workers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,30 @@ class KeptEncoders:
         return self.folder / f"{self.key(cell)}.safetensors"
 
 
+class SharedFeatures:
+    """The features of the encoder that was probed last. Further cells that probe it need not encode the images again.
+
+    Whoever runs cells one after the other holds one.
+    """
+
+    def __init__(self) -> None:
+        """Hold no features yet."""
+        self._held: tuple[str, int, Any] | None = None
+
+    def get(self, identity: str, views: int, encode: Callable[[], Any]) -> Any:
+        """The held features, if they are those; otherwise those of `encode`, which are held from now on.
+
+        Args:
+            identity: of encoder, images and arithmetic.
+            views: of each training image; features of more views serve as well, because the same come first.
+            encode: makes the features.
+        """
+        if self._held is None or self._held[0] != identity or self._held[1] < views:
+            self._held = None  # first: two encoders' features may not fit into the memory
+            self._held = (identity, views, encode())
+        return self._held[2]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CellJob:
     """Everything that `run_cell` needs besides the coordinates of a cell."""
@@ -44,6 +68,8 @@ class CellJob:
     """File with weights for the baseline `imagenet`."""
     kept: KeptEncoders | None = None
     """Encoders that the cells probe, instead of pretraining their own."""
+    features: SharedFeatures | None = None
+    """Of these encoders; None: each cell encodes the images by itself."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", aimed(self.source, self.recipe.probe.target))

@@ -190,6 +190,11 @@ def evaluation_steps(steps: int, evaluations: int) -> frozenset[int]:
     return frozenset(math.ceil(steps * k / evaluations) for k in range(1, evaluations + 1))
 
 
+def looks(steps: int, every: int) -> int:
+    """How often an encoder is looked at: every so many steps, and after the last; 0: never."""
+    return math.ceil(steps / every) if every else 0
+
+
 def mean_finite(losses: list[Tensor], step: int, cell: Cell) -> float:
     """Mean of the losses of the steps up to `step`.
 

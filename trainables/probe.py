@@ -6,8 +6,8 @@ With `probe.finetune`, a copy of the encoder is trained along, and checkpoints h
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,13 +23,15 @@ from trainables.metrics import EXTRA, confusion, metrics
 from trainables.models.heads import NearestPositions, downstream_head, map_labels, scores, task_loss
 from trainables.models.siamese import AnyEncoder
 from trainables.pretrain import evaluation_steps, mean_finite
-from trainables.recipe import Recipe
+from trainables.recipe import Probe, Recipe
 from trainables.views import class_weights, dihedral, labelled_images, parts, turned
 
 Wrap = Callable[[Iterable[Any]], Iterator[Any]]
 """Returns the same batches; may raise `StoppedError` between two of them."""
 Batch = Callable[[Int[Tensor, " n"], torch.Generator], tuple[Tensor, Tensor]]
 """(image indices, generator) -> feature maps and labels of a training batch."""
+Share = Callable[[int, Callable[[], "Cached"]], "Cached"]
+"""(views, function that encodes them) -> features of at least so many views, of this cell or of an earlier one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,21 +45,31 @@ class Probed:
     test: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Features:
-    """The features of a frozen encoder: `kept` are shared by all cells of a process with the same identity."""
+def encoded_views(settings: Probe) -> int:
+    """How many views of each training image are encoded first: for knn the plain one alone; 0: none."""
+    return min(settings.cached_views, 1) if settings.head == "knn" else settings.cached_views
 
-    identity: str | None
-    """Of encoder, data and settings, if other cells may probe the same encoder; None: the features are not kept."""
-    encoder: AnyEncoder = field(compare=False)
-    data: Dataset = field(compare=False)
-    recipe: Recipe = field(compare=False)
-    wrap: Wrap = field(compare=False)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """The features of a frozen encoder."""
+
+    encoder: AnyEncoder
+    data: Dataset
+    recipe: Recipe
+    wrap: Wrap = iter
+    share: Share | None = None
+    """None: no other cell probes this encoder."""
 
     @cached_property
     def kept(self) -> "Cached":
-        """The features of all training and validation images, computed once."""
-        return _last_features(self) if self.identity else _features(self)
+        """The features of all training and validation images, computed once; for knn, of the plain view alone."""
+        views = encoded_views(self.recipe.probe)
+        return self.share(views, lambda: self._encode(views)) if self.share else self._encode(views)
+
+    def _encode(self, views: int) -> "Cached":
+        train = cached_features(self, views)
+        return Cached(train=train, val=list(self.wrap(encoded(self.encoder, self.data, "val", self.recipe))))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,15 +82,6 @@ class Cached:
     """Of the validation images, in batches."""
 
 
-def _features(of: Features) -> Cached:
-    train = cached_features(of.encoder, of.data, of.recipe, of.wrap)
-    return Cached(train=train, val=list(of.wrap(encoded(of.encoder, of.data, "val", of.recipe))))
-
-
-_last_features = lru_cache(maxsize=1)(_features)
-"""Cells that probe one encoder follow each other."""
-
-
 def probe(
     encoder: AnyEncoder,
     data: Dataset,
@@ -86,7 +89,7 @@ def probe(
     recipe: Recipe,
     state: CellState,
     *,
-    identity: str | None = None,
+    share: Share | None = None,
 ) -> Probed:
     """Train a head on the frozen encoder. Score it on the validation images and, once, on the test images.
 
@@ -99,7 +102,7 @@ def probe(
         cell: the coordinates.
         recipe: everything that is held fixed.
         state: receives learning curves and checkpoints, and holds the checkpoint to resume from.
-        identity: of encoder, data and engine, if further cells of this process may probe the same encoder.
+        share: shares features with other cells that probe the same encoder.
 
     Raises:
         NonFiniteLossError: training diverged.
@@ -107,7 +110,7 @@ def probe(
     """
     encoder.eval().requires_grad_(False)
     settings, task = recipe.probe, recipe.data.task
-    features = Features(identity, encoder, data, recipe, state.with_heartbeat)
+    features = Features(encoder=encoder, data=data, recipe=recipe, wrap=state.with_heartbeat, share=share)
     if settings.head == "knn":
         head, val = nearest_positions(features, cell)
     else:
@@ -151,7 +154,8 @@ def nearest_positions(features: Features, cell: Cell) -> tuple[nn.Module, dict[s
 def neighbour_score(encoder: AnyEncoder, data: Dataset, cell: Cell, recipe: Recipe, state: CellState) -> float:
     """Validation F1 of the head `knn` on an encoder in eval mode, which stays as it is."""
     fresh = replace(recipe, probe=replace(recipe.probe, cached_views=0))
-    _, val = nearest_positions(Features(None, encoder, data, fresh, state.with_heartbeat), cell)
+    features = Features(encoder=encoder, data=data, recipe=fresh, wrap=state.with_heartbeat)
+    _, val = nearest_positions(features, cell)
     return val["val_f1_macro"]
 
 
@@ -272,16 +276,14 @@ def tuning_batches(encoder: AnyEncoder, data: Dataset, recipe: Recipe) -> Batch:
     return fresh
 
 
-def cached_features(
-    encoder: AnyEncoder, data: Dataset, recipe: Recipe, wrap: Wrap = iter
-) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views ..."]]:
-    """Feature maps and labels of the fixed views of all training images, view by view; view 0 is the image."""
+def cached_features(of: Features, views: int) -> tuple[Float[Tensor, "views c h w"], UInt8[Tensor, "views ..."]]:
+    """Feature maps and labels of fixed views of all training images, view by view; view 0 is the image."""
     maps, targets = [], []
-    for index in wrap(parts(data.count("train"), recipe.probe.batch)):
-        images, labels = data.downstream("train", index)
-        views = range(recipe.probe.cached_views)
-        maps.append(torch.stack([encode(encoder, turned(images, view), recipe.data.task) for view in views]))
-        targets.append(torch.stack([turned(labels, view) for view in views]))
+    for index in of.wrap(parts(of.data.count("train"), of.recipe.probe.batch)):
+        images, labels = of.data.downstream("train", index)
+        task = of.recipe.data.task
+        maps.append(torch.stack([encode(of.encoder, turned(images, view), task) for view in range(views)]))
+        targets.append(torch.stack([turned(labels, view) for view in range(views)]))
     return torch.cat(maps, dim=1).flatten(0, 1), torch.cat(targets, dim=1).flatten(0, 1)
 
 

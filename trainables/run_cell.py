@@ -2,6 +2,7 @@
 
 import math
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,13 @@ def run_cell(
         data = open_data(recipe.data, job.source, cell.seed, device)
         if job.kept:
             encoder, metrics = kept_encoder(cell, job, job.kept)
-            encoder, identity = encoder.to(device), features_identity(cell, job, job.kept, device)
+            encoder = encoder.to(device)
         else:
-            identity = None
             encoder = first_encoder(cell, job).to(device)
             metrics = pretraining(encoder, data, cell, recipe, state)
         state.start_timing("probe")
-        probed = probe(for_target(encoder, recipe.probe), data, cell, recipe, state, identity=identity)
+        share = partial(job.features.get, features_identity(cell, job, device)) if job.kept and job.features else None
+        probed = probe(for_target(encoder, recipe.probe), data, cell, recipe, state, share=share)
         seconds = state.seconds()
         if export_to is not None:
             save_encoder(encoder, export_to, recipe.encoder, bands=recipe.data.bands)
@@ -123,20 +124,20 @@ def kept_encoder(cell: Cell, job: CellJob, kept: KeptEncoders) -> tuple[Backbone
     return encoder, dict(kept.columns[kept.key(cell)])
 
 
-def features_identity(cell: Cell, job: CellJob, kept: KeptEncoders, device: torch.device) -> str:
+def features_identity(cell: Cell, job: CellJob, device: torch.device) -> str:
     """What the features of a kept encoder depend on: equal for cells that may share them."""
     settings = job.recipe.probe
     parts = (
-        kept.path(cell),
+        job.kept and job.kept.path(cell),
         job.source.fingerprint,
         job.recipe.data,
         job.engine,
-        settings.cached_views,
         settings.batch,
         settings.target,
         settings.join,
+        device,
     )
-    return " ".join(map(str, (*parts, device)))
+    return " ".join(map(str, parts))
 
 
 def noise_of(data: Dataset, cell: Cell) -> dict[str, float]:

@@ -1,7 +1,9 @@
 """Augmentation with the same operations and shapes in every step, so that a GPU can compile or record it.
 
-Every change is made to all images, and kept where it was drawn. The bits are those of `transforms.augmented`, which
-changes only the images that were drawn: less work, unless a compiler joins the changes to a few passes.
+Every change is made to all images, and kept where it was drawn. `transforms.augmented` changes only the images that
+were drawn: less work, unless a compiler joins the changes to a few passes. Both give the same bits for images whose
+channels lie in memory one after the other. Images with the channels of a pixel side by side, as VTS renders them, keep
+that order here and not there, so colours may differ by rounding.
 """
 
 from typing import Any

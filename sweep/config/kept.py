@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,17 @@ def without_encoder(cells: Sequence[Cell], kept: Mapping[str, KeptEncoders]) -> 
     }
 
 
-def by_encoder(cells: Sequence[Cell], kept: Mapping[str, KeptEncoders]) -> list[Cell]:
-    """The cells, those of one encoder after each other, so that its features serve all of them."""
+def by_encoder(cells: Sequence[Cell], kept: Mapping[str, KeptEncoders], at_once: int = 1) -> list[Cell]:
+    """The cells in an order in which a worker gets those of one encoder after each other: it encodes images once.
+
+    Cells of `at_once` encoders take turns. A worker that ends with one cell thus mostly goes on with the same encoder.
+    """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(kept[cell.recipe].key(cell) if kept else cell.key, []).append(cell)
-    return [cell for group in groups.values() for cell in group]
+    waiting = list(groups.values())
+    rounds = (zip_longest(*waiting[first : first + at_once]) for first in range(0, len(waiting), at_once))
+    return [cell for turns in rounds for turn in turns for cell in turn if cell]
 
 
 def _columns(run_dir: RunDir) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from sweep.tune.recorder import Recorder
 from sweep.tune.running import RunningCells
 from sweep.tune.worker import train
 from trainables.cell import Cell
+from trainables.cell_job import SharedFeatures
 
 TURN = 0.5
 """The most seconds between two looks at signals and `progress.json`."""
@@ -25,6 +26,11 @@ class InlineRunner(CellRunner):
     """
 
     place = "the process"
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        """As `CellRunner`."""
+        super().__init__(*arguments, **more)
+        self._features = SharedFeatures()
 
     def _run_round(self, some: Round, tracker: RunningCells, recorder: Recorder) -> None:
         queue = CellQueue(some.cells, some.admission)
@@ -52,7 +58,8 @@ class InlineRunner(CellRunner):
             reports.put(result)
 
         tracker.started(cell.key, cell)
-        running = submit(train, asdict(cell), self._job, report, needs_gpu=bool(self._machine.gpus))
+        needs_gpu = bool(self._machine.gpus)
+        running = submit(train, asdict(cell), self._job, report, needs_gpu=needs_gpu, features=self._features)
         running.add_done_callback(lambda _: reports.put(None))
         try:
             while not recorder.unwritable:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ray import tune
@@ -20,6 +21,7 @@ from sweep.tune.tracker import TrialTracker
 from sweep.tune.trainable import train_cell
 from sweep.tune.watchdog import Watchdog
 from trainables.cell import Cell
+from trainables.cell_job import SharedFeatures
 
 LOST_WORKERS = 10
 """How often a cell may lose its worker before it is given up."""
@@ -41,7 +43,8 @@ class TuneRunner(CellRunner):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         """As `CellRunner`."""
         super().__init__(*arguments, **more)
-        self._trainable = tune.with_parameters(train_cell, job=self._job)
+        # Each worker has a copy of the partial function, with all its cells. It gets a new copy of the job for each.
+        self._trainable = tune.with_parameters(partial(train_cell, features=SharedFeatures()), job=self._job)
 
     def _run_round(self, some: Round, tracker: TrialTracker, recorder: Recorder) -> None:
         def searcher(cells: Sequence[Cell]) -> Searcher:

@@ -10,15 +10,16 @@ from ray import tune
 
 from sweep.tune.compute import compute
 from sweep.tune.job import WorkerJob
+from trainables.cell_job import SharedFeatures
 
 PAUSE = 20.0
 """Seconds that a worker without a usable GPU waits before it ends, so that other machines take the cells."""
 
 
-def train_cell(config: dict, *, job: WorkerJob) -> None:
+def train_cell(config: dict, *, job: WorkerJob, features: SharedFeatures | None = None) -> None:
     """Run the cell `config["cell"]`, with the learning rate `config["rate"]` unless that is None.
 
-    A worker whose GPU cannot be used, or no longer works, ends.
+    A worker whose GPU cannot be used, or no longer works, ends. `features` are those of the worker.
     """
     # This comes first, so that the watchdog can kill a worker that hangs while it imports torch.
     tune.report({"worker": (os.getpid(), ray.get_runtime_context().get_node_id())})
@@ -28,7 +29,7 @@ def train_cell(config: dict, *, job: WorkerJob) -> None:
     if config.get("rate") is not None:
         job = job.with_rate(config["cell"]["objective"], config["rate"])
     try:
-        compute(train, config["cell"], job, tune.report, needs_gpu=bool(ray.get_gpu_ids()))
+        compute(train, config["cell"], job, tune.report, needs_gpu=bool(ray.get_gpu_ids()), features=features)
     except NoGpuError as error:
         time.sleep(PAUSE)
         _leave(str(error))

@@ -20,7 +20,7 @@ from sweep.tune.job import WorkerJob
 from sweep.tune.reporter import Reporter, SendReport
 from sweep.tune.retries import DIVERGED, ERROR, LOST, MEMORY, bare_record
 from trainables.cell import Cell
-from trainables.cell_job import CellJob
+from trainables.cell_job import CellJob, SharedFeatures
 from trainables.checkpoints import Checkpoints, StoppedError
 from trainables.device import LostGpuError, out_of_memory, prepare_device, still_works
 from trainables.examples import Example
@@ -33,7 +33,14 @@ INTERVAL = 0.5
 """Seconds between two looks for the request to stop."""
 
 
-def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport, *, needs_gpu: bool = False) -> None:
+def train(
+    coordinates: Mapping[str, Any],
+    job: WorkerJob,
+    report: SendReport,
+    *,
+    needs_gpu: bool = False,
+    features: SharedFeatures | None = None,
+) -> None:
     """Run the cell of these coordinates; report points of its curves, then its record.
 
     An error of the cell is reported instead of raised, because Ray's own retries are for lost workers.
@@ -43,22 +50,25 @@ def train(coordinates: Mapping[str, Any], job: WorkerJob, report: SendReport, *,
         job: what all cells have in common.
         report: sends a report to the driver.
         needs_gpu: whether the cell must run on a GPU.
+        features: of the kept encoder that this process probed last.
 
     Raises:
         NoGpuError, LostGpuError: this process can run no cell. The cell goes on elsewhere.
     """
     with Reporter(report) as reporter:
-        _train(coordinates, job, reporter, needs_gpu=needs_gpu)
+        _train(coordinates, job, reporter, needs_gpu, features)
 
 
-def _train(coordinates: Mapping[str, Any], job: WorkerJob, report: Reporter, *, needs_gpu: bool) -> None:
+def _train(
+    coordinates: Mapping[str, Any], job: WorkerJob, report: Reporter, needs_gpu: bool, features: SharedFeatures | None
+) -> None:
     """See `train`."""
     stop = StopFlag(job.run_dir)
     if stop.now():
         report({"stopped": True})
         return
     cell = Cell(**coordinates)
-    cell_job = job.cell_jobs[cell.recipe]
+    cell_job = replace(job.cell_jobs[cell.recipe], features=features)
     device = prepare_device(cell_job.engine, needs_gpu=needs_gpu)
     curves: list[tuple[str, int, str, float]] = []
     examples: list[Example] = []

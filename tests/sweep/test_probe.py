@@ -1,5 +1,6 @@
 """`sweep.probe`: the encoders that a sweep has kept, probed again by cells with records of their own."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,12 +14,15 @@ import safetensors.torch
 from analysis.records.io import read_records
 from analysis.records.merge import read_sweeps
 from analysis.records.studies import studies
+from sweep.config.kept import by_encoder
 from sweep.probe import main
 from sweep.storage.run_dir import RunDir
 from tests.helpers import fake_s3
 from tests.helpers.command import ROOT, call
 from tests.helpers.shared import made_once
 from tests.sweep.test_run import results
+from trainables.cell import Cell
+from trainables.cell_job import KeptEncoders
 
 pytestmark = pytest.mark.usefixtures("torch_settings_stay")
 
@@ -37,6 +41,19 @@ def probed(smoke, tmp_path_factory):
 
 def scores(records):
     return records.set_index("key")[[*records.filter(regex="^(test|val)_"), *CARRIED]].sort_index()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_whose_cells_take_equally_long_probe_all_cells_of_an_encoder_one_after_the_other(workers):
+    kept = {recipe: KeptEncoders(folder=Path("encoders"), recipe="before", columns={}) for recipe in ("fcn", "knn")}
+    cells = [Cell(objective="random", seed=seed, recipe=recipe) for recipe in kept for seed in range(6)]
+    found = by_encoder(cells, kept, workers)
+    assert set(found) == set(cells)
+    assert len(found) == len(cells)
+    for first in range(workers):
+        encoders = [cell.seed for cell in found[first::workers]]
+        assert len([*itertools.groupby(encoders)]) == len(set(encoders)) == 6 / workers
+    assert by_encoder(cells, {}, workers) == cells
 
 
 @pytest.mark.slow

@@ -54,6 +54,19 @@ def test_the_layout_changes_rounding_alone(recipe, objective):
     assert torch.allclose(other, losses(objective, recipe, PLAIN), rtol=1e-4)
 
 
+def test_the_narrowest_encoders_learn_from_large_images_as_with_the_other_layout():
+    """torch's own backward pass ends the process here."""
+    found = []
+    for layout in ("channels_last", "contiguous"):
+        torch.manual_seed(0)
+        encoder = make_encoder(Encoder(slim=0.125, output_stride=8, stages=2), replace(PLAIN, layout=layout)).train()
+        features = encoder(torch.rand(1, 3, 256, 256, generator=stream(0, "images")))
+        features.square().mean().backward()
+        found.append([features, *(weight.grad for weight in encoder.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("objective", EACH_LOSS)
 def test_bf16_changes_rounding_alone_and_does_change_it(recipe, objective):
     plain, fast = (losses(objective, recipe, replace(PLAIN, precision=p)) for p in ("fp32", "bf16"))

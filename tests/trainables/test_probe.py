@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from datasets.errors import InputError
 from datasets.seeding import stream
 from trainables.cell import Cell
+from trainables.cell_job import SharedFeatures
 from trainables.cell_state import without_checkpoints
 from trainables.models.encoders import make_encoder
 from trainables.models.heads import NearestPositions, downstream_head, map_labels
@@ -100,7 +102,7 @@ def test_labels_turn_with_their_image():
 
 def test_cached_features_are_those_of_the_views(encoder, data, recipe):
     encoder.eval()
-    features, labels = cached_features(encoder, data, replace(recipe, cached_views=2))
+    features, labels = cached_features(Features(encoder=encoder, data=data, recipe=recipe), 2)
     images, truth = data.downstream("train", torch.arange(24))
     flipped = encoder.network.forward_features((images.flip(-1) - 0.5) * 4)
     assert torch.allclose(features[24:], flipped, atol=1e-4)
@@ -110,7 +112,7 @@ def test_cached_features_are_those_of_the_views(encoder, data, recipe):
 
 def test_fresh_batches_show_all_views(encoder, data, recipe):
     encoder.eval()
-    load = training_batches(Features(None, encoder, data, replace(recipe, cached_views=0), iter))
+    load = training_batches(Features(encoder=encoder, data=data, recipe=replace(recipe, cached_views=0)))
     index = torch.zeros(200, dtype=torch.long)
     labels = load(index, stream(0))[1]
     assert len({tuple(view.flatten().tolist()) for view in labels}) == 8
@@ -219,7 +221,14 @@ def test_fine_tuning_changes_a_copy_of_the_encoder(encoder, data, recipe):
     assert all(torch.allclose(before[name], weight, atol=1e-6) for name, weight in slow.encoder.named_parameters())
 
 
-def test_cells_that_probe_one_encoder_encode_its_images_once(encoder, data, recipe):
+@pytest.mark.parametrize(
+    ("heads", "encodes"),
+    [
+        (("fcn", "linear", "knn"), (True, False, False)),
+        (("knn", "knn", "linear", "fcn"), (True, False, True, False)),  # a search needs the plain view alone
+    ],
+)
+def test_cells_that_probe_one_encoder_encode_its_images_once(encoder, data, recipe, heads, encodes):
     splits, original = [], data.downstream
 
     def counted(split, index):
@@ -227,9 +236,29 @@ def test_cells_that_probe_one_encoder_encode_its_images_once(encoder, data, reci
         return original(split, index)
 
     data.downstream = counted
-    for head in ("fcn", "linear", "knn"):
-        alone = probe(encoder, data, CELL, replace(recipe, head=head), without_checkpoints(silent))
+    share = partial(SharedFeatures().get, "this encoder")
+    for head, expected in zip(heads, encodes, strict=True):
+        settings = replace(recipe, head=head, cached_views=2)
+        alone = probe(encoder, data, CELL, settings, without_checkpoints(silent))
         splits.clear()
-        shared = probe(encoder, data, CELL, replace(recipe, head=head), without_checkpoints(silent), identity="one")
+        shared = probe(encoder, data, CELL, settings, without_checkpoints(silent), share=share)
+        assert ("train" in splits) == expected
         assert shared.test == alone.test
-        assert ("train" in splits) == (head == "fcn")
+        assert all(torch.equal(one, two) for one, two in zip(shared.head.buffers(), alone.head.buffers(), strict=True))
+
+
+def test_a_neighbour_search_encodes_the_plain_view_alone(encoder, data, recipe):
+    seen, forward = [], encoder.forward
+    encoder.forward = lambda images: seen.append(len(images)) or forward(images)
+    probe(encoder, data, CELL, replace(recipe, head="knn", cached_views=8), without_checkpoints(silent))
+    assert sum(seen) == data.count("train") + data.count("val") + data.count("test")
+
+
+def test_features_of_another_encoder_are_held_in_place_of_the_last_ones():
+    held, made = SharedFeatures(), []
+
+    def get(identity, views):
+        return held.get(identity, views, lambda: made.append((identity, views)) or len(made))
+
+    assert [get("a", 2), get("a", 1), get("b", 1), get("b", 2), get("b", 1), get("a", 2)] == [1, 1, 2, 3, 3, 4]
+    assert made == [("a", 2), ("b", 1), ("b", 2), ("a", 2)]

@@ -9,7 +9,8 @@ import torch
 from datasets.cifar10.config import Cifar10Settings
 from tests.helpers.losses import EACH_LOSS
 from trainables.cell import Cell
-from trainables.cell_job import CellJob, KeptEncoders
+from trainables.cell_job import CellJob, KeptEncoders, SharedFeatures
+from trainables.pretrain import looks
 from trainables.run_cell import run_cell
 
 TIMES = {"seconds", "pretrain_seconds", "probe_seconds", "images_per_second"}
@@ -105,18 +106,19 @@ def test_downstream_task_is_the_same_in_every_cell(recipe, bank, monkeypatch):
     assert all(other == first for other in others)
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_looks_at_the_encoder_along_pretraining_change_nothing_else(recipe, bank, average):
+@pytest.mark.parametrize(("average", "every", "steps"), [(0.0, 1, [1, 2, 3, 4]), (0.9, 3, [3, 4])])
+def test_looks_at_the_encoder_along_pretraining_change_nothing_else(recipe, bank, average, every, steps):
     cell = Cell(objective="moco", rho=0.5, nu=0.5)
     plain = replace(recipe, pretrain=replace(recipe.pretrain, average=average))
-    watched = replace(plain, probe=replace(plain.probe, every=1))
-    points, looks = [], []
-    expected, found = run(cell, plain, bank, points), run(cell, watched, bank, looks)
+    watched = replace(plain, probe=replace(plain.probe, every=every))
+    points, more = [], []
+    expected, found = run(cell, plain, bank, points), run(cell, watched, bank, more)
     assert results(found) == results(expected)
-    scores = [(step, values["knn_val_f1_macro"]) for stage, step, values in looks if "knn_val_f1_macro" in values]
-    assert [step for step, _ in scores] == [1, 2, 3, 4]
+    scores = [(step, values["knn_val_f1_macro"]) for stage, step, values in more if "knn_val_f1_macro" in values]
+    assert [step for step, _ in scores] == steps
+    assert looks(recipe.pretrain.steps, every) == len(steps)
     assert all(0 < score < 1 for _, score in scores)
-    assert [point for point in looks if "knn_val_f1_macro" not in point[2]] == points
+    assert [point for point in more if "knn_val_f1_macro" not in point[2]] == points
 
 
 def test_a_kept_encoder_is_probed_as_by_the_cell_that_kept_it(recipe, bank, tmp_path):
@@ -125,7 +127,8 @@ def test_a_kept_encoder_is_probed_as_by_the_cell_that_kept_it(recipe, bank, tmp_
     linear = replace(recipe, probe=replace(recipe.probe, head="linear"))
 
     def scores(recipe, **options):
-        cell_job = CellJob(recipe=recipe, source=bank, kept=options.pop("kept", None))
+        held = {name: options.pop(name, None) for name in ("kept", "features")}
+        cell_job = CellJob(recipe=recipe, source=bank, **held)
         one = replace(cell, recipe=recipe.fingerprint)
         found = run_cell(one, cell_job, torch.device("cpu"), report=lambda *_: None, **options)
         return {name: value for name, value in found.items() if name not in TIMES}
@@ -134,5 +137,7 @@ def test_a_kept_encoder_is_probed_as_by_the_cell_that_kept_it(recipe, bank, tmp_
     again = scores(recipe, kept=kept)
     assert again == {name: whole[name] for name in again} | {"feature_rank": 3.5}
     other = scores(linear, kept=kept)
+    shared = SharedFeatures()
+    assert [scores(one, kept=kept, features=shared) for one in (recipe, linear)] == [again, other]
     assert set(other) == set(again)
     assert other["test_f1_macro"] != again["test_f1_macro"]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from timm.layers import DropPath
 from timm.models._features import FeatureGetterNet  # exported by no public module
 from torch import Tensor, nn
+from torch.nn import functional
 
 from datasets.errors import InputError, one_line
 from trainables.engine import PLAIN, Engine
@@ -25,6 +26,34 @@ def features_of(network: nn.Module, images: Tensor) -> Tensor:
     if hasattr(network, "forward_features"):
         return cast(Callable[[Tensor], Tensor], network.forward_features)(images)
     return cast(Tensor, network(images)[-1])
+
+
+class NarrowShortcut(nn.Conv2d):
+    """A 1x1 convolution with a stride, of fewer than 16 channels, as in the shortcuts of a slim ResNet.
+
+    On a CPU, torch 2.14 reads outside of its memory when it computes the gradient of such weights in fp32, if the
+    channels of a position lie side by side: from maps of 46 px on, the process dies. Without a stride it does not, so
+    large maps lose their other positions first. Maps of up to 32 px keep the bits that they have always had.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The convolution."""
+        if images.is_cuda or images.shape[-1] <= 32 or not torch.is_grad_enabled():
+            return super().forward(images)
+        rows, columns = self.stride
+        return functional.conv2d(images[:, :, ::rows, ::columns], self.weight, self.bias)
+
+
+def spare_shortcuts(network: nn.Module) -> None:
+    """Make each convolution a `NarrowShortcut` that is one."""
+    for part in network.modules():
+        if (
+            type(part) is nn.Conv2d
+            and part.kernel_size == (1, 1) != part.stride
+            and part.in_channels < 16
+            and part.groups == 1
+        ):
+            part.__class__ = NarrowShortcut
 
 
 class Backbone(nn.Module):
@@ -50,6 +79,8 @@ class Backbone(nn.Module):
         self.layout = torch.channels_last if engine.layout == "channels_last" else torch.contiguous_format
         self.engine = engine
         self.network = network.to(memory_format=self.layout)
+        if engine.layout == "channels_last" and engine.precision == "fp32":
+            spare_shortcuts(network)
         # A function of the network, not a method, so that a copy of this module runs its own network.
         self.in_training = features_of
         if engine.compiles:

@@ -9,7 +9,7 @@ from torch import Tensor
 from datasets.seeding import seeded, stream
 from trainables.engine import Engine
 from trainables.models.encoders import make_encoder
-from trainables.objectives.base import make_objective
+from trainables.objectives.base import Objective, make_objective
 from trainables.recipe import Recipe
 from trainables.training import Training
 from trainables.views import Views
@@ -30,17 +30,30 @@ def bare_step(
     Returns:
         The step. Each call trains on the same views and returns the loss, on the device.
     """
+    made, views, draws = resident(objective, recipe, engine, device, batch=batch)
+    training = Training(made, recipe.pretrain, device)
+    return lambda: training.step(views, draws)
+
+
+def resident(
+    objective: str, recipe: Recipe, engine: Engine, device: torch.device, *, batch: int | None = None
+) -> tuple[Objective, Views, torch.Generator]:
+    """What a step without data loading needs on the device: see `bare_step`.
+
+    Returns:
+        An objective with its first weights, random views, and the generator of further random numbers.
+    """
     count, size = batch or recipe.pretrain.batch, recipe.data.size
     draws = stream(0, "timing")
     with seeded(0, "timing"):
         encoder = make_encoder(recipe.encoder, engine, bands=recipe.data.bands)
-        training = Training(make_objective(objective, encoder, recipe, draws), recipe.pretrain, device)
+        made = make_objective(objective, encoder, recipe, draws).to(device).train()
     images = torch.rand(2, count, recipe.data.bands, size, size, generator=draws).to(device)
     shape = (2, count) if recipe.data.task == "classification" else (2, count, size, size)
     labels = torch.randint(2, shape, dtype=torch.uint8, generator=draws).to(device)
     maps = torch.eye(2, 3).expand(2, count, 2, 3).to(device)
     views = Views(first=images[0], second=images[1], first_labels=labels[0], second_labels=labels[1], maps=maps)
-    return lambda: training.step(views, draws)
+    return made, views, draws
 
 
 def seconds_of(

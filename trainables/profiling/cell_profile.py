@@ -4,7 +4,7 @@ The time of the whole cell follows from how often it runs each part: setup, step
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,13 +23,16 @@ from trainables.cell_state import CellState
 from trainables.checkpoints import Checkpoints
 from trainables.collapse import feature_spread
 from trainables.examples import examples
+from trainables.models.encoders import Backbone
+from trainables.models.heads import NearestPositions
 from trainables.objective_names import objective_info
-from trainables.pretrain import evaluation_steps, pretrain
-from trainables.probe import probe
+from trainables.pretrain import evaluation_steps, looks, pretrain
+from trainables.probe import encoded, encoded_views, evaluate, probe
 from trainables.profiling.bare_step import synchronise
 from trainables.profiling.parts import Part
 from trainables.recipe import Recipe
 from trainables.run_cell import first_encoder, noise_of
+from trainables.views import labelled_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,8 @@ def profile_cell(cell: Cell, job: CellJob, device: torch.device, *, size: Size, 
             noise_of(data, cell)
         marks.record("trained")
         feature_spread(encoder, excerpt, recipe, state.with_heartbeat)
+        marks.record("spread")
+        watching = [*_looks(encoder, data, excerpt, cell, recipe, marks)] if trained else []
         marks.record("probe")
         probed = probe(encoder, excerpt, cell, short, state)
         marks.record("probed")
@@ -89,9 +94,9 @@ def profile_cell(cell: Cell, job: CellJob, device: torch.device, *, size: Size, 
     if trained:
         downstream = objective_info(cell.objective).sees == "downstream"
         images, some = (one.count("val") if downstream else one.validation_pairs() for one in (data, excerpt))
-        parts += _pretraining(marks, recipe, size, images / some)
+        parts += [*_pretraining(marks, recipe, size, images / some), *watching]
     pairs = data.validation_pairs() / max(1, excerpt.validation_pairs())
-    parts.append(Part(stage="pretrain", name="feature spread", each=marks.between("trained", "probe"), times=pairs))
+    parts.append(Part(stage="pretrain", name="feature spread", each=marks.between("trained", "spread"), times=pairs))
     return (*parts, *_probing(marks, recipe, size, data, excerpt))
 
 
@@ -101,7 +106,8 @@ def shortened(recipe: Recipe, size: Size) -> Recipe:
         recipe.pretrain, steps=size.steps, warmup=min(recipe.pretrain.warmup, size.steps), evaluations=1
     )
     head = "linear" if recipe.probe.head == "knn" else recipe.probe.head  # a search has no steps, and takes less time
-    probing = replace(recipe.probe, head=head, steps=size.probe_steps, evaluations=1)
+    views = encoded_views(recipe.probe)
+    probing = replace(recipe.probe, head=head, cached_views=views, steps=size.probe_steps, evaluations=1)
     return replace(recipe, pretrain=pretraining, probe=probing)
 
 
@@ -118,8 +124,30 @@ def _pretraining(marks: "_Marks", recipe: Recipe, size: Size, share: float) -> l
     ]
 
 
+def _looks(
+    encoder: Backbone, data: Dataset, excerpt: "Excerpt", cell: Cell, recipe: Recipe, marks: "_Marks"
+) -> Iterator[Part]:
+    """Look at the encoder as `--probe.every` does: encode some images, then search as many positions as a cell does."""
+    settings, whole = recipe.probe, recipe.data.task == "classification"
+    if not (count := looks(recipe.pretrain.steps, settings.every)):
+        return
+    labelled = len(labelled_images(data, settings.labels, cell.seed))
+    marks.record("look")
+    maps = list(encoded(encoder.eval(), excerpt, "val", recipe))
+    marks.record("encoded")
+    positions = min(settings.positions, labelled * maps[0][0][0, 0].numel())
+    bank, classes = torch.rand(positions, encoder.channels), torch.arange(positions) % len(data.classes)
+    head = NearestPositions(bank, classes, len(data.classes), settings.neighbours, whole=whole).to(data.device)
+    evaluate(head, maps, data.classes, "val")
+    marks.record("searched")
+    val, some = data.count("val"), excerpt.count("val")
+    encoding, searching = marks.between("look", "encoded"), marks.between("encoded", "searched")
+    yield Part(stage="pretrain", name="look, features", each=encoding, times=count * (labelled + val) / some)
+    yield Part(stage="pretrain", name="look, neighbours", each=searching, times=count * val / some)
+
+
 def _probing(marks: "_Marks", recipe: Recipe, size: Size, data: Dataset, excerpt: "Excerpt") -> list[Part]:
-    whole, views = recipe.probe, recipe.probe.cached_views
+    whole, views = recipe.probe, encoded_views(recipe.probe)
     features = 1.0
     if views:  # all training images in each view and the validation images are encoded first
         features = _encoded(data, views) / _encoded(excerpt, views)

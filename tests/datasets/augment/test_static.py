@@ -1,4 +1,4 @@
-"""Augmentation with the same shapes in every step gives the bits of the one that changes only what was drawn."""
+"""Augmentation with the same shapes in every step does what the one does that changes only what was drawn."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ MILD = replace(MOCO_V2, flip=0.0, crop=0.0, hue=0.0, grey=0.0)  # leaves images 
 @pytest.mark.parametrize("recipe", [MOCO_V2, XVIEW2, MILD])
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_same_bits(recipe, bands, seed):
+def test_the_same_bits_or_rounding_alone_where_channels_lie_side_by_side(recipe, bands, seed):
     recipe = recipe if bands == 3 else replace(recipe, hue=0.0)
     images = torch.rand(16, bands, 40, 40, generator=stream(seed, "images"))
     labels = torch.randint(0, 256, (16, 40, 40), generator=stream(seed, "labels"), dtype=torch.uint8)
@@ -25,6 +25,10 @@ def test_the_same_bits(recipe, bands, seed):
         found = static.augmented(images, known, drawn.radius, *static.plan(recipe, drawn))
         assert torch.equal(found[0], expected[0])
         assert (found[1] is None) if known is None else torch.equal(found[1], expected[1])
+        beside = images.contiguous(memory_format=torch.channels_last)
+        other = static.augmented(beside, known, drawn.radius, *static.plan(recipe, drawn))
+        torch.testing.assert_close(other[0], expected[0], atol=1e-6, rtol=0)
+        assert (other[1] is None) if known is None else torch.equal(other[1], expected[1])
 
 
 def test_what_the_device_gets_has_the_same_shapes_whatever_is_drawn():

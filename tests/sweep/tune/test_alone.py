@@ -24,7 +24,7 @@ def test_a_cell_that_did_not_fit_runs_again_alone_and_the_others_do_not(sweep, s
     cells = sweep.cells()
     crowded, hopeless = cells[1], cells[2]
 
-    def train(config, *, job):
+    def train(config, *, job, features):
         # Nested, so that workers get it by value.
         import time
 

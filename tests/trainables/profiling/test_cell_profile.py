@@ -69,6 +69,25 @@ def test_each_part_counts_as_often_as_a_whole_cell_does_it(bank, recipe, tmp_pat
     assert next(part.times for part in without if part.name == "features") == 1
 
 
+def test_looks_during_pretraining_count_as_often_as_a_whole_cell_looks(bank, recipe, tmp_path, monkeypatch):
+    searched, head = [], cell_profile.NearestPositions
+    monkeypatch.setattr(cell_profile, "NearestPositions", lambda *of, **more: searched.append(of) or head(*of, **more))
+    recipe = replace(
+        recipe,
+        data=replace(recipe.data, train=64, val=32),
+        pretrain=replace(recipe.pretrain, steps=100),
+        probe=replace(recipe.probe, every=30, labels=0.5, positions=100),
+    )
+    parts = profiled(recipe, bank, tmp_path, "moco", Size(steps=3, probe_steps=3, batches=2))
+    times = {part.name: part.times for part in parts if part.stage == "pretrain" and part.each > 0}
+    assert times["look, features"] == 4 * (32 + 32) / 16  # steps 30, 60, 90 and 100; half of the training images
+    assert times["look, neighbours"] == 4 * 32 / 16
+    assert [len(bank) for bank, *_ in searched] == [100]  # as many as in a whole cell
+    without = profiled(replace(recipe, probe=replace(recipe.probe, every=0)), bank, tmp_path, "within_image")
+    for others in (without, profiled(recipe, bank, tmp_path, "random")):
+        assert not [part for part in others if part.name.startswith("look")]
+
+
 def test_a_step_is_timed_without_the_first_and_the_last(tmp_path, clock):
     marks = cell_profile._Marks(tmp_path, CPU, {"pretrain": 6})
     marks.record("begin")
