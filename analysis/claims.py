@@ -166,7 +166,8 @@ def _as_json(judgements: Sequence[Judgement]) -> str:
     return json.dumps(claims, indent=2)
 
 
-def _as_csv(judgements: Sequence[Judgement]) -> str:
+def as_csv(judgements: Sequence[Judgement]) -> str:
+    """The rows of `claims_table` as CSV."""
     return claims_table(judgements).to_csv(index=False).rstrip("\n")
 
 
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{100 * level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
         print(render(judgements, everything=options.all))
     else:
-        print(_as_csv(judgements) if options.format == "csv" else _as_json(judgements))
+        print(as_csv(judgements) if options.format == "csv" else _as_json(judgements))
     return 0
 
 
