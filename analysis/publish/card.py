@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from analysis.claims import claims_table, count_verdicts
+from analysis.claims import claims_table, count_verdicts, mean_text
 from analysis.findings.verdicts import Judgement
 from analysis.names import in_order
 from analysis.records.schema import Column, columns_markdown
@@ -214,8 +214,7 @@ def _verdicts(judgements: Sequence[Judgement], study: Study) -> Iterator[str]:
     yield f"| the paper says | verdict | weakest part | mean and interval ({level}), points | collapsed cells |"
     yield "|---|---|---|---|---|"
     for row in claims_table(judgements).to_dict("records"):
-        interval = "" if pd.isna(row["low"]) else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-        mean = "-" if pd.isna(row["estimate"]) else f"{row['estimate']:+.2f}{interval}, claimed {row['region']}"
+        mean = f"{mean_text(row)}, claimed {row['region']}"
         unit = "" if row["unit"] == "points" else f" {row['unit']}"
         collapsed = f"{row['collapsed']} of {row['values']} values rest on one" if row["collapsed"] else "none"
         yield f"| {row['sentence']} ({row['where']}) | {row['verdict']} | {row['part']} | {mean}{unit} | {collapsed} |"
