@@ -32,8 +32,12 @@ _KIND = re.compile(r"(?:^|\()([a-z ]+, tried (?:once|\d+ times))(?:$|; )")
 
 def public_records(records: pd.DataFrame) -> pd.DataFrame:
     """The records with the kind of each failure in place of its text, and with names in place of paths."""
-    texts = {name: records[name].map(_public_text, na_action="ignore") for name in _FREE_TEXT}
-    return records.assign(**texts, error=records["error"].map(_public_error, na_action="ignore"))
+    how = {**dict.fromkeys(_FREE_TEXT, _public_text), "error": _public_error}
+    # A column of nulls would become one of numbers.
+    changed = {
+        name: records[name].map(one, na_action="ignore").astype(records[name].dtype) for name, one in how.items()
+    }
+    return records.assign(**changed)
 
 
 def public_settings(path: Path, name: str) -> str:
