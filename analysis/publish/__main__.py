@@ -22,6 +22,7 @@ from analysis.publish.card import AUTHORS, Contents, Details, card, metadata
 from analysis.publish.croissant import CROISSANT, croissant
 from analysis.publish.private import public_records, public_settings
 from analysis.records import parquet
+from analysis.records.coverage import coverage
 from analysis.records.io import CURVES, SUMMARY, column_types, read_curves
 from analysis.records.merge import MergedRecords, print_notes, read_sweeps
 from analysis.records.plan import plan_path, read_plan
@@ -77,11 +78,13 @@ def _write(merged: MergedRecords, details: Details, out: Path) -> None:
         parquet.write_bytes(out / name, f"{text}\n".encode())
     drawn = [one for one in draw_all(records, [out], only=DRAWN) if one.figure is not None]
     save_figures(drawn, out / "figures", ("svg",))
+    known, plan = studies(records, level=merged.level), read_plan(out)
     contents = Contents(
         records=records,
-        studies=studies(records, level=merged.level),
+        studies=known,
         judgements=judgements,
-        preset=str(read_plan(out).get("preset", "")),
+        missing=[int((coverage(study.records, [plan])["status"] == "missing").sum()) for study in known],
+        preset=str(plan.get("preset", "")),
         figures=[(f"figures/{one.stem}.svg", one.title) for one in drawn],
         tables=columns,
     )

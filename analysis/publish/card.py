@@ -1,7 +1,7 @@
 """The card of a published folder: README.md, with the YAML at its head that Hugging Face's hub reads."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +45,10 @@ class Contents:
     records: pd.DataFrame
     studies: Sequence[Study]
     judgements: Sequence[Judgement]
+    missing: Sequence[int]
+    """The number of planned cells without a record, of each study."""
     preset: str
-    """The preset that the sweep started from; empty if it has no sweep.yaml."""
+    """The preset of the sweep, maybe followed by `, changed`; empty if there is no sweep.yaml."""
     figures: Sequence[tuple[str, str]]
     """Path and title of each figure."""
     tables: dict[str, Sequence[Column]]
@@ -60,7 +62,7 @@ def card(details: Details, contents: Contents) -> str:
         f"# {details.name}: records of a noisy-pairs sweep",
         description(contents),
         "## What was run",
-        "\n".join(_grid(contents.studies)),
+        "\n".join(_grid(contents)),
         "## What it is not",
         "\n".join(f"- {line}" for line in limits(contents)),
         "## How it was made",
@@ -108,9 +110,10 @@ def description(contents: Contents) -> str:
 def limits(contents: Contents) -> list[str]:
     """What the results must not be taken for."""
     lines = ["It is not a reproduction of the paper: these are results of its own settings, and of no others."]
-    if contents.preset:
-        less = ", a small setting for short runs" if re.search("quick|smoke", contents.preset) else ""
-        lines.append(f"It started from the preset `{contents.preset}`{less}; the settings may have been changed.")
+    if preset := contents.preset.removesuffix(", changed"):
+        less = ", a small setting for short runs" if re.search("quick|smoke", preset) else ""
+        changed = "" if preset == contents.preset else ", with changes"
+        lines.append(f"Its recipe is that of the preset `{preset}`{less}{changed}: `sweep.yaml` has all settings.")
     sources = {dataset: {s.source for s in contents.studies if s.dataset == dataset} for dataset in ("vts", "cifar10")}
     for kind in sorted({source.partition(" (")[0] for source in sources["vts"]} - {"dtd textures"}):
         shown = {"folder textures": "photographs from a folder", "": "textures that are not named"}.get(kind, kind)
@@ -163,13 +166,13 @@ def metadata(details: Details, contents: Contents) -> dict[str, Any]:
     }
 
 
-def _grid(studies: Iterable[Study]) -> Iterator[str]:
+def _grid(contents: Contents) -> Iterator[str]:
     yield "| study | cells | losses and baselines | rho | nu | pairings | seeds | steps of pretraining |"
     yield "|---|---|---|---|---|---|---|---|"
-    for study in studies:
+    for study, missing in zip(contents.studies, contents.missing, strict=True):
         records = study.records
-        failed = int((records["status"] == "failed").sum())
-        cells = f"{len(records)}, {failed} failed" if failed else str(len(records))
+        others = {"failed": int((records["status"] == "failed").sum()), "more not run": missing}
+        cells = ", ".join([str(len(records)), *(f"{count} {what}" for what, count in others.items() if count)])
         noisy = records[records["rho"] > 0]
         columns = [
             study.title,

@@ -151,7 +151,7 @@ def test_the_head_of_the_card_names_the_licence_and_the_tables(made):
     assert all((made / link).is_file() for link in re.findall(r"\]\(([^)]+)\)", text))
     columns = set(re.findall(r"^\| `([^`]+)` ", text, re.MULTILINE))
     assert columns == {*pd.read_parquet(made / "summary.parquet"), *pd.read_parquet(made / "curves/curves.parquet")}
-    assert "| 57, 1 failed |" in text
+    assert "| 57, 1 failed, 36 more not run |" in text  # of 31 points, one of the failed cell, at 3 seeds
     assert "fewer than three seeds" in text
 
 
@@ -170,11 +170,17 @@ def test_the_head_of_the_card_names_the_licence_and_the_tables(made):
 def test_results_on_stand_ins_are_not_called_results_on_the_papers_data(frame, dataset, source, said):
     records = frame([made_up("random", 0.0, 0.0, "none", dataset=dataset, source=source)])
     contents = Contents(
-        records=records, studies=studies(records), judgements=[], preset="vts-quick", figures=[], tables={}
+        records=records,
+        studies=studies(records),
+        judgements=[],
+        missing=[0],
+        preset="vts-quick, changed",
+        figures=[],
+        tables={},
     )
     lines = limits(contents)
     assert lines[0].startswith("It is not a reproduction of the paper")
-    assert "`vts-quick`, a small setting for short runs" in lines[1]
+    assert "the preset `vts-quick`, a small setting for short runs, with changes" in lines[1]
     assert ("no result here is one on" in " ".join(lines)) == bool(said)
     assert said in " ".join(lines)
     details = Details(name="x", license="MIT", creator="someone", url="https://example.org/x")
