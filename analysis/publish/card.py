@@ -1,7 +1,7 @@
 """The card of a published folder: README.md, with the YAML at its head that Hugging Face's hub reads."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Contents:
     """The preset of the sweep, maybe followed by `, changed`; empty if there is no sweep.yaml."""
     figures: Sequence[tuple[str, str]]
     """Path and title of each figure."""
-    tables: dict[str, Sequence[Column]]
+    tables: Mapping[str, Sequence[Column]]
     """The columns of each Parquet file, by its path."""
 
 

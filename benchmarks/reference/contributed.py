@@ -147,7 +147,7 @@ def _foreign_cells(records: pd.DataFrame, sweep: Sweep) -> Iterator[str]:
         )
     names = ["dataset", "objective", "rho", "nu", "pairing", "seed", "recipe"]
     try:
-        keys = [Cell(**coordinates).key for coordinates in records[names].to_dict("records")]
+        keys = [Cell(**dict(zip(names, row, strict=True))).key for row in records[names].itertuples(index=False)]
     except InputError as error:
         yield f"a record is of no cell of this project: {error}"
         return
