@@ -9,7 +9,7 @@ import math
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, get_args
 
@@ -68,6 +68,15 @@ def parts_table(judgements: Sequence[Judgement]) -> pd.DataFrame:
         for part in j.parts
     ]
     return _typed(pd.DataFrame(rows, columns=["study", "key", "verdict", "unit", *_NUMBERS, "p", "decide"]))
+
+
+def mean_text(row: Mapping[Hashable, Any]) -> str:
+    """The mean and the interval in a row of `claims_table` or `parts_table`, or why there is no mean."""
+    if pd.isna(row["estimate"]):
+        return str(row["method"])
+    return f"{row['estimate']:+.2f} " + (
+        "(no interval)" if pd.isna(row["low"]) else f"[{row['low']:+.2f}, {row['high']:+.2f}]"
+    )
 
 
 def count_verdicts(judgements: Iterable[Judgement]) -> str:
@@ -173,7 +182,8 @@ def _as_json(judgements: Sequence[Judgement]) -> str:
     return json.dumps(claims, indent=2)
 
 
-def _as_csv(judgements: Sequence[Judgement]) -> str:
+def as_csv(judgements: Sequence[Judgement]) -> str:
+    """The rows of `claims_table` as CSV."""
     return claims_table(judgements).to_csv(index=False).rstrip("\n")
 
 
@@ -192,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{100 * level:g}% intervals over seeds; margin {options.margin:g} points (--margin)\n")
         print(render(judgements, everything=options.all))
     else:
-        print(_as_csv(judgements) if options.format == "csv" else _as_json(judgements))
+        print(as_csv(judgements) if options.format == "csv" else _as_json(judgements))
     return 0
 
 

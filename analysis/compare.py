@@ -182,7 +182,7 @@ def _described(merged: MergedRecords) -> str:
 
 def _settings(path: Path) -> dict[str, object]:
     """The recipe in a sweep.yaml, as dotted names; {} if it cannot be read."""
-    recipe = read_plan(path if path.is_dir() else path.parent).get("recipe")
+    recipe = read_plan(path).get("recipe")
     return flat(recipe) if isinstance(recipe, Mapping) else {}
 
 

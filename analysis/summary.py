@@ -15,10 +15,10 @@ import pyarrow as pa
 from analysis.cli import add_folders, exit_with, local_path
 from analysis.errors import RecordsError
 from analysis.records import parquet
-from analysis.records.io import compact
+from analysis.records.io import column_types, compact
 from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.remote import is_remote
-from analysis.records.schema import class_columns, columns_markdown, schema, varied_settings
+from analysis.records.schema import columns_markdown
 from analysis.stats.groups import group_statistics, render_groups
 from analysis.tables import render
 
@@ -73,11 +73,7 @@ def _summarise(folders: Sequence[Path | str], out: Path | None, by: Sequence[str
     print_notes(merged)
     if by is None:
         text = render(merged.records, level=merged.level)
-        settings = {
-            name: str if pd.api.types.is_string_dtype(merged.records[name]) else float
-            for name in varied_settings(merged.records.columns)
-        }
-        _write(out, merged.records, text, schema(class_columns(list(merged.records.columns)), settings))
+        _write(out, merged.records, text, column_types(merged.records))
         return text
     table = group_statistics(merged.records, by, metric=metric, level=merged.level)
     text = render_groups(table)
@@ -106,8 +102,7 @@ def _write(out: Path | None, table: pd.DataFrame, text: str, types: pa.Schema | 
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".parquet":
-        whole = pa.Table.from_pandas(table, schema=types, preserve_index=False)
-        parquet.write(out, whole.replace_schema_metadata(None))
+        parquet.write_frame(out, table, types)
     elif out.suffix == ".csv":
         parquet.write_bytes(out, table.to_csv(index=False).encode())
     else:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets import namesake as namesake  # here too, because another project may have replaced `__init__.py`
 from datasets import settings
 from datasets.errors import InputError
 from datasets.misregistration import AMOUNTS, Misregistration

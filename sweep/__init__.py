@@ -1,6 +1,7 @@
 """The sweep. Importing it imports this project's packages, and sets the variables that Ray reads on import."""
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -39,6 +40,8 @@ _NEVER = (
 
 def _import_packages() -> None:
     """Import our packages before another one of the same name, such as a folder `datasets` where the command runs."""
+    # By its path, because `import datasets` may run the code of another project.
+    namesake = runpy.run_path(str(_ROOT / "datasets" / "namesake.py"))
     sys.path.insert(0, str(_ROOT))
     try:
         import analysis  # noqa: F401 - their modules are found from now on, wherever the command runs
@@ -46,12 +49,14 @@ def _import_packages() -> None:
         import trainables  # noqa: F401
     finally:
         sys.path.remove(str(_ROOT))
-    folder = Path(datasets.__file__ or "").resolve().parent
+    place = datasets.__file__
+    if place is None:
+        reason = f"{_ROOT / 'datasets'} has lost files, as `pip uninstall datasets` leaves it"
+        namesake["refuse"](f"{reason}: {namesake['REINSTALL']}")
+    folder = Path(place).resolve().parent
     if folder != _ROOT / "datasets":
-        raise ImportError(
-            f"sweep: the package 'datasets' was imported before from {folder}, not from {_ROOT}: import 'sweep' first, "
-            "or uninstall the other package"
-        )
+        reason = f"the package 'datasets' was imported before from {folder}, not from {_ROOT / 'datasets'}"
+        namesake["refuse"](f"{reason}: import 'sweep' first, or {namesake['REMEDY']}")
 
 
 _import_packages()

@@ -18,6 +18,7 @@ COMMANDS = {
     "figures": ("analysis.figures", "the figures as SVG, PNG or PDF"),
     "summary": ("analysis.summary", "tables; merge and group records"),
     "compare": ("analysis.compare", "whether two sweeps agree"),
+    "publish": ("analysis.publish", "a folder that a data hub takes"),
     "manifest": ("datasets.manifest", "check and preview your own image pairs"),
     "vts": ("datasets.vts", "preview synthetic scenes"),
     "xbd": ("datasets.xbd", "prepare, preview and list xBD"),

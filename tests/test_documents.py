@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis import claims, compare, figures, summary
+from analysis.publish import __main__ as publish
 from analysis.report import __main__ as report
 from sweep.cli import flags, flags_of
 from sweep.lr_search.config import search_for
@@ -14,7 +15,7 @@ from sweep.presets import PRESETS, preset
 from sweep.probe import ProbeCommand
 
 ROOT = Path(__file__).parents[1]
-ANALYSIS = (claims, compare, figures, report, summary)
+ANALYSIS = (claims, compare, figures, publish, report, summary)
 README = (ROOT / "README.md").read_text()
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
@@ -28,7 +29,8 @@ def test_each_preset_is_in_the_readme_and_says_what_it_is_not(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["README", "docs/commands", "docs/extending", "docs/planning", "docs/probing", "docs/reliability"]
+    "name",
+    ["README", "docs/commands", "docs/extending", "docs/planning", "docs/probing", "docs/reliability", "docs/sharing"],
 )
 def test_flags_on_a_page_exist(name):
     known = {

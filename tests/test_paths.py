@@ -3,6 +3,7 @@
 import pytest
 
 from analysis import claims, compare, figures, summary
+from analysis.publish import __main__ as publish
 from analysis.report import __main__ as report
 from datasets.manifest import __main__ as manifest
 from datasets.vts import __main__ as vts
@@ -16,6 +17,8 @@ COMMANDS = {
     "compare reference": (compare.main, [".", "PATH"]),
     "figures": (figures.main, ["PATH"]),
     "figures --out": (figures.main, [".", "--out=PATH"]),
+    "publish": (publish.main, ["PATH", "--out", "x"]),
+    "publish --out": (publish.main, [".", "--out", "PATH"]),
     "report": (report.main, ["PATH"]),
     "report --out": (report.main, [".", "--out", "PATH"]),
     "summary": (summary.main, ["PATH"]),
@@ -50,7 +53,8 @@ def test_a_path_that_means_nothing_is_refused_before_anything_is_done(name, path
 
 
 @pytest.mark.parametrize(
-    "name", ["claims", "compare", "figures", "report", "summary", "status", "sync", "manifest check", "xbd prepare"]
+    "name",
+    ["claims", "compare", "figures", "publish", "report", "summary", "status", "sync", "manifest check", "xbd prepare"],
 )
 def test_home_is_where_the_system_says(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))

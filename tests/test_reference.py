@@ -14,6 +14,8 @@ from PIL import Image
 from analysis.records.io import compact, read_records, write_record
 from benchmarks.reference import __main__
 from benchmarks.reference.__main__ import REFERENCES, command, main, show, texts
+from benchmarks.reference.verdicts import judged, verdicts
+from benchmarks.reference.verdicts import shipped as shipped_in
 from sweep.cli import parse
 from sweep.config.yaml_io import from_yaml
 from tests.analysis.conftest import CLASSES, grid
@@ -21,7 +23,7 @@ from tests.helpers.varied import STEPS, TEMPERATURE, sweep, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-SHIPPED = __main__.shipped(RESULTS)
+SHIPPED = shipped_in(RESULTS)
 
 shipped = pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 
@@ -65,8 +67,10 @@ def test_tables_and_claims_follow_from_the_summary(folder):
         assert (folder / name).read_text() == text, f"{folder / name}: make it anew with benchmarks.reference"
 
 
-def test_verdicts_side_by_side_follow_from_the_summaries():
-    assert (RESULTS / "verdicts.txt").read_text() == __main__.verdicts(SHIPPED)
+def test_the_pages_on_all_results_follow_from_the_summaries():
+    """Verdicts side by side, each sentence of the paper, and what others have contributed."""
+    for path, text in __main__.pages(RESULTS).items():
+        assert path.read_text() == text, f"{path}: write it anew with `python -m benchmarks.reference --pages`"
 
 
 def test_a_finding_that_no_sweep_speaks_of_is_left_out(tmp_path):
@@ -74,7 +78,7 @@ def test_a_finding_that_no_sweep_speaks_of_is_left_out(tmp_path):
         for row in grid(seeds):
             write_record(tmp_path / name, row, CLASSES)
         compact(tmp_path / name)
-    lines = {line.split()[0]: line.split()[1:] for line in __main__.verdicts(__main__.shipped(tmp_path)).splitlines()}
+    lines = {line.split()[0]: line.split()[1:] for line in verdicts(judged(shipped_in(tmp_path))).splitlines()}
     assert lines["a"] == ["b"]
     assert "moco_exposure" in lines
     assert set(lines["moco_exposure"]) <= {"supported", "contradicted", "undecided"}
@@ -84,12 +88,12 @@ def test_a_finding_that_no_sweep_speaks_of_is_left_out(tmp_path):
 def test_levels_of_varied_settings_have_verdicts_side_by_side(tmp_path):
     (tmp_path / "budget").mkdir()
     write(tmp_path / "budget", sweep((2.0, 8.0), (0.07, 0.2), seeds=3), STEPS, TEMPERATURE)
-    heading, columns, _, *rows = __main__.verdicts([tmp_path / "budget"]).splitlines()
+    heading, columns, _, *rows = verdicts(judged([tmp_path / "budget"])).splitlines()
     assert heading == f"budget: {STEPS}, {TEMPERATURE}"
     assert re.split(r" {2,}", columns.strip()) == ["2, 0.07", "2, 0.2", "8, 0.07", "8, 0.2"]
-    verdicts = {row.split()[0]: row.split()[1:] for row in rows}
-    assert verdicts["full_noise_no_gain"] == ["supported"] * 4
-    assert all(len(found) == 4 for found in verdicts.values())
+    found = {row.split()[0]: row.split()[1:] for row in rows}
+    assert found["full_noise_no_gain"] == ["supported"] * 4
+    assert all(len(row) == 4 for row in found.values())
 
 
 @shipped
@@ -101,10 +105,10 @@ def test_its_page_names_the_commit_and_shows_figures_that_are_there(folder):
     assert all((folder / picture).is_file() for picture in pictures)
 
 
-@shipped
-def test_no_image_ships(folder):
-    for path in folder.rglob("*"):
-        assert path.is_dir() or path.suffix in {".md", ".txt", ".yaml", ".parquet", ".svg"}
+def test_no_image_ships():
+    """Neither here nor in what others have contributed."""
+    for path in RESULTS.rglob("*"):
+        assert path.is_dir() or path.suffix in {".md", ".txt", ".yaml", ".parquet", ".svg", ".csv", ".json"}
         text = path.read_text() if path.suffix == ".svg" else ""
         pictures = re.findall(r'<image[^>]*base64,([^"]+)"', text)
         assert len(pictures) == text.count("<image")

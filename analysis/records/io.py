@@ -31,6 +31,7 @@ from analysis.records.schema import (
     record_table,
     schema,
     setting_columns,
+    varied_settings,
 )
 from analysis.text import one_line
 
@@ -163,6 +164,14 @@ def compact(folder: str | PathLike[str]) -> Path:
     """
     summary = Path(folder, SUMMARY)
     return summary if has_summary_alone(Path(folder)) else parquet.write(summary, _load(Path(folder)))
+
+
+def column_types(records: pd.DataFrame) -> pa.Schema:
+    """The columns of a table of records, such as that of `read_records`, with their types in a Parquet file."""
+    settings = {
+        name: str if pd.api.types.is_string_dtype(records[name]) else float for name in varied_settings(records.columns)
+    }
+    return schema(class_columns(list(records.columns)), settings)
 
 
 def write_curves(folder: str | PathLike[str], key: str, points: Iterable[tuple[str, int, str, float | None]]) -> Path:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,6 +21,12 @@ def write(path: Path, table: pa.Table) -> Path:
     with atomic_write(path) as file:
         pq.write_table(table, file, write_page_checksum=True)
     return path
+
+
+def write_frame(path: Path, frame: pd.DataFrame, types: pa.Schema | None = None) -> Path:
+    """Write a data frame to `path` atomically, with columns of these types and without what pandas would add."""
+    table = pa.Table.from_pandas(frame, schema=types, preserve_index=False)
+    return write(path, table.replace_schema_metadata(None))
 
 
 @contextmanager

@@ -14,10 +14,15 @@ from analysis.names import LEVEL
 _AXES = {"objectives": (str,), "rho": (int, float), "nu": (int, float), "pairings": (str,), "seeds": (int,)}
 
 
+def plan_path(where: Path) -> Path:
+    """The sweep.yaml of a folder, or of the folder of a summary.parquet."""
+    return (where.parent if where.suffix == ".parquet" else where) / "sweep.yaml"
+
+
 def read_plan(folder: Path) -> dict[str, Any]:
-    """The settings of the last command in a folder, from its `sweep.yaml`; {} if it cannot be read."""
+    """The settings of the last command in a folder, from its `plan_path`; {} if it cannot be read."""
     try:
-        plan = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
+        plan = yaml.safe_load(plan_path(folder).read_text(encoding="utf-8"))
     except Exception:  # PyYAML raises many types
         return {}
     return plan if isinstance(plan, dict) and _is_valid(plan) else {}
@@ -63,7 +68,7 @@ def interval_level(folders: Iterable[Path]) -> float:
     It is `LEVEL`, or higher in folders with adaptive seeds. The level of a summary.parquet is in the sweep.yaml of its
     folder. Raises `RecordsError` for a sweep.yaml with an invalid level.
     """
-    return max([LEVEL, *(_level(read_plan(path), path) for path in map(_folder_of, folders))])
+    return max([LEVEL, *(_level(read_plan(path), plan_path(path)) for path in folders)])
 
 
 def level_note(level: float) -> str:
@@ -81,11 +86,7 @@ def _level(plan: Mapping[str, Any], path: Path) -> float:
     level = grown.get("level", LEVEL) if isinstance(grown, dict) else None
     if not isinstance(level, int | float) or not LEVEL <= level < 1:
         raise RecordsError(
-            f"{path / 'sweep.yaml'}: grown.level must be a number from {LEVEL:g} to below 1, because it sets the width "
+            f"{path}: grown.level must be a number from {LEVEL:g} to below 1, because it sets the width "
             "of intervals: restore it from the log of the sweep, or run the command of the sweep again"
         )
     return float(level)
-
-
-def _folder_of(path: Path) -> Path:
-    return path.parent if path.suffix == ".parquet" else path

@@ -168,6 +168,8 @@ COLUMNS: tuple[Column, ...] = tuple(_column_of(one) for one in fields(Record) if
 
 _NAMES = frozenset(column.name for column in COLUMNS)
 
+_GROUP_METADATA = {one.name: one.metadata for one in fields(Record) if one.name in _GROUPS}
+
 #: Partition columns: folders of `records/`, and columns of each file.
 PARTITIONS = ("dataset", "objective")
 
@@ -267,14 +269,35 @@ def partition_folder(name: str, value: object) -> str:
     return f"{name}={quote(str(value), safe='')}"
 
 
-def columns_markdown() -> str:
-    """The columns as a Markdown table: name, type, unit, meaning, and when they are null."""
+def described_columns(table: pa.Schema) -> list[Column]:
+    """The columns of a table of records, in its order, also those of its classes and varied settings.
+
+    Raises `RecordsError` for a column that no record has.
+    """
+    known = {column.name: column for column in COLUMNS}
+    settings = varied_settings(table.names)
+    groups = {name: "settings" if name in settings else "test_f1_classes" for name in table.names if name not in known}
+    foreign = [name for name, group in groups.items() if group != "settings" and not name.startswith(CLASS_PREFIX)]
+    _raise_if_any("the table", "has unknown columns", foreign)
+    return [
+        known[one.name]
+        if one.name in known
+        else Column(name=one.name, type=one.type, required="never", **_GROUP_METADATA[groups[one.name]])
+        for one in table
+    ]
+
+
+def columns_markdown(columns: Sequence[Column] | None = None) -> str:
+    """A Markdown table of columns (default: all of a record): name, type, unit, meaning, and when they are null."""
+    if columns is None:
+        columns = [
+            Column(name=_GROUPS[one.name], type=pa.float64(), required="never", **one.metadata)
+            if one.name in _GROUPS
+            else _column_of(one)
+            for one in fields(Record)
+        ]
     rows = ["| column | type | unit | meaning | null |", "|---|---|---|---|---|"]
-    for one in fields(Record):
-        if one.name in _GROUPS:
-            column = Column(name=_GROUPS[one.name], type=pa.float64(), required="never", **one.metadata)
-        else:
-            column = _column_of(one)
+    for column in columns:
         cells = (f"`{column.name}`", column.type, column.unit, column.meaning, _NULL[column.required])
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)

@@ -1,8 +1,8 @@
 """`make reference`: run the sweeps of docs/results, or their missing cells, and update the files there.
 
 Records are in results/reference/NAME, as for any sweep. sweep.yaml, summary.parquet, tables, means, claims and figures
-are written to docs/results/NAME, next to the README, which is written by hand. No images are copied. The verdicts of
-all sweeps are in docs/results/verdicts.txt.
+are written to docs/results/NAME, next to the README, which is written by hand. No images are copied. What follows from
+all sweeps is in docs/results: verdicts.txt, claims.md and contributed/README.md.
 """
 
 import argparse
@@ -10,20 +10,21 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import claims, tables
 from analysis.errors import RecordsError
 from analysis.figures import FIGURES, draw_all, save_figures
-from analysis.findings.paper import FINDINGS
 from analysis.findings.verdicts import judge
 from analysis.records.io import compact
 from analysis.records.merge import read_sweeps
 from analysis.records.studies import studies
-from analysis.text import aligned
 from benchmarks.reference import means
+from benchmarks.reference.claims_page import claims_page
+from benchmarks.reference.contributed import contributed_page
+from benchmarks.reference.verdicts import judged, shipped, verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = Path("results/reference")
@@ -111,7 +112,7 @@ def show(folder: Path, out: Path) -> None:
     shutil.rmtree(out / "figures", ignore_errors=True)
     joined = read_sweeps([folder])
     save_figures(draw_all(joined.records, joined.folders, only=DRAWN), out / "figures", ("svg",))
-    (out.parent / "verdicts.txt").write_text(verdicts(shipped(out.parent)), encoding="utf-8")
+    write_pages(out.parent)
 
 
 def texts(summary: Path) -> dict[str, str]:
@@ -126,37 +127,23 @@ def texts(summary: Path) -> dict[str, str]:
     }
 
 
-def shipped(results: Path) -> list[Path]:
-    """The folders in `results` with a sweep."""
-    return sorted(path.parent for path in results.glob("*/summary.parquet"))
+def pages(results: Path) -> dict[Path, str]:
+    """The files in the folder of all results that follow from the sweeps in it: file -> text."""
+    sweeps = judged(shipped(results))
+    needs = {name: reference.needs for name, reference in REFERENCES.items()}
+    contributed = results / "contributed"
+    return {
+        results / "verdicts.txt": verdicts(sweeps),
+        results / "claims.md": claims_page(sweeps, needs),
+        contributed / "README.md": contributed_page(judged(shipped(contributed))),
+    }
 
 
-def verdicts(folders: Sequence[Path]) -> str:
-    """Tables of verdicts with a row for each applicable finding: one with a column for each folder, then one for each
-    folder of a sweep that varies settings, with a column for each level."""
-    alone: dict[str, dict[str, str]] = {}
-    tables: dict[str, dict[str, dict[str, str]]] = {"": alone}
-    for folder in folders:
-        joined = read_sweeps([folder / "summary.parquet"])
-        judged = judge(joined.records, level=joined.level)
-        for study in studies(joined.records, level=joined.level):
-            own: dict[str, str] = {one.finding.key: one.verdict for one in judged if one.study == study.title}
-            if study.settings:
-                level = ", ".join(f"{value:g}" if isinstance(value, float) else value for _, value in study.settings)
-                tables.setdefault(f"{folder.name}: {', '.join(dict(study.settings))}", {})[level] = own
-            else:
-                alone[folder.name] = own
-    return "\n".join(_verdict_table(heading, columns) for heading, columns in tables.items() if columns)
-
-
-def _verdict_table(heading: str, columns: Mapping[str, Mapping[str, str]]) -> str:
-    applicable = {key for own in columns.values() for key, verdict in own.items() if verdict != "not applicable"}
-    rows = [
-        [finding.key, *(own.get(finding.key, "-").replace("not applicable", "-") for own in columns.values())]
-        for finding in FINDINGS
-        if finding.key in applicable
-    ]
-    return "\n".join([*filter(None, [heading]), *aligned([["", *columns], [], *rows])]) + "\n"
+def write_pages(results: Path) -> None:
+    """Write `pages`. Raises as `show`."""
+    for path, text in pages(results).items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -165,7 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(REFERENCES)} (default: all)")
     parser.add_argument("--photographs", metavar="DIR", help="photographs of textures, one folder per category")
     parser.add_argument("--cifar", metavar="DIR", help="folder that contains cifar-10-batches-py")
+    parser.add_argument("--pages", action="store_true", help="only write the pages on all results again")
     options = parser.parse_args(arguments)
+    if options.pages:
+        write_pages(ROOT / SHOWN)
+        return 0
     if unknown := set(options.names) - set(REFERENCES):
         parser.error(f"unknown reference {', '.join(sorted(unknown))}: use some of {', '.join(REFERENCES)}")
     for name in options.names or REFERENCES:
