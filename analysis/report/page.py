@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.figures import Drawn, as_svg
 from analysis.findings.verdicts import judge
+from analysis.names import MARGIN
 from analysis.plots.inputs import Inputs
 from analysis.records.coverage import coverage
 from analysis.records.merge import MergedRecords
@@ -21,7 +22,6 @@ from analysis.report.answers import Answer, answers
 from analysis.report.explorer import explorer_json
 from analysis.report.section import Facts
 from analysis.report.table import Table, latex, markdown
-from analysis.stats.inference import MARGIN
 from analysis.text import first_few
 
 Format = Literal["html", "md", "latex"]
