@@ -180,7 +180,7 @@ def _run_missing(
             tracking.expect(sweep.cells())
             progress.expect(sweep.cells())
             with stop.handling():
-                outcome = runner.run(missing, planned=len(sweep.cells()), grows=backend.grows, admission=admission)
+                outcome = runner.run(missing, planned=sweep.cells(), grows=backend.grows, admission=admission)
             outcome = replace(outcome, late=admission.late)
             if limit and (late := [cell for cell in missing if cell.key in admission.late]):
                 print(describe_late(limit, late))

@@ -111,7 +111,9 @@
     }
     const among = own.filter((other) => other.at.loss === line.at.loss).findIndex((other) => same(other, line, Object.keys(study.axes)));
     const style = data.styles[line.at.loss];
-    return axes.length === 1 ? style : { ...style, dashes: data.numbered[among % data.numbered.length].dashes };
+    if (axes.length === 1) return style;
+    const { dashes } = data.numbered[among % data.numbered.length];
+    return { ...style, dashes, hollow: among >= new Set(data.numbered.map((one) => String(one.dashes))).size };
   }
 
   // ---- how they are shown ----
@@ -196,18 +198,20 @@
 
   const stroke = (d, style) => make("path", { d, class: "curve", "stroke-dasharray": style.dashes.map((length) => 2 * length).join(" ") });
 
+  const marker = (style) => (style.hollow ? "marker hollow" : "marker");  // dashes repeat after a few lines of a loss
+
   /** A marker that says its numbers when pointed at. */
   function tip(line, p, x, y) {
     const seeds = p.n ? `, ${p.n} seed${p.n === 1 ? "" : "s"}` : "";
     const said = `${line.name}, rho ${p.rho}: ${digits(p.value)}${unit()} ${between(p)}${seeds}`;
     const shape = SHAPES[line.style.marker] ?? (line.at.pairing ? SHAPES.o : "");
-    return make("path", { d: shape, class: "marker", transform: `translate(${x} ${y})` }, make("title", {}, said));
+    return make("path", { d: shape, class: marker(line.style), transform: `translate(${x} ${y})` }, make("title", {}, said));
   }
 
   function legend(lines) {
     part("legend").replaceChildren(...lines.map((line) => {
       const swatch = make("svg", { width: 34, height: 12, viewBox: "0 0 34 12", "aria-hidden": "true", style: `color:${line.style.colour}` },
-        stroke("M1 6H33", line.style), make("path", { d: SHAPES[line.style.marker] ?? "", class: "marker", transform: "translate(17 6)" }));
+        stroke("M1 6H33", line.style), make("path", { d: SHAPES[line.style.marker] ?? "", class: marker(line.style), transform: "translate(17 6)" }));
       return make("li", {}, swatch, line.name);
     }));
   }
