@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 
 from rich.console import Console as Terminal
+from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -70,7 +71,10 @@ def draw(board: Board, width: int, height: int) -> Table:
     for name, counts in _fitting(board.losses, max(1, height - ROOM)).items():
         planned = counts.done + counts.failed + counts.missing
         words = [f"{counts.done} of {planned}", *_further(counts)]
-        cells = [Text(name, no_wrap=True, overflow="ellipsis"), Text(", ".join(words), no_wrap=True)]
+        cells: list[RenderableType] = [
+            Text(name, no_wrap=True, overflow="ellipsis"),
+            Text(", ".join(words), no_wrap=True),
+        ]
         if bar >= 8:
             cells.insert(1, ProgressBar(total=planned, completed=counts.done, width=bar, complete_style="cyan"))
         losses.add_row(*cells)
