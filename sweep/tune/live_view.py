@@ -71,13 +71,10 @@ def draw(board: Board, width: int, height: int) -> Table:
     for name, counts in _fitting(board.losses, max(1, height - ROOM)).items():
         planned = counts.done + counts.failed + counts.missing
         words = [f"{counts.done} of {planned}", *_further(counts)]
-        cells: list[RenderableType] = [
-            Text(name, no_wrap=True, overflow="ellipsis"),
-            Text(", ".join(words), no_wrap=True),
-        ]
+        row: list[RenderableType] = [Text(name, no_wrap=True, overflow="ellipsis")]
         if bar >= 8:
-            cells.insert(1, ProgressBar(total=planned, completed=counts.done, width=bar, complete_style="cyan"))
-        losses.add_row(*cells)
+            row.append(ProgressBar(total=planned, completed=counts.done, width=bar, complete_style="cyan"))
+        losses.add_row(*row, Text(", ".join(words), no_wrap=True))
     shown.add_row("")
     shown.add_row(losses)
     passed = f"{duration((at - board.began).total_seconds())} so far"
