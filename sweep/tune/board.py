@@ -86,7 +86,7 @@ class Board:
     def pace(self, at: datetime) -> str:
         """How fast cells are recorded, and the time left; empty if neither is known."""
         rate, left = self.per_hour(at), self.left(at)
-        words = [] if rate is None else [f"{rate:.3g} cells per hour"]
+        words = [f"{rate:.3g} cells per hour"] if rate else []
         if left:
             words.append(f"about {duration(left.seconds)} left ({duration(left.low)} to {duration(left.high)})")
         return ", ".join(words)
