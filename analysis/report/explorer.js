@@ -173,8 +173,9 @@
     }
     write("noisy-pairs rate rho", { x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" });
     write(axisTitle(), { x: 12, y: (box.top + box.bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(box.top + box.bottom) / 2})` });
+    const curves = lines.filter((line) => line.at.pairing).length;  // they come first
     lines.forEach((line, index) => {
-      const shift = (index - (lines.length - 1) / 2) * Math.min(5, 24 / lines.length);
+      const shift = (index - (curves - 1) / 2) * Math.min(5, 24 / curves);  // so that bars are side by side
       const at = (p) => x(p.rho) + (p.rho > 0 ? shift : 0);
       const group = make("g", { class: "line", style: `color:${line.style.colour}` });
       if (!line.at.pairing) {  // a level
