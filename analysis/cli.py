@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from analysis.names import MARGIN
 from analysis.records.remote import is_remote
-from analysis.stats.inference import MARGIN
 
 
 def exit_with(main: Callable[[], int]) -> None:

@@ -1,4 +1,4 @@
-"""Names of losses, baselines and pairings: those of the paper, their order, and their labels.
+"""Names of losses, baselines and pairings: those of the paper, their order, and their labels; what all commands share.
 
 Other losses are names such as `simclr`, or a class in a module with its settings, such as
 `mypackage.losses:MyLoss(lr=0.3)`.
@@ -10,6 +10,9 @@ import pandas as pd
 
 #: Confidence level of intervals.
 LEVEL = 0.95
+
+#: "Robust" means: not worse by more than this margin of one point.
+MARGIN = 0.01
 
 #: Objectives without one of our losses, for comparison.
 BASELINES = ("random", "pretrained", "imagenet", "supervised")

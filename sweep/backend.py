@@ -67,6 +67,8 @@ class RayBackend(Backend):
         """See `Backend`."""
         from sweep.cluster.session import ray_session
 
+        if self._address is None:
+            print("starting Ray on this machine ...", flush=True)  # which takes a minute if the machine is busy
         return ray_session(
             sweep.engine,
             self._address,

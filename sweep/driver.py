@@ -181,7 +181,7 @@ def _run_missing(
             progress.expect(sweep.cells())
             ordered = by_encoder(missing, inputs.kept, backend.at_once(sweep, machine))
             with stop.handling():
-                outcome = runner.run(ordered, planned=len(sweep.cells()), grows=backend.grows, admission=admission)
+                outcome = runner.run(ordered, planned=sweep.cells(), grows=backend.grows, admission=admission)
             outcome = replace(outcome, late=admission.late)
             if limit and (late := [cell for cell in missing if cell.key in admission.late]):
                 print(describe_late(limit, late))

@@ -18,10 +18,10 @@ from scipy import stats
 from analysis.findings.base import Finding, Part, Region, kind_of
 from analysis.findings.contrasts import Grid, grid_of
 from analysis.findings.paper import FINDINGS
-from analysis.names import LEVEL
+from analysis.names import LEVEL, MARGIN
 from analysis.records.studies import Study, studies
 from analysis.stats.collapse import is_collapsed, older_note, without_collapsed
-from analysis.stats.inference import MARGIN, holm
+from analysis.stats.inference import holm
 from analysis.stats.intervals import FURTHER_UP_TO, Estimate
 
 Verdict = Literal["supported", "contradicted", "undecided", "not applicable"]

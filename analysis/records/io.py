@@ -5,10 +5,8 @@ The folder of a sweep holds `records/dataset=<d>/objective=<o>/<key>.parquet` (n
 project. `analysis.records.schema` defines the columns. A folder may also hold `summary.parquet` alone, as a copy does.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -224,26 +222,39 @@ def _load(path: Path) -> pa.Table:
     paths = [path] if path.is_file() else record_files(path)
     if not paths:
         raise RecordsError(f"no records in {path / 'records'}: {_HOW_TO_MAKE}")
-    in_summary = path.is_file() or has_summary_alone(path)
-    tables = []
-    for path in paths:
-        table = _with_partitions(path, parquet.read(path, remedy=_RECOMPACT if in_summary else _RERUN))
-        names = table.column_names
-        absent = [c.name for c in COLUMNS if c.required == "always" and c.name not in names]
-        if absent:
-            raise RecordsError(f"{path} is not a record, it lacks {', '.join(absent)}: {_where_to_move(absent)}")
-        if len(set(names)) < len(names):
-            raise RecordsError(f"{path} is not a record, it has two columns with one name: move it elsewhere")
-        _check_version(path, table)
-        table = _conform(path, table)
-        _check_values(path, table)
-        tables.append(table)
+    in_summary = paths in ([path], [path / SUMMARY])
+    tables = [_with_partitions(one, parquet.read(one, remedy=_RECOMPACT if in_summary else _RERUN)) for one in paths]
+    by_schema: dict[pa.Schema, list[int]] = {}
+    for place, table in enumerate(tables):
+        by_schema.setdefault(table.schema, []).append(place)
+    groups = list(by_schema.values())
+    try:
+        # Most files have the same columns. Checks of the joined table take as long as those of one file.
+        checked = [_checked(paths[group[0]], pa.concat_tables([tables[i] for i in group])) for group in groups]
+    except RecordsError:  # which file is wrong?
+        groups = [[place] for place in range(len(tables))]
+        checked = [_checked(one, table) for one, table in zip(paths, tables, strict=True)]
+    owners = [paths[place] for group in groups for place in group for _ in range(len(tables[place]))]
     # A summary may join sweeps, and then holds a cell once for each set of data.
-    _check_distinct(paths, tables, ("key", "data") if in_summary else ("key",))
-    whole = pa.concat_tables(_with_equal_settings(tables), promote_options="default")
+    _check_distinct(owners, checked, ("key", "data") if in_summary else ("key",))
+    whole = pa.concat_tables(_with_equal_settings(checked), promote_options="default")
     if not len(whole):
         raise RecordsError(f"no records in {paths[0]}: {_HOW_TO_MAKE}")
     return _sorted(whole.select(schema(class_columns(whole.column_names), setting_columns(whole.schema)).names))
+
+
+def _checked(path: Path, table: pa.Table) -> pa.Table:
+    """The table with the columns of the schema, if it holds records that this version can read."""
+    names = table.column_names
+    absent = [c.name for c in COLUMNS if c.required == "always" and c.name not in names]
+    if absent:
+        raise RecordsError(f"{path} is not a record, it lacks {', '.join(absent)}: {_where_to_move(absent)}")
+    if len(set(names)) < len(names):
+        raise RecordsError(f"{path} is not a record, it has two columns with one name: move it elsewhere")
+    _check_version(path, table)
+    table = _conform(path, table)
+    _check_values(path, table)
+    return table
 
 
 def _with_equal_settings(tables: Sequence[pa.Table]) -> list[pa.Table]:
@@ -307,14 +318,14 @@ def _check_values(path: Path, table: pa.Table) -> None:
             )
 
 
-def _check_distinct(paths: Sequence[Path], tables: Sequence[pa.Table], by: Sequence[str]) -> None:
+def _check_distinct(owners: Sequence[Path], tables: Sequence[pa.Table], by: Sequence[str]) -> None:
+    """No two rows may be of one cell; `owners` is the file of each row."""
     cells = pa.concat_tables([table.select(by) for table in tables]).to_pandas().fillna("")
     again = cells.duplicated()
     if again.any():
         first = cells[again].iloc[0]
-        ends = list(accumulate(len(table) for table in tables))
         rows = cells.index[(cells == first).all(axis=1)]
-        raise _duplicate_key_error(first["key"], [paths[bisect_right(ends, row)] for row in rows[:2]])
+        raise _duplicate_key_error(first["key"], sorted(owners[row] for row in rows)[:2])
 
 
 def _duplicate_key_error(key: str, paths: Sequence[Path]) -> RecordsError:

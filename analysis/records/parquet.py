@@ -74,7 +74,8 @@ def read(path: Path, *, columns: Sequence[str] | None = None, remedy: str) -> pa
     data = path.read_bytes()
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        table = file.read(columns=None if columns is None else list(columns))
+        # One thread: a folder has thousands of small files, for which starting threads takes longer than reading.
+        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         table.validate(full=True)
         return table
     except Exception as error:  # pyarrow raises many types for damaged data
@@ -88,13 +89,16 @@ def files(folder: Path) -> list[Path]:
     """
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))  # a glob would find nothing
-    paths = (path for path in folder.rglob("*.parquet") if path.is_file())
-    return sorted(path for path in paths if not _hidden(path.relative_to(folder)))
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        found += [Path(place, name) for name in names if name.endswith(".parquet") and not _hidden(name)]
+    return sorted(path for path in found if path.is_file())
 
 
-def _hidden(path: Path) -> bool:
+def _hidden(name: str) -> bool:
     # As pandas and pyarrow.
-    return any(part.startswith((".", "_")) for part in path.parts)
+    return name.startswith((".", "_"))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.figures import Drawn, as_svg
 from analysis.findings.verdicts import judge
+from analysis.names import MARGIN
 from analysis.plots.inputs import Inputs
 from analysis.records.coverage import coverage
 from analysis.records.merge import MergedRecords
@@ -18,9 +19,9 @@ from analysis.records.plan import read_plan
 from analysis.records.studies import Study, studies, with_interactions
 from analysis.report import section, tables
 from analysis.report.answers import Answer, answers
+from analysis.report.explorer import explorer_json
 from analysis.report.section import Facts
 from analysis.report.table import Table, latex, markdown
-from analysis.stats.inference import MARGIN
 from analysis.text import first_few
 
 Format = Literal["html", "md", "latex"]
@@ -77,6 +78,7 @@ def html_page(merged: MergedRecords, drawn: Sequence[Drawn], *, margin: float = 
         folders=[str(folder) for folder in merged.folders],
         notes=[*(f"Conflict: {line}" for line in merged.conflicts), *merged.notes],
         sections=sections,
+        explorer=explorer_json(with_interactions(merged.records, level=merged.level)),
     )
 
 

@@ -10,13 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from analysis.names import BASELINES, LEVEL
+from analysis.names import BASELINES, LEVEL, MARGIN
 from analysis.stats.differences import against_random, comparable, difference_by_objective
 from analysis.stats.intervals import Estimate, further_seeds, mean_over_grid
 from analysis.stats.variance import components
-
-#: "Robust" means: not worse by more than this margin of one point.
-MARGIN = 0.01
 
 #: The columns of a grid point. With a seed, it is a row of `analysis.stats.differences.noisy_minus_exposure`.
 CELL = ("dataset", "objective", "rho", "nu")

@@ -127,8 +127,13 @@ def take_snapshot(root: Path, now: datetime) -> Snapshot:
         state=state,
         heard=(now - progress.driver.updated).total_seconds() if progress else None,
         progress=progress,
-        losses=_count_by_loss(cells, set(done), set(failed), running),
-        last_hour=_last_hour(rows, progress, now) if progress else None,
+        losses=count_by_loss(cells, set(done), set(failed), running),
+        # A record's end is its start plus its seconds. That is too late for a cell that was interrupted in between.
+        last_hour=cells_per_hour(
+            [row.ended for row in rows if row.ended], progress.driver.began, min(now, progress.driver.updated)
+        )
+        if progress
+        else None,
         overall=3600 * used.cells / used.seconds if used and used.seconds >= 60 else None,
         left=estimate_time_left(
             [cell for key, cell in cells.items() if key not in done and key not in failed],
@@ -199,9 +204,10 @@ def _process_exists(process: int) -> bool:
     return True
 
 
-def _count_by_loss(
+def count_by_loss(
     cells: Mapping[str, Cell], done: set[str], failed: set[str], running: Sequence[Running]
 ) -> dict[str, CellCounts]:
+    """The numbers of cells of each loss, by the keys of those that are done and of those that have failed."""
     counts = {}
     active = {one.key for one in running}
     for objective in dict.fromkeys(cell.objective for cell in cells.values()):
@@ -215,12 +221,8 @@ def _count_by_loss(
     return counts
 
 
-def _last_hour(rows: Sequence[RecordRow], progress: Progress, now: datetime) -> float | None:
-    """Cells per hour during the last hour of the command, which may have ended."""
-    until = min(now, progress.driver.updated)
-    since = max(until - timedelta(hours=1), progress.driver.began)
+def cells_per_hour(ends: Sequence[datetime], began: datetime, until: datetime) -> float | None:
+    """Cells recorded per hour in the last hour of a command until then; None in its first minute."""
+    since = max(until - timedelta(hours=1), began)
     hours = (until - since).total_seconds() / 3600
-    if hours < 1 / 60:
-        return None
-    # A record's end is its start plus its seconds. That is too late for a cell that was interrupted in between.
-    return sum(row.ended is not None and since < row.ended for row in rows) / hours
+    return None if hours < 1 / 60 else sum(since < one for one in ends) / hours

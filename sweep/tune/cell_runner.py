@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from analysis.text import describe_error
 from sweep.cluster.machine import Machine
 from sweep.config.sweep import Sweep
+from sweep.monitor.snapshot import read_rows
 from sweep.signals import StopRequest
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
 from sweep.tune.admission import Admission
+from sweep.tune.board import Board
 from sweep.tune.console import Console
 from sweep.tune.job import WorkerJob
 from sweep.tune.outcome import Outcome
@@ -86,7 +88,7 @@ class CellRunner(ABC):
         self,
         cells: Sequence[Cell],
         *,
-        planned: int = 0,
+        planned: Sequence[Cell] = (),
         grows: bool = False,
         rates: Mapping[str, float] | None = None,
         proposals: "Searcher | None" = None,
@@ -96,15 +98,16 @@ class CellRunner(ABC):
 
         Args:
             cells: the cells to run.
-            planned: number of cells of the whole sweep, including the recorded ones; 0: only `cells`.
+            planned: the cells of the whole sweep, including the recorded ones; default: only `cells`.
             grows: see `Round`.
             rates: see `Round`.
             proposals: see `Round`.
             admission: see `Round`.
         """
         tracker = self.tracker()
-        total = planned or len(cells)
-        console = Console(total, total - len(cells), tracker.running)
+        missing = {cell.key for cell in cells}
+        rows = [row for row in read_rows(self._run_dir.root)[0] if row.key not in missing] if planned else []
+        console = Console(Board(planned or cells, tracker.running, rows=rows))
         recorder = Recorder(
             self._run_dir,
             self._provenance,

@@ -1,44 +1,41 @@
-"""The terminal's output while cells run: a live status line, and one line for each cell that ends."""
+"""What a command prints while cells run: a line for each cell that ends, and a live view on a terminal."""
 
 import os
 import sys
 import time
-from collections.abc import Sized
 
-from tqdm import tqdm
-
+from sweep.monitor.progress import now
+from sweep.tune.board import Board
+from sweep.tune.live_view import LiveView, terminal
 from trainables.cell import Cell
+
+EVERY = 60.0
+"""Without a live view, a line about the whole sweep follows the line of a cell, but only once in so many seconds."""
 
 
 class Console:
-    """Shows one live line, on a terminal only, and one line per cell. Pipes and files get only the cells' lines."""
+    """Prints one line per cell. A terminal also shows how the sweep stands, pipes and files get a line about it."""
 
-    def __init__(self, total: int, done: int, running: Sized = ()) -> None:
-        """`done` of the `total` cells are recorded already. `running` holds the running cells, and changes."""
-        self._running = running
-        self._failed = 0
-        self._drawn = 0.0
+    def __init__(self, board: Board | None = None) -> None:
+        """`board` is told how cells end; without one only lines are printed."""
+        self._board = board or Board()
+        found = terminal() if board else None
+        self._view = LiveView(self._board, found) if found else None
+        self._drawn = time.monotonic()
         self.unread = False
         """Whether the output pipe was closed by its reader, as by `head`."""
-        self._bar = tqdm(
-            total=total,
-            initial=done,
-            disable=not sys.stdout.isatty(),
-            file=sys.stdout,
-            bar_format="{n_fmt}/{total_fmt} cells done{postfix}, {elapsed} so far, {remaining} left",
-            postfix="0 running, 0 failed",
-            leave=False,
-        )
 
     def cell_done(self, cell: Cell, score: str, seconds: float) -> None:
         """A cell is recorded, with its score."""
-        self._bar.update()
+        self._board.recorded(cell, seconds)
         self.print(f"{cell!s:<46} {score}   {seconds:5.0f} s")
+        self._sum_up()
 
     def cell_failed(self, cell: Cell, reason: str) -> None:
         """A cell has failed."""
-        self._failed += 1
+        self._board.recorded(cell, None)
         self.print(f"{cell!s:<46} failed: {reason}")
+        self._sum_up()
 
     def cell_postponed(self, cell: Cell, reason: str, *, alone: bool) -> None:
         """A cell has ended without a result and runs again later, alone or together with others."""
@@ -46,20 +43,29 @@ class Console:
 
     def print(self, line: str) -> None:
         """Print a line. After the output pipe is closed this has no effect."""
+        if self._view:
+            self._view.print(line)
+            self.refresh()
+            return
         try:
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
+            print(line, flush=True)
         except BrokenPipeError:  # otherwise Tune would treat it as an error of its own
             self.unread = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        self.refresh()
 
     def refresh(self, *, every: float = 0.0) -> None:
-        """Redraw the status line, unless it was drawn less than `every` seconds ago."""
-        if time.monotonic() - self._drawn >= every:
+        """Redraw the live view, unless it was drawn less than `every` seconds ago."""
+        if self._view and time.monotonic() - self._drawn >= every:
             self._drawn = time.monotonic()
-            self._bar.set_postfix_str(f"{len(self._running)} running, {self._failed} failed")
+            self._view.refresh()
 
     def close(self) -> None:
-        """Remove the status line."""
-        self._bar.close()
+        """Remove the live view."""
+        if self._view:
+            self._view.close()
+            self._view = None
+
+    def _sum_up(self) -> None:
+        if not self._view and time.monotonic() - self._drawn >= EVERY:
+            self._drawn = time.monotonic()
+            self.print(", ".join(filter(None, (self._board.counts(), self._board.pace(now())))))

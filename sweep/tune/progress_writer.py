@@ -14,7 +14,7 @@ from typing import Self
 from datasets.allocation import load_per_core
 from datasets.errors import InputError
 from sweep.monitor import progress
-from sweep.monitor.progress import Driver, MachineEntry, Progress, Running, Stage, Used
+from sweep.monitor.progress import Driver, MachineEntry, Progress, Stage, Used
 from sweep.storage.run_dir import RunDir
 from sweep.tune.recorder import Recorder
 from sweep.tune.running import CellListener, RunningCell, RunningCells
@@ -130,10 +130,6 @@ class ProgressWriter(CellListener):
 
     def _content(self, updated: datetime) -> Progress:
         states = list(self._states.values())
-        running = tuple(
-            Running(key=one.cell.key, cell=str(one.cell), objective=one.cell.objective, since=one.since)
-            for one in self._running.values()
-        )
         return Progress(
             driver=Driver(
                 host=socket.gethostname(),
@@ -148,7 +144,7 @@ class ProgressWriter(CellListener):
             planned=len(states),
             done=states.count("done"),
             failed=states.count("failed"),
-            running=running,
+            running=tuple(one.entry for one in self._running.values()),
             most=self.most,
             nodes=tuple(self._nodes.values()),
             used=self._used,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sweep.monitor.progress import Running
 from trainables.cell import Cell
 
 Worker = tuple[int, str]
@@ -25,6 +26,11 @@ class RunningCell:
     since: datetime = field(default_factory=lambda: datetime.now().astimezone())
     worker: Worker | None = None
     """The worker that runs it; None until its first report."""
+
+    @property
+    def entry(self) -> Running:
+        """Its entry in `progress.json`."""
+        return Running(key=self.cell.key, cell=str(self.cell), objective=self.cell.objective, since=self.since)
 
 
 class CellListener:

@@ -52,7 +52,7 @@ def test_the_terminal_says_no_more_than_that_nobody_reads(monkeypatch, tmp_path)
     os.close(reading)
     with open(writing, "w") as gone:
         monkeypatch.setattr(sys, "stdout", gone)
-        console = Console(2, 0)
+        console = Console()
         assert not console.unread
         console.print("one")
         assert console.unread

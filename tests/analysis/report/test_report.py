@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 import pytest
 
 from analysis.figures import FIGURES, draw_all
+from analysis.names import MARGIN
 from analysis.records.io import write_curves, write_record
 from analysis.records.merge import read_sweeps
 from analysis.report import __main__ as command
 from analysis.report import page as pages
 from analysis.report.__main__ import main
 from analysis.stats.assignments import ROLES
-from analysis.stats.inference import MARGIN
 from tests.analysis.conftest import CLASSES, grid, write_summary
 from tests.helpers.varied import STEPS, TEMPERATURE, write
 from tests.helpers.varied import sweep as sweep_of_levels

@@ -40,7 +40,7 @@ def make_recorder(sweep, stop):
 
     def make(origin=PROVENANCE):
         tracker = TrialTracker()
-        recorder = Recorder(sweep.run_dir, lambda cell: origin, Silent(), Console(7, 0), stop, running=tracker.running)
+        recorder = Recorder(sweep.run_dir, lambda cell: origin, Silent(), Console(), stop, running=tracker.running)
         tracker.listeners = [recorder]
         recorder.tracker = tracker
         return recorder

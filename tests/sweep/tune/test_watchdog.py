@@ -19,7 +19,7 @@ class Sweep:
         self.now, self.killed, self.load_per_core = 1000.0, [], 1.0
         self.tracker = TrialTracker(clock=lambda: self.now)
         self.watchdog = Watchdog(
-            self.tracker, patience, Console(2, 0), kill=self.killed.append, load_per_core=lambda: self.load_per_core
+            self.tracker, patience, Console(), kill=self.killed.append, load_per_core=lambda: self.load_per_core
         )
         self.tracker.listeners = [self.watchdog]
         self.trials = {
