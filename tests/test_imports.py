@@ -10,6 +10,7 @@ import pytest
 from tests.helpers.command import ROOT
 
 STEPS = {
+    "the package of a sweep": ("sweep", {"numpy", "pydantic", "tyro", "yaml"}),
     "the settings of data sets": (
         "datasets.xbd.config datasets.manifest.config",
         {"torch", "pandas", "matplotlib", "skimage", "ray", "mlflow"},
@@ -26,7 +27,7 @@ STEPS = {
         "trainables.recipe trainables.cell trainables.objective_names",
         {"torch", "ray", "mlflow"},
     ),
-    "the command line and the state of a sweep": ("sweep.cli sweep.status", {"torch", "ray", "mlflow"}),
+    "the command line and the state of a sweep": ("sweep.api sweep.status", {"torch", "ray", "mlflow"}),
     "the driver of a sweep": ("sweep.driver sweep.autotune.choose sweep.tune.runner", {"torch"}),
 }
 """In this order: what each imports stays imported for the next, so that one process checks all."""

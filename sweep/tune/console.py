@@ -11,7 +11,10 @@ from trainables.cell import Cell
 
 
 class Console:
-    """Shows one live line, on a terminal only, and one line per cell. Pipes and files get only the cells' lines."""
+    """Shows one live line, on a terminal or with a bar in Jupyter, and one line per cell.
+
+    Pipes and files get only the cells' lines.
+    """
 
     def __init__(self, total: int, done: int, running: Sized = ()) -> None:
         """`done` of the `total` cells are recorded already. `running` holds the running cells, and changes."""
@@ -20,12 +23,14 @@ class Console:
         self._drawn = 0.0
         self.unread = False
         """Whether the output pipe was closed by its reader, as by `head`."""
+        notebook = type(sys.stdout).__module__.startswith("ipykernel")
         self._bar = tqdm(
             total=total,
             initial=done,
-            disable=not sys.stdout.isatty(),
+            disable=not (notebook or sys.stdout.isatty()),
             file=sys.stdout,
-            bar_format="{n_fmt}/{total_fmt} cells done{postfix}, {elapsed} so far, {remaining} left",
+            bar_format=("{bar:24} " if notebook else "")
+            + "{n_fmt}/{total_fmt} cells done{postfix}, {elapsed} so far, {remaining} left",
             postfix="0 running, 0 failed",
             leave=False,
         )
