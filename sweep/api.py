@@ -49,9 +49,9 @@ def run_sweep(
 
     Every setting is one of the command's flags, with an underscore for each hyphen; settings of a part are a mapping:
 
-        run_sweep("vts-quick", out="results/mine", losses=["moco"], rho=[0, 1], pretrain={"steps": 240})
+        run_sweep("vts-quick", out="results/mine", rho=[0, 1], pretrain={"steps": 240})
 
-    is `python -m sweep.run vts-quick --out results/mine --losses moco --rho 0 1 --pretrain.steps 240`. Either goes on
+    is `python -m sweep.run vts-quick --out results/mine --rho 0 1 --pretrain.steps 240`. Either goes on
     in the folder of the other, and does only what is missing there.
 
     It takes no signals. KeyboardInterrupt (Jupyter's stop button) makes running cells write their checkpoints, shows

@@ -10,7 +10,6 @@ import pytest
 from tests.helpers.command import ROOT
 
 STEPS = {
-    "the package of a sweep": ("sweep", {"numpy", "pydantic", "tyro", "yaml"}),
     "the settings of data sets": (
         "datasets.xbd.config datasets.manifest.config",
         {"torch", "pandas", "matplotlib", "skimage", "ray", "mlflow"},
