@@ -17,7 +17,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow" -n 3 --dist worksteal # three on two cores: whole sweeps wait for Ray half of the time
 
-test-all: $(VENV)/.installed-dev ## every test; NOISY_PAIRS_DATA=DIR adds those on real photographs
+test-all: $(VENV)/.installed-dev $(VENV)/.installed-docs ## every test; NOISY_PAIRS_DATA=DIR adds those on real photographs
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-bench ## speed against the bare step and against what a user would write; about 10 minutes on 2 cores

@@ -1,6 +1,7 @@
 """Hooks of MkDocs: pages from where GitHub shows them, and pages made from code and notebooks, without a copy."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from inspect import cleandoc, getsource
@@ -133,7 +134,7 @@ def _blocks(cells: list[nbformat.NotebookNode]) -> Iterator[str]:
             if "image/png" in data:
                 yield f"![figure](data:image/png;base64,{data['image/png'].strip()})"
             elif "text/html" in data:
-                yield "".join(line.strip() for line in data["text/html"].split("</style>")[-1].splitlines())
+                yield re.sub(r"(?s)<style.*?</style>|\n\s*| border=\S+| class=\S+(?=>)", "", data["text/html"])
             else:
                 yield f"```text\n{output.get('text') or data['text/plain']}\n```"
 
