@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,8 @@ CHECKPOINT_TIME = 5.0
 """Seconds after SIGTERM that cells have for their checkpoints. The sender usually kills us some seconds later."""
 EXIT_TIME = 9.0
 """Seconds after SIGTERM, or a second Ctrl-C, after which the process exits whatever it is doing."""
+TURN = 0.5
+"""Seconds between two looks for a KeyboardInterrupt."""
 
 Handler = Callable[[int, FrameType | None], None]
 T = TypeVar("T")
@@ -88,6 +90,9 @@ class StopRequest:
                 running = threads.submit(function)
                 while True:
                     try:
+                        # With a limit: a handler of a library such as Polars lets a wait without one go on.
+                        while not running.done():
+                            wait([running], timeout=TURN)
                         return running.result()
                     except KeyboardInterrupt:
                         if running.done():
