@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sweep test test-all check bench chaos cluster-test reference clean
+.PHONY: sweep test test-all check bench chaos cluster-test reference docs clean
 
 sweep: $(VENV)/.installed ## run the default sweep, or what is missing of it
 	@$(BIN)/python -m sweep.run $(ARGS)
@@ -17,7 +17,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow" -n 3 --dist worksteal # three on two cores: whole sweeps wait for Ray half of the time
 
-test-all: $(VENV)/.installed-dev ## every test; NOISY_PAIRS_DATA=DIR adds those on real photographs
+test-all: $(VENV)/.installed-dev $(VENV)/.installed-docs ## every test; NOISY_PAIRS_DATA=DIR adds those on real photographs
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-bench ## speed against the bare step and against what a user would write; about 10 minutes on 2 cores
@@ -35,6 +35,9 @@ slurm-test: $(VENV)/.installed-dev ## sweeps as jobs of a Slurm on this machine,
 
 reference: $(VENV)/.installed-bench ## the results of docs/results, or what is missing of them; a day on 2 cores. ARGS="--photographs DIR --cifar DIR"
 	@$(BIN)/python -m benchmarks.reference $(ARGS)
+
+docs: $(VENV)/.installed-docs ## the documentation as a site in build/site, which opens from disk
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet && echo "open build/site/index.html"
 
 # Modules are compiled when first imported: compiling all that is installed takes more than a third of the set-up.
 define install
@@ -55,6 +58,9 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-cluster: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,.[cluster])
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,.[docs])
 
 $(VENV)/.installed-bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,.[bench])

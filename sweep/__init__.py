@@ -1,9 +1,18 @@
-"""The sweep. Importing it imports this project's packages, and sets the variables that Ray reads on import."""
+"""The sweep. Importing it imports this project's packages, and sets the variables that Ray reads on import.
+
+From Python, such as a notebook: `from sweep import run_sweep`.
+"""
 
 import os
 import runpy
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweep.api import InputError, SweepResult, run_sweep
+
+__all__ = ["InputError", "SweepResult", "run_sweep"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DEFAULTS = {
@@ -65,3 +74,12 @@ for _name, _value in _DEFAULTS.items():
 os.environ.update(_ALWAYS)
 for _name in _NEVER:
     os.environ.pop(_name, None)
+
+
+def __getattr__(name: str) -> Any:
+    """What the package offers to Python, imported when it is first used: every command imports this package."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sweep import api
+
+    return getattr(api, name)

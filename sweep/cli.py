@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
 
 import tyro
 from tyro import _errors  # pinned; no public function turns a parse error into one line
@@ -86,58 +87,83 @@ def main(argv: Sequence[str]) -> int:
             from sweep.driver import describe
 
             return describe(sweep, address=address, inline=command.inline)
-        # Before the imports below, which take seconds on a busy machine.
-        print(f"{sweep.preset} in {sweep.out}: checking settings, folder and data ...")
         if command.plan:
+            _print_first(sweep)
             from sweep.planning.plan import plan
 
             return plan(sweep, command.price, address=address)
-        from sweep.driver import run_sweep
-
-        return run_sweep(
-            sweep,
-            address=address,
-            inline=command.inline,
-            shard=command.shard is not None,
-            seconds=seconds_left(command.time_left) if command.time_left else math.inf,
-        )
+        return start(command)
 
     return run_command("sweep.run", run)
 
 
+def start(command: Command, *, by_signals: bool = True) -> int:
+    """Run the missing cells of a command's sweep, and show the results; see `sweep.driver.run_sweep`."""
+    _print_first(command.sweep)
+    from sweep.driver import run_sweep
+
+    return run_sweep(
+        command.sweep,
+        address=command.address,
+        inline=command.inline,
+        shard=command.shard is not None,
+        seconds=seconds_left(command.time_left) if command.time_left else math.inf,
+        by_signals=by_signals,
+    )
+
+
+def _print_first(sweep: Sweep) -> None:
+    """Print the first line, before imports that take seconds on a busy machine."""
+    print(f"{sweep.preset} in {sweep.out}: checking settings, folder and data ...", flush=True)
+
+
 def run_command(name: str, command: Callable[[], int]) -> int:
     """Run a command and return its exit code. An error that ends it is one line, after the command's name."""
-    again = "then run the same command again"
     if isinstance(sys.stdout, TextIOWrapper):  # otherwise a pipe shows nothing until some pages of text are printed
         sys.stdout.reconfigure(line_buffering=True)
     try:
-        with sigterm_raises():
+        with sigterm_raises(), one_line_errors():
             code = command()
             sys.stdout.flush()  # here, where a closed pipe is handled
             return code
-    except (InputError, RecordsError) as error:
-        message = str(error)
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:  # before the first cell or after the last: the driver handles it while cells run
         print(f"{name}: stopped; run the same command again to continue", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:  # the reader of the output has left, as `head` does
         return 128 + signal.SIGPIPE
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Context manager that turns all errors which a user can mend into InputError, with one line for a message."""
+    again = "then run the same command again"
+    try:
+        yield
+    except RecordsError as error:
+        raise InputError(str(error)) from error
+    except BrokenPipeError:
+        raise
     except StoreError as error:
-        message = f"{error}; {again}: no record is lost"
+        raise InputError(f"{error}; {again}: no record is lost") from error
     except OSError as error:  # such as a full disk
-        message = f"{explain(error)}, {again}"
-    print(f"{name}: {message}", file=sys.stderr)
-    return 2
+        raise InputError(f"{explain(error)}, {again}") from error
 
 
-def parse(argv: Sequence[str]) -> Command:
+def parse(argv: Sequence[str], base: Sweep | None = None) -> Command:
     """Read the command line.
+
+    Args:
+        argv: the arguments, without the program.
+        base: the sweep that flags override, instead of that of a preset or --config.
 
     Raises:
         InputError: a preset or flag is unknown, or a value is invalid.
         SystemExit: after --help.
     """
-    command, _ = parse_command(argv, lambda base: Command(sweep=base), prog="python -m sweep.run", usage=USAGE)
+    command, _ = parse_command(argv, lambda one: Command(sweep=one), prog="python -m sweep.run", usage=USAGE, base=base)
     if command.price is not None and not command.plan:
         raise InputError("--price is for --plan: add --plan, or leave --price out")
     if command.price is not None and not 0 < command.price < math.inf:
@@ -187,7 +213,9 @@ def _check_shard(sweep: Sweep) -> None:
 T = TypeVar("T")
 
 
-def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str, usage: str) -> tuple[T, Sweep]:
+def parse_command(
+    argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str, usage: str, base: Sweep | None = None
+) -> tuple[T, Sweep]:
     """Parse a command line: a preset or --config YAML, then flags that override it.
 
     Args:
@@ -195,9 +223,10 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
         make: returns the command for the preset's sweep; flags override its fields.
         prog: the program's name, for --help.
         usage: the text of --help before the presets.
+        base: the sweep that flags override, instead of that of a preset or --config.
 
     Returns:
-        The command, and the preset's sweep.
+        The command, and the sweep that flags override.
 
     Raises:
         InputError: a preset or flag is unknown, or a value is invalid.
@@ -211,14 +240,15 @@ def parse_command(argv: Sequence[str], make: Callable[[Sweep], T], *, prog: str,
     if named and config:
         raise InputError(f"both the preset {named[0]!r} and --config {config} were given: choose one")
     config = os.path.expanduser(config) if config else None
-    base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
+    if base is None:
+        base = from_yaml(Path(config)) if config else preset((named or [DEFAULT])[0])
     if config and _value_of("--out", rest, "name a folder") is None:
         _check_moved(Path(config), base)
     if dataset is not None:
         rest = _without("--dataset", rest)
-        preset_out, base = base.out, on_dataset(base, dataset)
-        if not config and dataset != preset((named or [DEFAULT])[0]).dataset:  # the preset's folder stays its own
-            base = replace(base, out=Path(f"{preset_out}-{dataset.rpartition(':')[2].lower()}"))
+        start, base = base, on_dataset(base, dataset)
+        if not config and base.dataset != start.dataset:  # the preset's folder stays its own
+            base = replace(base, out=Path(f"{start.out}-{dataset.rpartition(':')[2].lower()}"))
     if any(argument == "--vary" or argument.startswith("--vary=") for argument in rest):
         base = replace(base, vary=())  # tyro would append to the axes of --config
     return parse_flags(make(base), rest, prog=prog, usage=usage + described()), base
@@ -349,10 +379,22 @@ def flags(base: Sweep) -> list[str]:
 
 def flags_of(default: object) -> list[str]:
     """All flags of a command of `parse_command`."""
-    return sorted({"--help", *_flags_of(default, "--")})
+    return sorted({"--help", *(name for flag in settings_of(default) for name in flag.names)})
 
 
-def _flags_of(settings: Any, prefix: str) -> Iterator[str]:
+class Flag(NamedTuple):
+    """A setting as a flag of the command line."""
+
+    names: tuple[str, ...]
+    """The flag, its aliases, and the flag that turns it off."""
+    owner: type
+    """The class with the setting."""
+    field: str
+    value: Any
+
+
+def settings_of(settings: Any, prefix: str = "--") -> Iterator[Flag]:
+    """The settings of a command, and of their parts, in their order."""
     annotations = get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):
         extras = getattr(annotations[field.name], "__metadata__", ())
@@ -361,13 +403,11 @@ def _flags_of(settings: Any, prefix: str) -> Iterator[str]:
         name, value = field.name.replace("_", "-"), getattr(settings, field.name)
         given = next((extra for extra in extras if hasattr(extra, "aliases")), None)  # by tyro.conf.arg
         if is_dataclass(value):
-            yield from _flags_of(value, prefix if given and given.name == "" else f"{prefix}{name}.")
+            yield from settings_of(value, prefix if given and given.name == "" else f"{prefix}{name}.")
             continue
-        yield prefix + name
-        if given:
-            yield from given.aliases or ()
-        if isinstance(value, bool):
-            yield f"{prefix}no-{name}"
+        names = (prefix + name, *((given.aliases or ()) if given else ()))
+        off = (f"{prefix}no-{name}",) if isinstance(value, bool) else ()
+        yield Flag((*names, *off), type(settings), field.name, value)
 
 
 def _one_line(default: object, event: _errors.ParseErrorEvent) -> None:

@@ -71,6 +71,7 @@ def run_sweep(
     inline: bool = False,
     shard: bool = False,
     seconds: float = math.inf,
+    by_signals: bool = True,
 ) -> int:
     """Run the cells that are not recorded, then show the results.
 
@@ -80,6 +81,7 @@ def run_sweep(
         inline: run the cells one after the other in this process, without Ray.
         shard: share the folder with other commands: run only cells that none of them has.
         seconds: that the command has. A cell that would not end in time is not begun.
+        by_signals: as for `StopRequest`.
 
     Returns:
         0 if every planned cell is done, or run by another command; 1 otherwise, with a printed reason for each missing
@@ -102,7 +104,8 @@ def run_sweep(
             claim(run_dir, sweep, *inputs.fingerprints)
         logs.to_file(run_dir.log)
         if missing:
-            outcome, left = _run_missing(sweep, missing, inputs, run_dir, recorded, span, backend)
+            stop = StopRequest(run_dir, by_signals=by_signals)
+            outcome, left = _run_missing(sweep, missing, inputs, recorded, span, backend, stop)
         else:
             outcome, left = Outcome(), _show_recorded(sweep, inputs, run_dir, recorded)
     if outcome.unwritable:
@@ -140,17 +143,18 @@ def _run_missing(
     sweep: Sweep,
     missing: Sequence[Cell],
     inputs: Inputs,
-    run_dir: RunDir,
     recorded: Mapping[str, str],
     span: TimeSpan,
     backend: Backend,
+    stop: StopRequest,
 ) -> tuple[Outcome, list[Cell]]:
     """Start what runs the cells, choose the engine, run the missing cells, show the results.
 
     Returns:
         How the cells ended, and those that are not done.
     """
-    comparison, stop = PlanComparison(run_dir.root, span.began), StopRequest(run_dir)
+    run_dir = stop.run_dir
+    comparison = PlanComparison(run_dir.root, span.began)
     planned = {cell.key: recorded.get(cell.key) for cell in sweep.cells()}
     with (
         backend.session(sweep),
@@ -179,9 +183,8 @@ def _run_missing(
         def run(sweep: Sweep, missing: Sequence[Cell]) -> Outcome:
             tracking.expect(sweep.cells())
             progress.expect(sweep.cells())
-            ordered = by_encoder(missing, inputs.kept, backend.at_once(sweep, machine))
-            with stop.handling():
-                outcome = runner.run(ordered, planned=sweep.cells(), grows=backend.grows, admission=admission)
+            ordered, planned = by_encoder(missing, inputs.kept, backend.at_once(sweep, machine)), sweep.cells()
+            outcome = stop.call(lambda: runner.run(ordered, planned=planned, grows=backend.grows, admission=admission))
             outcome = replace(outcome, late=admission.late)
             if limit and (late := [cell for cell in missing if cell.key in admission.late]):
                 print(describe_late(limit, late))
@@ -204,7 +207,7 @@ def _run_missing(
         outcome = replace(outcome, failures={**inputs.absent, **outcome.failures})
         progress.end()
         if stop.at_once:
-            print_stopped()
+            print_stopped(run_dir)
             return outcome, list(missing)
         return outcome, _show(sweep, outcome, run_dir, tracking)
 

@@ -1,15 +1,17 @@
 """Ctrl-C and SIGTERM: after the first signal cells write checkpoints and the sweep ends; a second ends it at once."""
 
+import ctypes
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from sweep.storage.object_store import ObjectStore
 from sweep.storage.run_dir import STOP, RunDir
@@ -18,8 +20,11 @@ CHECKPOINT_TIME = 5.0
 """Seconds after SIGTERM that cells have for their checkpoints. The sender usually kills us some seconds later."""
 EXIT_TIME = 9.0
 """Seconds after SIGTERM, or a second Ctrl-C, after which the process exits whatever it is doing."""
+TURN = 0.5
+"""Seconds between two looks for a KeyboardInterrupt."""
 
 Handler = Callable[[int, FrameType | None], None]
+T = TypeVar("T")
 
 
 class Terminated(KeyboardInterrupt):
@@ -42,8 +47,15 @@ def sigterm_raises() -> Iterator[None]:
 class StopRequest:
     """Holds whether running cells must stop, and because of which signal. A file tells the workers."""
 
-    def __init__(self, run_dir: RunDir) -> None:
-        """No stop is requested yet. `handling` creates the file's folder."""
+    def __init__(self, run_dir: RunDir, *, by_signals: bool = True) -> None:
+        """No stop is requested yet. `handling` creates the file's folder.
+
+        Args:
+            run_dir: the sweep's folder.
+            by_signals: whether the process is a command of ours, whose signals ask; otherwise they belong to the
+                caller, and `call` listens to the KeyboardInterrupt that is raised there.
+        """
+        self.run_dir, self._by_signals = run_dir, by_signals
         self._file, self._store = run_dir.stop, run_dir.store if run_dir.uri else None
         self._alone = not run_dir.shard
         self._sending: threading.Thread | None = None
@@ -64,15 +76,48 @@ class StopRequest:
         """The exit code of a process that stops for this signal."""
         return 128 + self.signal
 
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function that runs cells, in `handling`, and return its result.
+
+        Without signals of our own it runs in a thread of its own: a KeyboardInterrupt, such as that of Jupyter's stop
+        button, is raised in this thread, and cannot leave Ray in the middle of a step. It asks as Ctrl-C does.
+        """
+        with self.handling():
+            if self._by_signals:
+                return function()
+            with ThreadPoolExecutor(1, "sweep") as threads:
+                idents: Future[int] = threads.submit(threading.get_ident)
+                running = threads.submit(function)
+                while True:
+                    try:
+                        # With a limit: a handler of a library such as Polars lets a wait without one go on.
+                        while not running.done():
+                            wait([running], timeout=TURN)
+                        return running.result()
+                    except KeyboardInterrupt:
+                        if running.done():
+                            raise
+                        self._interrupt_thread(idents.result())
+
+    def _interrupt_thread(self, ident: int) -> None:
+        """The first KeyboardInterrupt asks; a further one is raised in the thread that runs cells."""
+        if self.asked:
+            self.at_once = True
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(KeyboardInterrupt))
+        else:
+            self.ask(signal.SIGINT)
+
     @contextmanager
     def handling(self) -> Iterator[None]:
         """Context manager in which the first signal asks cells to stop. A second Ctrl-C, or the deadline, raises."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.unlink(missing_ok=True)
-        handlers: dict[signal.Signals, Handler] = {signal.SIGTERM: self._terminate}
-        # A shell ignores Ctrl-C for background commands of a script: it is not meant for them.
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            handlers[signal.SIGINT] = self._interrupt
+        handlers: dict[signal.Signals, Handler] = {}
+        if self._by_signals:
+            handlers[signal.SIGTERM] = self._terminate
+            # A shell ignores Ctrl-C for background commands of a script: it is not meant for them.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                handlers[signal.SIGINT] = self._interrupt
         try:
             with _handling(handlers):
                 yield
@@ -104,7 +149,8 @@ class StopRequest:
             return "the output is no longer read: stopping, running cells write their checkpoints"
         if self.signal == signal.SIGTERM:
             return f"SIGTERM: running cells write their checkpoints, within {CHECKPOINT_TIME:g} s"
-        return "stopping: running cells write their checkpoints; Ctrl-C again stops at once"
+        again = "Ctrl-C again stops" if self._by_signals else "another interrupt stops"
+        return f"stopping: running cells write their checkpoints; {again} at once"
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -15,6 +15,7 @@ from analysis.text import describe_error, failure_reason, first_few, without_sec
 from datasets.errors import InputError
 from datasets.source import Source
 from sweep.config.sweep import Sweep
+from sweep.monitor.progress import typed_command
 from sweep.planning.adaptive_seeds import final_lines
 from sweep.storage.run_dir import RunDir
 from sweep.tracking.background import BackgroundTracking
@@ -175,7 +176,7 @@ def _print_missing(sweep: Sweep, left: Sequence[Cell], outcome: Outcome, run_dir
     if again:
         print(f"with --retry-failed it runs only the failed cells ({again}) once more")
     if outcome.stop:
-        print(f"to continue: {_command()}")
+        print(f"to continue: {_command(run_dir)}")
 
 
 def recorded_errors(root: Path) -> dict[str, str]:
@@ -194,9 +195,9 @@ def print_shared(run_dir: RunDir, planned: int, recorded: int, others: int) -> N
     print(f"records   {run_dir.name}/records\nlogs      {run_dir.name_of(run_dir.log)}")
 
 
-def print_stopped() -> None:
+def print_stopped(run_dir: RunDir) -> None:
     """Print how to continue after a sweep that was stopped at once."""
-    print(f"stopped; to continue: {_command()}", flush=True)
+    print(f"stopped; to continue: {_command(run_dir)}", flush=True)
 
 
 def _write_report(run_dir: RunDir) -> list[Path]:
@@ -226,8 +227,6 @@ def python_command() -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _command() -> str:
-    """The command as the user typed it."""
-    module = sys.modules["__main__"].__spec__
-    name = module.name if module and module.name.startswith("sweep.") else "sweep.run"
-    return shlex.join([python_command(), "-m", name, *sys.argv[1:]])
+def _command(run_dir: RunDir) -> str:
+    """The command as the user typed it, or one that continues a call from Python."""
+    return shlex.join([python_command(), "-m", *typed_command(run_dir)])

@@ -26,7 +26,7 @@ STEPS = {
         "trainables.recipe trainables.cell trainables.objective_names",
         {"torch", "ray", "mlflow"},
     ),
-    "the command line and the state of a sweep": ("sweep.cli sweep.status", {"torch", "ray", "mlflow"}),
+    "the command line and the state of a sweep": ("sweep.api sweep.status", {"torch", "ray", "mlflow"}),
     "the driver of a sweep": ("sweep.driver sweep.autotune.choose sweep.tune.runner", {"torch"}),
 }
 """In this order: what each imports stays imported for the next, so that one process checks all."""

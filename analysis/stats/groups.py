@@ -43,10 +43,11 @@ def group_statistics(
       with the t interval over seeds for any number of seeds.
 
     Args:
-        records: as from `read_records`. by: any columns. metric: a column of numbers; by default that of `headline`.
+        records: as from `read_records`.
+        by: any columns.
+        metric: a column of numbers; by default that of `headline`.
         level: of the interval. Above `LEVEL`, seeds were added to some losses, so only the seeds of a loss itself can
-        be
-            missing.
+            be missing.
 
     Raises:
         RecordsError: a column or the metric is unknown, or a study has a cell twice.

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -64,8 +65,13 @@ def ray_session(
         temp_dir: folder for Ray's files on this machine; None: one that belongs to this user alone.
 
     Raises:
-        InputError: Ray does not start, or the cluster cannot be joined.
+        InputError: Ray runs already or does not start, or the cluster cannot be joined.
     """
+    if ray.is_initialized():
+        raise InputError(
+            "Ray runs in this process already, for other work: call ray.shutdown() first, or run cells without Ray "
+            "(inline)"
+        )
     redirect("ray", "ray.tune")
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -77,7 +83,8 @@ def ray_session(
             _start_ray(allocation(cores), ray_folder(temp_dir))
         else:
             join_cluster(address, engine.variables, packages)
-        signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has installed its own, which exits silently
         yield
     except SystemExit as error:  # raised by Ray's handler while it was installed
         raise Terminated from error

@@ -96,7 +96,7 @@ def _search_with_ray(search: SearchConfig, base: Sweep, run_dir: SearchDir, sour
             with stop.handling():
                 lr_search.run()
             if stop.at_once:
-                print_stopped()
+                print_stopped(run_dir)
                 return stop.code
             if reason := lr_search.outcome.unwritable:
                 raise InputError(f"{reason}: {AGAIN}")

@@ -5,6 +5,7 @@ counts its machine time from zero.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -43,6 +44,14 @@ class SlurmJob(_Model):
             return None
         ends = datetime.fromtimestamp(job.ends).astimezone() if job.ends < math.inf else None
         return cls(id=job.id, nodes=job.nodes, ends=ends)
+
+
+def typed_command(run_dir: RunDir) -> list[str]:
+    """Module and arguments of this process's command; after a call from Python, of the command that continues it."""
+    module = sys.modules["__main__"].__spec__
+    if module and module.name.startswith("sweep."):
+        return [module.name, *sys.argv[1:]]
+    return ["sweep.run", "--config", str(run_dir.config)]
 
 
 class Driver(_Model):

@@ -6,7 +6,7 @@ import time
 
 from sweep.monitor.progress import now
 from sweep.tune.board import Board
-from sweep.tune.live_view import LiveView, terminal
+from sweep.tune.live_view import view_of
 from trainables.cell import Cell
 
 EVERY = 60.0
@@ -14,13 +14,12 @@ EVERY = 60.0
 
 
 class Console:
-    """Prints one line per cell. A terminal also shows how the sweep stands, pipes and files get a line about it."""
+    """Prints a line per cell. Terminals and notebooks show how the sweep stands, pipes and files get a line about it."""
 
     def __init__(self, board: Board | None = None) -> None:
         """`board` is told how cells end; without one only lines are printed."""
         self._board = board or Board()
-        found = terminal() if board else None
-        self._view = LiveView(self._board, found) if found else None
+        self._view = view_of(board) if board else None
         self._drawn = time.monotonic()
         self.unread = False
         """Whether the output pipe was closed by its reader, as by `head`."""

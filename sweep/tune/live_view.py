@@ -1,4 +1,4 @@
-"""The live view of a sweep on a terminal: a bar for each loss, and how the sweep stands. Lines are printed above it."""
+"""How a sweep stands, drawn again and again below the lines about cells: on a terminal, or in a notebook."""
 
 import sys
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+from tqdm import tqdm
 
 from analysis.names import table_name
 from analysis.text import duration
@@ -23,7 +24,7 @@ ROOM = 8
 
 
 class LiveView:
-    """Shows a board at the bottom of a terminal until it is closed."""
+    """Shows a board at the bottom of a terminal until it is closed: a bar for each loss, and the sums."""
 
     def __init__(self, board: Board, terminal: Terminal) -> None:
         """Show the board on this terminal."""
@@ -54,6 +55,40 @@ class LiveView:
 
     def _draw(self) -> Table:
         return draw(self._board, self._terminal.width, self._terminal.height)
+
+
+class NotebookBar:
+    """Shows a board as one line with a bar, because the output of a notebook's cell cannot draw more lines again."""
+
+    def __init__(self, board: Board) -> None:
+        """Show the board in the output of the running cell."""
+        self._board = board
+        total = board.total
+        planned = total.done + total.failed + total.missing
+        self._bar = tqdm(total=planned, file=sys.stdout, bar_format="{bar:24} {desc}", leave=False)
+        self.refresh()
+
+    def print(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(line, file=sys.stdout)
+
+    def refresh(self) -> None:
+        """Draw the bar again."""
+        total = self._board.total
+        self._bar.n = total.done + total.failed
+        self._bar.set_description_str(", ".join(filter(None, (self._board.counts(), self._board.pace(now())))))
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()
+
+
+def view_of(board: Board) -> LiveView | NotebookBar | None:
+    """The view that this process's output can show; None if it can only take lines."""
+    if type(sys.stdout).__module__.startswith("ipykernel"):
+        return NotebookBar(board)
+    found = terminal()
+    return LiveView(board, found) if found else None
 
 
 def terminal() -> Terminal | None:

@@ -4,7 +4,6 @@ import logging
 import os
 import shlex
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -134,7 +133,7 @@ class ProgressWriter(CellListener):
             driver=Driver(
                 host=socket.gethostname(),
                 process=os.getpid(),
-                command=shlex.join(["python", "-m", "sweep.run", *sys.argv[1:]]),
+                command=shlex.join(["python", "-m", *progress.typed_command(self._run_dir)]),
                 began=self._began,
                 updated=updated,
                 stage=self._stage,

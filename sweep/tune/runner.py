@@ -96,6 +96,7 @@ class TuneRunner(CellRunner):
                 storage_path=str(self._run_dir.logs.resolve()),
                 callbacks=[tracker],
                 verbose=0,
+                progress_reporter=tune.CLIReporter(),  # in a notebook Tune's own would clear what was printed before
                 failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
                 stop=_NothingLeft(recorder),
             ),
