@@ -14,7 +14,7 @@ EVERY = 60.0
 
 
 class Console:
-    """Prints a line per cell. Terminals and notebooks show how the sweep stands, pipes and files get a line about it."""
+    """Prints a line per cell. Terminals and notebooks show how the sweep stands, others get a line about it."""
 
     def __init__(self, board: Board | None = None) -> None:
         """`board` is told how cells end; without one only lines are printed."""
