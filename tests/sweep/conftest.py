@@ -41,7 +41,7 @@ def fake_cells(monkeypatch):
     def replace(report_of):
         tries = {}
 
-        def train(coordinates, job, report, *, needs_gpu):
+        def train(coordinates, job, report, *, needs_gpu, features):
             cell = worker.Cell(**coordinates)
             tries.setdefault(cell.key, []).append(time.monotonic())
             result = report_of(list(tries).index(cell.key), len(tries[cell.key]))
