@@ -127,7 +127,7 @@ def _with_folder_settings(sweep: Sweep, run_dir: RunDir, recorded: Mapping[str, 
 
 def _show_recorded(sweep: Sweep, inputs: Inputs, run_dir: RunDir, recorded: Mapping[str, str]) -> list[Cell]:
     """Show the results when no cell is missing; returns the cells that are not done."""
-    announce(sweep, inputs.sources.values())
+    announce(sweep, inputs.sources)
     with alone(run_dir), BackgroundTracking(sweep, run_dir) as tracking:
         if recorded:
             tracking.fill(run_dir.root, sweep.cells())
@@ -169,7 +169,7 @@ def _run_missing(
                 sweep = sweep.continuing(previous_sweep(run_dir, sweep))
             sweep, engine = backend.choose_engine(sweep, missing, machine, inputs.sources)
             claim(run_dir, sweep, *inputs.fingerprints)
-        announce(sweep, inputs.sources.values())
+        announce(sweep, inputs.sources)
         if recorded:
             tracking.fill(run_dir.root, sweep.cells())
         resumed = len(run_dir.cells_with_checkpoints() & {cell.key for cell in missing})

@@ -3,7 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from analysis import tables
 from analysis.records.io import compact, read_records, recorded_keys
 from analysis.text import describe_error, failure_reason, first_few, without_secrets
 from datasets.errors import InputError
-from datasets.source import Source
+from datasets.source import Settings, Source, aimed
 from sweep.config.sweep import Sweep
 from sweep.monitor.progress import typed_command
 from sweep.planning.adaptive_seeds import final_lines
@@ -29,13 +29,14 @@ log = logging.getLogger(__name__)
 AGAIN = "free space or mend the cause, then run the same command again"
 
 
-def announce(sweep: Sweep, sources: Collection[Source]) -> None:
-    """Print the sweep's name, folder and data."""
-    titles = dict.fromkeys(source.title for source in sources)
+def announce(sweep: Sweep, sources: Mapping[Settings, Source]) -> None:
+    """Print the sweep's name, folder and data, as its probes see them."""
+    seen = [aimed(sources[recipe.data], recipe.probe.target) for recipe in sweep.recipes.values()]
+    titles = dict.fromkeys(source.title for source in seen)
     print(f"{sweep.preset} in {sweep.out}, on {first_few(titles, 2, ' and ')}")
     for name, *values in sweep.vary:
         print(f"varied: {name} {' '.join(values)}")
-    for note in dict.fromkeys(note for source in sources for note in source.notes):
+    for note in dict.fromkeys(note for source in seen for note in source.notes):
         print(note)
 
 

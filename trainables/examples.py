@@ -17,7 +17,7 @@ from trainables.views import parts
 COUNT = 4
 """Number of examples."""
 AMONG = 256
-"""Examples are chosen among this many first test images, to avoid reading a large split twice."""
+"""Examples are chosen among this many test images, to avoid reading a large split twice."""
 SIDE = 128
 """Largest side of an example, px. Larger images are subsampled."""
 
@@ -47,7 +47,7 @@ def examples(probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
     if recipe.data.task == "classification":
         return []
     split = recipe.probe.split
-    index = most_classes(data, recipe.probe.batch, split)
+    index = most_classes(data, recipe.probe.batch, split, spread=recipe.probe.target != "classes")
     images, labels = data.downstream(split, index)
     head = probed.head.eval()
     predicted = scores(head, encode(probed.encoder, images, recipe.data.task), labels).argmax(dim=1)
@@ -67,13 +67,21 @@ def examples(probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
     ]
 
 
-def most_classes(data: Dataset, batch: int, split: str = "test") -> Tensor:
-    """Indices of the `COUNT` test images (of the first `AMONG`) that show most classes, in stable order."""
-    found = []
-    for index in parts(min(AMONG, data.count(split)), batch):
-        labels = data.downstream(split, index)[1].flatten(1)
+def most_classes(data: Dataset, batch: int, split: str = "test", *, spread: bool = False) -> Tensor:
+    """Indices of the `COUNT` test images (of some `AMONG`) that show most classes, in stable order.
+
+    Args:
+        data: the test images.
+        batch: images that are read at a time.
+        split: `test` or `ood`.
+        spread: whether to choose among images at equal distances, because change may be rare; else among the first.
+    """
+    found, count = [], data.count(split)
+    among = torch.arange(min(AMONG, count)) * (max(1, count // AMONG) if spread else 1)
+    for index in parts(len(among), batch):
+        labels = data.downstream(split, among[index])[1].flatten(1)
         found.append(torch.stack([(labels == name).any(dim=1) for name in range(len(data.classes))]).sum(dim=0))
-    return torch.cat(found).argsort(descending=True, stable=True)[:COUNT].cpu()
+    return among[torch.cat(found).argsort(descending=True, stable=True)[:COUNT].cpu()]
 
 
 def as_pictures(images: Float[Tensor, "n b h w"]) -> UInt8[np.ndarray, "n h w 3"]:

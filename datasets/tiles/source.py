@@ -79,7 +79,12 @@ class TileSource:
         if target != "change" or target == self.target:
             return replace(self, target=target)
         title = self.title.replace(scored_classes(self.store, self.split, self.classes), "")
-        return replace(self, target=target, classes=CHANGE, title=title)
+        absent = absence_notes(self.store, self.split, self.classes)
+        notes = tuple(note for note in self.notes if note not in absent)
+        source = replace(self, target=target, classes=CHANGE, title=title, notes=notes)
+        unchanged, changed = class_pixels(source, "train").tolist()
+        share = f"{changed / max(1, unchanged + changed):.2%} of the pixels of the training tiles have changed"
+        return replace(source, notes=(*notes, f"{share}, of those for which this is known"))
 
 
 def source_fingerprint(store: Store, split: Int8[np.ndarray, " tiles"], classes: Sequence[str]) -> str:

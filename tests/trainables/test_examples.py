@@ -57,6 +57,9 @@ def test_the_images_that_show_most_classes_are_taken_earlier_ones_first(data, mo
     monkeypatch.setattr(data, "count", lambda split: 7)
     monkeypatch.setattr(data, "downstream", lambda split, index: (torch.zeros(len(index)), labels[index][:, None]))
     assert most_classes(data, batch=3).tolist() == [1, 3, 5, 0]
+    monkeypatch.setattr(module, "AMONG", 3)
+    assert most_classes(data, batch=3).tolist() == [1, 0, 2]
+    assert most_classes(data, batch=3, spread=True).tolist() == [0, 2, 4]
 
 
 def test_large_pictures_are_thinned_out_and_bands_become_rgb(recipe, bank, data, monkeypatch):

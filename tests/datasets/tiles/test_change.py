@@ -78,6 +78,7 @@ def test_another_target_changes_neither_data_nor_pretraining(data: Path) -> None
     source = load(listed(data / "pairs.csv", with_random_masks(data)))
     aimed = source.aimed("change")
     assert (aimed.fingerprint, aimed.store, aimed.classes) == (source.fingerprint, source.store, CHANGE)
+    assert aimed.notes[-1].endswith("tiles have changed, of those for which this is known")
     pools = [TileDataset(one, CPU).pool(0.5, 0.0, "noisy", torch.Generator().manual_seed(0)) for one in (source, aimed)]
     np.testing.assert_array_equal(pools[0].tiles, pools[1].tiles)
     first, other = (one.data.pairs(np.arange(2), *torch.eye(2).bool(), labelled=True).sent() for one in pools)
