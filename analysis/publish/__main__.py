@@ -26,7 +26,7 @@ from analysis.records.coverage import coverage
 from analysis.records.io import CURVES, SUMMARY, column_types, read_curves
 from analysis.records.merge import MergedRecords, print_notes, read_sweeps
 from analysis.records.plan import plan_path, read_plan
-from analysis.records.remote import default_folder
+from analysis.records.remote import is_remote
 from analysis.records.schema import Column, described_columns
 from analysis.records.studies import studies
 
@@ -108,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         merged = read_sweeps([options.dir])
-        name = re.sub(r"[^\w.-]+", "-", default_folder(options.dir).absolute().name)
-        details = Details(name=options.name or name, license=options.license, creator=options.creator, url=options.url)
+        name = options.name or _name(options.dir)
+        details = Details(name=name, license=options.license, creator=options.creator, url=options.url)
         publish(merged, details, options.out)
     except (RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -119,6 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"note: {options.dir} has no sweep.yaml, so nobody can run its sweep again", file=sys.stderr)
     print(options.out)
     return 0
+
+
+def _name(where: Path | str) -> str:
+    """The name of a folder, of the folder of a summary.parquet, or of another file; for a path or an address."""
+    place = Path(where) if is_remote(where) else Path(where).absolute()
+    place = place.parent if place.name == SUMMARY else place.with_suffix("") if place.suffix == ".parquet" else place
+    return re.sub(r"[^\w.-]+", "-", place.name)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -219,6 +219,21 @@ def test_a_folder_that_cannot_be_completed_does_not_appear(sweep, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("results/my sweep", "my-sweep"),
+        ("results/vts/summary.parquet", "vts"),
+        ("results/both.parquet", "both"),
+        ("s3://bucket/x/vts", "vts"),
+        ("s3://bucket/vts/summary.parquet", "vts"),
+        ("s3://bucket/both.parquet", "both"),
+    ],
+)
+def test_the_name_is_that_of_the_sweep(given, name):
+    assert publish._name(given) == name
+
+
 def test_a_damaged_sweep_yaml_is_a_line(sweep, tmp_path, capsys):
     shutil.copy(sweep / "summary.parquet", tmp_path)
     for text in ("a: [", "- 1"):
