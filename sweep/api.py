@@ -128,5 +128,6 @@ def _process_as_before() -> Iterator[None]:
             handler.close()
         root.setLevel(level)
         logging.raiseExceptions = raises
-        os.environ.clear()
+        for name in os.environ.keys() - variables:
+            del os.environ[name]
         os.environ.update(variables)
