@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -120,13 +121,17 @@ def _process_as_before() -> Iterator[None]:
     """Context manager that restores what a command changes in its process: variables, and where the log goes."""
     root, variables = logging.getLogger(), dict(os.environ)
     handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
+    logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)  # on import in Jupyter, Ray asks for ipywidgets,
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # and so does tqdm, which Ray imports
+            yield
     finally:
         for handler in set(root.handlers) - set(handlers):
             root.removeHandler(handler)
             handler.close()
         root.setLevel(level)
         logging.raiseExceptions = raises
-        os.environ.clear()
+        for name in os.environ.keys() - variables:
+            del os.environ[name]
         os.environ.update(variables)
