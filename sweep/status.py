@@ -174,8 +174,8 @@ def describe_time_left(left: TimeLeft | None) -> str:
     guessed = f"; a guess for {', '.join(left.guessed)}, of which no cell is recorded" if left.guessed else ""
     interval = f"{duration(left.low)} to {duration(left.high)}"
     return (
-        f"about {duration(left.seconds)} ({interval}) with {left.at_once} cells at a time, estimated from {left.cells} "
-        f"recorded cells{guessed}"
+        f"about {duration(left.seconds)} ({interval}) with {left.at_once} cell{'s' * (left.at_once != 1)} at a time, "
+        f"estimated from {left.cells} recorded cell{'s' * (left.cells != 1)}{guessed}"
     )
 
 
