@@ -55,6 +55,7 @@ def test_a_notebook_names_what_exists_and_no_machine(notebook):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Jupyter, about its own connections
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_in_a_kernel_with_a_bar_and_ray(notebook, tmp_path):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
