@@ -31,9 +31,9 @@ def features_of(network: nn.Module, images: Tensor) -> Tensor:
 class NarrowShortcut(nn.Conv2d):
     """A 1x1 convolution with a stride, of fewer than 16 channels, as in the shortcuts of a slim ResNet.
 
-    On a CPU, torch 2.14 reads outside of its memory when it computes the gradient of such weights in fp32, if the
-    channels of a position lie side by side: from maps of 46 px on, the process dies. Without a stride it does not, so
-    large maps lose their other positions first. Maps of up to 32 px keep the bits that they have always had.
+    On a CPU, torch 2.14 ends the process when it computes the gradient of such weights in fp32 and channels_last, from
+    maps of 46 px on. Without a stride it does not, so large maps lose their other positions first. Maps of up to 32 px
+    keep the bits that they have always had.
     """
 
     def forward(self, images: Tensor) -> Tensor:
