@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
     assert Path("preview.png").is_file()
     assert output.index("next:") > 0
     sweeps = commands("sweep.run")
-    assert len(sweeps) == 3
+    assert len(sweeps) == 4
     for words in sweeps:
         sweep = parse(words).sweep
         source = load(sweep.recipe.data, sweep.place)
@@ -59,7 +60,10 @@ def test_the_tutorial_leads_from_a_folder_to_tiles(mydata: Path, capsys: pytest.
         larger = parse([*words, "--pretrain.batch", "128"]).sweep
         with pytest.raises(InputError, match=r"--pretrain\.batch 128"):
             check(larger.recipe.data, source, larger.demands(larger.recipe.data))
-    assert len({parse(words).sweep.recipe for words in sweeps}) == 1  # more pairings and more seeds of the same
+    recipes = {(recipe := parse(words).sweep.recipe).probe.target: recipe for words in sweeps}
+    # More pairings and more seeds are of one recipe. Change detection differs in its probe alone.
+    assert len({parse(words).sweep.recipe for words in sweeps}) == len(recipes) == 2
+    assert replace(recipes["change"], probe=recipes["classes"].probe) == recipes["classes"]
 
 
 def test_flags_that_the_tutorial_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
