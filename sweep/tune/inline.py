@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any
@@ -27,10 +28,9 @@ class InlineRunner(CellRunner):
 
     place = "the process"
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        """As `CellRunner`."""
-        super().__init__(*arguments, **more)
-        self._features = SharedFeatures()
+    @cached_property
+    def _features(self) -> SharedFeatures:
+        return SharedFeatures()
 
     def _run_round(self, some: Round, tracker: RunningCells, recorder: Recorder) -> None:
         queue = CellQueue(some.cells, some.admission)
