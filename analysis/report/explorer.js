@@ -151,12 +151,13 @@
     part("plot").replaceChildren(svg);
     if (!known.length) return;
     const ends = known.flatMap((p) => [p.value, p.low ?? p.value, p.high ?? p.value]);
+    if (choice.shown !== "score") ends.push(0);  // is the difference one?
     const marks = ticks(Math.min(...ends), Math.max(...ends));
     const label = (mark) => String(mark).replace("-", "−");
     const box = { left: 26 + 7 * Math.max(...marks.map((mark) => label(mark).length)), right: width - 14, top: 10, bottom: height - 42 };
     const rhos = [...new Set([...lines.flatMap((line) => line.points.map((p) => p.rho)), ...(choice.shown === "exposure" ? [] : [0])])].sort((a, b) => a - b);
-    const span = rhos.at(-1) - rhos[0] || 1;
-    const x = (rho) => box.left + 18 + ((rho - rhos[0]) / span) * (box.right - box.left - 36);
+    const share = (rho) => (rhos.length > 1 ? (rho - rhos[0]) / (rhos.at(-1) - rhos[0]) : 0.5);
+    const x = (rho) => box.left + 18 + share(rho) * (box.right - box.left - 36);
     const y = (value) => box.bottom - ((value - marks[0]) / (marks.at(-1) - marks[0])) * (box.bottom - box.top);
     const write = (words, more) => svg.append(make("text", more, words));
     for (const mark of marks) {
