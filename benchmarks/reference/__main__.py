@@ -16,8 +16,9 @@ from pathlib import Path
 
 from analysis import claims, tables
 from analysis.errors import RecordsError
-from analysis.figures import FIGURES, draw_all, save_figures
+from analysis.figures import draw_all, save_figures
 from analysis.findings.verdicts import judge
+from analysis.publish.__main__ import DRAWN
 from analysis.records.io import compact
 from analysis.records.merge import read_sweeps
 from analysis.records.studies import studies
@@ -29,9 +30,6 @@ from benchmarks.reference.verdicts import judged, shipped, verdicts
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = Path("results/reference")
 SHOWN = Path("docs/results")
-
-#: Without predictions, because they show images, which may be photographs of others.
-DRAWN = tuple(name for name in FIGURES if name != "predictions")
 
 _PHOTOGRAPHS = (
     *("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool"),
