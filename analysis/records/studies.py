@@ -24,6 +24,9 @@ Settings = tuple[tuple[str, float | str], ...]
 STUDY = ["dataset", "source", "recipe", "data"]
 
 
+#: Column and name of the score of each task that has one of its own; macro F1 is that of all others.
+SCORES = {"classification": ("test_accuracy", "accuracy"), "change": ("test_f1_changed", "F1 of change")}
+
 #: What a probe predicts that the paper's does not, by the column `task`.
 _OTHER_TASKS = {
     "change": "what changed between the two images of a pair",
@@ -209,12 +212,10 @@ def _titles(parts: Sequence[_Part]) -> list[str]:
 def headline(records: pd.DataFrame) -> str:
     """The score in tables: accuracy for classification, F1 of what changed for change detection, else macro F1."""
     # Older records have null in this column, and were all segmentation.
-    for task, metric in (("classification", "test_accuracy"), ("change", "test_f1_changed")):
-        if (records["task"] == task).all():
-            return metric
-    return "test_f1_macro"
+    found = [metric for task, (metric, _) in SCORES.items() if (records["task"] == task).all()]
+    return found[0] if found else "test_f1_macro"
 
 
 def score_name(metric: str) -> str:
     """What a score of `headline` is called."""
-    return {"test_accuracy": "accuracy", "test_f1_changed": "F1 of change"}.get(metric, "macro F1")
+    return dict(SCORES.values()).get(metric, "macro F1")

@@ -10,6 +10,7 @@ from analysis.errors import RecordsError
 from analysis.records.io import write_curves, write_record
 from analysis.records.predictions import Prediction, write_predictions
 from analysis.records.schema import Record, to_row
+from analysis.records.studies import SCORES
 from analysis.text import failure_reason
 from sweep.cluster.provenance import commit, project_version
 from sweep.config.sweep import Sweep
@@ -261,6 +262,5 @@ class Recorder(CellListener):
 
 def _test_score(row: Mapping[str, Any]) -> str:
     """A row's test score as text."""
-    scores = {"classification": ("accuracy", "test_accuracy"), "change": ("F1 of change", "test_f1_changed")}
-    name, score = scores.get(row["task"], ("F1", "test_f1_macro"))
+    score, name = SCORES.get(row["task"], ("test_f1_macro", "F1"))
     return f"test {name} {100 * row[score]:5.1f} %"
