@@ -1,10 +1,13 @@
 """Generates textures that need no download: four families named after the categories of DTD that they replace.
 
 `stratified` (layers with faults), `veined` (a branching network), `matted` (tangled fibres) and `dotted` are drawn from
-a fixed seed: they are the default data set, the same in every run. Only structure distinguishes the families. Each grey
-pattern is replaced by its ranks, so that its values are uniform in every family. Contrast curve, palette, light and
-grain are then drawn from one distribution for all families. So the colour histogram of an image is independent of its
-family by construction.
+a fixed seed: they are the default data set, the same in every run and on every processor. Only structure distinguishes
+the families. Each grey pattern is replaced by its ranks, so that its values are uniform in every family. Contrast
+curve, palette, light and grain are then drawn from one distribution for all families. So the colour histogram of an
+image is independent of its family by construction.
+
+Processors differ in the last bits of their arithmetic. In float64 this changes no 8-bit pixel; in float32 it changed
+one in ten thousand, and with it the fingerprint of the data.
 
 Lengths are in pixels and scale with the side of a scene: wavelengths are from size/14 to size/9, times a factor for
 each family, so that a Voronoi region (about size/4.5 across, 20 regions) shows more than one period.
@@ -17,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float64, UInt8
 from scipy.ndimage import gaussian_filter
 
 from datasets.errors import InputError
@@ -27,7 +30,7 @@ from datasets.vts.config import FAMILIES
 SEED = 20221113  # another seed gives another data set
 SMALLEST_SIZE = 32  # below it, the shortest wavelength is less than two pixels
 
-Grey = Float32[np.ndarray, "side side"]
+Grey = Float64[np.ndarray, "side side"]
 
 
 def generate(category: str, size: int, count: int) -> list[UInt8[np.ndarray, "side side 3"]]:
@@ -84,7 +87,7 @@ def _texture(
 
 def _ranks(grey: Grey) -> Grey:
     """Replace values by their ranks, scaled to (0, 1), which gives every pattern the same uniform histogram."""
-    ranks = np.empty(grey.size, np.float32)
+    ranks = np.empty(grey.size)
     ranks[np.argsort(grey, axis=None, kind="stable")] = (np.arange(grey.size) + 0.5) / grey.size
     return ranks.reshape(grey.shape)
 
@@ -100,12 +103,12 @@ def _colorize(ranks: Grey, generator: np.random.Generator) -> UInt8[np.ndarray, 
     value = np.array([middle - contrast, middle + generator.uniform(-0.3, 0.3) * contrast, middle + contrast])
     hue = generator.uniform() + np.array([0, 1, 2]) * generator.normal(0, 0.08)
     saturation = generator.uniform(0.05, 0.4) * generator.uniform(0.6, 1, 3)
-    palette = hsv_to_rgb(hue, saturation, value).astype(np.float32)
-    image = np.stack([np.interp(tone, [0, 0.5, 1], palette[:, c]) for c in range(3)], axis=2).astype(np.float32)
+    palette = hsv_to_rgb(hue, saturation, value)
+    image = np.stack([np.interp(tone, [0, 0.5, 1], palette[:, c]) for c in range(3)], axis=2)
     angle, slope = generator.uniform(0, 2 * np.pi), generator.uniform(0, 0.15)
-    grit = np.float32(generator.uniform(0.01, 0.04))
-    ramp = np.linspace(-1, 1, side, dtype=np.float32)
-    light = 1 + np.float32(slope) * (np.float32(np.cos(angle)) * ramp[:, None] + np.float32(np.sin(angle)) * ramp)
+    grit = generator.uniform(0.01, 0.04)
+    ramp = np.linspace(-1, 1, side)
+    light = 1 + slope * (np.cos(angle) * ramp[:, None] + np.sin(angle) * ramp)
     # Grain is last, because it takes one draw for each pixel.
     grain = generator.standard_normal((side, side), dtype=np.float32) * grit
     return np.clip(255 * (image * light[..., None] + grain[..., None]) + 0.5, 0, 255).astype(np.uint8)
@@ -126,15 +129,15 @@ def smooth_noise(generator: np.random.Generator, side: int, wavelength: float) -
     position = np.arange(side) * (2 / wavelength) + generator.uniform(0, 1) + 1
     distance = np.abs(position[:, None] - np.arange(knots))
     near, far = (4 - 6 * distance**2 + 3 * distance**3) / 6, np.clip(2 - distance, 0, None) ** 3 / 6
-    basis = np.where(distance < 1, near, far).astype(np.float32)
+    basis = np.where(distance < 1, near, far)
     field = basis @ generator.standard_normal((knots, knots), dtype=np.float32) @ basis.T
-    return field * np.float32(2.1)  # one over the mean square of the weights of the cubic B-spline
+    return field * 2.1  # one over the mean square of the weights of the cubic B-spline
 
 
 def _axes(side: int, angle: float) -> tuple[Grey, Grey]:
     """Pixel coordinates rotated by `angle`: (along, across)."""
-    line = np.arange(side, dtype=np.float32) - side / 2
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    line = np.arange(side) - side / 2
+    cos, sin = np.cos(angle), np.sin(angle)
     return cos * line + sin * line[:, None], cos * line[:, None] - sin * line
 
 
@@ -145,7 +148,7 @@ def _stratified(generator: np.random.Generator, side: int, wavelength: float) ->
     depth += smooth_noise(generator, side, wavelength * 2) * (wavelength * generator.uniform(0.02, 0.14))
     for _ in range(generator.integers(0, 4)):
         tilt, place = generator.uniform(-0.6, 0.6), generator.uniform(-0.4, 0.4) * side
-        depth += np.where(along + tilt * across > place, wavelength * generator.uniform(-1, 1), 0).astype(np.float32)
+        depth += np.where(along + tilt * across > place, wavelength * generator.uniform(-1, 1), 0)
     # Layers alternate between light and dark with scatter, so that thin, thick, faint and strong layers mix.
     reach = float(np.abs(depth).max()) + wavelength
     number = int(6 * reach / wavelength) + 4
@@ -158,39 +161,39 @@ def _stratified(generator: np.random.Generator, side: int, wavelength: float) ->
     # Laminae inside the layers, of unit deviation before weighing; ranks would else blow up the noise there.
     laminae = gaussian_filter(generator.normal(size=fine.size), wavelength / 3)
     profile += generator.uniform(0.1, 0.35) * laminae / laminae.std()
-    return np.interp(depth, fine, profile).astype(np.float32)
+    return np.interp(depth, fine, profile)
 
 
 def _veined(generator: np.random.Generator, side: int, wavelength: float) -> Grey:
     """Veins of two or three scales between irregular cells (Worley's F2 - F1), bent and fading in places."""
-    angle, stretch = generator.uniform(0, np.pi), np.float32(generator.uniform(1, 1.8))
+    angle, stretch = generator.uniform(0, np.pi), generator.uniform(1, 1.8)
     along, across = _axes(side, angle)
-    bend = np.float32(wavelength * generator.uniform(0.15, 0.4))
+    bend = wavelength * generator.uniform(0.15, 0.4)
     along = along + bend * smooth_noise(generator, side, 2.5 * wavelength)
     across = across + bend * smooth_noise(generator, side, 2.5 * wavelength)
     # A little high-frequency wander keeps the veins from being straight edges of polygons.
-    along += np.float32(0.3) * bend * smooth_noise(generator, side, 0.8 * wavelength)
-    across += np.float32(0.3) * bend * smooth_noise(generator, side, 0.8 * wavelength)
-    veins = np.zeros((side, side), np.float32)
+    along += 0.3 * bend * smooth_noise(generator, side, 0.8 * wavelength)
+    across += 0.3 * bend * smooth_noise(generator, side, 0.8 * wavelength)
+    veins = np.zeros((side, side))
     for scale, strength, width in ((2.6, 1.0, 0.16), (1.3, 0.6, 0.09), (0.7, 0.25, 0.06)):
         cell = wavelength * scale
         if cell < 5:  # smaller cells would be specks, not veins
             continue
-        first, second = _worley(generator, along / np.float32(cell * stretch), across / np.float32(cell))
-        gap = np.float32(cell) * (second - first)
+        first, second = _worley(generator, along / (cell * stretch), across / cell)
+        gap = cell * (second - first)
         fade = np.clip(0.75 + 0.35 * smooth_noise(generator, side, 4 * wavelength), 0.1, 1)
-        thin = np.float32(wavelength * width * generator.uniform(0.8, 1.4))
-        veins = np.maximum(veins, np.float32(strength) * fade * np.exp(-gap / thin))
+        thin = wavelength * width * generator.uniform(0.8, 1.4)
+        veins = np.maximum(veins, strength * fade * np.exp(-gap / thin))
     return veins
 
 
 def _dotted(generator: np.random.Generator, side: int, wavelength: float) -> Grey:
     """Round dots at irregular positions, whose size varies slowly."""
     across, down = _axes(side, generator.uniform(0, np.pi))
-    pitch = np.float32(wavelength * generator.uniform(0.8, 1.1))
+    pitch = wavelength * generator.uniform(0.8, 1.1)
     nearest, _ = _worley(generator, across / pitch, down / pitch)
-    radius = np.float32(generator.uniform(0.22, 0.34)) * (1 + np.float32(0.2) * smooth_noise(generator, side, side / 2))
-    return 1 / (1 + np.exp((nearest - radius) / np.float32(0.05)))
+    radius = generator.uniform(0.22, 0.34) * (1 + 0.2 * smooth_noise(generator, side, side / 2))
+    return 1 / (1 + np.exp((nearest - radius) / 0.05))
 
 
 def _worley(generator: np.random.Generator, x: Grey, y: Grey) -> tuple[Grey, Grey]:
@@ -198,16 +201,16 @@ def _worley(generator: np.random.Generator, x: Grey, y: Grey) -> tuple[Grey, Gre
     column, row = np.floor(x).astype(np.int32), np.floor(y).astype(np.int32)
     left, top = int(column.min()) - 1, int(row.min()) - 1
     shape = (int(row.max()) - top + 2, int(column.max()) - left + 2)
-    jitter_x, jitter_y = (generator.uniform(0.05, 0.95, shape).astype(np.float32) for _ in range(2))
-    first, second = np.full(x.shape, 9, np.float32), np.full(x.shape, 9, np.float32)
+    jitter_x, jitter_y = (generator.uniform(0.05, 0.95, shape) for _ in range(2))
+    first, second = np.full(x.shape, 9.0), np.full(x.shape, 9.0)
     column, row = column - left, row - top
     inside_x, inside_y = x - np.floor(x), y - np.floor(y)
     flat = row * shape[1] + column
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             site = flat + (down * shape[1] + right)
-            dx = jitter_x.ravel()[site] + np.float32(right) - inside_x
-            dy = jitter_y.ravel()[site] + np.float32(down) - inside_y
+            dx = jitter_x.ravel()[site] + right - inside_x
+            dy = jitter_y.ravel()[site] + down - inside_y
             square = dx * dx + dy * dy
             second = np.minimum(second, np.maximum(first, square))
             first = np.minimum(first, square)
@@ -246,19 +249,19 @@ def _draw_fibres(
 ) -> Grey:
     """Draw n arcs: `start` is the middle (x, y), `heading` the direction there, `turn` the radians per pixel."""
     step = 0.9  # less than a pixel, so that arcs have no holes
-    travel = (np.arange(round(length / step)) * step - length / 2).astype(np.float32)
-    angle = heading.astype(np.float32)[:, None] + turn.astype(np.float32)[:, None] * travel
+    travel = np.arange(round(length / step)) * step - length / 2
+    angle = heading[:, None] + turn[:, None] * travel
     sin, cos = np.sin(angle), np.cos(angle)
-    x, y = np.cumsum(cos, axis=1) * np.float32(step), np.cumsum(sin, axis=1) * np.float32(step)
+    x, y = np.cumsum(cos, axis=1) * step, np.cumsum(sin, axis=1) * step
     middle = travel.size // 2
-    x += (start[0].astype(np.float32) - x[:, middle])[:, None]
-    y += (start[1].astype(np.float32) - y[:, middle])[:, None]
-    across = np.linspace(-0.5, 0.5, int(np.ceil(width / step)) + 1, dtype=np.float32)
-    column = np.rint(x[..., None] - sin[..., None] * (across * np.float32(width))).astype(np.int32)
-    row = np.rint(y[..., None] + cos[..., None] * (across * np.float32(width))).astype(np.int32)
-    tone = shade.astype(np.float32)[:, None, None] * (1 - 3 * across**2)  # a round fibre, brightest along its middle
+    x += (start[0] - x[:, middle])[:, None]
+    y += (start[1] - y[:, middle])[:, None]
+    across = np.linspace(-0.5, 0.5, int(np.ceil(width / step)) + 1)
+    column = np.rint(x[..., None] - sin[..., None] * (across * width)).astype(np.int32)
+    row = np.rint(y[..., None] + cos[..., None] * (across * width)).astype(np.int32)
+    tone = shade[:, None, None] * (1 - 3 * across**2)  # a round fibre, brightest along its middle
     seen = (column >= 0) & (column < side) & (row >= 0) & (row < side)
-    canvas = np.zeros((side, side), np.float32)
+    canvas = np.zeros((side, side))
     # NumPy keeps the last of several values for one pixel, so the later fibre is on top.
     canvas[row[seen], column[seen]] = np.broadcast_to(tone, column.shape)[seen]
     return canvas
