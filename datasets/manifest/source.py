@@ -18,7 +18,7 @@ from datasets.manifest.rows import BITS, Listing, read_manifest
 from datasets.source import Demands, Place
 from datasets.tiles.change import Changes
 from datasets.tiles.cutting import Cut
-from datasets.tiles.pairs import ProblemsError, left_out_notes
+from datasets.tiles.pairs import PairFiles, ProblemsError, left_out_notes
 from datasets.tiles.request import BuildRequest
 from datasets.tiles.source import (
     NO_CHANGE,
@@ -35,7 +35,7 @@ from datasets.tiles.source import (
 )
 from datasets.tiles.splits import check_groups, hold_out
 from datasets.tiles.store import Store, open_store
-from datasets.types import EVERY_SPLIT, SPLITS
+from datasets.types import EVERY_SPLIT, SPLITS, Target
 
 if TYPE_CHECKING:
     import torch
@@ -64,18 +64,37 @@ def survey(settings: ManifestSettings, place: Place, demands: Demands) -> None:
     """Check what is known before images are read, which may take long.
 
     Raises:
-        InputError: the file or its rows cannot be used, mean and std are missing, or no row of a split tells what
-            changed, which a probe predicts.
+        InputError: the file or its rows cannot be used, mean and std are missing, or no row of a split tells what a
+            probe predicts.
     """
     listing = _checked_listing(settings, place)
-    if "change" in demands.targets:
+    for target in demands.targets:
         tells: dict[str, bool] = {}
         for pair in listing.pairs:
             split = "ood" if pair.group in settings.ood else pair.split
-            told = pair.change_mask is not None or (pair.mask is not None and pair.partner_mask is not None)
-            tells[split] = tells.get(split, False) or told
+            tells[split] = tells.get(split, False) or _tells(pair, target)
         for split in (name for name, told in tells.items() if not told):
-            raise InputError(NO_CHANGE.format(split=split))
+            raise InputError(NO_CHANGE.format(split=split) if target == "change" else _no_mask(listing, split))
+
+
+def _tells(pair: PairFiles, target: Target) -> bool:
+    """Whether the files of a pair tell what a probe predicts."""
+    if target == "change":
+        return pair.change_mask is not None or (pair.mask is not None and pair.partner_mask is not None)
+    return pair.mask is not None or pair.partner_mask is not None
+
+
+def _no_mask(listing: Listing, split: str) -> str:
+    """Why a probe cannot predict classes, if no pair of a split has a mask of them."""
+    use = {"train": "trained", "val": "validated"}.get(split, "tested")
+    return (
+        f"{listing.path}: no row of split {split} has a mask, but the probe is {use} on masks; fill in partner_mask or "
+        f"mask{_or_change(listing)}"
+    )
+
+
+def _or_change(listing: Listing) -> str:
+    return ", or predict what changed (--probe.target change)" * any(pair.change_mask for pair in listing.pairs)
 
 
 def _checked_listing(settings: ManifestSettings, place: Place) -> Listing:
@@ -230,20 +249,15 @@ def _check_splits(listing: Listing, store: Store, numbers: Int8[np.ndarray, " ti
 
 def _no_classes(listing: Listing, source: TileSource) -> str:
     """Why a probe cannot predict classes; empty if it can."""
-    uses = {"train": "trained", "val": "validated", "test": "tested", "ood": "tested"}
-    other = ", or predict what changed (--probe.target change)" * any(pair.change_mask for pair in listing.pairs)
     for number, split in enumerate(present_splits(source.split)):
         if not (source.store.tiles["labelled"][source.split == number] != "").any():
-            return (
-                f"{listing.path}: no row of split {split} has a mask, but the probe is {uses[split]} on masks; fill in "
-                f"partner_mask or mask{other}"
-            )
+            return _no_mask(listing, split)
         shown = np.flatnonzero(class_pixels(source, split))
         if len(shown) < (2 if split == "train" else 1):
             what = f"only {source.classes[shown[0]]}" if len(shown) else "no class"
             return (
                 f"{listing.path}: the masks of split {split} show {what}, so there is nothing to distinguish; a mask "
-                f"has the class number of each pixel (255 means none){other}"
+                f"has the class number of each pixel (255 means none){_or_change(listing)}"
             )
     return ""
 
