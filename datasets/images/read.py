@@ -1,17 +1,16 @@
-"""Reads PNG, JPEG and TIFF files as arrays; damaged files are refused."""
+"""Reads images as arrays: PNG, JPEG, TIFF, and with rasterio some more; damaged files are refused."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from datasets.errors import InputError, describe_error, refuse_pointer
-from datasets.images import jpeg, png, tiff
+from datasets.images import gdal, jpeg, png, tiff
 from datasets.images.bounds import Header
 from datasets.images.grid import Grid, Overlap, misplaced, overlap
 
@@ -96,6 +95,8 @@ class Embedded:
 
 Picture = Path | Embedded
 
+T = TypeVar("T")
+
 
 def shape_of(picture: Picture) -> Shape:
     """The shape of an image, from its header alone.
@@ -108,15 +109,13 @@ def shape_of(picture: Picture) -> Shape:
         if isinstance(picture.shape, str):
             raise InputError(picture.shape)
         return picture.shape
-    with _open(picture) as (kind, file):
-        return _read_shape(kind, file)
+    return _read(picture, _read_shape)
 
 
 def shape_of_bytes(content: bytes) -> Shape | str:
     """The shape of an image whose file has this content, or why `read_image` could not read it."""
     try:
-        with _decoding(content[:32], io.BytesIO(content)) as (kind, file):
-            return _read_shape(kind, file)
+        return _decode(content[:32], io.BytesIO(content), _read_shape)
     except InputError as error:
         return str(error)
 
@@ -136,13 +135,16 @@ def read_image(picture: Picture, bands: int | None = None, select: Sequence[int]
     Raises:
         InputError: the file cannot be opened, is cut off or damaged, is larger than `images.bounds` allows, or is none
             of: PNG; JPEG, baseline or progressive, grey or colour; TIFF of one image, grey, RGB, palette or 1 to 13
-            bands, of integers or floating-point numbers. The message does not name the file.
+            bands, of integers or floating-point numbers; with rasterio also JPEG 2000, and TIFF of other
+            compressions. The message does not name the file.
     """
-    with _open(picture) as (kind, file):
+
+    def decode(kind: _Format, file: BinaryIO | io.BytesIO) -> Pixels:
         shape = _read_shape(kind, file)
         file.seek(0)
-        keep = bool(select) or (bands is not None and shape.keeps_alpha(bands))
-        pixels = kind.decode(file, keep_alpha=keep)
+        return kind.decode(file, keep_alpha=bool(select) or (bands is not None and shape.keeps_alpha(bands)))
+
+    pixels = _read(picture, decode)
     return np.ascontiguousarray(pixels[..., [number - 1 for number in select]]) if select else pixels
 
 
@@ -152,28 +154,30 @@ def read_opacity(picture: Picture) -> Bool[np.ndarray, "h w"] | None:
     Raises:
         InputError: as `read_image`.
     """
-    with _open(picture) as (kind, file):
+
+    def decode(kind: _Format, file: BinaryIO | io.BytesIO) -> Bool[np.ndarray, "h w"] | None:
         bands = kind.alpha_bands(file)
         if not bands:
             return None
         file.seek(0)
         return (kind.decode(file, keep_alpha=True)[..., bands] != 0).all(axis=2)
 
+    return _read(picture, decode)
+
 
 def read_classes(picture: Picture) -> UInt8[np.ndarray, "h w"]:
-    """Read an image of class numbers: PNG or TIFF, one band of 8 bits. The colours of a palette are ignored.
+    """Read an image of class numbers: PNG, TIFF or what GDAL reads, one band of 8 bits; a palette is ignored.
 
     Raises:
         InputError: it is another kind of image, cannot be opened, is cut off or damaged. The message does not name the
             file.
     """
-    with _open(picture) as (kind, file):
-        return kind.classes(file)
+    return _read(picture, lambda kind, file: kind.classes(file))
 
 
 @runtime_checkable
 class _Format(Protocol):
-    """The functions of the modules `png`, `jpeg` and `tiff`."""
+    """The functions of the modules `png`, `jpeg`, `tiff` and `gdal`."""
 
     def shape(self, file: BinaryIO | io.BytesIO) -> Header: ...
 
@@ -184,30 +188,33 @@ class _Format(Protocol):
     def classes(self, file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]: ...
 
 
-@contextmanager
-def _open(picture: Picture) -> Iterator[tuple[_Format, BinaryIO | io.BytesIO]]:
-    """The open file and the module that reads its format; any error inside becomes an `InputError`."""
+def _read(picture: Picture, decode: Callable[[_Format, BinaryIO | io.BytesIO], T]) -> T:
+    """What `decode` makes of the module that reads the image's format and of its open file.
+
+    Any error becomes an `InputError`.
+    """
     if isinstance(picture, Embedded):
         content = picture.read()
-        with _decoding(content[:32], io.BytesIO(content)) as opened:
-            yield opened
-        return
+        return _decode(content[:32], io.BytesIO(content), decode)
     try:
         with open(picture, "rb") as file:
             start = file.read(32)
             file.seek(0)
-            with _decoding(start, file) as opened:
-                yield opened
+            return _decode(start, file, decode)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or describe_error(error)})") from error
 
 
-@contextmanager
-def _decoding(start: bytes, file: BinaryIO | io.BytesIO) -> Iterator[tuple[_Format, BinaryIO | io.BytesIO]]:
-    """The file and the module that reads its format, which its first bytes tell."""
+def _decode(start: bytes, file: BinaryIO | io.BytesIO, decode: Callable[[_Format, BinaryIO | io.BytesIO], T]) -> T:
+    """As `_read`, for a file whose first bytes are `start`."""
     try:
         refuse_pointer(start)
-        yield _format_of(start), file
+        try:
+            return decode(_format_of(start), file)
+        except tiff.CompressionError as error:
+            gdal.check_installed(str(error))
+            file.seek(0)
+            return decode(gdal, file)
     except InputError:
         raise
     except MemoryError as error:
@@ -225,6 +232,9 @@ def _format_of(start: bytes) -> _Format:
         return jpeg
     if start.startswith(tiff.STARTS):
         return tiff
+    if name := gdal.format_name(start):
+        gdal.check_installed(f"is {name}")
+        return gdal
     raise InputError("is empty; restore it" if not start else "is not a PNG, JPEG or TIFF; convert it to one of them")
 
 

@@ -40,6 +40,10 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"] | Float32[np.ndarray, "h w b"]
 
 
+class CompressionError(InputError):
+    """The file has a compression that only GDAL reads."""
+
+
 def shape(file: BinaryIO | io.BytesIO) -> Header:
     """What the header says."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
@@ -80,10 +84,11 @@ def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
             return np.iinfo(pixels.dtype).max - pixels
         dropped = [] if keep_alpha else _alpha_bands(series)
         kept = np.ascontiguousarray(np.delete(pixels, dropped, axis=2) if dropped else pixels)
-        return kept if kept.dtype.name in UNSIGNED else _as_float(kept, _declared_nodata(series))
+        return kept if kept.dtype.name in UNSIGNED else as_float(kept, _declared_nodata(series))
 
 
-def _as_float(pixels: np.ndarray, nodata: float | None) -> Float32[np.ndarray, "h w b"]:
+def as_float(pixels: np.ndarray, nodata: float | None) -> Float32[np.ndarray, "h w b"]:
+    """The pixels as float32, with NaN for nodata and for what is not finite."""
     absent = np.zeros(pixels.shape, bool) if nodata is None else pixels == np.asarray(nodata).astype(pixels.dtype)
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is absent
         values = pixels.astype(np.float32)
@@ -129,7 +134,7 @@ def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:
         raise InputError(f"is damaged (its PlanarConfiguration is {actual}; valid are 1 and 2)")
     if page.compression not in (*COMPRESSIONS, *JPEGS):
         how = one_line(getattr(page.compression, "name", page.compression), most=40)  # a damaged tag has many values
-        raise InputError(f"is compressed by {how}; valid are {VALID}: convert it")
+        raise CompressionError(f"is compressed by {how}; without rasterio, valid are {VALID}")
     itemsize = series.dtype.itemsize if series.dtype.name in UNSIGNED else max(4, series.dtype.itemsize)
     counts = [count for one in series.pages if one is not None for count in one.databytecounts]
     stored = Fraction(sum(map(bool, counts)), max(1, len(counts)))

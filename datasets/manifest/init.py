@@ -15,7 +15,7 @@ from datasets.manifest.batches import is_pattern
 from datasets.manifest.holdout import HoldOut, hold_out
 from datasets.types import SPLITS
 
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".j2k")
 LABELS = (*IMAGES, ".json")
 SHOWN = 10
 """Names of files without a match that are listed of each folder; of the others the number is."""
