@@ -140,6 +140,14 @@ def test_what_is_shown_of_a_sweep_and_the_page_stays(tmp_path):
     assert "supported" in (out / "claims.txt").read_text()
 
 
+def test_of_varied_settings_only_the_figures_over_all_levels_are_drawn(tmp_path):
+    write(tmp_path / "budget", sweep((2.0, 8.0), (0.07,), seeds=2), STEPS, TEMPERATURE)
+    (tmp_path / "budget" / "sweep.yaml").write_text("preset: vts-quick\n")
+    show(tmp_path / "budget", tmp_path / "results" / "vts-budget")
+    drawn = [path.name for path in (tmp_path / "results" / "vts-budget" / "figures").iterdir()]
+    assert [name.rpartition("-")[2] for name in drawn] == ["interaction.svg"]
+
+
 def test_what_needs_images_is_left_out_or_refused(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(__main__, "show", lambda folder, out: ran.append(out.name))

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from analysis import claims, tables
 from analysis.errors import RecordsError
-from analysis.figures import draw_all, save_figures
+from analysis.figures import FIGURES, draw_all, save_figures
 from analysis.findings.verdicts import judge
 from analysis.publish.__main__ import DRAWN
 from analysis.records.io import compact
 from analysis.records.merge import read_sweeps
+from analysis.records.schema import varied_settings
 from analysis.records.studies import studies
 from benchmarks.reference import means
 from benchmarks.reference.claims_page import claims_page
@@ -109,7 +110,10 @@ def show(folder: Path, out: Path) -> None:
         (out / name).write_text(text, encoding="utf-8")
     shutil.rmtree(out / "figures", ignore_errors=True)
     joined = read_sweeps([folder])
-    save_figures(draw_all(joined.records, joined.folders, only=DRAWN), out / "figures", ("svg",))
+    # Of a sweep that varies settings: figures over all levels. `analysis.figures` draws those of each level.
+    over_levels = bool(varied_settings(joined.records.columns))
+    only = [name for name in DRAWN if FIGURES[name].levels == over_levels]
+    save_figures(draw_all(joined.records, joined.folders, only=only), out / "figures", ("svg",))
     write_pages(out.parent)
 
 
