@@ -70,6 +70,7 @@ REFERENCES = {
         ),
         seeds=range(3),
     ),
+    "vts-losses": Reference(words=("vts-losses",), seeds=range(8)),
     "vts-twice": Reference(words=("vts-quick", *_CENTRE, *_TWICE), seeds=range(8)),
     "vts-twice-photographs": Reference(
         words=("vts-quick", *_CENTRE, *_TWICE, *_PHOTOGRAPHS), seeds=range(8), needs="photographs"

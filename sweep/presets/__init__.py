@@ -7,13 +7,14 @@ from datasets.errors import InputError
 from sweep.config.sweep import Sweep
 from sweep.presets.cifar10 import cifar_paper, cifar_quick
 from sweep.presets.manifest import manifest
-from sweep.presets.vts import vts_gpu, vts_paper, vts_quick, vts_smoke, vts_standard
+from sweep.presets.vts import vts_gpu, vts_losses, vts_paper, vts_quick, vts_smoke, vts_standard
 from sweep.presets.xbd import xbd_paper, xbd_quick
 
 PRESETS: dict[str, Callable[[], Sweep]] = {
     "vts-smoke": vts_smoke,
     "vts-quick": vts_quick,
     "vts-standard": vts_standard,
+    "vts-losses": vts_losses,
     "vts-gpu": vts_gpu,
     "vts-paper": vts_paper,
     "xbd-quick": xbd_quick,

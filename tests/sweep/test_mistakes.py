@@ -21,7 +21,10 @@ from tests.helpers.command import ROOT, call
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["vts-huge"], "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-standard, vts-gpu, vts-paper"),
+        (
+            ["vts-huge"],
+            "unknown preset 'vts-huge': choose from vts-smoke, vts-quick, vts-standard, vts-losses, vts-gpu, vts-paper",
+        ),
         (["--losses", "barlow"], "choose from moco, within_image, cross_image, rince"),
         (["--losses", "moco", "supcon"], "supcon: needs one class of each image, but vts has classes of pixels: leave"),
         (["--losses", "byol", "--vary", "rince.q", "0.1", "0.5"], "--vary rince.q: has no effect on byol"),

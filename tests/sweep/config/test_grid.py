@@ -35,6 +35,7 @@ def test_presets_have_as_many_cells_as_the_formula_says(name):
         ("vts-smoke", "514f1155744fcff4", "03f2032a848b575b d3cac5eb5948002d 8c63cd0888a9a71a", "e62d21b5f36e4835"),
         ("vts-quick", "1427119a8e8890fb", "62a20e319aea5cce 748be12c1858090d 6cccefd71a9e3435", "91ee5a50d2572aa5"),
         ("vts-standard", "8c1a2ba5b13939f9", "87c492e846c90a6e 3910ddf87a239b7e 5544bb1c025ddea9", "1c6e4ca6a005e06d"),
+        ("vts-losses", "581eeee3373dd966", "a130933e8b471674 d3a575363f4df4a6 700bc6a1ca74a641", "4998578d3142b56e"),
         ("vts-gpu", "4adceecfd06ee5e1", "5f158daf9e1d51da 7143a3b36d1900eb 4e371f2e10c7e5eb", "74e8ddd3ce0b19df"),
         ("vts-paper", "77d2e6c1c71cb019", "4784ed0a985bbb00 71228ab20f32215e baaf5af121873d82", "ee1f72180475681b"),
         ("xbd-quick", "168c092c6fd8aee9", "7d76f36d45c11362 19eda6fa7f0177c8 19ff82ea1d872c2f", "97d9fbad118d33cd"),
