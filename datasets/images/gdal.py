@@ -7,20 +7,19 @@ an image that would change its pixels.
 import importlib.util
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import UInt8
 
 from datasets.errors import InputError, one_line
 from datasets.images import tiff
 from datasets.images.bounds import Header, check_bytes
 from datasets.images.grid import Grid
-from datasets.images.tiff import UNSIGNED, as_float
+from datasets.images.tiff import UNSIGNED, Pixels, without_bands
 
 if TYPE_CHECKING:
     from rasterio import DatasetReader
@@ -34,8 +33,6 @@ STARTS: Mapping[bytes, tuple[str, str]] = {
 """The first bytes of a file, its format, and GDAL's name of the driver that reads it."""
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": False}
 """Files beside an image are not read."""
-
-Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"] | Float32[np.ndarray, "h w b"]
 
 # rasterio logs what GDAL finds odd. Without a handler Python prints that to stderr.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
@@ -73,9 +70,9 @@ def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
         pixels = np.moveaxis(image.read(), 0, 2)
         if (palette := _palette(image)) is not None:
             return palette[pixels[..., 0]]
-        dropped = [] if keep_alpha else _alpha(image)
-        kept = np.ascontiguousarray(np.delete(pixels, dropped, axis=2) if dropped else pixels)
-        return kept if kept.dtype.name in UNSIGNED else as_float(kept, image.nodata)
+        if image.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+            return np.iinfo(pixels.dtype).max - pixels
+        return without_bands(pixels, [] if keep_alpha else _alpha(image), image.nodata)
 
 
 def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:
@@ -98,15 +95,12 @@ def _opened(file: BinaryIO | io.BytesIO) -> Iterator["DatasetReader"]:
     start = file.read(32)
     driver = next(driver for first, (_, driver) in STARTS.items() if start.startswith(first))
     try:
-        with rasterio.Env(**_ALONE):
-            if isinstance(file, io.BytesIO):
-                with MemoryFile(file.getvalue()) as memory, rasterio.open(memory.name, driver=driver) as image:
-                    _check(image, len(file.getvalue()))
-                    yield image
-            else:
-                with rasterio.open(file.name, driver=driver, sharing=False) as image:
-                    _check(image, os.fstat(file.fileno()).st_size)
-                    yield image
+        with ExitStack() as stack:
+            stack.enter_context(rasterio.Env(**_ALONE))
+            path = stack.enter_context(MemoryFile(file.getvalue())).name if isinstance(file, io.BytesIO) else file.name
+            image = stack.enter_context(rasterio.open(path, driver=driver, sharing=False))
+            _check(image, file.seek(0, io.SEEK_END))
+            yield image
     except RasterioError as error:
         raise InputError(f"is cut off or damaged ({one_line(error)})") from error
 

@@ -82,13 +82,16 @@ def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
             return np.ascontiguousarray((page.colormap.T >> 8).astype(np.uint8)[pixels[..., 0]])
         if page.photometric == PHOTOMETRIC.MINISWHITE:
             return np.iinfo(pixels.dtype).max - pixels
-        dropped = [] if keep_alpha else _alpha_bands(series)
-        kept = np.ascontiguousarray(np.delete(pixels, dropped, axis=2) if dropped else pixels)
-        return kept if kept.dtype.name in UNSIGNED else as_float(kept, _declared_nodata(series))
+        return without_bands(pixels, [] if keep_alpha else _alpha_bands(series), _declared_nodata(series))
 
 
-def as_float(pixels: np.ndarray, nodata: float | None) -> Float32[np.ndarray, "h w b"]:
-    """The pixels as float32, with NaN for nodata and for what is not finite."""
+def without_bands(pixels: np.ndarray, dropped: Sequence[int], nodata: float | None) -> Pixels:
+    """The pixels without these bands; as float32 if they are of a kind in `AS_FLOAT`, with NaN for nodata."""
+    kept = np.ascontiguousarray(np.delete(pixels, dropped, axis=2) if dropped else pixels)
+    return kept if kept.dtype.name in UNSIGNED else _as_float(kept, nodata)
+
+
+def _as_float(pixels: np.ndarray, nodata: float | None) -> Float32[np.ndarray, "h w b"]:
     absent = np.zeros(pixels.shape, bool) if nodata is None else pixels == np.asarray(nodata).astype(pixels.dtype)
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is absent
         values = pixels.astype(np.float32)

@@ -87,6 +87,13 @@ def test_nodata_and_alpha_are_those_of_the_file(tmp_path: Path) -> None:
     assert read_opacity(written(tmp_path / "colours.tif", pixels[..., :3], LERC)) is None
 
 
+def test_where_0_is_white_it_is_read_as_by_the_tiff_reader(tmp_path: Path) -> None:
+    pixels = random_pixels(20, 30, 1)
+    for options in (LERC, {"driver": "GTiff"}):
+        path = written(tmp_path / "image.tif", pixels, options, photometric="MINISWHITE")
+        np.testing.assert_array_equal(read_image(path), 255 - pixels)
+
+
 def test_masks_hold_class_numbers_whatever_their_colours(tmp_path: Path) -> None:
     numbers = random_pixels(20, 30, 1) % 4
     path = written(tmp_path / "mask.tif", numbers, LERC, photometric="palette")
