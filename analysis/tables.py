@@ -1,7 +1,8 @@
 """The results of a sweep as tables: a data frame, and the text printed at the end of a sweep."""
 
+import itertools
 import textwrap
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -179,29 +180,46 @@ def _pretraining_block(records: pd.DataFrame) -> str:
 def interaction_blocks(study: Study) -> list[str]:
     """The effects of noisy pairs against the settings that vary, a table per effect (see `interaction`)."""
     table, means = interaction(study), over_assignments(study)
-    # Beyond two settings the line would be too long.
-    changing = study.varied if len(study.varied) <= 2 else ()
     blocks = []
     for quantity, part in table.groupby("quantity", sort=False):
-        rows = [["loss", *study.varied, "points", *(f"change by {name.partition('.')[2]}" for name in changing)]]
-        before = None
-        for row in part.to_dict("records"):
-            rows += [[]] if row["objective"] != before else []
-            name = "" if row["objective"] == before else table_name(row["objective"])
-            before = row["objective"]
-            mark = f" *{row['collapsed']}" if row["collapsed"] else ""
-            rows.append([name, *(_value(row[setting]) for setting in study.varied), _interval(row, *_ENDS) + mark])
-            rows[-1] += [_interval(row, *change_columns(setting)) for setting in changing]
         head = f"{study.title}: {quantity}, points [{100 * study.level:.4g} % over seeds], mean over "
-        lines = [*textwrap.wrap(head + grid_of_effects(study), WIDTH), *aligned(rows)]
-        if changing:
-            lines.append("Changes are from the first value, with the other settings equal, paired by seed")
+        lines = [*textwrap.wrap(head + grid_of_effects(study), WIDTH), *_effect_tables(part, study.varied)]
+        lines.append("Changes are from the first value, with the other settings equal, paired by seed")
         if part["collapsed"].any():
             lines.append("*N: N of its values rest on a collapsed cell")
         blocks.append("\n".join(lines))
         if len(mean := means[means["quantity"] == quantity]):
             blocks.append(_assignments_block(mean, study, str(quantity)))
     return blocks
+
+
+def _effect_tables(part: pd.DataFrame, varied: Sequence[str]) -> list[str]:
+    """An effect and its change along each setting: in one table, or if its lines are too long, in one for each."""
+    rows = part.to_dict("records")
+    columns = {"points": [_interval(row, *_ENDS) + f" *{row['collapsed']}" * bool(row["collapsed"]) for row in rows]}
+    for setting in varied:
+        name = f"change by {setting.partition('.')[2]}"
+        columns[name] = [_interval(row, *change_columns(setting)) for row in rows]
+    places = [[table_name(row["objective"]), *(_value(row[setting]) for setting in varied)] for row in rows]
+    heads = ["loss", *varied]
+    whole = _effect_table(
+        [*heads, *columns], [[*place, *own] for place, *own in zip(places, *columns.values(), strict=True)]
+    )
+    if max(map(len, whole)) <= WIDTH:
+        return whole
+    tables = []
+    for name, values in columns.items():
+        known = [[*place, one] for place, one in zip(places, values, strict=True) if one != "-" or name == "points"]
+        tables += ["", *_effect_table([*heads, name], known)] if known else []
+    return tables[1:]
+
+
+def _effect_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table with a rule before each loss, whose name is in its first row only."""
+    lines: list[Sequence[str]] = [heads]
+    for loss, own in itertools.groupby(rows, key=lambda row: row[0]):
+        lines += [[], *([loss * (number == 0), *row[1:]] for number, row in enumerate(own))]
+    return aligned(lines)
 
 
 def _assignments_block(means: pd.DataFrame, study: Study, quantity: str) -> str:

@@ -52,10 +52,14 @@ def check_installed(what: str) -> None:
 def shape(file: BinaryIO | io.BytesIO) -> Header:
     """What the header says."""
     with _opened(file) as image:
+        turned = 1
+        if image.driver == "GTiff":  # GDAL does not say how it is turned
+            file.seek(0)
+            turned = tiff.turned(file)
         alpha = len(_alpha(image))
         bands = 3 if _palette(image) is not None else image.count - alpha
         bits = 8 * np.dtype(image.dtypes[0]).itemsize if image.dtypes[0] in UNSIGNED else 32
-        return Header(image.height, image.width, bands, alpha, bits, _grid(image))
+        return Header(image.height, image.width, bands, alpha, bits, _grid(image), turned)
 
 
 def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:

@@ -56,9 +56,13 @@ def shape(file: BinaryIO | io.BytesIO) -> Header:
         bits = 8 * series.dtype.itemsize if series.dtype.name in UNSIGNED else 32
         tags = series.keyframe.tags
         grid = grid_from_tags({tag: tags[tag].value for tag in (SCALE, TIEPOINTS, TRANSFORM, KEYS) if tag in tags})
-        turned = tags.valueof(ORIENTATION, default=1)
-        turned = turned if isinstance(turned, int) else 1
-        return Header(sizes["Y"], sizes["X"], bands - alpha, alpha, bits, grid, turned)
+        return Header(sizes["Y"], sizes["X"], bands - alpha, alpha, bits, grid, _turned(series.keyframe))
+
+
+def turned(file: BinaryIO | io.BytesIO) -> int:
+    """How viewers turn or mirror the first image, as EXIF counts it; also for compressions that are not read here."""
+    with tifffile.TiffFile(file, _multifile=False) as tiff:
+        return _turned(tiff.pages.first)
 
 
 def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:
@@ -107,6 +111,11 @@ def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:
         if pixels.dtype != np.uint8 or pixels.shape[2] != 1:
             raise InputError(f"has {pixels.shape[2]} bands of {pixels.dtype}; class numbers must be one band of uint8")
         return np.ascontiguousarray(pixels[..., 0])
+
+
+def _turned(page: TiffPage | TiffFrame) -> int:
+    value = page.aspage().tags.valueof(ORIENTATION, default=1)
+    return value if isinstance(value, int) else 1
 
 
 def _only_image(tiff: tifffile.TiffFile) -> TiffPageSeries:

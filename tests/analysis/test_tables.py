@@ -130,6 +130,19 @@ def test_effects_at_each_level_come_last_and_fit_the_terminal(frame):
 INTERVAL, EXACT = ["[-3.9,", "+8.9]"], ["[+2.0,", "+2.0]"]
 
 
+def test_changes_that_would_not_fit_have_tables_of_their_own(frame):
+    third = "pretrain.weight_decay"
+    both = [
+        row | {third: decay, "recipe": f"{row['recipe']}{decay}"} for row in sweep((2.0, 8.0)) for decay in (0, 0.1)
+    ]
+    *_, by_steps, by_temperature, by_decay = [block.split("\n") for block in render(frame(both)).split("\n\n")]
+    heads = ["loss", STEPS, "dense.temperature", third]
+    assert by_steps[0].split() == [*heads, "change", "by", "steps"]
+    assert by_steps[2].split() == ["moco", "8", "-", "0", "+1.0", "[+1.0,", "+1.0]"]
+    assert by_temperature[2].split() == ["within_image", "2", "0.2", "0", "+0.0", "[+0.0,", "+0.0]"]
+    assert by_decay[2].split() == ["moco", "2", "-", "0.1", "+0.0", "[+0.0,", "+0.0]"]
+
+
 def test_the_grid_of_a_mean_is_told(frame, rows):
     assert "points (mean and std over rho 0.25, 1; nu 0.25, 1)" in render(frame(rows))
 

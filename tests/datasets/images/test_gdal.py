@@ -94,6 +94,20 @@ def test_where_0_is_white_it_is_read_as_by_the_tiff_reader(tmp_path: Path) -> No
         np.testing.assert_array_equal(read_image(path), 255 - pixels)
 
 
+def test_how_a_tiff_is_turned_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "image.tif", random_pixels(16, 24, 1), LERC)
+    with rasterio.open(path, "r+") as image:
+        image.update_tags(TIFFTAG_MINSAMPLEVALUE=6)
+    content = path.read_bytes()
+    assert shape_of(path).turned == 1
+    # GDAL cannot write an orientation, so the number of a tag of the same kind (280) becomes that of it (274).
+    before, after = (struct.pack("<HHI", tag, 3, 1) for tag in (280, 274))
+    assert content.count(before) == 1
+    path.write_bytes(content.replace(before, after))
+    assert (shape_of(path).turned, shape_of(path).height) == (6, 16)
+    assert shape_of_bytes(path.read_bytes()) == shape_of(path)
+
+
 def test_masks_hold_class_numbers_whatever_their_colours(tmp_path: Path) -> None:
     numbers = random_pixels(20, 30, 1) % 4
     path = written(tmp_path / "mask.tif", numbers, LERC, photometric="palette")
