@@ -13,11 +13,13 @@ from PIL import Image
 
 from analysis.records.io import compact, read_records, write_record
 from benchmarks.reference import __main__
-from benchmarks.reference.__main__ import REFERENCES, command, main, show, texts
+from benchmarks.reference.__main__ import PROBE, PROBES, REFERENCES, command, main, probe_command, show, texts
 from benchmarks.reference.verdicts import judged, verdicts
 from benchmarks.reference.verdicts import shipped as shipped_in
 from sweep.cli import parse
 from sweep.config.yaml_io import from_yaml
+from sweep.probe import parse as parse_probe
+from sweep.probe import probe_of
 from tests.analysis.conftest import CLASSES, grid
 from tests.helpers.varied import STEPS, TEMPERATURE, sweep, write
 
@@ -61,9 +63,21 @@ def test_results_are_whole(folder):
     assert re.fullmatch("[0-9a-f]{40}", records["commit"].iloc[0])
 
 
+@pytest.mark.parametrize("name", [name for name, reference in REFERENCES.items() if reference.probes])
+def test_encoders_that_are_probed_further_are_kept_and_the_probes_are_whole(name):
+    folder, settings = parse_probe(probe_command(name, None)[3:])
+    assert str(folder) == f"results/reference/{name}"
+    assert asked(name).keep == ("encoders",)
+    if (RESULTS / name / PROBES).is_file():
+        records = read_records(RESULTS / name / PROBES)
+        assert {*records["key"]} == {cell.key for cell in probe_of(RESULTS / name, settings).cells()}
+        assert set(records["status"]) == {"done"}
+        assert records["commit"].nunique() == 1
+
+
 @shipped
 def test_tables_and_claims_follow_from_the_summary(folder):
-    for name, text in texts(folder / "summary.parquet").items():
+    for name, text in texts(folder).items():
         assert (folder / name).read_text() == text, f"{folder / name}: make it anew with benchmarks.reference"
 
 
@@ -138,6 +152,17 @@ def test_what_is_shown_of_a_sweep_and_the_page_stays(tmp_path):
     assert "vts-map.svg" in drawn
     assert "old.svg" not in drawn
     assert "supported" in (out / "claims.txt").read_text()
+    assert not (out / PROBES).exists()
+
+
+def test_further_probes_of_a_sweep_are_shown_beside_it(tmp_path):
+    write(tmp_path / "losses", sweep((2.0,), (0.07,)), STEPS, TEMPERATURE)
+    (tmp_path / "losses" / "sweep.yaml").write_text("preset: vts-quick\n")
+    (tmp_path / "losses" / PROBE).mkdir()
+    write(tmp_path / "losses" / PROBE, sweep((2.0, 8.0), (0.07,)), STEPS, TEMPERATURE)
+    show(tmp_path / "losses", tmp_path / "results" / "losses")
+    assert (tmp_path / "results" / "losses" / PROBES).is_file()
+    assert "change by steps" in (tmp_path / "results" / "losses" / "probes.txt").read_text()
 
 
 def test_of_varied_settings_only_the_figures_over_all_levels_are_drawn(tmp_path):
@@ -151,9 +176,11 @@ def test_of_varied_settings_only_the_figures_over_all_levels_are_drawn(tmp_path)
 def test_what_needs_images_is_left_out_or_refused(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(__main__, "show", lambda folder, out: ran.append(out.name))
-    monkeypatch.setattr(__main__, "_run", lambda words: 0)
+    probed = []
+    monkeypatch.setattr(__main__, "_run", lambda words: probed.append(words[3]) if words[2] == "sweep.probe" else 0)
     assert main([]) == 0
     assert "vts-quick" in ran
+    assert probed == ["results/reference/vts-losses"]
     assert "cifar-quick" not in ran
     assert "cifar-quick: not run, it needs images: name their folder with --cifar DIR" in capsys.readouterr().err
     assert main(["cifar-quick"]) == 2

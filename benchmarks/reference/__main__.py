@@ -1,7 +1,8 @@
 """`make reference`: run the sweeps of docs/results, or their missing cells, and update the files there.
 
 Records are in results/reference/NAME, as for any sweep. sweep.yaml, summary.parquet, tables, means, claims and figures
-are written to docs/results/NAME, next to the README, which is written by hand. No images are copied. What follows from
+are written to docs/results/NAME, next to the README, which is written by hand. No images are copied. Of a sweep whose
+encoders are probed further, the records and tables of these probes are probes.parquet and probes.txt. What follows from
 all sweeps is in docs/results: verdicts.txt, claims.md and contributed/README.md.
 """
 
@@ -31,6 +32,9 @@ from benchmarks.reference.verdicts import judged, shipped, verdicts
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = Path("results/reference")
 SHOWN = Path("docs/results")
+PROBE = "probe"
+"""The folder of the records of `sweep.probe` in that of the sweep."""
+PROBES = "probes.parquet"
 
 _PHOTOGRAPHS = (
     *("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool"),
@@ -52,6 +56,8 @@ class Reference:
     seeds: range
     needs: str = ""
     """The option of this command that names its images; empty if it needs none."""
+    probes: tuple[str, ...] = ()
+    """Arguments of `sweep.probe`, which then probes its kept encoders; empty if none are kept."""
 
 
 REFERENCES = {
@@ -70,7 +76,9 @@ REFERENCES = {
         ),
         seeds=range(3),
     ),
-    "vts-losses": Reference(words=("vts-losses",), seeds=range(8)),
+    "vts-losses": Reference(
+        words=("vts-losses", "--keep", "encoders"), seeds=range(8), probes=("--head", "fcn", "linear", "knn")
+    ),
     "vts-twice": Reference(words=("vts-quick", *_CENTRE, *_TWICE), seeds=range(8)),
     "vts-twice-photographs": Reference(
         words=("vts-quick", *_CENTRE, *_TWICE, *_PHOTOGRAPHS), seeds=range(8), needs="photographs"
@@ -95,6 +103,13 @@ def command(name: str, images: str | None) -> list[str]:
     return [sys.executable, "-m", "sweep.run", *one.words, *place, *seeds, "--out", str(RECORDS / name)]
 
 
+def probe_command(name: str, images: str | None) -> list[str]:
+    """The command line that probes the encoders of that sweep; empty if none are probed."""
+    words = REFERENCES[name].probes
+    place = ["--data-root", images] if images else []
+    return [sys.executable, "-m", "sweep.probe", str(RECORDS / name), *words, *place] if words else []
+
+
 def show(folder: Path, out: Path) -> None:
     """Write the files for readers of the sweep in `folder` to `out`; its README stays.
 
@@ -107,7 +122,9 @@ def show(folder: Path, out: Path) -> None:
     plan = re.sub(r"(?m)^out:.*$", f"out: {RECORDS / out.name}", plan)
     (out / "sweep.yaml").write_text(plan, encoding="utf-8")
     shutil.copy(compact(folder), out / "summary.parquet")
-    for name, text in texts(out / "summary.parquet").items():
+    if (folder / PROBE).is_dir():
+        shutil.copy(compact(folder / PROBE), out / PROBES)
+    for name, text in texts(out).items():
         (out / name).write_text(text, encoding="utf-8")
     shutil.rmtree(out / "figures", ignore_errors=True)
     joined = read_sweeps([folder])
@@ -118,16 +135,20 @@ def show(folder: Path, out: Path) -> None:
     write_pages(out.parent)
 
 
-def texts(summary: Path) -> dict[str, str]:
-    """The text files of a summary: tables, means with intervals, claims."""
-    joined = read_sweeps([summary])
+def texts(out: Path) -> dict[str, str]:
+    """The text files of a sweep that ships: tables, means with intervals, claims, tables of further probes."""
+    joined = read_sweeps([out / "summary.parquet"])
     judged = claims.render(judge(joined.records, level=joined.level))
     grid = "\n\n".join(means.render(study) for study in studies(joined.records, level=joined.level))
-    return {
+    found = {
         "tables.txt": tables.render(joined.records, level=joined.level) + "\n",
         "means.txt": grid + "\n",
         "claims.txt": judged + "\n",
     }
+    if (out / PROBES).is_file():
+        probes = read_sweeps([out / PROBES])
+        found["probes.txt"] = tables.render(probes.records, level=probes.level) + "\n"
+    return found
 
 
 def pages(results: Path) -> dict[Path, str]:
@@ -170,8 +191,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 2
             continue
         images = getattr(options, needs) if needs else None
-        if code := _run(command(name, images)):
-            return code
+        for words in filter(None, (command(name, images), probe_command(name, images))):
+            if code := _run(words):
+                return code
         try:
             show(ROOT / RECORDS / name, ROOT / SHOWN / name)
         except (RecordsError, OSError) as error:
