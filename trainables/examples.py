@@ -17,7 +17,7 @@ from trainables.views import parts
 COUNT = 4
 """Number of examples."""
 AMONG = 256
-"""Examples are chosen among this many test images, to avoid reading a large split twice."""
+"""Examples are chosen among at most this many test images, to avoid reading a large split twice."""
 SIDE = 128
 """Largest side of an example, px. Larger images are subsampled."""
 
@@ -40,14 +40,14 @@ TakeExamples = Callable[[Sequence[Example]], None]
 
 @torch.no_grad()
 def examples(probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
-    """Predictions for the test images that show most classes; none if the task is classification.
+    """Predictions for test images that show most classes; none if the task is classification.
 
     The choice depends only on the true classes, so all cells of a seed show the same images.
     """
     if recipe.data.task == "classification":
         return []
     split = recipe.probe.split
-    index = most_classes(data, recipe.probe.batch, split, spread=recipe.probe.target != "classes")
+    index = most_classes(data, recipe.probe.batch, split)
     images, labels = data.downstream(split, index)
     head = probed.head.eval()
     predicted = scores(head, encode(probed.encoder, images, recipe.data.task), labels).argmax(dim=1)
@@ -67,21 +67,31 @@ def examples(probed: Probed, data: Dataset, recipe: Recipe) -> list[Example]:
     ]
 
 
-def most_classes(data: Dataset, batch: int, split: str = "test", *, spread: bool = False) -> Tensor:
-    """Indices of the `COUNT` test images (of some `AMONG`) that show most classes, in stable order.
+def most_classes(data: Dataset, batch: int, split: str = "test") -> Tensor:
+    """Indices of the `COUNT` test images that show most classes, in order.
+
+    They are chosen among `AMONG` images that are spread evenly over the split, and are themselves spread evenly over
+    those that show as many classes: neighbours are often tiles of one image.
 
     Args:
         data: the test images.
         batch: images that are read at a time.
         split: `test` or `ood`.
-        spread: whether to choose among images at equal distances, because change may be rare; else among the first.
     """
-    found, count = [], data.count(split)
-    among = torch.arange(min(AMONG, count)) * (max(1, count // AMONG) if spread else 1)
+    found = []
+    among = _spread(torch.arange(data.count(split)), AMONG)
     for index in parts(len(among), batch):
         labels = data.downstream(split, among[index])[1].flatten(1)
         found.append(torch.stack([(labels == name).any(dim=1) for name in range(len(data.classes))]).sum(dim=0))
-    return among[torch.cat(found).argsort(descending=True, stable=True)[:COUNT].cpu()]
+    classes = torch.cat(found).cpu()
+    least = classes.sort(descending=True).values[:COUNT][-1]
+    more = among[classes > least]
+    return torch.cat([more, _spread(among[classes == least], COUNT - len(more))]).sort().values
+
+
+def _spread(index: Tensor, number: int) -> Tensor:
+    """At most so many of these indices, at equal distances."""
+    return index[torch.linspace(0, len(index) - 1, min(number, len(index))).round().long()]
 
 
 def as_pictures(images: Float[Tensor, "n b h w"]) -> UInt8[np.ndarray, "n h w 3"]:

@@ -52,14 +52,17 @@ def test_cells_of_a_seed_show_the_same_images_and_their_true_pixels(recipe, bank
         np.testing.assert_allclose(a.image / 255, images[0].permute(1, 2, 0).numpy(), atol=0.5 / 255 + 1e-6)
 
 
-def test_the_images_that_show_most_classes_are_taken_earlier_ones_first(data, monkeypatch):
+def test_the_images_that_show_most_classes_are_taken_at_equal_distances(data, monkeypatch):
     labels = torch.tensor([[0, 0], [0, 1], [0, 255], [1, 2], [2, 2], [0, 2], [0, 255]], dtype=torch.uint8)
-    monkeypatch.setattr(data, "count", lambda split: 7)
+    monkeypatch.setattr(data, "count", lambda split: len(labels))
     monkeypatch.setattr(data, "downstream", lambda split, index: (torch.zeros(len(index)), labels[index][:, None]))
-    assert most_classes(data, batch=3).tolist() == [1, 3, 5, 0]
-    monkeypatch.setattr(module, "AMONG", 3)
-    assert most_classes(data, batch=3).tolist() == [1, 0, 2]
-    assert most_classes(data, batch=3, spread=True).tolist() == [0, 2, 4]
+    assert most_classes(data, batch=3).tolist() == [0, 1, 3, 5]
+    monkeypatch.setattr(module, "COUNT", 2)
+    assert most_classes(data, batch=3).tolist() == [1, 5]
+    monkeypatch.setattr(module, "AMONG", 3)  # 0, 3 and 6
+    assert most_classes(data, batch=3).tolist() == [0, 3]
+    labels = labels[:1]
+    assert most_classes(data, batch=3).tolist() == [0]
 
 
 def test_large_pictures_are_thinned_out_and_bands_become_rgb(recipe, bank, data, monkeypatch):
