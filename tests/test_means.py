@@ -42,6 +42,25 @@ def test_a_loss_that_has_no_such_pairs_has_a_dash():
     assert row_of(text, "noisy (nu 1) minus exposure").startswith("noisy (nu 1) minus exposure - +1.0 [")
 
 
+def test_many_losses_are_in_tables_one_below_the_other():
+    losses = ["moco", "within_image", "cross_image", "byol", "simsiam", "vicreg"]
+    rows = [made_up(loss, 0.0, 0.0, "none", 0, 0.5) for loss in losses]
+    rows += [made_up(loss, 1.0, 0.5, "noisy", 0, 0.5 + index / 100) for index, loss in enumerate(losses)]
+    rows += [made_up("vicreg", 1.0, 0.5, "exposure", 0, 0.5)]
+    lines = [" ".join(line.split()) for line in render(only(rows)).splitlines()]
+    assert [line for line in lines if "moco" in line or "vicreg" in line] == [
+        "moco within_image cross_image byol",
+        "simsiam vicreg",
+        "rho nu moco within_image cross_image byol",
+        "rho nu simsiam vicreg",
+    ]
+    assert "noisy (nu 0.5) minus rho 0 +0.0 +1.0 +2.0 +3.0" in lines
+    assert "noisy (nu 0.5) minus rho 0 +4.0 +5.0" in lines
+    assert [line for line in lines if line.startswith("exposure (nu 0.5) minus rho 0")] == [
+        "exposure (nu 0.5) minus rho 0 - +0.0"
+    ]
+
+
 def test_both_differences_of_noisy_pairs_are_means_over_one_grid():
     rows = [made_up("moco", 0.0, 0.0, "none", 0, 0.5)]
     rows += [made_up("moco", 1.0, nu, "noisy", 0, 0.5 - 0.1 * nu) for nu in (0.5, 1.0)]

@@ -26,6 +26,8 @@ from analysis.stats.intervals import Estimate, mean_over_grid
 from analysis.text import aligned
 
 _POINT = ["objective", "rho", "nu"]
+_SIDE_BY_SIDE = 4
+"""Losses in one table, whose lines then have about 120 characters."""
 
 
 def contrasts(study: Study) -> dict[str, pd.DataFrame]:
@@ -54,16 +56,27 @@ def render(study: Study) -> str:
     tables = contrasts(study)
     columns = in_order(name for table in tables.values() for name in table["objective"])
     losses = [name for name in columns if name not in BASELINES]
-    means = [[name, *(_mean(table, loss, study) for loss in columns)] for name, table in tables.items()]
     lines = [f"{study.title}: {study.score}, points, means over the grid [{100 * study.level:.4g} % over seeds]"]
-    lines += aligned([["", *columns], [], *means])
+    means = [[name, *(_mean(table, loss, study) for loss in columns)] for name, table in tables.items()]
+    lines += _by_loss([""], columns, means)
     if resting := [*_resting(tables, columns, study)]:
-        lines += ["", "Values that rest on a collapsed cell", *aligned([["", *columns], [], *resting])]
+        lines += ["", "Values that rest on a collapsed cell", *_by_loss([""], columns, resting)]
         lines += textwrap.wrap(older_note(study.records), 120)
     widths = [*_widths(tables, study)]
     lines += ["", "Median half-width of a cell's interval, points", *aligned(widths)] if widths else []
-    lines += ["", "Cells, points", *aligned([["", "rho", "nu", *losses], [], *_cells(tables, losses, study)])]
+    lines += ["", "Cells, points", *_by_loss(["", "rho", "nu"], losses, [*_cells(tables, losses, study)])]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _by_loss(places: Sequence[str], losses: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table with a column for each loss after its first columns; many losses in tables one below the other."""
+    lines: list[str] = []
+    for first in range(0, len(losses), _SIDE_BY_SIDE):
+        here = slice(len(places) + first, len(places) + first + _SIDE_BY_SIDE)
+        own = [[*row[: len(places)], *row[here]] for row in rows]
+        told = [row for row in own if {*row[len(places) :]} != {"-"}]
+        lines += ["", *aligned([[*places, *losses[first : first + _SIDE_BY_SIDE]], [], *told])]
+    return lines[1:]
 
 
 def _estimate(table: pd.DataFrame, study: Study) -> Estimate:
