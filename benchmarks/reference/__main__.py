@@ -77,7 +77,9 @@ REFERENCES = {
         seeds=range(3),
     ),
     "vts-losses": Reference(
-        words=("vts-losses", "--keep", "encoders"), seeds=range(8), probes=("--head", "fcn", "linear", "knn")
+        words=("vts-losses", "--keep", "encoders"),
+        seeds=range(8),
+        probes=("--head", "fcn", "linear", "knn", "--split", "test", "ood"),
     ),
     "vts-twice": Reference(words=("vts-quick", *_CENTRE, *_TWICE), seeds=range(8)),
     "vts-twice-photographs": Reference(
