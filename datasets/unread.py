@@ -15,9 +15,14 @@ SHOWN = 4  # folders that a note names
 
 
 def folders_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """A folder and those in it, without hidden ones and those that cannot be opened."""
+    """A folder and those in it, without hidden ones and those that cannot be opened; each once, also through links."""
+    seen = set[str]()
     for place, inside, _ in os.walk(root, followlinks=True):
-        folder = Path(place)
+        folder, real = Path(place), os.path.realpath(place)
+        if real in seen:
+            inside[:] = []
+            continue
+        seen.add(real)
         yield folder
         deep = len(folder.relative_to(root).parts) >= depth
         inside[:] = [] if deep else sorted(name for name in inside if not name.startswith("."))

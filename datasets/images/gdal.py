@@ -43,9 +43,14 @@ def format_name(start: bytes) -> str:
     return next((name for first, (name, _) in STARTS.items() if start.startswith(first)), "")
 
 
+def is_installed() -> bool:
+    """Whether rasterio is."""
+    return importlib.util.find_spec("rasterio") is not None
+
+
 def check_installed(what: str) -> None:
     """Refuse an image if rasterio is absent. Raises `InputError`, whose message begins with `what`."""
-    if importlib.util.find_spec("rasterio") is None:
+    if not is_installed():
         raise InputError(f"{what}; install rasterio, which reads it (pip install rasterio), or convert it")
 
 
@@ -82,9 +87,14 @@ def decode(file: BinaryIO | io.BytesIO, *, keep_alpha: bool) -> Pixels:
 def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:
     """The numbers in an image of one band of 8 bits; the colours of a palette are ignored."""
     with _opened(file) as image:
+        how = image.tags(ns="IMAGE_STRUCTURE")
+        if how.get("COMPRESSION_REVERSIBILITY") == "LOSSY" or float(how.get("MAX_Z_ERROR", 0)) > 0.5:
+            raise InputError(tiff.LOSSY.format("with loss"))
         if image.dtypes != ("uint8",):
             kind = image.dtypes[0]
-            raise InputError(f"has {image.count} bands of {kind}; class numbers must be one band of uint8")
+            raise InputError(
+                f"has {image.count} band{'s' * (image.count > 1)} of {kind}; class numbers must be one band of uint8"
+            )
         return image.read(1)
 
 

@@ -116,7 +116,7 @@ def _incomparable(image: Grid, partner: Grid, size: tuple[int, int]) -> str:
         return f"has coordinates in {partner.system}, but its image in {image.system}"
     sides = ((image.down, partner.down, size[0]), (image.across, partner.across, size[1]))
     if any(abs(two / one - 1) * length >= 0.5 for one, two, length in sides):  # so it grows to half a pixel
-        pixels = [f"{abs(grid.across):.6g} x {abs(grid.down):.6g}" for grid in (partner, image)]
+        pixels = [f"{grid.across:.6g} x {grid.down:.6g}" for grid in (partner, image)]
         return f"has pixels of {pixels[0]}, but its image of {pixels[1]} (unit of the coordinates)"
     return ""
 

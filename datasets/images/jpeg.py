@@ -95,17 +95,17 @@ def _frame(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int, int, int]:
             return (*frame, turned)
         segment = file.read(length - 2)
         if marker == APP1 and segment.startswith(b"Exif\0"):
-            turned = _orientation(segment)
+            turned = orientation(segment)
         if marker in FRAMES:
             frame = (marker, *struct.unpack(">BHHB", segment[:6]))
 
 
-def _orientation(segment: bytes) -> int:
+def orientation(exif: bytes) -> int:
     """How viewers turn the image; 1 if the EXIF data do not say it, or are damaged."""
-    exif = Image.Exif()
+    tags = Image.Exif()
     try:
-        exif.load(segment)
-        return int(exif.get(ORIENTATION, 1))
+        tags.load(exif)
+        return int(tags.get(ORIENTATION, 1))
     except Exception:  # of many kinds
         return 1
 

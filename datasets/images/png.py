@@ -11,6 +11,7 @@ from jaxtyping import UInt8, UInt16
 from PIL.PngImagePlugin import PngImageFile
 
 from datasets.errors import InputError
+from datasets.images import jpeg
 from datasets.images.bounds import Header, check_bytes
 
 START = b"\x89PNG\r\n\x1a\n"
@@ -26,7 +27,7 @@ Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
 def shape(file: BinaryIO | io.BytesIO) -> Header:
     """What the header says."""
     height, width, depth, color = _read_header(file)
-    return Header(height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8)
+    return Header(height, width, BANDS[color], int(color in ALPHA), 16 if depth == 16 else 8, turned=_turned(file))
 
 
 def alpha_bands(file: BinaryIO | io.BytesIO) -> list[int]:
@@ -51,7 +52,9 @@ def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:
         # The class itself, because Image.open warns of large images, which are common here.
         return np.array(PngImageFile(file))
     if color != 0 or depth != 8:
-        actual = f"{BANDS[color]} bands{' and alpha' if color in ALPHA else ''} of {depth} bits"
+        actual = (
+            f"{BANDS[color]} band{'s' * (BANDS[color] > 1)}{' and alpha' if color in ALPHA else ''} of {depth} bits"
+        )
         raise InputError(f"has {actual}; class numbers must be one band of 8 bits or a palette")
     return imagecodecs.png_decode(_without_transparency(_read_all(file)))
 
@@ -65,6 +68,17 @@ def _without_transparency(data: bytes) -> bytes:
             return data[:start] + data[end:]
         start = end
     return data
+
+
+def _turned(file: BinaryIO | io.BytesIO) -> int:
+    """How viewers turn the image, by the EXIF data before its pixels."""
+    file.seek(len(START))
+    while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] == b"eXIf":
+            return jpeg.orientation(file.read(length))
+        file.seek(length + 4, os.SEEK_CUR)
+    return 1
 
 
 def _read_header(file: BinaryIO | io.BytesIO) -> tuple[int, int, int, int]:

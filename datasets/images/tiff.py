@@ -37,6 +37,8 @@ PADDING = 32  # bytes that may follow all that the directories of a TIFF name, s
 # tifffile logs what it finds odd, such as nodata of -9999 for 8 bits. Without a handler Python prints that to stderr.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
+LOSSY = "is compressed {}, which does not keep class numbers; save masks as PNG, or as TIFF without loss"
+
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"] | Float32[np.ndarray, "h w b"]
 
 
@@ -107,9 +109,12 @@ def classes(file: BinaryIO | io.BytesIO) -> UInt8[np.ndarray, "h w"]:
     """The numbers in an image of one band of 8 bits; the colours of a palette are ignored."""
     with tifffile.TiffFile(file, _multifile=False) as tiff:
         series = _only_image(tiff)
+        if series.keyframe.compression in JPEGS:
+            raise InputError(LOSSY.format("by JPEG"))
         pixels = _read_pixels(tiff, series)
         if pixels.dtype != np.uint8 or pixels.shape[2] != 1:
-            raise InputError(f"has {pixels.shape[2]} bands of {pixels.dtype}; class numbers must be one band of uint8")
+            bands = f"{pixels.shape[2]} band{'s' * (pixels.shape[2] > 1)}"
+            raise InputError(f"has {bands} of {pixels.dtype}; class numbers must be one band of uint8")
         return np.ascontiguousarray(pixels[..., 0])
 
 

@@ -204,7 +204,7 @@ def draw_preview(args: argparse.Namespace) -> None:
 
 def write_manifest(args: argparse.Namespace) -> None:
     """Write the list of the pairs in two folders."""
-    if len(args.holdout) != 2 or min(args.holdout) < 0 or sum(args.holdout) >= 1:
+    if not all(0 <= share < 1 for share in args.holdout) or sum(args.holdout) >= 1:
         raise InputError("--holdout: give two shares, of val and test, which leave pairs to train on, as in 0.2 0.2")
     if args.holdout_seed < 0:
         raise InputError(f"--holdout-seed {args.holdout_seed}: must be 0 or more")
@@ -338,6 +338,9 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=draw_preview)
     add_init(commands)
     add_torchgeo(commands)
+    for command in commands.choices.values():
+        # So that -3.4e38 is a number, which it is to argparse from Python 3.14 on; before, it is a flag.
+        command._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\Z", re.IGNORECASE)
     return whole
 
 

@@ -16,6 +16,7 @@ from pyarrow import types
 
 from datasets.errors import InputError, one_line
 from datasets.files import cache_read, cache_write
+from datasets.images import gdal
 from datasets.images.grid import Grid
 from datasets.images.read import Embedded, Picture, Shape, shape_of_bytes
 from datasets.manifest.batches import (
@@ -162,7 +163,8 @@ class _Seen:
 
 def _remembered(file: TableFile, columns: Mapping[str, str]) -> list[_Seen]:
     """What the rows of a file hold, from the cache if the file has not changed since; else it is read."""
-    key = json.dumps([file.system.type_name, file.path, sorted(columns.items())])
+    # A file that was not readable without rasterio is looked at again with it.
+    key = json.dumps([file.system.type_name, file.path, sorted(columns.items()), gdal.is_installed()])
     name = f"parquet-{blake2b(key.encode(), digest_size=8).hexdigest()}.json"
     try:
         known = json.loads(cache_read(name) or b"{}")

@@ -1,5 +1,6 @@
 """Draws pairs of a list for validation and test: whole groups, by a seed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,6 +69,31 @@ def hold_out(groups: Sequence[str], wanted: HoldOut, noisy: Sequence[bool] = ())
     return [chosen.get(name, "train") for name in names]
 
 
+def _joined(rows: "Sequence[Row]") -> list[str]:
+    """A group for each row, or none: rows of one group, or that share an image, are of one."""
+    from scipy.cluster.hierarchy import DisjointSet  # slow to import, as what follows
+
+    from datasets.images.read import Embedded
+
+    sets = DisjointSet()
+    for place, row in enumerate(rows):
+        sets.add(place)
+        tied = [("group", group)] if (group := row.cells.get("group")) else []
+        for role in ("image", "partner"):
+            picture = row.pictures.get(role)
+            tied.append(
+                ("image", picture.digest if isinstance(picture, Embedded) else row.cells.get(role) or str(place))
+            )
+        for one in tied:
+            sets.add(one)
+            sets.merge(place, one)
+    owners = [sets[place] for place in range(len(rows))]
+    counts = Counter(owners)
+    return [
+        str(one) if counts[one] > 1 or row.cells.get("group") else "" for one, row in zip(owners, rows, strict=True)
+    ]
+
+
 def hold_out_rows(path: Path, rows: "Sequence[Row]", wanted: HoldOut | None) -> "Sequence[Row]":
     """The rows with drawn splits: of those of split train, or without one.
 
@@ -82,10 +108,14 @@ def hold_out_rows(path: Path, rows: "Sequence[Row]", wanted: HoldOut | None) -> 
             )
         return rows
     places = [place for place, row in enumerate(rows) if not row.fault and row.cells["split"] in ("", "train")]
+    if not places:
+        raise InputError(
+            f"{path}: --data.holdout draws from the pairs of split train, or without a split: there are none"
+        )
     try:
         cells = [rows[place].cells for place in places]
-        noisy = [one.get("noisy", "").lower() in ("yes", "true", "1", "1.0") for one in cells]
-        drawn = hold_out([one.get("group", "") for one in cells], wanted, noisy)
+        noisy = [one.get("noisy", "").lower() in ("yes", "true", "1") for one in cells]
+        drawn = hold_out(_joined([rows[place] for place in places]), wanted, noisy)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     split = dict(zip(places, drawn, strict=True))

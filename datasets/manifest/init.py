@@ -14,11 +14,14 @@ from datasets.files import write_text_atomically
 from datasets.manifest.batches import is_pattern
 from datasets.manifest.holdout import HoldOut, hold_out
 from datasets.types import SPLITS
+from datasets.unread import folders_below
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".j2k")
 LABELS = (*IMAGES, ".json")
 SHOWN = 10
 """Names of files without a match that are listed of each folder; of the others the number is."""
+LEVELS = 8
+"""Folders in folders that are looked into."""
 HERE = "{split}"
 """Stands for train, val and test in the names of folders."""
 
@@ -61,17 +64,21 @@ def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = ""
         InputError: a folder is absent or has no image, nothing matches, or a name of `noisy` matches nothing.
     """
     pattern = _pattern(group)
-    wanted, rows, lines = _noisy_names(noisy), list[dict[str, str]](), list[str]()
+    if folders.image.absolute() == folders.partner.absolute():
+        raise InputError(
+            f"{folders.image} was given twice: name the folder of the first images, and that of the partners"
+        )
+    rows, names, lines = list[dict[str, str]](), list[str](), list[str]()
     for split, places in _places(folders):
         files = {column: _files(place, column) for column, place in places.items()}
         matches = {"image": {key: key for key in files["image"]}}
         for column in list(places)[1:]:
             matches[column], how = _match(files["image"], files[column])
             if not matches[column] and column == "partner":
-                names = f"{_first(files['image'])} and {_first(files[column])}"
+                such = f"{_first(files['image'])} and {_first(files[column])}"
                 raise InputError(
                     f"no file of {places['image']} matches one of {places[column]} by name, stem or number, such as "
-                    f"{names}; rename them, or write the list yourself"
+                    f"{such}; rename them, or write the list yourself"
                 )
             lines.append(f"{len(matches[column]):,} {column.replace('_', ' ')}s matched by {how}: {places[column]}")
             lines += _unmatched(places[column], set(files[column]) - set(matches[column].values()))
@@ -79,12 +86,9 @@ def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = ""
         lines += _unmatched(places["image"], set(files["image"]) - set(partnered))
         for name in partnered:
             row = {column: _cell(files[column][found[name]], out) for column, found in matches.items() if name in found}
-            rows.append({**row, "split": split, "group": _group(name, pattern), "noisy": wanted.take(name)})
-    if wanted.left:
-        raise InputError(
-            f"{noisy}: {len(wanted.left):,} names match no pair, such as {one_line(repr(min(wanted.left)), most=80)}; "
-            "write names of first images, with or without folder and ending"
-        )
+            rows.append({**row, "split": split, "group": _group(name, pattern)})
+            names.append(name)
+    number = _mark_noisy(rows, names, noisy) if noisy else None
     there = {row["split"] for row in rows}
     lacking = HoldOut(holdout.val * ("val" not in there), holdout.test * ("test" not in there), holdout.seed)
     training = [row for row in rows if row["split"] in ("", "train")]
@@ -92,14 +96,15 @@ def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = ""
         row["split"] = split
     counts = ", ".join(f"{sum(row['split'] == split for row in rows):,} {split}" for split in SPLITS)
     groups = len({row["group"] for row in rows} - {""})
-    lines.append(f"{len(rows):,} pairs: {counts}" + (f"; {groups:,} groups" if groups else ""))
+    told = f"; {number:,} noisy" if number is not None else ""
+    lines.append(f"{len(rows):,} pairs: {counts}{told}" + (f"; {groups:,} groups" if groups else ""))
     return Listed(rows=rows, lines=lines)
 
 
 def _draw(rows: Sequence[Mapping[str, str]], holdout: HoldOut) -> list[str]:
     groups = [row["group"] for row in rows]
     try:
-        return hold_out(groups, holdout, [row["noisy"] == "yes" for row in rows])
+        return hold_out(groups, holdout, [row.get("noisy") == "yes" for row in rows])
     except InputError as error:
         raise InputError(
             f"{error}; with --group '.+' each pair is a group of its own" if any(groups) else error
@@ -110,13 +115,15 @@ def write_list(out: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write the rows as CSV; columns that are empty everywhere are left out.
 
     Raises:
-        InputError: the file exists, or cannot be written.
+        InputError: the file exists, does not end in .csv, or cannot be written.
     """
     columns = [
         name
         for name in ("image", "partner", "split", "mask", "partner_mask", "noisy", "group")
         if any(row.get(name) for row in rows)
     ]
+    if out.suffix.lower() != ".csv":
+        raise InputError(f"{out}: the list is a CSV file; let its name end in .csv")
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="", lineterminator="\n")
     writer.writeheader()
@@ -160,11 +167,13 @@ def _files(place: Path, column: str) -> dict[str, Path]:
     Names are relative to the folder. Hidden files, as of macOS, are left out.
     """
     endings = IMAGES if column in ("image", "partner") else LABELS
-    folder, pattern = _folder(place), place.name if is_pattern(place) else "**/*"
+    folder, pattern = _folder(place), place.name if is_pattern(place) else "*"
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
     try:
-        found = [path for path in folder.glob(pattern) if path.suffix.lower() in endings and path.is_file()]
+        places = [folder] if is_pattern(place) else folders_below(folder, LEVELS)
+        inside = (path for one in places for path in one.glob(pattern))
+        found = [path for path in inside if path.suffix.lower() in endings and path.is_file()]
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
     names = {path.relative_to(folder).as_posix(): path for path in found}
@@ -188,7 +197,7 @@ def _match(ours: Sequence[str] | Mapping[str, Path], theirs: Mapping[str, Path])
     """Pairs of names by the rule that finds most, and the name of that rule. A rule must be unambiguous."""
     best: tuple[dict[str, str], str] = ({}, "nothing")
     for how, keys_of in RULES.items():
-        of_ours, of_theirs = _unique(keys_of(list(ours))), _unique(keys_of(list(theirs)))
+        of_ours, of_theirs = map(_unique, keys_of(list(ours), list(theirs)))
         found = {of_ours[key]: of_theirs[key] for key in of_ours if key in of_theirs}
         if len(found) > len(best[0]):
             best = found, how
@@ -201,24 +210,49 @@ def _unique(keys: Keys) -> dict[object, str]:
     return names if len(names) == len(keys) else {}
 
 
-def _by_name(names: Sequence[str]) -> Keys:
-    return {name: _normal(name) for name in names}
+def _by_name(*folders: Sequence[str]) -> list[Keys]:
+    return [{name: _normal(name) for name in names} for names in folders]
 
 
-def _by_stem(names: Sequence[str]) -> Keys:
-    return {name: _normal(_stem(name)) for name in names}
+def _by_stem(*folders: Sequence[str]) -> list[Keys]:
+    return [{name: _normal(_stem(name)) for name in names} for names in folders]
 
 
-def _by_rest(names: Sequence[str]) -> Keys:
-    """What is left of the stems without what all of them begin and end with, such as `_pre`."""
-    stems = [_normal(_stem(name)) for name in names]
-    start = _shared(stems)
-    end = _shared([stem[start:][::-1] for stem in stems])
-    return {name: stem[start : len(stem) - end] for name, stem in zip(names, stems, strict=True)}
+def _by_rest(*folders: Sequence[str]) -> list[Keys]:
+    """What is left of the stems without what all of a folder begin and end with, such as `_pre`.
+
+    Words and numbers stay whole: what `tile_10_mask` and `tile_20_mask` end with is `_mask`, not `0_mask`.
+    """
+    return [_rest(names) for names in folders]
 
 
-def _by_number(names: Sequence[str]) -> Keys:
-    """The numbers in the names, without those that are the same in all names of a folder, as in `t1_0007`."""
+def _rest(names: Sequence[str]) -> Keys:
+    words = {name: re.findall(r"\d+|[^\W\d_]+|.", _normal(_stem(name)), re.DOTALL) for name in names}
+    start = _shared(list(words.values()))
+    end = _shared([own[start:][::-1] for own in words.values()])
+    return {name: "".join(own[start : len(own) - end]) for name, own in words.items()}
+
+
+def _shared(words: Sequence[list[str]]) -> int:
+    """How many words all of these begin with."""
+    low, high = min(words), max(words)
+    return next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+
+
+def _by_number(*folders: Sequence[str]) -> list[Keys]:
+    """The numbers in the names, without those that are the same in all names of a folder, as in `t1_0007`.
+
+    If the text around them varies in both folders, as in `kyiv_01` and `lviv_02`, it must be the same, too.
+    """
+    texts = [{name: re.sub(r"\d+", "#", _normal(_stem(name))) for name in names} for names in folders]
+    told = all(len(set(own.values())) > 1 for own in texts)
+    return [
+        {name: (own[name] if told else "", *number) for name, number in _numbers(names).items()}
+        for names, own in zip(folders, texts, strict=True)
+    ]
+
+
+def _numbers(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     numbers = [tuple(map(int, re.findall(r"\d+", _stem(name)))) for name in names]
     if len(names) > 1 and len(set(map(len, numbers))) == 1:
         varying = [place for place, values in enumerate(zip(*numbers, strict=True)) if len(set(values)) > 1]
@@ -226,13 +260,13 @@ def _by_number(names: Sequence[str]) -> Keys:
     return {name: one for name, one in zip(names, numbers, strict=True) if one}
 
 
-RULES: Mapping[str, Callable[[Sequence[str]], Keys]] = {
+RULES: Mapping[str, Callable[..., list[Keys]]] = {
     "name": _by_name,
     "stem": _by_stem,
     "what differs in their names": _by_rest,
     "number": _by_number,
 }
-"""How files are matched, in the order of preference."""
+"""How files of two folders are matched, in the order of preference."""
 
 
 def _normal(name: str) -> str:
@@ -242,12 +276,6 @@ def _normal(name: str) -> str:
 
 def _stem(name: str) -> str:
     return name.rpartition(".")[0]
-
-
-def _shared(texts: Sequence[str]) -> int:
-    """How many characters all texts begin with."""
-    low, high = min(texts), max(texts)
-    return next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
 def _unmatched(folder: Path, names: set[str]) -> list[str]:
@@ -281,32 +309,47 @@ def _group(name: str, pattern: re.Pattern[str] | None) -> str:
     return next((one for one in found.groups() if one), found[0])
 
 
-class _NoisyNames:
-    """The names of noisy pairs."""
+def _mark_noisy(rows: Sequence[dict[str, str]], names: Sequence[str], path: Path) -> int:
+    """Fill in the column `noisy`, and return the number of noisy pairs.
 
-    def __init__(self, names: Sequence[str] | None) -> None:
-        self._given = names is not None
-        self._keys: dict[str, set[str]] = defaultdict(set)
-        for name in names or ():
-            self._keys[_normal(name)].add(name)
-        self.left = set(names or ())
+    A line of the file is the name of a first image, with as many of its folders as tell it from others, with or without
+    ending. `names` are those within the folder of first images; a line that is one of them means that image.
+    """
+    keys: dict[str, list[int]] = defaultdict(list)
+    whole: dict[str, list[int]] = defaultdict(list)
+    for number, (row, name) in enumerate(zip(rows, names, strict=True)):
+        whole[_normal(name)].append(number)
+        parts = row["image"].split("/")
+        ends = {"/".join(parts[start:]) for start in range(len(parts))}
+        for key in {_normal(one) for end in ends for one in (end, _stem(end))}:
+            keys[key].append(number)
+    found: dict[str, list[int]] = {}
+    for line in _lines(path):
+        own = whole.get(_normal(line), [])
+        found[line] = own if len(own) == 1 else keys.get(_normal(line), [])
+    for line, own in found.items():
+        if len(own) > 1:
+            pairs = ", ".join(rows[number]["image"] for number in own[:3])
+            shown = one_line(repr(line), most=80)
+            raise InputError(f"{path}: {shown} matches {len(own):,} pairs, such as {pairs}; write its folder, too")
+    if left := [line for line, own in found.items() if not own]:
+        count = f"{len(left):,} names match" if len(left) > 1 else "1 name matches"
+        raise InputError(
+            f"{path}: {count} no pair, such as {one_line(repr(min(left)), most=80)}; "
+            "write names of first images, with or without folder and ending"
+        )
+    noisy = {number for own in found.values() for number in own}
+    for number, row in enumerate(rows):
+        row["noisy"] = "yes" if number in noisy else "no"
+    return len(noisy)
 
-    def take(self, name: str) -> str:
-        """The value of the column `noisy`."""
-        short = name.rpartition("/")[2]
-        found = [key for one in (name, short) for part in (one, _stem(one)) if (key := _normal(part)) in self._keys]
-        for key in found:
-            self.left -= self._keys[key]
-        return ("yes" if found else "no") if self._given else ""
 
-
-def _noisy_names(path: Path | None) -> _NoisyNames:
-    if path is None:
-        return _NoisyNames(None)
+def _lines(path: Path) -> list[str]:
+    """The lines that are not empty, each once, with slashes."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read ({describe_error(error)}); write a name in each line, in UTF-8"
         ) from error
-    return _NoisyNames([line.strip().replace("\\", "/") for line in text.splitlines() if line.strip()])
+    return list(dict.fromkeys(line.strip().replace("\\", "/") for line in text.splitlines() if line.strip()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from datasets.errors import InputError, one_line
+from datasets.images.grid import misplaced
 from datasets.images.read import Align, Embedded, Picture, Shape, common_part, shape_of
 from datasets.manifest.embedded import holds_images, read_embedded
 from datasets.manifest.holdout import HoldOut, hold_out_rows
@@ -43,6 +44,8 @@ class Listing:
     """Lines on columns that are not read, and on images beside those of the rows that no row names."""
     alpha: int
     """Images whose bands of alpha are left out."""
+    opaque: bool
+    """Whether no image has a band of alpha."""
 
     def refusal(self, problems: Iterable[Problem]) -> ProblemsError:
         """The error that lists these problems in the order of the rows."""
@@ -103,7 +106,8 @@ def read_manifest(
         for fault in faults[row.number]
     ]
     if lacking := [split for split in SPLITS if all(row.pair.split != split for row in rows)]:
-        what = f"no row has {' or '.join(lacking)}; each of {', '.join(SPLITS)} is needed"
+        none = " or ".join(filter(None, [", ".join(lacking[:-1]), lacking[-1]]))
+        what = f"no row has {none}; each of {', '.join(SPLITS)} is needed"
         problems.append(Problem(where="column split", what=what))
     usable = [row for row in rows if not faults[row.number]]
     return Listing(
@@ -115,6 +119,7 @@ def read_manifest(
         dtype=dtype,
         outside=_share_outside(_shapes(usable, headers), size),
         unread=[*table.notes, *_unread(path, rows)],
+        opaque=bool(usable) and not any(shape.alpha for shape in _shapes(usable, headers)),
         alpha=sum(bool(shape.alpha) and shape.bands == bands and not select for shape in _shapes(usable, headers)),
     )
 
@@ -307,24 +312,26 @@ def _size_faults(row: _ParsedRow, headers: _Headers, needed: _Needed) -> Iterato
     for role, of in (("mask", "image"), ("partner_mask", "partner"), ("change_mask", "image")):
         if role in row.files:
             cell, path = row.files[role]
-            for fault in _mask_faults(path, headers, role, of, sizes.get(of)):
+            if path.suffix.lower() == ".json" and role != "change_mask":
+                fault = file_problem(path)
+            else:
+                fault = _mask_fault(headers.of(path), shapes.get(of), of, needed.align)
+            if fault:
                 yield f"{role} {cell}: {fault}"
 
 
-def _mask_faults(
-    path: Picture, headers: _Headers, role: str, of: str, expected: tuple[int, int] | None
-) -> Iterator[str]:
-    """Problems with the existence and size of a mask; its values are checked when it is read."""
-    if path.suffix.lower() == ".json" and role != "change_mask":
-        if reason := file_problem(path):
-            yield reason
-        return
-    match headers.of(path):
-        case str(reason):
-            yield reason
-        case shape:
-            if expected and (shape.width, shape.height) != expected:
-                yield f"is {_extent((shape.width, shape.height))}, but its {of} {_extent(expected)}"
+def _mask_fault(mask: Shape | str, image: Shape | None, of: str, align: Align) -> str:
+    """Why a mask does not fit its image; empty if it does. Its values are checked when it is read."""
+    if isinstance(mask, str) or image is None:
+        return mask if isinstance(mask, str) else ""
+    size = (image.width, image.height)
+    if (mask.width, mask.height) != size:
+        return f"is {_extent((mask.width, mask.height))}, but its {of} {_extent(size)}"
+    if mask.turned != image.turned:
+        turned = f"is turned by its EXIF orientation ({mask.turned}), its {of} otherwise ({image.turned})"
+        return f"{turned}: save both as they are seen"
+    reason = "" if align == "ignore" else misplaced(image.grid, mask.grid, size[::-1])
+    return f"{reason}; correct it, or trust the pixels (--data.align ignore)" if reason else ""
 
 
 def _usual_dtype(rows: Sequence[_ParsedRow], headers: _Headers) -> str:

@@ -108,6 +108,8 @@ def _checked_listing(settings: ManifestSettings, place: Place) -> Listing:
             "need --data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
         )
     check_groups(listing.path, {pair.group for pair in listing.pairs}, settings.ood)
+    split = np.array([SPLITS.index(pair.split) for pair in listing.pairs], np.int8)
+    hold_out(listing.path, split, np.array([pair.group for pair in listing.pairs], str), settings.ood)
     _check_apart(listing, settings.ood)
     return listing
 
@@ -147,12 +149,12 @@ def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
     """The rows, checked by file names and image headers.
 
     Raises:
-        InputError: no file is given, or it cannot be read.
+        InputError: no file is given, it cannot be read, or no image has the alpha that `settings.nodata` names.
     """
     if root is None:
         raise InputError("manifest: name the CSV or Parquet file that lists or holds the pairs, with --data FILE")
     root = root.expanduser()
-    return read_manifest(
+    listing = read_manifest(
         Path("/", root) if address_of(root) else root,  # an address is the same from every folder
         size=settings.size,
         bands=settings.bands,
@@ -161,6 +163,9 @@ def read_listing(root: Path | None, settings: ManifestSettings) -> Listing:
         columns=settings.column_names,
         holdout=settings.drawn_splits,
     )
+    if "alpha" in settings.nodata and listing.opaque:
+        raise InputError(f"{listing.path}: --data.nodata alpha, but no image has a band of alpha; leave it out")
+    return listing
 
 
 def needs_scale(settings: ManifestSettings, dtype: str) -> bool:

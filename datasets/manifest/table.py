@@ -206,7 +206,8 @@ def to_texts(name: str, values: Sequence[object]) -> list[str]:
             case bool() | int():
                 texts.append(str(value))
             case float():  # pandas converts integers to floats if one is missing
-                texts.append("" if math.isnan(value) else f"{value:g}")
+                whole = int(value) if value.is_integer() else value
+                texts.append("" if math.isnan(value) else str(whole))
             case str():
                 texts.append(value.strip())
             case _:

@@ -119,6 +119,21 @@ def test_masks_hold_class_numbers_whatever_their_colours(tmp_path: Path) -> None
     assert "one band of uint8" in refused(written(tmp_path / "two.tif", random_pixels(9, 9, 2), LERC), read_classes)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"driver": "JP2OpenJPEG", "QUALITY": 20},
+        {**LERC, "max_z_error": 2},
+        {"driver": "GTiff", "compress": "JPEG"},  # not read by GDAL, but written by it
+    ],
+    ids=["JPEG 2000", "LERC", "JPEG"],
+)
+def test_masks_that_have_lost_class_numbers_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
+    path = written(tmp_path / "mask.tif", random_pixels(40, 56, 1) % 4, options)
+    assert "does not keep class numbers; save masks as PNG" in refused(path, read_classes)
+    assert read_image(path).shape == (40, 56, 1)
+
+
 def test_what_lies_beside_an_image_and_what_names_other_files_is_not_read(tmp_path: Path) -> None:
     path = written(tmp_path / "image.jp2", random_pixels(20, 30, 3), JP2)
     expected = shape_of(path)

@@ -92,6 +92,9 @@ def test_how_an_image_is_turned_is_told_and_its_pixels_are_left(tmp_path: Path, 
     path = saved(tmp_path / "a.jpg", image, exif=exif)
     assert (shape_of(path).turned, shape_of(path).height) == (turned, 16)
     np.testing.assert_array_equal(read_image(path), read_image(plain))
+    png = saved(tmp_path / "a.png", image, exif=exif)
+    assert shape_of(png).turned == turned
+    np.testing.assert_array_equal(read_image(png), np.asarray(image))
     tifffile.imwrite(tmp_path / "a.tif", np.asarray(image), photometric="rgb", extratags=[(274, "H", 1, turned, True)])
     assert shape_of(tmp_path / "a.tif").turned == turned
     other = shape_of(plain)

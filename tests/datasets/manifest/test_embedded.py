@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,13 +12,14 @@ import pytest
 from pyarrow import fs
 
 from datasets.errors import InputError
+from datasets.images import gdal
 from datasets.manifest import batches, embedded
 from datasets.manifest.__main__ import main
 from datasets.manifest.batches import KEPT, Cells, Window, table_files
 from datasets.tiles import cutting
 from sweep.cli import parse
 from tests.helpers import fake_s3
-from tests.helpers.fake_pairs import SMALL, Rows, data, line, listed, load, own_store, read_rows, sound
+from tests.helpers.fake_pairs import SMALL, Rows, data, line, listed, load, own_store, pixels, read_rows, sound
 
 FIXTURES = (data, own_store)  # pytest finds them by their names
 NAMES = {"image": "t1_image", "partner": "t2_image", "mask": "t1_mask", "partner_mask": "t2_mask"}
@@ -150,6 +152,17 @@ def test_a_file_is_read_once_and_then_remembered(data: Path, monkeypatch: pytest
         with pytest.raises(KeyboardInterrupt):
             load(path)
     assert load(path).fingerprint == before.fingerprint
+
+
+def test_what_only_rasterio_reads_is_looked_at_again_with_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = cells_of(data, sound(data))
+    cells[0]["t1_image"] = imagecodecs.jpeg2k_encode(pixels(0), level=0)
+    path = written(data / "x.parquet", cells)
+    with monkeypatch.context() as patch:
+        patch.setattr(gdal, "is_installed", lambda: False)
+        with pytest.raises(InputError, match="is JPEG 2000; install rasterio"):
+            load(path)
+    assert load(path).store.pairs["pair"].nunique() == 6
 
 
 def test_rows_that_are_added_are_cut_alone(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
 """Pairs are drawn for validation and test by a seed, whole groups at a time."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from datasets.errors import InputError
 from datasets.manifest.config import ManifestSettings
-from datasets.manifest.holdout import HoldOut, hold_out
+from datasets.manifest.holdout import HoldOut, hold_out, hold_out_rows
+from datasets.manifest.table import Row
 
 
 @given(st.integers(3, 200), st.integers(0, 5), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
@@ -42,6 +45,26 @@ def test_another_seed_draws_others_and_a_share_of_nothing_draws_none() -> None:
     draws = [hold_out([""] * 50, HoldOut(0.3, 0.3, seed)) for seed in range(3)]
     assert len(set(map(tuple, draws))) == 3
     assert "test" not in hold_out([""] * 50, HoldOut(0.3, 0.0, 0))
+
+
+def test_rows_that_share_an_image_stay_together() -> None:
+    """Also by way of others, and with the groups of all of them."""
+    chain = [Row(number=n, cells={"split": "", "image": f"{n}.png", "partner": f"{n + 1}.png"}) for n in range(3)]
+    alone = [Row(number=n, cells={"split": "", "image": f"{n}.png", "partner": f"{n}b.png"}) for n in range(10, 17)]
+    tied = Row(number=9, cells={"split": "", "image": "10.png", "partner": "c.png", "group": "west"})
+    west = Row(number=8, cells={"split": "", "image": "d.png", "partner": "e.png", "group": "west"})
+    for seed in range(20):
+        rows = hold_out_rows(Path("x.csv"), [*chain, *alone, tied, west], HoldOut(0.2, 0.3, seed))
+        splits = [row.cells["split"] for row in rows]
+        assert len(set(splits[:3])) == 1
+        assert splits[3] == splits[10] == splits[11]
+        assert {*splits} == {"train", "val", "test"}
+
+
+def test_a_draw_from_nothing_says_so() -> None:
+    rows = [Row(number=1, cells={"split": "test", "image": "a", "partner": "b"})]
+    with pytest.raises(InputError, match="draws from the pairs of split train, or without a split: there are none"):
+        hold_out_rows(Path("x.csv"), rows, HoldOut(0.2, 0.2, 0))
 
 
 @pytest.mark.parametrize("shares", [(0.2,), (0.5, 0.5), (0.2, 0.2, 0.2)])

@@ -1,5 +1,6 @@
 """`init` writes the list of what two folders hold, says what matches nothing, and leaves nothing half written."""
 
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -46,6 +47,10 @@ NFD = unicodedata.normalize("NFD", "Köln 1.png")
         (["a.png", "b.png", "c.png"], ["a.tif", "b.TIFF", "c.jpg"], "stem"),
         (["x/a.png", "y/b.png", "z/a.png"], ["x/a.tif", "y/b.tif", "z/a.tif"], "stem"),
         (["a_pre.png", "b_pre.png", "d_pre.png"], ["a_post.png", "b_post.png", "d_post.png"], "what differs"),
+        (["roma_pre.png", "lima_pre.png", "ma_pre.png"], ["roma_post.png", "lima_post.png", "ma_post.png"], "what"),
+        (["10_pre.png", "20_pre.png", "30_pre.png"], ["10_post.png", "20_post.png", "30_post.png"], "what differs"),
+        (["kyiv_1.png", "lviv_2.png", "oslo_3.png"], ["1.png", "2.png", "3.png"], "number"),
+        (["kyiv_1.png", "lviv_2.png", "oslo_3.png"], ["kyiv_01.png", "lviv_02.png", "oslo_03.png"], "number"),
         (["t1_007.png", "t1_8.png", "t1_12.png"], ["2020 t2_7.png", "2020 t2_08.png", "2020 t2_12.png"], "number"),
     ],
 )
@@ -61,6 +66,54 @@ def test_what_matches_nothing_is_listed_and_what_is_no_image_is_passed_over(tmp_
     assert [one for one, _ in pairs] == ["a.png", "b.png", "c.png"]
     assert any(line.endswith("before: only.png") and "no match for 1 of" in line for line in lines)
     assert any("no match for 12 of" in line and line.endswith("x09.png and 2 more") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ([f"tile_{n}.png" for n in range(1, 31)], [f"tile_{n}0_mask.png" for n in (1, 2, 3)], [10, 20, 30]),
+        ([f"tile_{n}0_pre.png" for n in (1, 2, 3)], [f"tile_{n}_post.png" for n in range(1, 31)], [10, 20, 30]),
+        (
+            [f"{name}_pre.png" for name in ("1_roma", "2_lima")],
+            ["1_roma_post.png", "2_lima_post.png", "3_oslo_post.png"],
+            [1, 2],
+        ),
+        (["kyiv_1.png", "lviv_2.png", "lviv_3.png"], ["kyiv_1.png", "lviv_2.png", "lutsk_3.png"], [1, 2]),
+        (["kyiv_1.png", "lviv_2.png", "odesa_3.png"], ["kyiv_01.png", "lviv_02.png", "dnipro_03.png"], [1, 2]),
+    ],
+)
+def test_files_of_other_places_are_never_matched(
+    tmp_path: Path, before: list[str], after: list[str], expected: list[int]
+) -> None:
+    folders = Folders(image=touch(tmp_path / "before", *before), partner=touch(tmp_path / "after", *after))
+    rows = list_pairs(folders, tmp_path / "pairs.csv", holdout=HoldOut(0, 0, 0)).rows
+    numbers = [[int(re.findall(r"\d+", row[column])[0]) for row in rows] for column in ("image", "partner")]
+    assert numbers == [expected, expected]
+
+
+def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+    for time in ("before", "after"):
+        touch(tmp_path / time, "kyiv/1.png", "kyiv/2.png")
+        touch(tmp_path / f"elsewhere_{time}", "3.png")
+        (tmp_path / time / "lviv").symlink_to(tmp_path / f"elsewhere_{time}")
+        (tmp_path / time / "kyiv" / "round").symlink_to(tmp_path / time)
+    folders = Folders(image=tmp_path / "before", partner=tmp_path / "after")
+    rows = list_pairs(folders, tmp_path / "pairs.csv", holdout=HoldOut(0, 0, 0)).rows
+    assert [row["image"] for row in rows] == ["before/kyiv/1.png", "before/kyiv/2.png", "before/lviv/3.png"]
+
+
+def test_a_noisy_pair_is_named_with_its_folder_where_others_have_its_name(tmp_path: Path) -> None:
+    names = [f"{place}{number}.png" for place in ("", "kyiv/", "lviv/") for number in (1, 2)]
+    folders = Folders(image=touch(tmp_path / "before", *names), partner=touch(tmp_path / "after", *names))
+    noisy = tmp_path / "noisy.txt"
+    noisy.write_text("1.png\nkyiv/2\nbefore/lviv/1.png\n")
+    found = list_pairs(folders, tmp_path / "pairs.csv", holdout=HoldOut(0, 0, 0), noisy=noisy)
+    marked = [row["image"] for row in found.rows if row["noisy"] == "yes"]
+    assert marked == ["before/1.png", "before/kyiv/2.png", "before/lviv/1.png"]
+    assert "6 pairs: 6 train, 0 val, 0 test; 3 noisy; 2 groups" in found.lines[-1]
+    noisy.write_text("2\n")
+    with pytest.raises(InputError, match=r"'2' matches 3 pairs, such as before/2\.png, .*; write its folder, too"):
+        list_pairs(folders, tmp_path / "pairs.csv", holdout=HoldOut(0, 0, 0), noisy=noisy)
 
 
 def test_numbers_that_are_not_unique_match_nothing(tmp_path: Path) -> None:
@@ -97,7 +150,7 @@ def test_a_list_is_written_that_is_read(tree: Path, capsys: pytest.CaptureFixtur
     assert sorted(table["split"]) == ["test", "train", "train", "train", "train", "val"]
     assert source.store.tiles["noisy"].sum() == 12
     output = capsys.readouterr().out
-    assert "6 pairs: 4 train, 1 val, 1 test" in output
+    assert "6 pairs: 4 train, 1 val, 1 test; 3 noisy" in output
     assert "python -m datasets.manifest check" in output
 
 
@@ -142,30 +195,40 @@ def test_folders_named_by_splits_are_the_splits(tmp_path: Path) -> None:
         (["before", "gone"], "gone does not exist"),
         (["before", "noisy.txt"], "noisy.txt is not a folder"),
         (["before", "empty"], "empty: no file there ends in .png, .jpg"),
-        (["before", "after", "--noisy", "names.txt"], "names.txt: 1 names match no pair, such as 'unknown'"),
+        (["before", "after", "--noisy", "names.txt"], "names.txt: 1 name matches no pair, such as 'unknown'"),
         (["before", "after", "--group", "("], "--group '(': is not a regular expression"),
         (["before", "after", "--group", "x"], "--group 'x': 0.png does not match it"),
         (["before", "after", "--holdout", "0.5", "0.5"], "--holdout: give two shares"),
         (["before", "after", "--holdout-seed", "-1"], "--holdout-seed -1: must be 0 or more"),
-        (["before", "after", "--out", "noisy.txt"], "noisy.txt exists; name another file"),
+        (["before", "after", "--holdout", "nan", "nan"], "--holdout: give two shares"),
+        (["before", "after", "--out", "old.csv"], "old.csv exists; name another file"),
+        (
+            ["before", "after", "--out", "pairs.parquet"],
+            "pairs.parquet: the list is a CSV file; let its name end in .csv",
+        ),
+        (
+            ["before", "before/"],
+            "before was given twice: name the folder of the first images, and that of the partners",
+        ),
         (["{split}/before", "after"], "{split} must be in all folders, or in none"),
-        (["two", "two"], "2 groups cannot be divided among train, val and test: pairs of one group stay"),
+        (["two", "also"], "2 groups cannot be divided among train, val and test: pairs of one group stay"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
     tree: Path, words: list[str], message: str, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tree / "empty").mkdir()
-    touch(tree / "two", "a/1.png", "b/2.png")
+    for name in ("two", "also"):
+        touch(tree / name, "a/1.png", "b/2.png")
+    (tree / "old.csv").write_text("old")
     (tree / "names.txt").write_text("0.png\nunknown\n")
     monkeypatch.chdir(tree)
-    before = (tree / "noisy.txt").read_bytes()
     assert main(["init", *words, *(() if "--out" in words else ("--out", "pairs.csv"))]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
     assert not (tree / "pairs.csv").exists()
-    assert (tree / "noisy.txt").read_bytes() == before
+    assert (tree / "old.csv").read_text() == "old"
 
 
 def test_names_written_on_windows_are_found(tree: Path) -> None:

@@ -94,6 +94,18 @@ def test_nodata_of_whole_numbers_is_what_the_flag_says(data: Path, capsys: pytes
     assert "--data.nodata alpha 7 " in capsys.readouterr().out
 
 
+def test_alpha_that_no_image_has_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = listed(data / "pairs.csv", sound(data))
+    assert main(["check", str(path), "--size", "16", "--nodata", "alpha"]) == 2
+    assert "--data.nodata alpha, but no image has a band of alpha; leave it out" in capsys.readouterr().err
+
+
+def test_negative_numbers_may_have_an_exponent(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = listed(data / "pairs.csv", sound(data))
+    assert main(["check", str(path), "--size", "16", "--nodata", "-3.4e38", "-9999"]) == 0
+    assert "--data.nodata -3.4e38 -9999 " in capsys.readouterr().out
+
+
 def test_bands_are_chosen_by_number(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows: Rows = sound(data, bands=6, ending=".tif")
     path = listed(data / "pairs.csv", rows)

@@ -52,6 +52,18 @@ def test_preview_draws_what_can_be_drawn(tmp_path: Path, capsys: pytest.CaptureF
     assert "a.nonsense" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("out", ["folder", "picture"])
+def test_a_picture_has_a_name_that_says_its_format(
+    tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = listed(tmp_path / "pairs.csv", sound(tmp_path))
+    (tmp_path / "folder").mkdir()
+    assert main(["preview", str(path), "--size", "16", "--out", str(tmp_path / out)]) == 2
+    assert f"{out}: name the picture to write, as in " in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.png.png"))
+    assert not (tmp_path / "folder.png").exists()
+
+
 @given(st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=30), st.integers(1, 30), st.integers(0, 99))
 def test_as_many_noisy_pairs_as_others_are_drawn_as_far_as_there_are(kinds, number, seed) -> None:
     pairs = [

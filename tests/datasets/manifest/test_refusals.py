@@ -255,3 +255,4 @@ def test_groups_that_cannot_be_held_out_are_refused(data: Path, ood: str, change
     with pytest.raises(InputError, match=told) as error:
         load(path, replace(SMALL, ood=(ood,)))
     line(error)
+    assert change or not (data.parent / "cache").exists()  # what the list tells is refused before images are read

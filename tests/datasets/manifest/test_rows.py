@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from datasets.errors import InputError
 from datasets.manifest import source
@@ -82,6 +83,26 @@ def fault_partner_size(data: Path, rows: Rows) -> tuple[int, str]:
 def fault_mask_size(data: Path, rows: Rows) -> tuple[int, str]:
     save(data / rows[1]["mask"], np.zeros((32, 30), np.uint8))
     return 3, "mask masks/1.png: is 30 x 32 px, but its image 32 x 32 px"
+
+
+def fault_mask_lies_elsewhere(data: Path, rows: Rows) -> tuple[int, str]:
+    for column, left in (("image", 100.0), ("mask", 108.0)):
+        place = [(33550, "d", 3, (2.0, 2.0, 0.0), True), (33922, "d", 6, (0, 0, 0, left, 900.0, 0), True)]
+        image = pixels(9) if column == "image" else np.zeros((32, 32), np.uint8)
+        rows[1][column] = f"{column}.tif"
+        colors = "rgb" if column == "image" else "minisblack"
+        tifffile.imwrite(data / rows[1][column], image, photometric=colors, extratags=place, metadata=None)
+    return 3, "mask mask.tif: lies 4 px to the east of its image, by their coordinates; correct it, or trust the pixels"
+
+
+def fault_mask_is_turned(data: Path, rows: Rows) -> tuple[int, str]:
+    rows[1]["mask"] = "mask.tif"
+    turned = [(274, "H", 1, 3, True)]
+    tifffile.imwrite(data / "mask.tif", np.zeros((32, 32), np.uint8), photometric="minisblack", extratags=turned)
+    return (
+        3,
+        "mask mask.tif: is turned by its EXIF orientation (3), its image otherwise (1): save both as they are seen",
+    )
 
 
 def fault_small(data: Path, rows: Rows) -> tuple[int, str]:
@@ -195,6 +216,15 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_rows(data: Path) -> Non
     assert set(found) == set(range(8, 20))
     assert {problem.what.split()[0] for problem in error.value.problems} == {"image", "noisy"}
     assert "24 problems" in str(error.value)
+
+
+def test_groups_that_pandas_has_made_floats_keep_all_digits(data: Path) -> None:
+    rows = sound(data)
+    days: list[float | None] = [20190101, 20190108, 20190115, 0.5, 1e300, None]
+    table = [{**row, "group": day} for row, day in zip(rows, days, strict=True)]
+    pairs, problems = read_rows(listed(data / "pairs.parquet", table))
+    assert not problems
+    assert [pair.group for pair in pairs] == ["20190101", "20190108", "20190115", "0.5", str(int(1e300)), ""]
 
 
 def test_rows_of_parquet_files_are_counted_from_one(data: Path) -> None:
