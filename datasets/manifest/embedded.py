@@ -138,12 +138,15 @@ def _choose_columns(file: TableFile, given: Mapping[str, str]) -> tuple[dict[str
 
 
 def _has_bytes(kind: pa.DataType) -> bool:
+    if types.is_dictionary(kind):
+        return _has_bytes(kind.value_type)
     if types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0 and _has_bytes(kind.field("bytes").type)
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if types.is_dictionary(kind) else kind
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind)
 
 

@@ -24,6 +24,8 @@ MAX_ROWS = 10_000_000  # of a Parquet file; a few bytes can claim any number
 MAX_BYTES = 2**31
 
 # The column that pandas writes to Parquet for an index without a name.
+_EXCEL = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+"""A first line that says what separates the columns."""
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
@@ -92,6 +94,8 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
     try:
         for cells in lines:
             stripped = [cell.strip() for cell in cells]
+            if begins == 1 and _EXCEL.match(text):
+                stripped = []
             if any(stripped) or len(stripped) > 1:  # an empty line is not a row, but a line of commas is
                 if names is None:
                     names = _check_columns(path, stripped)
@@ -106,6 +110,8 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
 
 def _delimiter(text: str) -> str:
     """A comma, or what a spreadsheet of another country separates columns by: no name of a column has either."""
+    if told := _EXCEL.match(text):
+        return told[1]
     head = text.lstrip().partition("\n")[0]
     return next((mark for mark in (";", "\t") if mark in head and "," not in head), ",")
 

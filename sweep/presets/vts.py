@@ -74,7 +74,7 @@ def vts_standard() -> Sweep:
 
 
 def vts_losses() -> Sweep:
-    """Eleven losses, also those that are not in the paper: 57 cells, about 35 minutes per seed on 2 cores.
+    """Eleven losses, also those that are not in the paper: 57 cells, 20 to 35 minutes per seed on 2 cores.
 
     The scenes, encoder and budget of vts-quick; rho 0, .5 and 1, nu .5, both pairings, and the baselines random and
     supervised. Which losses are robust to noisy pairs, which gain? Learning rates were chosen by validation F1 at

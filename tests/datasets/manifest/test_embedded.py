@@ -87,6 +87,19 @@ def test_columns_have_other_names_and_values(data: Path) -> None:
     assert not (source.store.path / "masks.npy").exists()
 
 
+def test_columns_may_be_dictionaries(data: Path) -> None:
+    """As pandas writes categories."""
+    cells = cells_of(data, sound(data))
+    table = pa.Table.from_pylist(cells)
+    for name in ("t1_image", "t1_mask", "split"):
+        table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
+    pq.write_table(table, data / "categories.parquet")
+    assert pa.types.is_dictionary(pq.read_schema(data / "categories.parquet").field("t1_image").type)
+    found, given = load(data / "categories.parquet"), load(written(data / "x.parquet", cells))
+    np.testing.assert_array_equal(found.store.image(), given.store.image())
+    assert found.store.pairs["split"].tolist() == given.store.pairs["split"].tolist()
+
+
 def test_a_cell_may_name_a_file_beside_the_table(data: Path) -> None:
     rows = sound(data)
     cells = cells_of(data, rows, structs=True)

@@ -68,6 +68,12 @@ def test_columns_are_separated_by_what_the_first_line_has(tmp_path: Path, mark: 
     assert cells(path) == [("a.png", "b.png", "train"), ("c.png", "d.png", "val")]
 
 
+def test_a_first_line_for_excel_is_no_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfsep=;\r\nimage;partner;split\r\na.png;b, c.png;train\r\n")
+    (row,) = read_table(tmp_path / "a.csv").rows
+    assert (row.number, row.cells["partner"]) == (3, "b, c.png")
+
+
 def test_a_row_with_more_or_fewer_cells_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.csv", HEAD + "a.png,b.png,train,\nc.png,d.png\ne.png,f.png,val\n")
     long, short, right = read_table(path).rows
