@@ -197,9 +197,10 @@ def _effect_tables(part: pd.DataFrame, varied: Sequence[str]) -> list[str]:
     """An effect and its change along each setting: in one table, or if its lines are too long, in one for each."""
     rows = part.to_dict("records")
     columns = {"points": [_interval(row, *_ENDS) + f" *{row['collapsed']}" * bool(row["collapsed"]) for row in rows]}
-    for setting in varied:
-        name = f"change by {setting.partition('.')[2]}"
-        columns[name] = [_interval(row, *change_columns(setting)) for row in rows]
+    short = [setting.partition(".")[2] for setting in varied]
+    for setting, name in zip(varied, short, strict=True):
+        head = f"change by {name if short.count(name) == 1 else setting}"
+        columns[head] = [_interval(row, *change_columns(setting)) for row in rows]
     places = [[table_name(row["objective"]), *(_value(row[setting]) for setting in varied)] for row in rows]
     heads = ["loss", *varied]
     whole = _effect_table(

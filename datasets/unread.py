@@ -14,17 +14,21 @@ DEPTH = 3  # levels of folders: a root may hold much else
 SHOWN = 4  # folders that a note names
 
 
-def folders_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """A folder and those in it, without hidden ones and those that cannot be opened; each once, also through links."""
-    seen = set[str]()
+def folders_below(root: Path, depth: int | None = DEPTH) -> Iterator[Path]:
+    """A folder and those in it, at most so many levels down, without hidden ones and those that cannot be opened.
+
+    Links are followed, but not back to a folder that they are in.
+    """
+    above: dict[str, tuple[str, ...]] = {}  # the real places of each folder and of those that it is in
     for place, inside, _ in os.walk(root, followlinks=True):
         folder, real = Path(place), os.path.realpath(place)
-        if real in seen:
+        outer = above.get(os.path.dirname(place), ())
+        if real in outer:
             inside[:] = []
             continue
-        seen.add(real)
+        above[place] = (*outer, real)
         yield folder
-        deep = len(folder.relative_to(root).parts) >= depth
+        deep = depth is not None and len(folder.relative_to(root).parts) >= depth
         inside[:] = [] if deep else sorted(name for name in inside if not name.startswith("."))
 
 

@@ -76,8 +76,8 @@ def test_it_says_how_many_values_rest_on_collapsed_cells():
     rows = [row | {"collapsed": row["objective"] == "moco" and row["rho"] == 0 and row["seed"] == 0} for row in grid()]
     lines = [" ".join(line.split()) for line in render(only(rows)).split("Median")[0].splitlines()]
     resting = lines[lines.index("Values that rest on a collapsed cell") :]
-    assert "rho 0 minus random 1 of 3 0 of 3 0 of 3" in resting
-    assert "noisy (nu 0.25) minus rho 0 2 of 6 0 of 6 0 of 6" in resting
+    assert resting[1:4:2] == ["moco", "rho 0 minus random 1 of 3"]
+    assert "noisy (nu 0.25) minus rho 0 2 of 6" in resting
     assert not any("noisy (nu 0.25) minus exposure" in line for line in resting)
 
 

@@ -91,7 +91,7 @@ def most_classes(data: Dataset, batch: int, split: str = "test") -> Tensor:
 
 def _spread(index: Tensor, number: int) -> Tensor:
     """At most so many of these indices, at equal distances."""
-    return index[torch.linspace(0, len(index) - 1, min(number, len(index))).round().long()]
+    return index[torch.linspace(0, len(index) - 1, min(number, len(index)), dtype=torch.float64).round().long()]
 
 
 def as_pictures(images: Float[Tensor, "n b h w"]) -> UInt8[np.ndarray, "n h w 3"]:

@@ -34,7 +34,7 @@ RECORDS = Path("results/reference")
 SHOWN = Path("docs/results")
 PROBE = "probe"
 """The folder of the records of `sweep.probe` in that of the sweep."""
-PROBES = "probes.parquet"
+PROBES, PROBE_TABLES = "probes.parquet", "probes.txt"
 
 _PHOTOGRAPHS = (
     *("--textures", "folder", "--data.categories", "aluminium_foil", "corduroy", "wool"),
@@ -126,6 +126,9 @@ def show(folder: Path, out: Path) -> None:
     shutil.copy(compact(folder), out / "summary.parquet")
     if (folder / PROBE).is_dir():
         shutil.copy(compact(folder / PROBE), out / PROBES)
+    else:
+        for name in (PROBES, PROBE_TABLES):
+            (out / name).unlink(missing_ok=True)
     for name, text in texts(out).items():
         (out / name).write_text(text, encoding="utf-8")
     shutil.rmtree(out / "figures", ignore_errors=True)
@@ -149,7 +152,7 @@ def texts(out: Path) -> dict[str, str]:
     }
     if (out / PROBES).is_file():
         probes = read_sweeps([out / PROBES])
-        found["probes.txt"] = tables.render(probes.records, level=probes.level) + "\n"
+        found[PROBE_TABLES] = tables.render(probes.records, level=probes.level) + "\n"
     return found
 
 

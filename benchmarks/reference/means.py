@@ -27,7 +27,7 @@ from analysis.text import aligned
 
 _POINT = ["objective", "rho", "nu"]
 _SIDE_BY_SIDE = 4
-"""Losses in one table, whose lines then have about 120 characters."""
+"""Losses and baselines in one table, whose lines then have about 120 characters."""
 
 
 def contrasts(study: Study) -> dict[str, pd.DataFrame]:
@@ -60,11 +60,14 @@ def render(study: Study) -> str:
     means = [[name, *(_mean(table, loss, study) for loss in columns)] for name, table in tables.items()]
     lines += _by_loss([""], columns, means)
     if resting := [*_resting(tables, columns, study)]:
-        lines += ["", "Values that rest on a collapsed cell", *_by_loss([""], columns, resting)]
+        those = [name for place, name in enumerate(columns, 1) if any(row[place][0] not in "-0" for row in resting)]
+        kept = [[row[0], *(row[1 + columns.index(name)] for name in those)] for row in resting]
+        lines += ["", "Values that rest on a collapsed cell", *_by_loss([""], those, kept)]
         lines += textwrap.wrap(older_note(study.records), 120)
     widths = [*_widths(tables, study)]
     lines += ["", "Median half-width of a cell's interval, points", *aligned(widths)] if widths else []
-    lines += ["", "Cells, points", *_by_loss(["", "rho", "nu"], losses, [*_cells(tables, losses, study)])]
+    cells = [*_cells(tables, losses, study)]
+    lines += ["", "Cells, points", *_by_loss(["", "rho", "nu"], losses, cells)] if cells else []
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -19,6 +19,7 @@ END = b"IEND\xaeB`\x82"
 BANDS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # by colour type, without alpha; a palette becomes RGB
 DECODED = {**BANDS, 3: 4, 4: 2, 6: 4}  # bands that libpng decodes at most
 PALETTE = 3
+MOST_EXIF = 2**16  # bytes, as in a JPEG
 ALPHA = (4, 6)  # colour types that end in alpha
 
 Pixels = UInt8[np.ndarray, "h w b"] | UInt16[np.ndarray, "h w b"]
@@ -76,7 +77,7 @@ def _turned(file: BinaryIO | io.BytesIO) -> int:
     while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
         length = int.from_bytes(head[:4], "big")
         if head[4:] == b"eXIf":
-            return jpeg.orientation(file.read(length))
+            return jpeg.orientation(file.read(min(length, MOST_EXIF)))
         file.seek(length + 4, os.SEEK_CUR)
     return 1
 

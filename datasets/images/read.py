@@ -1,6 +1,7 @@
 """Reads images as arrays: PNG, JPEG, TIFF, and with rasterio some more; damaged files are refused."""
 
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,12 @@ class Embedded:
 
 Picture = Path | Embedded
 
+
+def identity(picture: Picture) -> str:
+    """What is the same for one file under several names, and for one image in several cells."""
+    return picture.digest if isinstance(picture, Embedded) else os.path.realpath(picture)
+
+
 T = TypeVar("T")
 
 
@@ -124,7 +131,7 @@ def read_image(picture: Picture, bands: int | None = None, select: Sequence[int]
     """Read an image as an array (height, width, bands) of the depth that the file has.
 
     The first bytes determine the format, not the name. Alpha is dropped without changing other bands, a palette becomes
-    RGB, grey of fewer than 8 bits is scaled to 0 to 255. An EXIF rotation is *not* applied, so that masks still fit.
+    RGB, grey of fewer than 8 bits is scaled to 0 to 255. An EXIF rotation is *not* applied.
 
     Args:
         picture: the file, or the cell of a table.

@@ -47,7 +47,11 @@ def hold_out(groups: Sequence[str], wanted: HoldOut, noisy: Sequence[bool] = ())
     shares = {split: share for split, share in (("val", wanted.val), ("test", wanted.test)) if share}
     if len(sizes) <= len(shares):
         kind = "group" if any(groups) else "pair"
-        why = "pairs of one group stay together; name more groups, or none" if any(groups) else "add pairs"
+        why = (
+            "pairs of one group stay together, and so do pairs that share an image; add groups or pairs"
+            if any(groups)
+            else "add pairs"
+        )
         few = f"{len(sizes)} {kind}{'s' * (len(sizes) != 1)}"
         raise InputError(f"{few} cannot be divided among train, {' and '.join(shares)}: {why}")
     order = list(sizes)
@@ -69,21 +73,19 @@ def hold_out(groups: Sequence[str], wanted: HoldOut, noisy: Sequence[bool] = ())
     return [chosen.get(name, "train") for name in names]
 
 
-def _joined(rows: "Sequence[Row]") -> list[str]:
+def _joined(folder: Path, rows: "Sequence[Row]") -> list[str]:
     """A group for each row, or none: rows of one group, or that share an image, are of one."""
     from scipy.cluster.hierarchy import DisjointSet  # slow to import, as what follows
 
-    from datasets.images.read import Embedded
+    from datasets.images.read import identity
 
     sets = DisjointSet()
     for place, row in enumerate(rows):
         sets.add(place)
         tied = [("group", group)] if (group := row.cells.get("group")) else []
         for role in ("image", "partner"):
-            picture = row.pictures.get(role)
-            tied.append(
-                ("image", picture.digest if isinstance(picture, Embedded) else row.cells.get(role) or str(place))
-            )
+            if cell := row.cells.get(role):
+                tied.append(("image", identity(row.pictures.get(role) or folder / cell)))
         for one in tied:
             sets.add(one)
             sets.merge(place, one)
@@ -95,7 +97,7 @@ def _joined(rows: "Sequence[Row]") -> list[str]:
 
 
 def hold_out_rows(path: Path, rows: "Sequence[Row]", wanted: HoldOut | None) -> "Sequence[Row]":
-    """The rows with drawn splits: of those of split train, or without one.
+    """The rows with drawn splits: of those of split train, or without one. Rows that share an image are a group.
 
     Raises:
         InputError: no row has a split, and none is to be drawn; or the groups are too few.
@@ -114,8 +116,8 @@ def hold_out_rows(path: Path, rows: "Sequence[Row]", wanted: HoldOut | None) -> 
         )
     try:
         cells = [rows[place].cells for place in places]
-        noisy = [one.get("noisy", "").lower() in ("yes", "true", "1") for one in cells]
-        drawn = hold_out(_joined([rows[place] for place in places]), wanted, noisy)
+        noisy = [one.get("noisy", "").lower().removesuffix(".0") in ("yes", "true", "1") for one in cells]
+        drawn = hold_out(_joined(path.parent, [rows[place] for place in places]), wanted, noisy)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     split = dict(zip(places, drawn, strict=True))

@@ -20,8 +20,8 @@ IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".jp2", ".j2k")
 LABELS = (*IMAGES, ".json")
 SHOWN = 10
 """Names of files without a match that are listed of each folder; of the others the number is."""
-LEVELS = 8
-"""Folders in folders that are looked into."""
+WORDS = re.compile(r"\d+|[A-Z]?[a-z]+|[^\W\d_]+|.", re.DOTALL)
+"""Numbers, words (also within `kyivPre`) and other signs of a name."""
 HERE = "{split}"
 """Stands for train, val and test in the names of folders."""
 
@@ -61,8 +61,11 @@ def list_pairs(folders: Folders, out: Path, *, holdout: HoldOut, group: str = ""
         noisy: file with the names of the noisy pairs, one in each line; without one, masks decide.
 
     Raises:
-        InputError: a folder is absent or has no image, nothing matches, or a name of `noisy` matches nothing.
+        InputError: `out` does not end in .csv, a folder is absent, has no image or is given twice, nothing matches, or
+            a name of `noisy` matches none or several.
     """
+    if out.suffix.lower() != ".csv":
+        raise InputError(f"{out}: the list is a CSV file; let its name end in .csv")
     pattern = _pattern(group)
     if folders.image.absolute() == folders.partner.absolute():
         raise InputError(
@@ -115,15 +118,13 @@ def write_list(out: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write the rows as CSV; columns that are empty everywhere are left out.
 
     Raises:
-        InputError: the file exists, does not end in .csv, or cannot be written.
+        InputError: the file exists, or cannot be written.
     """
     columns = [
         name
         for name in ("image", "partner", "split", "mask", "partner_mask", "noisy", "group")
         if any(row.get(name) for row in rows)
     ]
-    if out.suffix.lower() != ".csv":
-        raise InputError(f"{out}: the list is a CSV file; let its name end in .csv")
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="", lineterminator="\n")
     writer.writeheader()
@@ -171,7 +172,7 @@ def _files(place: Path, column: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
     try:
-        places = [folder] if is_pattern(place) else folders_below(folder, LEVELS)
+        places = [folder] if is_pattern(place) else folders_below(folder, depth=None)
         inside = (path for one in places for path in one.glob(pattern))
         found = [path for path in inside if path.suffix.lower() in endings and path.is_file()]
     except OSError as error:
@@ -190,7 +191,7 @@ def _cell(path: Path, out: Path) -> str:
 
 # --- what matches
 
-Keys = dict[str, object]
+Keys = Mapping[str, object]
 
 
 def _match(ours: Sequence[str] | Mapping[str, Path], theirs: Mapping[str, Path]) -> tuple[dict[str, str], str]:
@@ -210,24 +211,25 @@ def _unique(keys: Keys) -> dict[object, str]:
     return names if len(names) == len(keys) else {}
 
 
-def _by_name(*folders: Sequence[str]) -> list[Keys]:
-    return [{name: _normal(name) for name in names} for names in folders]
+def _by_name(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
+    return {name: _normal(name) for name in ours}, {name: _normal(name) for name in theirs}
 
 
-def _by_stem(*folders: Sequence[str]) -> list[Keys]:
-    return [{name: _normal(_stem(name)) for name in names} for names in folders]
+def _by_stem(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
+    return {name: _normal(_stem(name)) for name in ours}, {name: _normal(_stem(name)) for name in theirs}
 
 
-def _by_rest(*folders: Sequence[str]) -> list[Keys]:
-    """What is left of the stems without what all of a folder begin and end with, such as `_pre`.
-
-    Words and numbers stay whole: what `tile_10_mask` and `tile_20_mask` end with is `_mask`, not `0_mask`.
-    """
-    return [_rest(names) for names in folders]
+def _by_rest(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
+    """What is left of the stems without what all of a folder begin and end with, such as `_pre`."""
+    first, second = ({name: rest for name, rest in _rests(names).items() if rest} for names in (ours, theirs))
+    return first, second
 
 
-def _rest(names: Sequence[str]) -> Keys:
-    words = {name: re.findall(r"\d+|[^\W\d_]+|.", _normal(_stem(name)), re.DOTALL) for name in names}
+def _rests(names: Sequence[str]) -> dict[str, str]:
+    """Words and numbers stay whole: what `tile_10_mask` and `tile_20_mask` end with is `_mask`, not `0_mask`."""
+    words = {
+        name: [_normal(word) for word in WORDS.findall(unicodedata.normalize("NFC", _stem(name)))] for name in names
+    }
     start = _shared(list(words.values()))
     end = _shared([own[start:][::-1] for own in words.values()])
     return {name: "".join(own[start : len(own) - end]) for name, own in words.items()}
@@ -239,17 +241,25 @@ def _shared(words: Sequence[list[str]]) -> int:
     return next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
-def _by_number(*folders: Sequence[str]) -> list[Keys]:
+def _by_number(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
     """The numbers in the names, without those that are the same in all names of a folder, as in `t1_0007`.
 
-    If the text around them varies in both folders, as in `kyiv_01` and `lviv_02`, it must be the same, too.
+    The text around them, as in `kyiv_01` and `lviv_02`, must be the same too if it tells places: if both folders have
+    one in common, with or without what all names of a folder begin and end with, or if it varies in both.
     """
-    texts = [{name: re.sub(r"\d+", "#", _normal(_stem(name))) for name in names} for names in folders]
-    told = all(len(set(own.values())) > 1 for own in texts)
-    return [
-        {name: (own[name] if told else "", *number) for name, number in _numbers(names).items()}
-        for names, own in zip(folders, texts, strict=True)
-    ]
+    whole = [{name: _normal(_stem(name)) for name in names} for names in (ours, theirs)]
+    texts: list[dict[str, str]] = [dict.fromkeys(names, "") for names in (ours, theirs)]
+    for stems in (whole, [_rests(ours), _rests(theirs)]):
+        first, second = ({name: re.sub(r"\d+", "#", text) for name, text in own.items()} for own in stems)
+        kinds = [set(own.values()) - {""} for own in (first, second)]
+        if kinds[0] & kinds[1] or (stems is not whole and min(map(len, kinds)) > 1):
+            texts = [first, second]
+            break
+    one, other = (
+        {name: (own[name], *number) for name, number in _numbers(names).items()}
+        for names, own in zip((ours, theirs), texts, strict=True)
+    )
+    return one, other
 
 
 def _numbers(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -260,7 +270,7 @@ def _numbers(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return {name: one for name, one in zip(names, numbers, strict=True) if one}
 
 
-RULES: Mapping[str, Callable[..., list[Keys]]] = {
+RULES: Mapping[str, Callable[[Sequence[str], Sequence[str]], tuple[Keys, Keys]]] = {
     "name": _by_name,
     "stem": _by_stem,
     "what differs in their names": _by_rest,
@@ -331,7 +341,9 @@ def _mark_noisy(rows: Sequence[dict[str, str]], names: Sequence[str], path: Path
         if len(own) > 1:
             pairs = ", ".join(rows[number]["image"] for number in own[:3])
             shown = one_line(repr(line), most=80)
-            raise InputError(f"{path}: {shown} matches {len(own):,} pairs, such as {pairs}; write its folder, too")
+            raise InputError(
+                f"{path}: {shown} matches {len(own):,} pairs, such as {pairs}; write its folder and ending, too"
+            )
     if left := [line for line, own in found.items() if not own]:
         count = f"{len(left):,} names match" if len(left) > 1 else "1 name matches"
         raise InputError(
@@ -352,4 +364,6 @@ def _lines(path: Path) -> list[str]:
         raise InputError(
             f"{path}: cannot be read ({describe_error(error)}); write a name in each line, in UTF-8"
         ) from error
-    return list(dict.fromkeys(line.strip().replace("\\", "/") for line in text.splitlines() if line.strip()))
+    return list(
+        dict.fromkeys(line.strip().replace("\\", "/").removeprefix("./") for line in text.splitlines() if line.strip())
+    )

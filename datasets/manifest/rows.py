@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from datasets.errors import InputError, one_line
 from datasets.images.grid import misplaced
-from datasets.images.read import Align, Embedded, Picture, Shape, common_part, shape_of
+from datasets.images.read import Align, Embedded, Picture, Shape, common_part, identity, shape_of
 from datasets.manifest.embedded import holds_images, read_embedded
 from datasets.manifest.holdout import HoldOut, hold_out_rows
 from datasets.manifest.table import REQUIRED, Row, Table, read_table
@@ -119,7 +119,7 @@ def read_manifest(
         dtype=dtype,
         outside=_share_outside(_shapes(usable, headers), size),
         unread=[*table.notes, *_unread(path, rows)],
-        opaque=bool(usable) and not any(shape.alpha for shape in _shapes(usable, headers)),
+        opaque=not any(shape.alpha for shape in _shapes(rows, headers)),
         alpha=sum(bool(shape.alpha) and shape.bands == bands and not select for shape in _shapes(usable, headers)),
     )
 
@@ -327,11 +327,12 @@ def _mask_fault(mask: Shape | str, image: Shape | None, of: str, align: Align) -
     size = (image.width, image.height)
     if (mask.width, mask.height) != size:
         return f"is {_extent((mask.width, mask.height))}, but its {of} {_extent(size)}"
+    if align == "ignore":
+        return ""
+    reason = misplaced(image.grid, mask.grid, size[::-1]).replace("its image", f"its {of}")
     if mask.turned != image.turned:
-        turned = f"is turned by its EXIF orientation ({mask.turned}), its {of} otherwise ({image.turned})"
-        return f"{turned}: save both as they are seen"
-    reason = "" if align == "ignore" else misplaced(image.grid, mask.grid, size[::-1])
-    return f"{reason}; correct it, or trust the pixels (--data.align ignore)" if reason else ""
+        reason = f"is turned by its EXIF orientation ({mask.turned}), its {of} otherwise ({image.turned})"
+    return f"{reason}; correct it, or trust the pixels as they are stored (--data.align ignore)" if reason else ""
 
 
 def _usual_dtype(rows: Sequence[_ParsedRow], headers: _Headers) -> str:
@@ -348,18 +349,13 @@ def _depth_faults(rows: Sequence[_ParsedRow], headers: _Headers, dtype: str) -> 
                 yield row.number, f"{role} {cell}: has {_bits(shape.dtype)} per value, but most images {_bits(dtype)}"
 
 
-def _identity(picture: Picture) -> str:
-    """What is the same for one file under several names, and for one image in several cells."""
-    return picture.digest if isinstance(picture, Embedded) else os.path.realpath(picture)
-
-
 def _repeated_pairs(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
     """Pairs of one image with itself, and repeated pairs."""
     before: dict[frozenset[str], int] = {}
     for row in rows:
         if len(row.images) < 2:
             continue
-        both = frozenset(_identity(path) for _, _, path in row.images)
+        both = frozenset(identity(path) for _, _, path in row.images)
         if len(both) == 1:
             yield row.number, "image and partner are the same file; a pair needs two images"
         elif both in before:
@@ -374,7 +370,7 @@ def _split_leaks(rows: Sequence[_ParsedRow]) -> Iterator[tuple[int, str]]:
         if row.pair.split not in SPLITS:
             continue
         for role, cell, path in row.images:
-            number, split = first.setdefault(_identity(path), (row.number, row.pair.split))
+            number, split = first.setdefault(identity(path), (row.number, row.pair.split))
             if split != row.pair.split:
                 yield row.number, f"{role} {cell}: is also in {split} (row {number}); a file must be in one split only"
 

@@ -108,6 +108,7 @@ def _checked_listing(settings: ManifestSettings, place: Place) -> Listing:
             "need --data.mean and --data.std; `python -m datasets.manifest check FILE` prints them"
         )
     check_groups(listing.path, {pair.group for pair in listing.pairs}, settings.ood)
+    # Refuses what leaves a split without pairs, before their images are read.
     split = np.array([SPLITS.index(pair.split) for pair in listing.pairs], np.int8)
     hold_out(listing.path, split, np.array([pair.group for pair in listing.pairs], str), settings.ood)
     _check_apart(listing, settings.ood)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,9 +25,9 @@ MAX_ROWS = 10_000_000  # of a Parquet file; a few bytes can claim any number
 MAX_BYTES = 2**31
 
 # The column that pandas writes to Parquet for an index without a name.
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _EXCEL = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 """A first line that says what separates the columns."""
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +199,15 @@ def to_values(name: str, table: pa.Table | pa.RecordBatch) -> list[object]:
         raise InputError(f"column {name!r} cannot be read ({describe_error(error)}); write it as text") from error
 
 
+def _shortest(value: float) -> str:
+    """The shortest text of a number that is that number, of 32 bits if it has no more."""
+    if value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    with np.errstate(over="ignore"):
+        narrow = np.float32(value)
+    return str(narrow) if float(narrow) == value else repr(value)
+
+
 def to_texts(name: str, values: Sequence[object]) -> list[str]:
     """A column as a CSV file would hold it.
 
@@ -212,8 +222,7 @@ def to_texts(name: str, values: Sequence[object]) -> list[str]:
             case bool() | int():
                 texts.append(str(value))
             case float():  # pandas converts integers to floats if one is missing
-                whole = int(value) if value.is_integer() else value
-                texts.append("" if math.isnan(value) else str(whole))
+                texts.append("" if math.isnan(value) else _shortest(value))
             case str():
                 texts.append(value.strip())
             case _:

@@ -143,6 +143,14 @@ def test_changes_that_would_not_fit_have_tables_of_their_own(frame):
     assert by_decay[2].split() == ["moco", "2", "-", "0.1", "+0.0", "[+0.0,", "+0.0]"]
 
 
+def test_settings_of_one_short_name_have_a_change_each(frame):
+    rows = sweep((2.0, 8.0), (0.07, 0.2))
+    both = [row | {"moco.temperature": heat, "recipe": f"{row['recipe']}{heat}"} for row in rows for heat in (0.1, 0.2)]
+    text = render(frame(both))
+    assert "change by dense.temperature" in text
+    assert "change by moco.temperature" in text
+
+
 def test_the_grid_of_a_mean_is_told(frame, rows):
     assert "points (mean and std over rho 0.25, 1; nu 0.25, 1)" in render(frame(rows))
 

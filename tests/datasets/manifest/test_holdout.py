@@ -61,6 +61,38 @@ def test_rows_that_share_an_image_stay_together() -> None:
         assert {*splits} == {"train", "val", "test"}
 
 
+def test_an_image_is_known_by_its_file(tmp_path: Path) -> None:
+    """Not by how it is written; and cells of Parquet files in several folders may name different files alike."""
+    rows = [
+        Row(number=n, cells={"split": "", "image": f"{'./' * (n % 2)}{n // 2}.png", "partner": f"p{n}.png"})
+        for n in range(6)
+    ]
+    splits = [row.cells["split"] for row in hold_out_rows(tmp_path / "x.csv", rows, HoldOut(0.3, 0.3, 0))]
+    assert splits[::2] == splits[1::2]
+    assert {*splits} == {"train", "val", "test"}
+    cells = {"split": "", "image": "before.tif", "partner": "after.tif"}
+    pictures = [{role: tmp_path / str(n) / cells[role] for role in ("image", "partner")} for n in range(6)]
+    rows = [Row(number=n, cells=cells, pictures=own) for n, own in enumerate(pictures)]
+    assert len({row.cells["split"] for row in hold_out_rows(tmp_path / "x", rows, HoldOut(0.2, 0.2, 0))}) == 3
+
+
+def test_pairs_that_all_share_images_cannot_be_divided() -> None:
+    chain = [Row(number=n, cells={"split": "", "image": f"{n}.png", "partner": f"{n + 1}.png"}) for n in range(6)]
+    with pytest.raises(
+        InputError, match=r"1 group cannot be divided .* pairs that share an image; add groups or pairs"
+    ):
+        hold_out_rows(Path("x.csv"), chain, HoldOut(0.2, 0.2, 0))
+
+
+def test_noisy_pairs_are_known_as_pandas_writes_them() -> None:
+    rows = [
+        Row(number=n, cells={"split": "", "image": f"{n}.png", "partner": f"{n}b.png", "noisy": "1.0" if n else "0.0"})
+        for n in range(6)
+    ]
+    for seed in range(10):
+        assert hold_out_rows(Path("x.csv"), rows, HoldOut(0.2, 0.2, seed))[0].cells["split"] == "val"
+
+
 def test_a_draw_from_nothing_says_so() -> None:
     rows = [Row(number=1, cells={"split": "test", "image": "a", "partner": "b"})]
     with pytest.raises(InputError, match="draws from the pairs of split train, or without a split: there are none"):

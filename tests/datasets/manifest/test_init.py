@@ -49,7 +49,9 @@ NFD = unicodedata.normalize("NFD", "Köln 1.png")
         (["a_pre.png", "b_pre.png", "d_pre.png"], ["a_post.png", "b_post.png", "d_post.png"], "what differs"),
         (["roma_pre.png", "lima_pre.png", "ma_pre.png"], ["roma_post.png", "lima_post.png", "ma_post.png"], "what"),
         (["10_pre.png", "20_pre.png", "30_pre.png"], ["10_post.png", "20_post.png", "30_post.png"], "what differs"),
+        (["aPre.png", "bPre.png", "Köln1Pre.png"], ["aPost.png", "bPost.png", "Köln1Post.png"], "what differs"),
         (["kyiv_1.png", "lviv_2.png", "oslo_3.png"], ["1.png", "2.png", "3.png"], "number"),
+        (["a_1_pre.png", "b_2_pre.png", "c_3_pre.png"], ["a_01_post.png", "b_02_post.png", "c_03_post.png"], "number"),
         (["kyiv_1.png", "lviv_2.png", "oslo_3.png"], ["kyiv_01.png", "lviv_02.png", "oslo_03.png"], "number"),
         (["t1_007.png", "t1_8.png", "t1_12.png"], ["2020 t2_7.png", "2020 t2_08.png", "2020 t2_12.png"], "number"),
     ],
@@ -80,6 +82,14 @@ def test_what_matches_nothing_is_listed_and_what_is_no_image_is_passed_over(tmp_
         ),
         (["kyiv_1.png", "lviv_2.png", "lviv_3.png"], ["kyiv_1.png", "lviv_2.png", "lutsk_3.png"], [1, 2]),
         (["kyiv_1.png", "lviv_2.png", "odesa_3.png"], ["kyiv_01.png", "lviv_02.png", "dnipro_03.png"], [1, 2]),
+        (["kyiv_1.png", "kyiv_2.png"], ["kyiv_1.png", "lviv_2.png"], [1]),
+        (["kyiv_1.png", "lviv_2.png", "lviv_3.png"], ["kyiv_1.png", "kyiv_2.png"], [1]),
+        (
+            ["before_1.png", "before_2.png", "before_0legend.png"],
+            ["after_01.png", "after_02.png", "after_3.png"],
+            [1, 2],
+        ),
+        (["tile_0.png", "tile_1.png", "tile_2.png"], ["tile_2_mask.png"], [2]),
     ],
 )
 def test_files_of_other_places_are_never_matched(
@@ -91,7 +101,14 @@ def test_files_of_other_places_are_never_matched(
     assert numbers == [expected, expected]
 
 
-def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+def test_folders_are_looked_into_however_deep_they_are(tmp_path: Path) -> None:
+    name = "/".join("abcdefghijk") + "/1.png"
+    folders = Folders(image=touch(tmp_path / "before", name), partner=touch(tmp_path / "after", name))
+    rows = list_pairs(folders, tmp_path / "pairs.csv", holdout=HoldOut(0, 0, 0)).rows
+    assert [row["image"] for row in rows] == [f"before/{name}"]
+
+
+def test_linked_folders_are_looked_into(tmp_path: Path) -> None:
     for time in ("before", "after"):
         touch(tmp_path / time, "kyiv/1.png", "kyiv/2.png")
         touch(tmp_path / f"elsewhere_{time}", "3.png")
@@ -106,13 +123,15 @@ def test_a_noisy_pair_is_named_with_its_folder_where_others_have_its_name(tmp_pa
     names = [f"{place}{number}.png" for place in ("", "kyiv/", "lviv/") for number in (1, 2)]
     folders = Folders(image=touch(tmp_path / "before", *names), partner=touch(tmp_path / "after", *names))
     noisy = tmp_path / "noisy.txt"
-    noisy.write_text("1.png\nkyiv/2\nbefore/lviv/1.png\n")
+    noisy.write_text("./1.png\nkyiv/2\nbefore/lviv/1.png\n")
     found = list_pairs(folders, tmp_path / "pairs.csv", holdout=HoldOut(0, 0, 0), noisy=noisy)
     marked = [row["image"] for row in found.rows if row["noisy"] == "yes"]
     assert marked == ["before/1.png", "before/kyiv/2.png", "before/lviv/1.png"]
     assert "6 pairs: 6 train, 0 val, 0 test; 3 noisy; 2 groups" in found.lines[-1]
     noisy.write_text("2\n")
-    with pytest.raises(InputError, match=r"'2' matches 3 pairs, such as before/2\.png, .*; write its folder, too"):
+    with pytest.raises(
+        InputError, match=r"'2' matches 3 pairs, such as before/2\.png, .*; write its folder and ending, too"
+    ):
         list_pairs(folders, tmp_path / "pairs.csv", holdout=HoldOut(0, 0, 0), noisy=noisy)
 
 
