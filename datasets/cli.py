@@ -19,6 +19,15 @@ def local_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def picture(text: str) -> Path:
+    """A type for `add_argument`: a picture to write. Its ending is the format; matplotlib would add one in silence."""
+    path = local_path(text)
+    if path.is_dir() or not path.suffix:
+        such = path / "pairs.png" if path.is_dir() else f"{path}.png"
+        raise argparse.ArgumentTypeError(f"{path}: name the picture to write, as in {such}")
+    return path
+
+
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse the arguments, call the parser's default `run` with them, and return the exit code.
 

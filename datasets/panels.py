@@ -79,10 +79,6 @@ def save_panels(
         figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 2 * columns), frameon=False)
     if caption:
         figure.suptitle(caption, fontsize=11)
-    if path.is_dir() or not path.suffix:  # matplotlib would add one
-        raise InputError(
-            f"{path}: name the picture to write, as in {path / 'pairs.png' if path.is_dir() else f'{path}.png'}"
-        )
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         figure.savefig(path)

@@ -331,7 +331,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=check_manifest)
     about = "draw some pairs: image, partner and masks"
     command = commands.add_parser("preview", parents=[shared], help=about, description=about)
-    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
+    command.add_argument("--out", type=cli.picture, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--pairs", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     cli.add_amounts(command)

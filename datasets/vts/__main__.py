@@ -101,7 +101,7 @@ def draw_preview(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m datasets.vts --preview FILE.png`; see `cli.run`."""
     parser = argparse.ArgumentParser(prog="python -m datasets.vts", description=__doc__)
-    parser.add_argument("--preview", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
+    parser.add_argument("--preview", type=cli.picture, required=True, metavar="FILE.png", help="picture to write")
     parser.add_argument("--size", type=int, default=256, help="side of the scene, px (256)")
     parser.add_argument("--textures", choices=("procedural", "folder", "dtd"), default="procedural")
     parser.add_argument(

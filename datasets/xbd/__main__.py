@@ -177,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=prepare)
     about = "draw tiles under their masks; without --store, from pairs that the seed draws"
     command = commands.add_parser("preview", parents=[shared, cut], help=about, description=about)
-    command.add_argument("--out", type=cli.local_path, required=True, metavar="FILE.png", help="picture to write")
+    command.add_argument("--out", type=cli.picture, required=True, metavar="FILE.png", help="picture to write")
     command.add_argument("--tiles", type=int, default=6, help="rows of the picture (%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     command.add_argument(

@@ -58,7 +58,9 @@ def test_a_picture_has_a_name_that_says_its_format(
 ) -> None:
     path = listed(tmp_path / "pairs.csv", sound(tmp_path))
     (tmp_path / "folder").mkdir()
-    assert main(["preview", str(path), "--size", "16", "--out", str(tmp_path / out)]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["preview", str(path), "--size", "16", "--out", str(tmp_path / out)])
+    assert ended.value.code == 2
     assert f"{out}: name the picture to write, as in " in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.png.png"))
     assert not (tmp_path / "folder.png").exists()
