@@ -220,8 +220,12 @@ def _by_stem(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
 
 
 def _by_rest(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
-    """What is left of the stems without what all of a folder begin and end with, such as `_pre`."""
-    first, second = ({name: rest for name, rest in _rests(names).items() if rest} for names in (ours, theirs))
+    """What is left of the stems without what all of a folder begin and end with, such as `_pre`.
+
+    Nothing is left of the only file of a folder: two such files match.
+    """
+    only = len(ours) == len(theirs) == 1
+    first, second = ({name: rest for name, rest in _rests(names).items() if rest or only} for names in (ours, theirs))
     return first, second
 
 

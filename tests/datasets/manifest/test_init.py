@@ -101,6 +101,13 @@ def test_files_of_other_places_are_never_matched(
     assert numbers == [expected, expected]
 
 
+def test_the_only_files_of_two_folders_are_a_pair(tmp_path: Path) -> None:
+    """Where each split has a folder of its own, it may have one pair."""
+    folders = Folders(image=touch(tmp_path / "before", "old.png"), partner=touch(tmp_path / "after", "new 7.png"))
+    (row,) = list_pairs(folders, tmp_path / "pairs.csv", holdout=HoldOut(0, 0, 0)).rows
+    assert (row["image"], row["partner"]) == ("before/old.png", "after/new 7.png")
+
+
 def test_folders_are_looked_into_however_deep_they_are(tmp_path: Path) -> None:
     name = "/".join("abcdefghijk") + "/1.png"
     folders = Folders(image=touch(tmp_path / "before", name), partner=touch(tmp_path / "after", name))
