@@ -109,7 +109,12 @@ def probe_command(name: str, images: str | None) -> list[str]:
     """The command line that probes the encoders of that sweep; empty if none are probed."""
     words = REFERENCES[name].probes
     place = ["--data-root", images] if images else []
-    return [sys.executable, "-m", "sweep.probe", str(RECORDS / name), *words, *place] if words else []
+    folder = RECORDS / name
+    return (
+        [sys.executable, "-m", "sweep.probe", str(folder), *words, *place, "--out", str(folder / PROBE)]
+        if words
+        else []
+    )
 
 
 def show(folder: Path, out: Path) -> None:

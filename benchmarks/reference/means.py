@@ -20,7 +20,7 @@ from analysis.errors import RecordsError
 from analysis.names import BASELINES, PAIRINGS, WITHOUT_NU, in_order
 from analysis.records.merge import print_notes, read_sweeps
 from analysis.records.studies import Study, studies
-from analysis.stats.collapse import older_note, without_collapsed
+from analysis.stats.collapse import is_collapsed, older_note, without_collapsed
 from analysis.stats.differences import against_random, against_rho_zero, noisy_minus
 from analysis.stats.intervals import Estimate, mean_over_grid
 from analysis.text import aligned
@@ -59,10 +59,10 @@ def render(study: Study) -> str:
     lines = [f"{study.title}: {study.score}, points, means over the grid [{100 * study.level:.4g} % over seeds]"]
     means = [[name, *(_mean(table, loss, study) for loss in columns)] for name, table in tables.items()]
     lines += _by_loss([""], columns, means)
-    if resting := [*_resting(tables, columns, study)]:
-        those = [name for place, name in enumerate(columns, 1) if any(row[place][0] not in "-0" for row in resting)]
-        kept = [[row[0], *(row[1 + columns.index(name)] for name in those)] for row in resting]
-        lines += ["", "Values that rest on a collapsed cell", *_by_loss([""], those, kept)]
+    collapsed = set(study.records.loc[is_collapsed(study.records), "objective"])
+    those = [name for name in columns if name in collapsed]
+    if resting := [*_resting(tables, those, study)]:
+        lines += ["", "Values that rest on a collapsed cell", *_by_loss([""], those, resting)]
         lines += textwrap.wrap(older_note(study.records), 120)
     widths = [*_widths(tables, study)]
     lines += ["", "Median half-width of a cell's interval, points", *aligned(widths)] if widths else []

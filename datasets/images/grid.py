@@ -70,17 +70,18 @@ def _keys(directory: Sequence[int]) -> dict[int, int]:
     return {key: value for key, place, _, value in entries if not place}
 
 
-def misplaced(image: Grid | None, partner: Grid | None, size: tuple[int, int]) -> str:
+def misplaced(image: Grid | None, partner: Grid | None, size: tuple[int, int], of: str = "image") -> str:
     """How a partner fails to lie on its image, by half a pixel or more; empty if it does, or if one has no grid.
 
     Args:
         image: of the first image.
         partner: of its partner.
         size: height and width of the first image.
+        of: what messages call the first image.
     """
     if image is None or partner is None:
         return ""
-    if reason := _incomparable(image, partner, size):
+    if reason := _incomparable(image, partner, size, of):
         return reason
     down, across = _offset(image, partner)
     words = [
@@ -88,7 +89,7 @@ def misplaced(image: Grid | None, partner: Grid | None, size: tuple[int, int]) -
         for number, before, after in ((across, "west", "east"), (down, "north", "south"))
         if number
     ]
-    return f"lies {' and '.join(words)} of its image, by their coordinates" if words else ""
+    return f"lies {' and '.join(words)} of its {of}, by their coordinates" if words else ""
 
 
 def overlap(image: Grid, partner: Grid, size: tuple[int, int], other: tuple[int, int]) -> Overlap | str:
@@ -111,13 +112,13 @@ def overlap(image: Grid, partner: Grid, size: tuple[int, int], other: tuple[int,
     return Overlap(height, width, (first[0], first[1]), (second[0], second[1]))
 
 
-def _incomparable(image: Grid, partner: Grid, size: tuple[int, int]) -> str:
+def _incomparable(image: Grid, partner: Grid, size: tuple[int, int], of: str = "image") -> str:
     if image.system and partner.system and image.system != partner.system:
-        return f"has coordinates in {partner.system}, but its image in {image.system}"
+        return f"has coordinates in {partner.system}, but its {of} in {image.system}"
     sides = ((image.down, partner.down, size[0]), (image.across, partner.across, size[1]))
     if any(abs(two / one - 1) * length >= 0.5 for one, two, length in sides):  # so it grows to half a pixel
         pixels = [f"{grid.across:.6g} x {grid.down:.6g}" for grid in (partner, image)]
-        return f"has pixels of {pixels[0]}, but its image of {pixels[1]} (unit of the coordinates)"
+        return f"has pixels of {pixels[0]}, but its {of} of {pixels[1]} (unit of the coordinates)"
     return ""
 
 

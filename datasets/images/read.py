@@ -60,14 +60,20 @@ Align = Literal["ignore", "check", "crop"]
 """What coordinates are for: nothing; a check that the images of a pair lie on each other; the part that both show."""
 
 
+def turned_apart(image: Shape, other: Shape, of: str = "image") -> str:
+    """How EXIF turns a picture otherwise than the image that it belongs to, which messages call `of`; else empty."""
+    if image.turned == other.turned:
+        return ""
+    return f"is turned by its EXIF orientation ({other.turned}), its {of} otherwise ({image.turned})"
+
+
 def common_part(image: Shape, partner: Shape, align: Align) -> Overlap | str:
     """The part of two images that makes a pair, or what is wrong with the partner.
 
     Without coordinates, or with `ignore`, two images of one size lie on each other.
     """
-    if image.turned != partner.turned:
-        turned = f"is turned by its EXIF orientation ({partner.turned}), its image otherwise ({image.turned})"
-        return f"{turned}: save both as they are seen"
+    if reason := turned_apart(image, partner):
+        return f"{reason}: save both as they are seen"
     size, other = (image.height, image.width), (partner.height, partner.width)
     if align == "crop" and image.grid and partner.grid:
         return overlap(image.grid, partner.grid, size, other)

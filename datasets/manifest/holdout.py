@@ -109,6 +109,8 @@ def hold_out_rows(path: Path, rows: "Sequence[Row]", wanted: HoldOut | None) -> 
                 "(train-0.parquet), or draw it with --data.holdout 0.2 0.2"
             )
         return rows
+    from datasets.manifest.table import TRUTH, truth_word  # imports pyarrow, which settings must not
+
     places = [place for place, row in enumerate(rows) if not row.fault and row.cells["split"] in ("", "train")]
     if not places:
         raise InputError(
@@ -116,7 +118,7 @@ def hold_out_rows(path: Path, rows: "Sequence[Row]", wanted: HoldOut | None) -> 
         )
     try:
         cells = [rows[place].cells for place in places]
-        noisy = [one.get("noisy", "").lower().removesuffix(".0") in ("yes", "true", "1") for one in cells]
+        noisy = [bool(TRUTH.get(truth_word(one.get("noisy", "")))) for one in cells]
         drawn = hold_out(_joined(path.parent, [rows[place] for place in places]), wanted, noisy)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -216,7 +216,11 @@ def _by_name(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
 
 
 def _by_stem(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
-    return {name: _normal(_stem(name)) for name in ours}, {name: _normal(_stem(name)) for name in theirs}
+    return _stems(ours), _stems(theirs)
+
+
+def _stems(names: Sequence[str]) -> dict[str, str]:
+    return {name: _normal(_stem(name)) for name in names}
 
 
 def _by_rest(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
@@ -251,7 +255,7 @@ def _by_number(ours: Sequence[str], theirs: Sequence[str]) -> tuple[Keys, Keys]:
     The text around them, as in `kyiv_01` and `lviv_02`, must be the same too if it tells places: if both folders have
     one in common, with or without what all names of a folder begin and end with, or if it varies in both.
     """
-    whole = [{name: _normal(_stem(name)) for name in names} for names in (ours, theirs)]
+    whole = [_stems(ours), _stems(theirs)]
     texts: list[dict[str, str]] = [dict.fromkeys(names, "") for names in (ours, theirs)]
     for stems in (whole, [_rests(ours), _rests(theirs)]):
         first, second = ({name: re.sub(r"\d+", "#", text) for name, text in own.items()} for own in stems)

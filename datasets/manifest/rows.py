@@ -8,10 +8,10 @@ from pathlib import Path, PurePath
 
 from datasets.errors import InputError, one_line
 from datasets.images.grid import misplaced
-from datasets.images.read import Align, Embedded, Picture, Shape, common_part, identity, shape_of
+from datasets.images.read import Align, Embedded, Picture, Shape, common_part, identity, shape_of, turned_apart
 from datasets.manifest.embedded import holds_images, read_embedded
 from datasets.manifest.holdout import HoldOut, hold_out_rows
-from datasets.manifest.table import REQUIRED, Row, Table, read_table
+from datasets.manifest.table import REQUIRED, TRUTH, Row, Table, read_table, truth_word
 from datasets.tiles.pairs import PairFiles, Problem, ProblemsError
 from datasets.types import SPLITS
 from datasets.unread import unread_notes
@@ -20,7 +20,6 @@ BITS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "signed or floating-p
 """What messages say of the depth of images."""
 _REMEDY = "; correct it, use the part that both show (--data.align crop), or trust the pixels (--data.align ignore)"
 _FILES = ("image", "partner", "mask", "partner_mask", "change_mask")
-_TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +165,8 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
     split = cells.get("split", "")
     if split and split not in SPLITS:
         faults.append(f"split {split!r}: must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
-    noisy = cells.get("noisy", "").lower().removesuffix(".0")  # pandas writes 1.0 if a cell of the column is empty
-    if noisy not in _TRUTH:
+    noisy = truth_word(cells.get("noisy", ""))
+    if noisy not in TRUTH:
         faults.append(f"noisy {cells['noisy']!r}: must be true, false, yes, no, 1, 0 or empty")
     if noisy and cells.get("change_mask"):
         faults.append("noisy and change_mask are both filled in; leave noisy empty: the mask decides for each tile")
@@ -185,7 +184,7 @@ def _parse_row(folder: Path, row: Row) -> _ParsedRow:
         group=cells.get("group", ""),
         mask=files["mask"][1] if "mask" in files else None,
         partner_mask=files["partner_mask"][1] if "partner_mask" in files else None,
-        noisy=_TRUTH.get(noisy),
+        noisy=TRUTH.get(noisy),
         change_mask=files["change_mask"][1] if "change_mask" in files else None,
     )
     return _ParsedRow(number=row.number, files=files, pair=pair, faults=tuple(faults))
@@ -329,9 +328,7 @@ def _mask_fault(mask: Shape | str, image: Shape | None, of: str, align: Align) -
         return f"is {_extent((mask.width, mask.height))}, but its {of} {_extent(size)}"
     if align == "ignore":
         return ""
-    reason = misplaced(image.grid, mask.grid, size[::-1]).replace("its image", f"its {of}")
-    if mask.turned != image.turned:
-        reason = f"is turned by its EXIF orientation ({mask.turned}), its {of} otherwise ({image.turned})"
+    reason = turned_apart(image, mask, of) or misplaced(image.grid, mask.grid, size[::-1], of)
     return f"{reason}; correct it, or trust the pixels as they are stored (--data.align ignore)" if reason else ""
 
 

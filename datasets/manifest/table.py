@@ -21,6 +21,9 @@ REQUIRED = ("image", "partner", "split")
 OPTIONAL = ("mask", "partner_mask", "change_mask", "noisy", "group")
 VALID = f"{', '.join(REQUIRED)}, and optionally {', '.join(OPTIONAL)}"
 
+TRUTH = {"": None, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+"""What the words of the column `noisy` mean."""
+
 MAX_ROWS = 10_000_000  # of a Parquet file; a few bytes can claim any number
 MAX_BYTES = 2**31
 
@@ -55,6 +58,11 @@ class Table:
     """How rows are counted, for messages."""
     notes: Sequence[str] = ()
     """What of the file is not read."""
+
+
+def truth_word(cell: str) -> str:
+    """A cell as a word of `TRUTH`, if it is one: pandas writes 1.0 if another cell of the column is empty."""
+    return cell.lower().removesuffix(".0")
 
 
 def read_table(path: Path) -> Table:
