@@ -43,6 +43,13 @@ def test_its_command_is_one_that_sweep_run_takes(name):
     assert {"random", "supervised"} <= {*sweep.objectives}
 
 
+def test_the_page_of_claims_names_each_sweep_and_option_of_a_command_once():
+    commands = re.findall(r'ARGS="(.*)"', (RESULTS / "claims.md").read_text(encoding="utf-8"))
+    assert commands
+    for words in (line.replace(" DIR", "").split() for line in commands):
+        assert len(words) == len({*words})
+
+
 @shipped
 def test_results_are_those_of_todays_preset(folder):
     records = read_records(folder / "summary.parquet")

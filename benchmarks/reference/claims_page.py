@@ -17,6 +17,7 @@ these sweeps has the setting of the paper, so a verdict is about a sweep, its da
 *Supported*: the interval of each part lies where the sentence says. *Contradicted*: that of one part lies outside.
 [METHOD.md](../../METHOD.md) has the rules and their error rates. Of a sentence with more than four parts, the three
 with the most evidence against it are shown. A cell has *collapsed* if its pretraining has ended with equal features.
+Some sweeps share cells, so the counts below are not counts of independent results.
 
 `python -m benchmarks.reference --pages` writes this page from the records; it is not edited by hand.
 """
@@ -80,7 +81,8 @@ def _section(finding: Finding, sweeps: Sequence[Judged], needs: Mapping[str, str
         if judgement.collapsed:
             yield f"| | | | {judgement.collapsed} of {judgement.values} values rest on a collapsed cell | | |"
     folders = dict.fromkeys(one.folder.name for one in sweeps)
-    images = "".join(f" --{needs[name]} DIR" for name in folders if needs.get(name))
+    needed = dict.fromkeys(needs[name] for name in folders if needs.get(name))
+    images = "".join(f" --{option} DIR" for option in needed)
     judge = " ".join(f"docs/results/{name}" for name in folders)
     yield f'\n```\nmake reference ARGS="{" ".join(folders)}{images}"\npython -m analysis.claims {judge}\n```'
 
